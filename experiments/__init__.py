@@ -1,0 +1,1 @@
+"""Commands: train, eval, export, sweep."""

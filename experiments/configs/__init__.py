@@ -1,0 +1,1 @@
+"""Default and example configurations, one short program each."""

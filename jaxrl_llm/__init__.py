@@ -1,0 +1,1 @@
+"""Reinforcement learning for language models as pure functions in JAX."""

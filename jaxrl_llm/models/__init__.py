@@ -1,0 +1,1 @@
+"""The decoder, its heads and its Hugging Face interchange."""

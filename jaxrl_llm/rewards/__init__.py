@@ -1,0 +1,1 @@
+"""Scores to rewards: combiners and shapers."""

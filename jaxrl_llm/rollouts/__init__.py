@@ -1,0 +1,1 @@
+"""Compiled sampling and the plans that compose it."""

@@ -1,0 +1,238 @@
+"""Every pytree that crosses a module.
+
+Letters used in every docstring of the package:
+
+    B prompts          N rows (responses)       G rows of a group, when regular
+    P prompt tokens    T response tokens        V vocabulary
+    K score components M microbatches           A tasks in the table
+    D domains
+
+Leading axis N unless said; float32 for whatever enters a loss. There are two
+masks on purpose: `response_mask` says that a token exists and is attended to,
+`action_mask` that the policy chose it and is trained on it. They differ where
+a tool or a guide wrote part of the response.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+Array = jax.Array
+PyTree = Any
+
+
+@struct.dataclass
+class Prompts:
+  """Questions to sample answers to.
+
+  Attributes:
+    tokens: i32[B, P], left padded.
+    mask: bool[B, P], True on tokens.
+    task: i32[B], row of the task table; per-task memory is indexed by it.
+    domain: i32[B], which source the task belongs to.
+    extras: arrays with leading axis B.
+  """
+
+  tokens: Array
+  mask: Array
+  task: Array
+  domain: Array
+  extras: Mapping[str, Array] = struct.field(default_factory=dict)
+
+
+@struct.dataclass
+class Rollouts:
+  """Responses with all that must be known to learn from them.
+
+  Attributes:
+    prompt: i32[N, P], left padded.
+    prompt_mask: bool[N, P].
+    response: i32[N, T], right padded.
+    response_mask: bool[N, T], the token exists (attention).
+    action_mask: bool[N, T], the policy chose the token (loss).
+    logp: f32[N, T], nats, under the distribution that really sampled, with
+      temperature and truncation included; 0 where `action_mask` is False.
+    group: i32[N], in [0, N); rows with equal ids are compared and adjacent.
+    task: i32[N]. domain: i32[N].
+    valid: bool[N], False on padding rows and on rows whose verifier failed.
+    truncated: bool[N], the token budget ended the response.
+    extras: arrays with leading axis N. The sampler adds `log_mass` f32[N, T],
+      the log of the kept probability mass, and, where asked, `support`
+      i32[N, T, S]. The scoring pass adds `old_logp`, `ref_logp`,
+      `teacher_logp`, `values`, `entropy` as the recipe needs them.
+  """
+
+  prompt: Array
+  prompt_mask: Array
+  response: Array
+  response_mask: Array
+  action_mask: Array
+  logp: Array
+  group: Array
+  task: Array
+  domain: Array
+  valid: Array
+  truncated: Array
+  extras: Mapping[str, Array] = struct.field(default_factory=dict)
+
+  @property
+  def loss_mask(self) -> Array:
+    """bool[N, T]: chosen by the policy, in a row that counts."""
+    return self.action_mask & self.valid[:, None]
+
+  @property
+  def length(self) -> Array:
+    """i32[N]: response tokens."""
+    return jnp.sum(self.response_mask, axis=-1, dtype=jnp.int32)
+
+
+@struct.dataclass
+class Scores:
+  """What the verifiers said.
+
+  Attributes:
+    components: f32[N, K], raw verifier scores; 0 where the row is not valid.
+    weights: f32[K], the weight of each component in the run's reward.
+    preference: f32[N, G], P(row beats j-th row of its group), or None.
+  """
+
+  components: Array
+  weights: Array
+  preference: Array | None = None
+
+
+@struct.dataclass
+class Credit:
+  """How much each token of each row is worth.
+
+  Attributes:
+    rewards: f32[N], reward units.
+    components: f32[N, K], raw scores.
+    weights: f32[K], their weights.
+    advantages: f32[N, T], what multiplies the score function.
+    keep: f32[N] >= 0, weight of a row; 0 drops it.
+    token_keep: f32[N, T] >= 0, weight of a token.
+    targets: f32[N, T], what a critic regresses on; 0 without a critic.
+    preference: f32[N, G] or None.
+  """
+
+  rewards: Array
+  components: Array
+  weights: Array
+  advantages: Array
+  keep: Array
+  token_keep: Array
+  targets: Array
+  preference: Array | None = None
+
+
+@struct.dataclass
+class Stats:
+  """What objectives may differentiate: the policy seen through its tokens.
+
+  Attributes:
+    logp: f32[N, T], nats; 0 off `response_mask`.
+    entropy: f32[N, T], nats, of the distribution at each position.
+    values: f32[N, T], a critic's estimate, or None.
+    log_probs: f32[N, T, V], whole rows, or None.
+  """
+
+  logp: Array
+  entropy: Array
+  values: Array | None = None
+  log_probs: Array | None = None
+
+
+@struct.dataclass
+class Batch:
+  """The constants of one optimizer step (or of a microbatch of it).
+
+  Attributes:
+    rollouts: the rows.
+    credit: their credit.
+    old_logp: f32[N, T], log-probs under the proximal policy, the parameters
+      at the start of the iteration.
+    weights: f32[N, T], how much each token's loss counts, fixed for the
+      whole optimizer step, so that the loss is a plain weighted sum.
+    row_weights: f32[N], the weight of a row in losses made of whole
+      sequences; they sum to 1 over the step.
+    ref_logp: f32[N, T] or None. teacher_logp: f32[N, T] or None.
+  """
+
+  rollouts: Rollouts
+  credit: Credit
+  old_logp: Array
+  weights: Array
+  row_weights: Array
+  ref_logp: Array | None = None
+  teacher_logp: Array | None = None
+
+
+@struct.dataclass
+class TrainState:
+  """Everything a run must not lose.
+
+  Attributes:
+    params: trainable parameters.
+    opt: optimiser state.
+    reference: state of the reference policy, () when none is needed.
+    method: states of the credit stages, controllers, curriculum and plan.
+    step: i32[], finished iterations.
+  """
+
+  params: PyTree
+  opt: PyTree
+  reference: PyTree
+  method: PyTree
+  step: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+  """Static sizes, for `init` functions.
+
+  Attributes:
+    rows: N, rows of one iteration.
+    samples: G, rows of a group.
+    prompt_length: P. response_length: T.
+    tasks: A. domains: D. components: K.
+    component_names: length K.
+  """
+
+  rows: int
+  samples: int
+  prompt_length: int
+  response_length: int
+  tasks: int = 1
+  domains: int = 1
+  component_names: tuple[str, ...] = ('score',)
+
+  @property
+  def components(self) -> int:
+    return len(self.component_names)
+
+
+def initial_credit(rollouts: Rollouts, scores: Scores) -> Credit:
+  """Credit before any stage: no reward yet, every valid row kept whole."""
+  n, t = rollouts.response.shape
+  chex.assert_shape(scores.components, (n, None))
+  valid = rollouts.valid[:, None]
+  # The double where: a failed verifier may have left NaN in its row.
+  components = jnp.where(valid, scores.components, 0.0)
+  return Credit(
+    rewards=jnp.zeros(n, jnp.float32),
+    components=components.astype(jnp.float32),
+    weights=scores.weights.astype(jnp.float32),
+    advantages=jnp.zeros((n, t), jnp.float32),
+    keep=rollouts.valid.astype(jnp.float32),
+    token_keep=rollouts.loss_mask.astype(jnp.float32),
+    targets=jnp.zeros((n, t), jnp.float32),
+    preference=scores.preference,
+  )
