@@ -115,7 +115,6 @@ class Credit:
   Attributes:
     rewards: f32[N], reward units.
     components: f32[N, K], raw scores.
-    weights: f32[K], their weights.
     advantages: f32[N, T], what multiplies the score function.
     keep: f32[N] >= 0, weight of a row; 0 drops it.
     token_keep: f32[N, T] >= 0, weight of a token.
@@ -125,7 +124,6 @@ class Credit:
 
   rewards: Array
   components: Array
-  weights: Array
   advantages: Array
   keep: Array
   token_keep: Array
@@ -159,18 +157,24 @@ class Batch:
     credit: their credit.
     old_logp: f32[N, T], log-probs under the proximal policy, the parameters
       at the start of the iteration.
+    fresh: bool[N], the parameters being differentiated are still those of
+      `old_logp`. The learner then takes its own log-probs for them, so that
+      an on-policy ratio is 1 exactly, not to rounding.
     weights: f32[N, T], how much each token's loss counts, fixed for the
       whole optimizer step, so that the loss is a plain weighted sum.
     row_weights: f32[N], the weight of a row in losses made of whole
-      sequences; they sum to 1 over the step.
+      sequences.
+    share: f32[N, T], each token's share of the step's tokens, for metrics.
     ref_logp: f32[N, T] or None. teacher_logp: f32[N, T] or None.
   """
 
   rollouts: Rollouts
   credit: Credit
   old_logp: Array
+  fresh: Array
   weights: Array
   row_weights: Array
+  share: Array
   ref_logp: Array | None = None
   teacher_logp: Array | None = None
 
@@ -229,7 +233,6 @@ def initial_credit(rollouts: Rollouts, scores: Scores) -> Credit:
   return Credit(
     rewards=jnp.zeros(n, jnp.float32),
     components=components.astype(jnp.float32),
-    weights=scores.weights.astype(jnp.float32),
     advantages=jnp.zeros((n, t), jnp.float32),
     keep=rollouts.valid.astype(jnp.float32),
     token_keep=rollouts.loss_mask.astype(jnp.float32),

@@ -1,0 +1,122 @@
+"""Advantages token by token, and what refines them.
+
+    estimate_tokens   f(rewards f32[N], rollouts) -> f32[N, T]
+    refine            f(advantages f32[N, T], rollouts) -> f32[N, T]
+
+Tokens that the policy did not choose are skipped: a value passes over a
+tool's output undiscounted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from jaxrl_llm import numerics
+from jaxrl_llm.credit import needs
+
+
+@needs('old_logp', 'ref_logp')
+def kl_reward_to_go(rewards, rollouts, *, kl_weight=0.0, decay=1.0):
+  """Reward to go with a per-token KL penalty inside the reward.
+
+      q_t = [t is last] r - kl_weight * (old_logp_t - ref_logp_t)
+      A_t = sum_{u >= t} decay^(u - t) q_u
+
+  With decay 1 the score function times A_t is an unbiased estimate of the
+  gradient of E[r] - kl_weight * KL(policy || reference) over sequences: each
+  token answers for the penalties after it.
+
+  Args:
+    rewards: f32[N]. rollouts: reads extras `old_logp` and `ref_logp` [N, T].
+    kl_weight: reward units per nat. decay: per chosen token, in [0, 1].
+
+  Returns:
+    f32[N, T], reward units.
+
+  Source: REINFORCE++, arXiv 2501.03262, equations 4 and 5.
+  """
+  mask = rollouts.loss_mask
+  kl = rollouts.extras['old_logp'] - rollouts.extras['ref_logp']
+  penalty = kl_weight * jnp.where(mask, kl, 0)
+  outcome = numerics.at_last(rewards, mask)
+  return numerics.discounted_sum(outcome - penalty, mask, decay=decay)
+
+
+def whiten_batch(advantages, rollouts, *, epsilon=1e-8):
+  """Zero mean and unit variance over all chosen tokens of the iteration.
+
+      (A_t - mean) / sqrt(var + epsilon)       var divides by n - 1
+
+  Source: REINFORCE++, arXiv 2501.03262, equation 6; the same step is usual
+    in PPO, arXiv 2005.12729, section 3.
+  """
+  return numerics.whiten(advantages, rollouts.loss_mask, epsilon=epsilon)
+
+
+def generalized_advantage(rewards, values, mask, *, discount=1.0, trace=0.95):
+  """Generalised advantage estimation over chosen tokens.
+
+      delta_t = q_t + discount * V_next(t) - V_t
+      A_t     = delta_t + discount * trace * A_next(t)
+
+  q_t is the outcome at the last chosen token and 0 before it; V after the
+  last token is 0. Masked tokens are passed over.
+
+  Args:
+    rewards: f32[N]. values: f32[N, T], V(s_t) before token t is chosen.
+    mask: bool[N, T]. discount: gamma. trace: lambda; both in [0, 1].
+
+  Returns:
+    advantages f32[N, T] and critic targets A_t + V_t f32[N, T], both 0 off
+    mask.
+
+  Source: Schulman et al. 2016, arXiv 1506.02438, equation 16.
+  """
+  outcome = numerics.at_last(rewards, mask)
+
+  def step(carry, column):
+    following, next_value = carry
+    reward, value, here = column
+    delta = reward + discount * next_value - value
+    advantage = delta + discount * trace * following
+    carry = (
+      jnp.where(here, advantage, following),
+      jnp.where(here, value, next_value),
+    )
+    return carry, advantage
+
+  zeros = jnp.zeros(values.shape[0], values.dtype)
+  columns = (outcome.T, values.T, mask.T)
+  _, advantages = jax.lax.scan(step, (zeros, zeros), columns, reverse=True)
+  advantages = jnp.where(mask, advantages.T, 0)
+  return advantages, jnp.where(mask, advantages + values, 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class GAE:
+  """Stage: advantages and critic targets from the old policy's values.
+
+  Attributes:
+    discount: gamma. trace: lambda.
+  """
+
+  discount: float = 1.0
+  trace: float = 0.95
+  needs = frozenset({'values'})
+
+  def init(self, spec):
+    del spec
+    return ()
+
+  def update(self, credit, rollouts, state):
+    advantages, targets = generalized_advantage(
+      credit.rewards,
+      rollouts.extras['values'],
+      rollouts.loss_mask,
+      discount=self.discount,
+      trace=self.trace,
+    )
+    return credit.replace(advantages=advantages, targets=targets), state

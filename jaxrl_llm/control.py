@@ -1,0 +1,165 @@
+"""Controllers: coefficients that are data, so that changing one never retraces.
+
+    init() -> state        value(state, step) -> f32[]
+    update(state, metrics) -> state
+
+A controller is a frozen dataclass; its state is a pytree that is checkpointed
+with the parameters. `metrics` are the means over the iteration just learned
+from, by the names they are logged under.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+
+
+class Controller(Protocol):
+  """What a coefficient answers to."""
+
+  def init(self): ...
+
+  def value(self, state, step: Array) -> Array: ...
+
+  def update(self, state, metrics: Mapping[str, Array]): ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Constant:
+  """coef = weight."""
+
+  weight: float
+
+  def init(self):
+    return ()
+
+  def value(self, state, step):
+    del state, step
+    return jnp.float32(self.weight)
+
+  def update(self, state, metrics):
+    del metrics
+    return state
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+  """coef = schedule(step), an optax schedule of the iteration number."""
+
+  schedule: Callable[[Array], Array]
+
+  def init(self):
+    return ()
+
+  def value(self, state, step):
+    del state
+    return jnp.asarray(self.schedule(step), jnp.float32)
+
+  def update(self, state, metrics):
+    del metrics
+    return state
+
+
+@dataclasses.dataclass(frozen=True)
+class AdaptiveKL:
+  """A KL coefficient that steers the measured KL to a target.
+
+      coef <- coef * (1 + clip(kl / target - 1, -0.2, 0.2) / horizon)
+
+  Attributes:
+    initial: first coefficient. target: KL in nats per token, > 0.
+    horizon: iterations over which a full correction is spread.
+    metric: the logged name of the KL it reads.
+
+  Source: Ziegler et al. 2019, arXiv 1909.08593, section 2.2, where the
+    horizon is counted in samples.
+  """
+
+  initial: float
+  target: float
+  horizon: float = 10.0
+  metric: str = 'reference/kl'
+
+  def init(self):
+    return jnp.float32(self.initial)
+
+  def value(self, state, step):
+    del step
+    return state
+
+  def update(self, state, metrics):
+    error = jnp.clip(metrics[self.metric] / self.target - 1, -0.2, 0.2)
+    return state * (1 + error / self.horizon)
+
+
+@dataclasses.dataclass(frozen=True)
+class DualAscent:
+  """The multiplier of a constraint `metric <= limit`.
+
+      coef <- max(0, coef + rate * (metric - limit))
+
+  Attributes:
+    initial: first multiplier, >= 0. limit: in the metric's unit.
+    rate: step of the dual variable. metric: the logged name it reads.
+  """
+
+  initial: float
+  limit: float
+  rate: float
+  metric: str
+
+  def init(self):
+    return jnp.float32(self.initial)
+
+  def value(self, state, step):
+    del step
+    return state
+
+  def update(self, state, metrics):
+    slack = metrics[self.metric] - self.limit
+    return jnp.maximum(0.0, state + self.rate * slack)
+
+
+@dataclasses.dataclass(frozen=True)
+class TargetEntropy:
+  """An entropy coefficient that holds the policy's entropy at a target.
+
+      log coef <- clip(log coef + rate * (target - entropy), low, high)
+
+  Attributes:
+    initial: first coefficient, > 0. target: nats per token. rate: step of
+    the log coefficient. low, high: bounds of the coefficient.
+
+  Source: the temperature update of soft actor-critic, arXiv 1812.05905,
+    section 5, with the entropy measured in place of estimated.
+  """
+
+  initial: float
+  target: float
+  rate: float = 0.1
+  low: float = 1e-6
+  high: float = 1.0
+
+  def init(self):
+    return jnp.log(jnp.float32(self.initial))
+
+  def value(self, state, step):
+    del step
+    return jnp.exp(state)
+
+  def update(self, state, metrics):
+    moved = state + self.rate * (self.target - metrics['policy/entropy'])
+    return jnp.clip(moved, jnp.log(self.low), jnp.log(self.high))
+
+
+def controller(coefficient: float | Controller) -> Controller:
+  """A plain number stands for a constant coefficient."""
+  if isinstance(coefficient, int | float):
+    return Constant(float(coefficient))
+  return coefficient

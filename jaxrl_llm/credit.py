@@ -1,0 +1,185 @@
+"""Credit stages: from verified scores to per-token advantages and weights.
+
+    Transform:  init(spec) -> state
+                update(credit, rollouts, state) -> (credit, state)
+
+A stage is a frozen dataclass, so a recipe prints, diffs and compares. Most
+stages are a pure array function lifted by one of the names below; a stage
+with memory writes its own `init` and `update`.
+
+    shape            f(rewards [N], rollouts) -> [N]
+    weigh            f(rewards [N], group [N], valid [N]) -> [N] >= 0
+    weigh_tokens     f(advantages [N, T], rollouts) -> [N, T] >= 0
+    estimate         f(rewards [N], group [N], valid [N]) -> [N]
+    estimate_tokens  f(rewards [N], rollouts) -> [N, T]
+    refine           f(advantages [N, T], rollouts) -> [N, T]
+
+A function that reads an entry of `rollouts.extras` which the loop must first
+compute is marked with `needs`: the loop runs exactly the passes that the
+stages, the objective and the costs of a recipe ask for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Protocol
+
+import chex
+import jax.numpy as jnp
+
+from jaxrl_llm.types import Credit, Rollouts, Spec
+
+
+class Transform(Protocol):
+  """A stage of credit assignment."""
+
+  def init(self, spec: Spec): ...
+
+  def update(self, credit: Credit, rollouts: Rollouts, state): ...
+
+
+def needs(*names: str):
+  """Marks a function as reading extra passes: `ref_logp`, `values`, ..."""
+
+  def mark(fn):
+    fn.needs = frozenset(names)
+    return fn
+
+  return mark
+
+
+def needs_of(part) -> frozenset[str]:
+  """What a function, a partial of one, or a stage asks the loop to compute."""
+  while isinstance(part, functools.partial):
+    part = part.func
+  return frozenset(getattr(part, 'needs', ()))
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+  """A pure function at one joint of credit assignment.
+
+  Attributes:
+    fn: the function, with its hyper-parameters bound by `partial`.
+  """
+
+  fn: Callable
+
+  @property
+  def needs(self) -> frozenset[str]:
+    return needs_of(self.fn)
+
+  def init(self, spec):
+    del spec
+    return ()
+
+  def update(self, credit, rollouts, state):
+    return self.apply(credit, rollouts), state
+
+  def apply(self, credit: Credit, rollouts: Rollouts) -> Credit:
+    raise NotImplementedError
+
+
+class Shape(Stage):
+  """rewards <- f(rewards, rollouts)."""
+
+  def apply(self, credit, rollouts):
+    rewards = self.fn(credit.rewards, rollouts)
+    chex.assert_equal_shape([rewards, credit.rewards])
+    return credit.replace(rewards=jnp.where(rollouts.valid, rewards, 0))
+
+
+class Weigh(Stage):
+  """keep <- keep * f(rewards, group, valid)."""
+
+  def apply(self, credit, rollouts):
+    weight = self.fn(credit.rewards, rollouts.group, rollouts.valid)
+    chex.assert_equal_shape([weight, credit.keep])
+    return credit.replace(keep=credit.keep * weight)
+
+
+class WeighTokens(Stage):
+  """token_keep <- token_keep * f(advantages, rollouts)."""
+
+  def apply(self, credit, rollouts):
+    weight = self.fn(credit.advantages, rollouts)
+    chex.assert_equal_shape([weight, credit.token_keep])
+    return credit.replace(token_keep=credit.token_keep * weight)
+
+
+class Estimate(Stage):
+  """advantages <- f(rewards, group, valid), the same for every token."""
+
+  def apply(self, credit, rollouts):
+    advantages = self.fn(credit.rewards, rollouts.group, rollouts.valid)
+    chex.assert_equal_shape([advantages, credit.rewards])
+    return credit.replace(
+      advantages=jnp.where(rollouts.loss_mask, advantages[:, None], 0)
+    )
+
+
+class EstimateTokens(Stage):
+  """advantages <- f(rewards, rollouts), token by token."""
+
+  def apply(self, credit, rollouts):
+    advantages = self.fn(credit.rewards, rollouts)
+    chex.assert_equal_shape([advantages, credit.advantages])
+    return credit.replace(
+      advantages=jnp.where(rollouts.loss_mask, advantages, 0)
+    )
+
+
+class Refine(Stage):
+  """advantages <- f(advantages, rollouts)."""
+
+  def apply(self, credit, rollouts):
+    advantages = self.fn(credit.advantages, rollouts)
+    chex.assert_equal_shape([advantages, credit.advantages])
+    return credit.replace(
+      advantages=jnp.where(rollouts.loss_mask, advantages, 0)
+    )
+
+
+def _lift(stage):
+  def lift(fn, **hyper):
+    return stage(functools.partial(fn, **hyper) if hyper else fn)
+
+  lift.__doc__ = stage.__doc__
+  return lift
+
+
+shape = _lift(Shape)
+weigh = _lift(Weigh)
+weigh_tokens = _lift(WeighTokens)
+estimate = _lift(Estimate)
+estimate_tokens = _lift(EstimateTokens)
+refine = _lift(Refine)
+
+
+@dataclasses.dataclass(frozen=True)
+class Chain:
+  """Stages one after another; the state is the tuple of theirs."""
+
+  stages: tuple[Transform, ...]
+
+  @property
+  def needs(self) -> frozenset[str]:
+    return frozenset().union(*(needs_of(s) for s in self.stages))
+
+  def init(self, spec):
+    return tuple(stage.init(spec) for stage in self.stages)
+
+  def update(self, credit, rollouts, state):
+    chex.assert_equal(len(state), len(self.stages))
+    states = []
+    for stage, old in zip(self.stages, state):
+      credit, new = stage.update(credit, rollouts, old)
+      states.append(new)
+    return credit, tuple(states)
+
+
+def chain(*stages: Transform) -> Chain:
+  """Stages one after another."""
+  return Chain(tuple(stages))

@@ -1,0 +1,150 @@
+"""Masked and grouped reductions, and functions made total.
+
+Nothing here knows about reinforcement learning. Grouped reductions take
+integer ids in [0, N) and give each row the value of its group, already
+gathered back to rows, so ids are as short to use as axes. A group no row of
+which counts has the neutral value named in each docstring.
+"""
+
+from __future__ import annotations
+
+import chex
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+
+LOG_RATIO_LIMIT = 20.0  # exp(20) = 4.9e8: finite in float32, and in its square
+
+
+def bounded_exp(x: Array, limit: float = LOG_RATIO_LIMIT) -> Array:
+  """exp(clip(x, -limit, limit)): finite, with zero gradient past the limit."""
+  return jnp.exp(jnp.clip(x, -limit, limit))
+
+
+def safe_divide(numerator: Array, denominator: Array, default=0.0) -> Array:
+  """numerator / denominator, and `default` with zero gradient where it is 0."""
+  zero = denominator == 0
+  quotient = numerator / jnp.where(zero, 1, denominator)
+  return jnp.where(zero, default, quotient)
+
+
+def masked_sum(x: Array, mask: Array, axis=None) -> Array:
+  """Sum over True entries; 0 where there is none, whatever x holds there."""
+  return jnp.sum(jnp.where(mask, x, 0), axis=axis)
+
+
+def masked_mean(x: Array, mask: Array, axis=None) -> Array:
+  """Mean over True entries; 0 where there is none."""
+  count = jnp.sum(mask, axis=axis).astype(x.dtype)
+  return safe_divide(masked_sum(x, mask, axis), count)
+
+
+def masked_variance(x: Array, mask: Array, axis=None, *, ddof=0) -> Array:
+  """Variance over True entries; 0 where there are `ddof` entries or fewer."""
+  count = jnp.sum(mask, axis=axis, keepdims=True).astype(x.dtype)
+  mean = safe_divide(
+    jnp.sum(jnp.where(mask, x, 0), axis=axis, keepdims=True), count
+  )
+  squares = masked_sum((x - mean) ** 2, mask, axis)
+  return safe_divide(squares, jnp.maximum(jnp.squeeze(count, axis) - ddof, 0))
+
+
+def masked_max(x: Array, mask: Array, axis=None, initial=0.0) -> Array:
+  """Largest True entry, at least `initial`."""
+  return jnp.max(x, axis=axis, where=mask, initial=initial)
+
+
+def whiten(x: Array, mask: Array, *, epsilon=1e-8, ddof=1) -> Array:
+  """(x - mean) / sqrt(var + epsilon) over True entries; 0 elsewhere."""
+  mean = masked_mean(x, mask)
+  variance = masked_variance(x, mask, ddof=ddof)
+  return jnp.where(mask, (x - mean) / jnp.sqrt(variance + epsilon), 0)
+
+
+def last_index(mask: Array) -> Array:
+  """i32[N]: column of the last True of each row; -1 for an empty row."""
+  columns = jnp.arange(mask.shape[-1], dtype=jnp.int32)
+  return jnp.max(jnp.where(mask, columns, -1), axis=-1)
+
+
+def at_last(values: Array, mask: Array) -> Array:
+  """f32[N, T]: `values[i]` at the last True column of row i, 0 elsewhere."""
+  columns = jnp.arange(mask.shape[-1])
+  place = columns == last_index(mask)[:, None]
+  return jnp.where(place, values[:, None], 0.0)
+
+
+def _segments(fn, x: Array, group: Array, where: Array, neutral) -> Array:
+  chex.assert_rank([group, where], 1)
+  chex.assert_equal_shape_prefix([x, group, where], 1)
+  where = where.reshape(where.shape + (1,) * (x.ndim - 1))
+  reduced = fn(jnp.where(where, x, neutral), group, num_segments=group.shape[0])
+  return reduced[group]
+
+
+def group_sum(x: Array, group: Array, where: Array) -> Array:
+  """Each row's group sum, gathered back to rows; 0 for an empty group."""
+  return _segments(jax.ops.segment_sum, x, group, where, 0)
+
+
+def group_count(group: Array, where: Array) -> Array:
+  """f32[N]: how many rows of each row's group count."""
+  return group_sum(jnp.ones(group.shape, jnp.float32), group, where)
+
+
+def group_min(x: Array, group: Array, where: Array) -> Array:
+  """Each row's group minimum; +inf for an empty group."""
+  return _segments(jax.ops.segment_min, x, group, where, jnp.inf)
+
+
+def group_max(x: Array, group: Array, where: Array) -> Array:
+  """Each row's group maximum; -inf for an empty group."""
+  return _segments(jax.ops.segment_max, x, group, where, -jnp.inf)
+
+
+def group_mean(x: Array, group: Array, where: Array) -> Array:
+  """Each row's group mean; 0 for an empty group.
+
+  The mean is taken of differences to the group's minimum: in a group of
+  equal values it is that value exactly, so `x - group_mean` is exactly 0
+  there, which a plain float32 sum of, say, three 0.1 does not give.
+  """
+  count = group_count(group, where)
+  count = count.reshape(count.shape + (1,) * (x.ndim - 1))
+  low = jnp.where(count > 0, group_min(x, group, where), 0)
+  return low + safe_divide(group_sum(x - low, group, where), count)
+
+
+def group_std(x: Array, group: Array, where: Array, *, ddof=1) -> Array:
+  """Each row's group spread; 0 for a group of `ddof` rows or fewer."""
+  centred = x - group_mean(x, group, where)
+  squares = group_sum(centred**2, group, where)
+  count = group_count(group, where)
+  count = count.reshape(count.shape + (1,) * (x.ndim - 1))
+  variance = safe_divide(squares, jnp.maximum(count - ddof, 0))
+  # The double where: sqrt has an infinite slope at 0.
+  positive = variance > 0
+  return jnp.where(positive, jnp.sqrt(jnp.where(positive, variance, 1)), 0)
+
+
+def discounted_sum(x: Array, mask: Array, *, decay=1.0) -> Array:
+  """Sum from each column to the end, skipping masked columns.
+
+      y_t = x_t + decay * y_next(t)     on mask;  y_t = y_next(t) off it
+
+  A masked column (a tool's output, say) passes the running value through
+  unchanged and undiscounted, and gets 0 itself.
+
+  Args:
+    x: f32[N, T]. mask: bool[N, T]. decay: per unmasked column.
+  """
+
+  def step(following, column):
+    value, here = column
+    total = jnp.where(here, value + decay * following, following)
+    return total, total
+
+  start = jnp.zeros(x.shape[0], x.dtype)
+  _, sums = jax.lax.scan(step, start, (x.T, mask.T), reverse=True)
+  return jnp.where(mask, sums.T, 0)

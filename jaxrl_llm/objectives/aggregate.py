@@ -1,0 +1,70 @@
+"""Aggregators: how per-token losses become one number.
+
+    f(mask f32[N, T], keep f32[N], group i32[N]) -> f32[N, T]
+
+The result is the weight of each token over one whole optimizer step, so that
+the loss is a plain weighted sum and gradient accumulation is exact. `mask` is
+non-negative, 0 off the loss; `keep` is the weight of a row, 0 drops it. Rows
+without weight leave every count. All give 0, not NaN, for an empty batch.
+"""
+
+from __future__ import annotations
+
+import chex
+import jax.numpy as jnp
+
+from jaxrl_llm import numerics
+
+
+def _live(mask, keep, group):
+  chex.assert_rank([mask, keep, group], [2, 1, 1])
+  chex.assert_equal_shape_prefix([mask, keep, group], 1)
+  length = jnp.sum(mask, axis=-1)
+  return (keep > 0) & (length > 0), length
+
+
+def row_weights(mask, keep, group):
+  """f32[N]: keep / rows, the weight of a row in losses of whole sequences."""
+  live, _ = _live(mask, keep, group)
+  return numerics.safe_divide(jnp.where(live, keep, 0.0), jnp.sum(live) * 1.0)
+
+
+def token_mean(mask, keep, group):
+  """w_it = keep_i m_it / sum_jt m_jt: every token of the step counts alike.
+
+  Source: DAPO, arXiv 2503.14476, section 3.3.
+  """
+  live, _ = _live(mask, keep, group)
+  total = jnp.sum(jnp.where(live[:, None], mask, 0))
+  return numerics.safe_divide(mask * keep[:, None], total)
+
+
+def sequence_mean(mask, keep, group):
+  """w_it = keep_i m_it / (len_i rows): every response counts alike.
+
+  Source: GRPO, arXiv 2402.03300, equation 3.
+  """
+  _, length = _live(mask, keep, group)
+  per_row = numerics.safe_divide(row_weights(mask, keep, group), length)
+  return mask * per_row[:, None]
+
+
+def sequence_sum(mask, keep, group):
+  """w_it = keep_i m_it / rows: the loss of a response is its tokens' sum.
+
+  The policy gradient of a sequence's log-probability; longer responses
+  weigh more than under `sequence_mean`.
+  """
+  return mask * row_weights(mask, keep, group)[:, None]
+
+
+def budget_mean(mask, keep, group, *, budget=0):
+  """w_it = keep_i m_it / (rows budget): a constant in place of the length.
+
+  Args:
+    budget: tokens; 0 means T, the response budget of the run.
+
+  Source: Dr. GRPO, arXiv 2503.20783, listing 1 and section 3.2.
+  """
+  budget = budget or mask.shape[1]
+  return sequence_sum(mask, keep, group) / budget

@@ -1,0 +1,248 @@
+"""Recipes: a method as the joints it fills.
+
+A recipe is a frozen dataclass whose defaults are the plainest method, so an
+entry states only what differs. An entry is a keyword-only factory whose
+defaults are plain values: they become typed, locked flags. Off is 0 or
+`math.inf`, never None.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jaxrl_llm import credit as credit_lib
+from jaxrl_llm import reference as reference_lib
+from jaxrl_llm import update as update_lib
+from jaxrl_llm.advantages import group
+from jaxrl_llm.objectives import aggregate as aggregate_lib
+from jaxrl_llm.objectives import base, surrogates
+from jaxrl_llm.rewards import combine as combine_lib
+from jaxrl_llm.rollouts import plans
+from jaxrl_llm.selection import curricula
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+  """What a method does at every joint.
+
+  Attributes:
+    curriculum: which tasks are drawn.
+    plan: how responses are made of them.
+    combine: f(components, weights, rollouts) -> rewards f32[N].
+    credit: stages from rewards to advantages and weights.
+    objective: the loss.
+    aggregate: f(mask, keep, group) -> weights f32[N, T].
+    update: the update rule.
+    reference: the policy that costs may refer to.
+    epochs: passes over the rows of one iteration.
+    minibatches: optimizer steps of a pass.
+  """
+
+  curriculum: curricula.Curriculum = curricula.Shuffled()
+  plan: plans.Plan = plans.Independent()
+  combine: Callable = combine_lib.weighted_sum
+  credit: credit_lib.Transform = credit_lib.estimate(group.reward)
+  objective: base.Objective = base.policy_gradient(surrogates.score_function)
+  aggregate: Callable = aggregate_lib.sequence_sum
+  update: Callable = update_lib.single
+  reference: reference_lib.Reference = reference_lib.Frozen()
+  epochs: int = 1
+  minibatches: int = 1
+
+  @property
+  def needs(self) -> frozenset[str]:
+    """The extra passes and extras keys that the loop must provide."""
+    return credit_lib.needs_of(self.credit) | self.objective.needs
+
+
+@dataclasses.dataclass(frozen=True)
+class Paper:
+  """Where a method comes from.
+
+  Attributes:
+    title: as published. arxiv: its id, or '' for older work.
+    confidence: VERIFIED (read in published code or text), VERIFIED-2 (read
+      in a third party's), RECALLED, or ABSTRACT (reconstructed from it).
+  """
+
+  title: str
+  arxiv: str = ''
+  confidence: str = 'VERIFIED'
+
+
+@dataclasses.dataclass(frozen=True)
+class Limit:
+  """A special case: with these values an entry is another entry.
+
+  Attributes:
+    other: the entry it becomes. values: hyper-parameters of this entry.
+    other_values: hyper-parameters of the other.
+  """
+
+  other: str
+  values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  other_values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+  """A registered method."""
+
+  name: str
+  factory: Callable[..., Recipe]
+  paper: Paper
+  joints: tuple[str, ...]
+  limits: tuple[Limit, ...]
+
+  @property
+  def defaults(self) -> dict[str, float | int | bool | str | tuple]:
+    parameters = inspect.signature(self.factory).parameters
+    return {name: p.default for name, p in parameters.items()}
+
+  @property
+  def summary(self) -> str:
+    return inspect.getdoc(self.factory).splitlines()[0]
+
+
+_ENTRIES: dict[str, Entry] = {}
+
+
+def register(paper: Paper, *, joints, limits=()):
+  """Decorates a factory of recipes and enters it under its own name."""
+
+  def enter(factory):
+    name = factory.__name__
+    if name in _ENTRIES:
+      raise ValueError(f'recipe {name!r} is registered twice')
+    for parameter in inspect.signature(factory).parameters.values():
+      keyword = parameter.kind is inspect.Parameter.KEYWORD_ONLY
+      plain = isinstance(parameter.default, float | int | str | tuple)
+      if not (keyword and plain):
+        raise TypeError(
+          f'recipe {name!r}: {parameter.name} must be keyword-only with a '
+          'plain default (float, int, bool, str or tuple)'
+        )
+    _ENTRIES[name] = Entry(name, factory, paper, tuple(joints), tuple(limits))
+    return factory
+
+  return enter
+
+
+def names() -> list[str]:
+  """Every registered recipe, sorted."""
+  # The entries register on import; importing here keeps this module, which
+  # they build on, free of a cycle.
+  from jaxrl_llm import recipes  # noqa: F401
+
+  return sorted(_ENTRIES)
+
+
+def suggestion(word: str, known) -> str:
+  """' Did you mean ...?' for a near miss, or the list of what is known."""
+  near = difflib.get_close_matches(word, known, n=1)
+  return f'Did you mean {near[0]!r}?' if near else f'Known: {sorted(known)}'
+
+
+def get(name: str) -> Entry:
+  """The entry of that name; the error for an unknown one suggests another."""
+  known = names()
+  if name not in known:
+    raise KeyError(f'unknown recipe {name!r}. {suggestion(name, known)}')
+  return _ENTRIES[name]
+
+
+def build(name: str, **values) -> Recipe:
+  """The recipe of that name, with some hyper-parameters replaced."""
+  entry = get(name)
+  for key in values:
+    if key not in entry.defaults:
+      raise KeyError(
+        f'recipe {name!r} has no hyper-parameter {key!r}. '
+        f'{suggestion(key, entry.defaults)}'
+      )
+  return entry.factory(**values)
+
+
+def describe(part, path: str = '') -> dict[str, str]:
+  """A recipe as slots and values: what two methods are compared by."""
+  if isinstance(part, functools.partial):
+    inner = describe(part.func, path)
+    for key, value in part.keywords.items():
+      inner |= describe(value, f'{path}.{key}')
+    return inner
+  if dataclasses.is_dataclass(part):
+    stage = isinstance(part, credit_lib.Stage)
+    kind = type(part).__name__
+    here = {path: kind} if path and not stage else {}
+    for field in dataclasses.fields(part):
+      below = path if stage else f'{path}.{field.name}'.lstrip('.')
+      here |= describe(getattr(part, field.name), below)
+    if stage:
+      here[path] = f'{kind.lower()}: {here[path]}'
+    return here
+  if isinstance(part, tuple) and any(map(dataclasses.is_dataclass, part)):
+    items = enumerate(part)
+    return {
+      k: v for i, x in items for k, v in describe(x, f'{path}.{i}').items()
+    }
+  if isinstance(part, Mapping):
+    items = part.items()
+    return {
+      k: v for i, x in items for k, v in describe(x, f'{path}.{i}').items()
+    }
+  if callable(part):
+    module = part.__module__.rsplit('.', 1)[-1]
+    return {path: f'{module}.{part.__qualname__}'}
+  return {path: repr(part)}
+
+
+def diff(first: Recipe, second: Recipe) -> dict[str, tuple[str, str]]:
+  """What differs between two recipes: slot -> (first, second), '' if none."""
+  a, b = describe(first), describe(second)
+  return {
+    slot: (a.get(slot, ''), b.get(slot, ''))
+    for slot in sorted(a.keys() | b.keys())
+    if a.get(slot) != b.get(slot)
+  }
+
+
+def check(recipe: Recipe, *, rows: int, microbatches: int) -> None:
+  """Refuses splits that cut a group or a block, with the numbers.
+
+  Raises:
+    ValueError: naming the sizes and the nearest that divide.
+  """
+  samples = recipe.plan.samples
+  steps = recipe.minibatches
+  groups = rows // samples
+  if groups % steps:
+    raise ValueError(
+      f'{groups} groups do not split into {steps} minibatches; '
+      f'{_nearest(steps, groups)}'
+    )
+  per_step = rows // steps
+  block = recipe.objective.block
+  block = per_step if block == 'batch' else block
+  if per_step % microbatches or (per_step // microbatches) % block:
+    most = per_step // block
+    raise ValueError(
+      f'{per_step} rows in {microbatches} microbatches break blocks of '
+      f'{block}; {_nearest(microbatches, most)}'
+    )
+
+
+def _nearest(wanted: int, total: int) -> str:
+  """The divisors of `total` on either side of `wanted`."""
+  divisors = [d for d in range(1, total + 1) if total % d == 0]
+  below = max((d for d in divisors if d <= wanted), default=1)
+  above = min((d for d in divisors if d >= wanted), default=total)
+  return (
+    f'use {below}'
+    if below == above or above < wanted
+    else (f'use {below} or {above}')
+  )

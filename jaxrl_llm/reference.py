@@ -1,0 +1,117 @@
+"""Reference policies: what the policy is held close to.
+
+    init(params) -> state      params(state) -> tree
+    update(state, params, step) -> state
+
+The state is a pytree checkpointed with the parameters. Arithmetic on whole
+policies is `jax.tree.map`; with LoRA the trees are the trainable deltas, and
+the frozen weights under them are shared. `step` counts finished iterations.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+
+from jaxrl_llm.types import Array, PyTree
+
+
+class Reference(Protocol):
+  """What holds the policy back."""
+
+  def init(self, params: PyTree) -> PyTree: ...
+
+  def params(self, state: PyTree) -> PyTree: ...
+
+  def update(self, state: PyTree, params: PyTree, step: Array) -> PyTree: ...
+
+
+def _mix(old: PyTree, new: PyTree, weight: Array | float) -> PyTree:
+  return jax.tree.map(lambda a, b: a + weight * (b - a), old, new)
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+  """The policy the run started from."""
+
+  def init(self, params):
+    # A copy: the trainable buffers are donated to every learn step.
+    return jax.tree.map(jnp.copy, params)
+
+  def params(self, state):
+    return state
+
+  def update(self, state, params, step):
+    del params, step
+    return state
+
+
+@dataclasses.dataclass(frozen=True)
+class EMA(Frozen):
+  """An exponential moving average: ref <- decay * ref + (1 - decay) * params.
+
+  Attributes:
+    decay: in [0, 1] per iteration; 0 follows the policy at one step's
+      distance, 1 never moves.
+  """
+
+  decay: float = 0.99
+
+  def update(self, state, params, step):
+    del step
+    return _mix(state, params, 1 - self.decay)
+
+
+@dataclasses.dataclass(frozen=True)
+class Periodic(Frozen):
+  """The policy of the last multiple of `every` iterations."""
+
+  every: int = 100
+
+  def update(self, state, params, step):
+    take = step % self.every == 0
+    return jax.tree.map(lambda a, b: jnp.where(take, b, a), state, params)
+
+
+@dataclasses.dataclass(frozen=True)
+class Soup(Frozen):
+  """A running mean in parameter space of the start and every `every`th policy.
+
+  ref_k = (1 - 1 / (k + 1)) * ref_{k-1} + params_k / (k + 1)
+  """
+
+  every: int = 100
+
+  def update(self, state, params, step):
+    take = step % self.every == 0
+    count = step // self.every + 1
+    weight = jnp.where(take, 1.0 / count, 0.0)
+    return _mix(state, params, weight)
+
+
+@dataclasses.dataclass(frozen=True)
+class Extrapolate(Frozen):
+  """A point on the line through the start and the present policy.
+
+      ref = start + weight * (params - start)
+
+  Attributes:
+    weight: 0 is the start, 1 the present policy, between them a
+      interpolation, beyond 1 an extrapolation.
+  """
+
+  weight: float = 0.5
+
+  def init(self, params):
+    start = jax.tree.map(jnp.copy, params)
+    return {'start': start, 'now': jax.tree.map(jnp.copy, params)}
+
+  def params(self, state):
+    return _mix(state['start'], state['now'], self.weight)
+
+  def update(self, state, params, step):
+    del step
+    return {'start': state['start'], 'now': params}

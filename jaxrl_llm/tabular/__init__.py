@@ -1,0 +1,1 @@
+"""Exact games and small decision processes."""

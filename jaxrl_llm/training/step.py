@@ -1,0 +1,265 @@
+"""The compiled parts of an iteration, made from a recipe and a scorer.
+
+    score   rollouts -> rollouts with the passes the recipe needs in extras
+    assign  rollouts, scores -> credit, metrics
+    learn   state, rollouts, credit -> state, metrics
+
+None of them knows a model: `scorer(params, rollouts, needs) -> Stats` is all
+they see of the policy. Token weights are computed once per optimizer step over
+all its rows, so a microbatch's loss is a plain weighted sum, and gradients add
+over microbatches and devices exactly.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxrl_llm.models import lora
+from jaxrl_llm.objectives import aggregate
+from jaxrl_llm.recipe import Recipe
+from jaxrl_llm.training import diagnostics
+from jaxrl_llm.types import (
+  Batch,
+  Credit,
+  PyTree,
+  Rollouts,
+  Scores,
+  Spec,
+  Stats,
+  TrainState,
+  initial_credit,
+)
+
+Scorer = Callable[[PyTree, Rollouts, frozenset[str]], Stats]
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+  """A recipe bound to a scorer and an optimiser.
+
+  Attributes:
+    recipe: the method.
+    scorer: the policy seen through its tokens.
+    tx: the optimiser.
+    microbatches: pieces of one optimizer step, accumulated.
+    constrain: places [rows, ...] arrays on the mesh; identity on one device.
+  """
+
+  recipe: Recipe
+  scorer: Scorer
+  tx: optax.GradientTransformation
+  microbatches: int = 1
+  constrain: Callable[[PyTree], PyTree] = lambda tree: tree
+
+  @property
+  def steps(self) -> int:
+    """Optimizer steps of one iteration."""
+    return self.recipe.epochs * self.recipe.minibatches
+
+  @property
+  def passes(self) -> frozenset[str]:
+    """Extra passes before credit is assigned.
+
+    With one optimizer step the learner's own log-probs are the old ones, and
+    no pass is spent on them unless a credit stage reads them.
+    """
+    wanted = self.recipe.needs & {'old_logp', 'ref_logp', 'values'}
+    return wanted | ({'old_logp'} if self.steps > 1 else frozenset())
+
+  def init(self, params: PyTree, spec: Spec) -> TrainState:
+    """The state of a run that has not begun."""
+    recipe = self.recipe
+    wants_reference = 'ref_logp' in recipe.needs
+    return TrainState(
+      params=params,
+      opt=self.tx.init(params),
+      reference=recipe.reference.init(params) if wants_reference else (),
+      method={
+        'credit': recipe.credit.init(spec),
+        'controllers': {
+          name: c.init() for name, c in recipe.objective.controllers.items()
+        },
+        'curriculum': recipe.curriculum.init(spec),
+        'plan': recipe.plan.init(spec),
+      },
+      step=jnp.int32(0),
+    )
+
+  def score(self, state: TrainState, frozen: PyTree, rollouts: Rollouts):
+    """Adds the passes of the old and the reference policy to the extras."""
+    extras = dict(rollouts.extras)
+    needs = self.passes & {'values'}
+    if self.passes & {'old_logp', 'values'}:
+      stats = self._in_pieces(state.params, frozen, rollouts, needs)
+      extras['old_logp'] = stats.logp
+      if stats.values is not None:
+        extras['values'] = stats.values
+    if 'ref_logp' in self.passes:
+      params = self.recipe.reference.params(state.reference)
+      stats = self._in_pieces(params, frozen, rollouts, frozenset())
+      extras['ref_logp'] = stats.logp
+    return rollouts.replace(extras=extras)
+
+  def assign(self, credit_state, rollouts: Rollouts, scores: Scores):
+    """Rewards, advantages and weights: the constants of the iteration."""
+    credit = initial_credit(rollouts, scores)
+    rewards = self.recipe.combine(credit.components, scores.weights, rollouts)
+    rewards = jnp.where(rollouts.valid, rewards, 0)
+    credit = credit.replace(rewards=rewards)
+    credit, credit_state = self.recipe.credit.update(
+      credit, rollouts, credit_state
+    )
+    credit = jax.lax.stop_gradient(credit)
+    return credit, credit_state, diagnostics.of_iteration(rollouts, credit)
+
+  def learn(
+    self,
+    state: TrainState,
+    frozen: PyTree,
+    rollouts: Rollouts,
+    credit: Credit,
+    key: jax.Array,
+  ) -> tuple[TrainState, dict[str, jax.Array]]:
+    """All optimizer steps of one iteration, then controllers and reference.
+
+    A step whose loss or gradient is not finite changes nothing and is counted
+    in `bad_steps`.
+    """
+    controllers = self.recipe.objective.controllers
+    held = state.method['controllers']
+    coefs = {n: c.value(held[n], state.step) for n, c in controllers.items()}
+
+    def optimizer_step(carry, plan):
+      number, index = plan
+      rows = (rollouts, credit)
+      if self.steps > 1:
+        rows = jax.tree.map(lambda x: x[index], rows)
+      batch = self._batch(*self.constrain(rows), fresh=number == 0)
+      params, opt, metrics = self.recipe.update(
+        lambda params, batch: self._gradient(params, frozen, batch, coefs),
+        self.tx,
+        *carry,
+        batch,
+      )
+      finite = jnp.isfinite(metrics['loss']) & jnp.isfinite(
+        metrics['grad/norm']
+      )
+      carry = _select(finite, (params, opt), carry)
+      return carry, metrics | {'bad_steps': 1.0 - finite}
+
+    plans = (jnp.arange(self.steps), self._indices(rollouts, key))
+    carry = (state.params, state.opt)
+    if self.steps == 1:
+      carry, metrics = optimizer_step(
+        carry, jax.tree.map(lambda x: x[0], plans)
+      )
+    else:
+      carry, stacked = jax.lax.scan(optimizer_step, carry, plans)
+      metrics = {
+        name: jnp.max(x) if name.endswith('_max') else jnp.mean(x)
+        for name, x in stacked.items()
+      }
+    params, opt = carry
+    metrics['bad_steps'] *= self.steps
+    metrics['tokens/learned'] *= self.steps
+    metrics |= {f'coef/{name}': value for name, value in coefs.items()}
+
+    step = state.step + 1
+    healthy = metrics['bad_steps'] == 0
+    moved = {n: c.update(held[n], metrics) for n, c in controllers.items()}
+    reference = state.reference
+    if 'ref_logp' in self.recipe.needs:
+      reference = self.recipe.reference.update(reference, params, step)
+    method = state.method | {'controllers': _select(healthy, moved, held)}
+    return TrainState(params, opt, reference, method, step), metrics
+
+  def _indices(self, rollouts, key):
+    """i32[steps, rows of a step]: whole groups, shuffled in every epoch."""
+    recipe = self.recipe
+    samples = recipe.plan.samples
+    groups = rollouts.group.shape[0] // samples
+    keys = jax.random.split(key, recipe.epochs)
+    order = jax.vmap(lambda k: jax.random.permutation(k, groups))(keys)
+    rows = order[..., None] * samples + jnp.arange(samples)
+    return rows.reshape(self.steps, -1)
+
+  def _batch(self, rollouts, credit, *, fresh):
+    """The constants of one optimizer step, with the weights of its tokens."""
+    mask = rollouts.loss_mask * credit.token_keep
+    counted = (mask > 0) & (credit.keep > 0)[:, None]
+    extras = rollouts.extras
+    return Batch(
+      rollouts=rollouts,
+      credit=credit,
+      old_logp=extras.get('old_logp', rollouts.logp),
+      fresh=jnp.broadcast_to(fresh, rollouts.valid.shape),
+      weights=self.recipe.aggregate(mask, credit.keep, rollouts.group),
+      row_weights=aggregate.row_weights(mask, credit.keep, rollouts.group),
+      share=counted / jnp.maximum(jnp.sum(counted), 1),
+      ref_logp=extras.get('ref_logp'),
+      teacher_logp=extras.get('teacher_logp'),
+    )
+
+  def _gradient(self, params, frozen, batch, coefs):
+    """Loss, gradient and metrics of a step, summed over its microbatches."""
+
+    def loss_fn(params, batch):
+      stats = self.scorer(
+        lora.join(params, frozen), batch.rollouts, self.recipe.needs
+      )
+      own = jax.lax.stop_gradient(stats.logp)
+      old = jnp.where(batch.fresh[:, None], own, batch.old_logp)
+      batch = batch.replace(old_logp=old)
+      loss, metrics = self.recipe.objective.loss(stats, batch, coefs)
+      metrics |= diagnostics.of_microbatch(stats, batch) | {'loss': loss}
+      return loss, jax.lax.stop_gradient(metrics)
+
+    def of_piece(batch):
+      grads, metrics = jax.grad(loss_fn, has_aux=True)(params, batch)
+      return grads, metrics
+
+    if self.microbatches == 1:
+      return of_piece(batch)
+
+    def add(total, piece):
+      grads, metrics = of_piece(self.constrain(piece))
+      grads = jax.tree.map(jnp.add, total[0], grads)
+      metrics = {
+        name: (jnp.maximum if name.endswith('_max') else jnp.add)(
+          total[1][name], value
+        )
+        for name, value in metrics.items()
+      }
+      return (grads, metrics), None
+
+    pieces = _split(batch, self.microbatches)
+    shapes = jax.eval_shape(of_piece, jax.tree.map(lambda x: x[0], pieces))
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    return jax.lax.scan(add, zeros, pieces)[0]
+
+  def _in_pieces(self, params, frozen, rollouts, needs):
+    """The scorer over rows in as many pieces as an iteration has."""
+    params = lora.join(params, frozen)
+    pieces = self.microbatches * self.recipe.minibatches
+
+    def score(piece):
+      return self.scorer(params, self.constrain(piece), needs)
+
+    if pieces == 1:
+      return score(rollouts)
+    stats = jax.lax.map(score, _split(rollouts, pieces))
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), stats)
+
+
+def _split(tree, pieces):
+  """[rows, ...] -> [pieces, rows / pieces, ...]."""
+  return jax.tree.map(lambda x: x.reshape(pieces, -1, *x.shape[1:]), tree)
+
+
+def _select(condition, new, old):
+  return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
