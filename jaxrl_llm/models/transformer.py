@@ -1,0 +1,484 @@
+"""The decoder: one block for every family, plain dictionaries of arrays.
+
+Parameters are a nested dictionary; those of the layers are stacked on axis 0
+and scanned. `table` is the one description of them, from which `init`, the
+sharding specs and the Hugging Face import derive:
+
+    embed.kernel [V, D]
+    layers.{attention_norm, mlp_norm}.scale [L, D]
+    layers.{q, k, v}.kernel [L, D, heads, h]   layers.o.kernel [L, H, h, D]
+    layers.{gate, up}.kernel [L, D, F]         layers.down.kernel [L, F, D]
+    final_norm.scale [D]                       unembed.kernel [D, V], if untied
+
+and, where the configuration asks, biases beside kernels, `q_norm` and
+`k_norm` [L, h], `post_attention_norm` and `post_mlp_norm` [L, D]. A linear
+map that also holds `lora_a`, `lora_b` and `lora_scale` adds their product.
+
+Three ways through the same block: `hidden` (whole sequences, for learning),
+`prefill` (prompts, keeping keys and values) and `decode` (one token a row, G
+rows sharing the keys of their prompt). Letters of the docstrings: S tokens of
+a sequence, D width, H heads, K key-value heads, R = H / K, h head width, F
+MLP width, L layers; the others as in `jaxrl_llm.types`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from jaxrl_llm.models.config import Config
+
+Array = jax.Array
+Params = dict[str, Any]
+Cache = tuple[dict[str, Array], ...]
+
+# Scores of keys that may not be seen. Finite, so that a row without any key
+# averages its values instead of giving NaN.
+_UNSEEN = -1e30
+_ACTIVATIONS = {
+  'silu': jax.nn.silu,
+  'gelu': functools.partial(jax.nn.gelu, approximate=False),
+  'gelu_pytorch_tanh': functools.partial(jax.nn.gelu, approximate=True),
+}
+
+
+class Param(NamedTuple):
+  """Shape, logical axis names (one a dimension) and initializer of a leaf."""
+
+  shape: tuple[int, ...]
+  axes: tuple[str | None, ...]
+  init: Callable[..., Array]
+
+
+def table(config: Config) -> dict[tuple[str, ...], Param]:
+  """Every parameter by its path.
+
+  Kernels are normal with standard deviation fan_in ** -0.5; those that write
+  to the stream are divided by sqrt(2 L), so that its scale does not grow with
+  depth. Norms start as the identity, biases at 0.
+
+  Returns:
+    path -> `Param`. Logical axes: 'layers', 'vocab', 'embed', 'heads',
+    'kv_heads', 'head_dim', 'mlp'.
+  """
+  sizes = {
+    'layers': config.layers,
+    'vocab': config.vocab,
+    'embed': config.width,
+    'heads': config.heads,
+    'kv_heads': config.kv_heads,
+    'head_dim': config.head_dim,
+    'mlp': config.mlp_width,
+  }
+  entries = {}
+
+  def add(path, axes, init):
+    shape = tuple(sizes[axis] for axis in axes)
+    entries[tuple(path.split('.'))] = Param(shape, axes, init)
+
+  def linear(name, inputs, outputs, bias, gain=1.0):
+    fan_in = np.prod([sizes[axis] for axis in inputs])
+    init = jax.nn.initializers.normal(gain * float(fan_in) ** -0.5)
+    add(f'layers.{name}.kernel', ('layers', *inputs, *outputs), init)
+    if bias:
+      add(f'layers.{name}.bias', ('layers', *outputs), _zeros)
+
+  def norm(name, *axes):
+    identity = jax.nn.initializers.constant(1.0 - config.norm_offset)
+    add(f'{name}.scale', axes, identity)
+
+  width = jax.nn.initializers.normal(config.width**-0.5)
+  residual = (2 * config.layers) ** -0.5
+  add('embed.kernel', ('vocab', 'embed'), width)
+  norm('layers.attention_norm', 'layers', 'embed')
+  linear('q', ('embed',), ('heads', 'head_dim'), config.qkv_bias)
+  linear('k', ('embed',), ('kv_heads', 'head_dim'), config.qkv_bias)
+  linear('v', ('embed',), ('kv_heads', 'head_dim'), config.qkv_bias)
+  if config.qk_norm:
+    norm('layers.q_norm', 'layers', 'head_dim')
+    norm('layers.k_norm', 'layers', 'head_dim')
+  linear('o', ('heads', 'head_dim'), ('embed',), config.o_bias, residual)
+  norm('layers.mlp_norm', 'layers', 'embed')
+  linear('gate', ('embed',), ('mlp',), config.mlp_bias)
+  linear('up', ('embed',), ('mlp',), config.mlp_bias)
+  linear('down', ('mlp',), ('embed',), config.mlp_bias, residual)
+  if config.post_norms:
+    norm('layers.post_attention_norm', 'layers', 'embed')
+    norm('layers.post_mlp_norm', 'layers', 'embed')
+  norm('final_norm', 'embed')
+  if not config.tied:
+    add('unembed.kernel', ('embed', 'vocab'), width)
+  return entries
+
+
+_zeros = jax.nn.initializers.zeros
+
+
+def init(config: Config, key: Array, dtype=jnp.float32) -> Params:
+  """Random parameters, as `table` says. Pure, so that `jit` can shard them."""
+  entries = table(config)
+  keys = jax.random.split(key, len(entries))
+  return traverse_util.unflatten_dict(
+    {
+      path: entry.init(key, entry.shape, dtype)
+      for key, (path, entry) in zip(keys, entries.items())
+    }
+  )
+
+
+def hidden(
+  params: Params,
+  config: Config,
+  tokens: Array,
+  mask: Array,
+  *,
+  dtype=jnp.float32,
+  remat: bool = False,
+  unroll: int | bool = 1,
+) -> Array:
+  """The last hidden state of every token, after the final norm.
+
+  A token's position is the number of tokens before it, so that padding on
+  either side or in between changes nothing; windows count positions too.
+
+  Args:
+    tokens: i32[N, S].
+    mask: bool[N, S], True on tokens; others are never attended to.
+    dtype: of the arithmetic; norms and softmax are float32 in any case.
+    remat: recompute each layer in the backward pass instead of keeping it.
+    unroll: layers per step of the scan; True is all of them, faster to run
+      and slower to compile.
+
+  Returns:
+    dtype[N, S, D]; finite but without meaning off the mask.
+  """
+  chex.assert_rank([tokens, mask], 2)
+  chex.assert_equal_shape([tokens, mask])
+  x, _ = _sequence(
+    params, config, tokens, mask, dtype=dtype, remat=remat, unroll=unroll
+  )
+  return x
+
+
+def prefill(
+  params: Params,
+  config: Config,
+  tokens: Array,
+  mask: Array,
+  *,
+  dtype=jnp.float32,
+) -> tuple[Array, Cache]:
+  """Reads prompts, keeping what `decode` attends to.
+
+  Args:
+    tokens: i32[B, P], left padded.
+    mask: bool[B, P], True on tokens.
+    dtype: of the arithmetic and of the cache.
+
+  Returns:
+    dtype[B, D], the hidden state of the last column, and the cache: for each
+    layer 'k' dtype[B, K, h, P] and 'v' dtype[B, K, P, h].
+  """
+  chex.assert_rank([tokens, mask], 2)
+  chex.assert_equal_shape([tokens, mask])
+  x, (keys, values) = _sequence(
+    params, config, tokens, mask, dtype=dtype, keep=True
+  )
+  cache = tuple(
+    {'k': keys[layer], 'v': values[layer]} for layer in range(config.layers)
+  )
+  return x[:, -1], cache
+
+
+def decode(
+  layers: tuple[Params, ...],
+  params: Params,
+  config: Config,
+  tokens: Array,
+  positions: Array,
+  prompt_cache: Cache,
+  prompt_mask: Array,
+  cache: Cache,
+  t: Array,
+  *,
+  dtype=jnp.float32,
+) -> tuple[Array, Cache]:
+  """One token of every response; rows of a group share their prompt's cache.
+
+  Row n continues prompt n // G, with G = N / B. It attends to the prompt and,
+  in one softmax, to its own tokens 0..t.
+
+  Args:
+    layers: parameters by layer, from `split_layers`.
+    params: the whole tree, or what is left of it without 'layers'.
+    tokens: i32[N], the t-th token of each response.
+    positions: i32[N], tokens of the row's prompt + t.
+    prompt_cache: from `prefill`.
+    prompt_mask: bool[B, P].
+    cache: from `empty_cache` or the step before; T slots.
+    t: i32[], the slot to write, below T.
+    dtype: of the arithmetic; keys and values are written in the cache's own.
+
+  Returns:
+    dtype[N, D], hidden states after the final norm, and the new cache.
+  """
+  n, b = tokens.shape[0], prompt_mask.shape[0]
+  chex.assert_shape([tokens, positions], (n,))
+  if n % b:
+    raise ValueError(
+      f'{n} rows are not a whole number of groups of {b} prompts; give each '
+      'prompt equally many rows.'
+    )
+  prompt_distance = positions.reshape(b, -1)[:, :, None] - _positions(
+    prompt_mask
+  ).reshape(b, 1, -1)
+  own_distance = t - jnp.arange(cache[0]['k'].shape[-1])
+  rotations = _rotations(config, positions)
+  x = _embed(params, config, tokens, dtype)
+  new_cache = []
+  for index, layer in enumerate(layers):
+    window = config.layer_windows[index]
+    attend = functools.partial(
+      _attend_cached,
+      config,
+      prompt_cache[index],
+      cache[index],
+      prompt_mask[:, None] & _within(prompt_distance, window),
+      (own_distance >= 0) & _within(own_distance, window),
+      t,
+    )
+    rotation = rotations[-1 if window else 0]
+    x, kept = _block(layer, config, x, rotation, attend)
+    new_cache.append(kept)
+  return _norm(params['final_norm'], config, x), tuple(new_cache)
+
+
+def logits(params: Params, config: Config, hidden: Array) -> Array:
+  """Scores of the next token, f32[..., V] from dtype[..., D]."""
+  if config.tied:
+    kernel, axis = params['embed']['kernel'], 1
+  else:
+    kernel, axis = params['unembed']['kernel'], 0
+  scores = jax.lax.dot_general(
+    hidden,
+    kernel.astype(hidden.dtype),
+    (((hidden.ndim - 1,), (axis,)), ((), ())),
+    preferred_element_type=jnp.float32,
+  )
+  return _capped(scores, config.logit_cap)
+
+
+def split_layers(
+  params: Params, config: Config, dtype=None
+) -> tuple[Params, ...]:
+  """The stacked layers as one tree each, cast to `dtype` if one is given.
+
+  For `decode`, once before its loop: the barrier keeps the compiler from
+  slicing (and casting) the stacks again in every step.
+  """
+
+  def layer(index):
+    return jax.tree.map(
+      lambda leaf: leaf[index].astype(dtype or leaf.dtype), params['layers']
+    )
+
+  layers = tuple(layer(index) for index in range(config.layers))
+  return jax.lax.optimization_barrier(layers)
+
+
+def empty_cache(
+  config: Config, rows: int, length: int, dtype=jnp.float32
+) -> Cache:
+  """Room for `length` tokens of `rows` responses.
+
+  Returns:
+    For each layer 'k' dtype[N, K, h, T] and 'v' dtype[N, K, T, h]: the layout
+    in which both products of attention read rows of memory in order.
+  """
+  k = (rows, config.kv_heads, config.head_dim, length)
+  v = (rows, config.kv_heads, length, config.head_dim)
+  return tuple(
+    {'k': jnp.zeros(k, dtype), 'v': jnp.zeros(v, dtype)}
+    for _ in range(config.layers)
+  )
+
+
+def _sequence(
+  params, config, tokens, mask, *, dtype, remat=False, unroll=1, keep=False
+):
+  """Final hidden states and, if `keep`, keys and values stacked over layers."""
+  positions = _positions(mask)
+  distance = positions[:, :, None] - positions[:, None, :]
+  s = tokens.shape[1]
+  seen = jnp.tril(jnp.ones((s, s), bool)) & mask[:, None, :]
+  rotations = jnp.stack(_rotations(config, positions))
+  per_layer = {}
+  if len(set(config.layer_windows)) > 1:
+    # A window of s reaches every token, as 0 does.
+    per_layer['window'] = jnp.array([w or s for w in config.layer_windows])
+    if config.local_rope:
+      per_layer['local'] = jnp.array([int(w > 0) for w in config.layer_windows])
+  elif config.layer_windows[0]:
+    seen &= distance < config.layer_windows[0]
+  only = -1 if config.layer_windows[0] else 0
+
+  def body(x, inputs):
+    layer, own = inputs
+    within = seen
+    if 'window' in own:
+      within = seen & (distance < own['window'])
+    rotation = rotations[own.get('local', only)]
+    attend = functools.partial(_attend_sequence, config, within, keep)
+    return _block(layer, config, x, rotation, attend)
+
+  if remat:
+    # Inside a loop nothing can merge the recomputation with the original;
+    # without the loop the compiler would, and undo it.
+    body = jax.checkpoint(body, prevent_cse=unroll != 1)
+  x = _embed(params, config, tokens, dtype)
+  x, kept = jax.lax.scan(body, x, (params['layers'], per_layer), unroll=unroll)
+  return _norm(params['final_norm'], config, x), kept
+
+
+def _block(layer, config, x, rotation, attend):
+  """One layer on [..., D]; `attend` maps q, k, v to their mix, and a cache."""
+  y = _norm(layer['attention_norm'], config, x)
+  q, k, v = (_linear(layer[name], y) for name in 'qkv')
+  if config.qk_norm:
+    q = _norm(layer['q_norm'], config, q)
+    k = _norm(layer['k_norm'], config, k)
+  q = _rotated(q, rotation * (config.query_scale or config.head_dim**-0.5))
+  k = _rotated(k, rotation)
+  y, kept = attend(q, k, v)
+  y = _linear(layer['o'], y, inputs=2)
+  if config.post_norms:
+    y = _norm(layer['post_attention_norm'], config, y)
+  x = x + y
+  y = _norm(layer['mlp_norm'], config, x)
+  gate = _ACTIVATIONS[config.activation](_linear(layer['gate'], y))
+  y = _linear(layer['down'], gate * _linear(layer['up'], y))
+  if config.post_norms:
+    y = _norm(layer['post_mlp_norm'], config, y)
+  return x + y, kept
+
+
+def _attend_sequence(config, seen, keep, q, k, v):
+  """Attention inside sequences: q [N,S,H,h]; k, v [N,S,K,h]; seen [N,S,S]."""
+  n, s, _, h = q.shape
+  q = q.reshape(n, s, config.kv_heads, -1, h)
+  scores = _scores('nskrh,nzkh->nkrsz', config, q, k)
+  scores = jnp.where(seen[:, None, None], scores, _UNSEEN)
+  weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+  y = jnp.einsum('nkrsz,nzkh->nskrh', weights, v).reshape(n, s, -1, h)
+  kept = (k.transpose(0, 2, 3, 1), v.transpose(0, 2, 1, 3)) if keep else None
+  return y, kept
+
+
+def _attend_cached(config, prompt, own, prompt_seen, own_seen, t, q, k, v):
+  """Attention of one token a row: q [N,H,h], k and v [N,K,h].
+
+  One softmax over two caches, without copying either: each part is
+  exponentiated against the common maximum, and the sums are added.
+  prompt_seen is bool[B, G or 1, P], own_seen bool[T].
+  """
+  n, _, h = q.shape
+  b, kv = prompt['k'].shape[:2]
+  cache = {
+    'k': jax.lax.dynamic_update_slice(
+      own['k'], k[..., None].astype(own['k'].dtype), (0, 0, 0, t)
+    ),
+    'v': jax.lax.dynamic_update_slice(
+      own['v'], v[:, :, None].astype(own['v'].dtype), (0, 0, t, 0)
+    ),
+  }
+  q = q.reshape(b, n // b, kv, -1, h)
+  far = _scores('bgkrh,bkhp->bgkrp', config, q, prompt['k'].astype(q.dtype))
+  far = jnp.where(prompt_seen[:, :, None, None], far, _UNSEEN)
+  q, far = q.reshape(n, kv, -1, h), far.reshape(n, kv, -1, far.shape[-1])
+  near = _scores('nkrh,nkht->nkrt', config, q, cache['k'].astype(q.dtype))
+  near = jnp.where(own_seen, near, _UNSEEN)
+
+  top = jnp.maximum(far.max(-1), near.max(-1))[..., None]
+  far, near = jnp.exp(far - top), jnp.exp(near - top)
+  total = far.sum(-1, keepdims=True) + near.sum(-1, keepdims=True)
+  far = (far / total).astype(q.dtype).reshape(b, n // b, *far.shape[1:])
+  near = (near / total).astype(q.dtype)
+  y = jnp.einsum('bgkrp,bkph->bgkrh', far, prompt['v'].astype(q.dtype))
+  y = y.reshape(q.shape)
+  y = y + jnp.einsum('nkrt,nkth->nkrh', near, cache['v'].astype(q.dtype))
+  return y.reshape(n, -1, h), cache
+
+
+def _scores(subscripts, config, q, k):
+  """Products of queries and keys, f32, with the attention cap."""
+  scores = jnp.einsum(subscripts, q, k, preferred_element_type=jnp.float32)
+  return _capped(scores, config.attention_cap)
+
+
+def _capped(x, cap):
+  return cap * jnp.tanh(x / cap) if cap else x
+
+
+def _within(distance, window):
+  return distance < window if window else True
+
+
+def _positions(mask):
+  """i32[N, S]: how many tokens come before each; 0 before the first."""
+  return jnp.maximum(jnp.cumsum(mask, axis=-1, dtype=jnp.int32) - 1, 0)
+
+
+def _rotations(config, positions):
+  """For each rope of the configuration, f32[2, ..., h / 2]: cosine and sine."""
+  ropes = (config.rope, config.local_rope or config.rope)
+  rotations = []
+  for rope in dict.fromkeys(ropes):
+    angles = positions[..., None] * rope.frequencies(config.head_dim)
+    pair = jnp.stack([jnp.cos(angles), jnp.sin(angles)])
+    rotations.append(rope.amplitude * pair)
+  return rotations
+
+
+def _rotated(x, rotation):
+  """Turns the pairs (i, i + h / 2) of [..., heads, h]."""
+  cosine, sine = rotation[:, ..., None, :]
+  first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+  turned = [first * cosine - second * sine, second * cosine + first * sine]
+  return jnp.concatenate(turned, axis=-1).astype(x.dtype)
+
+
+def _embed(params, config, tokens, dtype):
+  x = params['embed']['kernel'][tokens].astype(dtype)
+  # The scale is rounded to the arithmetic's dtype, as in the released models.
+  return x * jnp.asarray(config.embedding_scale, dtype)
+
+
+def _norm(params, config, x):
+  """RMSNorm over the last axis, in float32. Source: arXiv 1910.07467."""
+  y = x.astype(jnp.float32)
+  square = jnp.mean(y * y, axis=-1, keepdims=True)
+  y = y * jax.lax.rsqrt(square + config.norm_epsilon)
+  scale = config.norm_offset + params['scale'].astype(jnp.float32)
+  return (y * scale).astype(x.dtype)
+
+
+def _linear(params, x, inputs=1):
+  """x W + b, and (x A) B * scale where LoRA leaves are present.
+
+  The last `inputs` axes of x meet the first ones of the kernel.
+  """
+  y = jnp.tensordot(x, params['kernel'].astype(x.dtype), inputs)
+  if 'lora_a' in params:
+    low = jnp.tensordot(x, params['lora_a'].astype(x.dtype), inputs)
+    delta = jnp.tensordot(low, params['lora_b'].astype(x.dtype), 1)
+    y = y + delta * params['lora_scale'].astype(x.dtype)
+  if 'bias' in params:
+    y = y + params['bias'].astype(x.dtype)
+  return y
