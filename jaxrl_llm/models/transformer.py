@@ -24,13 +24,13 @@ MLP width, L layers; the others as in `jaxrl_llm.types`.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import traverse_util
 
 from jaxrl_llm.models.config import Config
@@ -84,8 +84,8 @@ def table(config: Config) -> dict[tuple[str, ...], Param]:
     entries[tuple(path.split('.'))] = Param(shape, axes, init)
 
   def linear(name, inputs, outputs, bias, gain=1.0):
-    fan_in = np.prod([sizes[axis] for axis in inputs])
-    init = jax.nn.initializers.normal(gain * float(fan_in) ** -0.5)
+    fan_in = math.prod(sizes[axis] for axis in inputs)
+    init = jax.nn.initializers.normal(gain * fan_in**-0.5)
     add(f'layers.{name}.kernel', ('layers', *inputs, *outputs), init)
     if bias:
       add(f'layers.{name}.bias', ('layers', *outputs), _zeros)

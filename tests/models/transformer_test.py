@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import traverse_util
 
 from jaxrl_llm.models import transformer
 from jaxrl_llm.models.config import Config, Rope
@@ -39,6 +40,7 @@ _CONFIGS = {
     activation='gelu_pytorch_tanh',
   ),
 }
+_KEY = jax.random.key(0)
 # float32 sums of tens of terms of order one, in another order.
 _TOLERANCE = 2e-5
 
@@ -56,15 +58,16 @@ _decode = jax.jit(transformer.decode, static_argnums=2)
 
 
 def _params(config):
-  params = _init(config, jax.random.key(0))
-  # Norms and biases start alike; random ones tell them apart.
-  leaves, tree = jax.tree.flatten(params)
-  keys = jax.random.split(jax.random.key(1), len(leaves))
-  leaves = [
-    leaf + 0.1 * jax.random.normal(key, leaf.shape)
-    for key, leaf in zip(keys, leaves)
-  ]
-  return jax.tree.unflatten(tree, leaves)
+  rng = np.random.default_rng(0)
+  # Random norms and biases too: they start alike, which would hide mix-ups.
+  return traverse_util.unflatten_dict(
+    {
+      path: np.float32(
+        rng.normal(0.0, 0.2, entry.shape) + (path[-1] == 'scale')
+      )
+      for path, entry in transformer.table(config).items()
+    }
+  )
 
 
 def _tokens(shape, seed=0):
@@ -78,19 +81,19 @@ def _close(actual, expected):
 @pytest.mark.parametrize('name', _CONFIGS)
 def test_init_follows_the_table(name):
   config = _CONFIGS[name]
-  params = _init(config, jax.random.key(0), jnp.bfloat16)
+  params = jax.eval_shape(lambda key: _init(config, key, jnp.bfloat16), _KEY)
+  flat = traverse_util.flatten_dict(params)
+  assert set(flat) == set(transformer.table(config))
   for path, entry in transformer.table(config).items():
-    leaf = params
-    for key in path:
-      leaf = leaf[key]
-    chex.assert_shape(leaf, entry.shape)
-    assert leaf.dtype == jnp.bfloat16
+    chex.assert_shape(flat[path], entry.shape)
+    assert flat[path].dtype == jnp.bfloat16
     assert len(entry.axes) == len(entry.shape)
 
 
-def test_init_keeps_the_stream_and_the_logits_near_unit_scale():
-  config = dataclasses.replace(_PLAIN, layers=8)
-  params = _init(config, jax.random.key(0))
+def test_init_gives_unit_logits_and_plain_norms():
+  config = dataclasses.replace(_PLAIN, layers=8, norm_offset=1.0)
+  params = _init(config, _KEY)
+  assert not params['layers']['mlp_norm']['scale'].any()
   tokens = _tokens((4, 16))
   x = _hidden(params, config, tokens, tokens >= 0)
   assert 0.3 < jnp.std(transformer.logits(params, config, x)) < 3.0
