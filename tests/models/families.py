@@ -1,0 +1,104 @@
+"""A tiny `transformers` configuration of every supported family and variant."""
+
+import transformers
+
+_SIZES = {
+  'vocab_size': 48,
+  'hidden_size': 32,
+  'intermediate_size': 40,
+  'num_hidden_layers': 3,
+  'num_attention_heads': 4,
+  'num_key_value_heads': 2,
+  'max_position_embeddings': 64,
+  'initializer_range': 0.2,
+  'pad_token_id': 0,
+  'bos_token_id': 1,
+  'eos_token_id': 2,
+}
+# Contexts of the tests are longer than these: the stretched part is reached.
+_LLAMA3 = {
+  'rope_type': 'llama3',
+  'rope_theta': 500.0,
+  'factor': 8.0,
+  'low_freq_factor': 1.0,
+  'high_freq_factor': 4.0,
+  'original_max_position_embeddings': 16,
+}
+_YARN = {
+  'rope_type': 'yarn',
+  'rope_theta': 1000.0,
+  'factor': 4.0,
+  'original_max_position_embeddings': 16,
+}
+_GEMMA = {'head_dim': 12, 'query_pre_attn_scalar': 20, 'sliding_window': 5}
+_VARIANTS = {
+  'llama2': ('llama', {'num_key_value_heads': 4}),
+  'llama3': ('llama', {'rope_parameters': _LLAMA3}),
+  'llama_tied': ('llama', {'tie_word_embeddings': True, 'head_dim': 12}),
+  'llama_biases': ('llama', {'attention_bias': True, 'mlp_bias': True}),
+  'llama_linear': (
+    'llama',
+    {
+      'rope_parameters': {
+        'rope_type': 'linear',
+        'rope_theta': 1000.0,
+        'factor': 3.0,
+      }
+    },
+  ),
+  'llama_gelu': ('llama', {'hidden_act': 'gelu'}),
+  'mistral': ('mistral', {'sliding_window': 5, 'head_dim': 12}),
+  'mistral_unwindowed': ('mistral', {'sliding_window': None}),
+  'qwen2': ('qwen2', {'tie_word_embeddings': True}),
+  'qwen2_window': (
+    'qwen2',
+    {
+      'use_sliding_window': True,
+      'sliding_window': 5,
+      'max_window_layers': 1,
+    },
+  ),
+  'qwen2_yarn': ('qwen2', {'rope_parameters': _YARN}),
+  'qwen2_yarn_tuned': (
+    'qwen2',
+    {
+      'rope_parameters': _YARN
+      | {
+        'beta_fast': 8.0,
+        'beta_slow': 0.5,
+        'mscale': 0.7,
+        'mscale_all_dim': 0.3,
+        'truncate': False,
+      }
+    },
+  ),
+  'qwen3': ('qwen3', {'head_dim': 12, 'tie_word_embeddings': True}),
+  'qwen3_biases': ('qwen3', {'head_dim': 12, 'attention_bias': True}),
+  'gemma2': ('gemma2', _GEMMA),
+  'gemma3': (
+    'gemma3_text',
+    _GEMMA
+    | {
+      'sliding_window_pattern': 3,
+      'rope_parameters': {
+        'full_attention': {
+          'rope_type': 'linear',
+          'factor': 4.0,
+          'rope_theta': 1000.0,
+        },
+        'sliding_attention': {'rope_type': 'default', 'rope_theta': 100.0},
+      },
+    },
+  ),
+  'gemma3_caps': (
+    'gemma3_text',
+    _GEMMA | {'sliding_window_pattern': 2, 'final_logit_softcapping': 4.0},
+  ),
+}
+NAMES = tuple(_VARIANTS)
+
+
+def hf_config(name: str, **changes):
+  """The configuration of a variant, with some fields changed."""
+  family, fields = _VARIANTS[name]
+  return transformers.AutoConfig.for_model(family, **_SIZES | fields | changes)
