@@ -8,10 +8,13 @@ has nothing to be compared with and gets 0.
 
 from __future__ import annotations
 
+import math
+
 import chex
 import jax.numpy as jnp
+from jax.scipy import special
 
-from jaxrl_llm import numerics
+from jaxrl_llm import grouping, numerics
 
 
 def _check(rewards, group, valid):
@@ -90,3 +93,117 @@ def leave_one_out(rewards, group, valid):
   count = numerics.group_count(group, valid)
   scale = numerics.safe_divide(count, jnp.maximum(count - 1, 0))
   return scale * centre(rewards, group, valid)
+
+
+def norm_by_batch(rewards, group, valid, *, epsilon=1e-6):
+  """Reward minus its group's mean, in units of the whole batch's spread.
+
+      A_i = (r_i - mean_g) / (std_batch + epsilon)
+
+  The spread divides by n - 1 and is that of the raw rewards, so a nearly
+  uniform group is not blown up.
+
+  Args:
+    rewards: f32[N]. group: i32[N]. valid: bool[N].
+    epsilon: in reward units.
+
+  Returns:
+    f32[N], without unit; 0 for a batch of equal rewards.
+
+  Source: Lite PPO, arXiv 2508.08221, section 4.1, and its code in ROLL.
+  """
+  centred = centre(rewards, group, valid)
+  std = numerics.group_std(rewards, grouping.whole(group), valid, ddof=1)
+  return centred / (std + epsilon)
+
+
+def norm_by_deviation(rewards, group, valid, *, epsilon=1e-4):
+  """Reward minus its group's mean, in units of the mean absolute deviation.
+
+      A_i = n (r_i - mean_g) / (sum_j |r_j - mean_g| + epsilon)
+
+  Every group with a signal has then the same total sum_i |A_i| = n, where
+  the standard deviation favours those solved half of the time.
+
+  Args:
+    rewards: f32[N]. group: i32[N]. valid: bool[N].
+    epsilon: in reward units.
+
+  Returns:
+    f32[N], without unit; 0 for a uniform group.
+
+  Source: DGPO, MathForge, arXiv 2601.20614, section 3.1.
+  """
+  centred = centre(rewards, group, valid)
+  total = numerics.group_sum(jnp.abs(centred), group, valid)
+  return numerics.group_count(group, valid) * centred / (total + epsilon)
+
+
+def harder_first(rewards, group, valid, *, temperature=2.0, epsilon=1e-4):
+  """`norm_by_deviation`, with more weight on groups that are solved less.
+
+      A_i = lambda_g norm_by_deviation_i
+      lambda_g = groups exp(-mean_g / T) / sum_h exp(-mean_h / T)
+
+  over the groups whose rewards are not all equal; those weigh 1 on average.
+
+  Args:
+    rewards: f32[N], accuracies in [0, 1]. group: i32[N]. valid: bool[N].
+    temperature: T > 0, in reward units; inf weighs all groups alike.
+    epsilon: in reward units.
+
+  Returns:
+    f32[N], without unit; 0 for a uniform group.
+
+  Source: DGPO, MathForge, arXiv 2601.20614, section 3.2. Its code also gives
+    the least weight to a group that only a format reward makes uneven.
+  """
+  low = numerics.group_min(rewards, group, valid)
+  high = numerics.group_max(rewards, group, valid)
+  live = valid & (high > low)
+  one = grouping.representatives(group, live)
+  logits = -numerics.group_mean(rewards, group, valid) / temperature
+  top = jnp.max(logits, where=one, initial=-jnp.inf)
+  share = jnp.exp(jnp.where(live, logits - top, 0.0))
+  mean = numerics.masked_mean(share, one)
+  weight = jnp.where(live, numerics.safe_divide(share, mean), 1.0)
+  return weight * norm_by_deviation(rewards, group, valid, epsilon=epsilon)
+
+
+def norm_by_beta(rewards, group, valid, *, low=0.0, high=1.0, cap=1e6):
+  """Reward minus its group's mean, over the density of the group's mean.
+
+      s_i = (r_i - low) / (high - low)      p_g = mean_g s
+      A_i = min(1 / BetaPdf(p_g; alpha, beta), cap) (s_i - p_g)
+      alpha = max(1, 1 + a / 3)             beta = max(1, 1 + b / 3)
+
+  where Beta(a, b) has the mean and the variance (n - 1) that p_g has over
+  the groups of the batch.
+
+  Args:
+    rewards: f32[N] in [low, high]. group: i32[N]. valid: bool[N].
+    low, high: range of the rewards. cap: the largest weight.
+
+  Returns:
+    f32[N], without unit; 0 for a uniform group. With one group, or with all
+    p_g equal (a division by zero in the published code), alpha = beta = 1,
+    which leaves s_i - p_g.
+
+  Source: BNPO, arXiv 2506.02864, section 3, and its code.
+  """
+  score = (rewards - low) / (high - low)
+  mean = jnp.clip(numerics.group_mean(score, group, valid), 0.0, 1.0)
+  one = grouping.representatives(group, valid)
+  everyone = grouping.whole(group)
+  centre_of = numerics.group_mean(mean, everyone, one)
+  variance = numerics.group_std(mean, everyone, one, ddof=1) ** 2
+  total = numerics.safe_divide(centre_of * (1 - centre_of), variance) - 1
+  spread = variance > 0
+  a = jnp.where(spread, total * centre_of, 0.0)
+  b = jnp.where(spread, total * (1 - centre_of), 0.0)
+  alpha, beta = jnp.maximum(1, 1 + a / 3), jnp.maximum(1, 1 + b / 3)
+  surprise = special.betaln(alpha, beta)
+  surprise -= special.xlogy(alpha - 1, mean)
+  surprise -= special.xlog1py(beta - 1, -mean)
+  weight = jnp.exp(jnp.minimum(surprise, math.log(cap)))
+  return weight * centre(score, group, valid)

@@ -14,7 +14,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm import numerics
+from jaxrl_llm import grouping, numerics
 from jaxrl_llm.credit import needs
 
 
@@ -54,6 +54,32 @@ def whiten_batch(advantages, rollouts, *, epsilon=1e-8):
     in PPO, arXiv 2005.12729, section 3.
   """
   return numerics.whiten(advantages, rollouts.loss_mask, epsilon=epsilon)
+
+
+def whiten_rows(advantages, rollouts, *, epsilon=1e-8):
+  """Zero mean and unit spread over the rows of the iteration.
+
+      (A_t - mean) / (std + epsilon)
+
+  where a row counts once, with the mean over its chosen tokens, and std
+  divides by n - 1. A single row is centred and no more, to 0.
+
+  Source: Single-stream PO, arXiv 2509.13232, section 3.2; GDPO, arXiv
+    2601.05242, equation 6, in the form of TRL.
+  """
+  mask = rollouts.loss_mask
+  counts = jnp.any(mask, axis=-1)
+  # Differences to the row's minimum keep the mean of a constant row exact:
+  # rows of one advantage and several lengths must not differ by rounding,
+  # which the division by their spread would blow up.
+  low = jnp.min(advantages, axis=-1, where=mask, initial=jnp.inf)
+  low = jnp.where(counts, low, 0)
+  row = low + numerics.masked_mean(advantages - low[:, None], mask, axis=-1)
+  everyone = grouping.whole(rollouts.group)
+  mean = numerics.group_mean(row, everyone, counts)
+  std = numerics.group_std(row, everyone, counts, ddof=1)
+  centred = advantages - mean[:, None]
+  return jnp.where(mask, centred / (std[:, None] + epsilon), 0)
 
 
 def generalized_advantage(rewards, values, mask, *, discount=1.0, trace=0.95):

@@ -1,0 +1,129 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrl_llm.advantages import tokens
+from jaxrl_llm.types import Scores, Spec, initial_credit
+from tests.advantages import cases
+from tests.oracles import advantages as oracle
+
+SHAPE = (16, 6)
+
+
+def _noise(seed, scale=1.0):
+  rng = np.random.default_rng(seed)
+  return (scale * rng.normal(size=SHAPE)).astype(np.float32)
+
+
+def _rewards(rollouts, seed=5):
+  rng = np.random.default_rng(seed)
+  rewards = rng.normal(size=SHAPE[0]).astype(np.float32)
+  return np.where(rollouts.valid, rewards, 0)
+
+
+@pytest.mark.parametrize('decay', [1.0, 0.9, 0.0])
+@pytest.mark.parametrize('kl_weight', [0.0, 0.3])
+def test_reward_to_go_equals_its_oracle(kl_weight, decay):
+  old, ref = _noise(1), _noise(2)
+  rollouts = cases.rollouts(old_logp=old, ref_logp=ref)
+  rewards = _rewards(rollouts)
+  ours = tokens.kl_reward_to_go(
+    rewards, rollouts, kl_weight=kl_weight, decay=decay
+  )
+  mask = np.asarray(rollouts.loss_mask)
+  expected = oracle.reward_to_go(rewards, old - ref, mask, kl_weight, decay)
+  np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_reward_to_go_skips_what_a_tool_wrote():
+  rollouts = cases.rollouts(old_logp=_noise(1), ref_logp=_noise(2))
+  rewards = _rewards(rollouts)
+  gaps = tokens.kl_reward_to_go(rewards, rollouts, decay=0.5)[2]
+  mask = np.asarray(rollouts.loss_mask)[2]
+  expected = rewards[2] * 0.5 ** np.arange(4)[::-1]
+  np.testing.assert_allclose(gaps[mask], expected, rtol=1e-6)
+  np.testing.assert_array_equal(gaps[~mask], 0.0)
+
+
+def test_reward_to_go_without_penalty_is_the_reward():
+  rollouts = cases.rollouts(old_logp=_noise(1), ref_logp=_noise(2))
+  rewards = _rewards(rollouts)
+  ours = tokens.kl_reward_to_go(rewards, rollouts)
+  expected = np.where(rollouts.loss_mask, rewards[:, None], 0)
+  np.testing.assert_allclose(ours, expected, rtol=1e-6)
+
+
+def test_whiten_batch_equals_its_oracle():
+  rollouts = cases.rollouts()
+  x = _noise(3, scale=4.0) + 2
+  np.testing.assert_allclose(
+    tokens.whiten_batch(x, rollouts),
+    oracle.whiten_tokens(x, np.asarray(rollouts.loss_mask)),
+    rtol=1e-5, atol=1e-6,
+  )  # fmt: skip
+
+
+def test_whiten_rows_counts_every_row_once():
+  rollouts = cases.rollouts()
+  mask = np.asarray(rollouts.loss_mask)
+  rows = np.random.default_rng(4).normal(2.0, 3.0, 16).astype(np.float32)
+  ours = tokens.whiten_rows(np.where(mask, rows[:, None], 0), rollouts)
+  expected = oracle.z_rows(rows.astype(np.float64), mask.any(axis=1))
+  np.testing.assert_allclose(
+    ours, np.where(mask, expected[:, None], 0), rtol=1e-5, atol=1e-6
+  )
+
+
+def test_whiten_rows_of_equal_rows_is_exactly_zero():
+  rollouts = cases.rollouts()
+  equal = jnp.where(rollouts.loss_mask, 0.1, 0.0)
+  np.testing.assert_array_equal(tokens.whiten_rows(equal, rollouts), 0.0)
+
+
+def test_whitening_of_nothing_is_zero():
+  rollouts = cases.rollouts()
+  rollouts = rollouts.replace(valid=jnp.zeros(16, bool))
+  for whiten in (tokens.whiten_rows, tokens.whiten_batch):
+    np.testing.assert_array_equal(whiten(_noise(1), rollouts), 0.0)
+
+
+@pytest.mark.parametrize(
+  'discount, trace', [(1, 1), (1, 0.95), (0.9, 0), (0.9, 0.8)]
+)
+def test_generalized_advantage_equals_its_oracle(discount, trace):
+  rollouts = cases.rollouts()
+  rewards, values = _rewards(rollouts), _noise(6)
+  mask = np.asarray(rollouts.loss_mask)
+  ours = tokens.generalized_advantage(
+    rewards, values, rollouts.loss_mask, discount=discount, trace=trace
+  )
+  expected = oracle.gae(rewards, values, mask, discount, trace)
+  np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_full_trace_is_return_minus_value():
+  rollouts = cases.rollouts()
+  rewards, values = _rewards(rollouts), _noise(6)
+  advantages, targets = tokens.generalized_advantage(
+    rewards, values, rollouts.loss_mask, trace=1.0
+  )
+  returns = np.where(rollouts.loss_mask, rewards[:, None], 0)
+  values = np.where(rollouts.loss_mask, values, 0)
+  np.testing.assert_allclose(advantages, returns - values, atol=1e-5)
+  np.testing.assert_allclose(targets, returns, atol=1e-5)
+
+
+def test_stage_puts_targets_beside_advantages():
+  rollouts = cases.rollouts(values=_noise(6))
+  scores = Scores(_rewards(rollouts)[:, None], jnp.ones(1))
+  credit = initial_credit(rollouts, scores)
+  credit = credit.replace(rewards=_rewards(rollouts))
+  stage = tokens.GAE(discount=0.9, trace=0.8)
+  state = stage.init(Spec(16, 4, 1, 6))
+  credit, _ = jax.jit(stage.update)(credit, rollouts, state)
+  advantages, targets = tokens.generalized_advantage(
+    credit.rewards, _noise(6), rollouts.loss_mask, discount=0.9, trace=0.8
+  )
+  np.testing.assert_allclose(credit.advantages, advantages, rtol=1e-6)
+  np.testing.assert_allclose(credit.targets, targets, rtol=1e-6)

@@ -1,0 +1,21 @@
+import jax
+import numpy as np
+import pytest
+
+from jaxrl_llm.selection import filters
+from tests.advantages import cases
+from tests.oracles import selection as oracle
+
+
+@pytest.mark.parametrize('case', cases.NAMES)
+def test_mixed_groups_equals_its_oracle(case):
+  rows = cases.rows(case)
+  ours = jax.jit(filters.mixed_groups)(*rows)
+  np.testing.assert_array_equal(ours, oracle.mixed_groups(*rows))
+
+
+def test_mixed_groups_ignores_rows_that_do_not_count():
+  rewards = np.array([1, 1, 0], np.float32)
+  group = np.zeros(3, np.int32)
+  kept = filters.mixed_groups(rewards, group, np.array([True, True, False]))
+  np.testing.assert_array_equal(kept, 0.0)
