@@ -1,0 +1,140 @@
+"""Log-probs of rollouts under a model: the policy as objectives see it."""
+
+from __future__ import annotations
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from jaxrl_llm.models import heads, transformer
+from jaxrl_llm.models.config import Config
+from jaxrl_llm.types import Array, PyTree, Rollouts, Stats
+
+# The scaled logit of a token outside the support. Finite, so that a position
+# without any support gives finite numbers, which the mask then drops.
+_DROPPED = -1e30
+
+
+def score(
+  params: PyTree,
+  config: Config,
+  rollouts: Rollouts,
+  *,
+  needs: frozenset[str] = frozenset(),
+  temperature: float | Array = 1.0,
+  chunk: int = 64,
+  dtype=jnp.float32,
+  remat: bool = False,
+  unroll: int | bool = 1,
+) -> Stats:
+  """What the parameters say about every response token.
+
+      logp_t = z_t[a_t] / temperature - log sum_v exp(z_t[v] / temperature)
+
+  z_t are the logits at the token before t; v runs over the vocabulary or,
+  where `rollouts.extras` has 'support', over the tokens that the sampler kept
+  at t, so that a ratio compares distributions over one set.
+
+  Where tokens were sampled truncated and no support was recorded, `logp` is
+  that of the whole vocabulary: on policy, the sampler's logp + log_mass.
+
+  Args:
+    params: of the decoder, with 'value_head' where values are needed.
+    rollouts: prompts left padded, responses right padded; P is at least 1.
+    needs: 'values' adds the head's V(s_t), read before token t is chosen;
+      'log_probs' adds whole rows over the vocabulary (never the support), and
+      gives up the saving of `chunk`. Other names are not this function's.
+    temperature: that of the sampler; traced, above 0.
+    chunk: response positions whose logits exist at once, in both directions.
+      0 keeps the logits of all of them for the backward pass: faster when
+      they fit.
+    dtype, remat, unroll: as in `transformer.hidden`.
+
+  Returns:
+    Stats in float32, 0 off `response_mask`, with finite gradients everywhere.
+
+  Raises:
+    ValueError: a temperature known not to be positive, a negative chunk, or
+      values without a head.
+  """
+  chex.assert_equal_shape([rollouts.response, rollouts.response_mask])
+  if not isinstance(temperature, jax.core.Tracer) and not temperature > 0:
+    raise ValueError(
+      f'temperature {temperature} must be positive: greedy choices have no '
+      'log-probs to learn from'
+    )
+  if chunk < 0:
+    raise ValueError(f'chunk {chunk} must be at least 0; 0 is off')
+  if 'values' in needs and 'value_head' not in params:
+    raise ValueError(
+      "values are needed and params has no 'value_head'; add one with "
+      'heads.init_value'
+    )
+  mask = rollouts.response_mask
+  x = transformer.hidden(
+    params,
+    config,
+    jnp.concatenate([rollouts.prompt, rollouts.response], axis=1),
+    jnp.concatenate([rollouts.prompt_mask, mask], axis=1),
+    dtype=dtype,
+    remat=remat,
+    unroll=unroll,
+  )
+  x = x[:, rollouts.prompt.shape[1] - 1 : -1]
+  # The model's layers are not needed beyond this point, and closing over them
+  # would make them residuals of every chunk.
+  unembed = {k: params[k] for k in ('embed', 'unembed') if k in params}
+
+  def scaled(x):
+    return transformer.logits(unembed, config, x) / temperature
+
+  def tokens(x, token, support):
+    return _tokens(scaled(x), token, support)
+
+  inputs = (x, rollouts.response, rollouts.extras.get('support'))
+  if 'log_probs' in needs or not chunk:
+    logp, entropy = tokens(*inputs)
+  else:
+    logp, entropy = _in_chunks(tokens, chunk, inputs)
+  values = log_probs = None
+  if 'values' in needs:
+    values = jnp.where(mask, heads.value(params['value_head'], x), 0.0)
+  if 'log_probs' in needs:
+    rows = jax.nn.log_softmax(scaled(x))
+    log_probs = jnp.where(mask[..., None], rows, 0.0)
+  return Stats(
+    logp=jnp.where(mask, logp, 0.0),
+    entropy=jnp.where(mask, entropy, 0.0),
+    values=values,
+    log_probs=log_probs,
+  )
+
+
+def _tokens(scores: Array, token: Array, support: Array | None):
+  """Log-prob of the token and entropy of its distribution, both [N, C]."""
+  chosen = jnp.take_along_axis(scores, token[..., None], axis=-1)[..., 0]
+  if support is not None:
+    kept = jnp.take_along_axis(scores, jnp.maximum(support, 0), axis=-1)
+    scores = jnp.where(support >= 0, kept, _DROPPED)
+  total = jax.nn.logsumexp(scores, axis=-1)
+  mean = jnp.sum(jnp.exp(scores - total[..., None]) * scores, axis=-1)
+  return chosen - total, total - mean
+
+
+def _in_chunks(tokens, chunk: int, inputs):
+  """Maps over pieces of axis 1, recomputing each in the backward pass."""
+  n, t = inputs[1].shape
+  count = -(-t // min(chunk, t))
+  size = -(-t // count)
+
+  def pieces(x):
+    # Even pieces waste least; the last columns are padding.
+    width = ((0, 0), (0, count * size - t)) + ((0, 0),) * (x.ndim - 2)
+    return jnp.pad(x, width).reshape(n, count, size, *x.shape[2:])
+
+  inputs = jax.tree.map(lambda x: pieces(x).swapaxes(0, 1), inputs)
+  body = jax.checkpoint(lambda piece: tokens(*piece), prevent_cse=False)
+  outputs = jax.lax.map(body, inputs)
+  return jax.tree.map(
+    lambda y: y.swapaxes(0, 1).reshape(n, count * size)[:, :t], outputs
+  )

@@ -1,0 +1,283 @@
+"""Samples responses: one compiled program reads prompts, one writes answers.
+
+The first, `_read`, runs the prompts through the model once and draws the first
+token of every row; the second, `_write`, is a `while_loop` that draws one
+token a row and step until every row has ended. G rows share the keys and
+values of their prompt, which are never repeated.
+
+The random numbers of a row are a function of (key, its uid, the index of the
+token), so a sample depends on neither its slot, nor its neighbours, nor the
+amount of padding, nor on when other rows end.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from jaxrl_llm.models import transformer
+from jaxrl_llm.models.config import Config
+from jaxrl_llm.rollouts import truncation
+from jaxrl_llm.rollouts.truncation import Sampling
+from jaxrl_llm.types import Array, Prompts, PyTree, Rollouts
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampler:
+  """How responses are generated, bound to a model's configuration.
+
+  Samplers whose static fields are equal share their compiled programs.
+
+  Attributes:
+    config: of the decoder.
+    max_tokens: T, the budget of a response.
+    dtype: of the arithmetic; the draw itself is float32.
+    cache_dtype: of the keys and values kept; None is `dtype`.
+    support: S; when positive, tokens are drawn among the S most probable and
+      `extras['support']` says which were kept.
+    stop_tokens: ids that end a response.
+    stop_table: i32[states, V'] from `text.stop_table`, or None. Tokens from
+      V' on have no text.
+    pad: the id after a response's end. It is masked: any will do.
+  """
+
+  config: Config
+  max_tokens: int
+  _: dataclasses.KW_ONLY
+  dtype: Any = jnp.float32
+  cache_dtype: Any = None
+  support: int = 0
+  stop_tokens: tuple[int, ...] = ()
+  stop_table: Any = dataclasses.field(default=None, compare=False)
+  pad: int = 0
+
+  def __post_init__(self):
+    if self.max_tokens < 1:
+      raise ValueError(f'max_tokens {self.max_tokens} must be at least 1')
+    vocab = self.config.vocab
+    for token in (*self.stop_tokens, self.pad):
+      if not 0 <= token < vocab:
+        raise ValueError(
+          f'token {token} is not in the vocabulary of {vocab}; check '
+          'stop_tokens and pad'
+        )
+    if self.stop_table is not None and self.stop_table.shape[1] > vocab:
+      raise ValueError(
+        f'stop_table has {self.stop_table.shape[1]} tokens and the model '
+        f'{vocab}; make it with the tokenizer of this model'
+      )
+
+  def __call__(
+    self,
+    params: PyTree,
+    prompts: Prompts,
+    uids: Array,
+    key: Array,
+    sampling: Sampling,
+    *,
+    samples: int = 1,
+  ) -> Rollouts:
+    """`samples` responses to each prompt; those of a prompt are adjacent.
+
+    Args:
+      params: of the decoder; other entries, such as heads, are ignored.
+      prompts: B prompts.
+      uids: i32[N], N = B * samples, the identity of each response: rows of
+        equal prompts and uids get equal responses.
+      key: PRNG key of the call.
+      sampling: traced; its values compile nothing anew.
+      samples: G.
+
+    Returns:
+      Rollouts. The token that ends a response belongs to it and is masked in.
+      `valid` is True everywhere, `action_mask` is `response_mask`, `group` is
+      the row of the prompt. extras: `log_mass` f32[N, T], and `support`
+      i32[N, T, S] where S is positive; 0 and -1 off the mask.
+    """
+    chex.assert_rank([prompts.tokens, prompts.mask], 2)
+    rows = prompts.tokens.shape[0] * samples
+    if uids.shape != (rows,):
+      raise ValueError(
+        f'{prompts.tokens.shape[0]} prompts x {samples} samples need {rows} '
+        f'uids, not {uids.shape}'
+      )
+    params = {
+      name: params[name]
+      for name in ('embed', 'layers', 'final_norm', 'unembed')
+      if name in params
+    }
+    sampling = sampling.checked()
+    keys = _row_keys(key, uids)
+    state, cache = _read(
+      self, samples, params, prompts, keys, sampling, self.stop_table
+    )
+    return _write(
+      self, params, prompts, keys, sampling, self.stop_table, cache, state
+    )
+
+
+class _State(NamedTuple):
+  """What the loop carries beside the cache.
+
+  Attributes:
+    t: i32[], tokens drawn.
+    token: i32[N], the last one. ended: bool[N], and nothing comes after it.
+    progress: i32[N], states of the stop automaton.
+    outputs: arrays with leading axes [T, N], row t written at step t.
+  """
+
+  t: Array
+  token: Array
+  ended: Array
+  progress: Array
+  outputs: dict[str, Array]
+
+
+@jax.jit
+def _row_keys(key, uids):
+  return jax.vmap(jax.random.fold_in, (None, 0))(key, uids)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _read(sampler, samples, params, prompts, keys, sampling, stop_table):
+  hidden, cache = transformer.prefill(
+    params, sampler.config, prompts.tokens, prompts.mask, dtype=sampler.dtype
+  )
+  kept = sampler.cache_dtype or sampler.dtype
+  cache = jax.tree.map(lambda x: x.astype(kept), cache)
+  logits = transformer.logits(params, sampler.config, hidden)
+  logits = jnp.repeat(logits, samples, axis=0)
+  state = _initial(sampler, logits.shape[0])
+  return _emit(sampler, state, logits, keys, sampling, stop_table), cache
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _write(
+  sampler, params, prompts, keys, sampling, stop_table, prompt_cache, state
+):
+  config, n = sampler.config, state.token.shape[0]
+  samples = n // prompts.tokens.shape[0]
+  layers = transformer.split_layers(params, config, sampler.dtype)
+  # Cast once: inside the loop it would be done for every token.
+  rest = jax.lax.optimization_barrier(
+    {
+      name: jax.tree.map(lambda x: x.astype(sampler.dtype), tree)
+      for name, tree in params.items()
+      if name != 'layers'
+    }
+  )
+  length = jnp.repeat(prompts.mask.sum(-1, dtype=jnp.int32), samples)
+  cache = transformer.empty_cache(
+    config, n, sampler.max_tokens, sampler.cache_dtype or sampler.dtype
+  )
+
+  def unfinished(carry):
+    state, _ = carry
+    return (state.t < sampler.max_tokens) & ~jnp.all(state.ended)
+
+  def step(carry):
+    state, cache = carry
+    slot = state.t - 1
+    hidden, cache = transformer.decode(
+      layers,
+      rest,
+      config,
+      state.token,
+      length + slot,
+      prompt_cache,
+      prompts.mask,
+      cache,
+      slot,
+      dtype=sampler.dtype,
+    )
+    logits = transformer.logits(rest, config, hidden)
+    state = _emit(sampler, state, logits, keys, sampling, stop_table)
+    return state, cache
+
+  state, _ = jax.lax.while_loop(unfinished, step, (state, cache))
+  return _rollouts(prompts, samples, state)
+
+
+def _initial(sampler, n) -> _State:
+  def outputs(fill, *axes):
+    return jnp.full((sampler.max_tokens, n, *axes), fill)
+
+  return _State(
+    t=jnp.int32(0),
+    token=jnp.zeros(n, jnp.int32),
+    ended=jnp.zeros(n, bool),
+    progress=jnp.zeros(n, jnp.int32),
+    outputs={
+      'token': outputs(jnp.int32(sampler.pad)),
+      'mask': outputs(False),
+      'logp': outputs(jnp.float32(0)),
+      'log_mass': outputs(jnp.float32(0)),
+      'support': outputs(jnp.int32(-1), sampler.support),
+    },
+  )
+
+
+def _emit(sampler, state, logits, keys, sampling, stop_table) -> _State:
+  """Draws the next token of every row and finds out which rows it ends."""
+  uniform = jax.vmap(
+    lambda key: jax.random.uniform(jax.random.fold_in(key, state.t), (2,))
+  )(keys)
+  drawn = truncation.draw(logits, uniform, sampling, support=sampler.support)
+  live = ~state.ended
+  token = jnp.where(live, drawn.token, sampler.pad)
+  new = {
+    'token': token,
+    'mask': live,
+    'logp': jnp.where(live, drawn.logp, 0.0),
+    'log_mass': jnp.where(live, drawn.log_mass, 0.0),
+    'support': jnp.where(live[:, None], drawn.support, -1),
+  }
+  outputs = {
+    name: jax.lax.dynamic_update_index_in_dim(array, new[name], state.t, 0)
+    for name, array in state.outputs.items()
+  }
+  stop = jnp.asarray(sampler.stop_tokens, jnp.int32)
+  stopped = jnp.any(token[:, None] == stop, axis=-1)
+  progress = state.progress
+  if stop_table is not None:
+    stop_table = jnp.asarray(stop_table)
+    last, width = (size - 1 for size in stop_table.shape)
+    moved = stop_table[progress, jnp.minimum(token, width)]
+    progress = jnp.where(live & (token <= width), moved, progress)
+    stopped |= progress == last
+  return _State(
+    t=state.t + 1,
+    token=token,
+    ended=state.ended | stopped,
+    progress=progress,
+    outputs=outputs,
+  )
+
+
+def _rollouts(prompts, samples, state) -> Rollouts:
+  def by_row(x):
+    return jnp.repeat(x, samples, axis=0)
+
+  outputs = {name: jnp.moveaxis(x, 0, 1) for name, x in state.outputs.items()}
+  extras = {'log_mass': outputs['log_mass']}
+  if outputs['support'].shape[-1]:
+    extras['support'] = outputs['support']
+  return Rollouts(
+    prompt=by_row(prompts.tokens),
+    prompt_mask=by_row(prompts.mask),
+    response=outputs['token'],
+    response_mask=outputs['mask'],
+    action_mask=outputs['mask'],
+    logp=outputs['logp'],
+    group=by_row(jnp.arange(prompts.tokens.shape[0], dtype=jnp.int32)),
+    task=by_row(prompts.task),
+    domain=by_row(prompts.domain),
+    valid=jnp.ones(state.token.shape, bool),
+    truncated=~state.ended,
+    extras=extras,
+  )
