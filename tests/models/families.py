@@ -15,25 +15,30 @@ _SIZES = {
   'bos_token_id': 1,
   'eos_token_id': 2,
 }
-# Contexts of the tests are longer than these: the stretched part is reached.
+# Chosen so that some pairs are kept, some stretched, and some in between.
 _LLAMA3 = {
   'rope_type': 'llama3',
   'rope_theta': 500.0,
   'factor': 8.0,
   'low_freq_factor': 1.0,
   'high_freq_factor': 4.0,
-  'original_max_position_embeddings': 16,
+  'original_max_position_embeddings': 64,
 }
 _YARN = {
   'rope_type': 'yarn',
-  'rope_theta': 1000.0,
+  'rope_theta': 10_000.0,
   'factor': 4.0,
-  'original_max_position_embeddings': 16,
+  'original_max_position_embeddings': 256,
 }
+# 16 wide heads, for a ramp over several pairs.
+_WIDE = {'num_attention_heads': 2, 'num_key_value_heads': 1}
 _GEMMA = {'head_dim': 12, 'query_pre_attn_scalar': 20, 'sliding_window': 5}
 _VARIANTS = {
   'llama2': ('llama', {'num_key_value_heads': 4}),
-  'llama3': ('llama', {'rope_parameters': _LLAMA3}),
+  'llama3': (
+    'llama',
+    {'rope_parameters': _LLAMA3, 'max_position_embeddings': 512},
+  ),
   'llama_tied': ('llama', {'tie_word_embeddings': True, 'head_dim': 12}),
   'llama_biases': ('llama', {'attention_bias': True, 'mlp_bias': True}),
   'llama_linear': (
@@ -58,18 +63,25 @@ _VARIANTS = {
       'max_window_layers': 1,
     },
   ),
-  'qwen2_yarn': ('qwen2', {'rope_parameters': _YARN}),
+  'qwen2_yarn': (
+    'qwen2',
+    _WIDE | {'rope_parameters': _YARN, 'max_position_embeddings': 1024},
+  ),
   'qwen2_yarn_tuned': (
     'qwen2',
-    {
-      'rope_parameters': _YARN
-      | {
-        'beta_fast': 8.0,
+    _WIDE
+    | {
+      'max_position_embeddings': 16_384,
+      'rope_parameters': {
+        'rope_type': 'yarn',
+        'rope_theta': 1000.0,
+        'factor': 4.0,
+        'original_max_position_embeddings': 4096,
         'beta_slow': 0.5,
         'mscale': 0.7,
         'mscale_all_dim': 0.3,
         'truncate': False,
-      }
+      },
     },
   ),
   'qwen3': ('qwen3', {'head_dim': 12, 'tie_word_embeddings': True}),
