@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxrl_llm.models import config as config_lib
-from jaxrl_llm.models import heads, score, transformer
+from jaxrl_llm.models import score, transformer
 from jaxrl_llm.rollouts.sampler import Sampler
 from jaxrl_llm.rollouts.truncation import Sampling
 from jaxrl_llm.types import Prompts

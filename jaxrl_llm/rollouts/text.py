@@ -1,0 +1,286 @@
+"""Between text and tokens: prompts in, responses out, and stop strings.
+
+A stop string ends a response where the decoded text first contains it, though
+it may begin and end inside tokens. Inside a compiled loop there is no text, so
+the strings become an automaton over bytes, and that a table over tokens: one
+look-up per row and step.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxrl_llm.types import Rollouts
+
+Messages = Sequence[Mapping[str, Any]]
+
+
+def encode_prompts(
+  tokenizer, prompts: Sequence[str | Messages], length: int
+) -> tuple[np.ndarray, np.ndarray, list[int]]:
+  """Prompts as left-padded tokens.
+
+  Args:
+    tokenizer: of `transformers`.
+    prompts: text, encoded as it is with the tokens that the tokenizer always
+      adds, or chat messages, put into the tokenizer's chat template up to
+      where the answer begins.
+    length: P, the most tokens of a prompt.
+
+  Returns:
+    i32[B, P]; bool[B, P]; the indices of prompts longer than P, whose rows
+    are masked as a whole and must be dropped.
+
+  Raises:
+    ValueError: messages for a tokenizer without a chat template, or a prompt
+      without any token.
+  """
+  tokens = np.full((len(prompts), length), _pad(tokenizer), np.int32)
+  mask = np.zeros(tokens.shape, bool)
+  too_long = []
+  for row, prompt in enumerate(prompts):
+    ids = _encode(tokenizer, prompt)
+    if not ids:
+      raise ValueError(
+        f'prompt {row}, {prompt!r}, has no tokens; there is nothing to continue'
+      )
+    if len(ids) > length:
+      too_long.append(row)
+      continue
+    tokens[row, length - len(ids) :] = ids
+    mask[row, length - len(ids) :] = True
+  return tokens, mask, too_long
+
+
+def decode(
+  tokenizer, rollouts: Rollouts, *, stop: Sequence[str] = ()
+) -> list[str]:
+  """The text of every response, without special tokens.
+
+  Args:
+    tokenizer: of `transformers`.
+    rollouts: N of them.
+    stop: strings; what follows the first end of any of them is cut. The
+      string itself stays: the policy wrote it, and verifiers look for it.
+
+  Returns:
+    N texts. Bytes that are not UTF-8 become U+FFFD.
+  """
+  texts = []
+  masks = np.asarray(rollouts.response_mask)
+  for ids, mask in zip(np.asarray(rollouts.response), masks):
+    text = tokenizer.decode(
+      ids[mask].tolist(),
+      skip_special_tokens=True,
+      clean_up_tokenization_spaces=False,
+    )
+    found = [(text.find(s), s) for s in stop if s in text]
+    end = min((start + len(s) for start, s in found), default=len(text))
+    texts.append(text[:end])
+  return texts
+
+
+def stop_table(tokenizer, strings: Sequence[str]) -> np.ndarray:
+  """The automaton that notices stop strings, as a table over tokens.
+
+  A row starts in state 0; a token moves it from state s to table[s, token].
+  The last state says that the text so far contains a string; it is never
+  left. Special tokens, which decoding leaves out, and ids without a token move
+  nothing.
+
+  Args:
+    tokenizer: of `transformers`, with a byte-level or SentencePiece-style
+      decoder.
+    strings: at least one, none empty.
+
+  Returns:
+    i32[states, V], V the largest token id + 1.
+
+  Raises:
+    ValueError: an unusable string, or a decoder of another kind.
+
+  Source: Aho and Corasick, Communications of the ACM 18 (6), 1975.
+  """
+  special = {
+    token.content: i
+    for i, token in tokenizer.added_tokens_decoder.items()
+    if token.special
+  }
+  if not strings or not all(strings):
+    raise ValueError(f'stop strings {strings!r} must be non-empty')
+  for string in strings:
+    if string in special:
+      raise ValueError(
+        f'stop string {string!r} is a special token, which has no text; stop '
+        f'at token {special[string]} instead'
+      )
+  decoder = _decoder(tokenizer)
+  texts = _token_texts(tokenizer, decoder, set(special.values()))
+  moves = _automaton([string.encode() for string in strings])
+  silent = np.array([text is None for text in texts])
+  states = np.arange(len(moves), dtype=np.int32)[:, None]
+  table = np.where(silent, states, _walk(moves, texts))
+  if not decoder.first:
+    return table
+  # At the start of a text the decoder drops spaces, so the start is a state
+  # of its own, which nothing comes back to.
+  first = [text and text[_dropped(text, decoder.first) :] for text in texts]
+  start = np.where(silent, 0, _walk(moves[:1], first, moves)[0] + 1)
+  return np.concatenate([start[None], table + 1]).astype(np.int32)
+
+
+class _Decoder(NamedTuple):
+  """What a tokenizer's decoder does.
+
+  Attributes:
+    byte_level: characters stand for bytes.
+    byte_fallback: '<0x41>' stands for a byte.
+    replaced: pairs of strings, the first becomes the second.
+    first: spaces dropped at the start of a text at most.
+  """
+
+  byte_level: bool
+  byte_fallback: bool
+  replaced: tuple[tuple[str, str], ...]
+  first: int
+
+
+def _encode(tokenizer, prompt) -> list[int]:
+  if isinstance(prompt, str):
+    return tokenizer(prompt)['input_ids']
+  if tokenizer.chat_template is None:
+    raise ValueError(
+      'the tokenizer has no chat template; give prompts as text, or add one '
+      'to the model folder'
+    )
+  return tokenizer.apply_chat_template(
+    list(prompt), add_generation_prompt=True, tokenize=True, return_dict=False
+  )
+
+
+def _pad(tokenizer) -> int:
+  """An id for padding; masked everywhere, so that any will do."""
+  return 0 if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+
+
+def _decoder(tokenizer) -> _Decoder:
+  backend = getattr(tokenizer, 'backend_tokenizer', None)
+  node = backend and backend.decoder
+  if node is None:
+    raise ValueError(
+      f'{type(tokenizer).__name__} does not say how tokens become text, so '
+      'stop strings cannot be used; use stop tokens'
+    )
+  node = json.loads(node.__getstate__())
+  kinds, replaced, first = set(), [], 0
+  for part in node.get('decoders', [node]):
+    kind = part['type']
+    kinds.add(kind)
+    if kind == 'Replace' and 'String' in part['pattern']:
+      replaced.append((part['pattern']['String'], part['content']))
+    elif kind == 'Metaspace':
+      replaced.append((part['replacement'], ' '))
+      # Unlike Strip, it drops every space that the first token begins with.
+      first = 0 if part['prepend_scheme'] == 'never' else 2**30
+    elif kind == 'Strip' and part['content'] == ' ' and not part['stop']:
+      first = part['start']
+    elif kind not in ('ByteLevel', 'ByteFallback', 'Fuse'):
+      raise ValueError(
+        f'stop strings know byte-level and SentencePiece-style decoders, not '
+        f'{kind}; use stop tokens'
+      )
+  return _Decoder(
+    'ByteLevel' in kinds, 'ByteFallback' in kinds, tuple(replaced), first
+  )
+
+
+def _token_texts(tokenizer, decoder, special) -> list[bytes | None]:
+  """The bytes of each id; None where decoding leaves the token out."""
+  vocab = tokenizer.get_vocab()
+  texts: list[bytes | None] = [None] * (max(vocab.values()) + 1)
+  characters = _byte_characters()
+  for token, i in vocab.items():
+    if i in special:
+      continue
+    for old, new in decoder.replaced:
+      token = token.replace(old, new)
+    if decoder.byte_level and all(c in characters for c in token):
+      texts[i] = bytes(characters[c] for c in token)
+    elif decoder.byte_fallback and _is_byte(token):
+      texts[i] = bytes([int(token[3:5], 16)])
+    else:
+      texts[i] = token.encode()
+  return texts
+
+
+def _is_byte(token: str) -> bool:
+  return len(token) == 6 and token.startswith('<0x') and token.endswith('>')
+
+
+def _byte_characters() -> dict[str, int]:
+  """The characters by which byte-level tokenizers write bytes.
+
+  Printable bytes of Latin-1 are themselves; the others follow U+0100.
+  """
+  printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
+  others = [byte for byte in range(256) if byte not in printable]
+  return {chr(byte): byte for byte in printable} | {
+    chr(256 + i): byte for i, byte in enumerate(others)
+  }
+
+
+def _dropped(text: bytes, limit: int) -> int:
+  return min(len(text) - len(text.lstrip(b' ')), limit)
+
+
+def _automaton(strings: list[bytes]) -> np.ndarray:
+  """i32[states, 256]: moves over bytes; the last state is absorbing."""
+  children: list[dict[int, int]] = [{}]
+  found = {0: False}
+  for string in strings:
+    node = 0
+    for byte in string:
+      if byte not in children[node]:
+        children[node][byte] = len(children)
+        found[len(children)] = False
+        children.append({})
+      node = children[node][byte]
+    found[node] = True
+  moves = np.zeros((len(children), 256), np.int32)
+  queue = collections.deque([(0, 0)])
+  while queue:
+    # `back` is the state of the longest proper suffix; it is nearer to the
+    # root, so its moves are complete.
+    node, back = queue.popleft()
+    found[node] |= found[back]
+    if node:
+      moves[node] = moves[back]
+    for byte, child in children[node].items():
+      queue.append((child, int(moves[node][byte])))
+      moves[node][byte] = child
+  going = [node for node in range(len(children)) if not found[node]]
+  number = np.full(len(children), len(going), np.int32)
+  number[going] = np.arange(len(going))
+  last = np.full((1, 256), len(going), np.int32)
+  return np.concatenate([number[moves[going]], last])
+
+
+def _walk(rows: np.ndarray, texts, moves: np.ndarray | None = None):
+  """i32[len(rows), V]: where each text leads from each of the first states."""
+  moves = rows if moves is None else moves
+  lengths = np.array([len(text or b'') for text in texts])
+  flat = np.frombuffer(b''.join(text or b'' for text in texts), np.uint8)
+  starts = np.cumsum(lengths) - lengths
+  states = np.repeat(
+    np.arange(len(rows), dtype=np.int32)[:, None], len(texts), axis=1
+  )
+  for position in range(lengths.max()):
+    longer = np.flatnonzero(lengths > position)
+    byte = flat[starts[longer] + position]
+    states[:, longer] = moves[states[:, longer], byte]
+  return states

@@ -1,0 +1,204 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tokenizers
+import transformers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import decoders, models, pre_tokenizers
+
+from jaxrl_llm.rollouts import text
+from jaxrl_llm.types import Rollouts
+
+_TEMPLATE = (
+  "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}"
+  '{% if add_generation_prompt %}<assistant>{% endif %}'
+)
+
+
+def _fast(backend, **options):
+  tokenizer = transformers.PreTrainedTokenizerFast(
+    tokenizer_object=backend, eos_token='<eos>', **options
+  )
+  tokenizer.add_tokens(['<think>', 'a word'])
+  return tokenizer
+
+
+def _byte_level(**options):
+  """Every byte is a token, and so are a few runs of them."""
+  characters = sorted(pre_tokenizers.ByteLevel.alphabet())
+  runs = ['ab', 'abc', 'Ġa', 'ĊĊ', 'bca', 'ba', 'Ã©', '©a', 'ĠĠ']
+  vocab = {token: i for i, token in enumerate(characters + runs)}
+  backend = tokenizers.Tokenizer(models.BPE(vocab, []))
+  backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+  backend.decoder = decoders.ByteLevel()
+  return _fast(backend, **options)
+
+
+def _sentencepiece(decoder):
+  pieces = ['<unk>', 'a', 'b', 'c', 'ab', 'bc', '▁a', '▁', '▁▁', 'é', 'ca']
+  pieces += [f'<0x{byte:02X}>' for byte in (0x0A, 0x61, 0xC3, 0xA9)]
+  vocab = {piece: i for i, piece in enumerate(pieces)}
+  backend = tokenizers.Tokenizer(
+    models.BPE(vocab, [], unk_token='<unk>', byte_fallback=True)
+  )
+  backend.decoder = decoder
+  return _fast(backend)
+
+
+_LLAMA = decoders.Sequence(
+  [
+    decoders.Replace('▁', ' '),
+    decoders.ByteFallback(),
+    decoders.Fuse(),
+    decoders.Strip(' ', 1, 0),
+  ]
+)
+_GEMMA = decoders.Sequence(
+  [decoders.Replace('▁', ' '), decoders.ByteFallback(), decoders.Fuse()]
+)
+_TOKENIZERS = {
+  'byte_level': _byte_level(),
+  'llama': _sentencepiece(_LLAMA),
+  'gemma': _sentencepiece(_GEMMA),
+  'metaspace': _sentencepiece(decoders.Metaspace()),
+}
+_STOPS = [
+  ('abca',),
+  (' a', 'bb'),
+  ('abc', 'bc', 'c '),
+  ('é',),
+  ('\n\n', 'a<think>'),
+  ('  ', 'aab', 'aabaaa'),
+  ('a wordb',),
+]
+_TABLES = {
+  (name, stop): text.stop_table(tokenizer, stop)
+  for name, tokenizer in _TOKENIZERS.items()
+  for stop in _STOPS
+}
+
+
+def _rollouts(rows):
+  width = max(map(len, rows))
+  n = len(rows)
+  response = np.zeros((n, width), np.int32)
+  mask = np.zeros((n, width), bool)
+  for i, row in enumerate(rows):
+    response[i, : len(row)], mask[i, : len(row)] = row, True
+  zeros = jnp.zeros(n, jnp.int32)
+  return Rollouts(
+    prompt=jnp.zeros((n, 1), jnp.int32),
+    prompt_mask=jnp.ones((n, 1), bool),
+    response=jnp.asarray(response),
+    response_mask=jnp.asarray(mask),
+    action_mask=jnp.asarray(mask),
+    logp=jnp.zeros((n, width)),
+    group=zeros,
+    task=zeros,
+    domain=zeros,
+    valid=jnp.ones(n, bool),
+    truncated=jnp.zeros(n, bool),
+  )
+
+
+def _interesting(tokenizer):
+  """Ids whose text shares bytes with the stop strings, and specials."""
+  vocab = tokenizer.get_vocab()
+  return sorted(i for t, i in vocab.items() if len(t) > 1 or t in 'abcéĠĊÃ©▁<')
+
+
+@pytest.mark.parametrize('name', _TOKENIZERS)
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_table_stops_exactly_where_the_text_contains_a_string(name, data):
+  tokenizer = _TOKENIZERS[name]
+  stop = data.draw(st.sampled_from(_STOPS))
+  ids = data.draw(
+    st.lists(st.sampled_from(_interesting(tokenizer)), max_size=14)
+  )
+  table, state = _TABLES[name, stop], 0
+  for count in range(1, len(ids) + 1):
+    state = table[state, ids[count - 1]]
+    decoded = tokenizer.decode(ids[:count], skip_special_tokens=True)
+    assert (state == len(table) - 1) == any(s in decoded for s in stop)
+
+
+@pytest.mark.parametrize('name', _TOKENIZERS)
+def test_the_last_state_is_never_left(name):
+  table = _TABLES[name, _STOPS[2]]
+  assert table.dtype == np.int32
+  assert table.shape[1] == max(_TOKENIZERS[name].get_vocab().values()) + 1
+  np.testing.assert_array_equal(table[-1], len(table) - 1)
+
+
+def test_decode_cuts_after_the_first_stop_string_and_skips_specials():
+  tokenizer = _TOKENIZERS['byte_level']
+  ids = tokenizer.get_vocab()
+  rows = [
+    [ids['abc'], ids['a'], ids['abc'], ids['<eos>']],
+    [ids['Ġa'], ids['<think>'], ids['<eos>']],
+    [ids['ba'], ids['bca']],
+  ]
+  rollouts = _rollouts(rows)
+  whole = text.decode(tokenizer, rollouts)
+  assert whole == ['abcaabc', ' a<think>', 'babca']
+  cut = text.decode(tokenizer, rollouts, stop=('ca', 'ab'))
+  assert cut == ['ab', ' a<think>', 'bab']
+
+
+def test_decode_of_an_empty_response_is_empty():
+  rollouts = _rollouts([[1, 2]])
+  rollouts = rollouts.replace(response_mask=rollouts.response_mask & False)
+  assert text.decode(_TOKENIZERS['byte_level'], rollouts) == ['']
+
+
+def test_prompts_are_padded_on_the_left():
+  tokenizer = _TOKENIZERS['byte_level']
+  tokens, mask, too_long = text.encode_prompts(tokenizer, ['a', 'xyz'], 3)
+  ids = tokenizer.get_vocab()
+  assert too_long == []
+  assert tokens[0, 2] == ids['a'] and list(mask[0]) == [False, False, True]
+  assert list(tokens[1]) == [ids[c] for c in 'xyz'] and mask[1].all()
+
+
+def test_prompts_over_the_budget_are_listed_and_masked():
+  tokens, mask, too_long = text.encode_prompts(
+    _TOKENIZERS['byte_level'], ['xyzw', 'x', 'xyz'], 3
+  )
+  assert too_long == [0]
+  assert not mask[0].any() and mask[2].all()
+  assert tokens.shape == (3, 3)
+
+
+def test_messages_go_through_the_chat_template():
+  tokenizer = _byte_level(chat_template=_TEMPLATE)
+  messages = [{'role': 'user', 'content': 'xy'}]
+  tokens, mask, _ = text.encode_prompts(tokenizer, [messages], 40)
+  assert tokenizer.decode(tokens[0][mask[0]]) == '<user>xy<assistant>'
+
+
+def test_messages_without_a_template_are_refused():
+  with pytest.raises(ValueError, match='no chat template'):
+    text.encode_prompts(
+      _TOKENIZERS['llama'], [[{'role': 'user', 'content': 'a'}]], 4
+    )
+
+
+def test_a_prompt_without_tokens_is_refused():
+  with pytest.raises(ValueError, match="prompt 1, '', has no tokens"):
+    text.encode_prompts(_TOKENIZERS['byte_level'], ['a', ''], 4)
+
+
+def test_unusable_stop_strings_are_refused():
+  tokenizer = _TOKENIZERS['byte_level']
+  eos = tokenizer.eos_token_id
+  with pytest.raises(ValueError, match=f'stop at token {eos} instead'):
+    text.stop_table(tokenizer, ['<eos>'])
+  with pytest.raises(ValueError, match='must be non-empty'):
+    text.stop_table(tokenizer, ['a', ''])
+
+
+def test_other_decoders_are_refused_by_name():
+  with pytest.raises(ValueError, match='not WordPiece; use stop tokens'):
+    text.stop_table(_sentencepiece(decoders.WordPiece()), ['a'])
