@@ -7,11 +7,20 @@
 independent, 2 for adjacent pairs, G for groups, 'batch' for everything. A
 microbatch must not cut a block. Metrics are sums that add over microbatches,
 except names that end in `_max`, which are reduced by the maximum.
+
+The parts of an objective are pure array functions:
+
+    surrogate  f(logp, old_logp, advantages, mask) -> f32[N, T] losses
+    gate       the same arguments -> f32[N, T] constant factors of the losses
+    row loss   the same arguments -> f32[N] losses of whole responses
+
+One that reads more is marked with `takes` and gets it by keyword.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 from collections.abc import Callable, Mapping
 from typing import Protocol
@@ -23,6 +32,79 @@ from jaxrl_llm import control, credit
 from jaxrl_llm.types import Array, Batch, Stats
 
 _NO_COSTS: Mapping[str, Cost] = types.MappingProxyType({})
+_PASSES = frozenset({'ref_logp', 'teacher_logp'})
+
+
+def _local_ids(group: Array) -> Array:
+  """Group ids of adjacent rows, numbered from 0 within the rows at hand.
+
+  A microbatch carries the ids of the whole iteration, which are larger than
+  its row count, the size that grouped reductions reserve.
+  """
+  starts = jnp.concatenate([jnp.zeros(1, bool), group[1:] != group[:-1]])
+  return jnp.cumsum(starts, dtype=jnp.int32)
+
+
+_INPUTS: Mapping[str, Callable[[Stats, Batch], Array]] = {
+  'entropy': lambda stats, batch: jax.lax.stop_gradient(stats.entropy),
+  'sampler_logp': lambda stats, batch: batch.rollouts.logp,
+  'ref_logp': lambda stats, batch: batch.ref_logp,
+  'teacher_logp': lambda stats, batch: batch.teacher_logp,
+  'rewards': lambda stats, batch: batch.credit.rewards,
+  'components': lambda stats, batch: batch.credit.components,
+  'valid': lambda stats, batch: batch.rollouts.valid,
+  'keep': lambda stats, batch: batch.credit.keep,
+  'tokens': lambda stats, batch: batch.rollouts.response,
+  'task': lambda stats, batch: batch.rollouts.task,
+  'group': lambda stats, batch: _local_ids(batch.rollouts.group),
+  'share': lambda stats, batch: batch.share,
+  'row_weights': lambda stats, batch: batch.row_weights,
+}
+
+
+def takes(*names: str):
+  """Marks a part of an objective as reading more arrays, by keyword.
+
+  Args:
+    names: of `_INPUTS`, or `extras:key` for an entry of `rollouts.extras`
+      that the plan provides, passed as `key`. Who takes `group` compares the
+      rows of a group; who takes `share`, each token's share of the step's
+      tokens, averages over the whole step. A microbatch then cuts neither.
+
+  Raises:
+    ValueError: a name that is neither.
+  """
+  for name in names:
+    if name not in _INPUTS and not name.startswith('extras:'):
+      raise ValueError(
+        f'unknown input {name!r}; known: {sorted(_INPUTS)} and extras:<key>'
+      )
+
+  def mark(fn):
+    fn.takes = names
+    fn.needs = frozenset(
+      n for n in names if n in _PASSES or n.startswith('extras:')
+    )
+    return fn
+
+  return mark
+
+
+def _taken(part: Callable) -> tuple[str, ...]:
+  while isinstance(part, functools.partial):
+    part = part.func
+  return getattr(part, 'takes', ())
+
+
+def _inputs(part: Callable, stats: Stats, batch: Batch) -> dict[str, Array]:
+  arrays = {}
+  for name in _taken(part):
+    key = name.removeprefix('extras:')
+    here = name in _INPUTS
+    arrays[key] = (
+      _INPUTS[name](stats, batch) if here else batch.rollouts.extras[key]
+    )
+  return arrays
 
 
 class Objective(Protocol):
@@ -52,25 +134,33 @@ class Cost:
   coefficient: float | control.Controller = 1.0
 
 
-@dataclasses.dataclass(frozen=True)
-class PolicyGradient:
-  """sum_it w_it (surrogate_it + sum_c coef_c cost_c,it).
+def every_token(logp, old_logp, advantages, mask):
+  """A gate of ones."""
+  del old_logp, advantages, mask
+  return jnp.ones_like(logp)
 
-  Attributes:
-    surrogate: f(logp, old_logp, advantages, mask) -> f32[N, T].
-    costs: by the name under which coefficient and value are logged.
-  """
 
-  surrogate: Callable
-  costs: Mapping[str, Cost] = dataclasses.field(
-    default_factory=lambda: _NO_COSTS
-  )
-  block = 1
+class _Costed:
+  """Shared by objectives that add named token costs to their own loss."""
+
+  costs: Mapping[str, Cost]
+
+  @property
+  def parts(self) -> tuple[Callable, ...]:
+    """The functions that `takes` marks."""
+    raise NotImplementedError
+
+  @property
+  def block(self) -> int | str:
+    taken = frozenset().union(*map(_taken, self.parts))
+    if 'share' in taken:
+      return 'batch'
+    return self.samples if 'group' in taken else 1
 
   @property
   def needs(self) -> frozenset[str]:
-    parts = [self.surrogate, *(cost.fn for cost in self.costs.values())]
-    return frozenset().union(*map(credit.needs_of, parts))
+    costs = (cost.fn for cost in self.costs.values())
+    return frozenset().union(*map(credit.needs_of, (*self.parts, *costs)))
 
   @property
   def controllers(self) -> Mapping[str, control.Controller]:
@@ -80,45 +170,146 @@ class PolicyGradient:
     }
 
   def loss(self, stats, batch, coefs):
-    policy_loss, slope = self._surrogate(stats.logp, batch)
+    policy_loss, slope = self.policy_loss(stats, batch)
     loss, metrics = policy_loss, {'loss/policy': policy_loss}
     for name, cost in self.costs.items():
       value = jnp.sum(batch.weights * cost.fn(stats, batch))
       loss = loss + coefs[name] * value
       metrics[f'loss/{name}'] = value
-    return loss, metrics | self._diagnose(slope, batch)
+    return loss, metrics | _diagnose(slope, batch)
 
-  def _surrogate(self, logp, batch):
-    """The policy loss and its slope in each log-prob, from one evaluation."""
+  def policy_loss(self, stats, batch):
+    """The loss without costs and its slope in each log-prob f32[N, T]."""
+    raise NotImplementedError
+
+
+def _diagnose(slope, batch):
+  """Shares of tokens whose advantage the trust region silenced."""
+  slope = jax.lax.stop_gradient(slope)
+  pushed = (batch.credit.advantages != 0) & (batch.weights > 0)
+  silenced = pushed & (slope == 0)
+  return {
+    'policy/clip_fraction': jnp.sum(batch.share * silenced),
+    'policy/push_up': jnp.sum(jnp.maximum(-slope, 0)),
+    'policy/push_down': jnp.sum(jnp.maximum(slope, 0)),
+  }
+
+
+def _constants(batch):
+  return batch.old_logp, batch.credit.advantages, batch.rollouts.loss_mask
+
+
+@dataclasses.dataclass(frozen=True)
+class PolicyGradient(_Costed):
+  """sum_it w_it (gate_it surrogate_it + sum_c coef_c cost_c,it).
+
+  Attributes:
+    surrogate: f(logp, old_logp, advantages, mask) -> f32[N, T].
+    gate: constant factors of the surrogate, from the same arguments. No
+      gradient passes through it, and costs are not gated.
+    costs: by the name under which coefficient and value are logged.
+    samples: G, read where a part compares the rows of a group.
+  """
+
+  surrogate: Callable
+  gate: Callable = every_token
+  costs: Mapping[str, Cost] = dataclasses.field(
+    default_factory=lambda: _NO_COSTS
+  )
+  samples: int = 0
+
+  @property
+  def parts(self):
+    return self.surrogate, self.gate
+
+  def policy_loss(self, stats, batch):
+    rest = _constants(batch)
+    fixed = jax.lax.stop_gradient(stats.logp)
+    gate = self.gate(fixed, *rest, **_inputs(self.gate, stats, batch))
+    weights = batch.weights * gate
+    inputs = _inputs(self.surrogate, stats, batch)
 
     def total(logp):
-      losses = self.surrogate(
-        logp,
-        batch.old_logp,
-        batch.credit.advantages,
-        batch.rollouts.loss_mask,
-      )
-      return jnp.sum(batch.weights * losses)
+      return jnp.sum(weights * self.surrogate(logp, *rest, **inputs))
 
-    return jax.value_and_grad(total)(logp)
-
-  def _diagnose(self, slope, batch):
-    """Shares of tokens whose advantage the trust region silenced."""
-    slope = jax.lax.stop_gradient(slope)
-    pushed = (batch.credit.advantages != 0) & (batch.weights > 0)
-    silenced = pushed & (slope == 0)
-    return {
-      'policy/clip_fraction': jnp.sum(batch.share * silenced),
-      'policy/push_up': jnp.sum(jnp.maximum(-slope, 0)),
-      'policy/push_down': jnp.sum(jnp.maximum(slope, 0)),
-    }
+    return jax.value_and_grad(total)(stats.logp)
 
 
-def policy_gradient(surrogate, **costs: Cost | None) -> PolicyGradient:
+@dataclasses.dataclass(frozen=True)
+class RowLosses(_Costed):
+  """sum_i w_i loss_i + sum_it w_it sum_c coef_c cost_c,it.
+
+  The w_i are `batch.row_weights`, keep / rows.
+
+  Attributes:
+    losses: f(logp, old_logp, advantages, mask) -> f32[N].
+    costs: token costs, weighted by the recipe's aggregator.
+    samples: G, read where the losses compare the rows of a group.
+  """
+
+  losses: Callable
+  costs: Mapping[str, Cost] = dataclasses.field(
+    default_factory=lambda: _NO_COSTS
+  )
+  samples: int = 0
+
+  @property
+  def parts(self):
+    return (self.losses,)
+
+  def policy_loss(self, stats, batch):
+    rest = _constants(batch)
+    inputs = _inputs(self.losses, stats, batch)
+
+    def total(logp):
+      losses = self.losses(logp, *rest, **inputs)
+      return jnp.sum(batch.row_weights * losses)
+
+    return jax.value_and_grad(total)(stats.logp)
+
+
+def _checked(objective):
+  if objective.block == 0:
+    raise ValueError(
+      f'{objective.parts} compare the rows of a group: pass samples=G'
+    )
+  return objective
+
+
+def _live(costs: Mapping[str, Cost]) -> Mapping[str, Cost]:
+  # A cost of constant coefficient 0 is dropped, so that no forward pass is
+  # spent on it.
+  live = {n: c for n, c in costs.items() if c.coefficient != 0.0}
+  return types.MappingProxyType(live)
+
+
+def policy_gradient(
+  surrogate: Callable,
+  *,
+  gate: Callable = every_token,
+  samples: int = 0,
+  **costs: Cost,
+) -> PolicyGradient:
   """A surrogate with named costs; a cost that is off is left out whole.
 
-  A cost of constant coefficient 0 is dropped, so that no forward pass is
-  spent on it.
+  Args:
+    samples: G, for a surrogate or gate that compares the rows of a group.
+
+  Raises:
+    ValueError: such a part without `samples`.
   """
-  live = {n: c for n, c in costs.items() if c.coefficient != 0.0}
-  return PolicyGradient(surrogate, types.MappingProxyType(live))
+  return _checked(PolicyGradient(surrogate, gate, _live(costs), samples))
+
+
+def row_losses(
+  losses: Callable, *, samples: int = 0, **costs: Cost
+) -> RowLosses:
+  """A loss of whole responses with named token costs.
+
+  Args:
+    samples: G, for losses that compare the rows of a group.
+
+  Raises:
+    ValueError: such losses without `samples`.
+  """
+  return _checked(RowLosses(losses, _live(costs), samples))

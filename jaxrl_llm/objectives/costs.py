@@ -3,50 +3,174 @@
     f(stats, batch) -> f32[N, T]
 
 Minimised, weighted like the policy loss and multiplied by a controlled
-coefficient. Write x = logp - ref_logp on tokens sampled from the policy.
-Expectations below are over on-policy samples, with the gradient taken
-through the cost only, as automatic differentiation does:
+coefficient. Write x = logp - ref_logp and d = logp - old_logp, held to +-20,
+and r = e^d. Below, a cost's expectation is over tokens sampled from the
+policy itself, and the gradient goes through the cost alone, as automatic
+differentiation does:
 
-    name   value             per-token gradient in expectation
-    k1     x                 0
-    k2     x^2 / 2           grad KL(policy || reference) of that token
-    k3     e^-x - 1 + x      grad KL(reference || policy) of that token
+    cost             value             expected gradient, given the prefix
+    x, called k1     x                 0: no use as a loss, so not offered
+    k2               x^2 / 2           grad KL(policy || reference)
+    k3               e^-x - 1 + x      grad KL(reference || policy)
+    straight_k3      e^-x - 1 + x      grad KL(policy || reference), like k2
+    weighted_k3      r (e^-x - 1 + x)  grad KL(policy || reference), also on
+                                       tokens of an older policy
 
-"Of that token" conditions on the prefix: none of them carries the effect of a
-token on later divergences, which only a penalty inside the reward does
-(`advantages.tokens.kl_reward_to_go`).
-Source: J. Schulman, "Approximating KL divergence", 2020, for the estimators;
-the gradients are enumerated in tests/objectives/costs_test.py.
+"Given the prefix": all of these treat the prefixes as fixed data and miss how
+a token changes the divergences after it. The gradient of the KL between whole
+sequences is that of a penalty inside the reward, with each token answering
+for all later ones: `advantages.tokens.kl_reward_to_go`. Every line of the
+table, and that difference, is enumerated in tests/objectives/costs_test.py.
+
+Towards the old policy, with tokens sampled from it:
+
+    proximal_kl      r d - r + 1       KL(policy || old)
+    ratio_variance   (r - 1)^2         the variance of the ratio
+    square_move      d^2               twice k2 of the move
+
+Source: J. Schulman, "Approximating KL divergence", 2020, for k1 to k3.
 """
 
 from __future__ import annotations
 
+import chex
+import jax
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
 from jaxrl_llm.credit import needs
 
 
-def _log_ratio(stats, batch):
-  mask = batch.rollouts.action_mask
-  x = jnp.where(mask, stats.logp - batch.ref_logp, 0.0)
+def _difference(stats, batch, other):
+  x = jnp.where(batch.rollouts.action_mask, stats.logp - other, 0.0)
   return jnp.clip(x, -numerics.LOG_RATIO_LIMIT, numerics.LOG_RATIO_LIMIT)
+
+
+def _k3(x):
+  return jnp.exp(-x) - 1 + x
 
 
 @needs('ref_logp')
 def k2(stats, batch):
   """x^2 / 2, whose gradient is that of KL(policy || reference)."""
-  return _log_ratio(stats, batch) ** 2 / 2
+  return _difference(stats, batch, batch.ref_logp) ** 2 / 2
 
 
 @needs('ref_logp')
 def k3(stats, batch):
-  """e^-x - 1 + x >= 0: unbiased in value; its gradient is the reverse KL's.
+  """e^-x - 1 + x >= 0: unbiased in value, but reverse in its gradient.
 
   Source: GRPO, arXiv 2402.03300, equation 4.
   """
-  x = _log_ratio(stats, batch)
-  return jnp.exp(-x) - 1 + x
+  return _k3(_difference(stats, batch, batch.ref_logp))
+
+
+@needs('ref_logp')
+def straight_k3(stats, batch):
+  """The value of k3 with the gradient of k2.
+
+      k2 + sg(k3 - k2)
+
+  Source: verl's `low_var_kl+`.
+  """
+  x = _difference(stats, batch, batch.ref_logp)
+  square = x**2 / 2
+  return square + jax.lax.stop_gradient(_k3(x) - square)
+
+
+@needs('ref_logp')
+def weighted_k3(stats, batch):
+  """k3 under the importance ratio, which takes part in the gradient.
+
+      r (e^-x - 1 + x)
+
+  Unbiased for KL(policy || reference) in value and gradient, given the
+  prefix, whichever policy near the current one the tokens came from.
+
+  Source: DeepSeek-V3.2, arXiv 2512.02556, section 3.1; TRL's
+    `use_bias_correction_kl`.
+  """
+  x = _difference(stats, batch, batch.ref_logp)
+  d = _difference(stats, batch, batch.old_logp)
+  return jnp.exp(d) * _k3(x)
+
+
+@needs('teacher_logp')
+def teacher_k2(stats, batch):
+  """(logp - teacher_logp)^2 / 2: distillation on the student's own samples.
+
+  Its gradient is that of KL(policy || teacher), given the prefix.
+
+  Source: KDRL, arXiv 2506.02208, section 3.
+  """
+  return _difference(stats, batch, batch.teacher_logp) ** 2 / 2
+
+
+def proximal_kl(stats, batch):
+  """r d - r + 1 >= 0: KL(policy || old) on tokens of the old policy.
+
+  Its gradient coefficient is r d.
+
+  Source: on-policy MDPO, arXiv 2005.09814, equation 10.
+  """
+  d = _difference(stats, batch, batch.old_logp)
+  ratio = jnp.exp(d)
+  return ratio * d - ratio + 1
+
+
+@needs('old_logp')
+def trust_kl(stats, batch):
+  """r - 1 - d >= 0: KL(old || policy) on tokens of the old policy.
+
+  Zero with zero slope at the old policy, where its curvature is the Fisher
+  information: the constraint of TRPO.
+  """
+  d = _difference(stats, batch, batch.old_logp)
+  return jnp.exp(d) - 1 - d
+
+
+def ratio_variance(stats, batch):
+  """(r - 1)^2: the variance of the ratio, whose mean is 1.
+
+  Source: R2VPO, arXiv 2601.03320.
+  """
+  d = _difference(stats, batch, batch.old_logp)
+  return (jnp.exp(d) - 1) ** 2
+
+
+def square_move(stats, batch):
+  """(logp - old_logp)^2, twice the k2 estimate of the move.
+
+  Source: OPMD as in arXiv 2509.24203, section 3.
+  """
+  return _difference(stats, batch, batch.old_logp) ** 2
+
+
+def negative_logp(stats, batch):
+  """-logp: raises whatever was sampled, like a lower baseline would.
+
+  Source: AsymRE, arXiv 2506.20520.
+  """
+  return jnp.where(batch.rollouts.action_mask, -stats.logp, 0.0)
+
+
+def likelihood_fall(stats, batch):
+  """How far the tokens of a good response fell, if it fell as a whole.
+
+      D_t = old_logp_t - logp_t
+      max(0, D_t)  on rows with A >= 0 whose sum_t D_t > 0, else 0
+
+  The published gate is per action of an agent; here a response is one
+  action. The gate is a constant.
+
+  Source: LLDS, arXiv 2512.04220, equations 4 to 6.
+  """
+  mask = batch.rollouts.loss_mask
+  fall = -_difference(stats, batch, batch.old_logp)
+  total = numerics.masked_sum(fall, mask, axis=-1)
+  good = jnp.all((batch.credit.advantages >= 0) | ~mask, axis=-1)
+  gate = jax.lax.stop_gradient((total > 0) & good)[:, None]
+  return jnp.where(gate & mask, jnp.maximum(fall, 0), 0.0)
 
 
 def negative_entropy(stats, batch):
@@ -69,6 +193,7 @@ def squared_value_error(stats, batch, *, clip=0.2):
   """
   target = batch.credit.targets
   old = batch.rollouts.extras['values']
+  chex.assert_equal_shape([stats.values, old, target])
   near = old + jnp.clip(stats.values - old, -clip, clip)
   error = jnp.maximum((stats.values - target) ** 2, (near - target) ** 2)
   return jnp.where(batch.rollouts.action_mask, error / 2, 0.0)

@@ -56,6 +56,47 @@ def clip(logp, old_logp, advantages, mask, *, low=0.2, high=0.2):
   return jnp.maximum(-ratio * advantages, -clipped * advantages)
 
 
+def dual_clip(
+  logp, old_logp, advantages, mask, *, low=0.2, high=0.2, bound=3.0
+):
+  """PPO's clip with a floor under negative advantages.
+
+      A >= 0:  clip's loss        A < 0:  min(clip's loss, -bound A)
+
+  A token of negative advantage whose ratio has run past `bound` is no longer
+  pushed: its unclipped loss grows without limit otherwise.
+
+  Args:
+    low, high: as in `clip`. bound: > 1, a ratio; math.inf gives `clip`.
+
+  Source: Ye et al., arXiv 1912.09729, section 4.4.
+  """
+  losses = clip(logp, old_logp, advantages, mask, low=low, high=high)
+  ceiling = -bound * jnp.where(advantages < 0, advantages, -jnp.inf)
+  return jnp.minimum(losses, ceiling)
+
+
+def soft_clip(logp, old_logp, advantages, mask, *, up=1.0, down=1.05):
+  """A smooth gate on the ratio in place of the clip.
+
+      -A (4 / tau) sigmoid(tau (r - 1)),   tau = up if A > 0 else down
+
+  Args:
+    up, down: temperatures tau > 0 of tokens pushed up and down; larger is
+      tighter.
+
+  Returns:
+    f32[N, T], -2 A / tau at r = 1. Gradient coefficient 4 p (1 - p) r A with
+    p = sigmoid(tau (r - 1)): the score function's at r = 1, fading on both
+    sides of it.
+
+  Source: SAPO, arXiv 2511.20347, equations 6 to 8.
+  """
+  ratio = _ratio(logp, old_logp, advantages, mask)
+  tau = jnp.where(advantages > 0, up, down)
+  return -advantages * 4 / tau * jax.nn.sigmoid(tau * (ratio - 1))
+
+
 def clip_weight(logp, old_logp, advantages, mask, *, low=1.0, high=4.0):
   """A clipped, constant importance weight on the score function.
 

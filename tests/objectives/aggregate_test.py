@@ -1,0 +1,83 @@
+import functools
+
+import numpy as np
+import pytest
+
+from jaxrl_llm.objectives import aggregate
+from tests.objectives import cases
+
+_ROWS = np.arange(8)
+_ALL = [
+  aggregate.token_mean,
+  aggregate.sequence_mean,
+  aggregate.sequence_sum,
+  aggregate.budget_mean,
+  functools.partial(aggregate.budget_mean, budget=10),
+]
+
+
+def _inputs():
+  _, _, losses, mask = cases.inputs()
+  rng = np.random.default_rng(5)
+  losses = rng.standard_normal(mask.shape)
+  keep = rng.integers(0, 3, 8) * 0.5
+  keep[0] = 1.0
+  return losses, mask * 1.0, keep
+
+
+def _loop(name, losses, mask, keep, budget):
+  """The definition, row by row, in float64."""
+  rows = [i for i in range(8) if keep[i] > 0 and mask[i].sum() > 0]
+  tokens = sum(mask[i].sum() for i in rows)
+  total = 0.0
+  for i in rows:
+    row = sum(mask[i, t] * losses[i, t] for t in range(mask.shape[1]))
+    scale = {
+      'token_mean': tokens,
+      'sequence_mean': mask[i].sum() * len(rows),
+      'sequence_sum': len(rows),
+      'budget_mean': budget * len(rows),
+    }[name]
+    total += keep[i] * row / scale
+  return total
+
+
+@pytest.mark.parametrize('fn', _ALL)
+def test_weighted_sum_equals_the_definition(fn):
+  losses, mask, keep = _inputs()
+  name = getattr(fn, 'func', fn).__name__
+  budget = getattr(fn, 'keywords', {}).get('budget', mask.shape[1])
+  ours = np.sum(losses * fn(mask, keep, _ROWS))
+  expected = _loop(name, losses, mask, keep, budget)
+  np.testing.assert_allclose(ours, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize('fn', _ALL)
+def test_nothing_to_learn_from_weighs_nothing(fn):
+  _, mask, keep = _inputs()
+  np.testing.assert_array_equal(fn(mask * 0, keep, _ROWS), 0)
+  np.testing.assert_array_equal(fn(mask, keep * 0, _ROWS), 0)
+
+
+@pytest.mark.parametrize('fn', _ALL)
+def test_a_dropped_row_leaves_every_count(fn):
+  _, mask, keep = _inputs()
+  keep = np.ones_like(keep)
+  keep[2] = 0.0
+  without = np.delete(np.asarray(fn(mask, keep, _ROWS)), 2, axis=0)
+  fewer = np.delete(mask, 2, axis=0), np.delete(keep, 2), _ROWS[:-1]
+  np.testing.assert_allclose(without, fn(*fewer), rtol=1e-6)
+
+
+def test_all_agree_up_to_scale_when_rows_are_equally_long():
+  mask, keep = np.ones((4, 5)), np.ones(4)
+  weights = [np.asarray(fn(mask, keep, _ROWS[:4])) for fn in _ALL]
+  for w in weights:
+    np.testing.assert_allclose(w / w[0, 0], 1, rtol=1e-6)
+
+
+def test_row_weights_sum_to_one_over_rows_that_count():
+  _, mask, keep = _inputs()
+  weights = aggregate.row_weights(mask, (keep > 0) * 1.0, _ROWS)
+  np.testing.assert_allclose(np.sum(weights), 1, rtol=1e-6)
+  assert weights[-1] == 0

@@ -1,0 +1,145 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrl_llm import control
+from jaxrl_llm.objectives import base, costs, surrogates
+from jaxrl_llm.tabular import policy
+from jaxrl_llm.types import Batch, Scores, Stats, initial_credit
+from tests.objectives import cases
+
+
+def _given(group=None):
+  logp, old, advantages, mask = cases.inputs()
+  rollouts = policy.as_rollouts(np.zeros(mask.shape, np.int32), mask)
+  if group is not None:
+    rollouts = rollouts.replace(group=jnp.asarray(group))
+  logp, old, advantages = cases.single([logp, old, advantages])
+  credit = initial_credit(rollouts, Scores(np.zeros((8, 1)), np.ones(1)))
+  credit = credit.replace(
+    advantages=advantages, rewards=jnp.arange(8, dtype=jnp.float32)
+  )
+  batch = Batch(
+    rollouts=rollouts,
+    credit=credit,
+    old_logp=old,
+    fresh=jnp.zeros(8, bool),
+    weights=mask / 8.0,
+    row_weights=jnp.full(8, 0.125),
+    share=mask / mask.sum(),
+    ref_logp=old,
+  )
+  return Stats(logp=logp, entropy=-logp), batch
+
+
+def test_loss_is_the_weighted_sum_of_surrogate_and_costs():
+  stats, batch = _given()
+  objective = base.policy_gradient(surrogates.clip, kl=base.Cost(costs.k2, 0.5))
+  loss, metrics = objective.loss(stats, batch, {'kl': jnp.float32(0.5)})
+  rest = (batch.old_logp, batch.credit.advantages, batch.rollouts.loss_mask)
+  policy_loss = jnp.sum(batch.weights * surrogates.clip(stats.logp, *rest))
+  kl = jnp.sum(batch.weights * costs.k2(stats, batch))
+  np.testing.assert_allclose(loss, policy_loss + 0.5 * kl, rtol=1e-6)
+  np.testing.assert_allclose(metrics['loss/kl'], kl, rtol=1e-6)
+
+
+def test_a_cost_that_is_off_is_left_out_whole():
+  objective = base.policy_gradient(surrogates.clip, kl=base.Cost(costs.k2, 0.0))
+  assert not objective.costs and not objective.needs
+
+
+def test_a_controlled_cost_is_kept():
+  cost = base.Cost(costs.k2, control.AdaptiveKL(0.1, 0.01))
+  objective = base.policy_gradient(surrogates.clip, kl=cost)
+  assert objective.needs == {'ref_logp'}
+  assert objective.controllers['kl'] is cost.coefficient
+
+
+def test_a_gate_scales_the_surrogate_and_passes_no_gradient():
+  def halves(logp, old_logp, advantages, mask):
+    del old_logp, advantages, mask
+    return 0.5 + 0.0 * logp**2
+
+  stats, batch = _given()
+
+  def slope(**gate):
+    objective = base.policy_gradient(surrogates.importance, **gate)
+
+    def loss(logp):
+      return objective.loss(stats.replace(logp=logp), batch, {})[0]
+
+    return jax.grad(loss)(stats.logp)
+
+  np.testing.assert_allclose(slope(gate=halves), 0.5 * slope(), rtol=1e-6)
+
+
+def test_clip_fraction_counts_tokens_without_slope():
+  stats, batch = _given()
+  objective = base.policy_gradient(surrogates.clip)
+  _, metrics = objective.loss(stats, batch, {})
+  ratio = np.exp(stats.logp - batch.old_logp)
+  a = np.asarray(batch.credit.advantages)
+  clipped = ((a > 0) & (ratio > 1.2)) | ((a < 0) & (ratio < 0.8))
+  expected = np.sum(batch.share * clipped)
+  assert expected > 0
+  np.testing.assert_allclose(
+    metrics['policy/clip_fraction'], expected, rtol=1e-6
+  )
+
+
+def _group_sum(logp, old_logp, advantages, mask, *, rewards, group):
+  return jax.ops.segment_sum(rewards, group, num_segments=8)[group]
+
+
+def test_group_ids_are_local_to_the_rows_at_hand():
+  fn = base.takes('rewards', 'group')(_group_sum)
+  objective = base.row_losses(fn, samples=4)
+  # Rows of a later microbatch: their ids exceed the number of rows.
+  stats, batch = _given(group=[17] * 4 + [21] * 4)
+  loss, _ = objective.loss(stats, batch, {})
+  rewards = np.arange(8)
+  expected = (4 * rewards[:4].sum() + 4 * rewards[4:].sum()) / 8
+  np.testing.assert_allclose(loss, expected)
+  assert objective.block == 4
+
+
+def test_comparing_rows_without_a_group_size_is_refused():
+  fn = base.takes('rewards', 'group')(functools.partial(_group_sum))
+  with pytest.raises(ValueError, match='pass samples=G'):
+    base.row_losses(fn)
+
+
+def test_taking_the_share_couples_the_whole_step():
+  @base.takes('share')
+  def surrogate(logp, old_logp, advantages, mask, *, share):
+    del old_logp, advantages, mask
+    return logp * jnp.sum(share)
+
+  bound = functools.partial(surrogate)
+  assert base.policy_gradient(bound).block == 'batch'
+  assert base.policy_gradient(surrogates.clip, gate=surrogate).block == 'batch'
+  assert base.policy_gradient(surrogates.clip).block == 1
+
+
+def test_extras_reach_a_part_by_their_key():
+  @base.takes('extras:level')
+  def surrogate(logp, old_logp, advantages, mask, *, level):
+    del old_logp, advantages, mask
+    return logp * 0 + level[:, None]
+
+  stats, batch = _given()
+  rollouts = batch.rollouts.replace(extras={'level': jnp.arange(8.0)})
+  batch = batch.replace(rollouts=rollouts)
+  objective = base.policy_gradient(surrogate)
+  assert objective.needs == {'extras:level'}
+  loss, _ = objective.loss(stats, batch, {})
+  expected = np.sum(batch.weights * np.arange(8)[:, None])
+  np.testing.assert_allclose(loss, expected, rtol=1e-6)
+
+
+def test_an_unknown_input_is_refused_by_name():
+  with pytest.raises(ValueError, match="unknown input 'entropies'"):
+    base.takes('entropies')

@@ -1,0 +1,47 @@
+"""Random inputs of surrogates, the same for every test of them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def inputs(seed=0, rows=8, tokens=6, spread=0.5):
+  """logp, old_logp, advantages f64[N, T] and mask bool[N, T].
+
+  Rows have gaps, and the last one has no token.
+  """
+  rng = np.random.default_rng(seed)
+  old = -rng.exponential(1.0, (rows, tokens))
+  logp = old + spread * rng.standard_normal((rows, tokens))
+  advantages = np.repeat(rng.standard_normal((rows, 1)), tokens, axis=1)
+  mask = rng.random((rows, tokens)) < 0.8
+  mask[-1] = False
+  advantages[0] = 0.0
+  return tuple(_single(x) for x in (logp, old, advantages)) + (mask,)
+
+
+def extras(mask, seed=1):
+  """Whatever a surrogate may take besides, by name."""
+  rng = np.random.default_rng(seed)
+  rows = len(mask)
+  return {
+    'entropy': _single(rng.exponential(1.0, mask.shape)),
+    'share': _single(mask / mask.sum()),
+    'rewards': (rng.random(rows) < 0.5).astype(np.float64),
+    'group': np.arange(rows) // 4,
+    'valid': np.arange(rows) != 3,
+    'sampler_logp': _single(-rng.exponential(1.0, mask.shape)),
+    'ref_logp': _single(-rng.exponential(1.0, mask.shape)),
+    'tokens': rng.integers(0, 50, mask.shape),
+    'task': np.arange(rows) // 4,
+  }
+
+
+def _single(x):
+  """float64 values that float32 holds exactly, so both sides see the same."""
+  return x.astype(np.float32).astype(np.float64)
+
+
+def single(tree):
+  """The same arrays in float32."""
+  return [x.astype(np.float32) if x.dtype.kind == 'f' else x for x in tree]

@@ -1,0 +1,310 @@
+import dataclasses
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrl_llm.advantages import tokens
+from jaxrl_llm.objectives import costs
+from jaxrl_llm.tabular import policy
+from jaxrl_llm.types import Batch, Scores, Stats, initial_credit
+from tests.objectives import cases
+from tests.oracles import costs as oracle
+
+_close = functools.partial(np.testing.assert_allclose, rtol=2e-5, atol=2e-5)
+
+
+def _batch(rollouts, old_logp, ref_logp, advantages=None, targets=None):
+  rows = rollouts.response.shape[0]
+  scores = Scores(jnp.zeros((rows, 1)), jnp.ones(1))
+  credit = initial_credit(rollouts, scores)
+  if advantages is not None:
+    credit = credit.replace(advantages=advantages)
+  if targets is not None:
+    credit = credit.replace(targets=targets)
+  ones = jnp.ones(rollouts.response.shape)
+  return Batch(
+    rollouts=rollouts,
+    credit=credit,
+    old_logp=old_logp,
+    fresh=jnp.zeros(rows, bool),
+    weights=ones,
+    row_weights=ones[:, 0],
+    share=ones,
+    ref_logp=ref_logp,
+    teacher_logp=ref_logp,
+  )
+
+
+def _random(seed=0):
+  logp, old, advantages, mask = cases.inputs(seed)
+  ref = cases.extras(mask)['ref_logp']
+  rollouts = policy.as_rollouts(np.zeros(mask.shape, np.int32), mask)
+  f32 = cases.single([old, ref, advantages])
+  return logp, old, ref, advantages, mask, _batch(rollouts, *f32)
+
+
+def _both(cost, logp, batch):
+  def total(logp):
+    values = cost(Stats(logp=logp, entropy=-logp), batch)
+    return jnp.sum(values), values
+
+  with_slope = jax.jit(jax.value_and_grad(total, has_aux=True))
+  (_, values), slope = with_slope(logp.astype(np.float32))
+  return values, slope
+
+
+@pytest.mark.parametrize('name', ['k2', 'k3', 'straight_k3'])
+def test_costs_to_the_reference_equal_the_loops(name):
+  logp, _, ref, _, mask, batch = _random()
+  expected = getattr(oracle, name)(logp, ref, mask)
+  for ours, theirs in zip(_both(getattr(costs, name), logp, batch), expected):
+    _close(ours, theirs)
+
+
+@pytest.mark.parametrize(
+  'name', ['proximal_kl', 'trust_kl', 'ratio_variance', 'square_move']
+)
+def test_costs_to_the_old_policy_equal_the_loops(name):
+  logp, old, _, _, mask, batch = _random()
+  expected = getattr(oracle, name)(logp, old, mask)
+  for ours, theirs in zip(_both(getattr(costs, name), logp, batch), expected):
+    _close(ours, theirs)
+
+
+def test_teacher_cost_is_k2_to_the_teacher():
+  logp, _, ref, _, mask, batch = _random()
+  expected = oracle.k2(logp, ref, mask)
+  for ours, theirs in zip(_both(costs.teacher_k2, logp, batch), expected):
+    _close(ours, theirs)
+
+
+def test_weighted_k3_equals_the_loops():
+  logp, old, ref, _, mask, batch = _random()
+  expected = oracle.weighted_k3(logp, ref, old, mask)
+  for ours, theirs in zip(_both(costs.weighted_k3, logp, batch), expected):
+    # Values reach 100: float32 leaves 1e-5 of that.
+    np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize('seed', [0, 1, 2])
+def test_likelihood_fall_equals_the_loops(seed):
+  logp, old, _, advantages, mask, batch = _random(seed)
+  expected = oracle.likelihood_fall(logp, old, advantages, mask)
+  for ours, theirs in zip(_both(costs.likelihood_fall, logp, batch), expected):
+    _close(ours, theirs)
+
+
+def test_nothing_fell_costs_nothing():
+  logp, old, _, _, _, batch = _random()
+  values, slope = _both(costs.likelihood_fall, old + 0.1, batch)
+  np.testing.assert_array_equal(values, 0)
+  np.testing.assert_array_equal(slope, 0)
+
+
+@pytest.mark.parametrize('clip', [0.2, math.inf])
+def test_value_error_equals_the_loops(clip):
+  rng = np.random.default_rng(0)
+  values, old, targets = rng.standard_normal((3, 8, 6)).astype(np.float32)
+  mask = cases.inputs()[-1]
+  rollouts = policy.as_rollouts(np.zeros(mask.shape, np.int32), mask)
+  rollouts = rollouts.replace(extras={'values': old})
+  batch = _batch(rollouts, old, None, targets=targets)
+  ours = costs.squared_value_error(
+    Stats(logp=old, entropy=old, values=values), batch, clip=clip
+  )
+  expected = oracle.squared_value_error(values, old, targets, mask, clip)
+  np.testing.assert_allclose(ours, expected, rtol=1e-5)
+
+
+_FAR = [
+  costs.k2,
+  costs.k3,
+  costs.straight_k3,
+  costs.proximal_kl,
+  costs.trust_kl,
+  costs.ratio_variance,
+  costs.square_move,
+  costs.likelihood_fall,
+  costs.negative_logp,
+]
+
+
+@pytest.mark.parametrize('cost', _FAR)
+@pytest.mark.parametrize('move', [-200.0, 200.0])
+def test_costs_are_finite_far_away(cost, move):
+  logp, _, _, _, _, batch = _random()
+  values, slope = _both(cost, logp + move, batch)
+  assert np.all(np.isfinite(values)) and np.all(np.isfinite(slope))
+
+
+# What each estimator's gradient really is, by summing over every response of
+# a softmax policy on the trie of 3 tokens, with 1 as the end of a response.
+
+
+@dataclasses.dataclass(frozen=True)
+class World:
+  """A policy, an older one and a reference, with every response once."""
+
+  params: dict
+  older: dict
+  reference: dict
+  rollouts: object
+
+  def logp(self, params):
+    return policy.score(params, self.rollouts).logp
+
+
+@pytest.fixture(scope='module')
+def world():
+  keys = jax.random.split(jax.random.key(0), 3)
+  params, older, reference = (
+    policy.init(k, tasks=1, vocab=3, length=3) for k in keys
+  )
+  # The old policy is near the policy, the reference is not.
+  older = jax.tree.map(lambda a, b: a + 0.3 * b, params, older)
+  responses, masks = policy.all_responses(3, 3, stop=1)
+  return World(params, older, reference, policy.as_rollouts(responses, masks))
+
+
+def _gradient(world, cost, sampler):
+  """E over `sampler`'s responses of the gradient through the cost alone."""
+  probability = jnp.exp(jnp.sum(world.logp(sampler), -1))
+  batch = _batch(
+    world.rollouts, world.logp(sampler), world.logp(world.reference)
+  )
+
+  def expected(params):
+    stats = policy.score(params, world.rollouts)
+    return jnp.sum(probability[:, None] * cost(stats, batch))
+
+  return np.asarray(jax.grad(expected)(world.params)['logits'])
+
+
+def _kl_given_prefixes(world, sampler, *, reverse=False):
+  """grad of sum_prefix p(prefix) KL of the next token, p held constant."""
+  full, masks = policy.all_responses(3, 3, stop=1)
+  node = np.asarray(policy.prefix_states(full, 3))
+  probability = np.exp(np.sum(world.logp(sampler), -1))
+  reach = np.zeros(world.params['logits'].shape[1])
+  for i, t in np.argwhere(masks):
+    reach[node[i, t]] += probability[i]
+
+  def total(logits):
+    p = jax.nn.log_softmax(logits[0])
+    q = jax.nn.log_softmax(world.reference['logits'][0])
+    p, q = (q, p) if reverse else (p, q)
+    return jnp.sum(reach * jnp.sum(jnp.exp(p) * (p - q), -1))
+
+  return np.asarray(jax.grad(total)(world.params['logits']))
+
+
+def _kl_of_sequences(world):
+  """grad of KL(policy || reference) over whole responses."""
+
+  def total(params):
+    p = jnp.sum(world.logp(params), -1)
+    q = jnp.sum(world.logp(world.reference), -1)
+    return jnp.sum(jnp.exp(p) * (p - q))
+
+  return np.asarray(jax.grad(total)(world.params)['logits'])
+
+
+def test_responses_are_all_of_the_probability(world):
+  total = jnp.sum(jnp.exp(jnp.sum(world.logp(world.params), -1)))
+  np.testing.assert_allclose(total, 1, rtol=1e-6)
+
+
+def test_k1_as_a_loss_has_no_gradient(world):
+  def k1(stats, batch):
+    mask = batch.rollouts.action_mask
+    return jnp.where(mask, stats.logp - batch.ref_logp, 0)
+
+  np.testing.assert_allclose(_gradient(world, k1, world.params), 0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+  'cost', [costs.k2, costs.straight_k3, costs.weighted_k3, costs.teacher_k2]
+)
+def test_gradient_is_that_of_the_kl_given_the_prefix(world, cost):
+  np.testing.assert_allclose(
+    _gradient(world, cost, world.params),
+    _kl_given_prefixes(world, world.params),
+    atol=1e-6,
+  )
+
+
+def test_gradient_of_k3_is_that_of_the_reverse_kl(world):
+  ours = _gradient(world, costs.k3, world.params)
+  reverse = _kl_given_prefixes(world, world.params, reverse=True)
+  forward = _kl_given_prefixes(world, world.params)
+  np.testing.assert_allclose(ours, reverse, atol=1e-6)
+  assert np.linalg.norm(ours - forward) > 0.1 * np.linalg.norm(forward)
+
+
+def test_weighted_k3_alone_is_unbiased_on_tokens_of_an_older_policy(world):
+  expected = _kl_given_prefixes(world, world.older)
+  scale = np.linalg.norm(expected)
+
+  def error(cost):
+    return np.linalg.norm(_gradient(world, cost, world.older) - expected)
+
+  assert error(costs.weighted_k3) < 1e-5 * scale
+  assert error(costs.k2) > 0.05 * scale
+  assert error(costs.straight_k3) > 0.05 * scale
+
+
+def test_reward_to_go_has_the_gradient_of_the_kl_between_sequences(world):
+  logp = world.logp(world.params)
+  extras = {'old_logp': logp, 'ref_logp': world.logp(world.reference)}
+  rollouts = world.rollouts.replace(extras=extras)
+  advantages = tokens.kl_reward_to_go(
+    jnp.zeros(logp.shape[0]), rollouts, kl_weight=1.0
+  )
+  probability = jnp.exp(jnp.sum(logp, -1))
+
+  def loss(params):
+    return -jnp.sum(probability[:, None] * advantages * world.logp(params))
+
+  ours = np.asarray(jax.grad(loss)(world.params)['logits'])
+  np.testing.assert_allclose(ours, _kl_of_sequences(world), atol=1e-6)
+
+
+def test_costs_given_the_prefix_miss_the_gradient_between_sequences(world):
+  exact = _kl_of_sequences(world)
+  missed = _gradient(world, costs.k2, world.params) - exact
+  assert np.linalg.norm(missed) > 0.1 * np.linalg.norm(exact)
+
+
+def _kl_from_old(world, *, reverse=False):
+  """KL towards the older policy instead of the reference."""
+  swapped = dataclasses.replace(world, reference=world.older)
+  return _kl_given_prefixes(swapped, world.older, reverse=reverse)
+
+
+def test_proximal_kl_is_the_kl_from_the_policy_to_the_old_one(world):
+  ours = _gradient(world, costs.proximal_kl, world.older)
+  np.testing.assert_allclose(ours, _kl_from_old(world), atol=1e-6)
+
+
+def test_trust_kl_is_the_kl_from_the_old_policy_to_the_new(world):
+  ours = _gradient(world, costs.trust_kl, world.older)
+  expected = _kl_from_old(world, reverse=True)
+  np.testing.assert_allclose(ours, expected, atol=1e-6)
+
+
+def test_costs_to_the_old_policy_agree_to_first_order_in_the_move():
+  logp, old, _, _, _, batch = _random()
+  near = old + 1e-3 * (logp - old)
+  slopes = [
+    _both(costs.proximal_kl, near, batch)[1],
+    _both(costs.ratio_variance, near, batch)[1] / 2,
+    _both(costs.square_move, near, batch)[1] / 2,
+    _both(costs.trust_kl, near, batch)[1],
+  ]
+  # The next order is 1e-3 of the first.
+  for slope in slopes[1:]:
+    np.testing.assert_allclose(slope, slopes[0], rtol=5e-3, atol=1e-6)

@@ -1,0 +1,142 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrl_llm.objectives import gates, surrogates
+from tests.objectives import cases
+from tests.oracles import gates as oracle
+from tests.oracles import surrogates as surrogate_oracle
+
+_CASES = [
+  (gates.two_side, {}),
+  (gates.one_side, {}),
+  (gates.one_side, {'low': 0.1, 'high': 0.6}),
+  (gates.ring, {}),
+  (gates.ring, {'far_low': 0.3, 'far_high': 0.3}),
+  (gates.sequence_one_side, {}),
+  (gates.sequence_one_side, {'low': 0.2, 'high': 0.1}),
+  (gates.exponential_advantage, {'temperature': 0.5}),
+  (gates.truncated_importance, {}),
+  (gates.sequence_truncated_importance, {'cap': 5.0}),
+  (gates.masked_importance, {}),
+  (gates.sequence_masked_importance, {'floor': 0.7, 'cap': 1.3}),
+]
+
+
+def _arrays(fn, seed=0):
+  arrays = cases.inputs(seed)
+  extra = {k: cases.extras(arrays[-1])[k] for k in getattr(fn, 'takes', ())}
+  return arrays, extra
+
+
+@pytest.mark.parametrize(('fn', 'hyper'), _CASES)
+@pytest.mark.parametrize('seed', [0, 1])
+def test_values_equal_the_loops(fn, hyper, seed):
+  arrays, extra = _arrays(fn, seed)
+  expected = getattr(oracle, fn.__name__)(*arrays, **extra, **hyper)
+  extra = dict(zip(extra, cases.single(extra.values())))
+  ours = jax.jit(functools.partial(fn, **hyper))(*cases.single(arrays), **extra)
+  mask = arrays[-1]
+  np.testing.assert_allclose(np.where(mask, ours, 0), expected, rtol=1e-5)
+  assert np.all(np.isfinite(ours))
+
+
+@pytest.mark.parametrize(
+  'fn',
+  [
+    gates.truncated_importance,
+    gates.sequence_truncated_importance,
+    gates.masked_importance,
+    gates.sequence_masked_importance,
+  ],
+)
+def test_a_sampler_that_equals_the_learner_needs_no_correction(fn):
+  logp, old, advantages, mask = cases.single(cases.inputs())
+  weights = fn(logp, old, advantages, mask, sampler_logp=old)
+  np.testing.assert_array_equal(weights, 1)
+
+
+def test_one_sided_importance_has_the_gradient_of_clip():
+  logp, old, advantages, mask = cases.single(cases.inputs())
+  rest = (old, advantages, mask)
+  bounds = {'low': 0.2, 'high': 0.3}
+
+  def gated(logp):
+    gate = gates.one_side(jax.lax.stop_gradient(logp), *rest, **bounds)
+    weighted = surrogates.clip_weight(logp, *rest, low=1.0, high=np.inf)
+    return jnp.sum(mask * gate * weighted)
+
+  def clipped(logp):
+    return jnp.sum(mask * surrogates.clip(logp, *rest, **bounds))
+
+  np.testing.assert_allclose(
+    jax.grad(gated)(logp), jax.grad(clipped)(logp), rtol=1e-5
+  )
+
+
+def test_top_covariance_picks_the_largest():
+  (logp, _, advantages, mask), _ = _arrays(gates.one_side)
+  share = mask / mask.sum()
+  cov = surrogate_oracle.covariances(logp, advantages, share)
+  expected = sorted(cov, key=cov.get, reverse=True)[: int(0.2 * len(cov))]
+  chosen = gates.top_covariance(
+    *cases.single([logp, advantages, share]), fraction=0.2
+  )
+  assert {tuple(i) for i in np.argwhere(chosen)} == {
+    tuple(int(x) for x in it) for it in expected
+  }
+
+
+def _clip_cov(arrays, extra, **hyper):
+  return gates.unclipped_covariance(
+    *cases.single(arrays), **extra, least=0.0, most=5.0, **hyper
+  )
+
+
+def test_clip_cov_silences_the_asked_number_of_candidates():
+  arrays, extra = _arrays(gates.unclipped_covariance)
+  logp, old, advantages, mask = arrays
+  gate = np.asarray(_clip_cov(arrays, extra, fraction=0.1))
+  cov = surrogate_oracle.covariances(logp, advantages, extra['share'])
+  passes = oracle.one_side(logp, old, advantages, mask)
+  candidates = {it for it, c in cov.items() if 0.0 < c < 5.0 and passes[it]}
+  assert len(candidates) > 3
+  silent = {tuple(i) for i in np.argwhere(gate == 0)}
+  assert silent <= {tuple(int(x) for x in it) for it in candidates}
+  assert len(silent) == max(int(0.1 * mask.sum()), 1)
+  assert set(np.unique(gate)) == {0.0, 1.0}
+
+
+def test_clip_cov_takes_all_candidates_when_there_are_too_few():
+  arrays, extra = _arrays(gates.unclipped_covariance)
+  logp, old, advantages, mask = arrays
+  cov = surrogate_oracle.covariances(logp, advantages, extra['share'])
+  passes = oracle.one_side(logp, old, advantages, mask)
+  candidates = [it for it, c in cov.items() if 0.0 < c < 5.0 and passes[it]]
+  gate = _clip_cov(arrays, extra, fraction=1.0)
+  assert int(np.sum(gate == 0)) == len(candidates)
+
+
+def test_clip_cov_draws_by_content_not_by_slot():
+  arrays, extra = _arrays(gates.unclipped_covariance)
+  order = np.random.default_rng(3).permutation(len(arrays[0]))
+  moved = [x[order] for x in arrays]
+  moved_extra = {k: x[order] for k, x in extra.items()}
+  gate = _clip_cov(arrays, extra, fraction=0.1)
+  np.testing.assert_array_equal(
+    np.asarray(gate)[order], _clip_cov(moved, moved_extra, fraction=0.1)
+  )
+
+
+def test_draws_are_uniform_and_differ_between_prefixes():
+  rng = np.random.default_rng(0)
+  tokens = rng.integers(0, 1000, (64, 32))
+  draws = np.asarray(gates._draws(tokens, np.arange(64)))
+  assert np.unique(draws).size > 0.999 * draws.size
+  # 2048 uniform draws: the mean's standard error is 0.0064.
+  assert abs(draws.mean() - 0.5) < 0.03
+  counts, _ = np.histogram(draws, 8, (0, 1))
+  assert counts.min() > 180 and counts.max() < 340

@@ -1,0 +1,210 @@
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrl_llm.objectives import adaptive, aggregate, sequence, surrogates
+from tests.objectives import cases
+from tests.oracles import surrogates as oracle
+
+# float32 against float64: about 1e-6 of terms of size 10.
+_close = functools.partial(np.testing.assert_allclose, rtol=2e-5, atol=2e-5)
+
+_CASES = [
+  (surrogates.score_function, {}),
+  (surrogates.importance, {}),
+  (surrogates.clip, {}),
+  (surrogates.clip, {'low': 0.1, 'high': 0.5}),
+  (surrogates.clip_weight, {}),
+  (surrogates.clip_weight, {'low': 0.2, 'high': 0.2}),
+  (surrogates.dual_clip, {'bound': 1.5}),
+  (surrogates.dual_clip, {'bound': math.inf}),
+  (surrogates.soft_clip, {}),
+  (surrogates.soft_clip, {'up': 0.3, 'down': 4.0}),
+  (sequence.sequence_clip, {}),
+  (sequence.sequence_clip, {'low': 0.3, 'high': 0.3}),
+  (sequence.geometric_clip, {}),
+  (sequence.hybrid_clip, {'weight': 0.3, 'sequence_high': 0.3}),
+  (sequence.entropy_hybrid_clip, {'sequence_low': 0.3}),
+  (adaptive.elastic_clip, {}),
+  (adaptive.elastic_clip, {'micro': 0.0, 'macro': 2.0}),
+  (adaptive.heterogeneous_clip, {}),
+  (adaptive.heterogeneous_clip, {'bound': 1.4}),
+  (adaptive.balanced_clip, {}),
+  (adaptive.balanced_clip, {'target': 0.2}),
+  (adaptive.balanced_clip, {'target': 0.6}),
+  (adaptive.covariance_penalty, {}),
+  (adaptive.covariance_penalty, {'fraction': 0.3, 'weight': 2.0}),
+]
+_names = [f'{fn.__name__}-{hyper}' for fn, hyper in _CASES]
+
+
+def _taken(fn, mask):
+  return {k: cases.extras(mask)[k] for k in getattr(fn, 'takes', ())}
+
+
+@functools.cache
+def _compiled(fn, hyper):
+  def total(logp, old, advantages, mask, extra):
+    losses = fn(logp, old, advantages, mask, **extra, **dict(hyper))
+    return jnp.sum(jnp.where(mask, losses, 0)), losses
+
+  return jax.jit(jax.value_and_grad(total, has_aux=True))
+
+
+def _both(fn, *arrays, extra=None, **hyper):
+  """Losses and slopes on the mask, by the function and jax.grad."""
+  compiled = _compiled(fn, tuple(hyper.items()))
+  (_, losses), slope = compiled(*arrays, extra or {})
+  return losses, slope
+
+
+@pytest.mark.parametrize(('fn', 'hyper'), _CASES, ids=_names)
+@pytest.mark.parametrize('seed', [0, 1])
+def test_value_and_slope_equal_the_loops(fn, hyper, seed):
+  arrays = cases.inputs(seed)
+  mask = arrays[-1]
+  extra = _taken(fn, mask)
+  expected = getattr(oracle, fn.__name__)(*arrays, **extra, **hyper)
+  extra = dict(zip(extra, cases.single(extra.values())))
+  losses, slope = _both(fn, *cases.single(arrays), extra=extra, **hyper)
+  _close(jnp.where(mask, losses, 0), expected[0])
+  _close(slope, expected[1])
+
+
+@pytest.mark.parametrize(('fn', 'hyper'), _CASES, ids=_names)
+def test_every_value_is_finite_far_from_the_old_policy(fn, hyper):
+  logp, old, advantages, mask = cases.single(cases.inputs())
+  extra = _taken(fn, mask)
+  extra = dict(zip(extra, cases.single(extra.values())))
+  for move in (-300.0, 300.0):
+    losses, slope = _both(
+      fn, old + move, old, advantages, mask, extra=extra, **hyper
+    )
+    assert np.all(np.isfinite(losses)) and np.all(np.isfinite(slope))
+
+
+@pytest.mark.parametrize(('fn', 'hyper'), _CASES, ids=_names)
+def test_an_empty_mask_is_finite(fn, hyper):
+  logp, old, advantages, mask = cases.single(cases.inputs())
+  mask = np.zeros_like(mask)
+  extra = _taken(fn, np.ones_like(mask))
+  extra = dict(zip(extra, cases.single(extra.values())))
+  if 'share' in extra:
+    extra['share'] = np.zeros_like(logp)
+  losses, slope = _both(fn, logp, old, advantages, mask, extra=extra, **hyper)
+  assert np.all(np.isfinite(losses))
+  np.testing.assert_array_equal(slope, 0)
+
+
+@pytest.mark.parametrize(('fn', 'hyper'), _CASES, ids=_names)
+def test_on_policy_the_slope_is_the_score_function(fn, hyper):
+  logp, _, advantages, mask = cases.single(cases.inputs())
+  extra = _taken(fn, mask)
+  extra = dict(zip(extra, cases.single(extra.values())))
+  if fn is adaptive.heterogeneous_clip:
+    hyper = hyper | {'redistribution': 0.0}
+  _, slope = _both(fn, logp, logp, advantages, mask, extra=extra, **hyper)
+  expected = -np.where(mask, advantages, 0)
+  # jnp.maximum of two equal branches passes half of each: equal in sum.
+  _close(slope, expected)
+
+
+def test_dual_clip_without_a_bound_is_clip():
+  arrays = cases.single(cases.inputs())
+  ours = surrogates.dual_clip(*arrays, bound=math.inf)
+  np.testing.assert_array_equal(ours, surrogates.clip(*arrays))
+
+
+def test_soft_clip_at_small_temperature_is_importance_weighting():
+  arrays = cases.single(cases.inputs())
+  slopes = _both(surrogates.soft_clip, *arrays, up=1e-3, down=1e-3)[1]
+  _, expected = _both(surrogates.importance, *arrays)
+  # sigmoid's slope differs from 1/4 by tau^2 (r - 1)^2 / 16, r up to 5.
+  np.testing.assert_allclose(slopes, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+  'fn', [sequence.sequence_clip, sequence.geometric_clip]
+)
+def test_the_token_form_has_the_gradient_of_the_sequence_form(fn):
+  logp, old, advantages, mask = cases.single(cases.inputs())
+  rows = len(logp)
+  weights = aggregate.sequence_mean(mask * 1.0, np.ones(rows), np.arange(rows))
+
+  def token_form(logp):
+    wide = {'low': 5.0, 'high': 5.0}
+    return jnp.sum(weights * fn(logp, old, advantages, mask, **wide))
+
+  def sequence_form(logp):
+    length = np.maximum(mask.sum(-1), 1)
+    mean = jnp.sum(mask * (logp - old), -1) / length
+    live = mask.any(-1)
+    return -jnp.sum(jnp.exp(mean) * advantages[:, 0] * live) / live.sum()
+
+  _close(jax.grad(token_form)(logp), jax.grad(sequence_form)(logp))
+
+
+def test_sequence_clip_of_one_token_is_clip():
+  arrays = [x[:, :1] for x in cases.single(cases.inputs())]
+  arrays[-1] = np.ones_like(arrays[-1])
+  bounds = {'low': 0.2, 'high': 0.3}
+  ours = _both(sequence.sequence_clip, *arrays, **bounds)
+  theirs = _both(surrogates.clip, *arrays, **bounds)
+  for a, b in zip(ours, theirs):
+    _close(a, b)
+
+
+@pytest.mark.parametrize(
+  ('weight', 'branch'), [(1.0, surrogates.clip), (0.0, sequence.sequence_clip)]
+)
+def test_hybrid_clip_ends_in_its_branches(weight, branch):
+  arrays = cases.single(cases.inputs())
+  ours = _both(sequence.hybrid_clip, *arrays, weight=weight)
+  for a, b in zip(ours, _both(branch, *arrays)):
+    _close(a, b)
+
+
+def test_elastic_clip_without_elasticity_is_clip():
+  arrays = cases.single(cases.inputs())
+  extra = _taken(adaptive.elastic_clip, arrays[-1])
+  ours = adaptive.elastic_clip(*arrays, **extra, micro=0.0, macro=0.0)
+  np.testing.assert_allclose(ours, surrogates.clip(*arrays), rtol=1e-6)
+
+
+def test_heterogeneous_clip_at_equal_entropies_is_dual_clip():
+  arrays = cases.single(cases.inputs())
+  extra = _taken(adaptive.heterogeneous_clip, arrays[-1])
+  extra['entropy'] = np.full(arrays[0].shape, 0.7, np.float32)
+  ours = adaptive.heterogeneous_clip(*arrays, **extra)
+  theirs = surrogates.dual_clip(*arrays, bound=10.0)
+  np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+def test_balanced_clip_keeps_its_bounds_when_there_is_nothing_to_balance():
+  arrays = cases.single(cases.inputs())
+  arrays[2] = np.abs(arrays[2])
+  extra = cases.extras(arrays[-1])['share'].astype(np.float32)
+  ours = adaptive.balanced_clip(*arrays, share=extra)
+  theirs = surrogates.clip(*arrays, low=0.4, high=0.2)
+  np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+
+
+def test_balanced_clip_opens_to_the_end_without_positive_tokens():
+  _, _, advantages, mask = cases.single(cases.inputs())
+  share = cases.extras(mask)['share'].astype(np.float32)
+  lower, upper = adaptive.balanced_bounds(
+    np.ones_like(share),
+    -np.abs(advantages),
+    share,
+    low=0.6,
+    low_most=0.8,
+    high=1.2,
+    high_most=2.0,
+    step=0.05,
+    target=0.5,
+  )
+  np.testing.assert_allclose([lower, upper], [0.8, 2.0], rtol=1e-6)

@@ -1,0 +1,84 @@
+"""Costs token by token in NumPy float64: (value, slope in logp)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+
+def _each(rule):
+  def lifted(logp, other, mask):
+    value, slope = np.zeros(logp.shape), np.zeros(logp.shape)
+    for i, t in np.argwhere(mask):
+      value[i, t], slope[i, t] = rule(logp[i, t] - other[i, t])
+    return value, slope
+
+  return lifted
+
+
+@_each
+def k2(x):
+  return 0.5 * x * x, x
+
+
+@_each
+def k3(x):
+  return math.exp(-x) - 1 + x, 1 - math.exp(-x)
+
+
+@_each
+def straight_k3(x):
+  return math.exp(-x) - 1 + x, x
+
+
+@_each
+def proximal_kl(d):
+  r = math.exp(d)
+  return r * d - r + 1, r * d
+
+
+@_each
+def trust_kl(d):
+  return math.exp(d) - 1 - d, math.exp(d) - 1
+
+
+@_each
+def ratio_variance(d):
+  r = math.exp(d)
+  return (r - 1) ** 2, 2 * (r - 1) * r
+
+
+@_each
+def square_move(d):
+  return d * d, 2 * d
+
+
+def weighted_k3(logp, ref, old, mask):
+  value, slope = np.zeros(logp.shape), np.zeros(logp.shape)
+  for i, t in np.argwhere(mask):
+    x, r = logp[i, t] - ref[i, t], math.exp(logp[i, t] - old[i, t])
+    k = math.exp(-x) - 1 + x
+    value[i, t], slope[i, t] = r * k, r * k + r * (1 - math.exp(-x))
+  return value, slope
+
+
+def likelihood_fall(logp, old, advantages, mask):
+  value, slope = np.zeros(logp.shape), np.zeros(logp.shape)
+  for i in range(len(logp)):
+    chosen = np.flatnonzero(mask[i])
+    fall = [old[i, t] - logp[i, t] for t in chosen]
+    if sum(fall) <= 0 or any(advantages[i, t] < 0 for t in chosen):
+      continue
+    for t, d in zip(chosen, fall):
+      value[i, t], slope[i, t] = max(0.0, d), -1.0 * (d > 0)
+  return value, slope
+
+
+def squared_value_error(values, old, targets, mask, clip=0.2):
+  error = np.zeros(values.shape)
+  for i, t in np.argwhere(mask):
+    v, o, y = values[i, t], old[i, t], targets[i, t]
+    near = o + min(max(v - o, -clip), clip)
+    error[i, t] = 0.5 * max((v - y) ** 2, (near - y) ** 2)
+  return error
