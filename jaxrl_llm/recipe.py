@@ -26,6 +26,10 @@ from jaxrl_llm.rollouts import plans
 from jaxrl_llm.selection import curricula
 
 
+# What the loop itself can compute of the policies.
+PASSES = frozenset({'old_logp', 'ref_logp', 'values', 'entropy', 'log_probs'})
+
+
 @dataclasses.dataclass(frozen=True)
 class Recipe:
   """What a method does at every joint.
@@ -79,14 +83,24 @@ class Paper:
 class Limit:
   """A special case: with these values an entry is another entry.
 
+  The battery verifies that losses and gradients agree on random batches, at
+  the proximal policy and away from it. The other entry is built with as many
+  samples as this one.
+
   Attributes:
-    other: the entry it becomes. values: hyper-parameters of this entry.
+    other: the entry it becomes.
+    values: hyper-parameters of this entry.
     other_values: hyper-parameters of the other.
+    on_policy: holds where the ratio is 1, for the gradient alone: the losses
+      of surrogates with one gradient there differ by constants.
+    up_to_scale: holds up to one positive factor of loss and gradient.
   """
 
   other: str
   values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   other_values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  on_policy: bool = False
+  up_to_scale: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,11 +226,19 @@ def diff(first: Recipe, second: Recipe) -> dict[str, tuple[str, str]]:
 
 
 def check(recipe: Recipe, *, rows: int, microbatches: int) -> None:
-  """Refuses splits that cut a group or a block, with the numbers.
+  """Refuses splits that cut a group or a block, and arrays nobody provides.
 
   Raises:
-    ValueError: naming the sizes and the nearest that divide.
+    ValueError: naming the sizes and the nearest that divide, or the arrays.
   """
+  wanted = {n.removeprefix('extras:') for n in recipe.needs - PASSES}
+  missing = sorted(wanted - recipe.plan.provides)
+  if missing:
+    raise ValueError(
+      f'the recipe needs {missing} with every response, and its plan '
+      f'{type(recipe.plan).__name__} does not provide them; run it with a '
+      'plan that does'
+    )
   samples = recipe.plan.samples
   steps = recipe.minibatches
   groups = rows // samples

@@ -66,7 +66,8 @@ class Rollouts:
     extras: arrays with leading axis N. The sampler adds `log_mass` f32[N, T],
       the log of the kept probability mass, and, where asked, `support`
       i32[N, T, S]. The scoring pass adds `old_logp`, `ref_logp`,
-      `teacher_logp`, `values`, `entropy` as the recipe needs them.
+      `values`, `entropy`, `log_probs` as the recipe needs them; what else a
+      method needs, such as `teacher_logp`, its plan provides.
   """
 
   prompt: Array
@@ -208,6 +209,7 @@ class Spec:
     prompt_length: P. response_length: T.
     tasks: A. domains: D. components: K.
     component_names: length K.
+    task_domains: the domain of each task; () where all are of domain 0.
   """
 
   rows: int
@@ -217,6 +219,7 @@ class Spec:
   tasks: int = 1
   domains: int = 1
   component_names: tuple[str, ...] = ('score',)
+  task_domains: tuple[int, ...] = ()
 
   @property
   def components(self) -> int:

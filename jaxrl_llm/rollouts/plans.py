@@ -42,9 +42,11 @@ class Plan(Protocol):
 
   Attributes:
     samples: G, rows of a group.
+    provides: keys that it adds to `rollouts.extras`.
   """
 
   samples: int
+  provides: frozenset[str]
 
   def init(self, spec: Spec): ...
 
@@ -56,6 +58,7 @@ class Independent:
   """`samples` independent responses to each prompt."""
 
   samples: int = 8
+  provides = frozenset()
 
   def init(self, spec):
     del spec
@@ -102,6 +105,7 @@ class Refill:
   live: Callable
   samples: int = 8
   rounds: int = 4
+  provides = frozenset()
 
   def init(self, spec):
     del spec

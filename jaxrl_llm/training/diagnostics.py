@@ -29,7 +29,10 @@ def of_microbatch(stats: Stats, batch: Batch) -> dict[str, jax.Array]:
     x = jnp.where(mask, x, 0)
     return mean(numerics.bounded_exp(-x) - 1 + x)
 
-  gap = jnp.where(mask, jnp.abs(batch.old_logp - batch.rollouts.logp), 0)
+  sampled = batch.rollouts.logp
+  if 'support' not in batch.rollouts.extras:
+    sampled = sampled + batch.rollouts.extras.get('log_mass', 0)
+  gap = jnp.where(mask, jnp.abs(batch.old_logp - sampled), 0)
   metrics = {
     'policy/entropy': mean(stats.entropy),
     'policy/kl': divergence(batch.old_logp - stats.logp),

@@ -72,6 +72,13 @@ def spec(
   return PartitionSpec(*taken)
 
 
+def sharding(
+  axes: tuple[str | None, ...], shape: tuple[int, ...], mesh: Mesh
+) -> NamedSharding:
+  """Where an array with these logical axes lives."""
+  return NamedSharding(mesh, spec(axes, shape, mesh))
+
+
 def rows(mesh: Mesh) -> NamedSharding:
   """Leading axis over `data`, the rest whole."""
   return NamedSharding(mesh, PartitionSpec('data'))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +35,23 @@ from jaxrl_llm.types import (
   TrainState,
   initial_credit,
 )
+
+
+class Compiled(NamedTuple):
+  """The programs of a run, see `Program`."""
+
+  score: Callable
+  assign: Callable
+  learn: Callable
+
+
+# Passes of the old policy, by the field of `Stats` that holds each.
+_OF_OLD_POLICY = {
+  'old_logp': 'logp',
+  'values': 'values',
+  'entropy': 'entropy',
+  'log_probs': 'log_probs',
+}
 
 Scorer = Callable[[PyTree, Rollouts, frozenset[str]], Stats]
 
@@ -68,8 +86,16 @@ class Program:
     With one optimizer step the learner's own log-probs are the old ones, and
     no pass is spent on them unless a credit stage reads them.
     """
-    wanted = self.recipe.needs & {'old_logp', 'ref_logp', 'values'}
+    wanted = self.recipe.needs & {*_OF_OLD_POLICY, 'ref_logp'}
     return wanted | ({'old_logp'} if self.steps > 1 else frozenset())
+
+  def compile(self) -> Compiled:
+    """The three programs, jitted; `learn` takes over its state's buffers."""
+    return Compiled(
+      score=jax.jit(self.score) if self.passes else _no_passes,
+      assign=jax.jit(self.assign),
+      learn=jax.jit(self.learn, donate_argnums=0),
+    )
 
   def init(self, params: PyTree, spec: Spec) -> TrainState:
     """The state of a run that has not begun."""
@@ -93,12 +119,10 @@ class Program:
   def score(self, state: TrainState, frozen: PyTree, rollouts: Rollouts):
     """Adds the passes of the old and the reference policy to the extras."""
     extras = dict(rollouts.extras)
-    needs = self.passes & {'values'}
-    if self.passes & {'old_logp', 'values'}:
-      stats = self._in_pieces(state.params, frozen, rollouts, needs)
-      extras['old_logp'] = stats.logp
-      if stats.values is not None:
-        extras['values'] = stats.values
+    wanted = self.passes & _OF_OLD_POLICY.keys()
+    if wanted:
+      stats = self._in_pieces(state.params, frozen, rollouts, wanted)
+      extras |= {name: getattr(stats, _OF_OLD_POLICY[name]) for name in wanted}
     if 'ref_logp' in self.passes:
       params = self.recipe.reference.params(state.reference)
       stats = self._in_pieces(params, frozen, rollouts, frozenset())
@@ -254,6 +278,11 @@ class Program:
       return score(rollouts)
     stats = jax.lax.map(score, _split(rollouts, pieces))
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), stats)
+
+
+def _no_passes(state, frozen, rollouts):
+  del state, frozen
+  return rollouts
 
 
 def _split(tree, pieces):

@@ -1,0 +1,105 @@
+"""Every setting of a run: its default and what it means.
+
+A config file is a short program: `get_config(recipe)` starts from `base` and
+returns a locked `ConfigDict` whose fields are typed flags, as in
+`--config.optimizer.learning_rate=1e-4`. The hyper-parameters of the recipe are
+the fields of `config.recipe`, with the defaults of its paper.
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from jaxrl_llm import recipe as recipe_lib
+
+# name: (default, meaning). The type of a setting is that of its default.
+SETTINGS = {
+  'seed': (0, 'all randomness is a function of it'),
+  'steps': (100, 'iterations: sample, verify, learn'),
+  'max_bad_steps': (5, 'iterations in a row without a finite gradient'),
+  'model.path': ('', 'Hugging Face folder or hub name; empty: a fresh model'),
+  'model.fresh.layers': (4, 'size of the fresh model'),
+  'model.fresh.width': (128, 'likewise'),
+  'model.fresh.heads': (4, 'likewise'),
+  'model.fresh.kv_heads': (2, 'likewise'),
+  'model.fresh.mlp_width': (384, 'likewise'),
+  'model.dtype': ('float32', 'of the arithmetic; parameters stay float32'),
+  'model.remat': (False, 'recompute layers in the backward pass'),
+  'model.unroll': (True, 'the layers of the update: faster, longer to compile'),
+  'model.chunk': (64, 'response positions whose logits exist at once; 0: all'),
+  'model.lora_rank': (0, 'rank of trained deltas; 0 trains everything'),
+  'model.lora_alpha': (16.0, 'deltas are scaled by alpha / rank'),
+  'model.lora_targets': (
+    ('q', 'k', 'v', 'o', 'gate', 'up', 'down'),
+    'linear maps that get a delta',
+  ),
+  'data.path': (
+    'chain_sum',
+    'a generated task, reasoning_gym:NAME, or a JSONL file or folder',
+  ),
+  'data.level': (1, 'difficulty of a generated task'),
+  'data.prompt_field': ('prompt', 'of a JSONL record: text or chat messages'),
+  'data.answer_field': ('answer', 'of a JSONL record'),
+  'data.system': ('', 'system message put before every prompt'),
+  'data.size': (4096, 'questions of a generated task to train on'),
+  'data.held_out': (256, 'questions kept for evaluation'),
+  'data.held_out_path': ('', 'their own JSONL; empty: split data.path'),
+  'data.too_long': ('stop', 'prompts over sample.max_prompt: stop or drop'),
+  'verify.names': (('exact',), 'verifiers; the first says what is correct'),
+  'verify.weights': ((1.0,), 'of each verifier in the reward'),
+  'verify.seconds': (5.0, 'time limit of one answer'),
+  'verify.workers': (2, 'processes that verify'),
+  'sample.prompts': (32, 'per iteration, recipe.samples responses to each'),
+  'sample.max_prompt': (64, 'tokens'),
+  'sample.max_response': (64, 'tokens'),
+  'sample.temperature': (1.0, 'of sampling and learning'),
+  'sample.top_k': (0, 'tokens kept; 0: all'),
+  'sample.top_p': (1.0, 'probability mass kept'),
+  'sample.min_p': (0.0, 'least probability kept, relative to the largest'),
+  'sample.support': (
+    0,
+    'candidates recorded per token, so that ratios under truncation are '
+    'exact; 0: none',
+  ),
+  'sample.stop': ((), 'strings that end a response'),
+  'learn.microbatches': (1, 'pieces of an optimizer step; saves memory'),
+  'optimizer.learning_rate': (1e-5, 'the peak'),
+  'optimizer.schedule': ('constant', 'constant, linear or cosine'),
+  'optimizer.warmup': (0, 'optimizer steps'),
+  'optimizer.b1': (0.9, 'decay of the first moment'),
+  'optimizer.b2': (0.95, 'decay of the second moment'),
+  'optimizer.epsilon': (1e-8, 'added to its root'),
+  'optimizer.weight_decay': (0.0, 'of kernels'),
+  'optimizer.clip_norm': (1.0, 'of the gradient; inf: never clipped'),
+  'warm_start.steps': (0, 'supervised steps on demonstrations before RL'),
+  'warm_start.batch': (64, 'demonstrations per step'),
+  'warm_start.learning_rate': (1e-3, 'decays linearly to 0'),
+  'eval.every': (10, 'iterations between held-out evaluations; 0: none'),
+  'eval.samples': (8, 'per question, for pass@k before and after training'),
+  'checkpoint.every': (20, 'iterations'),
+  'checkpoint.keep': (2, 'newest checkpoints that stay'),
+  'checkpoint.keep_every': (0, 'multiples that stay for ever; 0: none'),
+  'checkpoint.asynchronous': (True, 'write while training goes on'),
+  'mesh.data': (1, 'devices that rows are split over; -1: the rest'),
+  'mesh.model': (1, 'devices that a layer is split over; -1: the rest'),
+  'log.samples': (4, 'responses kept per iteration in samples.jsonl'),
+}
+
+
+def base(recipe: str) -> ConfigDict:
+  """The settings of a run of this recipe.
+
+  Raises:
+    KeyError: an unknown recipe; the message suggests a known one.
+  """
+  entry = recipe_lib.get(recipe)
+  config = ConfigDict({'recipe': {'name': recipe, **entry.defaults}})
+  for name, (default, _) in SETTINGS.items():
+    *path, leaf = name.split('.')
+    section = config
+    for part in path:
+      if part not in section:
+        section[part] = ConfigDict()
+      section = section[part]
+    section[leaf] = default
+  return config

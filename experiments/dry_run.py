@@ -1,0 +1,101 @@
+"""What a run would be, without running it: `experiments.train --dry_run`."""
+
+from __future__ import annotations
+
+import pathlib
+import tempfile
+
+from ml_collections import ConfigDict
+
+
+def report(config: ConfigDict) -> int:
+  """Builds and compiles everything on shapes alone, and prints the sizes."""
+  import jax
+
+  from jaxrl_llm import recipe
+  from jaxrl_llm.training import session
+
+  with tempfile.TemporaryDirectory() as scratch:
+    parts, params = session.assemble(
+      config, pathlib.Path(scratch), abstract=True
+    )
+    parts.close()
+    state = jax.eval_shape(parts.init, params)
+    sizes = {
+      'trained parameters': params,
+      'frozen parameters': parts.frozen,
+      'optimiser': state.opt,
+      'reference': state.reference,
+    }
+    print(f'recipe {config.recipe.name}')
+    for slot, value in recipe.describe(parts.recipe).items():
+      print(f'  {slot:32}{value}')
+    print(f'model from {config.model.path or "a fresh one"}: {parts.model}')
+    for name, tree in sizes.items():
+      count = sum(x.size for x in jax.tree.leaves(tree))
+      print(f'  {name:24}{count:>16,}{_size(_bytes(tree)):>12}')
+    spec = parts.spec
+    tokens = spec.rows * spec.response_length
+    print(
+      f'one iteration: {spec.rows} rows of at most {spec.prompt_length} + '
+      f'{spec.response_length} tokens, {tokens:,} to sample, '
+      f'{parts.program.steps} optimizer steps; '
+      f'{len(parts.train)} questions, {len(parts.held_out)} held out'
+    )
+    for name, compiled in _programs(parts, state).items():
+      memory = compiled.memory_analysis()
+      if memory is None:
+        print(f'  {name}: compiled; this backend gives no memory analysis')
+        continue
+      parts_of = {
+        'arguments': memory.argument_size_in_bytes,
+        'results': memory.output_size_in_bytes - memory.alias_size_in_bytes,
+        'temporary': memory.temp_size_in_bytes,
+      }
+      listed = ', '.join(f'{k} {_size(v)}' for k, v in parts_of.items())
+      print(f'  {name:8}per device: {listed}')
+  return 0
+
+
+def _programs(parts, state):
+  """The compiled sampler, and the compiled learner on its shapes."""
+  import jax
+  import jax.numpy as jnp
+  import numpy as np
+
+  from jaxrl_llm.types import Scores
+
+  prompts = parts.train.prompts(np.zeros(parts.config.sample.prompts, int))
+  key = jax.random.key(0)
+  params = jax.eval_shape(parts.sampling_params, state)
+  answering = parts.answering
+
+  def generate(params, key):
+    return answering.generate(params, prompts, key, parts.spec.samples)
+
+  sampled = jax.jit(generate).lower(params, key)
+  rollouts = jax.eval_shape(generate, params, key)
+  rollouts = jax.eval_shape(parts.compiled.score, state, parts.frozen, rollouts)
+  scores = Scores(
+    jnp.zeros((parts.spec.rows, parts.spec.components)),
+    jnp.ones(parts.spec.components),
+  )
+  credit, _, _ = jax.eval_shape(
+    parts.compiled.assign, state.method['credit'], rollouts, scores
+  )
+  learn = parts.compiled.learn.lower(state, parts.frozen, rollouts, credit, key)
+  return {'sample': sampled.compile(), 'learn': learn.compile()}
+
+
+def _bytes(tree) -> int:
+  import jax
+
+  return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
+
+
+def _size(count: float) -> str:
+  for unit in ('B', 'KiB', 'MiB', 'GiB'):
+    if count < 1024 or unit == 'GiB':
+      return f'{count:.1f} {unit}'
+    count /= 1024
+  return ''

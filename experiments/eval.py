@@ -1,0 +1,94 @@
+"""Evaluates a run, or any Hugging Face folder, on held-out questions.
+
+  python -m experiments.eval --workdir=runs/default-grpo-0
+      the newest checkpoint of a run, on the questions it held out
+  python -m experiments.eval --config.model.path=FOLDER \\
+      --config.data.path=FILE.jsonl --config.data.held_out=500
+      a model folder, with settings as in experiments.train
+
+Prints a table, and writes the same numbers as JSON: greedy accuracy with its
+95 % interval; of `samples` answers at the training temperature, unbiased pass@k
+and maj@k with theirs.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+from absl import flags
+
+from experiments import command
+
+_CONFIG = command.config_flag(command.here('configs', 'default.py'))
+_WORKDIR = flags.DEFINE_string('workdir', '', 'Run folder to evaluate.')
+_SAMPLES = flags.DEFINE_integer(
+  'samples', 16, 'Answers per question for pass@k and maj@k; 0: greedy only.'
+)
+_OUTPUT = flags.DEFINE_string(
+  'output', '', 'JSON file (default: WORKDIR/eval.json, else eval.json).'
+)
+
+
+def main() -> int:
+  if _SAMPLES.value < 0:
+    raise command.Refused(f'--samples={_SAMPLES.value} must be 0 or more')
+  given = command.overridden()
+  if _WORKDIR.value and given:
+    raise command.Refused(
+      f'--workdir brings its own settings; {", ".join(given)} would do '
+      'nothing. Leave out one of the two'
+    )
+  if not _WORKDIR.value and not _CONFIG.value.model.path:
+    raise command.Refused(
+      'nothing to evaluate: give --workdir=RUN or --config.model.path=FOLDER'
+    )
+  metrics, source = _evaluate()
+  print(table(metrics))
+  default = pathlib.Path(_WORKDIR.value or '.') / 'eval.json'
+  output = pathlib.Path(_OUTPUT.value or default)
+  output.parent.mkdir(parents=True, exist_ok=True)
+  output.write_text(json.dumps(source | metrics, indent=2) + '\n')
+  print(f'written to {output}')
+  return 0
+
+
+def _evaluate():
+  from experiments import runs
+  from jaxrl_llm.training import loop, session
+
+  if _WORKDIR.value:
+    workdir = pathlib.Path(_WORKDIR.value)
+    parts, state = runs.restore(workdir)
+    params, step = state.params, int(state.step)
+    source = {'workdir': str(workdir), 'step': step}
+  else:
+    config = _CONFIG.value
+    config.warm_start.steps = 0
+    parts, params = session.assemble(config, pathlib.Path('.'))
+    step, source = 0, {'model': config.model.path}
+  try:
+    key = loop.key_for(parts.config.seed, step, loop.Purpose.EVAL)
+    metrics = parts.answering.evaluate(
+      parts.whole(params), parts.held_out, key, samples=_SAMPLES.value
+    )
+  finally:
+    parts.close()
+  counts = {'questions': len(parts.held_out), 'samples': _SAMPLES.value}
+  return metrics, source | counts
+
+
+def table(metrics: dict[str, float]) -> str:
+  """Each estimate with its interval, one line each."""
+  lines = [f'{"":12}{"estimate":>10}{"95 % interval":>20}']
+  for name, value in metrics.items():
+    if name.endswith(('/low', '/high')):
+      continue
+    low, high = (metrics.get(f'{name}/{end}') for end in ('low', 'high'))
+    interval = '' if low is None else f'[{low:.3f}, {high:.3f}]'
+    lines.append(f'{name:12}{value:>10.3f}{interval:>20}')
+  return '\n'.join(lines)
+
+
+if __name__ == '__main__':
+  command.run(main)

@@ -1,0 +1,58 @@
+"""Reads a run folder back: its config, its session, its newest state."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+from ml_collections import ConfigDict
+
+from experiments.command import Refused
+
+
+def config_of(workdir: pathlib.Path) -> ConfigDict:
+  """The settings that a run was made with.
+
+  Raises:
+    Refused: the folder is not that of a run.
+  """
+  path = workdir / 'config.json'
+  try:
+    record = json.loads(path.read_text())
+  except FileNotFoundError:
+    raise Refused(f'{workdir} is no run folder: no {path.name}') from None
+  except ValueError as error:
+    raise Refused(f'{path} is not JSON: {error}') from None
+  # JSON has no tuples, and a ConfigDict keeps the type of a field.
+  return ConfigDict(_tuples(record['config']))
+
+
+def _tuples(value):
+  if isinstance(value, dict):
+    return {key: _tuples(each) for key, each in value.items()}
+  return tuple(value) if isinstance(value, list) else value
+
+
+def restore(workdir: pathlib.Path, config: ConfigDict | None = None):
+  """The session of a run and the state of its newest whole checkpoint.
+
+  Args:
+    workdir: the run folder; nothing in it is changed.
+    config: settings to use in place of the run's own.
+
+  Raises:
+    Refused: there is no checkpoint yet.
+  """
+  from jaxrl_llm.training import checkpoint, session
+
+  config = config_of(workdir) if config is None else config
+  parts, params = session.assemble(config, workdir)
+  state = parts.init(params)
+  restored = checkpoint.load(workdir / 'checkpoints', state)
+  if restored is None:
+    parts.close()
+    raise Refused(
+      f'{workdir} has no checkpoint yet; let it reach iteration '
+      f'{config.checkpoint.every}'
+    )
+  return parts, restored.state

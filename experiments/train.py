@@ -1,0 +1,230 @@
+"""Trains a policy with a recipe and writes everything to a run folder.
+
+  python -m experiments.train
+      the default experiment: a small model, a warm start, then GRPO
+  python -m experiments.train --config=experiments/configs/default.py:dapo
+      another recipe on the same task
+  python -m experiments.train --config.model.path=FOLDER \\
+      --config.data.path=FILE.jsonl --workdir=runs/mine
+      your own Hugging Face model on your own questions
+
+The same command goes on where it was stopped or killed. Ctrl-C saves first.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import pathlib
+import platform
+import shlex
+import signal
+import subprocess
+import sys
+
+from absl import flags
+
+from experiments import command
+
+_CONFIG = command.config_flag(command.here('configs', 'default.py'))
+_WORKDIR = flags.DEFINE_string(
+  'workdir', '', 'Run folder (default: runs/CONFIG-RECIPE-SEED).'
+)
+_DRY_RUN = flags.DEFINE_bool(
+  'dry_run', False, 'Build, check and compile, print sizes, run nothing.'
+)
+_EXPORT = flags.DEFINE_bool(
+  'export', False, 'Write WORKDIR/export for transformers at the end.'
+)
+_QUIET = flags.DEFINE_bool('quiet', False, 'No progress bar.')
+
+# A run may go on with other values of these: they change no number.
+_FREE = (
+  'checkpoint.every',
+  'checkpoint.keep',
+  'checkpoint.keep_every',
+  'checkpoint.asynchronous',
+  'max_bad_steps',
+  'mesh.data',
+  'mesh.model',
+  'verify.workers',
+)
+
+
+class Stopper:
+  """Turns the first Ctrl-C or SIGTERM into a request, the second into an end.
+
+  Used as a context; `stopper()` says whether to stop.
+  """
+
+  _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+  def __init__(self):
+    self._asked = False
+
+  def __call__(self) -> bool:
+    return self._asked
+
+  def __enter__(self):
+    self._before = {s: signal.signal(s, self._handle) for s in self._SIGNALS}
+    return self
+
+  def __exit__(self, *_):
+    for number, handler in self._before.items():
+      signal.signal(number, handler)
+
+  def _handle(self, number, frame):
+    del frame
+    if self._asked:
+      os._exit(128 + number)
+    self._asked = True
+    say('\nstopping after this iteration; once more leaves at once')
+
+
+def say(text: str) -> None:
+  print(text, file=sys.stderr, flush=True)
+
+
+def main() -> int:
+  config, workdir = _CONFIG.value, _workdir()
+  command.check_overrides(config)
+  if _DRY_RUN.value:
+    from experiments import dry_run
+
+    return dry_run.report(config)
+  from jaxrl_llm.training import checkpoint
+
+  with checkpoint.Lock(workdir):
+    return _train(config, workdir)
+
+
+def _workdir() -> pathlib.Path:
+  if _WORKDIR.value:
+    return pathlib.Path(_WORKDIR.value)
+  config = _CONFIG.value
+  path = config_flags_path()
+  return pathlib.Path('runs') / f'{path}-{config.recipe.name}-{config.seed}'
+
+
+def config_flags_path() -> str:
+  """The stem of the config file that was given."""
+  from ml_collections import config_flags
+
+  name = config_flags.get_config_filename(flags.FLAGS['config'])
+  return pathlib.Path(name.split(':')[0]).stem
+
+
+def _train(config, workdir: pathlib.Path) -> int:
+  from jaxrl_llm.training import checkpoint, loop, session, writers
+
+  settings = config.to_dict()
+  free = _FREE + (('steps',) if config.optimizer.schedule == 'constant' else ())
+  checkpoint.check_config(workdir, settings, allowed=free)
+  command.use_compilation_cache(workdir.parent)
+  parts, params = session.assemble(config, workdir)
+  writers.write_config(workdir, _record(config, parts))
+  state = parts.init(params)
+  checkpointer = checkpoint.Checkpointer(
+    workdir / 'checkpoints',
+    every=config.checkpoint.every,
+    keep=config.checkpoint.keep,
+    keep_every=config.checkpoint.keep_every,
+    asynchronous=config.checkpoint.asynchronous,
+  )
+  restored = checkpointer.restore(state)
+  bad = 0
+  if restored:
+    state, bad = restored.state, restored.metadata['bad_in_a_row']
+    say(f'going on from iteration {restored.step} of {workdir}')
+  del params
+  run = writers.Run(
+    workdir,
+    total_steps=config.steps,
+    resume_step=restored.step if restored else None,
+    quiet=_QUIET.value,
+  )
+  try:
+    with Stopper() as stopping:
+      state = loop.train(
+        parts, state, run, checkpointer, bad_in_a_row=bad, stopping=stopping
+      )
+  except loop.Diverged as error:
+    say(f'stopped: {error}')
+    return 3
+  finally:
+    run.close()
+    checkpointer.close()
+    parts.close()
+  if int(state.step) < config.steps:
+    say(
+      f'saved iteration {int(state.step)} of {config.steps}; go on with:\n'
+      f'  {_command()}'
+    )
+    return 0
+  print(report(workdir))
+  if _EXPORT.value:
+    parts.export(state, workdir / 'export')
+    print(f'exported to {workdir / "export"}')
+  return 0
+
+
+def report(workdir: pathlib.Path) -> str:
+  """Held-out results before and after training, as a table."""
+  from jaxrl_llm.training import writers
+
+  lines = writers.read(workdir / 'metrics.jsonl')
+  tested = [line for line in lines if 'eval/accuracy' in line]
+  rows = [f'run folder: {workdir}']
+  if tested:
+    first, last = tested[0], tested[-1]
+    rows.append(f'{"held out":20}{"before":>10}{"after":>10}')
+    for name in first:
+      shown = name.startswith('eval/') and name.count('/') == 1
+      if shown and name in last:
+        rows.append(f'{name[5:]:20}{first[name]:>10.3f}{last[name]:>10.3f}')
+  return '\n'.join(rows)
+
+
+def _command() -> str:
+  return shlex.join(['python', '-m', 'experiments.train', *sys.argv[1:]])
+
+
+def _record(config, parts) -> dict:
+  """What `config.json` says of a run."""
+  from jaxrl_llm import recipe
+
+  packages = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint')
+  return {
+    'config': config.to_dict(),
+    'recipe': recipe.describe(parts.recipe),
+    'seed': config.seed,
+    'command': _command(),
+    'git_commit': _commit(),
+    'versions': {
+      'python': platform.python_version(),
+      **{p: importlib.metadata.version(p) for p in packages},
+    },
+  }
+
+
+def _commit() -> str:
+  """The checked-out commit, '+' behind it if the tree differs, or ''."""
+
+  def git(*words):
+    done = subprocess.run(
+      ['git', '-C', command.here(), *words],
+      capture_output=True,
+      text=True,
+      check=True,
+    )
+    return done.stdout.strip()
+
+  try:
+    dirty = git('status', '--porcelain', '--untracked-files=no')
+    return git('rev-parse', 'HEAD') + ('+' if dirty else '')
+  except (OSError, subprocess.CalledProcessError):
+    return ''
+
+
+if __name__ == '__main__':
+  command.run(main)

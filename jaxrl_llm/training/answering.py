@@ -1,0 +1,132 @@
+"""From parameters and questions to verified answers.
+
+Shared by the training loop, by evaluation during training, and by the eval
+command: what is sampled and verified, and how, is the same in all three.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrl_llm.rollouts import text
+from jaxrl_llm.rollouts.sampler import Sampler
+from jaxrl_llm.rollouts.truncation import Sampling
+from jaxrl_llm.tasks import answers, verify
+from jaxrl_llm.training import evaluate
+from jaxrl_llm.training.questions import Questions
+from jaxrl_llm.types import Rollouts, Scores
+
+
+class Verified(NamedTuple):
+  """What verification found beside the scores.
+
+  Attributes:
+    texts: N responses. counts: failures by kind, named `verify/...`.
+  """
+
+  texts: list[str]
+  counts: Mapping[str, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Answering:
+  """A way of answering: sampler, tokenizer, verifiers.
+
+  Attributes:
+    sampler: compiled sampling.
+    sampling: temperature and truncation of training.
+    tokenizer: of the model. stop: strings that end a response.
+    verifiers: what scores a response, with names and weights.
+    batch: prompts sampled at once in evaluation.
+  """
+
+  sampler: Sampler
+  sampling: Sampling
+  tokenizer: Any
+  stop: tuple[str, ...]
+  verifiers: verify.Verifiers
+  batch: int
+
+  def generate(self, params, prompts, key, samples, sampling=None) -> Rollouts:
+    """`samples` responses to each prompt; row i has the identity i."""
+    rows = prompts.tokens.shape[0] * samples
+    return self.sampler(
+      params,
+      prompts,
+      jnp.arange(rows),
+      key,
+      self.sampling if sampling is None else sampling,
+      samples=samples,
+    )
+
+  def verify(self, rollouts: Rollouts, rows):
+    """Scores of every response; rows whose verifier failed become invalid."""
+    texts = text.decode(self.tokenizer, rollouts, stop=self.stop)
+    verdict = self.verifiers.score(texts, rows)
+    valid = rollouts.valid & jnp.asarray(verdict.ok)
+    scores = Scores(
+      components=jnp.asarray(verdict.components, jnp.float32),
+      weights=jnp.asarray(self.verifiers.weights, jnp.float32),
+    )
+    verified = Verified(texts, verdict.counts)
+    return rollouts.replace(valid=valid), scores, verified
+
+  def evaluate(
+    self, params, questions: Questions, key, *, samples: int = 0
+  ) -> dict[str, float]:
+    """Greedy accuracy, and of sampled answers pass@k and maj@k.
+
+    A failed verification counts as a wrong answer. Sampling is that of
+    training, so that pass@1 is the training accuracy on these questions.
+
+    Args:
+      samples: answers per question beside the greedy one; 0 for none.
+
+    Returns:
+      `accuracy` with its 95 % interval `accuracy/low`, `accuracy/high`, and
+      with samples `pass@k` and `maj@k` for powers of 2 up to `samples`.
+    """
+    greedy = self.sampling.replace(temperature=jnp.float32(0))
+    right, _ = self._answer(params, questions, key, 1, greedy)
+    low, high = evaluate.wilson_interval(int(right.sum()), right.size)
+    metrics = {
+      'accuracy': float(right.mean()),
+      'accuracy/low': low,
+      'accuracy/high': high,
+    }
+    if samples:
+      right, texts = self._answer(params, questions, key, samples, None)
+      ks = [2**i for i in range(samples.bit_length()) if 2**i <= samples]
+      final = [[answers.final(t) for t in group] for group in texts]
+      metrics |= evaluate.summarize(right, final, ks)
+    return metrics
+
+  def _answer(self, params, questions, key, samples, sampling):
+    """bool[A, samples] right, and the texts, in batches of one shape."""
+    right, texts = [], []
+    size = min(self.batch, len(questions))
+    for start in range(0, len(questions), size):
+      # The last batch wraps around, to be of the same compiled shape.
+      tasks = np.arange(start, start + size) % len(questions)
+      count = min(size, len(questions) - start)
+      rollouts = self.generate(
+        params,
+        questions.prompts(tasks),
+        jax.random.fold_in(key, start),
+        samples,
+        sampling,
+      )
+      rollouts, scores, verified = self.verify(
+        rollouts, questions.rows_of(rollouts)
+      )
+      good = (scores.components[:, 0] > 0.5) & rollouts.valid
+      right.append(np.asarray(good).reshape(-1, samples)[:count])
+      grouped = np.array(verified.texts, object).reshape(-1, samples)
+      texts.extend(grouped[:count].tolist())
+    return np.concatenate(right), texts

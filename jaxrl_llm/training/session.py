@@ -1,0 +1,363 @@
+"""A run assembled from its config: every part, checked against the others."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+from ml_collections import ConfigDict
+
+from jaxrl_llm import recipe as recipe_lib
+from jaxrl_llm.models import config as config_lib
+from jaxrl_llm.models import heads, hf, lora, score, transformer
+from jaxrl_llm.models.config import Config
+from jaxrl_llm.rollouts import text
+from jaxrl_llm.rollouts.sampler import Sampler
+from jaxrl_llm.rollouts.truncation import Sampling
+from jaxrl_llm.tasks import tokens, verify
+from jaxrl_llm.training import optimizer, shard, step, warm_start
+from jaxrl_llm.training import questions as questions_lib
+from jaxrl_llm.training.answering import Answering
+from jaxrl_llm.training.questions import Questions
+from jaxrl_llm.types import PyTree, Rollouts, Spec, TrainState
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+  """What a run is made of.
+
+  Attributes:
+    config: its settings. recipe: its method. spec: its static sizes.
+    mesh: where arrays live. model: the decoder. tokenizer: of the model.
+    source: the Hugging Face folder the parameters came from.
+    train, held_out: encoded questions.
+    program: what is compiled. compiled: its jitted parts.
+    answering: sampling and verification.
+    frozen: parameters that are not trained, {} without LoRA.
+  """
+
+  config: ConfigDict
+  recipe: recipe_lib.Recipe
+  spec: Spec
+  mesh: jax.sharding.Mesh
+  model: Config
+  tokenizer: Any
+  source: pathlib.Path
+  train: Questions
+  held_out: Questions
+  program: step.Program
+  compiled: step.Compiled
+  answering: Answering
+  frozen: PyTree
+
+  def init(self, trainable: PyTree) -> TrainState:
+    """The state before the first iteration."""
+    return self.program.init(trainable, self.spec)
+
+  def draw(self, curriculum, key):
+    """The tasks of one draw, and the curriculum's new state."""
+    return self.recipe.curriculum.sample(
+      curriculum, key, self.config.sample.prompts
+    )
+
+  @functools.cached_property
+  def _merge(self):
+    return jax.jit(lambda *parts: lora.merge(lora.join(*parts)))
+
+  def sampling_params(self, state: TrainState) -> PyTree:
+    """The whole policy as ordinary parameters, LoRA products merged."""
+    return (
+      self._merge(state.params, self.frozen) if self.frozen else (state.params)
+    )
+
+  def whole(self, trainable: PyTree) -> PyTree:
+    """The decoder's parameters alone: LoRA merged, heads left out."""
+    params = lora.merge(lora.join(trainable, self.frozen))
+    return {k: v for k, v in params.items() if k != 'value_head'}
+
+  def export(self, state: TrainState, folder: pathlib.Path) -> None:
+    """Writes the policy as a Hugging Face folder."""
+    hf.save(
+      folder,
+      self.model,
+      self.whole(state.params),
+      source=self.source,
+      tokenizer=self.tokenizer,
+    )
+
+  def close(self) -> None:
+    """Ends the processes that verify."""
+    self.answering.verifiers.close()
+
+  def examples(self, rollouts: Rollouts, credit) -> list[dict[str, Any]]:
+    """The first responses of an iteration, for people to read."""
+    count = min(self.config.log.samples, rollouts.valid.shape[0])
+    first = jax.tree.map(lambda x: np.asarray(x[:count]), rollouts)
+    texts = text.decode(self.tokenizer, first, stop=self.answering.stop)
+    rewards, components = np.asarray(credit.rewards), credit.components
+    return [
+      {
+        'prompt': self.train.rows[first.task[i]]['prompt'],
+        'response': texts[i],
+        'answer': self.train.rows[first.task[i]].get('answer'),
+        'reward': rewards[i],
+        'scores': np.asarray(components[i]),
+        'length': int(first.response_mask[i].sum()),
+        'truncated': bool(first.truncated[i]),
+        'valid': bool(first.valid[i]),
+      }
+      for i in range(count)
+    ]
+
+
+def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
+  """Builds and checks everything a run needs.
+
+  Args:
+    config: as `experiments.configs.base` makes it.
+    workdir: where a fresh model and the warm start are kept.
+    abstract: parameters are shapes only, and no warm start is made.
+
+  Returns:
+    The session and its trainable parameters.
+
+  Raises:
+    ValueError, KeyError, FileNotFoundError: a setting that cannot be used;
+      the message names it, its value and the remedy.
+  """
+  recipe = recipe_of(config)
+  mesh = shard.make_mesh(config.mesh.data, config.mesh.model)
+  rows = config.sample.prompts * recipe.plan.samples
+  recipe_lib.check(recipe, rows=rows, microbatches=config.learn.microbatches)
+  verifiers = verify.Verifiers(
+    config.verify.names,
+    config.verify.weights,
+    seconds=config.verify.seconds,
+    workers=config.verify.workers,
+  )
+  source = source_folder(config, workdir)
+  model = config_lib.from_hf(source)
+  tokenizer = load_tokenizer(source)
+  train, held_out = questions_lib.load(config, tokenizer)
+  if config.warm_start.steps and not abstract:
+    source = warmed_up(config, workdir, source, tokenizer, train, mesh)
+  params = parameters(config, recipe, source, model, mesh, abstract)
+  trainable, frozen = lora.split(params)
+  total = config.steps * recipe.epochs * recipe.minibatches
+  program = step.Program(
+    recipe=recipe,
+    scorer=scorer(model, config),
+    tx=optimizer.adamw(total=total, **config.optimizer),
+    microbatches=config.learn.microbatches,
+    constrain=shard.constrain_rows(mesh),
+  )
+  session = Session(
+    config=config,
+    recipe=recipe,
+    spec=Spec(
+      rows=rows,
+      samples=recipe.plan.samples,
+      prompt_length=config.sample.max_prompt,
+      response_length=config.sample.max_response,
+      tasks=len(train),
+      domains=int(train.domain.max()) + 1,
+      component_names=verifiers.names,
+      task_domains=tuple(train.domain.tolist()),
+    ),
+    mesh=mesh,
+    model=model,
+    tokenizer=tokenizer,
+    source=source,
+    train=train,
+    held_out=held_out,
+    program=program,
+    compiled=program.compile(),
+    answering=answering_of(config, model, tokenizer, verifiers),
+    frozen=frozen,
+  )
+  return session, trainable
+
+
+def recipe_of(config: ConfigDict) -> recipe_lib.Recipe:
+  """The recipe that the config names, with its hyper-parameters."""
+  values = config.recipe.to_dict()
+  return recipe_lib.build(values.pop('name'), **values)
+
+
+def scorer(model: Config, config: ConfigDict) -> step.Scorer:
+  """The policy as objectives see it, at the sampling temperature."""
+  return functools.partial(
+    _score,
+    model=model,
+    temperature=config.sample.temperature,
+    chunk=config.model.chunk,
+    dtype=jnp.dtype(config.model.dtype),
+    remat=config.model.remat,
+    unroll=config.model.unroll or 1,
+  )
+
+
+def _score(params, rollouts, needs, *, model, **options):
+  return score.score(params, model, rollouts, needs=needs, **options)
+
+
+def load_tokenizer(source: pathlib.Path):
+  """The tokenizer of a model folder, able to pad and to end a response.
+
+  Raises:
+    ValueError: it names no end-of-sequence token.
+  """
+  import transformers
+
+  tokenizer = transformers.AutoTokenizer.from_pretrained(source)
+  if tokenizer.eos_token_id is None:
+    raise ValueError(
+      f'the tokenizer of {source} has no eos_token; a response could not '
+      'end. Add one to its tokenizer_config.json'
+    )
+  if tokenizer.pad_token_id is None:
+    # Padding is masked everywhere: any token will do.
+    tokenizer.pad_token = tokenizer.eos_token
+  return tokenizer
+
+
+def source_folder(config: ConfigDict, workdir: pathlib.Path) -> pathlib.Path:
+  """The Hugging Face folder that a run starts from."""
+  if config.model.path:
+    return hf.resolve(config.model.path)
+  folder = workdir / 'model'
+  if not (folder / 'config.json').exists():
+    _make_model(config, folder)
+  return folder
+
+
+def _make_model(config: ConfigDict, folder: pathlib.Path) -> None:
+  """A fresh model and tokenizer, as an ordinary Hugging Face folder."""
+  import tempfile
+
+  import transformers
+
+  size = config.model.fresh
+  with tempfile.TemporaryDirectory() as scratch:
+    tokenizer = tokens.toy_tokenizer(pathlib.Path(scratch))
+    description = transformers.Qwen3Config(
+      vocab_size=len(tokenizer),
+      hidden_size=size.width,
+      intermediate_size=size.mlp_width,
+      num_hidden_layers=size.layers,
+      num_attention_heads=size.heads,
+      num_key_value_heads=size.kv_heads,
+      head_dim=size.width // size.heads,
+      max_position_embeddings=4096,
+      tie_word_embeddings=True,
+      bos_token_id=tokenizer.bos_token_id,
+      eos_token_id=tokenizer.eos_token_id,
+      pad_token_id=tokenizer.pad_token_id,
+      architectures=['Qwen3ForCausalLM'],
+      dtype='float32',
+    )
+    model = config_lib.from_hf(description)
+    params = transformer.init(model, jax.random.key(config.seed))
+    hf.save(folder, model, params, source=description, tokenizer=tokenizer)
+
+
+def warmed_up(config, workdir, source, tokenizer, train, mesh) -> pathlib.Path:
+  """The model folder after the supervised warm start, made once per run."""
+  folder = workdir / 'warm_start'
+  if (folder / 'config.json').exists():
+    return folder
+  model, params = hf.load(source)
+  params = warm_start.train(
+    params,
+    {},
+    warm_start.encode(train, tokenizer, config.sample.max_response),
+    scorer=scorer(model, config),
+    steps=config.warm_start.steps,
+    batch=config.warm_start.batch,
+    learning_rate=config.warm_start.learning_rate,
+    seed=config.seed,
+    constrain=shard.constrain_rows(mesh),
+  )
+  hf.save(folder, model, params, source=source, tokenizer=tokenizer)
+  return folder
+
+
+def parameters(config, recipe, source, model, mesh, abstract) -> PyTree:
+  """All parameters on the mesh: the decoder's, LoRA's, the critic's head."""
+  key = jax.random.key(config.seed)
+
+  def complete(params):
+    if config.model.lora_rank:
+      params = lora.add(
+        params,
+        model,
+        key,
+        rank=config.model.lora_rank,
+        alpha=config.model.lora_alpha,
+        targets=config.model.lora_targets,
+      )
+    if 'values' in recipe.needs:
+      params = params | {'value_head': heads.init_value(model, key)}
+    return params
+
+  tables = transformer.table(model)
+  base = jax.eval_shape(lambda: transformer.init(model, key))
+  shapes = jax.eval_shape(complete, base)
+  if config.model.lora_rank:
+    tables |= lora.table(
+      model,
+      rank=config.model.lora_rank,
+      alpha=config.model.lora_alpha,
+      targets=config.model.lora_targets,
+    )
+  if 'values' in recipe.needs:
+    tables |= heads.value_table(model)
+  places = {
+    path: shard.sharding(tables[path].axes, tables[path].shape, mesh)
+    for path in traverse_util.flatten_dict(shapes)
+  }
+  whole = traverse_util.unflatten_dict(places)
+  if abstract:
+    return jax.tree.map(
+      lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+      shapes,
+      whole,
+    )
+  decoder = traverse_util.unflatten_dict(
+    {path: places[path] for path in traverse_util.flatten_dict(base)}
+  )
+  _, params = hf.load(source, shardings=decoder)
+  return jax.device_put(complete(params), whole)
+
+
+def answering_of(config, model, tokenizer, verifiers) -> Answering:
+  """Sampling as the config says, with the verifiers."""
+  settings = config.sample
+  stop = tuple(settings.stop)
+  return Answering(
+    sampler=Sampler(
+      model,
+      max_tokens=settings.max_response,
+      dtype=jnp.dtype(config.model.dtype),
+      support=settings.support,
+      stop_tokens=(tokenizer.eos_token_id,),
+      stop_table=text.stop_table(tokenizer, stop) if stop else None,
+      pad=tokenizer.pad_token_id,
+    ),
+    sampling=Sampling(
+      temperature=settings.temperature,
+      top_k=settings.top_k,
+      top_p=settings.top_p,
+      min_p=settings.min_p,
+    ).checked(),
+    tokenizer=tokenizer,
+    stop=stop,
+    verifiers=verifiers,
+    batch=settings.prompts,
+  )
