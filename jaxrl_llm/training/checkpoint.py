@@ -1,0 +1,445 @@
+"""Checkpoints that a run can trust, and the right to write to its folder.
+
+A checkpoint is one pytree of arrays plus a JSON record: what the caller wants
+to remember (cursor, config, versions) and the name, dtype, shape and
+fingerprint of every leaf. Orbax makes a checkpoint appear whole or not at
+all; the fingerprints catch what happens to its files later.
+
+    <workdir>/lock                     held by the process that trains
+    <workdir>/config.json              whose run this is
+    <workdir>/checkpoints/<step>/      the newest ones, by step
+    <workdir>/checkpoints/corrupt/     moved aside, never read again
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import math
+import os
+import pathlib
+import socket
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+from absl import logging
+from jax import lax
+
+from jaxrl_llm.training import writers
+from jaxrl_llm.types import Array, PyTree
+
+_SET_ASIDE = 'corrupt'
+
+
+class WorkdirError(ValueError):
+  """The run folder cannot be used as asked; the message says the way out."""
+
+
+class Restored(NamedTuple):
+  """A checkpoint read back.
+
+  Attributes:
+    step: its step.
+    state: the pytree, with the target's types and shardings.
+    metadata: the mapping that was saved with it.
+    damaged: {step: why} of the newer checkpoints that could not be read.
+  """
+
+  step: int
+  state: PyTree
+  metadata: dict[str, Any]
+  damaged: dict[int, str]
+
+
+class Checkpointer:
+  """Saves and restores the state of one run.
+
+  Only the process that holds the run's `Lock` may make one: construction
+  removes what an interrupted save left behind.
+  """
+
+  def __init__(
+    self,
+    folder: str | os.PathLike,
+    *,
+    every: int = 1,
+    keep: int = 2,
+    keep_every: int = 0,
+    asynchronous: bool = True,
+  ):
+    """Opens, or makes, a folder of checkpoints.
+
+    Args:
+      folder: where the checkpoints are.
+      every: steps between checkpoints, see `due`.
+      keep: the newest checkpoints that stay; 2 or more survive the loss of
+        one.
+      keep_every: checkpoints at multiples of it stay for ever; 0 for none.
+      asynchronous: `save` returns once the arrays are copied to the host.
+
+    Raises:
+      ValueError: a count is too small.
+    """
+    for name, count, least in (
+      ('every', every, 1),
+      ('keep', keep, 1),
+      ('keep_every', keep_every, 0),
+    ):
+      if count < least:
+        raise ValueError(f'{name} is {count}; use {least} or more')
+    self._every = every
+    self._folder = pathlib.Path(folder).absolute()
+    policies = ocp.checkpoint_managers
+    kept = [policies.LatestN(keep)]
+    if keep_every:
+      kept.append(policies.EveryNSteps(keep_every))
+    self._manager = ocp.CheckpointManager(
+      self._folder,
+      options=ocp.CheckpointManagerOptions(
+        cleanup_tmp_directories=True,
+        enable_async_checkpointing=asynchronous,
+        preservation_policy=policies.AnyPreservationPolicy(kept),
+      ),
+    )
+
+  @property
+  def latest(self) -> int | None:
+    """The newest complete step, None before the first."""
+    return self._manager.latest_step()
+
+  def due(self, step: int) -> bool:
+    """Whether a checkpoint belongs after iteration `step`."""
+    return step % self._every == 0
+
+  def save(self, step: int, state: PyTree, metadata: Mapping[str, Any]) -> None:
+    """Writes the state; a step that is there already is left alone.
+
+    The arrays may be donated as soon as this returns.
+
+    Args:
+      step: finished iterations.
+      state: pytree of `jax.Array`, typed PRNG keys included.
+      metadata: what JSON can hold; it comes back as JSON gives it.
+
+    Raises:
+      DiskFull: this save, or the asynchronous one before, found no room. The
+        checkpoints that were complete are untouched.
+    """
+    if step in self._manager.all_steps():
+      return
+    with writers.says_disk_full(self._folder):
+      self._manager.save(
+        step,
+        args=ocp.args.Composite(
+          state=ocp.args.PyTreeSave(state),
+          record=ocp.args.JsonSave(_record(state, metadata)),
+        ),
+        force=True,
+      )
+
+  def restore(self, target: PyTree) -> Restored | None:
+    """Reads the newest checkpoint that is whole, see `load`.
+
+    Damaged ones that are newer are named in a warning and moved aside, so
+    that their steps can be saved again.
+    """
+    self.wait()
+    restored = load(self._folder, target)
+    if restored is None:
+      return None
+    for step, why in restored.damaged.items():
+      moved = _move_aside(self._folder, step)
+      logging.warning(
+        'checkpoint %d in %s is damaged (%s) and was moved to %s; going on'
+        ' from checkpoint %d',
+        step,
+        self._folder,
+        why,
+        moved,
+        restored.step,
+      )
+    if restored.damaged:
+      self._manager.reload()
+    return restored
+
+  def wait(self) -> None:
+    """Returns when the last save is complete.
+
+    Raises:
+      DiskFull: it found no room.
+    """
+    with writers.says_disk_full(self._folder):
+      self._manager.wait_until_finished()
+
+  def close(self) -> None:
+    """Waits for the last save and lets the folder go."""
+    self.wait()
+    self._manager.close()
+
+
+def load(
+  folder: str | os.PathLike, target: PyTree, *, partial: bool = False
+) -> Restored | None:
+  """Reads the newest whole checkpoint and changes nothing on disk.
+
+  Args:
+    folder: where the checkpoints are; a run may be writing to it.
+    target: the pytree to fill, of arrays or of `jax.eval_shape` structs. A
+      leaf is placed as its `sharding` says, on the first device without one.
+    partial: the target is a part of what was saved, as in
+      `{'params': ...}` of a `TrainState`.
+
+  Returns:
+    The checkpoint, or None where there is none.
+
+  Raises:
+    WorkdirError: the checkpoint holds another state (the leaves that differ
+      are named), or none of the checkpoints can be read (each is named).
+  """
+  folder = pathlib.Path(folder).absolute()
+  if not folder.is_dir():
+    return None
+  target = jax.tree.map(_placed, target)
+  options = ocp.CheckpointManagerOptions(read_only=True, save_interval_steps=0)
+  damaged = {}
+  with ocp.CheckpointManager(folder, options=options) as manager:
+    for step in sorted(manager.all_steps(), reverse=True):
+      try:
+        state, metadata = _read(manager, step, target, partial)
+      except (WorkdirError, MemoryError, PermissionError):
+        raise
+      except Exception as error:  # Whatever a broken file makes Orbax raise.
+        damaged[step] = _summary(error)
+        continue
+      return Restored(step, state, metadata, damaged)
+  if damaged:
+    listed = '; '.join(f'{step}: {why}' for step, why in damaged.items())
+    raise WorkdirError(
+      f'none of the checkpoints in {folder} can be read ({listed}); delete'
+      ' them to train from the start, or choose another workdir'
+    )
+  return None
+
+
+class Lock:
+  """Exclusive use of a run folder, until closed or the process ends."""
+
+  def __init__(self, workdir: str | os.PathLike):
+    """Takes the lock, making the folder if needed.
+
+    Raises:
+      WorkdirError: another run has it.
+    """
+    path = pathlib.Path(workdir) / 'lock'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    self._file = open(path, 'a+')  # noqa: SIM115, held until `close`
+    try:
+      fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      self._file.seek(0)
+      holder = self._file.read().strip() or 'an unnamed process'
+      self._file.close()
+      raise WorkdirError(
+        f'{workdir} is in use by {holder}; wait for it, stop it, or choose'
+        ' another workdir'
+      ) from None
+    self._file.truncate(0)
+    self._file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
+    self._file.flush()
+    # A forked worker shares the lock and would hold it after we are killed.
+    os.register_at_fork(after_in_child=self._file.close)
+
+  def close(self) -> None:
+    """Gives the folder back."""
+    self._file.close()
+
+  def __enter__(self) -> Lock:
+    return self
+
+  def __exit__(self, *_) -> None:
+    self.close()
+
+
+def check_config(
+  workdir: str | os.PathLike,
+  config: Mapping[str, Any],
+  *,
+  allowed: Collection[str] = (),
+) -> None:
+  """Refuses a run folder that belongs to another config.
+
+  Args:
+    workdir: the folder; one without a `config.json` belongs to nobody yet.
+    config: nested mapping of what JSON can hold.
+    allowed: dotted names of fields that may differ, as in
+      'checkpoint.every'.
+
+  Raises:
+    WorkdirError: names the fields that differ, with both values.
+  """
+  path = pathlib.Path(workdir) / 'config.json'
+  if not path.exists():
+    return
+  try:
+    there = _fields(json.loads(path.read_text())['config'])
+  except (ValueError, KeyError, TypeError) as error:
+    raise WorkdirError(
+      f'{path} cannot be read ({_summary(error)}); choose another workdir'
+    ) from None
+  here = _fields(json.loads(json.dumps(config)))
+  names = sorted(
+    name
+    for name in {*there, *here}
+    if name not in allowed and there.get(name, ...) != here.get(name, ...)
+  )
+  if names:
+    listed = '; '.join(
+      f'{name} is {_shown(there, name)} there and {_shown(here, name)} here'
+      for name in names
+    )
+    raise WorkdirError(
+      f'{workdir} belongs to another config: {listed}. Use the same config,'
+      ' choose another workdir, or delete this one to start anew'
+    )
+
+
+def _fields(tree: Any, prefix: str = '') -> dict[str, Any]:
+  """Leaves of nested dicts by dotted name; NaN as a word, to equal itself."""
+  if isinstance(tree, dict) and (tree or not prefix):
+    return {
+      name: leaf
+      for key, value in tree.items()
+      for name, leaf in _fields(value, f'{prefix}{key}.').items()
+    }
+  if isinstance(tree, float) and math.isnan(tree):
+    tree = 'nan'
+  return {prefix.removesuffix('.'): tree}
+
+
+def _shown(fields: Mapping[str, Any], name: str) -> str:
+  return json.dumps(fields[name]) if name in fields else 'absent'
+
+
+def _read(manager, step, target, partial):
+  """State and metadata of one checkpoint; raises whatever is wrong with it."""
+  item = ocp.args.Composite(record=ocp.args.JsonRestore())
+  record = manager.restore(step, args=item)['record']
+  if record['digest'] != _digest(record):
+    raise ValueError('its record was altered')
+  _check_leaves(step, record['leaves'], target, partial)
+  item = ocp.args.PyTreeRestore(
+    target,
+    restore_args=ocp.checkpoint_utils.construct_restore_args(target),
+    partial_restore=partial,
+  )
+  state = manager.restore(step, args=ocp.args.Composite(state=item))['state']
+  for name, leaf in _describe(state).items():
+    if leaf != record['leaves'][name]:
+      raise ValueError(f'the content of {name} was altered')
+  return state, record['metadata']
+
+
+def _check_leaves(step, leaves, target, partial):
+  """Raises where the program's state is not the kind that was saved."""
+  saved = {name: f'{leaf[0]}{leaf[1]}' for name, leaf in leaves.items()}
+  asked = {
+    name: f'{leaf.dtype}{list(leaf.shape)}'
+    for name, leaf in _named(target).items()
+  }
+  names = asked if partial else {*saved, *asked}
+  differ = sorted(name for name in names if saved.get(name) != asked.get(name))
+  if differ:
+    listed = '; '.join(
+      f'{name} is {saved.get(name, "absent")} there and'
+      f' {asked.get(name, "absent")} here'
+      for name in differ[:8]
+    )
+    more = f'; and {len(differ) - 8} more' if len(differ) > 8 else ''
+    raise WorkdirError(
+      f'checkpoint {step} holds another state: {listed}{more}. Resume with'
+      ' the config and code that wrote it, or choose another workdir'
+    )
+
+
+def _record(state: PyTree, metadata: Mapping[str, Any]) -> dict[str, Any]:
+  # Through JSON first: what is saved is what will be read and digested.
+  told = json.loads(json.dumps(dict(metadata)))
+  record = {'metadata': told, 'leaves': _describe(state)}
+  return {**record, 'digest': _digest(record)}
+
+
+def _digest(record: Mapping[str, Any]) -> str:
+  told = {'metadata': record['metadata'], 'leaves': record['leaves']}
+  text = json.dumps(told, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _describe(state: PyTree) -> dict[str, list]:
+  """{leaf name: [dtype, shape, fingerprint]}, as JSON gives it back."""
+  leaves = _named(state)
+  prints = jax.device_get(jax.jit(_fingerprints)(list(leaves.values())))
+  return {
+    name: [str(leaf.dtype), list(leaf.shape), int(number)]
+    for (name, leaf), number in zip(leaves.items(), prints)
+  }
+
+
+def _named(tree: PyTree) -> dict[str, Any]:
+  return {
+    jax.tree_util.keystr(path, simple=True, separator='/'): leaf
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+  }
+
+
+def _fingerprints(leaves: list[Array]) -> list[Array]:
+  """One number per array that tells whether a bit of it has changed.
+
+      fingerprint(x) = sum_i (2 i + 1) bits(x_i)    modulo 2^32
+
+  Integer sums wrap in any order alike, so the number does not depend on the
+  mesh. A change of one word always shows, because odd factors are invertible;
+  any other change shows but for one in 2^32.
+  """
+  return [_fingerprint(leaf) for leaf in leaves]
+
+
+def _fingerprint(x: Array) -> Array:
+  if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+    x = jax.random.key_data(x)
+  if x.dtype == jnp.bool_:
+    x = x.astype(jnp.uint8)
+  # 64-bit elements become two words along a new last axis.
+  unsigned = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32, 8: jnp.uint32}
+  x = lax.bitcast_convert_type(x, unsigned[x.dtype.itemsize])
+  place = jnp.zeros(x.shape, jnp.uint32)
+  for axis, size in enumerate(x.shape):
+    place = place * jnp.uint32(size) + lax.broadcasted_iota(
+      jnp.uint32, x.shape, axis
+    )
+  return jnp.sum((2 * place + 1) * x.astype(jnp.uint32), dtype=jnp.uint32)
+
+
+def _placed(leaf: Any) -> jax.ShapeDtypeStruct:
+  """The leaf as a restore target; Orbax turns unplaced keys into integers."""
+  sharding = getattr(leaf, 'sharding', None)
+  if sharding is None:
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+
+def _summary(error: Exception) -> str:
+  """The first words of what may be a page of tensorstore."""
+  lines = str(error).strip().splitlines() or ['']
+  return f'{type(error).__name__}: {lines[0][:160]}'.removesuffix(': ')
+
+
+def _move_aside(folder: pathlib.Path, step: int) -> pathlib.Path:
+  """Moves a checkpoint to the first free name in the folder of bad ones."""
+  aside = folder / _SET_ASIDE
+  aside.mkdir(exist_ok=True)
+  count = len(list(aside.glob(f'{step}.*')))
+  return (folder / str(step)).rename(aside / f'{step}.{count}')

@@ -1,0 +1,380 @@
+"""What a run leaves behind for people and other programs to read.
+
+The run folder is a contract:
+
+    config.json      what was run; written whole or not at all
+    metrics.jsonl    one object per step, keys sorted, numbers that round-trip;
+                     null where a number was not finite
+    samples.jsonl    one object per logged response, with its `step`
+    tensorboard/     the metrics again, as TensorBoard events
+    curve.png        the learning curve so far
+
+Equal inputs give equal bytes in the two `.jsonl` files, but for the metrics
+named `time/*`, which read a clock. Lines are flushed one by one. A run that
+resumes at step s drops what its predecessor logged after s, so its files end
+as those of an uninterrupted run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import math
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from jaxrl_llm.training import curve
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_CURVE_SECONDS = 30.0  # Between two drawings, which take about half a second.
+_LINE_SECONDS = 10.0  # Between two progress lines without a terminal.
+
+
+class DiskFull(OSError):
+  """The file system has no room; what was complete before still is."""
+
+
+class Run:
+  """Writes the run folder, one step after the other, and shows progress."""
+
+  def __init__(
+    self,
+    workdir: str | os.PathLike,
+    *,
+    total_steps: int,
+    resume_step: int | None = None,
+    quiet: bool = False,
+  ):
+    """Opens the files of a run.
+
+    Args:
+      workdir: the run folder; made if absent.
+      total_steps: iterations of the whole run, for the time left.
+      resume_step: the step of the checkpoint the run goes on from; what was
+        logged later is dropped. None starts anew and drops everything.
+      quiet: shows no progress.
+
+    Raises:
+      DiskFull: there is no room for the files.
+    """
+    self._workdir = pathlib.Path(workdir)
+    self._last = -1 if resume_step is None else resume_step
+    with says_disk_full(self._workdir):
+      self._workdir.mkdir(parents=True, exist_ok=True)
+      self._metrics = _Lines(self._workdir / 'metrics.jsonl', self._last)
+      self._samples = _Lines(self._workdir / 'samples.jsonl', self._last)
+      self._events = _Events(self._workdir / 'tensorboard', self._last + 1)
+    self._history = read(self._workdir / 'metrics.jsonl')
+    self._progress = None
+    if not quiet:
+      self._progress = _Progress(max(self._last, 0), total_steps)
+    self._drawn = time.monotonic()
+
+  def log(self, step: int, metrics: Mapping[str, Any]) -> None:
+    """Writes the metrics of one step and moves the progress bar.
+
+    Args:
+      step: finished iterations; 0 is before training. It grows.
+      metrics: scalars by name. The bar shows `reward/mean` and `accuracy`,
+        and counts `tokens/sampled` by the clock.
+
+    Raises:
+      ValueError: the step was logged before.
+      TypeError: a metric is no scalar.
+      DiskFull: no room; the files end with the step before.
+    """
+    if step <= self._last:
+      raise ValueError(
+        f'step {step} was logged before: the last one was {self._last}; log'
+        ' all metrics of a step in one call'
+      )
+    line = {'step': int(step)}
+    for name, value in metrics.items():
+      line[name] = _scalar(name, value)
+    with says_disk_full(self._workdir):
+      self._metrics.append([line])
+      self._events.append(line)
+    self._last = step
+    self._history.append(line)
+    if self._progress is not None:
+      self._progress.show(line)
+    if time.monotonic() - self._drawn > _CURVE_SECONDS:
+      self.draw()
+
+  def samples(self, step: int, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes responses to look at, one line each, before their step's `log`.
+
+    Args:
+      step: the step they belong to.
+      rows: what JSON can hold, arrays and NumPy scalars included.
+
+    Raises:
+      DiskFull: no room; none of the rows is in the file.
+    """
+    with says_disk_full(self._workdir):
+      self._samples.append(
+        [{'step': int(step), **_jsonable(row)} for row in rows]
+      )
+
+  def draw(self) -> None:
+    """Draws the learning curve of all steps so far to `curve.png`."""
+    with says_disk_full(self._workdir):
+      picture = curve.png(self._history)
+      _replace(self._workdir / 'curve.png', picture)
+    self._drawn = time.monotonic()
+
+  def sync(self) -> None:
+    """Returns when all lines are on disk; call it before a checkpoint."""
+    with says_disk_full(self._workdir):
+      self._metrics.sync()
+      self._samples.sync()
+      self._events.flush()
+
+  def close(self) -> None:
+    """Draws the last curve and closes the files."""
+    if self._progress is not None:
+      self._progress.close()
+    self.sync()
+    self.draw()
+    self._metrics.close()
+    self._samples.close()
+    self._events.close()
+
+
+def write_config(workdir: str | os.PathLike, record: Mapping[str, Any]) -> None:
+  """Writes `config.json`, whole or not at all.
+
+  Args:
+    workdir: the run folder; made if absent.
+    record: what JSON can hold. Its field 'config' is what a later run in the
+      same folder is compared with. Infinity is written as Python's json does.
+
+  Raises:
+    DiskFull: there is no room.
+  """
+  text = json.dumps(dict(record), indent=2, sort_keys=True) + '\n'
+  folder = pathlib.Path(workdir)
+  with says_disk_full(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    _replace(folder / 'config.json', text.encode())
+
+
+def read(path: str | os.PathLike) -> list[dict[str, Any]]:
+  """The objects of a `.jsonl` file; a torn last line is left out."""
+  with open(path, 'rb') as file:
+    lines = (_parsed(line) for line in file)
+    return [line for line in lines if line is not None]
+
+
+class _Lines:
+  """A file of JSON objects that ends with a whole line, come what may."""
+
+  def __init__(self, path: pathlib.Path, last: int):
+    self._path = path
+    _drop_after(path, last)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    self._file = os.open(path, flags, 0o666)
+
+  def append(self, objects: Sequence[Mapping[str, Any]]) -> None:
+    text = ''.join(
+      json.dumps(each, sort_keys=True, ensure_ascii=False, allow_nan=False)
+      + '\n'
+      for each in objects
+    )
+    # A sampled byte sequence may decode to a lone surrogate, which UTF-8
+    # lacks; the backslash form is how JSON spells it.
+    data = memoryview(text.encode(errors='backslashreplace'))
+    end = os.fstat(self._file).st_size
+    try:
+      while data:
+        data = data[os.write(self._file, data) :]
+    except OSError:
+      os.ftruncate(self._file, end)
+      raise
+
+  def sync(self) -> None:
+    os.fsync(self._file)
+
+  def close(self) -> None:
+    os.close(self._file)
+
+
+def _drop_after(path: pathlib.Path, last: int) -> None:
+  """Removes lines of later steps, and torn ones, from a file."""
+  if not path.exists():
+    return
+  kept, dropped = [], 0
+  with open(path, 'rb') as file:
+    for raw in file:
+      line = _parsed(raw)
+      if line is not None and line['step'] <= last:
+        kept.append(raw)
+      else:
+        dropped += 1
+  if dropped:
+    logging.info('dropped %d lines after step %d of %s', dropped, last, path)
+    _replace(path, b''.join(kept))
+
+
+def _parsed(raw: bytes) -> dict[str, Any] | None:
+  """The object of a whole line, None for one that a crash has torn."""
+  try:
+    line = json.loads(raw) if raw.endswith(b'\n') else None
+  except ValueError:
+    return None
+  known = isinstance(line, dict) and isinstance(line.get('step'), int)
+  return line if known else None
+
+
+def _replace(path: pathlib.Path, data: bytes) -> None:
+  """Writes a file so that a reader, or a crash, sees the old or the new."""
+  fresh = path.with_name(f'.{path.name}.tmp')
+  try:
+    with open(fresh, 'wb') as file:
+      file.write(data)
+      file.flush()
+      os.fsync(file.fileno())
+    os.replace(fresh, path)
+  except OSError:
+    fresh.unlink(missing_ok=True)
+    raise
+
+
+class _Events:
+  """TensorBoard events, written where they are made.
+
+  The usual writer of tensorboardX queues them for a thread, which dies of a
+  full disk and leaves the queue to block the run.
+  """
+
+  def __init__(self, folder: pathlib.Path, purge_step: int):
+    from tensorboardX import event_file_writer
+    from tensorboardX.proto import event_pb2, summary_pb2
+
+    folder.mkdir(exist_ok=True)
+    self._event, self._summary = event_pb2.Event, summary_pb2.Summary
+    # Files made within a second would share a name; the process tells them
+    # apart, and what is behind `purge_step` in older files is hidden.
+    self._writer = event_file_writer.EventsWriter(
+      str(folder / 'events'), f'.{os.getpid()}'
+    )
+    start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+    self._write(session_log=start, step=purge_step)
+    self.flush()
+
+  def append(self, line: Mapping[str, Any]) -> None:
+    values = [
+      self._summary.Value(tag=name, simple_value=value)
+      for name, value in sorted(line.items())
+      if name != 'step' and value is not None
+    ]
+    self._write(summary=self._summary(value=values), step=line['step'])
+    self.flush()
+
+  def flush(self) -> None:
+    self._writer.flush()
+
+  def close(self) -> None:
+    self._writer.close()
+
+  def _write(self, **fields) -> None:
+    self._writer.write_event(self._event(wall_time=time.time(), **fields))
+
+
+class _Progress:
+  """A bar on a terminal, now and then a line elsewhere; both on stderr."""
+
+  def __init__(self, done: int, total: int):
+    self._total = total
+    self._start, self._started = done, time.monotonic()
+    self._seen = self._shown = self._started
+    self._bar = None
+    if sys.stderr.isatty():
+      import tqdm
+
+      self._bar = tqdm.tqdm(
+        initial=done, total=total, unit='step', dynamic_ncols=True
+      )
+
+  def show(self, line: Mapping[str, Any]) -> None:
+    now = time.monotonic()
+    words = [
+      f'{label} {line[name]:.3f}'
+      for label, name in (('reward', 'reward/mean'), ('accuracy', 'accuracy'))
+      if line.get(name) is not None
+    ]
+    if line.get('tokens/sampled'):
+      rate = line['tokens/sampled'] / max(now - self._seen, 1e-9)
+      words.append(f'{rate:,.0f} tokens/s')
+    self._seen = now
+    step = line['step']
+    if self._bar is not None:
+      self._bar.set_postfix_str('  '.join(words), refresh=False)
+      self._bar.update(step - self._bar.n)
+    elif now - self._shown >= _LINE_SECONDS or step >= self._total:
+      self._shown = now
+      words = [f'step {step}/{self._total}', *words, self._left(step, now)]
+      print('  '.join(words), file=sys.stderr, flush=True)
+
+  def close(self) -> None:
+    if self._bar is not None:
+      self._bar.close()
+
+  def _left(self, step: int, now: float) -> str:
+    if step <= self._start:
+      return 'time left unknown'
+    pace = (now - self._started) / (step - self._start)
+    left = round(max(self._total - step, 0) * pace)
+    return f'{left // 3600}:{left // 60 % 60:02}:{left % 60:02} left'
+
+
+def _scalar(name: str, value: Any) -> int | float | None:
+  """A Python number that reads back equal; None where it is not finite."""
+  array = np.asarray(value)
+  number = array.item() if not array.shape else array
+  if not isinstance(number, (int, float)):
+    raise TypeError(
+      f'metric {name!r} is {array.dtype}{list(array.shape)}; metrics are'
+      ' scalar numbers'
+    )
+  return _jsonable(number)
+
+
+def _jsonable(value: Any) -> Any:
+  """The value as plain Python; numbers that are not finite become None."""
+  if isinstance(value, Mapping):
+    return {str(name): _jsonable(item) for name, item in value.items()}
+  if isinstance(value, (list, tuple)):
+    return [_jsonable(item) for item in value]
+  if hasattr(value, 'tolist'):
+    return _jsonable(np.asarray(value).tolist())
+  if isinstance(value, float) and not math.isfinite(value):
+    return None
+  return value
+
+
+@contextlib.contextmanager
+def says_disk_full(folder: str | os.PathLike) -> Iterator[None]:
+  """Turns whatever a full disk raises into one sentence, `DiskFull`."""
+  try:
+    yield
+  except Exception as error:
+    # Array storage reports the condition by its text alone.
+    no_room = getattr(error, 'errno', None) in _NO_ROOM or any(
+      os.strerror(code) in str(error) for code in _NO_ROOM
+    )
+    if not no_room or isinstance(error, DiskFull):
+      raise
+    raise DiskFull(
+      errno.ENOSPC,
+      f'no room left on the disk of {folder}: free some and run the same'
+      ' command again, it goes on from the newest checkpoint',
+    ) from error
