@@ -1,0 +1,100 @@
+"""Stand-ins for the extras that recipes ask of their plans.
+
+    key -> f(rng, rollouts) -> array with leading axis N
+
+`rng` is a `numpy.random.Generator`; `rollouts` holds NumPy arrays. A recipe
+that needs `extras:key` is tested on what the generator of `key` gives.
+"""
+
+import numpy as np
+
+
+def _ids(count):
+  return lambda rng, rollouts: rng.integers(
+    0, count, rollouts.group.shape[0]
+  ).astype(np.int32)
+
+
+def _token_ids(count):
+  return lambda rng, rollouts: rng.integers(
+    0, count, rollouts.response.shape
+  ).astype(np.int32)
+
+
+def _rows(scale=1.0):
+  return lambda rng, rollouts: (
+    scale * rng.random(rollouts.group.shape[0])
+  ).astype(np.float32)
+
+
+def _tokens(scale=1.0):
+  return lambda rng, rollouts: (
+    scale * rng.standard_normal(rollouts.response.shape)
+  ).astype(np.float32)
+
+
+def _of_groups(rng, rollouts):
+  """One number for all rows of a group."""
+  return rng.random(rollouts.group.shape[0]).astype('f')[rollouts.group]
+
+
+def _hops(rng, rollouts):
+  """One of two numbers of hops for all rows of a group."""
+  del rng
+  return (rollouts.group % 2).astype(np.int32)
+
+
+def _places(rng, rollouts):
+  """Which row of its group a row is."""
+  del rng
+  same = rollouts.group[:, None] == rollouts.group
+  return np.sum(np.tril(same, -1), axis=1).astype(np.int32)
+
+
+def _bundles(rng, rollouts):
+  """Two groups in each bundle."""
+  del rng
+  return (rollouts.group // 2).astype(np.int32)
+
+
+def _log_probs(*shape):
+  def generate(rng, rollouts):
+    rows, tokens = rollouts.response.shape
+    sizes = {'N': rows, 'T': tokens, 'P': rollouts.prompt.shape[1]}
+    full = [sizes.get(s, s) for s in shape]
+    return -rng.exponential(1.0, full).astype(np.float32)
+
+  return generate
+
+
+GENERATORS = {
+  'action_end': lambda rng, r: rng.random(r.response.shape) < 0.4,
+  'agent': _ids(2),
+  'agreement': _rows(),
+  'anchor': _ids(2),
+  'answer': _ids(3),
+  'bundle': _bundles,
+  'constraint_logp': _log_probs('N', 'T', 2),
+  'coverage': _of_groups,
+  'decision_reward': _tokens(),
+  'demonstration_reward': _of_groups,
+  'drift': _rows(0.1),
+  'form': _rows(),
+  'gain': lambda rng, r: rng.random((r.group.shape[0], 3)).astype('f'),
+  'greedy_reward': _of_groups,
+  'hops': _hops,
+  'information': _rows(),
+  'item': _token_ids(4),
+  'level': _token_ids(2),
+  'node': _ids(3),
+  'node_path': lambda rng, r: rng.integers(0, 2, (r.group.shape[0], 2)),
+  'paper': _places,
+  'predicted_reward': _of_groups,
+  'prefix_value': _tokens(),
+  'prompt_logp': _log_probs('N', 'P'),
+  'step': _places,
+  'step_reward': _rows(),
+  'tool_calls': _ids(4),
+  'trajectory': lambda rng, r: (_places(rng, r) // 2).astype(np.int32),
+  'turn': _token_ids(2),
+}

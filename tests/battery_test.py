@@ -1,0 +1,541 @@
+"""What every registered recipe must satisfy, on arrays alone.
+
+The policy is tabular with one table per row, so the gradient of every single
+token can be read off and compared. An iteration has two optimizer steps on
+the same rows: the first on-policy, the second after a fixed displacement of
+the parameters, hence off-policy. What a recipe can do (samples, needs, block,
+minibatches) is read from the recipe, never from its name.
+"""
+
+import dataclasses
+import functools
+import zlib
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxrl_llm import recipe as recipe_lib
+from jaxrl_llm.rollouts import plans
+from jaxrl_llm.tabular import policy
+from jaxrl_llm.training import shard
+from jaxrl_llm.training.step import Program
+from jaxrl_llm.types import Scores, Spec
+from tests.battery_extras import GENERATORS
+
+VOCAB = 3
+LENGTH = 4
+GROUPS = 8
+TASKS = 3
+WEIGHTS = (1.0, 0.5)
+NAMES = recipe_lib.names()
+KEY = jax.random.key(7)
+
+each_limit = pytest.mark.parametrize(
+  'entry, limit',
+  [(n, limit) for n in NAMES for limit in recipe_lib.get(n).limits],
+  ids=lambda x: x if isinstance(x, str) else x.other,
+)
+
+
+@pytest.fixture(scope='module', params=NAMES)
+def name(request):
+  """Every recipe in turn; the module scope keeps its programs together."""
+  return request.param
+
+
+# The policy, the optimiser and the data that recipes are tried on.
+
+
+def score(params, rollouts, needs=frozenset()):
+  """A table of its own for every row, whatever its place in the batch."""
+  own = rollouts.replace(task=rollouts.extras['row'])
+  return policy.score(params, own, needs)
+
+
+class Recorded(NamedTuple):
+  """Gradients by optimizer step, and the number of steps taken."""
+
+  gradients: Any
+  count: jax.Array
+
+
+def recorder(displacement):
+  """An optimiser that moves by `displacement` once, and keeps gradients."""
+
+  def init(params):
+    zeros = jax.tree.map(lambda x: jnp.zeros((2, *x.shape)), params)
+    return Recorded(zeros, jnp.int32(0))
+
+  def update(gradients, state, params=None):
+    del params
+    kept = jax.tree.map(
+      lambda all_, g: all_.at[state.count].set(g), state.gradients, gradients
+    )
+    first = state.count == 0
+    move = jax.tree.map(lambda x: jnp.where(first, x, 0), displacement)
+    return move, Recorded(kept, state.count + 1)
+
+  return optax.GradientTransformation(init, update)
+
+
+class Case(NamedTuple):
+  """Arrays of one iteration."""
+
+  rollouts: Any
+  scores: Any
+
+
+@functools.lru_cache(maxsize=8)
+def tables(rows, length):
+  """Start, displacement and reference of the policy: one table per row."""
+  shape = {'tasks': rows, 'vocab': VOCAB, 'length': length}
+  keys = jax.random.split(jax.random.key(1), 3)
+  start, move, reference = (policy.init(k, **shape) for k in keys)
+
+  def with_values(table, key):
+    values = jax.random.normal(key, table['values'].shape)
+    return {'logits': table['logits'], 'values': values}
+
+  start, move = with_values(start, keys[0]), with_values(move, keys[1])
+  return start, jax.tree.map(lambda x: 0.3 * x, move), reference
+
+
+def take(tree, index):
+  return jax.tree.map(lambda x: x[index], tree)
+
+
+@functools.lru_cache(maxsize=32)
+def padded_case(samples, needs):
+  """One group of padding rows and one padding column more than `case`.
+
+  Among the others are a group of equal rewards, a row whose verifier failed,
+  truncated rows, and tokens that a tool wrote.
+  """
+  rng = np.random.default_rng(0)
+  rows, length = (GROUPS + 1) * samples, LENGTH + 1
+  real = np.arange(rows) < GROUPS * samples
+  ends = rng.integers(2, LENGTH + 1, rows)
+  mask = (np.arange(length) < ends[:, None]) & real[:, None]
+  response = np.where(mask, rng.integers(0, VOCAB, mask.shape), 0)
+  action = mask.copy()
+  action[::3, 1] = False
+  group = np.arange(rows) // samples
+  valid = real & (np.arange(rows) != samples // 2)
+  rollouts = policy.as_rollouts(
+    response,
+    mask,
+    task=jnp.asarray(group % TASKS, jnp.int32),
+    group=jnp.asarray(group, jnp.int32),
+  )
+  rollouts = rollouts.replace(
+    action_mask=jnp.asarray(action),
+    domain=jnp.asarray(group % 2, jnp.int32),
+    valid=jnp.asarray(valid),
+    truncated=jnp.asarray(ends == LENGTH),
+    extras={'row': jnp.arange(rows, dtype=jnp.int32)},
+  )
+  start, _, teacher = tables(rows, length)
+  sampler_gap = 0.1 * rng.standard_normal(mask.shape)
+  logp = jnp.where(action, score(start, rollouts).logp + sampler_gap, 0)
+  rollouts = rollouts.replace(logp=logp.astype(jnp.float32))
+  extras = dict(rollouts.extras)
+  if 'teacher_logp' in needs:
+    extras['teacher_logp'] = score(teacher, rollouts).logp
+  for need in sorted(needs):
+    if need.startswith('extras:'):
+      key = need.removeprefix('extras:')
+      seeded = np.random.default_rng(zlib.crc32(key.encode()))
+      arrays = jax.tree.map(np.asarray, rollouts)
+      extras[key] = jnp.asarray(GENERATORS[key](seeded, arrays))
+  correct = rng.integers(0, 2, rows) * 1.0
+  correct[group == 1] = 1.0
+  form = np.where(group == 1, 1.0, rng.integers(0, 5, rows) / 4)
+  components = np.stack([correct, form], axis=1).astype(np.float32)
+  scores = Scores(jnp.asarray(components), jnp.asarray(WEIGHTS, jnp.float32))
+  return Case(rollouts.replace(extras=extras), scores)
+
+
+def trim(case, rows, length):
+  """The first rows and columns of a case."""
+  columns = case.rollouts.response.shape[1]
+
+  def cut(x):
+    x = x[:rows]
+    wide = x.ndim > 1 and x.shape[1] == columns
+    return x[:, :length] if wide else x
+
+  return Case(
+    jax.tree.map(cut, case.rollouts),
+    case.scores.replace(components=case.scores.components[:rows]),
+  )
+
+
+def case_of(recipe):
+  samples = recipe.plan.samples
+  case = padded_case(samples, recipe.needs)
+  return trim(case, GROUPS * samples, LENGTH)
+
+
+def rearrange(case, index):
+  """The same rows in another order."""
+  return Case(
+    take(case.rollouts, index),
+    case.scores.replace(components=case.scores.components[index]),
+  )
+
+
+# An iteration, compiled once per recipe, split and place.
+
+
+class Outcome(NamedTuple):
+  """What an iteration did: f32[2, R, ...] gradients by step, and the rest."""
+
+  gradients: Any
+  metrics: Any
+  credit: Any
+  method: Any
+
+
+def twice(name, **values):
+  """A recipe that passes twice over all rows: on-policy, then off-policy."""
+  recipe = recipe_lib.build(name, **values)
+  return dataclasses.replace(recipe, epochs=2, minibatches=1)
+
+
+def begin(recipe, length=LENGTH):
+  """The state before the first iteration."""
+  samples = recipe.plan.samples
+  start, move, reference = tables((GROUPS + 1) * samples, LENGTH + 1)
+  spec = Spec(
+    GROUPS * samples,
+    samples,
+    1,
+    length,
+    tasks=TASKS,
+    domains=2,
+    component_names=('correct', 'form'),
+  )
+  # The reference starts elsewhere, or costs that refer to it would be 0.
+  state = Program(recipe, score, recorder(move)).init(reference, spec)
+  return state.replace(params=start, opt=recorder(move).init(start))
+
+
+def iteration(recipe, microbatches=1, constrain=lambda tree: tree):
+  """f(state, case) -> (state, Outcome): score, assign and learn as one."""
+
+  def run(state, move, case):
+    program = Program(recipe, score, recorder(move), microbatches, constrain)
+    state = state.replace(opt=recorder(move).init(state.params))
+    rollouts = program.score(state, {}, case.rollouts)
+    credit, memory, row_metrics = program.assign(
+      state.method['credit'], rollouts, case.scores
+    )
+    state = state.replace(method=state.method | {'credit': memory})
+    state, metrics = program.learn(state, {}, rollouts, credit, KEY)
+    metrics = metrics | row_metrics
+    outcome = Outcome(state.opt.gradients, metrics, credit, state.method)
+    return state, outcome
+
+  return run
+
+
+@functools.lru_cache(maxsize=4)
+def compiled(name, microbatches=1):
+  """The recipe's iteration on one device, jitted, and its beginning."""
+  recipe = twice(name)
+  return recipe, jax.jit(iteration(recipe, microbatches)), begin(recipe)
+
+
+@functools.lru_cache(maxsize=4)
+def usual(name):
+  """The outcome that the others are compared with."""
+  recipe, run, state = compiled(name)
+  return run(state, move_of(recipe), case_of(recipe))[1]
+
+
+def move_of(recipe):
+  return tables((GROUPS + 1) * recipe.plan.samples, LENGTH + 1)[1]
+
+
+def outcome_of(name, case, microbatches=1):
+  recipe, run, state = compiled(name, microbatches)
+  return run(state, move_of(recipe), case)[1]
+
+
+def assert_same(first, second, scale=1.0):
+  """Gradients and loss agree to the rounding of sums in another order."""
+  largest = max(
+    float(jnp.max(jnp.abs(x))) for x in jax.tree.leaves(first.gradients)
+  )
+  chex.assert_trees_all_close(
+    first.gradients,
+    jax.tree.map(lambda x: x * scale, second.gradients),
+    rtol=1e-4,
+    atol=1e-5 * largest,
+  )
+  loss = first.metrics['loss'], second.metrics['loss'] * scale
+  np.testing.assert_allclose(*loss, rtol=1e-4, atol=1e-5)
+
+
+def assert_finite(outcome):
+  chex.assert_tree_all_finite(outcome)
+  assert outcome.metrics['bad_steps'] == 0
+
+
+# The battery.
+
+
+def test_defaults_build_and_say_what_they_need(name):
+  recipe = recipe_lib.build(name)
+  recipe_lib.check(recipe, rows=GROUPS * recipe.plan.samples, microbatches=1)
+  provided = {'old_logp', 'ref_logp', 'values', 'teacher_logp', 'log_probs'}
+  known = provided | {'entropy'} | {f'extras:{key}' for key in GENERATORS}
+  assert recipe.needs <= known, 'register a generator in battery_extras.py'
+
+
+def test_loss_and_gradient_are_finite_and_not_zero(name):
+  outcome = usual(name)
+  assert_finite(outcome)
+  for step in range(2):
+    assert float(optax.global_norm(take(outcome.gradients, step))) > 1e-6
+
+
+def test_gradient_is_zero_off_the_action_mask(name):
+  recipe, gradients = twice(name), usual(name).gradients
+  rollouts = case_of(recipe).rollouts
+  node = np.asarray(policy.prefix_states(rollouts.response, VOCAB))
+  chosen = np.asarray(rollouts.loss_mask)
+  allowed = np.zeros(gradients['values'].shape[1:], bool)
+  np.put_along_axis(allowed[: node.shape[0]], node, chosen, axis=1)
+  for leaf in jax.tree.leaves(gradients):
+    assert not np.any(np.asarray(leaf)[:, ~allowed])
+
+
+@pytest.mark.parametrize('microbatches', [2, 4])
+def test_microbatches_add_up(name, microbatches):
+  recipe = twice(name)
+  if recipe.objective.block == 'batch':
+    with pytest.raises(ValueError, match='break blocks'):
+      rows = GROUPS * recipe.plan.samples
+      recipe_lib.check(recipe, rows=rows, microbatches=microbatches)
+    return
+  outcome = outcome_of(name, case_of(recipe), microbatches)
+  assert_same(usual(name), outcome)
+  compare = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5)
+  jax.tree.map(compare, usual(name).metrics, outcome.metrics)
+
+
+def test_content_of_padding_is_inert(name):
+  """Rows that do not count and columns after the end may hold anything."""
+  recipe = twice(name)
+  rollouts, scores = case_of(recipe)
+  pad = ~rollouts.response_mask | ~rollouts.valid[:, None]
+  rollouts = rollouts.replace(
+    response=jnp.where(pad, VOCAB - 1, rollouts.response),
+    logp=jnp.where(pad, -3.0, rollouts.logp),
+  )
+  failed = ~rollouts.valid[:, None]
+  components = jnp.where(failed, 7.0, scores.components)
+  case = Case(rollouts, scores.replace(components=components))
+  outcome = outcome_of(name, case)
+  assert_same(usual(name), outcome)
+  chex.assert_trees_all_close(usual(name).method, outcome.method, rtol=1e-5)
+
+
+def test_more_padding_is_inert(name):
+  """A group that does not count and a column nobody reached change nothing.
+
+  Except what the recipe's aggregator makes of the response budget.
+  """
+  recipe, run, _ = compiled(name)
+  case = padded_case(recipe.plan.samples, recipe.needs)
+
+  def weight(rollouts):
+    mask, keep = rollouts.loss_mask * 1.0, rollouts.valid * 1.0
+    return jnp.sum(recipe.aggregate(mask, keep, rollouts.group))
+
+  scale = weight(case_of(recipe).rollouts) / weight(case.rollouts)
+  state = begin(recipe, LENGTH + 1)
+  outcome = run(state, move_of(recipe), case)[1]
+  assert_same(usual(name), outcome, scale=scale)
+
+
+def test_order_of_groups_and_rows_is_inert(name):
+  recipe = twice(name)
+  samples = recipe.plan.samples
+  rng = np.random.default_rng(3)
+  order = np.arange(GROUPS * samples).reshape(GROUPS, samples)
+  order = rng.permuted(order[rng.permutation(GROUPS)], axis=1).reshape(-1)
+  outcome = outcome_of(name, rearrange(case_of(recipe), order))
+  assert_same(usual(name), outcome)
+
+
+def test_sharded_equals_unsharded(name):
+  recipe = twice(name)
+  mesh = shard.make_mesh(data=8, model=1)
+  run = jax.jit(iteration(recipe, 1, shard.constrain_rows(mesh)))
+  state = jax.device_put(begin(recipe), shard.replicated(mesh))
+  move = jax.device_put(move_of(recipe), shard.replicated(mesh))
+  rollouts, scores = case_of(recipe)
+  scores = jax.device_put(scores, shard.replicated(mesh))
+  case = Case(jax.device_put(rollouts, shard.rows(mesh)), scores)
+  assert_same(usual(name), run(state, move, case)[1])
+
+
+def test_two_iterations_share_one_trace_and_one_state_type(name):
+  recipe, run, state = compiled(name)
+  move, case = move_of(recipe), case_of(recipe)
+  once = run(state, move, case)[0]
+  traces = run._cache_size()
+  again = run(once, move, case)[0]
+  assert run._cache_size() == traces
+  chex.assert_trees_all_equal_shapes_and_dtypes(state, once, again)
+  assert again.step == 2
+
+
+def test_nan_of_a_failed_verifier_is_masked(name):
+  rollouts, scores = case_of(twice(name))
+  failed = ~rollouts.valid[:, None]
+  components = jnp.where(failed, jnp.nan, scores.components)
+  outcome = outcome_of(
+    name, Case(rollouts, scores.replace(components=components))
+  )
+  assert_finite(outcome)
+  assert_same(usual(name), outcome)
+
+
+@pytest.mark.parametrize('reward', [0.0, 1.0])
+def test_uniform_rewards_give_finite_everything(name, reward):
+  rollouts, scores = case_of(twice(name))
+  components = jnp.full_like(scores.components, reward)
+  case = Case(rollouts, scores.replace(components=components))
+  assert_finite(outcome_of(name, case))
+
+
+def test_batch_without_valid_rows_changes_nothing(name):
+  rollouts, scores = case_of(twice(name))
+  rollouts = rollouts.replace(valid=jnp.zeros_like(rollouts.valid))
+  outcome = outcome_of(name, Case(rollouts, scores))
+  assert_finite(outcome)
+  assert float(optax.global_norm(outcome.gradients)) == 0
+
+
+def test_eager_equals_compiled(name):
+  recipe = twice(name)
+  run = iteration(recipe)
+  outcome = run(begin(recipe), move_of(recipe), case_of(recipe))[1]
+  assert_same(usual(name), outcome)
+
+
+@each_limit
+def test_declared_limit_holds(entry, limit):
+  mine = twice(entry, **limit.values)
+  values = dict(limit.other_values)
+  if 'samples' in recipe_lib.get(limit.other).defaults:
+    values.setdefault('samples', mine.plan.samples)
+  other = twice(limit.other, **values)
+  assert other.plan.samples == mine.plan.samples
+  case = padded_case(mine.plan.samples, mine.needs | other.needs)
+  case = trim(case, GROUPS * mine.plan.samples, LENGTH)
+  first, second = (
+    jax.jit(iteration(r))(begin(r), move_of(r), case)[1] for r in (mine, other)
+  )
+  scale = 1.0
+  if limit.up_to_scale:
+    norms = (
+      optax.global_norm(take(first.gradients, 0)),
+      optax.global_norm(take(second.gradients, 0)),
+    )
+    scale = norms[0] / norms[1]
+  if limit.on_policy:
+    step = take(first.gradients, 0), take(second.gradients, 0)
+    largest = max(float(jnp.max(jnp.abs(x))) for x in jax.tree.leaves(step[0]))
+    chex.assert_trees_all_close(
+      step[0],
+      jax.tree.map(lambda x: x * scale, step[1]),
+      rtol=1e-4,
+      atol=1e-5 * largest,
+    )
+  else:
+    assert_same(first, second, scale=scale)
+
+
+# Learning: an ordinary optimiser on one small softmax bandit.
+
+
+def bandit_reward(response):
+  """f32[N, 2]: the last token is 2; the share of tokens that are 2."""
+  last = response[:, -1] == 2
+  return jnp.stack([last * 1.0, jnp.mean(response == 2, axis=1)], axis=1)
+
+
+def expected_reward(params):
+  """The mean over tasks of the sum over all responses of p(y) r(y)."""
+  response, mask = policy.all_responses(VOCAB, 2)
+  total = 0.0
+  for task in range(TASKS):
+    same = jnp.full(len(response), task, jnp.int32)
+    rollouts = policy.as_rollouts(response, mask, task=same)
+    p = jnp.exp(jnp.sum(policy.score(params, rollouts).logp, axis=1))
+    total += jnp.sum(p * (bandit_reward(response) @ jnp.asarray(WEIGHTS)))
+  return total / TASKS
+
+
+def test_improves_expected_reward_of_a_bandit(name):
+  recipe = recipe_lib.build(name)
+  samples = recipe.plan.samples
+  program = Program(recipe, policy.score, optax.adam(0.05))
+  params = policy.init(KEY, tasks=TASKS, vocab=VOCAB, length=2, scale=0.3)
+  teacher = {**params, 'logits': params['logits'].at[..., 2].add(2.0)}
+  names = ('last', 'share')
+  rows = GROUPS * samples
+  spec = Spec(rows, samples, 1, 2, TASKS, component_names=names)
+  state = program.init(params, spec)
+
+  def sample(params, key):
+    task = jnp.arange(GROUPS, dtype=jnp.int32) % TASKS
+    return policy.sample(params, key, task, samples=samples)
+
+  template = jax.tree.map(np.asarray, sample(params, KEY))
+  rng = np.random.default_rng(0)
+  fixed = {
+    need.removeprefix('extras:'): jnp.asarray(
+      GENERATORS[need.removeprefix('extras:')](rng, template)
+    )
+    for need in sorted(recipe.needs)
+    if need.startswith('extras:')
+  }
+
+  def iterate(state, key):
+    rollouts = sample(state.params, key)
+    extras = dict(fixed)
+    if 'teacher_logp' in recipe.needs:
+      extras['teacher_logp'] = policy.score(teacher, rollouts).logp
+    rollouts = program.score(state, {}, rollouts.replace(extras=extras))
+    scores = Scores(bandit_reward(rollouts.response), jnp.asarray(WEIGHTS))
+    credit, memory, _ = program.assign(state.method['credit'], rollouts, scores)
+    state = state.replace(method=state.method | {'credit': memory})
+    state, metrics = program.learn(state, {}, rollouts, credit, key)
+    return state, metrics['bad_steps']
+
+  keys = jax.random.split(KEY, 40)
+  after, bad_steps = jax.jit(functools.partial(jax.lax.scan, iterate))(
+    state, keys
+  )
+  before, best = expected_reward(params), sum(WEIGHTS)
+  assert float(jnp.sum(bad_steps)) == 0
+  gained = (expected_reward(after.params) - before) / (best - before)
+  assert gained > 0.2, f'{before:.3f} -> {gained:.1%} of what is to be gained'
+
+
+def test_plans_of_recipes_say_how_many_samples_a_group_has():
+  for name in NAMES:
+    plan = recipe_lib.build(name).plan
+    assert plan.samples >= 1
+    assert isinstance(plan.init(Spec(8, 1, 1, 1)), tuple | dict)
+  assert plans.Independent().samples >= 1

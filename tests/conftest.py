@@ -1,0 +1,25 @@
+"""What every test runs on: 8 virtual CPU devices, float32, cached programs."""
+
+import getpass
+import os
+import pathlib
+import tempfile
+
+import hypothesis
+
+# In the environment and before jax is imported, so that the programs which
+# tests start in processes of their own get the same.
+os.environ['JAX_PLATFORMS'] = 'cpu'
+os.environ['JAX_ENABLE_X64'] = '0'
+os.environ['JAX_NUM_CPU_DEVICES'] = '8'
+_CACHE = pathlib.Path(tempfile.gettempdir(), f'jaxrl_llm-{getpass.getuser()}')
+os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(_CACHE))
+os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
+os.environ['JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES'] = '-1'
+
+# Compilation makes first calls slow, and a failure must be there again on the
+# next machine.
+hypothesis.settings.register_profile(
+  'jaxrl_llm', deadline=None, derandomize=True, max_examples=25
+)
+hypothesis.settings.load_profile('jaxrl_llm')
