@@ -33,15 +33,14 @@ import jax
 import jax.numpy as jnp
 from flax import traverse_util
 
+from jaxrl_llm.models import attention
 from jaxrl_llm.models.config import Config
 
 Array = jax.Array
 Params = dict[str, Any]
 Cache = tuple[dict[str, Array], ...]
 
-# Scores of keys that may not be seen. Finite, so that a row without any key
-# averages its values instead of giving NaN.
-_UNSEEN = -1e30
+_zeros = jax.nn.initializers.zeros
 _ACTIVATIONS = {
   'silu': jax.nn.silu,
   'gelu': functools.partial(jax.nn.gelu, approximate=False),
@@ -116,9 +115,6 @@ def table(config: Config) -> dict[tuple[str, ...], Param]:
   if not config.tied:
     add('unembed.kernel', ('embed', 'vocab'), width)
   return entries
-
-
-_zeros = jax.nn.initializers.zeros
 
 
 def init(config: Config, key: Array, dtype=jnp.float32) -> Params:
@@ -272,7 +268,7 @@ def logits(params: Params, config: Config, hidden: Array) -> Array:
     (((hidden.ndim - 1,), (axis,)), ((), ())),
     preferred_element_type=jnp.float32,
   )
-  return _capped(scores, config.logit_cap)
+  return attention.capped(scores, config.logit_cap)
 
 
 def split_layers(
@@ -370,60 +366,17 @@ def _block(layer, config, x, rotation, attend):
 
 
 def _attend_sequence(config, seen, keep, q, k, v):
-  """Attention inside sequences: q [N,S,H,h]; k, v [N,S,K,h]; seen [N,S,S]."""
-  n, s, _, h = q.shape
-  q = q.reshape(n, s, config.kv_heads, -1, h)
-  scores = _scores('nskrh,nzkh->nkrsz', config, q, k)
-  scores = jnp.where(seen[:, None, None], scores, _UNSEEN)
-  weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-  y = jnp.einsum('nkrsz,nzkh->nskrh', weights, v).reshape(n, s, -1, h)
+  y = attention.within_sequence(q, k, v, seen, cap=config.attention_cap)
   kept = (k.transpose(0, 2, 3, 1), v.transpose(0, 2, 1, 3)) if keep else None
   return y, kept
 
 
 def _attend_cached(config, prompt, own, prompt_seen, own_seen, t, q, k, v):
-  """Attention of one token a row: q [N,H,h], k and v [N,K,h].
-
-  One softmax over two caches, without copying either: each part is
-  exponentiated against the common maximum, and the sums are added.
-  prompt_seen is bool[B, G or 1, P], own_seen bool[T].
-  """
-  n, _, h = q.shape
-  b, kv = prompt['k'].shape[:2]
-  cache = {
-    'k': jax.lax.dynamic_update_slice(
-      own['k'], k[..., None].astype(own['k'].dtype), (0, 0, 0, t)
-    ),
-    'v': jax.lax.dynamic_update_slice(
-      own['v'], v[:, :, None].astype(own['v'].dtype), (0, 0, t, 0)
-    ),
-  }
-  q = q.reshape(b, n // b, kv, -1, h)
-  far = _scores('bgkrh,bkhp->bgkrp', config, q, prompt['k'].astype(q.dtype))
-  far = jnp.where(prompt_seen[:, :, None, None], far, _UNSEEN)
-  q, far = q.reshape(n, kv, -1, h), far.reshape(n, kv, -1, far.shape[-1])
-  near = _scores('nkrh,nkht->nkrt', config, q, cache['k'].astype(q.dtype))
-  near = jnp.where(own_seen, near, _UNSEEN)
-
-  top = jnp.maximum(far.max(-1), near.max(-1))[..., None]
-  far, near = jnp.exp(far - top), jnp.exp(near - top)
-  total = far.sum(-1, keepdims=True) + near.sum(-1, keepdims=True)
-  far = (far / total).astype(q.dtype).reshape(b, n // b, *far.shape[1:])
-  near = (near / total).astype(q.dtype)
-  y = jnp.einsum('bgkrp,bkph->bgkrh', far, prompt['v'].astype(q.dtype))
-  y = y.reshape(q.shape)
-  y = y + jnp.einsum('nkrt,nkth->nkrh', near, cache['v'].astype(q.dtype))
-  return y.reshape(n, -1, h), cache
-
-
-def _scores(subscripts, config, q, k):
-  """Products of queries and keys, f32, with the attention cap."""
-  scores = jnp.einsum(subscripts, q, k, preferred_element_type=jnp.float32)
-  return _capped(scores, config.attention_cap)
-
-
-def _capped(x, cap):
-  return cap * jnp.tanh(x / cap) if cap else x
+  cache = attention.written(own, k, v, t)
+  y = attention.over_caches(
+    q, prompt, cache, prompt_seen, own_seen, cap=config.attention_cap
+  )
+  return y, cache
 
 
 def _within(distance, window):

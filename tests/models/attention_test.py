@@ -1,0 +1,95 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrl_llm.models import attention
+
+
+def _random(*shape, seed=0):
+  return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def _oracle(q, keys, values, seen, cap):
+  """One query [h] over keys and values [S, h], in float64."""
+  scores = np.float64(keys) @ np.float64(q)
+  scores = cap * np.tanh(scores / cap) if cap else scores
+  weights = np.exp(scores - scores.max()) * seen
+  return weights @ np.float64(values) / weights.sum()
+
+
+@pytest.mark.parametrize('cap', [0.0, 1.5])
+def test_sequences_equal_a_loop_over_queries(cap):
+  q, k, v = (
+    _random(2, 5, 4, 3),
+    _random(2, 5, 2, 3, seed=1),
+    _random(2, 5, 2, 3),
+  )
+  seen = np.random.default_rng(2).random((2, 5, 5)) < 0.5
+  seen |= np.eye(5, dtype=bool)
+  y = attention.within_sequence(q, k, v, seen, cap=cap)
+  for n, s, head in np.ndindex(2, 5, 4):
+    expected = _oracle(
+      q[n, s, head], k[n, :, head // 2], v[n, :, head // 2], seen[n, s], cap
+    )
+    np.testing.assert_allclose(y[n, s, head], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize('cap', [0.0, 1.5])
+@pytest.mark.parametrize('scale', [1.0, 30.0])
+def test_caches_equal_a_loop_over_rows(scale, cap):
+  prompts, samples, p, t = 2, 3, 5, 4
+  q = scale * _random(prompts * samples, 4, 3)
+  prompt = {'k': _random(prompts, 2, 3, p), 'v': _random(prompts, 2, p, 3)}
+  own = {
+    'k': _random(prompts * samples, 2, 3, t, seed=1),
+    'v': _random(prompts * samples, 2, t, 3, seed=1),
+  }
+  prompt_seen = np.random.default_rng(3).random((prompts, samples, p)) < 0.5
+  own_seen = np.array([True, True, False, False])
+  y = attention.over_caches(q, prompt, own, prompt_seen, own_seen, cap=cap)
+  for n, head in np.ndindex(prompts * samples, 4):
+    b, g, kv = n // samples, n % samples, head // 2
+    expected = _oracle(
+      q[n, head],
+      np.concatenate([prompt['k'][b, kv].T, own['k'][n, kv].T]),
+      np.concatenate([prompt['v'][b, kv], own['v'][n, kv]]),
+      np.concatenate([prompt_seen[b, g], own_seen]),
+      cap,
+    )
+    # At scale 30 one part can outweigh the other by e^100.
+    np.testing.assert_allclose(y[n, head], expected, atol=2e-5)
+
+
+def test_seeing_nothing_gives_the_mean_and_no_nan():
+  x = _random(1, 3, 2, 4)
+  y = attention.within_sequence(x, x, x, np.zeros((1, 3, 3), bool))
+  np.testing.assert_allclose(
+    y, np.broadcast_to(x.mean(1, keepdims=True), x.shape), atol=1e-6
+  )
+  gradient = jax.grad(
+    lambda x: attention.within_sequence(
+      x, x, x, np.zeros((1, 3, 3), bool)
+    ).sum()
+  )(x)
+  assert jnp.isfinite(gradient).all()
+
+
+def test_writing_changes_one_slot_and_keeps_the_dtype():
+  cache = {
+    'k': jnp.zeros((2, 1, 3, 4), jnp.bfloat16),
+    'v': jnp.zeros((2, 1, 4, 3), jnp.bfloat16),
+  }
+  new = attention.written(cache, _random(2, 1, 3), _random(2, 1, 3) + 9, 2)
+  assert new['k'].dtype == jnp.bfloat16
+  k, v = new['k'].astype(jnp.float32), new['v'].astype(jnp.float32)
+  assert k[..., 2].all() and v[:, :, 2].all()
+  assert not k[..., [0, 1, 3]].any() and not v[:, :, [0, 1, 3]].any()
+
+
+def test_caps_bound_and_leave_small_values():
+  x = jnp.array([-1e9, -0.01, 0.0, 0.01, 1e9])
+  np.testing.assert_allclose(
+    attention.capped(x, 5.0), [-5.0, -0.01, 0.0, 0.01, 5.0], rtol=1e-5
+  )
+  np.testing.assert_array_equal(attention.capped(x, 0.0), x)
