@@ -1,0 +1,277 @@
+"""Text tasks small enough for a model of a million parameters.
+
+A toy is one function of a random generator and difficulty options that returns
+a row: the question 'prompt', the reference 'answer', a 'demonstration' (what a
+teacher would have written) and whatever its verifier reads. The standard
+library alone, because verifier processes import it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+from jaxrl_llm.tasks import answers
+
+Row = dict[str, Any]
+
+
+def chain_sum(
+  rng: random.Random,
+  *,
+  terms: int = 4,
+  largest: int = 9,
+  worked: float = 1.0,
+) -> Row:
+  """A sum and difference of several numbers: `7-2+9=`.
+
+  A demonstration either works from the left, one operation per step
+  (`5+9=14` after `7-2+9=`), or blurts out the result (`14`), which is harder
+  to learn. Few worked demonstrations leave a policy that mostly blurts, and
+  leave reinforcement to find that working pays.
+
+  Args:
+    rng: source of randomness.
+    terms: numbers to add or subtract, at least 2.
+    largest: numbers are uniform in [0, largest].
+    worked: probability that the demonstration shows the steps.
+
+  Raises:
+    ValueError: fewer than 2 terms, no number above 0, or no probability.
+  """
+  _check(terms >= 2, 'terms', terms, 'at least 2')
+  _check(largest >= 1, 'largest', largest, 'at least 1')
+  _check(0 <= worked <= 1, 'worked', worked, 'in [0, 1]')
+  numbers = [rng.randint(0, largest) for _ in range(terms)]
+  signs = [rng.choice('+-') for _ in numbers[1:]]
+  tails = [
+    ''.join(f'{s}{n}' for s, n in zip(signs[i:], numbers[i + 1 :]))
+    for i in range(terms)
+  ]
+  totals = [numbers[0]]
+  for sign, number in zip(signs, numbers[1:]):
+    totals.append(totals[-1] + (number if sign == '+' else -number))
+  steps = [f'{total}{tail}' for total, tail in zip(totals, tails)]
+  shown = steps[1:] if rng.random() < worked else steps[-1:]
+  return {
+    'prompt': f'{steps[0]}=',
+    'answer': str(totals[-1]),
+    'demonstration': '='.join(shown),
+  }
+
+
+def sort(
+  rng: random.Random, *, length: int = 6, symbols: str = '0123456789'
+) -> Row:
+  """Symbols to be put in order: `sort 3101=` is answered `0113`.
+
+  Args:
+    rng: source of randomness.
+    length: symbols drawn, with repetition.
+    symbols: to draw from; their order is that of characters.
+  """
+  text = _word(rng, length, symbols)
+  answer = ''.join(sorted(text))
+  return {
+    'prompt': f'sort {text}=',
+    'answer': answer,
+    'demonstration': answer,
+  }
+
+
+def reverse(
+  rng: random.Random, *, length: int = 6, symbols: str = 'abcdefgh'
+) -> Row:
+  """Symbols to be written backwards: `reverse abc=` is answered `cba`.
+
+  Args:
+    rng: source of randomness.
+    length: symbols drawn, with repetition.
+    symbols: to draw from.
+  """
+  text = _word(rng, length, symbols)
+  return {
+    'prompt': f'reverse {text}=',
+    'answer': text[::-1],
+    'demonstration': text[::-1],
+  }
+
+
+def countdown(
+  rng: random.Random, *, numbers: int = 3, largest: int = 9, signs: str = '+-'
+) -> Row:
+  """Make the target from all the numbers: `2 5 8 > 11=` may be `8+5-2`.
+
+  Many expressions are right; `countdown_score` evaluates the one it is given.
+  The demonstration is the expression that made the target, so that a warm
+  start spreads over solutions and reinforcement has to settle on some.
+
+  Args:
+    rng: source of randomness.
+    numbers: how many are given, at least 2.
+    largest: numbers are uniform in [1, largest].
+    signs: operations allowed, out of `+-*`.
+
+  Raises:
+    ValueError: an option out of its range.
+  """
+  _check(numbers >= 2, 'numbers', numbers, 'at least 2')
+  _check(largest >= 1, 'largest', largest, 'at least 1')
+  _check(bool(signs) and set(signs) <= set('+-*'), 'signs', signs, 'of +-*')
+  given = [rng.randint(1, largest) for _ in range(numbers)]
+  used = rng.sample(given, numbers)
+  expression = str(used[0])
+  for number in used[1:]:
+    expression += rng.choice(signs) + str(number)
+  target = evaluate(expression)[0]
+  return {
+    'prompt': f'{" ".join(map(str, given))} > {target}=',
+    'answer': expression,
+    'demonstration': expression,
+    'numbers': given,
+    'target': int(target),
+  }
+
+
+def _word(rng: random.Random, length: int, symbols: str) -> str:
+  _check(length >= 1, 'length', length, 'at least 1')
+  _check(bool(symbols), 'symbols', symbols, 'not empty')
+  return ''.join(rng.choice(symbols) for _ in range(length))
+
+
+def _check(holds: bool, name: str, value: Any, bound: str) -> None:
+  if not holds:
+    raise ValueError(f'{name}={value!r} must be {bound}')
+
+
+@dataclasses.dataclass(frozen=True)
+class Toy:
+  """A toy with its verifier and its difficulty levels, easiest first."""
+
+  row: Callable[..., Row]
+  verifier: str
+  levels: tuple[Mapping[str, Any], ...]
+
+
+TOYS = {
+  'chain_sum': Toy(
+    chain_sum,
+    'numeric',
+    (
+      {'terms': 3, 'largest': 9},
+      {'terms': 4, 'largest': 9, 'worked': 0.3},
+      {'terms': 5, 'largest': 20, 'worked': 0.3},
+      {'terms': 8, 'largest': 99, 'worked': 0.3},
+    ),
+  ),
+  'countdown': Toy(
+    countdown,
+    'countdown',
+    (
+      {'numbers': 3, 'largest': 9, 'signs': '+-'},
+      {'numbers': 4, 'largest': 9, 'signs': '+-'},
+      {'numbers': 4, 'largest': 20, 'signs': '+-*'},
+    ),
+  ),
+  'reverse': Toy(
+    reverse, 'exact', ({'length': 4}, {'length': 8}, {'length': 16})
+  ),
+  'sort': Toy(sort, 'exact', ({'length': 5}, {'length': 8}, {'length': 16})),
+}
+
+_OPERATORS = {'+': operator.add, '-': operator.sub, '*': operator.mul}
+# Numbers of a longer expression could not be few and small anyway.
+_MAX_EXPRESSION = 200
+_MAX_DEPTH = 20
+
+
+def evaluate(expression: str) -> tuple[Fraction, list[int]]:
+  """The value of an arithmetic expression, and the numbers it uses.
+
+  Integers, `+ - * /`, parentheses and spaces, with the usual precedence and
+  no unary signs. Parsed by recursive descent; nothing is executed as code.
+
+  Raises:
+    ValueError: anything else, a division by 0, or an expression that is very
+      long or deep.
+  """
+  tokens = _tokens(expression)
+  numbers: list[int] = []
+
+  def atom(depth: int) -> Fraction:
+    token = tokens.pop() if tokens else ''
+    if token.isdecimal():
+      numbers.append(int(token))
+      return Fraction(numbers[-1])
+    if token != '(' or depth >= _MAX_DEPTH:
+      raise ValueError(f'no expression: {expression!r}')
+    value = total(depth + 1)
+    if not tokens or tokens.pop() != ')':
+      raise ValueError(f'unbalanced parentheses: {expression!r}')
+    return value
+
+  def product(depth: int) -> Fraction:
+    value = atom(depth)
+    while tokens and tokens[-1] in '*/':
+      divide = tokens.pop() == '/'
+      factor = atom(depth)
+      if divide and factor == 0:
+        raise ValueError(f'division by 0: {expression!r}')
+      value = value / factor if divide else value * factor
+    return value
+
+  def total(depth: int) -> Fraction:
+    value = product(depth)
+    while tokens and tokens[-1] in '+-':
+      value = _OPERATORS[tokens.pop()](value, product(depth))
+    return value
+
+  value = total(0)
+  if tokens:
+    raise ValueError(f'no expression: {expression!r}')
+  return value, numbers
+
+
+def _tokens(expression: str) -> list[str]:
+  """Numbers and symbols, last first."""
+  if len(expression) > _MAX_EXPRESSION or not expression.isascii():
+    raise ValueError(f'no expression: {expression[:40]!r}')
+  for symbol in '+-*/()':
+    expression = expression.replace(symbol, f' {symbol} ')
+  tokens = expression.split()
+  for token in tokens:
+    if not (token.isdecimal() or token in '+-*/()'):
+      raise ValueError(f'{token!r} is no number and no sign')
+  return tokens[::-1]
+
+
+def countdown_score(
+  responses: Sequence[str], rows: Sequence[Mapping[str, Any]]
+) -> list[float]:
+  """1 where the expression makes the target from exactly the numbers, else 0.
+
+  Args:
+    responses: the final answer (`answers.final`) is an expression, or
+      `expression=target`; anything else scores 0.
+    rows: 'numbers', each to be used once, and 'target'.
+  """
+  return [
+    _makes_target(answers.final(response), row)
+    for response, row in zip(responses, rows, strict=True)
+  ]
+
+
+def _makes_target(answer: str, row: Mapping[str, Any]) -> float:
+  expression, equals, claim = answer.partition('=')
+  try:
+    value, numbers = evaluate(expression)
+  except ValueError:
+    return 0.0
+  honest = not equals or claim.strip() == str(row['target'])
+  every = Counter(numbers) == Counter(row['numbers'])
+  return float(honest and every and value == row['target'])

@@ -1,0 +1,240 @@
+"""Verifiers by name: functions from responses and rows to scores.
+
+    f(responses: list[str], rows: list[dict], **options) -> list[float]
+
+One score per response, any unit, higher is better. A verifier is named by a
+key of `BUILTINS`, by such a key and its parameter (`numeric:0.01`,
+`format:<think>.*</think>`), or by an import path `package.module:function`. It
+may raise: the row is then masked and counted. This module needs the standard
+library alone, because verifier processes import it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from jaxrl_llm.tasks import answers
+
+Rows = Sequence[Mapping[str, Any]]
+
+BUILTINS = {
+  'exact': 'jaxrl_llm.tasks.verifiers:exact',
+  'numeric': 'jaxrl_llm.tasks.verifiers:numeric',
+  'multiple_choice': 'jaxrl_llm.tasks.verifiers:multiple_choice',
+  'format': 'jaxrl_llm.tasks.verifiers:matches',
+  'math': 'jaxrl_llm.tasks.symbolic:equal',
+  'reasoning_gym': 'jaxrl_llm.tasks.gym:score',
+  'countdown': 'jaxrl_llm.tasks.toys:countdown_score',
+}
+
+
+def _pattern(text: str) -> str:
+  re.compile(text)
+  return text
+
+
+# The one parameter that may follow the name: its keyword, and its type.
+PARAMETERS = {
+  'format': ('pattern', _pattern),
+  'numeric': ('tolerance', float),
+}
+# Linear in the response and unable to hang: no process is worth its cost.
+# `format` is not among them, because a pattern may backtrack for ever.
+INLINE = frozenset({'exact', 'numeric', 'multiple_choice', 'countdown'})
+
+
+def exact(responses: Sequence[str], rows: Rows) -> list[float]:
+  """1 where the response's final answer equals the row's, else 0.
+
+  Final answers are those of `answers.final`: the marked one, or the whole
+  text; runs of white space count as one space, case matters.
+  """
+  return [
+    float(answers.final(response) == answers.final(str(row['answer'])))
+    for response, row in zip(responses, rows, strict=True)
+  ]
+
+
+def numeric(
+  responses: Sequence[str], rows: Rows, *, tolerance: float = 1e-6
+) -> list[float]:
+  """1 where the response's last number equals the row's, else 0.
+
+      x = a  if both are integers,  else  |x - a| <= tolerance * max(1, |a|)
+
+  Args:
+    responses: read by `answers.number`; one without a number scores 0.
+    rows: their 'answer' is read the same way.
+    tolerance: of numbers that are not integers.
+
+  Raises:
+    ValueError: a row's answer holds no number.
+  """
+  return [
+    _same_number(answers.number(response), row, tolerance)
+    for response, row in zip(responses, rows, strict=True)
+  ]
+
+
+def _same_number(value, row, tolerance: float) -> float:
+  reference = answers.number(str(row['answer']))
+  if reference is None:
+    raise ValueError(
+      f'the answer {row["answer"]!r} holds no number; use the verifier exact '
+      'or math'
+    )
+  if value is None:
+    return 0.0
+  if value == value.to_integral_value() and (
+    reference == reference.to_integral_value()
+  ):
+    return float(value == reference)
+  error = abs(value - reference)
+  return float(error <= type(error)(tolerance) * max(1, abs(reference)))
+
+
+def multiple_choice(responses: Sequence[str], rows: Rows) -> list[float]:
+  """1 where the response picks the row's option, else 0.
+
+  Args:
+    responses: read by `answers.letter`; in rows with 'choices', a final
+      answer that repeats the text of an option picks it too.
+    rows: 'answer' is a letter ('B', '(B)'), or, in rows with 'choices', the
+      text of one of them. 'choices' is a list of texts, A first.
+
+  Raises:
+    ValueError: the row's answer names no option.
+  """
+  return [
+    float(_option(str(response), row) == _reference_option(row))
+    for response, row in zip(responses, rows, strict=True)
+  ]
+
+
+def _option(text: str, row: Mapping[str, Any]) -> str | None:
+  choices = [answers.final(str(c)).casefold() for c in row.get('choices', ())]
+  said = answers.final(text).casefold()
+  if said in choices:
+    return chr(ord('A') + choices.index(said))
+  return answers.letter(text)
+
+
+def _reference_option(row: Mapping[str, Any]) -> str:
+  option = _option(str(row['answer']), row)
+  if option is None:
+    raise ValueError(
+      f'the answer {row["answer"]!r} names no option; write a letter, or one '
+      f'of the choices {row.get("choices", [])!r}'
+    )
+  return option
+
+
+def matches(
+  responses: Sequence[str], rows: Rows, *, pattern: str
+) -> list[float]:
+  """1 where the regular expression is found in the response, else 0.
+
+  Args:
+    responses: whole texts; `.` also matches a line break.
+    rows: unused but for their number.
+    pattern: of `re.search`; anchor it with `\\A` and `\\Z` to match all.
+  """
+  expression = re.compile(pattern, re.DOTALL)
+  return [
+    float(expression.search(response) is not None)
+    for response, _ in zip(responses, rows, strict=True)
+  ]
+
+
+def name_of(spec: str) -> str:
+  """The name without its parameter, short enough to label a metric."""
+  name, _, rest = spec.partition(':')
+  return name if name in BUILTINS else rest or name
+
+
+@functools.cache
+def resolve(spec: str) -> Callable[..., Any]:
+  """The function behind a verifier's name.
+
+  Raises:
+    ValueError: unknown name, module or function, with the nearest known; a
+      missing, unwanted or malformed parameter.
+  """
+  name, colon, parameter = spec.partition(':')
+  if name not in BUILTINS:
+    if colon and parameter:
+      return _imported(spec, spec)
+    near = difflib.get_close_matches(name, BUILTINS, n=1)
+    raise ValueError(
+      f'unknown verifier {spec!r}; '
+      + (f'did you mean {near[0]!r}? ' if near else '')
+      + f'known: {", ".join(sorted(BUILTINS))}, or package.module:function'
+    )
+  function = _imported(spec, BUILTINS[name])
+  if not colon:
+    if name == 'format':
+      raise ValueError(
+        "verifier 'format' needs its pattern, as in 'format:<think>.*</think>'"
+      )
+    return function
+  if name not in PARAMETERS:
+    raise ValueError(f'verifier {name!r} takes no parameter, got {spec!r}')
+  keyword, convert = PARAMETERS[name]
+  try:
+    value = convert(parameter)
+  except (ValueError, re.error) as error:
+    raise ValueError(f'verifier {spec!r}: bad {keyword}: {error}') from error
+  return functools.partial(function, **{keyword: value})
+
+
+def _imported(spec: str, path: str) -> Callable[..., Any]:
+  module_name, _, attribute = path.partition(':')
+  if module_name == '__main__':
+    raise ValueError(
+      f'verifier {spec!r}: verifier processes cannot import __main__; move '
+      'the function into a module of its own'
+    )
+  try:
+    module = importlib.import_module(module_name)
+  except ModuleNotFoundError as error:
+    # Only the module that was asked for is the caller's mistake to explain;
+    # a missing import inside it is told by its own words.
+    if not f'{module_name}.'.startswith(f'{error.name}.'):
+      raise
+    raise ValueError(
+      f'verifier {spec!r}: there is no module {error.name!r} on the path'
+    ) from error
+  function = getattr(module, attribute, None)
+  if not callable(function):
+    raise ValueError(
+      f'verifier {spec!r}: module {module_name} has no function {attribute!r}'
+    )
+  return function
+
+
+def score(
+  spec: str, response: str, row: Mapping[str, Any]
+) -> tuple[str, float, str]:
+  """Scores one response and survives whatever the verifier does.
+
+  Returns:
+    (kind, score, detail): kind is 'ok', 'errors' (it raised, or did not
+    return one number) or 'nan' (not finite); the score is 0 unless 'ok'.
+  """
+  try:
+    scores = resolve(spec)([response], [row])
+    if len(scores) != 1:
+      return 'errors', 0.0, f'{len(scores)} scores for 1 response'
+    value = float(scores[0])
+  # SystemExit too: a verifier that calls sys.exit() has failed on this row.
+  except (Exception, SystemExit) as error:
+    return 'errors', 0.0, f'{type(error).__name__}: {error}'
+  if not math.isfinite(value):
+    return 'nan', 0.0, f'score {value}'
+  return 'ok', value, ''

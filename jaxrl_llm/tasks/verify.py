@@ -1,0 +1,159 @@
+"""Scores of responses by several verifiers, with failures masked and counted.
+
+A verifier that raises, hangs, dies or returns NaN costs its row and nothing
+else: the run goes on, the row is marked, the kind of failure is counted, and
+the first example of each kind is logged.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from jaxrl_llm.tasks import verifiers as verifiers_lib
+from jaxrl_llm.tasks.pool import Outcome, Pool
+
+KINDS = ('errors', 'timeouts', 'crashes', 'nan')
+# Characters of a response or row in the log.
+SHOWN = 400
+LARGEST = float(np.finfo(np.float32).max)
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+  """What the verifiers said of N responses.
+
+  Attributes:
+    components: f32[N, K], one column per verifier; 0 where it failed.
+    ok: bool[N], every verifier of the row answered.
+    counts: failed (row, verifier) pairs by kind: `verify/errors` (raised, or
+      not one score per response), `verify/timeouts`, `verify/crashes` (its
+      process died), `verify/nan` (NaN or infinite).
+  """
+
+  components: np.ndarray
+  ok: np.ndarray
+  counts: dict[str, int]
+
+
+class Verifiers:
+  """Verifiers with names, weights and the processes that run them.
+
+  Use it as a context, or call `close`; at interpreter exit it closes itself.
+  Verifiers see one response at a time. Cheap built-ins run in this process.
+
+  Attributes:
+    names: length K, unique, without parameters: what metrics are called.
+    weights: length K, of each component in the run's reward.
+
+  Args:
+    names: verifiers as in `verifiers.resolve`.
+    weights: one per verifier; empty gives each 1.
+    seconds, workers, memory: limits of the `Pool`.
+
+  Raises:
+    ValueError: no verifier, an unknown one, one named twice, a weight that
+      is not finite, or not one weight per verifier.
+  """
+
+  def __init__(
+    self,
+    names: Sequence[str],
+    weights: Sequence[float] = (),
+    *,
+    seconds: float = 5.0,
+    workers: int = 2,
+    memory: int = 4 << 30,
+  ):
+    self._specs = tuple(names)
+    self.names = tuple(verifiers_lib.name_of(spec) for spec in names)
+    self.weights = tuple(weights) or (1.0,) * len(names)
+    if not names or len(self.weights) != len(names):
+      raise ValueError(
+        f'{len(self.weights)} weights for {len(names)} verifiers; give at '
+        'least one verifier and a weight for each'
+      )
+    if len(set(self.names)) < len(self.names):
+      raise ValueError(f'verifiers {self.names} are not all different')
+    if not all(map(math.isfinite, self.weights)):
+      raise ValueError(f'verifier weights {self.weights} are not all finite')
+    for spec in names:
+      verifiers_lib.resolve(spec)
+    self._pool = Pool(workers, seconds, memory)
+    self._logged: set[tuple[str, str]] = set()
+
+  def score(
+    self, responses: Sequence[str], rows: Sequence[Mapping[str, Any]]
+  ) -> Verdict:
+    """Scores N responses to the questions of N rows.
+
+    Raises:
+      ValueError: not one row per response.
+    """
+    if len(responses) != len(rows):
+      raise ValueError(f'{len(responses)} responses for {len(rows)} rows')
+    components = np.zeros((len(rows), len(self.names)), np.float32)
+    ok = np.ones(len(rows), bool)
+    counts = {f'verify/{kind}': 0 for kind in KINDS}
+    jobs = [
+      (spec, response, row)
+      for response, row in zip(responses, rows)
+      for spec in self._specs
+    ]
+    for index, (kind, value, detail) in enumerate(self._outcomes(jobs)):
+      row, column = divmod(index, len(self.names))
+      # Finite in float64 is not enough: components are float32.
+      if kind == 'ok' and abs(value) > LARGEST:
+        kind, detail = 'nan', f'score {value} exceeds float32'
+      if kind == 'ok':
+        components[row, column] = value
+        continue
+      ok[row] = False
+      counts[f'verify/{kind}'] += 1
+      self._log_once(kind, detail, jobs[index])
+    return Verdict(components, ok, counts)
+
+  def _outcomes(self, jobs) -> list[Outcome]:
+    inline = [
+      verifiers_lib.name_of(spec) in verifiers_lib.INLINE for spec, _, _ in jobs
+    ]
+    pooled = iter(
+      self._pool.map([j for j, here in zip(jobs, inline) if not here])
+    )
+    return [
+      verifiers_lib.score(*job) if here else next(pooled)
+      for job, here in zip(jobs, inline)
+    ]
+
+  def _log_once(self, kind: str, detail: str, job) -> None:
+    spec, response, row = job
+    if (spec, kind) in self._logged:
+      return
+    self._logged.add((spec, kind))
+    logging.warning(
+      'verifier %s failed (%s: %s); the row is masked, further %s of it are '
+      'only counted. response: %.*r row: %.*r',
+      spec,
+      kind,
+      detail,
+      kind,
+      SHOWN,
+      response,
+      SHOWN,
+      row,
+    )
+
+  def close(self) -> None:
+    """Ends the processes; scoring is over."""
+    self._pool.close()
+
+  def __enter__(self) -> Verifiers:
+    return self
+
+  def __exit__(self, *_) -> None:
+    self.close()

@@ -1,0 +1,128 @@
+"""The built-in verifiers and their names."""
+
+import math
+
+import pytest
+
+from jaxrl_llm.tasks import gym, symbolic, verifiers
+
+
+def scores(spec, answer, *responses, **row):
+  rows = [{'answer': answer, **row}] * len(responses)
+  return verifiers.resolve(spec)(list(responses), rows)
+
+
+def test_exact_compares_final_answers():
+  given = ('so #### a  b', 'a b', 'A b', 'a')
+  assert scores('exact', ' a b', *given) == [1, 1, 0, 0]
+
+
+def test_numeric_compares_values_not_spelling():
+  given = ('1,234 apples', '1234.0', '1234.5', 'none')
+  assert scores('numeric', '... #### 1234', *given) == [1, 1, 0, 0]
+
+
+def test_numeric_is_exact_on_integers_and_tolerant_elsewhere():
+  assert scores('numeric', '100000000', '100000001') == [0]
+  assert scores('numeric', '0.333333333', '1/3', '0.3334') == [1, 0]
+  assert scores('numeric:0.01', '3.14159', '3.14', '3.2') == [1, 0]
+
+
+def test_numeric_names_an_answer_without_a_number():
+  with pytest.raises(ValueError, match="'many' holds no number"):
+    scores('numeric', 'many', '3')
+
+
+def test_multiple_choice_reads_letters_and_texts():
+  choices = ['red', 'green', 'blue']
+  given = ('(B)', 'The answer is green.', 'I say\nB.', 'C', 'no idea')
+  for answer in ('B', '(B)', 'green'):
+    found = scores('multiple_choice', answer, *given, choices=choices)
+    assert found == [1, 1, 1, 0, 0]
+
+
+def test_multiple_choice_names_an_answer_that_is_no_option():
+  with pytest.raises(ValueError, match="'teal' names no option"):
+    scores('multiple_choice', 'teal', 'B', choices=['red'])
+
+
+def test_format_finds_its_pattern_over_lines():
+  given = ('<t>a\nb</t>c', '<t>')
+  assert scores('format:<t>.*</t>', '', *given) == [1, 0]
+
+
+@pytest.mark.parametrize(
+  ('answer', 'right', 'wrong'),
+  [
+    ('\\frac{1}{2}', 'It is $0.5$', '\\boxed{2}'),
+    ('$x^2+1$', 'we get $1+x^2$', '$x^2$'),
+    ('42', '... #### 42', '41'),
+    ('\\boxed{(1,2)}', '\\boxed{(1, 2)}', '\\boxed{(2,1)}'),
+  ],
+)
+def test_math_compares_expressions(answer, right, wrong):
+  rows = [{'answer': answer}] * 2
+  assert symbolic.equal([right, wrong], rows) == [1, 0]
+
+
+def test_math_names_an_answer_that_is_no_expression():
+  with pytest.raises(ValueError, match='is no expression'):
+    symbolic.equal(['1'], [{'answer': ''}])
+
+
+def test_reasoning_gym_scores_with_the_task_itself():
+  rows = list(gym.questions('chain_sum', seed=1, limit=3))
+  right = [f'The answer is {row["answer"]}' for row in rows]
+  assert gym.score(right, rows) == [1, 1, 1]
+  assert max(gym.score(['x'] * 3, rows)) < 1
+
+
+@pytest.mark.parametrize(
+  ('spec', 'message'),
+  [
+    ('numerics', "did you mean 'numeric'"),
+    ('zzz', 'known: countdown, exact'),
+    ('format', 'needs its pattern'),
+    ('format:(', 'bad pattern'),
+    ('numeric:much', 'bad tolerance'),
+    ('exact:1', 'takes no parameter'),
+    ('no_such_module_here:f', "no module 'no_such_module_here'"),
+    ('math:f', 'takes no parameter'),
+    ('json:no_such', "module json has no function 'no_such'"),
+    ('__main__:f', 'cannot import __main__'),
+  ],
+)
+def test_names_that_do_not_resolve_say_why(spec, message):
+  with pytest.raises(ValueError, match=message):
+    verifiers.resolve(spec)
+
+
+def test_import_path_resolves_and_labels():
+  assert verifiers.resolve('math_verify:parse').__name__ == 'parse'
+  assert verifiers.name_of('package.module:mine') == 'mine'
+  assert verifiers.name_of('format:a:b') == 'format'
+
+
+def test_score_tells_kinds_of_failure_apart(tmp_path, monkeypatch):
+  (tmp_path / 'odd_scores.py').write_text(
+    'import sys\n'
+    'def two(responses, rows): return [1, 2]\n'
+    'def leave(responses, rows): sys.exit(3)\n'
+    'def nothing(responses, rows): return None\n'
+    'def nan(responses, rows): return [float("nan")]\n'
+    'def infinite(responses, rows): return [float("inf")]\n'
+    'def fine(responses, rows): return (True,)\n'
+  )
+  monkeypatch.syspath_prepend(tmp_path)
+  kinds = {
+    name: verifiers.score(f'odd_scores:{name}', '', {})
+    for name in ('two', 'leave', 'nothing', 'nan', 'infinite', 'fine')
+  }
+  assert [kind for kind, _, _ in kinds.values()] == [
+    *['errors'] * 3,
+    *['nan'] * 2,
+    'ok',
+  ]
+  assert kinds['two'][2] == '2 scores for 1 response'
+  assert all(math.isfinite(value) for _, value, _ in kinds.values())
+  assert kinds['fine'][1] == 1.0
