@@ -34,6 +34,15 @@ _DTYPES = {'F32': 'float32', 'F16': 'float16', 'BF16': 'bfloat16'}
 _HARMLESS = re.compile(r'rotary_emb\.inv_freq$')
 _WEIGHTS = 'model.safetensors'
 _INDEX = 'model.safetensors.index.json'
+# The table in `transformers` cannot be imported without torch.
+_CLASSES = {
+  'llama': 'LlamaForCausalLM',
+  'mistral': 'MistralForCausalLM',
+  'qwen2': 'Qwen2ForCausalLM',
+  'qwen3': 'Qwen3ForCausalLM',
+  'gemma2': 'Gemma2ForCausalLM',
+  'gemma3_text': 'Gemma3ForCausalLM',
+}
 # Everything beside the weights that makes a folder a usable model.
 _COMPANIONS = (
   'generation_config.json',
@@ -317,7 +326,7 @@ def save(
     FileExistsError: `folder` holds something.
     ValueError: parameters or source do not fit `config`; unknown dtype.
   """
-  folder = pathlib.Path(folder)
+  folder = pathlib.Path(folder).absolute()
   if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
     raise FileExistsError(
       f'{folder} is not empty; delete it or export somewhere else.'
@@ -379,16 +388,13 @@ def _check_tree(config, params):
 
 def _description(source) -> dict[str, Any]:
   """config.json, with 'dtype' under its present name."""
-  from transformers.models.auto import modeling_auto  # slow to import
-
   if isinstance(source, (str, os.PathLike)):
     description = json.loads((pathlib.Path(source) / 'config.json').read_text())
   else:
     description = json.loads(source.to_json_string(use_diff=False))
     # Absent from a configuration that no model was made of; servers need it.
     if not description.get('architectures'):
-      classes = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-      description['architectures'] = [classes[source.model_type]]
+      description['architectures'] = [_CLASSES[source.model_type]]
   # Its name before transformers 5, which readers of old files still accept.
   old = description.pop('torch_dtype', None)
   if old and not description.get('dtype'):

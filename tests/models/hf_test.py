@@ -2,6 +2,9 @@
 
 import json
 import os
+import pathlib
+import subprocess
+import sys
 
 import chex
 import huggingface_hub
@@ -234,6 +237,36 @@ def test_only_the_decoder_of_the_source_is_exported(tmp_path):
   with pytest.raises(ValueError, match="dtype 'int8' is not one of float32"):
     hf.save(tmp_path / 'b', config, params, source=tmp_path / 'a', dtype='int8')
   assert os.listdir(tmp_path) == ['a']
+
+
+def test_no_torch_is_needed(tmp_path):
+  _source(tmp_path / 'a')
+  program = """
+import importlib.util, sys
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, package=None: (
+  None if name.split('.')[0] == 'torch' else find(name, package))
+sys.modules['torch'] = None  # importing it fails
+from jaxrl_llm.models import hf
+from tests.models import families
+source, folder, other = sys.argv[1:]
+config, params = hf.load(source)
+hf.save(folder, config, params, source=source)
+hf.save(other, config, params, source=families.hf_config('qwen3'))
+"""
+  folders = [str(tmp_path / name) for name in 'abc']
+  root = pathlib.Path(__file__).parents[2]
+  command = [sys.executable, '-c', program, *folders]
+  subprocess.run(command, cwd=root, check=True)
+  before, after, other = (
+    (tmp_path / name / 'model.safetensors').read_bytes() for name in 'abc'
+  )
+  assert before == after == other
+
+
+def test_every_supported_family_names_its_class():
+  for name in families.NAMES:
+    assert families.hf_config(name).model_type in hf._CLASSES
 
 
 def test_folders_resolve_to_themselves(tmp_path):
