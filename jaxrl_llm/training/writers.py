@@ -261,10 +261,11 @@ class _Events:
 
     folder.mkdir(exist_ok=True)
     self._event, self._summary = event_pb2.Event, summary_pb2.Summary
-    # Files made within a second would share a name; the process tells them
-    # apart, and what is behind `purge_step` in older files is hidden.
+    # Names hold the second: a number keeps a quick restart from writing over
+    # its predecessor. What `purge_step` drops from older files is hidden.
+    count = len(list(folder.iterdir()))
     self._writer = event_file_writer.EventsWriter(
-      str(folder / 'events'), f'.{os.getpid()}'
+      str(folder / 'events'), f'.{count:04}'
     )
     start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
     self._write(session_log=start, step=purge_step)
