@@ -295,7 +295,11 @@ def _read(folder: pathlib.Path):
     raise ValueError(_unsupported_family(family))
   import transformers  # takes 0.6 s, and only real models need it
 
-  return transformers.AutoConfig.from_pretrained(folder)
+  try:
+    return transformers.AutoConfig.from_pretrained(folder)
+  except Exception as error:  # its checks raise classes of many libraries
+    reason = ' '.join(str(error).split())
+    raise ValueError(f'transformers refuses {file}: {reason}') from error
 
 
 def _check_fields(family, source):

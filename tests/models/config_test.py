@@ -69,6 +69,17 @@ def test_a_broken_file_is_named(content, tmp_path):
     from_hf(tmp_path)
 
 
+@pytest.mark.parametrize(
+  'field, value', [('hidden_size', 'wide'), ('num_attention_heads', 7)]
+)
+def test_what_transformers_refuses_is_one_line(field, value, tmp_path):
+  fields = {'model_type': 'llama', 'hidden_size': 32, field: value}
+  (tmp_path / 'config.json').write_text(json.dumps(fields))
+  with pytest.raises(ValueError, match='refuses .*config.json: .*') as error:
+    from_hf(tmp_path)
+  assert '\n' not in str(error.value)
+
+
 def test_a_folder_without_configuration_is_named(tmp_path):
   with pytest.raises(FileNotFoundError, match='has no config.json'):
     from_hf(tmp_path)
