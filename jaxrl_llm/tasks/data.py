@@ -1,0 +1,407 @@
+"""Datasets: questions with checkable answers, from files and generators.
+
+Rows are plain dicts with 'prompt' (text or chat messages), 'answer', and any
+other field; a verifier gets them whole. A question belongs to training or to
+the held-out set by its own text, so that the two never share one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import inspect
+import itertools
+import json
+import pathlib
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxrl_llm.tasks import toys
+
+Row = dict[str, Any]
+PARTS = ('train', 'held_out')
+# Of 256: which question hashes are held out by generated tasks.
+_HELD_OUT_BYTES = 64
+# Questions drawn in vain before a generated task is called exhausted.
+_MAX_REPEATS = 2000
+_GYM = 'reasoning_gym:'
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+  """Questions, in a fixed order.
+
+  Attributes:
+    name: for messages.
+    rows: A dicts with 'prompt', 'answer' and any other field.
+    domain: i32[A], index into `domains` of the source of a row.
+    domains: names of the sources.
+    verifier: the verifier that fits, '' when only the user can know.
+  """
+
+  name: str
+  rows: Sequence[Row]
+  domain: np.ndarray
+  domains: tuple[str, ...]
+  verifier: str = ''
+
+  def __post_init__(self):
+    if not self.rows:
+      raise ValueError(f'dataset {self.name} is empty')
+    if len(self.domain) != len(self.rows):
+      raise ValueError(
+        f'dataset {self.name} has {len(self.rows)} rows and '
+        f'{len(self.domain)} domain ids'
+      )
+
+  def __len__(self) -> int:
+    return len(self.rows)
+
+  def take(self, indices: Sequence[int]) -> Dataset:
+    """The dataset of some rows, in the given order."""
+    return dataclasses.replace(
+      self,
+      rows=[self.rows[i] for i in indices],
+      domain=self.domain[np.asarray(indices, int)],
+    )
+
+
+def load(settings: Any, *, seed: int) -> tuple[Dataset, Dataset]:
+  """The training and the held-out questions that the settings ask for.
+
+  Args:
+    settings: with attributes `path` (a file or folder that exists, else the
+      name of a generated task), `level` (generated tasks), `size` (their
+      training rows), `held_out` (rows), `held_out_path`, `prompt_field` and
+      `answer_field` (files).
+    seed: of generated questions and of the split.
+
+  Raises:
+    ValueError: as `generate`, `load_jsonl` and `split` do.
+  """
+  path = pathlib.Path(settings.path)
+  is_file = path.exists() or path.suffix == '.jsonl'
+  fields = {
+    'prompt_field': settings.prompt_field,
+    'answer_field': settings.answer_field,
+  }
+  if is_file:
+    if settings.level != 1:
+      raise ValueError(
+        f'level={settings.level} has no effect on the file {path}; leave it 1'
+      )
+    train = load_jsonl(path, **fields)
+    if not settings.held_out_path:
+      return split(train, settings.held_out, seed=seed)
+  else:
+    train = generate(
+      settings.path, settings.size, seed=seed, level=settings.level
+    )
+  if settings.held_out_path:
+    held_out = load_jsonl(settings.held_out_path, **fields)
+    return without(train, held_out), held_out
+  held_out = generate(
+    settings.path,
+    settings.held_out,
+    seed=seed,
+    part='held_out',
+    level=settings.level,
+  )
+  return train, held_out
+
+
+def generate(
+  name: str,
+  size: int,
+  *,
+  seed: int = 0,
+  part: str = 'train',
+  level: int = 1,
+  **options: Any,
+) -> Dataset:
+  """Distinct questions of a generated task.
+
+  Row i is a function of (name, options, seed, part, i): a longer dataset
+  begins with the shorter one. A question's hash decides whether it may be
+  trained on or is held out, so that the parts share no question whatever
+  their seeds and sizes.
+
+  Args:
+    name: a key of `toys.TOYS`, or `reasoning_gym:TASK`.
+    size: rows.
+    seed: of the questions.
+    part: 'train' or 'held_out' (a quarter of all questions).
+    level: difficulty of a toy, 1 the easiest.
+    **options: difficulty options of the toy or task, over those of the level.
+
+  Raises:
+    ValueError: an unknown name, part, level or option, or too few different
+      questions.
+    ModuleNotFoundError: reasoning-gym is asked for and not installed.
+  """
+  if part not in PARTS:
+    raise ValueError(f'part {part!r} must be one of {PARTS}')
+  if size < 1:
+    raise ValueError(f'{name}: {size} rows were asked for; ask for at least 1')
+  if name.startswith(_GYM):
+    candidates, verifier = _gym_rows(name, size, seed, level, options)
+  else:
+    candidates, verifier = _toy_rows(name, seed, level, options)
+  rows, seen, repeats = [], set(), 0
+  for row in candidates:
+    question = _digest(row['prompt'])
+    held_out = question[0] < _HELD_OUT_BYTES
+    if held_out == (part == 'held_out') and question not in seen:
+      seen.add(question)
+      rows.append(row)
+      repeats = 0
+      if len(rows) == size:
+        return Dataset(name, rows, np.zeros(size, np.int32), (name,), verifier)
+    repeats += 1
+    if repeats > _MAX_REPEATS:
+      break
+  raise ValueError(
+    f'{name} has about {len(rows)} different {part} questions at this '
+    f'difficulty, not {size}; ask for fewer, or make it harder'
+  )
+
+
+def _toy_rows(name, seed, level, options) -> tuple[Iterator[Row], str]:
+  if name not in toys.TOYS:
+    near = difflib.get_close_matches(name, toys.TOYS, n=1)
+    raise ValueError(
+      f'unknown task {name!r}; '
+      + (f'did you mean {near[0]!r}? ' if near else '')
+      + f'known: {", ".join(sorted(toys.TOYS))}, {_GYM}TASK, or an existing '
+      'JSONL file or folder'
+    )
+  toy = toys.TOYS[name]
+  if not 1 <= level <= len(toy.levels):
+    raise ValueError(
+      f'{name} has no level {level}; choose 1 to {len(toy.levels)}'
+    )
+  known = [*inspect.signature(toy.row).parameters][1:]
+  unknown = sorted(set(options) - set(known))
+  if unknown:
+    raise ValueError(f'{name} has no options {unknown}; known: {known}')
+  chosen = toy.levels[level - 1] | options
+  rows = (
+    toy.row(random.Random(f'{name}/{seed}/{index}'), **chosen)
+    for index in itertools.count()
+  )
+  return rows, toy.verifier
+
+
+def _gym_rows(name, size, seed, level, options) -> tuple[Iterator[Row], str]:
+  # Imported on use: slow, and an optional dependency.
+  from jaxrl_llm.tasks import gym
+
+  if level != 1:
+    raise ValueError(f'{name} has options, no levels; leave level=1')
+  limit = 8 * size + _MAX_REPEATS
+  task = name.removeprefix(_GYM)
+  return gym.questions(task, seed, limit, **options), 'reasoning_gym'
+
+
+def read_records(path: str | pathlib.Path) -> Iterator[tuple[str, str, Row]]:
+  """The JSON objects of a JSONL file, or of all `*.jsonl` files of a folder.
+
+  Blank lines are skipped, files of a folder are read in the order of their
+  names.
+
+  Yields:
+    (place, source, record): 'file:line' for error messages, the file's name
+    without its ending, and the object.
+
+  Raises:
+    ValueError: no such file, no JSONL in the folder, or a line that is no
+      JSON object, with file, line and reason.
+  """
+  path = pathlib.Path(path)
+  files = sorted(path.glob('*.jsonl')) if path.is_dir() else [path]
+  if not files:
+    raise ValueError(f'the folder {path} holds no *.jsonl file')
+  for file in files:
+    if not file.is_file():
+      raise ValueError(f'there is no file {file}')
+    with open(file, 'rb') as lines:
+      for number, line in enumerate(lines, 1):
+        if line.strip():
+          place = f'{file}:{number}'
+          yield place, file.stem, _record(place, line)
+
+
+def _record(place: str, line: bytes) -> Row:
+  try:
+    record = json.loads(line.decode('utf-8-sig'))
+  except (ValueError, RecursionError) as error:
+    raise ValueError(f'{place}: no JSON: {error}') from error
+  if not isinstance(record, dict):
+    raise ValueError(
+      f'{place}: a JSON object is needed, this is a {type(record).__name__}'
+    )
+  return record
+
+
+def field(place: str, record: Mapping[str, Any], name: str) -> Any:
+  """A field of a record.
+
+  Raises:
+    ValueError: it has none of that name, with the names it has.
+  """
+  if name not in record:
+    raise ValueError(
+      f'{place}: no field {name!r}; the record has {sorted(record)}'
+    )
+  return record[name]
+
+
+def load_jsonl(
+  path: str | pathlib.Path,
+  *,
+  prompt_field: str = 'prompt',
+  answer_field: str = 'answer',
+  answer_mark: str = '####',
+) -> Dataset:
+  """Questions from a JSONL file, or a folder of them (one domain per file).
+
+  A worked answer in the style of GSM8K, `... #### 42`, is cut to what follows
+  its last mark, and kept whole as 'solution'. Numbers and booleans become
+  text. The prompt and answer fields are renamed to 'prompt' and 'answer', and
+  all other fields are kept.
+
+  Args:
+    path: a file, or a folder with `*.jsonl` files.
+    prompt_field: text, or chat messages [{'role': ..., 'content': ...}, ...].
+    answer_field: '' where verifiers need no answer.
+    answer_mark: '' leaves answers as they are.
+
+  Raises:
+    ValueError: no rows, a malformed line, a missing field, or a prompt that
+      is neither text nor messages; with file and line.
+  """
+  rows, sources = [], []
+  for place, source, record in read_records(path):
+    row = dict(record)
+    row['prompt'] = prompt_of(place, field(place, record, prompt_field))
+    if answer_field:
+      answer = field(place, record, answer_field)
+      if isinstance(answer, bool | int | float):
+        answer = str(answer)
+      if answer_mark and isinstance(answer, str) and answer_mark in answer:
+        row['solution'] = answer
+        answer = answer.rpartition(answer_mark)[2].strip()
+      row['answer'] = answer
+    rows.append(row)
+    sources.append(source)
+  domains = tuple(sorted(set(sources)))
+  ids = np.array([domains.index(s) for s in sources], np.int32)
+  return Dataset(str(path), rows, ids, domains)
+
+
+def prompt_of(place: str, prompt: Any) -> Any:
+  """The prompt itself, if it is text or chat messages.
+
+  Raises:
+    ValueError: it is neither, or empty.
+  """
+  if isinstance(prompt, str) and prompt:
+    return prompt
+  if (
+    isinstance(prompt, list)
+    and prompt
+    and all(
+      isinstance(m, dict) and {'role', 'content'} <= set(m) for m in prompt
+    )
+  ):
+    return prompt
+  raise ValueError(
+    f'{place}: the prompt must be text, or a list of messages with role and '
+    f'content, not {str(prompt)[:60]!r}'
+  )
+
+
+def _digest(prompt: Any, salt: str = '') -> bytes:
+  """A hash of a question, blind to white space."""
+  text = prompt if isinstance(prompt, str) else json.dumps(prompt)
+  text = f'{salt}{" ".join(text.split())}'
+  return hashlib.blake2b(text.encode(errors='surrogatepass')).digest()
+
+
+def split(
+  dataset: Dataset, held_out: int, *, seed: int = 0
+) -> tuple[Dataset, Dataset]:
+  """Training and held-out rows; copies of a question stay on one side.
+
+  Args:
+    dataset: to divide.
+    held_out: distinct questions to hold out.
+    seed: which ones. A question's rank depends on its text and the seed, so
+      that adding rows to a file moves few of them.
+
+  Raises:
+    ValueError: not at least one question on each side.
+  """
+  digests = [_digest(row['prompt'], f'{seed}/') for row in dataset.rows]
+  ranked = sorted(set(digests))
+  if not 0 < held_out < len(ranked):
+    raise ValueError(
+      f'{dataset.name} has {len(ranked)} different questions, of which '
+      f'{held_out} cannot be held out; choose 1 to {len(ranked) - 1}'
+    )
+  chosen = set(ranked[:held_out])
+  away = np.array([d in chosen for d in digests])
+  return dataset.take(np.flatnonzero(~away)), dataset.take(np.flatnonzero(away))
+
+
+def without(dataset: Dataset, other: Dataset) -> Dataset:
+  """The rows whose question the other dataset does not ask.
+
+  Raises:
+    ValueError: it asks them all.
+  """
+  asked = {_digest(row['prompt']) for row in other.rows}
+  kept = [
+    i
+    for i, row in enumerate(dataset.rows)
+    if _digest(row['prompt']) not in asked
+  ]
+  if not kept:
+    raise ValueError(
+      f'every question of {dataset.name} is held out in {other.name}; train '
+      'on others'
+    )
+  return dataset.take(kept)
+
+
+def order(seed: int, epoch: int, size: int) -> np.ndarray:
+  """The order of the rows in an epoch: a permutation of range(size).
+
+  A pure function, so that a resumed run draws the same prompts. Made from raw
+  generator output, which NumPy keeps stable over its versions.
+
+  Returns:
+    i64[size].
+  """
+  raw = np.random.PCG64([seed, epoch]).random_raw(size)
+  return np.argsort(np.atleast_1d(raw), kind='stable')
+
+
+def draw(seed: int, start: int, count: int, size: int) -> np.ndarray:
+  """Rows at positions start to start + count of the endless run of epochs.
+
+  Returns:
+    i64[count], in [0, size).
+  """
+  positions = np.arange(start, start + count)
+  epochs = positions // size
+  orders = {
+    epoch: order(seed, int(epoch), size) for epoch in set(epochs.tolist())
+  }
+  return np.array(
+    [orders[e][p % size] for e, p in zip(epochs.tolist(), positions)], int
+  )

@@ -1,0 +1,224 @@
+"""Datasets: what is read, what is refused, and who sees which question."""
+
+import json
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxrl_llm import tasks
+from jaxrl_llm.tasks import data
+
+
+def write(path, *records):
+  lines = [r if isinstance(r, str) else json.dumps(r) for r in records]
+  path.write_text('\n'.join(lines) + '\n', encoding='utf-8')
+  return path
+
+
+def prompts(dataset):
+  return [row['prompt'] for row in dataset.rows]
+
+
+def settings(path, **changed):
+  fields = {
+    'path': str(path),
+    'level': 1,
+    'size': 20,
+    'held_out': 5,
+    'held_out_path': '',
+    'prompt_field': 'prompt',
+    'answer_field': 'answer',
+  }
+  return SimpleNamespace(**fields | changed)
+
+
+def test_rows_keep_their_other_fields(tmp_path):
+  file = write(
+    tmp_path / 'a.jsonl',
+    {'q': 'One and one?', 'a': 2, 'hint': [1]},
+    '',
+    {'q': [{'role': 'user', 'content': 'é?'}], 'a': 'x'},
+  )
+  dataset = data.load_jsonl(file, prompt_field='q', answer_field='a')
+  assert dataset.rows[0] | {'answer': '2', 'hint': [1]} == dataset.rows[0]
+  assert dataset.rows[1]['prompt'][0]['content'] == 'é?'
+  assert dataset.domain.tolist() == [0, 0] and dataset.domains == ('a',)
+
+
+def test_worked_answers_are_cut_at_their_mark(tmp_path):
+  worked = '48/2 = 24 #### no\n#### 1,072'
+  file = write(tmp_path / 'a.jsonl', {'prompt': 'p', 'answer': worked})
+  [row] = data.load_jsonl(file).rows
+  assert (row['answer'], row['solution']) == ('1,072', worked)
+  [row] = data.load_jsonl(file, answer_mark='').rows
+  assert row['answer'] == worked and 'solution' not in row
+
+
+def test_each_file_of_a_folder_is_a_domain(tmp_path):
+  write(tmp_path / 'b.jsonl', {'prompt': '1', 'answer': '1'})
+  write(tmp_path / 'a.jsonl', *[{'prompt': '2', 'answer': '2'}] * 2)
+  (tmp_path / 'README.md').write_text('not data')
+  dataset = data.load_jsonl(tmp_path)
+  assert dataset.domains == ('a', 'b')
+  assert dataset.domain.tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+  ('line', 'message'),
+  [
+    ('{"prompt": ', r'a\.jsonl:2: no JSON: '),
+    ('[1]', r'a\.jsonl:2: a JSON object is needed, this is a list'),
+    ('{"question": "?"}', r"no field 'prompt'; the record has \['question'\]"),
+    ('{"prompt": "?"}', r"2: no field 'answer'; the record has \['prompt'\]"),
+    ('{"prompt": "", "answer": ""}', 'must be text, or a list of messages'),
+    ('{"prompt": [{"role": "user"}], "answer": ""}', 'messages with role'),
+  ],
+)
+def test_bad_line_is_named_with_its_reason(tmp_path, line, message):
+  file = write(tmp_path / 'a.jsonl', {'prompt': 'p', 'answer': 'a'}, line)
+  with pytest.raises(ValueError, match=message):
+    data.load_jsonl(file)
+
+
+def test_bytes_that_are_no_text_are_named(tmp_path):
+  (tmp_path / 'a.jsonl').write_bytes(b'{"prompt": "\xff"}\n')
+  with pytest.raises(ValueError, match=r'a\.jsonl:1: no JSON: .*utf-8'):
+    data.load_jsonl(tmp_path)
+
+
+def test_missing_and_empty_sources_are_named(tmp_path):
+  with pytest.raises(ValueError, match='there is no file .*none.jsonl'):
+    data.load_jsonl(tmp_path / 'none.jsonl')
+  with pytest.raises(ValueError, match=r'holds no \*\.jsonl'):
+    data.load_jsonl(tmp_path)
+  (tmp_path / 'a.jsonl').touch()
+  with pytest.raises(ValueError, match='dataset .* is empty'):
+    data.load_jsonl(tmp_path)
+
+
+def test_longer_dataset_begins_with_the_shorter():
+  long = data.generate('chain_sum', 30, seed=3, level=2)
+  assert long.rows[:10] == data.generate('chain_sum', 10, seed=3, level=2).rows
+  assert long.rows != data.generate('chain_sum', 30, seed=4, level=2).rows
+  assert long.verifier == 'numeric'
+
+
+@pytest.mark.parametrize('name', ['chain_sum', 'reasoning_gym:chain_sum'])
+def test_parts_share_no_question_whatever_the_seed(name):
+  seen = {
+    part: {
+      prompt
+      for seed in (0, 1)
+      for prompt in prompts(data.generate(name, 150, seed=seed, part=part))
+    }
+    for part in data.PARTS
+  }
+  assert not seen['train'] & seen['held_out']
+
+
+def test_questions_of_a_part_are_distinct():
+  found = prompts(data.generate('countdown', 300, part='held_out'))
+  assert len(set(found)) == 300
+
+
+def test_options_override_those_of_the_level():
+  dataset = data.generate('sort', 5, level=1, length=3)
+  assert {len(row['answer']) for row in dataset.rows} == {3}
+
+
+@pytest.mark.parametrize(
+  ('name', 'options', 'message'),
+  [
+    ('chain_sums', {}, "did you mean 'chain_sum'"),
+    ('sort', {'level': 9}, 'sort has no level 9; choose 1 to 3'),
+    ('sort', {'depth': 2}, r"no options \['depth'\]; known: \['length', 'sym"),
+    ('sort', {'part': 'test'}, "part 'test' must be one of"),
+    ('reverse', {'length': 1}, r'about \d different train questions .* not 50'),
+    ('reasoning_gym:chain_sums', {}, "did you mean 'chain_sum'"),
+    ('reasoning_gym:chain_sum', {'level': 2}, 'has options, no levels'),
+    ('reasoning_gym:chain_sum', {'depth': 2}, 'refuses its options'),
+    ('reasoning_gym:chain_sum', {'min_terms': -1}, 'refuses its options'),
+  ],
+)
+def test_bad_requests_say_what_would_do(name, options, message):
+  with pytest.raises(ValueError, match=message):
+    data.generate(name, 50, **options)
+
+
+def test_missing_reasoning_gym_names_the_extra(monkeypatch):
+  monkeypatch.setitem(sys.modules, 'reasoning_gym', None)
+  monkeypatch.delitem(sys.modules, 'jaxrl_llm.tasks.gym', raising=False)
+  monkeypatch.delattr(tasks, 'gym', raising=False)
+  with pytest.raises(ModuleNotFoundError, match=r"jaxrl_llm\[tasks\]'"):
+    data.generate('reasoning_gym:chain_sum', 2)
+
+
+def test_split_keeps_copies_of_a_question_together(tmp_path):
+  records = [{'prompt': f'{i % 10}  ?', 'answer': str(i)} for i in range(30)]
+  dataset = data.load_jsonl(write(tmp_path / 'a.jsonl', *records))
+  train, held_out = data.split(dataset, 4, seed=1)
+  assert not set(prompts(train)) & set(prompts(held_out))
+  assert len(set(prompts(held_out))) == 4
+  assert len(train) + len(held_out) == 30
+  assert prompts(data.split(dataset, 4, seed=2)[1]) != prompts(held_out)
+
+
+@pytest.mark.parametrize('held_out', [0, 10, 11])
+def test_split_needs_questions_on_both_sides(tmp_path, held_out):
+  records = [{'prompt': str(i), 'answer': ''} for i in range(10)]
+  dataset = data.load_jsonl(write(tmp_path / 'a.jsonl', *records))
+  with pytest.raises(ValueError, match='10 different questions.* 1 to 9'):
+    data.split(dataset, held_out)
+
+
+def test_load_reads_generated_tasks_and_files(tmp_path):
+  train, held_out = data.load(settings('sort', level=2), seed=0)
+  assert (len(train), len(held_out)) == (20, 5)
+  records = [{'prompt': str(i), 'answer': ''} for i in range(10)]
+  file = write(tmp_path / 'a.jsonl', *records)
+  train, held_out = data.load(settings(file), seed=0)
+  assert (len(train), len(held_out)) == (5, 5)
+
+
+def test_load_drops_training_questions_of_the_held_out_file(tmp_path):
+  records = [{'prompt': str(i), 'answer': ''} for i in range(10)]
+  file = write(tmp_path / 'a.jsonl', *records)
+  other = write(tmp_path / 'b.jsonl', *records[:3])
+  train, held_out = data.load(settings(file, held_out_path=other), seed=0)
+  assert prompts(train) == [str(i) for i in range(3, 10)]
+  assert prompts(held_out) == ['0', '1', '2']
+  with pytest.raises(ValueError, match='every question of .* is held out'):
+    data.load(settings(other, held_out_path=file), seed=0)
+
+
+def test_settings_without_effect_are_refused(tmp_path):
+  file = write(tmp_path / 'a.jsonl', {'prompt': 'p', 'answer': ''})
+  with pytest.raises(ValueError, match='level=2 has no effect'):
+    data.load(settings(file, level=2), seed=0)
+
+
+def test_missing_file_is_not_taken_for_a_task(tmp_path):
+  with pytest.raises(ValueError, match='there is no file'):
+    data.load(settings(tmp_path / 'none.jsonl'), seed=0)
+
+
+@given(st.integers(0, 9), st.integers(0, 9), st.integers(1, 200))
+def test_order_is_a_permutation(seed, epoch, size):
+  found = data.order(seed, epoch, size)
+  np.testing.assert_array_equal(np.sort(found), np.arange(size))
+
+
+def test_order_differs_by_seed_and_epoch():
+  orders = {tuple(data.order(s, e, 50)) for s in range(3) for e in range(3)}
+  assert len(orders) == 9
+
+
+def test_draw_continues_where_it_was_left():
+  whole = data.draw(7, 0, 30, 8)
+  parts = [data.draw(7, start, 5, 8) for start in range(0, 30, 5)]
+  np.testing.assert_array_equal(np.concatenate(parts), whole)
+  np.testing.assert_array_equal(whole[8:16], data.order(7, 1, 8))

@@ -1,0 +1,145 @@
+"""Toys: demonstrations are right, and wrong answers are not."""
+
+import itertools
+import random
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxrl_llm.tasks import toys, verifiers
+
+LEVELS = [
+  (name, level)
+  for name, toy in toys.TOYS.items()
+  for level in range(len(toy.levels))
+]
+
+
+@pytest.mark.parametrize(('name', 'level'), LEVELS)
+def test_verifier_accepts_demonstrations_and_answers(name, level):
+  toy = toys.TOYS[name]
+  rows = [toy.row(random.Random(i), **toy.levels[level]) for i in range(50)]
+  check = verifiers.resolve(toy.verifier)
+  for field in ('demonstration', 'answer'):
+    assert check([row[field] for row in rows], rows) == [1] * 50
+  assert check(['', 'x'], rows[:2]) == [0, 0]
+
+
+@pytest.mark.parametrize(('name', 'level'), LEVELS)
+def test_row_is_a_function_of_the_generator(name, level):
+  toy = toys.TOYS[name]
+  make = [
+    [toy.row(random.Random(seed), **toy.levels[level]) for seed in range(5)]
+    for _ in range(2)
+  ]
+  assert make[0] == make[1] and make[0][0] != make[0][1]
+
+
+def test_worked_sum_goes_one_operation_at_a_time():
+  row = toys.chain_sum(random.Random(3), terms=4)
+  steps = (row['prompt'] + row['demonstration']).split('=')
+  assert len(steps) == 4
+  assert {eval(step) for step in steps} == {int(row['answer'])}
+
+
+def test_worked_is_the_share_of_demonstrations_with_steps():
+  rows = [
+    toys.chain_sum(random.Random(i), terms=4, worked=0.3) for i in range(2000)
+  ]
+  share = sum('=' in row['demonstration'] for row in rows) / len(rows)
+  assert abs(share - 0.3) < 0.05  # five standard errors
+
+
+def test_worked_changes_no_question():
+  pairs = [
+    [toys.chain_sum(random.Random(i), worked=w)['prompt'] for w in (0.0, 1.0)]
+    for i in range(20)
+  ]
+  assert all(a == b for a, b in pairs)
+
+
+def test_countdown_accepts_every_right_expression_and_no_other():
+  row = {'numbers': [2, 5, 8], 'target': 11}
+  right = set()
+  for numbers in itertools.permutations(row['numbers']):
+    for signs in itertools.product('+-*', repeat=2):
+      text = ''.join(
+        str(x) for pair in zip(numbers, [*signs, '']) for x in pair
+      )
+      expected = float(eval(text) == 11)
+      assert toys.countdown_score([text], [row]) == [expected]
+      right |= {text} if expected else set()
+  assert len(right) > 1
+
+
+@pytest.mark.parametrize(
+  ('response', 'expected'),
+  [
+    ('8+5-2', 1),
+    ('8+5-2=11', 1),
+    ('the answer is (8 + 5) - 2', 1),
+    ('8+5-2=12', 0),  # a false claim
+    ('8+5', 0),
+    ('11', 0),
+    ('8+5-2+0', 0),
+    ('8+5-2-2', 0),
+    ('8+5-2)', 0),
+    ('', 0),
+    ('8+5-2; import os', 0),
+    ('8+5--2', 0),
+  ],
+)
+def test_countdown_score(response, expected):
+  row = {'numbers': [2, 5, 8], 'target': 11}
+  assert toys.countdown_score([response], [row]) == [expected]
+
+
+@given(
+  st.recursive(
+    st.integers(0, 99).map(str),
+    lambda inner: st.one_of(
+      st.builds('({}{}{})'.format, inner, st.sampled_from('+-*/'), inner),
+      st.builds('{}{}{}'.format, inner, st.sampled_from('+-*'), inner),
+    ),
+    max_leaves=6,
+  )
+)
+def test_evaluation_agrees_with_python(expression):
+  exact = ''.join(
+    f'Fraction({token})' if token.isdecimal() else token
+    for token in toys._tokens(expression)[::-1]
+  )
+  try:
+    expected = eval(exact, {'Fraction': Fraction})
+  except ZeroDivisionError:
+    with pytest.raises(ValueError, match='division by 0'):
+      toys.evaluate(expression)
+    return
+  assert toys.evaluate(expression)[0] == expected
+
+
+@pytest.mark.parametrize(
+  'text', ['', '1+', '(1', '1 2', '-1', '1//2', 'a', '²', '9**9', '((' * 90]
+)
+def test_evaluation_refuses_what_is_no_expression(text):
+  with pytest.raises(ValueError):
+    toys.evaluate(text)
+
+
+@pytest.mark.parametrize(
+  ('toy', 'options', 'message'),
+  [
+    (toys.chain_sum, {'terms': 1}, 'terms=1 must be at least 2'),
+    (toys.chain_sum, {'largest': 0}, 'largest=0'),
+    (toys.chain_sum, {'worked': 2.0}, r'worked=2.0 must be in \[0, 1\]'),
+    (toys.countdown, {'signs': '/'}, "signs='/' must be of"),
+    (toys.countdown, {'numbers': 1}, 'numbers=1'),
+    (toys.sort, {'length': 0}, 'length=0'),
+    (toys.reverse, {'symbols': ''}, "symbols='' must be not empty"),
+  ],
+)
+def test_bad_options_name_their_bound(toy, options, message):
+  with pytest.raises(ValueError, match=message):
+    toy(random.Random(0), **options)
