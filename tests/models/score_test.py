@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxrl_llm.models import config as config_lib
-from jaxrl_llm.models import score, transformer
+from jaxrl_llm.models import heads, score, transformer
 from jaxrl_llm.rollouts.sampler import Sampler
 from jaxrl_llm.rollouts.truncation import Sampling
 from jaxrl_llm.types import Prompts
@@ -20,7 +20,7 @@ _score = jax.jit(
 
 @functools.cache
 def _model(name):
-  config = config_lib.from_hf(families.hf_config(name))
+  config = config_lib.from_hf(families.hf_config(name, num_hidden_layers=2))
   return config, transformer.init(config, jax.random.key(1))
 
 
@@ -57,7 +57,7 @@ def _rollouts(name, support=0, **values):
     {},
     {'temperature': 0.6},
     {'support': 8, 'top_p': 0.8, 'temperature': 1.3},
-    {'support': 6, 'top_k': 3, 'min_p': 0.1},
+    {'support': 8, 'top_k': 3, 'min_p': 0.1},
   ],
   ids=str,
 )
@@ -82,3 +82,144 @@ def test_logp_of_the_vocabulary_is_logp_plus_log_mass():
   )
   sampled = rollouts.logp + rollouts.extras['log_mass']
   np.testing.assert_allclose(stats.logp, sampled, atol=2e-5)
+
+
+def _logp_sum(params, config, rollouts, chunk, **options):
+  stats = score.score(params, config, rollouts, chunk=chunk, **options)
+  return jnp.sum(stats.logp * rollouts.response) + jnp.sum(stats.entropy), stats
+
+
+@functools.partial(
+  jax.jit, static_argnames=('config', 'chunk', 'remat', 'unroll')
+)
+def _gradient(params, config, rollouts, chunk, remat=False, unroll=1):
+  return jax.grad(_logp_sum, has_aux=True)(
+    params, config, rollouts, chunk, remat=remat, unroll=unroll
+  )
+
+
+@pytest.mark.parametrize(
+  'options',
+  [{'chunk': 4}, {'chunk': 99}, {'chunk': 1, 'remat': True, 'unroll': True}],
+  ids=str,
+)
+def test_chunks_and_remat_change_neither_value_nor_gradient(options):
+  config, params = _model('qwen3')
+  rollouts = _rollouts('qwen3', support=8, top_p=0.8)
+  whole = _gradient(params, config, rollouts, 0)
+  pieces = _gradient(params, config, rollouts, **options)
+  # Sums over tokens in another order, on gradients up to about 100.
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3, rtol=2e-4),
+    pieces,
+    whole,
+  )
+
+
+@pytest.mark.parametrize('support', [0, 8])
+def test_masked_positions_give_zeros_and_finite_gradients(support):
+  config, params = _model('qwen3')
+  rollouts = _rollouts('qwen3', support=support, temperature=1.5)
+  lengths = jnp.arange(12) % 4
+  mask = (jnp.arange(9) < lengths[:, None]) & rollouts.response_mask
+  rollouts = rollouts.replace(
+    response_mask=mask,
+    prompt_mask=rollouts.prompt_mask & (lengths > 0)[:, None],
+  )
+  gradient, stats = _gradient(params, config, rollouts, 4)
+  assert all(np.all(np.isfinite(g)) for g in jax.tree.leaves(gradient))
+  for x in (stats.logp, stats.entropy):
+    assert x.dtype == jnp.float32
+    np.testing.assert_array_equal(np.asarray(x)[~np.asarray(mask)], 0)
+    assert np.any(np.asarray(x)[np.asarray(mask)] != 0)
+
+
+def test_rows_entropy_and_logp_are_of_one_distribution():
+  config, params = _model('qwen3')
+  rollouts = _rollouts('qwen3')
+  needs = frozenset({'log_probs'})
+  stats = _score(params, config, rollouts, needs=needs, temperature=0.7)
+  mask = np.asarray(rollouts.response_mask)
+  rows = np.asarray(stats.log_probs, 'd')[mask]
+  np.testing.assert_allclose(np.exp(rows).sum(-1), 1, rtol=1e-5)
+  entropy = -np.sum(np.exp(rows) * rows, -1)
+  np.testing.assert_allclose(stats.entropy[mask], entropy, atol=1e-5)
+  chosen = np.asarray(rollouts.response)[mask]
+  logp = rows[np.arange(len(rows)), chosen]
+  np.testing.assert_allclose(stats.logp[mask], logp, atol=1e-5)
+  np.testing.assert_array_equal(np.asarray(stats.log_probs)[~mask], 0)
+
+
+def test_entropy_is_over_the_support():
+  rollouts = _rollouts('qwen3', support=8, top_k=2)
+  config, params = _model('qwen3')
+  stats = _score(params, config, rollouts)
+  mask = np.asarray(rollouts.response_mask)
+  entropy = np.asarray(stats.entropy)[mask]
+  assert np.all(entropy <= np.log(2) + 1e-6) and np.all(entropy > 0)
+
+
+def test_values_are_read_before_their_token_is_chosen():
+  config, params = _model('qwen3')
+  head = heads.init_value(config, jax.random.key(3))
+  params = params | {'value_head': head | {'bias': jnp.float32(0.5)}}
+  rollouts, needs = _rollouts('qwen3'), frozenset({'values'})
+  values = _score(params, config, rollouts, needs=needs).values
+  other = rollouts.replace(response=rollouts.response.at[:, 4].add(-1))
+  moved = _score(params, config, other, needs=needs).values != values
+  assert not moved[:, :5].any() and moved[:, 5].any()
+  mask = np.asarray(rollouts.response_mask)
+  np.testing.assert_array_equal(np.asarray(values)[~mask], 0)
+  x = transformer.hidden(params, config, rollouts.prompt, rollouts.prompt_mask)
+  first = x[:, -1] @ head['kernel'] + 0.5
+  np.testing.assert_allclose(values[:, 0], first, atol=1e-5)
+
+
+def test_the_value_table_describes_the_head():
+  config, _ = _model('qwen3')
+  head = heads.init_value(config, jax.random.key(0))
+  table = heads.value_table(config)
+  assert {p[1]: e.shape for p, e in table.items()} == {
+    name: x.shape for name, x in head.items()
+  }
+
+
+def test_gradient_memory_grows_with_the_chunk_not_the_response():
+  def temporaries(vocab, chunk):
+    config = config_lib.from_hf(
+      families.hf_config('qwen3', num_hidden_layers=1, vocab_size=vocab)
+    )
+    shapes = jax.eval_shape(
+      functools.partial(transformer.init, config), jax.random.key(0)
+    )
+    compiled = _gradient.lower(shapes, config, long, chunk).compile()
+    return compiled.memory_analysis().temp_size_in_bytes
+
+  def pad(x):
+    return jnp.pad(x, ((0, 0), (0, 55)) + ((0, 0),) * (x.ndim - 2))
+
+  short = _rollouts('qwen3')
+  long = short.replace(
+    response=pad(short.response), response_mask=pad(short.response_mask)
+  )
+  whole, vocab = 12 * 64, 4096
+  assert temporaries(vocab, 0) > 4 * whole * vocab
+  few, many = temporaries(vocab, 2), temporaries(2 * vocab, 2)
+  # Beside some copies of a chunk's 24 logits, what grows are the embedding's
+  # gradient and its sum over chunks, 32 numbers a token of the vocabulary.
+  assert many - few < 4 * vocab * (6 * 24 + 4 * 32) < 4 * vocab * whole
+
+
+@pytest.mark.parametrize(
+  ('options', 'message'),
+  [
+    ({'temperature': 0}, 'temperature 0 must be positive'),
+    ({'chunk': -1}, 'chunk -1 must be at least 0'),
+    ({'needs': frozenset({'values'})}, "no 'value_head'"),
+  ],
+  ids=str,
+)
+def test_impossible_scores_are_refused(options, message):
+  config, params = _model('qwen3')
+  with pytest.raises(ValueError, match=message):
+    score.score(params, config, _rollouts('qwen3'), **options)
