@@ -28,7 +28,7 @@ def png(history: Sequence[Mapping[str, Any]]) -> bytes:
   reward, accuracy, entropy, kl = canvas.subplots(2, 2, sharex=True).flat
   _band(reward, history)
   for panel, name, color, label in (
-    (reward, 'reward/mean', 'tab:blue', 'mean of the step'),
+    (reward, 'reward/mean', 'tab:blue', 'batch mean'),
     (accuracy, 'accuracy', 'tab:green', 'training, sampled'),
     (entropy, 'policy/entropy', 'tab:purple', 'policy'),
     (kl, 'policy/kl', 'tab:orange', 'policy'),
@@ -55,6 +55,7 @@ def png(history: Sequence[Mapping[str, Any]]) -> bytes:
       panel.legend(frameon=False, loc='best')
   entropy.set_xlabel('step')
   kl.set_xlabel('step')
+  kl.xaxis.get_major_locator().set_params(integer=True)
   picture = io.BytesIO()
   canvas.savefig(picture, format='png')
   return picture.getvalue()
