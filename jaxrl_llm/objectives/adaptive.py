@@ -116,7 +116,7 @@ def heterogeneous_clip(
     entropy: f32[N, T], nats. share: f32[N, T].
     elasticity: alpha. redistribution: beta. bound: of `dual_clip`.
 
-  Source: HAPO, arXiv 2509.16591, sections 3.3 and 3.4.
+  Source: HAPO, arXiv 2509.16591, and its published code.
   """
   h = relative_entropy_rank(entropy, share, quantile=quantile)
   high = high * (1 + elasticity * jnp.maximum(h, 0))
@@ -193,7 +193,7 @@ def balanced_clip(
       upper bound are searched. step: of the search. target: rho, in [0, 1];
       0 keeps `low` and `high`.
 
-  Source: BAPO, arXiv 2510.18927, algorithm 1; constants of its repository.
+  Source: BAPO, arXiv 2510.18927; constants of its repository.
   """
   chex.assert_equal_shape([logp, old_logp, advantages, mask, share])
   fixed = jnp.where(mask, jax.lax.stop_gradient(logp) - old_logp, 0.0)
@@ -226,7 +226,7 @@ def covariance_penalty(
     share: f32[N, T]. fraction: of the step's tokens that are held back.
     weight: loss per nat.
 
-  Source: KL-Cov, arXiv 2505.22617, section 4.3; constants of its code.
+  Source: KL-Cov, arXiv 2505.22617; constants of its code.
   """
   fixed = jax.lax.stop_gradient(logp)
   chosen = gates.top_covariance(fixed, advantages, share, fraction=fraction)

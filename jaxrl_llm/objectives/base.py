@@ -13,8 +13,10 @@ The parts of an objective are pure array functions:
     surrogate  f(logp, old_logp, advantages, mask) -> f32[N, T] losses
     gate       the same arguments -> f32[N, T] constant factors of the losses
     row loss   the same arguments -> f32[N] losses of whole responses
+    cost       f(stats, batch) -> f32[N, T]
 
-One that reads more is marked with `takes` and gets it by keyword.
+One that reads more, or what belongs to more than its own row, is marked with
+`takes` and gets it by keyword.
 """
 
 from __future__ import annotations
@@ -147,20 +149,23 @@ class _Costed:
 
   @property
   def parts(self) -> tuple[Callable, ...]:
-    """The functions that `takes` marks."""
+    """The functions of the objective's own loss."""
     raise NotImplementedError
 
   @property
+  def _readers(self) -> tuple[Callable, ...]:
+    return *self.parts, *(cost.fn for cost in self.costs.values())
+
+  @property
   def block(self) -> int | str:
-    taken = frozenset().union(*map(_taken, self.parts))
+    taken = frozenset().union(*map(_taken, self._readers))
     if 'share' in taken:
       return 'batch'
     return self.samples if 'group' in taken else 1
 
   @property
   def needs(self) -> frozenset[str]:
-    costs = (cost.fn for cost in self.costs.values())
-    return frozenset().union(*map(credit.needs_of, (*self.parts, *costs)))
+    return frozenset().union(*map(credit.needs_of, self._readers))
 
   @property
   def controllers(self) -> Mapping[str, control.Controller]:
@@ -173,7 +178,8 @@ class _Costed:
     policy_loss, slope = self.policy_loss(stats, batch)
     loss, metrics = policy_loss, {'loss/policy': policy_loss}
     for name, cost in self.costs.items():
-      value = jnp.sum(batch.weights * cost.fn(stats, batch))
+      inputs = _inputs(cost.fn, stats, batch)
+      value = jnp.sum(batch.weights * cost.fn(stats, batch, **inputs))
       loss = loss + coefs[name] * value
       metrics[f'loss/{name}'] = value
     return loss, metrics | _diagnose(slope, batch)

@@ -33,12 +33,15 @@ Source: J. Schulman, "Approximating KL divergence", 2020, for k1 to k3.
 
 from __future__ import annotations
 
+import math
+
 import chex
 import jax
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
 from jaxrl_llm.credit import needs
+from jaxrl_llm.objectives.base import takes
 
 
 def _difference(stats, batch, other):
@@ -101,9 +104,33 @@ def teacher_k2(stats, batch):
 
   Its gradient is that of KL(policy || teacher), given the prefix.
 
-  Source: KDRL, arXiv 2506.02208, section 3.
+  Source: KDRL, arXiv 2506.02208.
   """
   return _difference(stats, batch, batch.teacher_logp) ** 2 / 2
+
+
+@takes('ref_logp', 'rewards', 'group', 'valid')
+def difficulty_k3(
+  stats, batch, *, ref_logp, rewards, group, valid, correct=0.5
+):
+  """k3, released on good responses of prompts that are rarely answered.
+
+      k = 1                    where A <= 0, or the group is uniform
+      k = 1 - e^-(e (1 - x))   elsewhere, x = 1 - share of correct rows
+
+  e is Euler's number. The harder the prompt, the freer its successes.
+
+  Args:
+    ref_logp: f32[N, T]. rewards: f32[N]. group: i32[N]. valid: bool[N].
+    correct: a reward above it is a success.
+
+  Source: DADS of APO, arXiv 2506.21655.
+  """
+  rate = numerics.group_mean((rewards > correct) * 1.0, group, valid)[:, None]
+  mixed = (rate > 0) & (rate < 1)
+  released = mixed & (batch.credit.advantages > 0)
+  scale = jnp.where(released, 1 - jnp.exp(-math.e * rate), 1.0)
+  return scale * _k3(_difference(stats, batch, ref_logp))
 
 
 def proximal_kl(stats, batch):
@@ -111,7 +138,7 @@ def proximal_kl(stats, batch):
 
   Its gradient coefficient is r d.
 
-  Source: on-policy MDPO, arXiv 2005.09814, equation 10.
+  Source: on-policy MDPO, arXiv 2005.09814.
   """
   d = _difference(stats, batch, batch.old_logp)
   ratio = jnp.exp(d)
@@ -129,6 +156,11 @@ def trust_kl(stats, batch):
   return jnp.exp(d) - 1 - d
 
 
+def old_k3(stats, batch):
+  """e^-d - 1 + d: k3 of the move away from the old policy."""
+  return _k3(_difference(stats, batch, batch.old_logp))
+
+
 def ratio_variance(stats, batch):
   """(r - 1)^2: the variance of the ratio, whose mean is 1.
 
@@ -141,7 +173,7 @@ def ratio_variance(stats, batch):
 def square_move(stats, batch):
   """(logp - old_logp)^2, twice the k2 estimate of the move.
 
-  Source: OPMD as in arXiv 2509.24203, section 3.
+  Source: OPMD as in arXiv 2509.24203.
   """
   return _difference(stats, batch, batch.old_logp) ** 2
 

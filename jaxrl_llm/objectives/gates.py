@@ -36,7 +36,7 @@ def _not_past(ratio, advantages, low, high):
 def two_side(logp, old_logp, advantages, mask, *, low=0.2, high=0.2):
   """1 where 1 - low <= r <= 1 + high, whatever the sign of A.
 
-  Source: REC-TwoSide, arXiv 2509.24203, section 4.
+  Source: REC-TwoSide, arXiv 2509.24203.
   """
   d = _log_ratio(logp, old_logp, advantages, mask)
   ratio = numerics.bounded_exp(d)
@@ -50,7 +50,7 @@ def one_side(logp, old_logp, advantages, mask, *, low=0.2, high=0.2):
 
   Times -sg(r) A logp this is the gradient of PPO's clip exactly.
 
-  Source: REC-OneSide, arXiv 2509.24203, section 4.
+  Source: REC-OneSide, arXiv 2509.24203.
   """
   d = _log_ratio(logp, old_logp, advantages, mask)
   ratio = numerics.bounded_exp(d)
@@ -77,7 +77,7 @@ def ring(
     far_low >= low, far_high >= high: beyond them a token that moved against
       its advantage is brought back.
 
-  Source: REC-Ring, arXiv 2509.24203, section 4.
+  Source: REC-Ring, arXiv 2509.24203.
   """
   d = _log_ratio(logp, old_logp, advantages, mask)
   ratio = numerics.bounded_exp(d)
@@ -104,7 +104,7 @@ def exponential_advantage(logp, old_logp, advantages, mask, *, temperature=1.0):
   Args:
     temperature: in the unit of the advantage, > 0; math.inf gives 1.
 
-  Source: RED-Weight, arXiv 2509.24203, section 5.
+  Source: RED-Weight, arXiv 2509.24203.
   """
   del old_logp, mask
   chex.assert_equal_shape([logp, advantages])
@@ -203,7 +203,7 @@ def top_covariance(logp, advantages, share, *, fraction):
     fraction: of the step's tokens; at least one is chosen, and all that tie
       with the last.
 
-  Source: The Entropy Mechanism, arXiv 2505.22617, equation 10.
+  Source: The Entropy Mechanism, arXiv 2505.22617.
   """
   cov = _covariance(logp, advantages, share)
   number = jnp.maximum(jnp.floor(fraction * jnp.sum(share > 0)), 1)
@@ -256,7 +256,7 @@ def unclipped_covariance(
     fraction: of all tokens of the step. least, most: in the unit of
       advantage times nats. low, high: of the clip.
 
-  Source: Clip-Cov, arXiv 2505.22617, section 4.2; constants of its code.
+  Source: Clip-Cov, arXiv 2505.22617; constants of its code.
   """
   cov = _covariance(logp, advantages, share)
   ratio = numerics.bounded_exp(_log_ratio(logp, old_logp, advantages, mask))

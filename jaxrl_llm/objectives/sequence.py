@@ -61,7 +61,7 @@ def geometric_clip(logp, old_logp, advantages, mask, *, low=0.4, high=0.4):
     f32[N, T]; zero gradient at clipped tokens. A row without tokens has
     S_i = 1.
 
-  Source: GMPO, arXiv 2507.20673, equation 4 and its listing.
+  Source: GMPO, arXiv 2507.20673, and its published code.
   """
   chex.assert_equal_shape([logp, old_logp, advantages, mask])
   d = jnp.where(mask, logp - old_logp, 0.0)

@@ -36,6 +36,15 @@ def importance(logp, old_logp, advantages, mask):
   return -_ratio(logp, old_logp, advantages, mask) * advantages
 
 
+def importance_weight(logp, old_logp, advantages, mask):
+  """-sg(r) A logp: the gradient of `importance` in the score function's form.
+
+  Source: REC with importance sampling, arXiv 2509.24203.
+  """
+  ratio = _ratio(logp, old_logp, advantages, mask)
+  return -jax.lax.stop_gradient(ratio) * advantages * logp
+
+
 def clip(logp, old_logp, advantages, mask, *, low=0.2, high=0.2):
   """The pessimistic minimum of the weighted and the clipped advantage.
 
@@ -69,7 +78,7 @@ def dual_clip(
   Args:
     low, high: as in `clip`. bound: > 1, a ratio; math.inf gives `clip`.
 
-  Source: Ye et al., arXiv 1912.09729, section 4.4.
+  Source: Ye et al., arXiv 1912.09729.
   """
   losses = clip(logp, old_logp, advantages, mask, low=low, high=high)
   ceiling = -bound * jnp.where(advantages < 0, advantages, -jnp.inf)
@@ -90,7 +99,7 @@ def soft_clip(logp, old_logp, advantages, mask, *, up=1.0, down=1.05):
     p = sigmoid(tau (r - 1)): the score function's at r = 1, fading on both
     sides of it.
 
-  Source: SAPO, arXiv 2511.20347, equations 6 to 8.
+  Source: SAPO, arXiv 2511.20347.
   """
   ratio = _ratio(logp, old_logp, advantages, mask)
   tau = jnp.where(advantages > 0, up, down)

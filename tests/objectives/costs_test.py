@@ -90,6 +90,26 @@ def test_weighted_k3_equals_the_loops():
     np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=1e-3)
 
 
+def test_difficulty_k3_equals_the_loops():
+  logp, _, ref, advantages, mask, batch = _random()
+  advantages = advantages.copy()
+  advantages[0], advantages[1] = 0.5, -0.5
+  credit = batch.credit.replace(advantages=jnp.float32(advantages))
+  batch = batch.replace(credit=credit)
+  extra = {k: cases.extras(mask)[k] for k in ('rewards', 'group', 'valid')}
+  expected = oracle.difficulty_k3(logp, ref, advantages, mask, **extra)
+  cost = functools.partial(costs.difficulty_k3, ref_logp=ref, **extra)
+  for ours, theirs in zip(_both(cost, logp, batch), expected):
+    _close(ours, theirs)
+
+
+def test_k3_of_the_move_is_k3_to_the_old_policy():
+  logp, old, _, _, mask, batch = _random()
+  expected = oracle.k3(logp, old, mask)
+  for ours, theirs in zip(_both(costs.old_k3, logp, batch), expected):
+    _close(ours, theirs)
+
+
 @pytest.mark.parametrize('seed', [0, 1, 2])
 def test_likelihood_fall_equals_the_loops(seed):
   logp, old, _, advantages, mask, batch = _random(seed)

@@ -16,6 +16,7 @@ _close = functools.partial(np.testing.assert_allclose, rtol=2e-5, atol=2e-5)
 _CASES = [
   (surrogates.score_function, {}),
   (surrogates.importance, {}),
+  (surrogates.importance_weight, {}),
   (surrogates.clip, {}),
   (surrogates.clip, {'low': 0.1, 'high': 0.5}),
   (surrogates.clip_weight, {}),

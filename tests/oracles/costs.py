@@ -63,6 +63,19 @@ def weighted_k3(logp, ref, old, mask):
   return value, slope
 
 
+def difficulty_k3(logp, ref, advantages, mask, *, rewards, group, valid):
+  value, slope = k3(logp, ref, mask)
+  for i, t in np.argwhere(mask):
+    peers = [j for j in range(len(group)) if group[j] == group[i] and valid[j]]
+    accuracy = sum(rewards[j] > 0.5 for j in peers) / len(peers)
+    if advantages[i, t] > 0 and 0 < accuracy < 1:
+      difficulty = 1 - accuracy
+      k = 1 - math.exp(-math.e * (1 - difficulty))
+      value[i, t] *= k
+      slope[i, t] *= k
+  return value, slope
+
+
 def likelihood_fall(logp, old, advantages, mask):
   value, slope = np.zeros(logp.shape), np.zeros(logp.shape)
   for i in range(len(logp)):

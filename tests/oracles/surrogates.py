@@ -44,6 +44,12 @@ def importance(logp, old, a):
   return -r * a, -r * a
 
 
+@_each
+def importance_weight(logp, old, a):
+  r = math.exp(logp - old)
+  return -r * a * logp, -r * a
+
+
 def _clip(r, a, low, high):
   free, bounded = -r * a, -min(max(r, 1 - low), 1 + high) * a
   return (free, -r * a) if free >= bounded else (bounded, 0.0)
