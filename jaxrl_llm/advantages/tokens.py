@@ -93,7 +93,9 @@ def generalized_advantage(rewards, values, mask, *, discount=1.0, trace=0.95):
 
   Args:
     rewards: f32[N]. values: f32[N, T], V(s_t) before token t is chosen.
-    mask: bool[N, T]. discount: gamma. trace: lambda; both in [0, 1].
+    mask: bool[N, T].
+    discount: gamma in [0, 1], or f32[N, T], that of leaving each token.
+    trace: lambda in [0, 1].
 
   Returns:
     advantages f32[N, T] and critic targets A_t + V_t f32[N, T], both 0 off
@@ -105,9 +107,9 @@ def generalized_advantage(rewards, values, mask, *, discount=1.0, trace=0.95):
 
   def step(carry, column):
     following, next_value = carry
-    reward, value, here = column
-    delta = reward + discount * next_value - value
-    advantage = delta + discount * trace * following
+    reward, value, here, gamma = column
+    delta = reward + gamma * next_value - value
+    advantage = delta + gamma * trace * following
     carry = (
       jnp.where(here, advantage, following),
       jnp.where(here, value, next_value),
@@ -115,7 +117,8 @@ def generalized_advantage(rewards, values, mask, *, discount=1.0, trace=0.95):
     return carry, advantage
 
   zeros = jnp.zeros(values.shape[0], values.dtype)
-  columns = (outcome.T, values.T, mask.T)
+  discount = jnp.broadcast_to(discount, values.shape)
+  columns = (outcome.T, values.T, mask.T, discount.T)
   _, advantages = jax.lax.scan(step, (zeros, zeros), columns, reverse=True)
   advantages = jnp.where(mask, advantages.T, 0)
   return advantages, jnp.where(mask, advantages + values, 0)

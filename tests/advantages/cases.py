@@ -48,7 +48,7 @@ def rollouts(seed=0, *, tokens=6, samples=4, groups=4, **extras):
     response, response_mask, task=jnp.asarray(group), group=jnp.asarray(group)
   )
   valid = np.ones(n, bool)
-  valid[samples + 1] = False
+  valid[samples + 1 : samples + 2] = False
   logp = -rng.exponential(1.0, (n, tokens)).astype(np.float32)
   return batch.replace(
     action_mask=jnp.asarray(action_mask),

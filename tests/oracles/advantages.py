@@ -164,3 +164,301 @@ class SingleStream:
       self.success[task] = rho * self.success[task] + won
       self.failure[task] = rho * self.failure[task] + len(rows) - won
     return out
+
+
+def semantic_entropy(rewards, answer, group, valid, strength):
+  out = dr_grpo(rewards, group, valid)
+  for rows in _members(group, valid).values():
+    answers = [int(answer[i]) for i in rows]
+    shares = [answers.count(a) / len(rows) for a in sorted(set(answers))]
+    entropy = -sum(np.log(p) for p in shares) / len(shares)
+    if len(rows) > 1:
+      out[rows] *= 1 - strength * entropy / np.log(len(rows))
+  return out
+
+
+def copo(rewards, answer, group, valid, slope=20.0, middle=1.5):
+  rewards = np.asarray(rewards, np.float64)
+  members = _members(group, valid)
+  bits, scores = {}, {}
+  for g, rows in members.items():
+    answers = [int(answer[i]) for i in rows]
+    shares = [answers.count(a) / len(rows) for a in sorted(set(answers))]
+    bits[g] = -sum(p * np.log2(p) for p in shares)
+    n = len(rows)
+    scale = (1 - 1 / n) / np.log2(n) if n > 1 else 0.0
+    scores[g] = rewards[rows].mean() * (1 - scale * bits[g])
+  every = np.array(list(scores.values()))
+  out = grpo(rewards, group, valid)
+  for g, rows in members.items():
+    between = (scores[g] - every.mean()) / (_spread(every, 1) + 1e-6)
+    w = 1 / (1 + np.exp(-slope * (bits[g] - middle)))
+    out[rows] = w * out[rows] + (1 - w) * between
+  return out
+
+
+def dr_irl(rewards, coverage, demonstration, group, valid):
+  def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+  rewards = np.asarray(rewards, np.float64)
+  members = _members(group, valid)
+  distance = {g: 1 - coverage[rows[0]] for g, rows in members.items()}
+  gap = {
+    g: np.mean([demonstration[i] - rewards[i] for i in rows])
+    for g, rows in members.items()
+  }
+  out = grpo(rewards, group, valid)
+  for g, rows in members.items():
+    data = sigmoid(distance[g]) / sigmoid(np.mean(list(distance.values())))
+    model = sigmoid(np.mean(list(gap.values()))) / sigmoid(gap[g])
+    out[rows] *= data * model
+  return out
+
+
+def confidence(logp, mask, share=0.2):
+  out = []
+  for row, here in zip(logp, mask):
+    kept = np.sort(np.asarray(row, np.float64)[here])
+    if len(kept):
+      kept = kept[: max(1, int(np.ceil(share * len(kept) - 1e-6)))]
+    out.append(np.exp(kept.mean()) if len(kept) else 1.0)
+  return np.array(out)
+
+
+class RiskPO:
+  """One iteration at a time, papers as dictionaries."""
+
+  def __init__(self, low=0.2, high=0.8, weight=1.5, rate=0.1, epsilon=1e-6):
+    self.levels, self.weight = (low, high), weight
+    self.rate, self.epsilon = rate, epsilon
+    self.quantiles = None
+
+  def step(self, rewards, bundle, paper, valid):
+    score = {}
+    for i in range(len(rewards)):
+      if valid[i]:
+        key = (int(bundle[i]), int(paper[i]))
+        score[key] = score.get(key, 0.0) + float(rewards[i])
+    values = np.array(list(score.values()))
+    if self.quantiles is None:
+      self.quantiles = [np.quantile(values, a) for a in self.levels]
+    (down, up), (q_d, q_u) = self.levels, self.quantiles
+    advantage = {}
+    for key, s in score.items():
+      g_r = max(s - q_d, 0) - max(s - q_u, 0) + (q_d - q_u)
+      g_r /= up - down + self.epsilon
+      g_c = -max(q_d - s, 0) / (down + self.epsilon)
+      advantage[key] = (self.weight * g_c + g_r) / (1 + self.weight)
+    spread = 1.0
+    if len(score) > 1:
+      spread = np.std(list(advantage.values()), ddof=1)
+    self.quantiles = [
+      q + self.rate * (a - np.mean(values < q))
+      for q, a in zip(self.quantiles, self.levels)
+    ]
+    out = np.zeros(len(rewards))
+    for i in range(len(rewards)):
+      if valid[i]:
+        key = (int(bundle[i]), int(paper[i]))
+        out[i] = advantage[key] / (spread + self.epsilon)
+    return out
+
+
+def gigpo(rewards, extras, group, valid, weight=1.0, gamma=0.95, z=None):
+  """Dictionaries of trajectories and of anchor states, mean baselines."""
+  n = len(rewards)
+  z = z or (lambda x: x - x.mean())
+  rewards = np.asarray(rewards, np.float64)
+  name = [(int(group[i]), int(extras['trajectory'][i])) for i in range(n)]
+  anchor = [(int(group[i]), int(extras['anchor'][i])) for i in range(n)]
+  episodes, members, values = {}, {}, np.zeros(n)
+  for i in range(n):
+    if not valid[i]:
+      continue
+    episodes.setdefault(int(group[i]), {}).setdefault(name[i], rewards[i])
+    members.setdefault(anchor[i], []).append(i)
+    for j in range(n):
+      later = extras['step'][j] - extras['step'][i]
+      if valid[j] and name[j] == name[i] and later >= 0:
+        values[i] += gamma**later * extras['step_reward'][j]
+  out = np.zeros(n)
+  for g, scores in episodes.items():
+    shaped = dict(zip(scores, z(np.array(list(scores.values())))))
+    for i in range(n):
+      if valid[i] and int(group[i]) == g:
+        out[i] = shaped[name[i]]
+  for rows in members.values():
+    out[rows] += weight * z(values[rows])
+  return out
+
+
+def salt(rewards, trajectory, node, group, valid):
+  n = len(rewards)
+  name = [(int(group[i]), int(trajectory[i])) for i in range(n)]
+  first = {}
+  for i in range(n):
+    if valid[i]:
+      first.setdefault(name[i], i)
+  kept = list(first.values())
+  base = np.zeros(n)
+  base[kept] = grpo(
+    np.asarray(rewards)[kept], np.asarray(group)[kept], np.ones(len(kept), bool)
+  )
+  spread = {name[i]: base[i] for i in kept}
+  out = np.zeros(n)
+  for i in range(n):
+    if valid[i]:
+      mates = [
+        spread[name[j]]
+        for j in range(n)
+        if valid[j] and group[j] == group[i] and node[j] == node[i]
+      ]
+      out[i] = np.mean(mates)
+  return out
+
+
+def tree(rewards, path, level, group, valid):
+  """Mean leaf reward below every node, by its path as a string."""
+  n, t = level.shape
+  out = np.zeros((n, t))
+  for i in range(n):
+    if not valid[i]:
+      continue
+
+    def value(depth, i=i):
+      below = [
+        float(rewards[j])
+        for j in range(n)
+        if valid[j]
+        and group[j] == group[i]
+        and list(path[j][:depth]) == list(path[i][:depth])
+      ]
+      return np.mean(below)
+
+    for s in range(t):
+      out[i, s] = value(level[i, s] + 1) - value(level[i, s])
+  return out
+
+
+def turn_means(losses, turn, mask):
+  """The mean over turns of the mean over a turn's tokens, row by row."""
+  out = []
+  for i in range(mask.shape[0]):
+    turns = sorted({int(turn[i, t]) for t in np.flatnonzero(mask[i])})
+    means = [
+      np.mean(
+        [losses[i, t] for t in np.flatnonzero(mask[i]) if turn[i, t] == u]
+      )
+      for u in turns
+    ]
+    out.append(np.mean(means) if means else 0.0)
+  return np.array(out)
+
+
+def chain_segments(rewards, values, logp, mask, threshold=0.9, interval=5):
+  out = np.zeros(mask.shape)
+  for i in range(mask.shape[0]):
+    unsure = [
+      t for t in range(mask.shape[1])
+      if mask[i, t] and np.exp(np.float64(logp[i, t])) < threshold
+    ]  # fmt: skip
+    cuts = unsure[::interval]
+    for number, start in enumerate(cuts):
+      last = number + 1 == len(cuts)
+      stop = mask.shape[1] if last else cuts[number + 1]
+      after = rewards[i] if last else values[i, stop]
+      out[i, start:stop] = after - values[i, start]
+  return out
+
+
+def poad(rewards, values, mask, end, gamma, trace):
+  """The two Bellman backups of BAD, from the last token to the first."""
+  out = np.zeros(mask.shape)
+  for i in range(mask.shape[0]):
+    run, after = 0.0, 0.0
+    places = np.flatnonzero(mask[i])
+    for t in places[::-1]:
+      reward = rewards[i] if t == places[-1] else 0.0
+      if end[i, t]:
+        delta = reward + gamma * after - values[i, t]
+        run = delta + gamma * trace * run
+      else:
+        delta = reward + after - values[i, t]
+        run = delta + trace * run
+      out[i, t], after = run, values[i, t]
+  return out
+
+
+def gtpo_factors(tokens, lengths, advantages, group):
+  """The published lambda: both runs of shared tokens, by walking."""
+  n, t = tokens.shape
+  out = np.ones((n, t))
+  for i in range(n):
+    gain = 2.0 if advantages[i] > 0 else 0.0
+    if advantages[i] == 0:
+      continue
+
+    def shared(offset, from_end, i=i):
+      for j in range(n):
+        opposite = advantages[i] * advantages[j] < 0
+        if group[j] != group[i] or not opposite or lengths[j] <= offset:
+          continue
+        a = lengths[i] - 1 - offset if from_end else offset
+        b = lengths[j] - 1 - offset if from_end else offset
+        if tokens[i, a] == tokens[j, b]:
+          return True
+      return False
+
+    for from_end in (False, True):
+      for offset in range(lengths[i]):
+        if not shared(offset, from_end):
+          break
+        place = lengths[i] - 1 - offset if from_end else offset
+        out[i, place] *= gain
+  return out
+
+
+def tw_grpo(log_probs, mask, group, strength=1.7):
+  log_probs = np.asarray(log_probs, np.float64).copy()
+  n, t, v = log_probs.shape
+  log_probs[~mask] = -np.log(v)
+  out = np.ones((n, t))
+  for g in set(np.asarray(group).tolist()):
+    rows = [i for i in range(n) if group[i] == g and mask[i].any()]
+    reached = [s for s in range(t) if any(mask[i, s] for i in rows)]
+    spread = {}
+    for s in reached:
+      mean = log_probs[rows, s].mean(axis=0)
+      total = 0.0
+      for i in rows:
+        d = np.clip(mean - log_probs[i, s], -11, 11)
+        total += np.sum(np.exp(d) - d - 1)
+      spread[s] = total / len(rows)
+    for s in reached:
+      low, high = min(spread.values()), max(spread.values())
+      place = (spread[s] - low) / (high - low + 1e-8)
+      out[rows, s] = 1 + (strength - 1) * place
+  return out
+
+
+def constrained_weights(advantages, logp, others, multipliers):
+  """prod_i (pi_i / b)^(l_i / S) exp(A / S), token by token."""
+  total = sum(multipliers)
+  b = np.exp(np.asarray(logp, np.float64))
+  out = np.exp(np.asarray(advantages, np.float64) / total)
+  for i, l in enumerate(multipliers):
+    out *= (np.exp(np.asarray(others[..., i], np.float64)) / b) ** (l / total)
+  return out
+
+
+def rank_grpo(gain, item, group, valid):
+  n, t = item.shape
+  places = gain.shape[1]
+  each = [grpo(gain[:, k], group, valid, 1e-4) for k in range(places)]
+  out = np.zeros((n, t))
+  for i in range(n):
+    for s in range(t):
+      if item[i, s] < places:
+        out[i, s] = each[item[i, s]][i]
+  return out

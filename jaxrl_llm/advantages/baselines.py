@@ -1,0 +1,140 @@
+"""Baselines that come from outside the group.
+
+    refine            f(advantages f32[N, T], rollouts) -> f32[N, T]
+    estimate_tokens   f(rewards f32[N], rollouts) -> f32[N, T]
+
+A baseline that does not depend on the row's own response leaves the policy
+gradient unbiased.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import chex
+import jax.numpy as jnp
+
+from jaxrl_llm import numerics
+from jaxrl_llm.credit import needs
+
+
+@needs('extras:greedy_reward')
+def minus_greedy(advantages, rollouts):
+  """The return minus the reward of the greedy response to the same prompt.
+
+      A_t = q_t + ... + q_T - r(greedy)
+
+  Args:
+    advantages: f32[N, T], returns. rollouts: reads the extra `greedy_reward`
+      f32[N], equal for the rows of a prompt.
+
+  Returns:
+    f32[N, T], reward units; 0 where a row earns what the greedy one does.
+
+  Source: ReMax, arXiv 2310.10505, equation 8.
+  """
+  return advantages - rollouts.extras['greedy_reward'][:, None]
+
+
+@needs('extras:predicted_reward')
+def minus_predicted(rewards, rollouts):
+  """The reward minus what a frozen predictor expects of the prompt.
+
+      A_i = r_i - V_0(prompt_i)
+
+  Args:
+    rewards: f32[N]. rollouts: reads the extra `predicted_reward` f32[N].
+
+  Returns:
+    f32[N, T], reward units, the same for every token.
+
+  Source: V_0, arXiv 2602.03584, section 3.
+  """
+  advantages = rewards - rollouts.extras['predicted_reward']
+  return jnp.broadcast_to(advantages[:, None], rollouts.response.shape)
+
+
+def _visited(task, valid, tasks):
+  """f32[A]: how many valid rows each task has."""
+  return jnp.zeros(tasks).at[task].add(valid * 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class BetaTracker:
+  """Stage: reward minus a per-task value that is tracked over iterations.
+
+      A_i = r_i - v      v = success / (success + failure), read before
+      success <- keep success + sum r      failure <- keep failure + sum 1 - r
+      keep = clip(2^(-D / half_life), keep_low, keep_high)
+
+  D is the drift of the policy since the task was last visited: the mean
+  |change of log-prob| over the tokens of its last response, in nats. It is
+  read from the extra `drift` f32[N], 0 on the first visit; with keep_low =
+  keep_high it is not needed. Rows of one task are added together, with their
+  mean drift.
+
+  A task nobody has seen has v = 1/2 with the mass 1 / (1 - keep_low), to
+  which a constant `keep` tends.
+
+  Attributes:
+    half_life: D_half, nats. keep_low, keep_high: bounds of the memory kept.
+
+  Raises:
+    ValueError: bounds out of order or outside [0, 1).
+
+  Source: Single-stream Policy Optimization, arXiv 2509.13232, section 3.1,
+    which starts from eight offline scores per task.
+  """
+
+  half_life: float = 0.06
+  keep_low: float = 0.875
+  keep_high: float = 0.96
+
+  def __post_init__(self):
+    if not 0 <= self.keep_low <= self.keep_high < 1:
+      raise ValueError(
+        f'keep_low = {self.keep_low:g} and keep_high = {self.keep_high:g} '
+        'must satisfy 0 <= keep_low <= keep_high < 1'
+      )
+
+  @property
+  def needs(self) -> frozenset[str]:
+    constant = self.keep_low == self.keep_high
+    return frozenset() if constant else frozenset({'extras:drift'})
+
+  def init(self, spec):
+    half = jnp.full(spec.tasks, 0.5 / (1 - self.keep_low), jnp.float32)
+    return {'success': half, 'failure': half}
+
+  def update(self, credit, rollouts, state):
+    rewards, task, valid = credit.rewards, rollouts.task, rollouts.valid
+    chex.assert_equal_shape([rewards, task, valid])
+    total = state['success'] + state['failure']
+    value = (state['success'] / total)[task]
+    advantages = jnp.where(valid, rewards - value, 0)[:, None]
+    advantages = jnp.where(rollouts.loss_mask, advantages, 0)
+
+    tasks = total.shape[0]
+    rows = _visited(task, valid, tasks)
+    keep = jnp.where(rows > 0, self._keep(rollouts, rows), 1.0)
+
+    def add(old, amount):
+      amount = jnp.where(valid, amount, 0)
+      return (keep * old).at[task].add(amount)
+
+    state = {
+      'success': add(state['success'], rewards),
+      'failure': add(state['failure'], 1 - rewards),
+    }
+    return credit.replace(advantages=advantages), state
+
+  def _keep(self, rollouts, rows):
+    """f32[A]: the share of its memory each visited task keeps."""
+    if not self.needs:
+      return jnp.full(rows.shape, self.keep_low)
+    drift = jnp.where(rollouts.valid, rollouts.extras['drift'], 0)
+    total = jnp.zeros(rows.shape).at[rollouts.task].add(drift)
+    drift = numerics.safe_divide(total, rows)
+    return jnp.clip(
+      jnp.exp2(-drift / self.half_life), self.keep_low, self.keep_high
+    )

@@ -1,0 +1,57 @@
+"""Group estimators under other keys than the prompt.
+
+Most "new group methods" are an old estimator among other rows: turns of one
+agent, questions of as many hops, one step of many trajectories.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import jax.numpy as jnp
+
+from jaxrl_llm import credit as credit_lib
+from jaxrl_llm import grouping
+
+_FIELDS = ('group', 'task', 'domain')
+
+
+def ids(rollouts, name):
+  """i32[N]: a field of the rollouts, or an entry of their extras."""
+  return getattr(rollouts, name) if name in _FIELDS else rollouts.extras[name]
+
+
+def key(rollouts, names):
+  """i32[N] in [0, N): equal where all of the named ids are."""
+  return grouping.joint(*(ids(rollouts, name) for name in names))
+
+
+@dataclasses.dataclass(frozen=True)
+class EstimateBy:
+  """Stage: advantages <- fn(rewards, key, valid), the same for every token.
+
+  Attributes:
+    fn: f(rewards, group, valid) -> f32[N].
+    names: rows are compared when all of these are equal: 'group', 'task',
+      'domain', or keys of extras i32[N].
+  """
+
+  fn: Callable
+  names: tuple[str, ...]
+
+  @property
+  def needs(self) -> frozenset[str]:
+    extras = {f'extras:{n}' for n in self.names if n not in _FIELDS}
+    return credit_lib.needs_of(self.fn) | extras
+
+  def init(self, spec):
+    del spec
+    return ()
+
+  def update(self, credit, rollouts, state):
+    advantages = self.fn(
+      credit.rewards, key(rollouts, self.names), rollouts.valid
+    )
+    advantages = jnp.where(rollouts.loss_mask, advantages[:, None], 0)
+    return credit.replace(advantages=advantages), state

@@ -1,0 +1,225 @@
+"""Advantages over the steps of trajectories, and over trees of them.
+
+    estimate_tokens   f(rewards f32[N], rollouts) -> f32[N, T]
+    refine            f(advantages f32[N, T], rollouts) -> f32[N, T]
+
+Where a row is one step of an agent, `rewards` holds the outcome of its whole
+trajectory, and these extras say what belongs together, each i32[N]:
+
+    trajectory   equal for the steps of one trajectory of a prompt
+    step         the time of the step in its trajectory
+    anchor       equal for steps taken in one state of a prompt's environment
+    node         equal for steps with one context and one action
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from jaxrl_llm import grouping, numerics
+from jaxrl_llm.advantages import group as group_lib
+from jaxrl_llm.advantages.prompts import per_token
+from jaxrl_llm.credit import needs
+
+
+def of_trajectories(rewards, rollouts, *, fn):
+  """f32[N]: `fn` with every trajectory counted once, however many its steps.
+
+  Args:
+    rewards: f32[N], equal within a trajectory. rollouts: reads the extra
+      `trajectory`. fn: f(rewards, group, valid) -> f32[N].
+  """
+  key = grouping.joint(rollouts.group, rollouts.extras['trajectory'])
+  one = grouping.representatives(key, rollouts.valid)
+  return numerics.group_sum(fn(rewards, rollouts.group, one), key, one)
+
+
+def returns(rewards, trajectory, step, valid, *, discount):
+  """G_i = sum over later steps j of the trajectory of discount^(j - i) r_j.
+
+  Args:
+    rewards: f32[N], of single steps. trajectory: i32[N], ids.
+    step: i32[N], times. valid: bool[N]. discount: gamma in [0, 1].
+  """
+  gap = step[None, :] - step[:, None]
+  later = (trajectory[None, :] == trajectory[:, None]) & (gap >= 0)
+  factor = jnp.where(later, discount ** jnp.maximum(gap, 0), 0.0)
+  return factor @ jnp.where(valid, rewards, 0)
+
+
+@needs(
+  'extras:trajectory', 'extras:step', 'extras:step_reward', 'extras:anchor'
+)
+def group_in_group(
+  rewards, rollouts, *, weight=1.0, discount=0.95, fn=group_lib.centre
+):
+  """Trajectories compared by outcome, and steps by return from one state.
+
+      A_i = fn(R) over the trajectories of the prompt
+            + weight fn(G) over the steps at the same anchor state
+
+  G is the discounted return of the extra `step_reward` f32[N].
+
+  Args:
+    rewards: f32[N], outcomes R. rollouts: reads the four extras.
+    weight: omega. discount: gamma. fn: f(values, group, valid) -> f32[N],
+      `group.centre` or `group.norm`.
+
+  Returns:
+    f32[N, T]. A state met once adds 0.
+
+  Source: GiGPO, arXiv 2505.10978, equations 3 to 8, and its code.
+  """
+  extras, valid = rollouts.extras, rollouts.valid
+  trajectory = grouping.joint(rollouts.group, extras['trajectory'])
+  value = returns(
+    extras['step_reward'], trajectory, extras['step'], valid, discount=discount
+  )
+  anchor = grouping.joint(rollouts.group, extras['anchor'])
+  episode = of_trajectories(rewards, rollouts, fn=fn)
+  return per_token(episode + weight * fn(value, anchor, valid), rollouts)
+
+
+@needs('extras:trajectory', 'extras:node')
+def merged_steps(rewards, rollouts, *, epsilon=1e-6):
+  """GRPO over trajectories, averaged where trajectories share a step.
+
+      A_i = mean over the rows j of node_i of z(R)_j
+
+  A step that both good and bad trajectories took is not to blame.
+
+  Args:
+    rewards: f32[N], outcomes. rollouts: reads `trajectory` and `node`.
+    epsilon: in reward units.
+
+  Returns:
+    f32[N, T]; that of GRPO where every node is one step.
+
+  Source: SALT, arXiv 2510.20022. Confidence ABSTRACT: which steps count as
+    shared is left to the plan that numbers the nodes.
+  """
+  fn = functools.partial(group_lib.norm, epsilon=epsilon)
+  advantages = of_trajectories(rewards, rollouts, fn=fn)
+  node = grouping.joint(rollouts.group, rollouts.extras['node'])
+  merged = numerics.group_mean(advantages, node, rollouts.valid)
+  return per_token(merged, rollouts)
+
+
+@needs('extras:decision_reward')
+def with_decisions(rewards, rollouts, *, weight=1.0, epsilon=1e-6):
+  """GRPO over whole graphs, plus each building decision's own reward.
+
+      A_it = (r_i - mean_g) / (std_g + epsilon) + weight d_it
+
+  Args:
+    rewards: f32[N], of finished graphs. rollouts: reads the extra
+      `decision_reward` f32[N, T]. weight: 0 is GRPO. epsilon: reward units.
+
+  Source: HRPO of MasHost, arXiv 2506.08507. Confidence ABSTRACT: the weight
+    and the decision rewards are not given there.
+  """
+  norm = group_lib.norm(
+    rewards, rollouts.group, rollouts.valid, epsilon=epsilon
+  )
+  return per_token(norm, rollouts) + weight * rollouts.extras['decision_reward']
+
+
+@needs('extras:node_path', 'extras:level')
+def tree(rewards, rollouts):
+  """The value a tree's edge adds: that of its end minus that of its start.
+
+      A = V(child) - V(parent)      V(node) = mean reward of the leaves below
+
+  A row is the path from the root, its prompt, to one leaf. With one branching
+  factor per level V is also the mean of the children's values.
+
+  Args:
+    rewards: f32[N], of leaves. rollouts: reads the extras `node_path`
+      i32[N, D], which child the path takes at each level, and `level`
+      i32[N, T] in [0, D), the edge that a token lies on.
+
+  Returns:
+    f32[N, T], reward units; Dr. GRPO's advantages for D = 1.
+
+  Source: SPO-tree, arXiv 2505.23564, section 4.2, without the division by
+    the spread of siblings.
+  """
+  path, valid = rollouts.extras['node_path'], rollouts.valid
+  key = rollouts.group
+  values = [numerics.group_mean(rewards, key, valid)]
+  for depth in range(path.shape[1]):
+    key = grouping.joint(key, path[:, depth])
+    values.append(numerics.group_mean(rewards, key, valid))
+  added = jnp.diff(jnp.stack(values, axis=1), axis=1)
+  return jnp.take_along_axis(added, rollouts.extras['level'], axis=1)
+
+
+@needs('extras:turn')
+def equal_turns(advantages, rollouts):
+  """Scaled so that under `sequence_mean` every turn of a row counts alike.
+
+      A_it len_i / (turns_i len_turn(t))
+
+  Args:
+    advantages: f32[N, T]. rollouts: reads the extra `turn` i32[N, T] in
+      [0, T), the turn each chosen token belongs to.
+
+  Returns:
+    f32[N, T]; unchanged for a row of one turn.
+
+  Source: Flow-GRPO of AgentFlow, arXiv 2510.05592, equation 5.
+  """
+  mask = rollouts.loss_mask
+  turn = rollouts.extras['turn']
+  tokens = jax.vmap(numerics.group_count)(turn, mask)
+  share = numerics.safe_divide(jnp.ones_like(tokens), tokens)
+  turns = numerics.masked_sum(share, mask, axis=-1)[:, None]
+  length = jnp.sum(mask, axis=-1)[:, None]
+  return advantages * share * numerics.safe_divide(length * 1.0, turns)
+
+
+@needs('extras:item', 'extras:gain')
+def ranked_items(rewards, rollouts, *, epsilon=1e-4):
+  """Each place of a ranked list is compared with that place in its group.
+
+      A_ik = (gain_ik - mean_g gain_k) / (std_g gain_k + epsilon)
+
+  for the tokens of item k.
+
+  Args:
+    rewards: unused: the reward of a list is in its items' gains.
+    rollouts: reads the extras `gain` f32[N, K] and `item` i32[N, T], the
+      place of the item that a token belongs to; K or more is past the list.
+    epsilon: in units of gain.
+
+  Returns:
+    f32[N, T]; 0 past the list.
+
+  Source: Rank-GRPO, arXiv 2510.20150, section 4, without its penalties for
+    a list of another length.
+  """
+  del rewards
+  item, gain = rollouts.extras['item'], rollouts.extras['gain']
+  places = gain.shape[1]
+  fn = functools.partial(group_lib.norm, epsilon=epsilon)
+  each = jax.vmap(fn, in_axes=(1, None, None), out_axes=1)
+  advantages = each(gain, rollouts.group, rollouts.valid)
+  here = jnp.take_along_axis(advantages, jnp.minimum(item, places - 1), axis=1)
+  return jnp.where(item < places, here, 0.0)
+
+
+def discounted_gain(hits):
+  """The share of a list's discounted gain from each place on.
+
+      gain_k = sum_{j >= k} hits_j d_j      d_0 = 1, d_j = 1 / log2(j + 2)
+
+  Args:
+    hits: f32[N, K], whether the item at each place is right.
+
+  Source: Rank-GRPO, arXiv 2510.20150, its `log_decay` rewards.
+  """
+  discount = 1 / jnp.log2(jnp.arange(hits.shape[1]) + 2.0)
+  return jnp.cumsum((hits * discount)[:, ::-1], axis=1)[:, ::-1]

@@ -1,0 +1,232 @@
+"""Weights of tokens and of rows, in a mean's numerator and denominator.
+
+    weigh         f(rewards f32[N], group i32[N], valid bool[N]) -> f32[N]
+    weigh_tokens  f(advantages f32[N, T], rollouts) -> f32[N, T]
+
+All are >= 0 and free of the order of rows: rows that tie share what is left.
+"""
+
+from __future__ import annotations
+
+import math
+
+import chex
+import jax.numpy as jnp
+
+from jaxrl_llm import grouping, numerics
+from jaxrl_llm.credit import needs
+
+_TIE = 1e-4  # advantages closer than this are one value
+
+
+def _of_rows(advantages, mask):
+  """f32[N]: the advantage that a row's chosen tokens share."""
+  low = jnp.min(advantages, axis=-1, where=mask, initial=jnp.inf)
+  return jnp.where(jnp.any(mask, axis=-1), low, 0.0)
+
+
+def signal(advantages, rollouts):
+  """1 on tokens whose advantage is not 0.
+
+  Source: SPO-tree, arXiv 2505.23564, section 4.2.
+  """
+  del rollouts
+  return jnp.where(advantages != 0, 1.0, 0.0)
+
+
+def unsure_tokens(advantages, rollouts, *, threshold=0.9):
+  """1 on tokens that the sampler gave less than `threshold`.
+
+  Source: SPO, arXiv 2505.23564, section 4.3: the probability mask.
+  """
+  del advantages
+  return jnp.where(rollouts.logp < math.log(threshold), 1.0, 0.0)
+
+
+@needs('extras:node_path', 'extras:level')
+def one_per_edge(advantages, rollouts):
+  """1 / the rows that pass a token's edge of the tree of samples.
+
+  See `advantages.steps.tree` for the extras.
+  """
+  del advantages
+  path, valid = rollouts.extras['node_path'], rollouts.valid
+  key, counts = rollouts.group, []
+  for depth in range(path.shape[1]):
+    key = grouping.joint(key, path[:, depth])
+    counts.append(numerics.group_count(key, valid))
+  share = numerics.safe_divide(1.0, jnp.stack(counts, axis=1))
+  return jnp.take_along_axis(share, rollouts.extras['level'], axis=1)
+
+
+def _best_share(rewards, group, valid):
+  """f32[N]: 1 on the best row of a group, shared by rows that tie."""
+  best = valid & (rewards == numerics.group_max(rewards, group, valid))
+  return numerics.safe_divide(best * 1.0, numerics.group_count(group, best))
+
+
+def best_of_group(rewards, group, valid):
+  """Only a group's best row, with the weight of all: n [i is best].
+
+  Source: PF-PPO, arXiv 2409.06957, section 4.1: BoN.
+  """
+  count = numerics.group_count(group, valid)
+  return count * _best_share(rewards, group, valid)
+
+
+def best_and_worst(rewards, group, valid):
+  """A group's best and worst rows, each with half of the weight of all.
+
+  Source: PF-PPO, arXiv 2409.06957, section 4.1: BW.
+  """
+  count = numerics.group_count(group, valid)
+  best = _best_share(rewards, group, valid)
+  worst = _best_share(-rewards, group, valid)
+  return count * (best + worst) / 2
+
+
+def best_and_random(rewards, group, valid):
+  """The best row and, together, the others, each with half of the weight.
+
+      n / 2 [i is best] + n / (2 (n - 1)) [i is not]
+
+  Source: PF-PPO, arXiv 2409.06957, section 4.1: BR, the expectation of its
+    draws.
+  """
+  count = numerics.group_count(group, valid)
+  best = _best_share(rewards, group, valid)
+  rest = numerics.safe_divide(1 - best, jnp.maximum(count - 1, 0))
+  alone = count == 1
+  weight = jnp.where(alone, 1.0, count * (best + rest) / 2)
+  return jnp.where(valid, weight, 0.0)
+
+
+def spread_rows(advantages, rollouts, *, share=0.5):
+  """The rows whose advantages vary most: the lowest and the highest.
+
+      keep S with |S| = ceil(share n) that maximises the variance of A over S
+
+  which is the k lowest and |S| - k highest for some k. Rows that tie share
+  the places left among them. Advantages are not computed anew.
+
+  Args:
+    advantages: f32[N, T], one value per row. rollouts: for the rows.
+    share: of the rows with chosen tokens, in (0, 1].
+
+  Returns:
+    f32[N, T] in [0, 1].
+
+  Source: D3S, arXiv 2509.22115, section 3.1. Confidence VERIFIED-2.
+  """
+  mask = rollouts.loss_mask
+  here = jnp.any(mask, axis=-1)
+  value = jnp.round(_of_rows(advantages, mask) / _TIE) * _TIE
+  rows = value.shape[0]
+  count = jnp.sum(here)
+  # A row's share of 0.5 of 6 must be 3 rows also when it is 3.0000002.
+  kept = jnp.ceil(share * count - 1e-3).astype(jnp.int32)
+  order = jnp.argsort(jnp.where(here, value, jnp.inf))
+  column = jnp.arange(rows)
+  ordered = jnp.where(column < count, value[order], 0)
+  ordered = ordered - numerics.masked_mean(ordered, column < count)
+  lowest = jnp.arange(rows + 1)[:, None]
+  chosen = (column < lowest) | (column >= count - (kept - lowest))
+  chosen &= (column < count) & (lowest <= kept)
+  variance = numerics.masked_variance(ordered, chosen, axis=1)
+  best = jnp.argmax(jnp.where(lowest[:, 0] <= kept, variance, -1.0))
+  places = jnp.zeros(rows).at[order].set(chosen[best] * 1.0)
+  peers = (value[:, None] == value[None, :]) & here[None, :]
+  weight = numerics.masked_mean(
+    jnp.broadcast_to(places, peers.shape), peers, axis=1
+  )
+  return jnp.where(mask, weight[:, None], 0.0)
+
+
+@needs('entropy')
+def spread_tokens(advantages, rollouts, *, share=0.5):
+  """The share of tokens with the largest |A| times entropy.
+
+  Args:
+    advantages: f32[N, T]; tokens of advantage 0 are taken last.
+    rollouts: reads the extra `entropy` f32[N, T]. share: in (0, 1].
+
+  Returns:
+    f32[N, T], 0 or 1; tokens that tie with the last one taken are kept.
+
+  Source: D3S, arXiv 2509.22115, section 3.2. Confidence VERIFIED-2.
+  """
+  mask = rollouts.loss_mask
+  score = jnp.abs(advantages) * rollouts.extras['entropy']
+  ordered = -jnp.sort(-jnp.where(mask, score, -jnp.inf), axis=None)
+  taken = jnp.ceil(share * jnp.sum(mask) - 1e-3).astype(jnp.int32)
+  least = ordered[jnp.maximum(taken - 1, 0)]
+  return jnp.where(mask & (score >= least * (1 - _TIE)), 1.0, 0.0)
+
+
+@needs('extras:quality')
+def contrasting(advantages, rollouts, *, gap=0.1):
+  """0 for a row too close to one of its group with the other outcome.
+
+      keep_i = all |quality_i - quality_j| >= gap   over A_i A_j < 0
+
+  Args:
+    advantages: f32[N, T], of which the sign is the outcome.
+    rollouts: reads the extra `quality` f32[N], a fine score of a response.
+    gap: tau >= 0, in units of quality; 0 keeps all.
+
+  Source: DaGRPO, arXiv 2512.06337. Confidence ABSTRACT: the rule is
+    reconstructed from its abstract, and gap is ours.
+  """
+  quality = rollouts.extras['quality']
+  value = _of_rows(advantages, rollouts.loss_mask)
+  peers = rollouts.group[:, None] == rollouts.group
+  opposite = peers & (value[:, None] * value < 0)
+  close = jnp.abs(quality[:, None] - quality) < gap
+  kept = ~jnp.any(opposite & close, axis=1)
+  return jnp.where(rollouts.loss_mask, kept[:, None] * 1.0, 0.0)
+
+
+@needs('log_probs', 'extras:hidden_square')
+def small_curvature(
+  advantages,
+  rollouts,
+  *,
+  learning_rate=1.5e-5,
+  objective_limit=0.01,
+  policy_limit=1e-4,
+):
+  """1 on tokens whose own step would move objective and policy little.
+
+      sc = e_a - pi       u'sc = A |sc|^2 |h|^2
+      policy    = (lr u'sc)^2 / 2
+      objective = lr A^2 |sc|^2 |h|^2
+                  + lr^2 / 2 A ((u'sc)^2 - u'(diag pi - pi pi')u)
+
+  the second-order change of the policy (its Fisher form) and of A log pi
+  under a gradient step of the output layer on that token alone, u = A sc |h|^2
+  being the logits' displacement.
+
+  Args:
+    advantages: f32[N, T]. rollouts: reads the extras `log_probs`
+      f32[N, T, V] and `hidden_square` f32[N, T], |h|^2 of the last hidden
+      state. learning_rate: lr of the model step. objective_limit: tau_H.
+      policy_limit: tau_F; inf for both keeps all tokens.
+
+  Source: CAPO, arXiv 2510.00819, section 4 and its code, for a plain gradient
+    step; the code also models Adam's.
+  """
+  probs = jnp.exp(rollouts.extras['log_probs'])
+  chosen = rollouts.response[..., None] == jnp.arange(probs.shape[-1])
+  score = chosen - probs
+  chex.assert_equal_shape([score, probs])
+  length = jnp.sum(score**2, axis=-1)
+  hidden = rollouts.extras['hidden_square']
+  size = advantages * hidden
+  along = size * length
+  mean = jnp.sum(probs * score, axis=-1)
+  spread = jnp.sum(probs * (score - mean[..., None]) ** 2, axis=-1)
+  policy = (learning_rate * along) ** 2 / 2
+  second = advantages * (along**2 - size**2 * spread)
+  objective = learning_rate * advantages * along + learning_rate**2 * second / 2
+  kept = (policy < policy_limit) & (jnp.abs(objective) < objective_limit)
+  return jnp.where(kept & rollouts.loss_mask, 1.0, 0.0)

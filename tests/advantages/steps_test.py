@@ -1,0 +1,195 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrl_llm.advantages import group, keys, steps
+from jaxrl_llm.objectives import aggregate
+from jaxrl_llm.types import Scores, Spec, initial_credit
+from tests.advantages import cases
+from tests.oracles import advantages as oracle
+
+
+def _agents(seed=0):
+  """Two trajectories of two steps in each group of four rows."""
+  rng = np.random.default_rng(seed)
+  extras = {
+    'trajectory': np.tile([0, 0, 1, 1], 4).astype(np.int32),
+    'step': np.tile([0, 1, 1, 0], 4).astype(np.int32),
+    'step_reward': rng.random(16).astype(np.float32),
+    'anchor': rng.integers(0, 2, 16).astype(np.int32),
+    'node': rng.integers(0, 3, 16).astype(np.int32),
+  }
+  outcome = rng.integers(0, 2, 8).astype(np.float32)
+  return cases.rollouts(seed, **extras), np.repeat(outcome, 2), extras
+
+
+def _arrays(rollouts):
+  return np.asarray(rollouts.group), np.asarray(rollouts.valid)
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_group_in_group_equals_its_oracle(seed):
+  rollouts, rewards, extras = _agents(seed)
+  ours = steps.group_in_group(rewards, rollouts, weight=0.7, discount=0.9)
+  arrays = _arrays(rollouts)
+  expected = oracle.gigpo(rewards, extras, *arrays, weight=0.7, gamma=0.9)
+  valid = arrays[1]
+  np.testing.assert_allclose(ours[valid][:, 0], expected[valid], atol=1e-5)
+
+
+def test_group_in_group_without_steps_is_dr_grpo_over_trajectories():
+  rollouts, rewards, _ = _agents()
+  rollouts = rollouts.replace(valid=jnp.ones(16, bool))
+  ours = steps.group_in_group(rewards, rollouts, weight=0.0)
+  plain = group.centre(rewards, rollouts.group, rollouts.valid)
+  np.testing.assert_allclose(ours[:, 0], plain, atol=1e-6)
+
+
+def test_long_trajectories_do_not_move_the_baseline():
+  ids = np.array([0, 0, 0, 1], np.int32)
+  rollouts = cases.rollouts(groups=1, trajectory=ids)
+  rollouts = rollouts.replace(valid=jnp.ones(4, bool))
+  ours = steps.of_trajectories(ids * 1.0, rollouts, fn=group.centre)
+  np.testing.assert_allclose(ours, [-0.5, -0.5, -0.5, 0.5])
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_merged_steps_equal_their_oracle(seed):
+  rollouts, rewards, extras = _agents(seed)
+  arrays = _arrays(rollouts)
+  ours = steps.merged_steps(rewards, rollouts)
+  expected = oracle.salt(rewards, extras['trajectory'], extras['node'], *arrays)
+  valid = arrays[1]
+  np.testing.assert_allclose(
+    ours[valid][:, 0], expected[valid], rtol=1e-4, atol=1e-6
+  )
+
+
+def test_steps_that_nobody_shares_keep_their_trajectorys_advantage():
+  unique = np.arange(16, dtype=np.int32)
+  rollouts = cases.rollouts(trajectory=unique, node=unique)
+  rewards = np.random.default_rng(0).normal(size=16).astype(np.float32)
+  ours = steps.merged_steps(rewards, rollouts)
+  plain = group.norm(rewards, rollouts.group, rollouts.valid)
+  np.testing.assert_allclose(ours[:, 0], plain, rtol=1e-6)
+
+
+def test_decisions_add_to_grpo():
+  own = np.random.default_rng(1).normal(size=(16, 6)).astype(np.float32)
+  rollouts = cases.rollouts(decision_reward=own)
+  rewards = np.random.default_rng(0).normal(size=16).astype(np.float32)
+  plain = group.norm(rewards, rollouts.group, rollouts.valid)[:, None]
+  ours = steps.with_decisions(rewards, rollouts, weight=0.5)
+  np.testing.assert_allclose(ours, plain + 0.5 * own, rtol=1e-5, atol=1e-6)
+  ours = steps.with_decisions(rewards, rollouts, weight=0.0)
+  np.testing.assert_array_equal(ours, plain * jnp.ones((1, 6)))
+
+
+def _tree(seed, depth):
+  rng = np.random.default_rng(seed)
+  path = rng.integers(0, 2, (16, depth)).astype(np.int32)
+  level = rng.integers(0, depth, (16, 6)).astype(np.int32)
+  rewards = rng.integers(0, 2, 16).astype(np.float32)
+  return cases.rollouts(seed, node_path=path, level=level), rewards, path, level
+
+
+@pytest.mark.parametrize('depth', [1, 2, 3])
+def test_tree_equals_its_oracle(depth):
+  rollouts, rewards, path, level = _tree(0, depth)
+  arrays = _arrays(rollouts)
+  ours = steps.tree(rewards, rollouts)
+  expected = oracle.tree(rewards, path, level, *arrays)
+  valid = arrays[1]
+  np.testing.assert_allclose(ours[valid], expected[valid], atol=1e-6)
+
+
+def test_tree_of_one_level_is_dr_grpo():
+  rewards = np.random.default_rng(0).normal(size=16).astype(np.float32)
+  rollouts = cases.rollouts(
+    node_path=np.arange(16, dtype=np.int32)[:, None],
+    level=np.zeros((16, 6), np.int32),
+  ).replace(valid=jnp.ones(16, bool))
+  ours = steps.tree(rewards, rollouts)
+  plain = group.centre(rewards, rollouts.group, rollouts.valid)
+  np.testing.assert_allclose(ours[:, 0], plain, atol=1e-6)
+
+
+@pytest.mark.parametrize('seed', range(2))
+def test_equal_turns_under_sequence_mean_is_a_mean_of_means(seed):
+  rng = np.random.default_rng(seed)
+  turn = rng.integers(0, 3, (16, 6)).astype(np.int32)
+  rollouts = cases.rollouts(seed, turn=turn)
+  advantages = rng.normal(size=(16, 6)).astype(np.float32)
+  mask = np.asarray(rollouts.loss_mask)
+  scaled = steps.equal_turns(advantages, rollouts)
+  keep = jnp.asarray(mask.any(axis=1) * 1.0)
+  weights = aggregate.sequence_mean(mask * 1.0, keep, rollouts.group)
+  ours = jnp.sum(weights * scaled)
+  rows = oracle.turn_means(advantages, turn, mask)
+  np.testing.assert_allclose(ours, rows.sum() / mask.any(axis=1).sum(), 1e-4)
+
+
+def test_one_turn_changes_nothing():
+  rollouts = cases.rollouts(turn=np.zeros((16, 6), np.int32))
+  ones = jnp.where(rollouts.loss_mask, 1.0, 0.0)
+  np.testing.assert_allclose(steps.equal_turns(ones, rollouts), ones, 1e-6)
+
+
+def test_ranked_items_equal_their_oracle():
+  rng = np.random.default_rng(0)
+  gain = rng.random((16, 3)).astype(np.float32)
+  item = rng.integers(0, 5, (16, 6)).astype(np.int32)
+  rollouts = cases.rollouts(item=item, gain=gain)
+  ours = steps.ranked_items(None, rollouts)
+  expected = oracle.rank_grpo(gain, item, *_arrays(rollouts))
+  np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_ranked_items_of_one_item_are_grpo():
+  rewards = np.random.default_rng(0).normal(size=16).astype(np.float32)
+  rollouts = cases.rollouts(
+    item=np.zeros((16, 6), np.int32), gain=rewards[:, None]
+  )
+  ours = steps.ranked_items(rewards, rollouts)
+  plain = group.norm(rewards, *_arrays(rollouts), epsilon=1e-4)
+  np.testing.assert_allclose(ours[:, 0], plain, rtol=1e-6)
+
+
+def test_discounted_gain_counts_what_comes_after_a_place():
+  hits = np.array([[1.0, 0.0, 1.0]], np.float32)
+  ours = steps.discounted_gain(hits)
+  third = 1 / np.log2(4)
+  np.testing.assert_allclose(ours, [[1 + third, third, third]], rtol=1e-6)
+
+
+def test_key_of_several_names_compares_where_all_agree():
+  agent = np.tile([0, 1], 8).astype(np.int32)
+  rollouts = cases.rollouts(agent=agent)
+  rewards = np.random.default_rng(0).normal(size=16).astype(np.float32)
+  stage = keys.EstimateBy(group.norm, ('group', 'agent'))
+  assert stage.needs == {'extras:agent'}
+  credit = initial_credit(rollouts, Scores(rewards[:, None], jnp.ones(1)))
+  credit = credit.replace(rewards=rewards)
+  credit, _ = jax.jit(stage.update)(
+    credit, rollouts, stage.init(Spec(16, 4, 1, 6))
+  )
+  ids, valid = _arrays(rollouts)
+  expected = oracle.grpo(rewards, 2 * ids + agent, valid)
+  expected = np.where(rollouts.loss_mask, expected[:, None], 0)
+  np.testing.assert_allclose(credit.advantages, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('names', [('group',), ('task',)])
+def test_key_of_the_prompt_is_the_usual_estimator(names):
+  rollouts = cases.rollouts()
+  rewards = np.random.default_rng(0).normal(size=16).astype(np.float32)
+  stage = keys.EstimateBy(functools.partial(group.norm, ddof=0), names)
+  assert not stage.needs
+  credit = initial_credit(rollouts, Scores(rewards[:, None], jnp.ones(1)))
+  credit, _ = stage.update(credit.replace(rewards=rewards), rollouts, ())
+  plain = group.norm(rewards, *_arrays(rollouts), ddof=0)
+  expected = jnp.where(rollouts.loss_mask, plain[:, None], 0)
+  np.testing.assert_allclose(credit.advantages, expected, rtol=1e-6)
