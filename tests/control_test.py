@@ -1,0 +1,61 @@
+import hypothesis
+import hypothesis.strategies as st
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxrl_llm import control
+
+positive = st.floats(1e-3, 10)
+quick = hypothesis.settings(max_examples=30, deadline=None)
+
+
+def after(controller, name, value):
+  """The coefficient after one iteration that measured `value`."""
+  state = controller.update(controller.init(), {name: jnp.float32(value)})
+  return float(controller.value(state, 1))
+
+
+def test_number_stands_for_a_constant():
+  constant = control.controller(0.25)
+  assert constant == control.Constant(0.25)
+  assert after(constant, 'any', 3.0) == 0.25
+  assert control.controller(constant) is constant
+
+
+def test_schedule_reads_the_iteration():
+  falling = control.Schedule(optax.linear_schedule(1.0, 0.0, 10))
+  values = [float(falling.value((), step)) for step in (0, 5, 20)]
+  np.testing.assert_allclose(values, [1.0, 0.5, 0.0])
+
+
+@quick
+@hypothesis.given(positive, positive, st.floats(0, 50))
+def test_adaptive_kl_equals_its_formula(initial, target, kl):
+  found = after(control.AdaptiveKL(initial, target), 'reference/kl', kl)
+  wanted = initial * (1 + np.clip(kl / target - 1, -0.2, 0.2) / 10)
+  np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+@quick
+@hypothesis.given(positive, positive, st.floats(-50, 50))
+def test_dual_ascent_equals_its_formula_and_stays_above_zero(
+  initial, limit, value
+):
+  found = after(control.DualAscent(initial, limit, 0.5, 'cost'), 'cost', value)
+  wanted = max(0.0, initial + 0.5 * (value - limit))
+  np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('entropy, way', [(0.1, 1), (0.5, 0), (0.9, -1)])
+def test_target_entropy_moves_against_the_error(entropy, way):
+  steered = control.TargetEntropy(initial=0.01, target=0.5)
+  change = after(steered, 'policy/entropy', entropy) - 0.01
+  assert np.sign(np.round(change, 7)) == way
+
+
+def test_target_entropy_stays_within_its_bounds():
+  steered = control.TargetEntropy(0.01, 0.5, rate=100, low=1e-3, high=0.1)
+  np.testing.assert_allclose(after(steered, 'policy/entropy', 0), 0.1, 1e-5)
+  np.testing.assert_allclose(after(steered, 'policy/entropy', 9), 1e-3, 1e-5)

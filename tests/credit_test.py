@@ -1,0 +1,118 @@
+from functools import partial
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrl_llm import credit
+from jaxrl_llm.tabular import policy
+from jaxrl_llm.types import Scores, Spec, initial_credit
+
+SPEC = Spec(4, 2, 1, 3)
+
+
+def start():
+  """Four rows of three tokens: one padding row, one token of a tool."""
+  mask = np.array([[1, 1, 1], [1, 1, 0], [1, 0, 0], [1, 1, 1]], bool)
+  rollouts = policy.as_rollouts(
+    np.zeros((4, 3), np.int32), mask, group=jnp.array([0, 0, 1, 1])
+  )
+  rollouts = rollouts.replace(
+    valid=jnp.array([True, True, True, False]),
+    action_mask=rollouts.action_mask.at[0, 1].set(False),
+  )
+  scores = Scores(jnp.array([[1.0], [2.0], [3.0], [jnp.nan]]), jnp.ones(1))
+  first = initial_credit(rollouts, scores)
+  return rollouts, first.replace(rewards=first.components[:, 0])
+
+
+def apply(stage):
+  rollouts, before = start()
+  after, state = stage.update(before, rollouts, stage.init(SPEC))
+  assert state == ()
+  return rollouts, before, after
+
+
+def test_shape_changes_rewards_of_valid_rows_only():
+  _, _, after = apply(credit.shape(lambda rewards, rollouts: rewards + 1))
+  np.testing.assert_array_equal(after.rewards, [2, 3, 4, 0])
+
+
+def test_weigh_multiplies_what_rows_count():
+  _, before, after = apply(credit.weigh(lambda r, group, valid: r))
+  np.testing.assert_array_equal(after.keep, before.keep * before.rewards)
+
+
+def test_weigh_tokens_multiplies_what_tokens_count():
+  halves = credit.weigh_tokens(lambda a, rollouts: jnp.full(a.shape, 0.5))
+  rollouts, _, after = apply(halves)
+  np.testing.assert_array_equal(after.token_keep, 0.5 * rollouts.loss_mask)
+
+
+def test_estimate_gives_every_chosen_token_the_advantage_of_its_row():
+  rollouts, _, after = apply(credit.estimate(lambda r, group, valid: 10 + r))
+  wanted = np.array([[11], [12], [13], [0]]) * np.asarray(rollouts.loss_mask)
+  np.testing.assert_array_equal(after.advantages, wanted)
+
+
+@pytest.mark.parametrize('lift', [credit.estimate_tokens, credit.refine])
+def test_token_advantages_are_zero_off_the_loss_mask(lift):
+  rollouts, _, after = apply(lift(lambda x, rollouts: jnp.full((4, 3), 7.0)))
+  np.testing.assert_array_equal(after.advantages, 7.0 * rollouts.loss_mask)
+
+
+@pytest.mark.parametrize(
+  'lift', [credit.shape, credit.weigh, credit.estimate, credit.refine]
+)
+def test_wrong_shape_is_refused(lift):
+  with pytest.raises(AssertionError):
+    apply(lift(lambda *arrays: jnp.zeros(5)))
+
+
+def test_hyper_parameters_are_bound_by_name():
+  def scaled(rewards, rollouts, *, factor):
+    return factor * rewards
+
+  stage = credit.shape(scaled, factor=3.0)
+  assert isinstance(stage.fn, partial) and stage.fn.keywords == {'factor': 3.0}
+  np.testing.assert_array_equal(apply(stage)[2].rewards, [3, 6, 9, 0])
+
+
+class Counter:
+  """A stage with memory: adds how often it ran."""
+
+  def init(self, spec):
+    return jnp.float32(spec.rows)
+
+  def update(self, given, rollouts, state):
+    del rollouts
+    return given.replace(rewards=given.rewards + state), state + 1
+
+
+def test_chain_runs_in_order_and_keeps_the_state_of_each():
+  rollouts, before = start()
+  double = credit.shape(lambda r, rollouts: 2 * r)
+  stage = credit.chain(Counter(), double, Counter())
+  state = stage.init(SPEC)
+  after, state = stage.update(before, rollouts, state)
+  np.testing.assert_array_equal(after.rewards[:3], 2 * (np.r_[1:4] + 4) + 4)
+  assert state == (5, (), 5)
+
+
+def test_chain_refuses_the_state_of_another_chain():
+  rollouts, before = start()
+  stage = credit.chain(Counter(), Counter())
+  with pytest.raises(AssertionError):
+    stage.update(before, rollouts, (jnp.float32(0),))
+
+
+def test_needs_pass_through_partials_stages_and_chains():
+  @credit.needs('ref_logp', 'extras:hint')
+  def reads(rewards, rollouts, *, weight):
+    return rewards
+
+  stage = credit.shape(partial(reads), weight=1.0)
+  wanted = {'ref_logp', 'extras:hint'}
+  assert credit.needs_of(stage) == wanted
+  assert credit.chain(Counter(), credit.chain(stage)).needs == wanted
+  assert credit.needs_of(lambda: None) == frozenset()

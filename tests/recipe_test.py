@@ -1,0 +1,131 @@
+import dataclasses
+from functools import partial
+
+import pytest
+
+from jaxrl_llm import credit, recipe
+from jaxrl_llm.advantages import group
+from jaxrl_llm.objectives import surrogates
+from jaxrl_llm.objectives.base import PolicyGradient
+from jaxrl_llm.rollouts import plans
+
+
+def test_unknown_recipe_suggests_a_near_one():
+  with pytest.raises(KeyError, match="Did you mean 'grpo'"):
+    recipe.get('grpoo')
+
+
+def test_recipe_unlike_any_other_lists_the_known():
+  with pytest.raises(KeyError, match="Known: .*'reinforce'"):
+    recipe.get('zzzzzzzz')
+
+
+def test_unknown_hyper_parameter_suggests_a_near_one():
+  with pytest.raises(KeyError, match="Did you mean 'clip_high'"):
+    recipe.build('grpo', clip_hihg=0.3)
+
+
+def test_build_sets_hyper_parameters():
+  built = recipe.build('grpo', samples=3, clip_high=0.5)
+  assert built.plan.samples == 3
+  assert built.objective.surrogate.keywords['high'] == 0.5
+
+
+def test_entry_tells_its_defaults_and_summary():
+  entry = recipe.get('grpo')
+  assert entry.defaults['kl_weight'] == 0.04
+  assert entry.summary.startswith('Rewards normalised')
+
+
+def test_registering_twice_is_refused():
+  def grpo():
+    """Another."""
+
+  with pytest.raises(ValueError, match='twice'):
+    recipe.register(recipe.Paper('p'), joints=())(grpo)
+
+
+def test_hyper_parameters_must_be_keyword_only_and_plain():
+  def positional(samples: int = 8):
+    """Not keyword-only."""
+
+  def mutable(*, names=None):
+    """None accepts any type."""
+
+  for factory in (positional, mutable):
+    with pytest.raises(TypeError, match='keyword-only with a plain default'):
+      recipe.register(recipe.Paper('p'), joints=())(factory)
+    assert factory.__name__ not in recipe.names()
+
+
+def test_equal_recipes_compare_equal_and_describe_alike():
+  first, second = recipe.build('dr_grpo'), recipe.build('dr_grpo')
+  assert recipe.describe(first) == recipe.describe(second)
+  assert recipe.diff(first, second) == {}
+
+
+def test_diff_shows_exactly_what_changed():
+  first = recipe.build('grpo')
+  changed = recipe.diff(first, recipe.build('grpo', epsilon=0.5, samples=2))
+  assert changed == {
+    'credit.epsilon': ('1e-06', '0.5'),
+    'plan.samples': ('8', '2'),
+  }
+  dropped = recipe.diff(first, recipe.build('grpo', kl_weight=0.0))
+  assert dropped['objective.costs.kl'] == ('Cost', '')
+
+
+def test_describe_names_functions_stages_and_values():
+  slots = recipe.describe(
+    recipe.Recipe(
+      credit=credit.chain(credit.estimate(group.norm, epsilon=0.5)),
+      objective=PolicyGradient(partial(surrogates.clip, low=0.1)),
+    )
+  )
+  assert slots['credit.stages.0'] == 'estimate: group.norm'
+  assert slots['credit.stages.0.epsilon'] == '0.5'
+  assert slots['objective.surrogate'] == 'surrogates.clip'
+  assert slots['objective.surrogate.low'] == '0.1'
+
+
+@pytest.mark.parametrize('name', recipe.names())
+def test_no_slot_holds_an_anonymous_closure(name):
+  for slot, value in recipe.describe(recipe.build(name)).items():
+    assert '<lambda>' not in value and '<locals>' not in value, slot
+
+
+def test_split_that_cuts_groups_is_refused_with_the_numbers():
+  built = recipe.build('grpo', samples=4, minibatches=4)
+  with pytest.raises(ValueError, match='6 groups .* 4 minibatches; use 3 or 6'):
+    recipe.check(built, rows=24, microbatches=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Grouped(PolicyGradient):
+  """An objective that couples groups."""
+
+  block = 4
+
+
+def test_split_that_cuts_blocks_is_refused_with_the_numbers():
+  built = recipe.Recipe(
+    plan=plans.independent(samples=4),
+    objective=Grouped(surrogates.score_function),
+  )
+  recipe.check(built, rows=16, microbatches=4)
+  message = '16 rows in 8 microbatches break blocks of 4; use 4'
+  with pytest.raises(ValueError, match=message):
+    recipe.check(built, rows=16, microbatches=8)
+
+
+@credit.needs('extras:hint')
+def hinted(rewards, rollouts):
+  del rollouts
+  return rewards
+
+
+def test_extras_that_no_plan_provides_are_refused():
+  built = recipe.Recipe(credit=credit.shape(hinted))
+  assert built.needs == {'extras:hint'}
+  with pytest.raises(ValueError, match="needs \\['hint'\\]"):
+    recipe.check(built, rows=8, microbatches=1)

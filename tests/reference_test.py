@@ -1,0 +1,49 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrl_llm import reference
+
+START = {'w': jnp.array([0.0, 1.0])}
+
+
+def trace(held, iterations):
+  """w[0] of the reference after each iteration; the policy's is the count."""
+  state, seen = held.init(START), []
+  for step in range(1, iterations + 1):
+    state = held.update(state, {'w': jnp.array([step * 1.0, 1.0])}, step)
+    seen.append(float(held.params(state)['w'][0]))
+  return seen
+
+
+@pytest.mark.parametrize(
+  'held, wanted',
+  [
+    (reference.Frozen(), [0, 0, 0, 0]),
+    (reference.EMA(decay=0.5), [0.5, 1.25, 2.125, 3.0625]),
+    (reference.EMA(decay=1.0), [0, 0, 0, 0]),
+    (reference.EMA(decay=0.0), [1, 2, 3, 4]),
+    (reference.Periodic(every=2), [0, 2, 2, 4]),
+    # Means of {0, 2} and of {0, 2, 4}.
+    (reference.Soup(every=2), [0, 1, 1, 2]),
+    (reference.Extrapolate(weight=0.5), [0.5, 1, 1.5, 2]),
+    (reference.Extrapolate(weight=2.0), [2, 4, 6, 8]),
+  ],
+)
+def test_reference_follows_its_formula(held, wanted):
+  np.testing.assert_allclose(trace(held, 4), wanted)
+  state = jax.eval_shape(held.init, START)
+  again = jax.eval_shape(held.update, state, START, jnp.int32(1))
+  assert jax.tree.structure(state) == jax.tree.structure(again)
+
+
+@pytest.mark.parametrize(
+  'held', [reference.Frozen(), reference.EMA(), reference.Extrapolate()]
+)
+def test_start_is_a_copy(held):
+  """Donating the policy's buffers must not take the reference with them."""
+  own = {'w': jnp.ones(3)}
+  state = held.init(own)
+  own['w'].delete()
+  np.testing.assert_array_equal(held.params(state)['w'], np.ones(3))
