@@ -22,7 +22,7 @@ SETTINGS = {
   'model.fresh.width': (128, 'likewise'),
   'model.fresh.heads': (4, 'likewise'),
   'model.fresh.kv_heads': (2, 'likewise'),
-  'model.fresh.mlp_width': (384, 'likewise'),
+  'model.fresh.mlp_width': (512, 'likewise'),
   'model.dtype': ('float32', 'of the arithmetic; parameters stay float32'),
   'model.remat': (False, 'recompute layers in the backward pass'),
   'model.unroll': (True, 'the layers of the update: faster, longer to compile'),

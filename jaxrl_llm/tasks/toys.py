@@ -66,21 +66,34 @@ def chain_sum(
 
 
 def sort(
-  rng: random.Random, *, length: int = 6, symbols: str = '0123456789'
+  rng: random.Random,
+  *,
+  length: int = 6,
+  symbols: str = '0123456789',
+  careless: float = 0.0,
 ) -> Row:
   """Symbols to be put in order: `sort 3101=` is answered `0113`.
+
+  A careless teacher copies the word as it stands. A policy warmed up on mostly
+  careless demonstrations mostly copies, knows how to sort all the same, and
+  leaves reinforcement to find out which of the two is wanted.
 
   Args:
     rng: source of randomness.
     length: symbols drawn, with repetition.
     symbols: to draw from; their order is that of characters.
+    careless: probability that the demonstration is a copy.
+
+  Raises:
+    ValueError: no length, no symbols, or no probability.
   """
+  _check(0 <= careless <= 1, 'careless', careless, 'in [0, 1]')
   text = _word(rng, length, symbols)
   answer = ''.join(sorted(text))
   return {
     'prompt': f'sort {text}=',
     'answer': answer,
-    'demonstration': answer,
+    'demonstration': text if rng.random() < careless else answer,
   }
 
 
@@ -181,7 +194,11 @@ TOYS = {
   'reverse': Toy(
     reverse, 'exact', ({'length': 4}, {'length': 8}, {'length': 16})
   ),
-  'sort': Toy(sort, 'exact', ({'length': 5}, {'length': 8}, {'length': 16})),
+  'sort': Toy(
+    sort,
+    'exact',
+    ({'length': 5}, {'length': 8, 'careless': 0.7}, {'length': 16}),
+  ),
 }
 
 _OPERATORS = {'+': operator.add, '-': operator.sub, '*': operator.mul}

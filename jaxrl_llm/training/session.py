@@ -318,6 +318,10 @@ def parameters(config, recipe, source, model, mesh, abstract) -> PyTree:
     )
   if 'values' in recipe.needs:
     tables |= heads.value_table(model)
+  if mesh.size == 1 and not abstract:
+    # Unplaced, as the programs' results are: a sharding, even of one device,
+    # would make the second iteration compile everything again.
+    return complete(hf.load(source)[1])
   places = {
     path: shard.sharding(tables[path].axes, tables[path].shape, mesh)
     for path in traverse_util.flatten_dict(shapes)
