@@ -21,3 +21,21 @@ def mixed_groups(rewards, group, valid):
   low = numerics.group_min(rewards, group, valid)
   high = numerics.group_max(rewards, group, valid)
   return jnp.where(valid & (high > low), 1.0, 0.0)
+
+
+def rate_between(rewards, group, valid, *, low=0.25, high=0.75):
+  """1 for rows of a group whose mean reward lies in [low, high], else 0.
+
+  A group's mean reward bounds from below how far one step can move the
+  policy on its prompt; it does so most at 1/2.
+
+  Args:
+    rewards: f32[N], accuracies. group: i32[N]. valid: bool[N].
+    low, high: in reward units. Groups at the bounds are kept; 0 and 1 keep
+      everything.
+
+  Source: Online Difficulty Filtering, arXiv 2504.03380, section 3. The bounds
+    are RECALLED.
+  """
+  mean = numerics.group_mean(rewards, group, valid)
+  return jnp.where(valid & (mean >= low) & (mean <= high), 1.0, 0.0)

@@ -8,6 +8,7 @@ All are >= 0 and free of the order of rows: rows that tie share what is left.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import chex
@@ -142,25 +143,46 @@ def spread_rows(advantages, rollouts, *, share=0.5):
   return jnp.where(mask, weight[:, None], 0.0)
 
 
-@needs('entropy')
-def spread_tokens(advantages, rollouts, *, share=0.5):
+def spread_tokens(advantages, entropy, mask, *, share=0.5):
   """The share of tokens with the largest |A| times entropy.
 
   Args:
-    advantages: f32[N, T]; tokens of advantage 0 are taken last.
-    rollouts: reads the extra `entropy` f32[N, T]. share: in (0, 1].
+    advantages, entropy: f32[N, T]. mask: bool[N, T], tokens to choose from.
+    share: in (0, 1].
 
   Returns:
     f32[N, T], 0 or 1; tokens that tie with the last one taken are kept.
 
   Source: D3S, arXiv 2509.22115, section 3.2. Confidence VERIFIED-2.
   """
-  mask = rollouts.loss_mask
-  score = jnp.abs(advantages) * rollouts.extras['entropy']
+  score = jnp.abs(advantages) * entropy
   ordered = -jnp.sort(-jnp.where(mask, score, -jnp.inf), axis=None)
   taken = jnp.ceil(share * jnp.sum(mask) - 1e-3).astype(jnp.int32)
   least = ordered[jnp.maximum(taken - 1, 0)]
   return jnp.where(mask & (score >= least * (1 - _TIE)), 1.0, 0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class SpreadTokens:
+  """Stage: token_keep <- `spread_tokens` among the tokens still kept.
+
+  Attributes:
+    share: of those tokens, in (0, 1].
+  """
+
+  share: float = 0.5
+  needs = frozenset({'entropy'})
+
+  def init(self, spec):
+    del spec
+    return ()
+
+  def update(self, credit, rollouts, state):
+    kept = credit.token_keep * (credit.keep > 0)[:, None] > 0
+    weight = spread_tokens(
+      credit.advantages, rollouts.extras['entropy'], kept, share=self.share
+    )
+    return credit.replace(token_keep=credit.token_keep * weight), state
 
 
 @needs('extras:quality')

@@ -19,3 +19,15 @@ def test_mixed_groups_ignores_rows_that_do_not_count():
   group = np.zeros(3, np.int32)
   kept = filters.mixed_groups(rewards, group, np.array([True, True, False]))
   np.testing.assert_array_equal(kept, 0.0)
+
+
+@pytest.mark.parametrize('bounds', [(0.25, 0.75), (0.0, 1.0), (0.5, 0.5)])
+def test_rate_between_keeps_groups_of_medium_success(bounds):
+  rewards, group, valid = cases.rows('holes')
+  ours = filters.rate_between(
+    rewards, group, valid, low=bounds[0], high=bounds[1]
+  )
+  for i in range(16):
+    mates = valid & (group == group[i])
+    mean = rewards[mates].mean() if mates.any() else 0.0
+    assert ours[i] == (valid[i] and bounds[0] <= mean <= bounds[1])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxrl_llm.selection import weights
+from jaxrl_llm.types import Scores, initial_credit
 from tests.advantages import cases
 from tests.oracles import selection as oracle
 
@@ -82,10 +83,11 @@ def test_spread_rows_skips_rows_without_tokens():
 @pytest.mark.parametrize('share', [0.3, 1.0])
 def test_spread_tokens_takes_the_most_entropic_advantages(share):
   entropy = np.random.default_rng(0).random((16, 6)).astype(np.float32)
-  rollouts = cases.rollouts(entropy=entropy)
-  mask = np.asarray(rollouts.loss_mask)
+  mask = np.asarray(cases.rollouts().loss_mask)
   advantages = np.random.default_rng(1).normal(size=(16, 6)).astype('f')
-  ours = np.asarray(weights.spread_tokens(advantages, rollouts, share=share))
+  ours = np.asarray(
+    weights.spread_tokens(advantages, entropy, mask, share=share)
+  )
   score = np.where(mask, np.abs(advantages) * entropy, -1.0)
   size = int(np.ceil(share * mask.sum()))
   least = np.sort(score.ravel())[::-1][size - 1]
@@ -93,9 +95,28 @@ def test_spread_tokens_takes_the_most_entropic_advantages(share):
 
 
 def test_spread_tokens_keeps_all_when_nothing_is_learned():
+  mask = np.asarray(cases.rollouts().loss_mask)
+  ours = weights.spread_tokens(
+    jnp.zeros((16, 6)), jnp.ones((16, 6)), mask, share=0.2
+  )
+  np.testing.assert_array_equal(ours, mask * 1.0)
+
+
+def test_stage_chooses_among_the_tokens_still_kept():
   rollouts = cases.rollouts(entropy=np.ones((16, 6), 'f'))
-  ours = weights.spread_tokens(jnp.zeros((16, 6)), rollouts, share=0.2)
-  np.testing.assert_array_equal(ours, rollouts.loss_mask * 1.0)
+  credit = initial_credit(rollouts, Scores(jnp.zeros((16, 1)), jnp.ones(1)))
+  mask = np.asarray(rollouts.loss_mask)
+  value = np.arange(96.0).reshape(16, 6)
+  few = mask & (value < 48)
+  credit = credit.replace(
+    advantages=jnp.where(mask, value, 0), token_keep=0.5 * jnp.asarray(few)
+  )
+  stage = weights.SpreadTokens(share=0.5)
+  after, _ = stage.update(credit, rollouts, ())
+  taken = np.sort(value[few])[few.sum() // 2 :]
+  np.testing.assert_array_equal(
+    after.token_keep, 0.5 * (few & np.isin(value, taken))
+  )
 
 
 @pytest.mark.parametrize('gap', [0.0, 0.2, 0.5])

@@ -1,0 +1,111 @@
+import itertools
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrl_llm.rollouts import plans
+from jaxrl_llm.selection import budgets
+from jaxrl_llm.tabular import policy
+from jaxrl_llm.types import Prompts, Scores, Spec
+from tests.oracles import selection as oracle
+
+
+@pytest.mark.parametrize('p', [0.0, 0.1, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize('n', [1, 2, 5])
+def test_values_equal_the_enumeration_of_outcomes(n, p):
+  mixed = contrast = 0.0
+  for outcome in itertools.product([0, 1], repeat=n):
+    k = sum(outcome)
+    chance = p**k * (1 - p) ** (n - k)
+    mixed += chance * (0 < k < n)
+    contrast += chance * (n - k) * (k >= 1)
+  expected = mixed * p * (1 - p) ** 2
+  np.testing.assert_allclose(budgets.information(n, p), expected, atol=1e-12)
+  np.testing.assert_allclose(budgets.contrast(n, p), contrast, atol=1e-12)
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_exact_equals_all_splits(seed):
+  rates = np.random.default_rng(seed).random(3)
+  table = budgets.information(np.arange(9), rates[:, None])
+  ours = budgets.exact(table, 12, least=1, most=8)
+  values = [lambda n, p=p: oracle.knapsack_value(n, p) for p in rates]
+  best, _ = oracle.best_budget(values, 12, 1, 8)
+  assert ours.sum() == 12 and ours.min() >= 1 and ours.max() <= 8
+  worth = sum(f(n) for f, n in zip(values, ours))
+  np.testing.assert_allclose(worth, best, atol=1e-7)
+
+
+def test_greedy_is_exact_where_worth_is_concave():
+  rates = np.array([0.5, 0.6, 0.8, 0.95])  # all at least 2 / (2 + 2)
+  table = budgets.contrast(np.arange(17), rates[:, None])
+  first = budgets.greedy(table, 24, least=2, most=16)
+  second = budgets.exact(table, 24, least=2, most=16)
+  rows = np.arange(4)
+  np.testing.assert_allclose(
+    table[rows, first].sum(), table[rows, second].sum(), rtol=1e-8
+  )
+
+
+@pytest.mark.parametrize('allocate', [budgets.exact, budgets.greedy])
+def test_prompts_alike_share_alike(allocate):
+  for p in (0.5, 0.0, 1.0):
+    table = budgets.information(np.arange(33), np.full((4, 1), p))
+    split = allocate(table, 32, least=2, most=32)
+    np.testing.assert_array_equal(split, 8)
+
+
+def test_settled_prompts_get_the_least():
+  table = budgets.information(np.arange(33), np.array([[0.0], [0.3], [1.0]]))
+  split = budgets.exact(table, 24, least=2, most=32)
+  np.testing.assert_array_equal(split, [2, 20, 2])
+
+
+@pytest.mark.parametrize('allocate', [budgets.exact, budgets.greedy])
+@pytest.mark.parametrize('total', [5, 100])
+def test_totals_out_of_reach_are_refused_with_the_numbers(allocate, total):
+  with pytest.raises(ValueError, match=f'{total} responses .* 6 to 24'):
+    allocate(np.zeros((3, 9)), total, least=2, most=8)
+
+
+class _Tools(plans.Tools):
+  """Answers that are right for task 0 only half of the time."""
+
+  def __init__(self):
+    self.noted = {}
+
+  def generate(self, prompts, key, samples):
+    task = np.repeat(np.asarray(prompts.task), samples)
+    response = np.zeros((len(task), 2), np.int32)
+    return policy.as_rollouts(
+      response, np.ones_like(response, bool), task=jnp.asarray(task)
+    )
+
+  def verify(self, rollouts):
+    task = np.asarray(rollouts.task)
+    right = np.where(task == 0, np.arange(len(task)) % 2, task == 1)
+    return rollouts, Scores(jnp.asarray(right[:, None] * 1.0), jnp.ones(1))
+
+  def note(self, name, value):
+    self.noted[name] = value
+
+
+def test_plan_gives_more_rows_to_what_can_still_be_learned():
+  plan = budgets.Budgeted(samples=8, least=2, most=32)
+  spec = Spec(24, 8, 1, 2, tasks=4)
+  prompts = Prompts(
+    tokens=jnp.zeros((3, 1), jnp.int32),
+    mask=jnp.ones((3, 1), bool),
+    task=jnp.arange(3, dtype=jnp.int32),
+    domain=jnp.zeros(3, jnp.int32),
+  )
+  tools, state = _Tools(), plan.init(spec)
+  rollouts, _, state = plan.collect(tools, prompts, state, None)
+  np.testing.assert_array_equal(np.bincount(rollouts.group), [8, 8, 8])
+  np.testing.assert_allclose(state, [0.5, 1.0, 0.0, 0.5])
+  rollouts, scores, state = plan.collect(tools, prompts, state, None)
+  np.testing.assert_array_equal(np.bincount(rollouts.group), [20, 2, 2])
+  np.testing.assert_array_equal(rollouts.task, rollouts.group)
+  assert scores.components.shape == (24, 1)
+  assert tools.noted == {'plan/largest_group': 20}
