@@ -10,7 +10,10 @@ proximal log-probs the parameters' own.
 
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
 import optax
+from jax.scipy.sparse import linalg
 
 
 def single(grad_fn, tx, params, opt, batch):
@@ -18,4 +21,85 @@ def single(grad_fn, tx, params, opt, batch):
   grads, metrics = grad_fn(params, batch)
   updates, opt = tx.update(grads, opt, params)
   metrics = metrics | {'grad/norm': optax.global_norm(grads)}
+  return optax.apply_updates(params, updates), opt, metrics
+
+
+def trust_region(
+  grad_fn,
+  tx,
+  params,
+  opt,
+  batch,
+  *,
+  limit=0.01,
+  solves=10,
+  damping=0.1,
+  tries=10,
+  shrink=0.5,
+):
+  """The largest step along the natural gradient within a KL ball.
+
+      x = (F + damping I)^-1 g                by conjugate gradients
+      step = sqrt(2 limit / x' (F + damping I) x) x
+      shrunk until KL(old || new) <= limit and the policy loss has fallen
+
+  F is the curvature, at the old policy, of the objective's cost `trust`,
+  which must be `costs.trust_kl` with coefficient 1. Products with F come from
+  differentiating `grad_fn` with all advantages set to 0, so the surrogate
+  itself does not enter them.
+
+  The step is handed to the optimiser as its gradient: with plain SGD of rate
+  1 it is taken as it is.
+
+  Args:
+    limit: nats per token. solves: conjugate-gradient iterations.
+    damping: added to F. tries: of the line search; when all fail the step
+      is 0. shrink: of the step between them, in (0, 1).
+
+  Source: TRPO, arXiv 1502.05477, appendix C. Constants recalled.
+  """
+  grads, metrics = grad_fn(params, batch)
+  if 'loss/trust' not in metrics:
+    raise ValueError(
+      'update.trust_region needs the cost trust=Cost(costs.trust_kl); the '
+      f'objective has {sorted(k for k in metrics if k.startswith("loss/"))}'
+    )
+  silent = jnp.zeros_like(batch.credit.advantages)
+  flat = batch.replace(credit=batch.credit.replace(advantages=silent))
+
+  def curvature(vector):
+    product = jax.jvp(lambda p: grad_fn(p, flat)[0], (params,), (vector,))[1]
+    return jax.tree.map(lambda f, v: f + damping * v, product, vector)
+
+  natural, _ = linalg.cg(curvature, grads, maxiter=solves)
+  size = optax.tree.vdot(natural, curvature(natural))
+  scale = jnp.where(
+    size > 0, jnp.sqrt(2 * limit / jnp.where(size > 0, size, 1.0)), 0.0
+  )
+  away = batch.replace(fresh=jnp.zeros_like(batch.fresh))
+
+  def accepted(length):
+    point = jax.tree.map(lambda p, x: p - length * x, params, natural)
+    _, there = grad_fn(point, away)
+    fell = there['loss/policy'] < metrics['loss/policy']
+    return fell & (there['loss/trust'] <= limit)
+
+  def search(state):
+    length, number, _ = state
+    good = accepted(length)
+    return jnp.where(good, length, length * shrink), number + 1, good
+
+  length, number, good = jax.lax.while_loop(
+    lambda state: ~state[2] & (state[1] < tries),
+    search,
+    (scale, jnp.int32(0), jnp.bool_(False)),
+  )
+  length = jnp.where(good, length, 0.0)
+  step = jax.tree.map(lambda x: length * x, natural)
+  updates, opt = tx.update(step, opt, params)
+  metrics = metrics | {
+    'grad/norm': optax.global_norm(grads),
+    'trust/tries': number * 1.0,
+    'trust/step': optax.global_norm(step),
+  }
   return optax.apply_updates(params, updates), opt, metrics

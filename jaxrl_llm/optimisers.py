@@ -1,0 +1,198 @@
+"""Optax transformations and schedules that policy-gradient papers bring.
+
+They compose with `optax.chain` like any other. Gradients are those of a loss,
+so steps descend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+Schedule = Callable[[jax.Array], jax.Array]
+
+
+def decaying_momentum(step):
+  """eta_t = (2 / (t + 2))^(4/5): 1 at the start, so that d_0 = g_0."""
+  return (2 / (step + 2)) ** 0.8
+
+
+def _normalised(tree, length):
+  """`length` along the tree's direction; 0 where it has none."""
+  norm = optax.global_norm(tree)
+  scale = jnp.where(norm > 0, length / jnp.where(norm > 0, norm, 1.0), 0.0)
+  return jax.tree.map(lambda x: scale * x, tree)
+
+
+class TransportState(NamedTuple):
+  """Of `implicit_transport`: the iterate, the direction and the count."""
+
+  point: optax.Params
+  direction: optax.Updates
+  count: jax.Array
+
+
+def implicit_transport(
+  length: float | Schedule, *, momentum: Schedule = decaying_momentum
+) -> optax.GradientTransformation:
+  """Normalised momentum whose gradients are taken ahead of the iterate.
+
+      d_t = (1 - eta_t) d_{t-1} + eta_t g(ahead_t)
+      theta_{t+1} = theta_t - length_t d_t / |d_t|
+      ahead_{t+1} = theta_{t+1}
+                    + (1 - eta) / eta (theta_{t+1} - theta_t), eta = eta_{t+1}
+
+  Gradients ahead cancel the staleness of the momentum to first order: on a
+  quadratic, d_t is the exact gradient at theta_t. The parameters that the
+  optimiser hands back are the points ahead, because that is where the next
+  gradient, and for a policy the next samples, must come from; the iterate
+  itself is `state.point`.
+
+  Args:
+    length: of a step, a number or a schedule. momentum: eta_t in (0, 1];
+      constantly 1 it is normalised descent.
+
+  Source: N-PG-IGT, arXiv 2302.01734, algorithm 1, after arXiv 2002.03305.
+    The exponent of `decaying_momentum` is recalled.
+  """
+  rate = length if callable(length) else lambda step: length
+
+  def init(params):
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    return TransportState(params, zeros, jnp.int32(0))
+
+  def update(gradients, state, params=None):
+    if params is None:
+      raise ValueError('implicit_transport needs params: the point ahead')
+    eta, following = momentum(state.count), momentum(state.count + 1)
+    direction = jax.tree.map(
+      lambda d, g: (1 - eta) * d + eta * g, state.direction, gradients
+    )
+    move = _normalised(direction, -rate(state.count))
+    point = optax.apply_updates(state.point, move)
+    lead = (1 - following) / following
+    updates = jax.tree.map(
+      lambda new, m, old: new + lead * m - old, point, move, params
+    )
+    return updates, TransportState(point, direction, state.count + 1)
+
+  return optax.GradientTransformation(init, update)
+
+
+class HessianAidedState(NamedTuple):
+  """Of `hessian_aided`: the last iterate, the direction, key and count."""
+
+  last: optax.Params
+  direction: optax.Updates
+  key: jax.Array
+  count: jax.Array
+
+
+def hessian_aided(
+  length: float | Schedule,
+  key: jax.Array,
+  *,
+  momentum: Schedule = decaying_momentum,
+) -> optax.GradientTransformationExtraArgs:
+  """Normalised momentum carried to the new iterate by a Hessian product.
+
+      d_t = (1 - eta_t) (d_{t-1} + H(u theta_t + (1 - u) theta_{t-1})
+                                   (theta_t - theta_{t-1})) + eta_t g_t
+      theta_{t+1} = theta_t - length_t d_t / |d_t|,     u uniform on [0, 1]
+
+  The random point makes a product with a stochastic Hessian an unbiased
+  estimate of the change of the gradient. `update` takes
+  `hessian_product(point, vector)` as an extra argument.
+
+  Args:
+    length: of a step, a number or a schedule. key: of the u.
+    momentum: eta_t in (0, 1].
+
+  Source: N-HARPG, arXiv 2302.01734, algorithm 2. Recalled.
+  """
+  rate = length if callable(length) else lambda step: length
+
+  def init(params):
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    return HessianAidedState(params, zeros, key, jnp.int32(0))
+
+  def update(gradients, state, params=None, *, hessian_product, **_):
+    if params is None:
+      raise ValueError('hessian_aided needs params: the present iterate')
+    eta = momentum(state.count)
+    u = jax.random.uniform(jax.random.fold_in(state.key, state.count))
+    between = jax.tree.map(lambda a, b: u * a + (1 - u) * b, params, state.last)
+    moved = jax.tree.map(jnp.subtract, params, state.last)
+    change = hessian_product(between, moved)
+    direction = jax.tree.map(
+      lambda d, c, g: (1 - eta) * (d + c) + eta * g,
+      state.direction,
+      change,
+      gradients,
+    )
+    updates = _normalised(direction, -rate(state.count))
+    count = state.count + 1
+    return updates, HessianAidedState(params, direction, state.key, count)
+
+  return optax.GradientTransformationExtraArgs(init, update)
+
+
+def rex(peak: float, total: int, *, beta: float = 1.0) -> Schedule:
+  """The reflected exponential schedule.
+
+      rate(s) = peak (1 - p) / (1/2 + (1 - beta p) / 2),   p = s / total
+
+  Args:
+    beta: 1 is the paper, 0.9 its code, 0 linear decay.
+
+  Returns:
+    A schedule that is 0 from `total` on.
+
+  Source: REX, arXiv 2107.04197, section 3.
+  """
+
+  def schedule(step):
+    p = jnp.minimum(step / total, 1.0)
+    # At p = beta = 1 the denominator is 1/2, never 0.
+    return peak * (1 - p) / (0.5 + (1 - beta * p) / 2)
+
+  return schedule
+
+
+def refined(gradient_norms, peak: float, *, power: float = 2.0) -> Schedule:
+  """The schedule that a finished run's gradient norms recommend.
+
+      w_t = G_t^-power,   rate_t = w_t sum_{s > t} w_s, scaled to `peak`
+
+  G is smoothed by a median over about a tenth of the run, held to its edge
+  values on the left and mirrored on the right. Constant norms give linear
+  decay, large early ones a warm-up.
+
+  Args:
+    gradient_norms: f[T] > 0, one per step of the earlier run.
+    power: 2 for SGD and its l2 norms, 1 for Adam and its l1 norms.
+
+  Returns:
+    A schedule over T steps; its last value is 0.
+
+  Raises:
+    ValueError: norms that are not positive and finite.
+
+  Source: arXiv 2310.07831, algorithm 1, and its published code.
+  """
+  norms = np.asarray(gradient_norms, np.float64)
+  if norms.ndim != 1 or not np.all(np.isfinite(norms) & (norms > 0)):
+    raise ValueError('gradient norms must be one positive number per step')
+  half = int(0.1 * norms.size) // 2
+  left, right = np.full(half, norms[0]), norms[::-1][:half]
+  padded = np.concatenate([left, norms, right])
+  windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1)
+  weights = np.median(windows, axis=-1) ** -power
+  rates = weights * (np.cumsum(weights[::-1])[::-1] - weights)
+  rates = jnp.asarray(peak * rates / np.max(rates), jnp.float32)
+  return lambda step: rates[jnp.clip(step, 0, rates.size - 1)]
