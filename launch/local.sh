@@ -63,7 +63,8 @@ wanted=$(printf '%s\n' "$extras"; cat pyproject.toml)
 if [ "$wanted" != "$(cat "$stamp" 2>/dev/null || true)" ]; then
   rm -f "$stamp"
   echo "installing jaxrl_llm with extras test${extras:+,$extras}" >&2
-  "$python" -m pip install --quiet --editable ".[test${extras:+,$extras}]" ||
+  # What pip says goes to stderr: stdout belongs to the module.
+  "$python" -m pip install --editable ".[test${extras:+,$extras}]" >&2 ||
     fail "the installation failed; run the same command to try again"
   printf '%s\n' "$wanted" >"$stamp"
 fi
