@@ -13,7 +13,7 @@ from experiments.configs.base import base
 def get_config(recipe: str = 'grpo'):
   """Any recipe, as in --config=experiments/configs/default.py:dapo."""
   config = base(recipe)
-  config.steps = 80
+  config.steps = 60
   config.data.path = 'sort'
   config.data.level = 2  # words of eight digits
   config.sample.max_prompt = 16
@@ -23,6 +23,6 @@ def get_config(recipe: str = 'grpo'):
   config.learn.microbatches = 16
   config.optimizer.learning_rate = 3e-4
   config.optimizer.warmup = 5
-  config.warm_start.steps = 150
+  config.warm_start.steps = 220
   config.warm_start.learning_rate = 3e-3
   return config.lock()
