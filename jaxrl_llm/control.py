@@ -158,6 +158,73 @@ class TargetEntropy:
     return jnp.clip(moved, jnp.log(self.low), jnp.log(self.high))
 
 
+@dataclasses.dataclass(frozen=True)
+class Vee:
+  """A coefficient that falls to its least and rises to its most.
+
+      middle - (middle - least) s / turn               s <= turn
+      least + (most - least) (s - turn) / (end - turn) s > turn
+
+  with middle = (least + most) / 2 and s held to [0, end].
+
+  Attributes:
+    least, most: bounds of the coefficient. end: iterations. turn: the share
+      of them after which it rises, in (0, 1).
+
+  Source: OThink-MR1, arXiv 2503.16081, equation 3.
+  """
+
+  least: float
+  most: float
+  end: int
+  turn: float = 0.3
+
+  def init(self):
+    return ()
+
+  def value(self, state, step):
+    del state
+    s = jnp.clip(step / self.end, 0.0, 1.0)
+    middle = (self.least + self.most) / 2
+    falling = middle - (middle - self.least) * s / self.turn
+    risen = (s - self.turn) / (1 - self.turn)
+    rising = self.least + (self.most - self.least) * risen
+    return jnp.asarray(jnp.where(s <= self.turn, falling, rising), jnp.float32)
+
+  def update(self, state, metrics):
+    del metrics
+    return state
+
+
+@dataclasses.dataclass(frozen=True)
+class Annealed:
+  """The inverse of a step size that anneals linearly to 0.
+
+      coef = weight / (1 - min(step, iterations - 1) / iterations)
+
+  Attributes:
+    weight: the first coefficient. iterations: over which it grows, to
+      `weight * iterations`, where it stays.
+
+  Source: MDPO, arXiv 2005.09814: t_k = 1 - k / K.
+  """
+
+  weight: float
+  iterations: int
+
+  def init(self):
+    return ()
+
+  def value(self, state, step):
+    del state
+    done = jnp.minimum(step, self.iterations - 1) / self.iterations
+    return jnp.asarray(self.weight / (1 - done), jnp.float32)
+
+  def update(self, state, metrics):
+    del metrics
+    return state
+
+
 def controller(coefficient: float | Controller) -> Controller:
   """A plain number stands for a constant coefficient."""
   if isinstance(coefficient, int | float):

@@ -59,3 +59,23 @@ def test_target_entropy_stays_within_its_bounds():
   steered = control.TargetEntropy(0.01, 0.5, rate=100, low=1e-3, high=0.1)
   np.testing.assert_allclose(after(steered, 'policy/entropy', 0), 0.1, 1e-5)
   np.testing.assert_allclose(after(steered, 'policy/entropy', 9), 1e-3, 1e-5)
+
+
+def test_vee_falls_from_the_middle_then_rises_to_the_most():
+  vee = control.Vee(least=0.04, most=0.1, end=100, turn=0.3)
+  found = [float(vee.value((), s)) for s in (0, 15, 30, 65, 100, 500)]
+  np.testing.assert_allclose(
+    found, [0.07, 0.055, 0.04, 0.07, 0.1, 0.1], rtol=1e-5
+  )
+
+
+def test_vee_of_equal_ends_is_constant():
+  vee = control.Vee(least=0.2, most=0.2, end=10)
+  found = [float(vee.value((), s)) for s in range(12)]
+  np.testing.assert_allclose(found, 0.2, rtol=1e-6)
+
+
+def test_annealed_is_the_inverse_of_a_step_size_that_falls_to_zero():
+  annealed = control.Annealed(weight=2.0, iterations=5)
+  found = [float(annealed.value((), s)) for s in (0, 1, 4, 5, 50)]
+  np.testing.assert_allclose(found, [2, 2.5, 10, 10, 10], rtol=1e-6)

@@ -229,3 +229,13 @@ def squared_value_error(stats, batch, *, clip=0.2):
   near = old + jnp.clip(stats.values - old, -clip, clip)
   error = jnp.maximum((stats.values - target) ** 2, (near - target) ** 2)
   return jnp.where(batch.rollouts.action_mask, error / 2, 0.0)
+
+
+@needs('values')
+def finished_value_error(stats, batch, *, clip=0.2):
+  """`squared_value_error` of the rows that the token budget did not cut off.
+
+  Source: Truncated PPO, arXiv 2506.15050.
+  """
+  error = squared_value_error(stats, batch, clip=clip)
+  return jnp.where(batch.rollouts.truncated[:, None], 0.0, error)

@@ -1,0 +1,165 @@
+"""Advantages from a critic: rewards on every token, rows that were cut off."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from jaxrl_llm import numerics
+
+
+def accumulate(token_rewards, values, mask, last_value, *, discount, trace):
+  """Generalised advantages of rewards on every token.
+
+      delta_t = q_t + discount V_next(t) - V_t
+      A_t     = delta_t + discount trace A_next(t)
+
+  Args:
+    token_rewards: f32[N, T]. values: f32[N, T]. mask: bool[N, T]; others are
+      passed over. last_value: f32[N], V after the last token.
+
+  Returns:
+    f32[N, T], 0 off mask.
+
+  Source: Schulman et al. 2016, arXiv 1506.02438, equation 16.
+  """
+
+  def step(carry, column):
+    following, next_value = carry
+    reward, value, here = column
+    delta = reward + discount * next_value - value
+    advantage = delta + discount * trace * following
+    carry = (
+      jnp.where(here, advantage, following),
+      jnp.where(here, value, next_value),
+    )
+    return carry, advantage
+
+  start = (jnp.zeros_like(last_value), last_value)
+  columns = (token_rewards.T, values.T, mask.T)
+  _, advantages = jax.lax.scan(step, start, columns, reverse=True)
+  return jnp.where(mask, advantages.T, 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExtendedGAE:
+  """Stage: advantages of rows that the token budget cut off, too.
+
+  A finished row ends at value 0 with its reward. A truncated one has no
+  reward yet, and the value after its last token is taken to be that before
+  it, so that being cut off is neither good nor bad news. Critic targets are
+  the discounted rewards; those of truncated rows are 0 and mean nothing, see
+  `costs.finished_value_error`.
+
+  Attributes:
+    discount: gamma. trace: lambda.
+
+  Source: EGAE of Truncated PPO, arXiv 2506.15050, read at second hand.
+  """
+
+  discount: float = 1.0
+  trace: float = 0.95
+  needs = frozenset({'values'})
+
+  def init(self, spec):
+    del spec
+    return ()
+
+  def update(self, credit, rollouts, state):
+    mask, values = rollouts.loss_mask, rollouts.extras['values']
+    cut = rollouts.truncated
+    outcome = numerics.at_last(jnp.where(cut, 0.0, credit.rewards), mask)
+    end = numerics.last_index(mask)[:, None]
+    last = jnp.take_along_axis(values, jnp.maximum(end, 0), axis=1)[:, 0]
+    advantages = accumulate(
+      outcome,
+      values,
+      mask,
+      jnp.where(cut, last, 0.0),
+      discount=self.discount,
+      trace=self.trace,
+    )
+    targets = numerics.discounted_sum(outcome, mask, decay=self.discount)
+    return credit.replace(advantages=advantages, targets=targets), state
+
+
+@dataclasses.dataclass(frozen=True)
+class PenalisedGAE:
+  """Stage: advantages with a KL penalty on every token's reward.
+
+      q_t = [t is last] r - kl_weight (old_logp_t - ref_logp_t)
+
+  Attributes:
+    discount: gamma. trace: lambda. kl_weight: reward units per nat.
+
+  Source: PPO-max, arXiv 2307.04964, section 5.
+  """
+
+  discount: float = 1.0
+  trace: float = 0.95
+  kl_weight: float = 0.05
+  needs = frozenset({'values', 'old_logp', 'ref_logp'})
+
+  def init(self, spec):
+    del spec
+    return ()
+
+  def update(self, credit, rollouts, state):
+    mask, extras = rollouts.loss_mask, rollouts.extras
+    kl = jnp.where(mask, extras['old_logp'] - extras['ref_logp'], 0.0)
+    outcome = numerics.at_last(credit.rewards, mask)
+    advantages = accumulate(
+      outcome - self.kl_weight * kl,
+      extras['values'],
+      mask,
+      jnp.zeros_like(credit.rewards),
+      discount=self.discount,
+      trace=self.trace,
+    )
+    targets = jnp.where(mask, advantages + extras['values'], 0.0)
+    return credit.replace(advantages=advantages, targets=targets), state
+
+
+@dataclasses.dataclass(frozen=True)
+class ScaledReward:
+  """Stage: rewards in units of their running spread, clipped.
+
+      r <- clip((r - mean) / (std + epsilon), -bound, bound)
+
+  Mean and spread are those of all valid rows so far, the present ones
+  included.
+
+  Attributes:
+    bound: in spreads. epsilon: reward units.
+
+  Source: PPO-max, arXiv 2307.04964, section 5.
+  """
+
+  bound: float = 10.0
+  epsilon: float = 1e-8
+
+  def init(self, spec):
+    del spec
+    zero = jnp.float32(0)
+    return {'count': zero, 'mean': zero, 'squares': zero}
+
+  def update(self, credit, rollouts, state):
+    valid, rewards = rollouts.valid, credit.rewards
+    number = jnp.sum(valid) * 1.0
+    mean = numerics.masked_mean(rewards, valid)
+    squares = numerics.masked_sum((rewards - mean) ** 2, valid)
+    # Chan's update: sums of squares of large rewards would lose the spread.
+    count = state['count'] + number
+    shift = mean - state['mean']
+    share = numerics.safe_divide(number, count)
+    state = {
+      'count': count,
+      'mean': state['mean'] + shift * share,
+      'squares': state['squares'] + squares + shift**2 * state['count'] * share,
+    }
+    std = jnp.sqrt(numerics.safe_divide(state['squares'], count))
+    scaled = (rewards - state['mean']) / (std + self.epsilon)
+    scaled = jnp.clip(scaled, -self.bound, self.bound)
+    return credit.replace(rewards=jnp.where(valid, scaled, 0.0)), state

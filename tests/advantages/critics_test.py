@@ -1,0 +1,96 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrl_llm.advantages import critics, tokens
+from jaxrl_llm.tabular import policy
+from jaxrl_llm.types import Scores, Spec, initial_credit
+from tests.objectives import cases
+from tests.oracles import critics as oracle
+
+
+def _given(truncated, valid=None):
+  values, _, _, mask = cases.inputs()
+  rng = np.random.default_rng(4)
+  rewards = rng.standard_normal(8).astype('f')
+  old, ref = rng.standard_normal((2, *mask.shape)).astype('f')
+  rollouts = policy.as_rollouts(np.zeros(mask.shape, np.int32), mask)
+  rollouts = rollouts.replace(
+    truncated=jnp.asarray(truncated),
+    extras={'values': jnp.float32(values), 'old_logp': old, 'ref_logp': ref},
+  )
+  if valid is not None:
+    rollouts = rollouts.replace(valid=jnp.asarray(valid))
+  credit = initial_credit(rollouts, Scores(rewards[:, None], np.ones(1)))
+  return rollouts, credit.replace(rewards=jnp.asarray(rewards)), values, mask
+
+
+@pytest.mark.parametrize('trace', [0.0, 0.6, 1.0])
+def test_extended_advantages_equal_the_loops(trace):
+  truncated = np.arange(8) % 3 == 1
+  rollouts, credit, values, mask = _given(truncated)
+  stage = critics.ExtendedGAE(discount=0.9, trace=trace)
+  after, _ = stage.update(credit, rollouts, stage.init(Spec(8, 1, 1, 6)))
+  expected = oracle.extended(
+    credit.rewards, values, mask, truncated, discount=0.9, trace=trace
+  )
+  np.testing.assert_allclose(after.advantages, expected[0], atol=1e-5)
+  np.testing.assert_allclose(after.targets, expected[1], atol=1e-5)
+
+
+def test_finished_rows_get_ordinary_advantages():
+  rollouts, credit, _, _ = _given(np.zeros(8, bool))
+  ours, _ = critics.ExtendedGAE(1.0, 0.95).update(credit, rollouts, ())
+  theirs, _ = tokens.GAE(1.0, 0.95).update(credit, rollouts, ())
+  np.testing.assert_allclose(ours.advantages, theirs.advantages, atol=1e-6)
+
+
+def test_being_cut_off_is_no_news():
+  rollouts, credit, _, mask = _given(np.ones(8, bool))
+  values = {'values': jnp.full(mask.shape, 3.0)}
+  rollouts = rollouts.replace(extras=values)
+  after, _ = critics.ExtendedGAE(1.0, 0.9).update(credit, rollouts, ())
+  np.testing.assert_array_equal(after.advantages, 0)
+
+
+def test_penalised_advantages_equal_the_loops():
+  rollouts, credit, values, mask = _given(np.zeros(8, bool))
+  stage = critics.PenalisedGAE(discount=0.9, trace=0.7, kl_weight=0.3)
+  after, _ = stage.update(credit, rollouts, ())
+  kl = rollouts.extras['old_logp'] - rollouts.extras['ref_logp']
+  token_rewards = -0.3 * np.asarray(kl, np.float64)
+  for i in range(8):
+    chosen = np.flatnonzero(mask[i])
+    if chosen.size:
+      token_rewards[i, chosen[-1]] += credit.rewards[i]
+  expected = oracle.accumulate(
+    token_rewards, values, mask, np.zeros(8), discount=0.9, trace=0.7
+  )
+  np.testing.assert_allclose(after.advantages, expected, atol=1e-5)
+  wanted = np.where(mask, expected + values, 0)
+  np.testing.assert_allclose(after.targets, wanted, atol=1e-5)
+
+
+def test_scaled_rewards_use_all_rows_so_far():
+  valid = np.arange(8) != 2
+  rollouts, credit, _, _ = _given(np.zeros(8, bool), valid)
+  stage = critics.ScaledReward(bound=1.0)
+  state, seen = stage.init(Spec(8, 1, 1, 6)), []
+  for shift in (0.0, 100.0, 101.0):
+    rewards = np.asarray(credit.rewards) + shift
+    after, state = stage.update(
+      credit.replace(rewards=jnp.asarray(rewards)), rollouts, state
+    )
+    seen.extend(rewards[valid].astype(np.float64))
+    expected = (rewards - np.mean(seen)) / np.std(seen)
+    expected = np.where(valid, np.clip(expected, -1, 1), 0)
+    np.testing.assert_allclose(after.rewards, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_nothing_valid_scales_nothing():
+  rollouts, credit, _, _ = _given(np.zeros(8, bool), np.zeros(8, bool))
+  stage = critics.ScaledReward()
+  state = stage.init(Spec(8, 1, 1, 6))
+  after, new = stage.update(credit, rollouts, state)
+  np.testing.assert_array_equal(after.rewards, 0)
+  assert all(float(new[k]) == 0 for k in new)
