@@ -1,0 +1,61 @@
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import numpy as np
+import pytest
+
+from jaxrl_llm.selection import curricula
+from jaxrl_llm.types import Spec
+
+ROOT = jax.random.key(0)
+
+
+def draws(state, tasks, n, numbers):
+  """Tasks drawn at the given iterations, and the state after them."""
+  shuffled, seen = curricula.Shuffled(), []
+  for number in numbers:
+    key = jax.random.fold_in(ROOT, number)
+    drawn, state = shuffled.sample(state, key, n)
+    state = shuffled.update(state, drawn, None, None)
+    seen.extend(np.asarray(drawn).tolist())
+  return seen, state
+
+
+def begin(tasks):
+  return curricula.Shuffled().init(Spec(8, 1, 1, 1, tasks=tasks))
+
+
+@hypothesis.settings(max_examples=15, deadline=None)
+@hypothesis.given(st.integers(2, 7), st.integers(1, 7))
+def test_every_task_comes_once_per_epoch_whatever_the_batch(tasks, n):
+  n = min(n, tasks)
+  seen, _ = draws(begin(tasks), tasks, n, range(2 * tasks))
+  for epoch in np.reshape(seen, (-1, tasks)):
+    np.testing.assert_array_equal(np.sort(epoch), np.arange(tasks))
+
+
+def test_epochs_come_in_different_orders():
+  seen, _ = draws(begin(20), 20, 20, range(2))
+  assert seen[:20] != seen[20:] and seen[:20] != list(range(20))
+
+
+def test_resumed_state_draws_what_it_would_have():
+  whole, _ = draws(begin(7), 7, 3, range(6))
+  first, state = draws(begin(7), 7, 3, range(3))
+  restored = jax.tree.map(np.array, state)
+  rest, _ = draws(restored, 7, 3, range(3, 6))
+  assert first + rest == whole
+
+
+def test_state_keeps_its_types():
+  state = begin(5)
+  _, after = draws(state, 5, 2, range(3))
+  for old, new in zip(jax.tree.leaves(state), jax.tree.leaves(after)):
+    assert (old.shape, old.dtype) == (new.shape, new.dtype)
+
+
+def test_more_prompts_than_tasks_are_refused_with_the_numbers():
+  with pytest.raises(
+    ValueError, match='draws 6 prompts .* has 5; .* at most 5'
+  ):
+    draws(begin(5), 5, 6, [0])

@@ -1,0 +1,67 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, PartitionSpec
+
+from jaxrl_llm.training import shard
+
+
+def test_mesh_takes_the_rest_of_the_devices():
+  assert dict(shard.make_mesh().shape) == {'data': 8, 'model': 1}
+  assert dict(shard.make_mesh(-1, 4).shape) == {'data': 2, 'model': 4}
+  assert dict(shard.make_mesh(2, -1).shape) == {'data': 2, 'model': 4}
+  assert dict(shard.make_mesh(2, 2).shape) == {'data': 2, 'model': 2}
+
+
+def test_mesh_axes_are_automatic():
+  types = shard.make_mesh().axis_types
+  assert set(types) == {AxisType.Auto}
+
+
+def test_mesh_of_too_many_devices_is_refused_with_the_numbers():
+  with pytest.raises(ValueError, match='needs 32 devices and there are 8'):
+    shard.make_mesh(8, 4)
+
+
+@pytest.mark.parametrize(
+  'axes, shape, wanted',
+  [
+    (('vocab', 'embed'), (12, 8), ('model', 'data')),
+    (('layers', 'embed', 'heads', 'head_dim'), (3, 8, 4, 5), None),
+    # Ten rows do not split in four: the dimension stays whole.
+    (('vocab', 'embed'), (10, 8), (None, 'data')),
+    (('heads', 'mlp'), (4, 4), ('model', None)),
+    ((None,), (7,), (None,)),
+  ],
+)
+def test_spec_follows_rules_and_keeps_what_does_not_divide(axes, shape, wanted):
+  mesh = shard.make_mesh(2, 4)
+  wanted = wanted or (None, 'data', 'model', None)
+  assert shard.spec(axes, shape, mesh) == PartitionSpec(*wanted)
+
+
+def test_axis_without_a_rule_is_refused():
+  with pytest.raises(KeyError, match="'depth'; add it to RULES"):
+    shard.spec(('depth',), (4,), shard.make_mesh())
+
+
+def test_axes_and_shape_must_match():
+  with pytest.raises(ValueError):
+    shard.spec(('embed',), (4, 4), shard.make_mesh())
+
+
+def test_constraint_splits_rows_and_keeps_the_rest_whole():
+  mesh = shard.make_mesh(8, 1)
+  tree = {'rows': jnp.arange(16.0), 'odd': jnp.arange(3.0), 'one': jnp.ones(())}
+  placed = jax.jit(shard.constrain_rows(mesh))(tree)
+  assert placed['rows'].sharding.is_equivalent_to(shard.rows(mesh), 1)
+  assert placed['odd'].sharding.is_fully_replicated
+  assert placed['one'].sharding.is_fully_replicated
+  np.testing.assert_array_equal(placed['rows'], tree['rows'])
+
+
+def test_one_device_needs_no_constraint():
+  mesh = shard.make_mesh(1, 1, jax.devices()[:1])
+  tree = object()
+  assert shard.constrain_rows(mesh)(tree) is tree

@@ -1,0 +1,285 @@
+import dataclasses
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxrl_llm import control, recipe, reference, update
+from jaxrl_llm.objectives import costs, surrogates
+from jaxrl_llm.objectives.base import Cost, policy_gradient
+from jaxrl_llm.tabular import policy
+from jaxrl_llm.training import shard
+from jaxrl_llm.training.step import Program
+from jaxrl_llm.types import Scores, Spec
+
+VOCAB, LENGTH, TASKS, GROUPS = 3, 3, 2, 8
+KEY = jax.random.key(0)
+
+
+def begin(program, samples, key=KEY):
+  params = policy.init(key, tasks=TASKS, vocab=VOCAB, length=LENGTH)
+  spec = Spec(GROUPS * samples, samples, 1, LENGTH, tasks=TASKS)
+  return program.init(params, spec)
+
+
+def collect(program, state, *, samples):
+  """Scored rollouts of the state's own policy, and their credit."""
+  task = jnp.arange(GROUPS) % TASKS
+  rollouts = policy.sample(
+    state.params, KEY, task, samples=samples, stop=VOCAB - 1
+  )
+  rows = jnp.arange(rollouts.group.shape[0], dtype=jnp.int32)
+  rollouts = rollouts.replace(extras={'row': rows})
+  rewards = jnp.sum(rollouts.response == 1, axis=1) * 1.0
+  scores = Scores(rewards[:, None], jnp.ones(1))
+  rollouts = program.score(state, {}, rollouts)
+  return rollouts, program.assign(state.method['credit'], rollouts, scores)[0]
+
+
+def first_step(grad_fn, tx, params, opt, batch):
+  """`update.single`, and the metrics of the first optimizer step alone."""
+  params, opt, metrics = update.single(grad_fn, tx, params, opt, batch)
+  fresh = batch.fresh[0]
+  first = {f'first/{k}': jnp.where(fresh, v, 0) for k, v in metrics.items()}
+  return params, opt, metrics | first
+
+
+@pytest.mark.parametrize('name', ['grpo', 'gspo', 'dapo', 'cispo'])
+@pytest.mark.parametrize(
+  'microbatches, minibatches', [(1, 1), (2, 1), (8, 1), (1, 4), (2, 4)]
+)
+def test_first_ratio_is_exactly_one(name, microbatches, minibatches):
+  built = recipe.build(name, samples=2, minibatches=minibatches)
+  built = dataclasses.replace(built, update=first_step)
+  program = Program(built, policy.score, optax.sgd(1.0), microbatches)
+  state = begin(program, 2)
+  rollouts, credit = collect(program, state, samples=2)
+  # Log-probs of another program never agree to the last bit: here, far less.
+  stale = rollouts.logp - 0.3 * rollouts.action_mask
+  rollouts = rollouts.replace(extras=rollouts.extras | {'old_logp': stale})
+  _, metrics = program.learn(state, {}, rollouts, credit, KEY)
+  assert metrics['first/grad/norm'] > 0
+  assert metrics['first/policy/clip_fraction'] == 0
+  assert metrics['first/policy/kl'] == 0
+
+
+def expected_reward(params, task, response, mask, rewards):
+  rollouts = policy.as_rollouts(response, mask, task=task)
+  logp = jnp.sum(policy.score(params, rollouts).logp, axis=1)
+  return jnp.sum(jnp.exp(logp) * rewards) / TASKS
+
+
+def every_response():
+  """All responses to all tasks, and a reward for each."""
+  response, mask = policy.all_responses(VOCAB, LENGTH, stop=VOCAB - 1)
+  task = np.repeat(np.arange(TASKS, dtype=np.int32), len(response))
+  response, mask = np.tile(response, (TASKS, 1)), np.tile(mask, (TASKS, 1))
+  rewards = np.random.default_rng(0).normal(size=len(task)).astype(np.float32)
+  return task, response, mask, rewards
+
+
+def gradient_of_learn(name, samples, rollouts, rewards, probability, params):
+  """What the compiled learn follows when rows are weighed by probability."""
+  built = recipe.build(name, samples=samples)
+  program = Program(built, policy.score, optax.sgd(1.0))
+  rows = len(rewards)
+  state = program.init(params, Spec(rows, samples, 1, LENGTH, tasks=TASKS))
+  scores = Scores(jnp.asarray(rewards)[:, None], jnp.ones(1))
+  credit = program.assign(state.method['credit'], rollouts, scores)[0]
+  # The mean over rows becomes the expectation over responses.
+  credit = credit.replace(keep=rows * probability)
+  after, _ = jax.jit(program.learn)(state, {}, rollouts, credit, KEY)
+  return after.params['logits'] - params['logits']
+
+
+def test_reinforce_follows_the_exact_gradient():
+  task, response, mask, rewards = every_response()
+  params = policy.init(KEY, tasks=TASKS, vocab=VOCAB, length=LENGTH)
+  exact = jax.grad(expected_reward)(params, task, response, mask, rewards)
+  rollouts = policy.as_rollouts(response, mask, task=jnp.asarray(task))
+  logp = jnp.sum(policy.score(params, rollouts).logp, axis=1)
+  found = gradient_of_learn(
+    'reinforce', 1, rollouts, rewards, jnp.exp(logp) / TASKS, params
+  )
+  np.testing.assert_allclose(found, exact['logits'], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+  # Dr. GRPO keeps each row in its own baseline, which costs (G - 1) / G, and
+  # divides by the response budget.
+  'name, factor',
+  [('rloo', 1.0), ('dr_grpo', 1 / 2 / LENGTH)],
+)
+def test_group_baselines_follow_the_exact_gradient(name, factor):
+  task, response, mask, rewards = every_response()
+  params = policy.init(KEY, tasks=TASKS, vocab=VOCAB, length=LENGTH)
+  exact = jax.grad(expected_reward)(params, task, response, mask, rewards)
+  single = policy.as_rollouts(response, mask, task=jnp.asarray(task))
+  p = jnp.exp(jnp.sum(policy.score(params, single).logp, axis=1))
+  # Every ordered pair of responses to a task, as a group of two.
+  first, second = np.nonzero(task[:, None] == task)
+  pairs = np.stack([first, second], axis=1).reshape(-1)
+  group = jnp.arange(len(pairs), dtype=jnp.int32) // 2
+  rollouts = policy.as_rollouts(
+    response[pairs], mask[pairs], task=jnp.asarray(task[pairs]), group=group
+  )
+  probability = jnp.repeat(p[first] * p[second], 2) / TASKS / 2
+  found = gradient_of_learn(
+    name, 2, rollouts, rewards[pairs], probability, params
+  )
+  np.testing.assert_allclose(found, factor * exact['logits'], atol=1e-6)
+
+
+def test_epochs_use_every_row_once_in_whole_shuffled_groups():
+  samples, epochs, minibatches = 2, 3, 4
+  steps = epochs * minibatches
+
+  def note_rows(grad_fn, tx, params, opt, batch):
+    _, metrics = grad_fn(params, batch)
+    seen = opt['seen'].at[opt['count']].set(batch.rollouts.extras['row'])
+    metrics |= {'grad/norm': jnp.float32(1)}
+    return params, {'seen': seen, 'count': opt['count'] + 1}, metrics
+
+  built = recipe.build('grpo', samples=samples, minibatches=minibatches)
+  built = dataclasses.replace(built, epochs=epochs, update=note_rows)
+  program = Program(built, policy.score, optax.sgd(1.0))
+  state = begin(program, samples)
+  rows = GROUPS * samples
+  seen = jnp.zeros((steps, rows // minibatches), jnp.int32)
+  state = state.replace(opt={'seen': seen, 'count': jnp.int32(0)})
+  rollouts, credit = collect(program, state, samples=samples)
+  after, _ = program.learn(state, {}, rollouts, credit, KEY)
+  seen = np.asarray(after.opt['seen']).reshape(epochs, rows)
+  for epoch in seen:
+    np.testing.assert_array_equal(np.sort(epoch), np.arange(rows))
+  groups = seen.reshape(-1, samples)
+  np.testing.assert_array_equal(groups[:, 1], groups[:, 0] + 1)
+  assert np.all(groups[:, 0] % samples == 0)
+  assert not np.array_equal(seen[0], seen[1])
+
+
+def steered():
+  """A recipe with a controller and a moving reference."""
+  kl = Cost(costs.k3, control.AdaptiveKL(initial=0.5, target=0.01))
+  return dataclasses.replace(
+    recipe.build('rloo', samples=2),
+    objective=policy_gradient(surrogates.score_function, kl=kl),
+    reference=reference.EMA(decay=0.75),
+  )
+
+
+def test_controllers_and_reference_move_after_the_steps():
+  program = Program(steered(), policy.score, optax.sgd(0.5))
+  state = begin(program, 2)
+  state = state.replace(params=jax.tree.map(lambda x: 2 * x, state.params))
+  rollouts, credit = collect(program, state, samples=2)
+  after, metrics = program.learn(state, {}, rollouts, credit, KEY)
+  assert metrics['coef/kl'] == 0.5
+  # The KL is far above the target: the largest step, 0.2 over 10 iterations.
+  np.testing.assert_allclose(after.method['controllers']['kl'], 0.51)
+  chex.assert_trees_all_close(
+    after.reference,
+    jax.tree.map(
+      lambda r, p: 0.75 * r + 0.25 * p, state.reference, after.params
+    ),
+    rtol=1e-6,
+  )
+  assert after.step == 1
+
+
+def test_step_that_is_not_finite_changes_nothing_and_is_counted():
+  program = Program(steered(), policy.score, optax.adam(0.1), microbatches=2)
+  state = begin(program, 2)
+  rollouts, credit = collect(program, state, samples=2)
+  broken = credit.replace(advantages=credit.advantages.at[0, 0].set(jnp.nan))
+  after, metrics = program.learn(state, {}, rollouts, broken, KEY)
+  assert metrics['bad_steps'] == 1
+  chex.assert_trees_all_equal(after.params, state.params)
+  chex.assert_trees_all_equal(after.opt, state.opt)
+  chex.assert_trees_all_equal(after.method, state.method)
+  assert after.step == 1
+
+
+def test_only_the_broken_minibatch_is_skipped():
+  built = recipe.build('grpo', samples=2, minibatches=4)
+  program = Program(built, policy.score, optax.adam(0.1))
+  state = begin(program, 2)
+  rollouts, credit = collect(program, state, samples=2)
+  broken = credit.replace(advantages=credit.advantages.at[0, 0].set(jnp.nan))
+  after, metrics = program.learn(state, {}, rollouts, broken, KEY)
+  assert metrics['bad_steps'] == 1
+  assert after.opt[0].count == 3
+  chex.assert_tree_all_finite(after.params)
+
+
+@pytest.mark.parametrize('data, model', [(8, 1), (4, 2), (2, 1)])
+def test_mesh_shape_does_not_matter(data, model):
+  built = recipe.build('grpo', samples=4, minibatches=2)
+  alone = Program(built, policy.score, optax.adam(0.1), microbatches=2)
+  state = begin(alone, 4)
+  rollouts, credit = collect(alone, state, samples=4)
+  one, one_metrics = jax.jit(alone.learn)(state, {}, rollouts, credit, KEY)
+  devices = jax.devices()[: data * model]
+  mesh = shard.make_mesh(data, model, devices)
+  split = dataclasses.replace(alone, constrain=shard.constrain_rows(mesh))
+  many, many_metrics = jax.jit(split.learn)(
+    jax.device_put(state, shard.replicated(mesh)),
+    {},
+    *jax.device_put((rollouts, credit), shard.rows(mesh)),
+    jax.device_put(KEY, shard.replicated(mesh)),
+  )
+  close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+  jax.tree.map(close, one.params, many.params)
+  jax.tree.map(close, one_metrics, many_metrics)
+
+
+@pytest.mark.parametrize(
+  'held',
+  [
+    reference.Frozen(),
+    reference.EMA(0.5),
+    reference.Periodic(2),
+    reference.Soup(2),
+    reference.Extrapolate(0.5),
+  ],
+)
+def test_donated_state_survives_several_iterations(held):
+  built = dataclasses.replace(steered(), reference=held)
+  program = Program(built, policy.score, optax.adam(0.1))
+  compiled = program.compile()
+  state = begin(program, 2)
+  rollouts, credit = collect(program, state, samples=2)
+  for number in range(3):
+    rollouts = compiled.score(state, {}, rollouts)
+    before = state
+    state, metrics = compiled.learn(state, {}, rollouts, credit, KEY)
+    assert jnp.isfinite(metrics['loss'])
+    assert before.params['logits'].is_deleted()
+    assert state.step == number + 1
+  assert compiled.learn._cache_size() == 1
+
+
+def test_one_step_spends_no_pass_on_old_log_probs():
+  plain = Program(recipe.build('dapo'), policy.score, optax.sgd(1.0))
+  assert plain.passes == frozenset()
+  rollouts = object()
+  assert plain.compile().score(None, None, rollouts) is rollouts
+  more = recipe.build('dapo', minibatches=2)
+  assert Program(more, policy.score, optax.sgd(1.0)).passes == {'old_logp'}
+
+
+def test_passes_in_pieces_equal_the_whole():
+  def passes(microbatches):
+    program = Program(
+      recipe.build('ppo'), policy.score, optax.sgd(1.0), microbatches
+    )
+    state = begin(program, 1)
+    return collect(program, state, samples=1)[0].extras
+
+  whole, pieces = passes(1), passes(2)
+  assert {'old_logp', 'values'} <= whole.keys()
+  chex.assert_trees_all_close(whole, pieces, rtol=1e-6)
