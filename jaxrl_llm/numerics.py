@@ -42,10 +42,10 @@ def masked_mean(x: Array, mask: Array, axis=None) -> Array:
 
 def masked_variance(x: Array, mask: Array, axis=None, *, ddof=0) -> Array:
   """Variance over True entries; 0 where there are `ddof` entries or fewer."""
+  # Before the square: its slope at a masked NaN would reach the gradient.
+  x = jnp.where(mask, x, 0)
   count = jnp.sum(mask, axis=axis, keepdims=True).astype(x.dtype)
-  mean = safe_divide(
-    jnp.sum(jnp.where(mask, x, 0), axis=axis, keepdims=True), count
-  )
+  mean = safe_divide(jnp.sum(x, axis=axis, keepdims=True), count)
   squares = masked_sum((x - mean) ** 2, mask, axis)
   return safe_divide(squares, jnp.maximum(jnp.squeeze(count, axis) - ddof, 0))
 
@@ -118,7 +118,8 @@ def group_mean(x: Array, group: Array, where: Array) -> Array:
 
 def group_std(x: Array, group: Array, where: Array, *, ddof=1) -> Array:
   """Each row's group spread; 0 for a group of `ddof` rows or fewer."""
-  centred = x - group_mean(x, group, where)
+  wide = where.reshape(where.shape + (1,) * (x.ndim - 1))
+  centred = jnp.where(wide, x, 0) - group_mean(x, group, where)
   squares = group_sum(centred**2, group, where)
   count = group_count(group, where)
   count = count.reshape(count.shape + (1,) * (x.ndim - 1))
