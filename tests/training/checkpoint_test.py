@@ -335,16 +335,12 @@ def test_a_worker_that_outlives_a_killed_run_does_not_hold_its_folder(
   import os, sys, time
   from jaxrl_llm.training import checkpoint
   lock = checkpoint.Lock(sys.argv[1])
-  if os.fork():
-    print('ready', flush=True)
-    time.sleep(60)
-  else:
+  if not os.fork():
     print(os.getpid(), flush=True)
-    time.sleep(60)
+  time.sleep(60)
   """
   run = _start(code, tmp_path)
-  lines = {run.stdout.readline().strip(), run.stdout.readline().strip()}
-  (worker,) = lines - {'ready'}
+  worker = int(run.stdout.readline())
   try:
     with pytest.raises(checkpoint.WorkdirError):
       checkpoint.Lock(tmp_path)
@@ -352,7 +348,7 @@ def test_a_worker_that_outlives_a_killed_run_does_not_hold_its_folder(
     run.wait()
     checkpoint.Lock(tmp_path).close()
   finally:
-    os.kill(int(worker), signal.SIGKILL)
+    os.kill(worker, signal.SIGKILL)
     run.communicate()
 
 
