@@ -4,9 +4,14 @@
 
 `rng` is a `numpy.random.Generator`; `rollouts` holds NumPy arrays. A recipe
 that needs `extras:key` is tested on what the generator of `key` gives.
+
+`OWN_REWARDS` are the keys that put other rewards in the place of the
+verifier's; a recipe that needs one cannot be asked to improve those.
 """
 
 import numpy as np
+
+OWN_REWARDS = frozenset({'form', 'gain'})
 
 
 def _ids(count):
@@ -89,6 +94,7 @@ GENERATORS = {
   'level': _token_ids(2),
   'node': _ids(3),
   'node_path': lambda rng, r: rng.integers(0, 2, (r.group.shape[0], 2)),
+  'offline': lambda rng, r: _places(rng, r) == 1,
   'paper': _places,
   'predicted_reward': _of_groups,
   'prefix_value': _tokens(),
@@ -97,6 +103,9 @@ GENERATORS = {
   'step': _places,
   'step_reward': _rows(),
   'tool_calls': _ids(4),
+  'tool_start': lambda rng, r: rng.integers(-1, 3, r.group.shape[0]).astype(
+    np.int32
+  ),
   'trajectory': lambda rng, r: (_places(rng, r) // 2).astype(np.int32),
   'turn': _token_ids(2),
 }

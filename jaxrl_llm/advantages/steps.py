@@ -29,12 +29,14 @@ def of_trajectories(rewards, rollouts, *, fn):
   """f32[N]: `fn` with every trajectory counted once, however many its steps.
 
   Args:
-    rewards: f32[N], equal within a trajectory. rollouts: reads the extra
-      `trajectory`. fn: f(rewards, group, valid) -> f32[N].
+    rewards: f32[N]; the score of a trajectory is the mean of its rows'.
+    rollouts: reads the extra `trajectory`.
+    fn: f(rewards, group, valid) -> f32[N].
   """
   key = grouping.joint(rollouts.group, rollouts.extras['trajectory'])
   one = grouping.representatives(key, rollouts.valid)
-  return numerics.group_sum(fn(rewards, rollouts.group, one), key, one)
+  score = numerics.group_mean(rewards, key, rollouts.valid)
+  return numerics.group_sum(fn(score, rollouts.group, one), key, one)
 
 
 def returns(rewards, trajectory, step, valid, *, discount):

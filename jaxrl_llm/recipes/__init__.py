@@ -1,5 +1,19 @@
 """The papers: one entry each, grouped by the joint they mainly change."""
 
-from jaxrl_llm.recipes import advantages, trust_regions
+from jaxrl_llm.recipes import (
+  advantages,
+  agents,
+  prompt_credit,
+  selection,
+  token_credit,
+  trust_regions,
+)
 
-__all__ = ['advantages', 'trust_regions']
+__all__ = [
+  'advantages',
+  'agents',
+  'prompt_credit',
+  'selection',
+  'token_credit',
+  'trust_regions',
+]

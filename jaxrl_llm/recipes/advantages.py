@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 
 from jaxrl_llm.advantages import group, tokens
-from jaxrl_llm.credit import chain, estimate, estimate_tokens, refine
+from jaxrl_llm.credit import (
+  chain,
+  estimate,
+  estimate_tokens,
+  refine,
+  weigh,
+)
 from jaxrl_llm.objectives import aggregate, costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.recipe import Paper, Recipe, register
+from jaxrl_llm.rewards import combine
 from jaxrl_llm.rollouts import plans
+from jaxrl_llm.selection import filters
 
 
 @register(
@@ -133,6 +142,165 @@ def reinforce_plus_plus(
       estimate_tokens(tokens.kl_reward_to_go, kl_weight=kl_weight, decay=decay),
       refine(tokens.whiten_batch),
     ),
+    objective=policy_gradient(
+      partial(surrogates.clip, low=clip_low, high=clip_high)
+    ),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'REINFORCE++: Stabilizing Critic-Free Policy Optimization with Global '
+    'Advantage Normalization',
+    '2501.03262',
+  ),
+  joints=('advantage',),
+)
+def reinforce_plus_plus_baseline(
+  *,
+  samples: int = 8,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  kl_weight: float = 0.01,
+  minibatches: int = 1,
+) -> Recipe:
+  """Centred within the group, normalised over the tokens of the batch.
+
+  That the KL is the k2 cost is RECALLED.
+  """
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=chain(estimate(group.centre), refine(tokens.whiten_batch)),
+    objective=policy_gradient(
+      partial(surrogates.clip, low=clip_low, high=clip_high),
+      kl=Cost(costs.k2, kl_weight),
+    ),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'BNPO: Beta Normalization Policy Optimization',
+    '2506.02864',
+  ),
+  joints=('advantage',),
+)
+def bnpo(
+  *,
+  samples: int = 16,
+  clip_low: float = 0.2,
+  clip_high: float = 0.28,
+  low: float = 0.0,
+  high: float = 1.0,
+  minibatches: int = 1,
+) -> Recipe:
+  """Rewards normalised by a Beta density fitted to the groups' means.
+
+  Each component is normalised alone, and they are added by their weights
+  (the paper averages them). The published code's dual clip is left out.
+  """
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    combine=partial(
+      combine.decoupled, fn=partial(group.norm_by_beta, low=low, high=high)
+    ),
+    objective=policy_gradient(
+      partial(surrogates.clip, low=clip_low, high=clip_high)
+    ),
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'GDPO: Group reward-Decoupled Normalization Policy Optimization for '
+    'Multi-reward RL Optimization',
+    '2601.05242',
+  ),
+  joints=('reward', 'advantage'),
+)
+def gdpo(
+  *,
+  samples: int = 8,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  epsilon: float = 1e-4,
+  minibatches: int = 1,
+) -> Recipe:
+  """Every reward normalised on its own, their sum over the batch.
+
+  Rewards that are conditioned on a harder one are an edit of the verifier.
+  """
+  return dataclasses.replace(
+    grpo(
+      samples=samples,
+      clip_low=clip_low,
+      clip_high=clip_high,
+      kl_weight=0.0,
+      minibatches=minibatches,
+    ),
+    combine=partial(combine.decoupled, fn=partial(group.norm, epsilon=epsilon)),
+    credit=chain(
+      estimate(group.reward), refine(tokens.whiten_rows, epsilon=epsilon)
+    ),
+  )
+
+
+@register(
+  Paper(
+    'Harder Is Better: Boosting Mathematical Reasoning via Difficulty-Aware '
+    'GRPO and Multi-Aspect Question Reformulation',
+    '2601.20614',
+  ),
+  joints=('advantage', 'selection'),
+)
+def dgpo(
+  *,
+  samples: int = 8,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  temperature: float = 2.0,
+  epsilon: float = 1e-4,
+  minibatches: int = 1,
+) -> Recipe:
+  """Equal mass for every group with a signal, then more for harder ones."""
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=chain(
+      weigh(filters.mixed_groups),
+      estimate(group.harder_first, temperature=temperature, epsilon=epsilon),
+    ),
+    objective=policy_gradient(
+      partial(surrogates.clip, low=clip_low, high=clip_high)
+    ),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'Part I: Tricks or Traps? A Deep Dive into RL for LLM Reasoning',
+    '2508.08221',
+  ),
+  joints=('advantage', 'aggregate'),
+)
+def lite_ppo(
+  *,
+  samples: int = 8,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  epsilon: float = 1e-6,
+  minibatches: int = 1,
+) -> Recipe:
+  """The group's mean, the batch's spread, and a mean over tokens."""
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=estimate(group.norm_by_batch, epsilon=epsilon),
     objective=policy_gradient(
       partial(surrogates.clip, low=clip_low, high=clip_high)
     ),

@@ -43,6 +43,17 @@ def contrast(n, p):
   return n * (1 - p) * (1 - (1 - p) ** np.maximum(n - 1, 0))
 
 
+def precision(n, p):
+  """Minus the variance of a mean of n rewards: -p (1 - p) / n.
+
+  Its best split over prompts has n in proportion to sqrt(p (1 - p)).
+
+  Source: Rollout-GDRO, arXiv 2601.19280, section 5: the variance that its
+    square-root law minimises.
+  """
+  return -p * (1 - p) / np.maximum(n, 1)
+
+
 def _refuse(rows, total, least, most):
   if not rows * least <= total <= rows * most:
     raise ValueError(
@@ -123,7 +134,7 @@ class Budgeted:
   in size, so an iteration must be one minibatch.
 
   Attributes:
-    value: f(n, p) -> worth, see `information` and `contrast`.
+    value: f(n, p) -> worth: `information`, `contrast` or `precision`.
     allocate: `exact` or `greedy`.
     samples: rows per prompt, on average. least, most: of each prompt.
     initial: the success rate of a task never drawn.

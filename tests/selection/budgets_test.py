@@ -56,6 +56,14 @@ def test_prompts_alike_share_alike(allocate):
     np.testing.assert_array_equal(split, 8)
 
 
+def test_precision_splits_by_the_square_root_of_the_variance():
+  rates = np.array([0.5, 0.1, 0.02])
+  table = budgets.precision(np.arange(401), rates[:, None])
+  split = budgets.greedy(table, 400, least=2, most=400)
+  root = np.sqrt(rates * (1 - rates))
+  np.testing.assert_allclose(split, 400 * root / root.sum(), atol=1.0)
+
+
 def test_settled_prompts_get_the_least():
   table = budgets.information(np.arange(33), np.array([[0.0], [0.3], [1.0]]))
   split = budgets.exact(table, 24, least=2, most=32)

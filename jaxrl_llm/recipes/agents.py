@@ -1,0 +1,525 @@
+"""Entries that compare other rows than the samples of one prompt.
+
+Agents, turns, steps, hops, ranks, wordings: the plan says in its extras what
+belongs together.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+
+from jaxrl_llm.advantages import group, keys, steps
+from jaxrl_llm.credit import (
+  chain,
+  estimate,
+  estimate_tokens,
+  refine,
+  shape,
+)
+from jaxrl_llm.objectives import aggregate, costs, ranked, surrogates
+from jaxrl_llm.objectives.base import Cost, policy_gradient
+from jaxrl_llm.recipe import Limit, Paper, Recipe, register
+from jaxrl_llm.recipes.advantages import grpo
+from jaxrl_llm.rewards import behaviour
+from jaxrl_llm.rollouts import plans
+
+
+@register(
+  Paper(
+    'Dr. MAS: Stable Reinforcement Learning for Multi-Agent LLM Systems',
+    '2602.08847',
+  ),
+  joints=('advantage',),
+)
+def dr_mas(
+  *,
+  samples: int = 8,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  kl_weight: float = 0.0,
+  epsilon: float = 1e-6,
+  minibatches: int = 1,
+) -> Recipe:
+  """GRPO among the turns of one agent on one prompt.
+
+  The plan provides `agent`. A lone turn of an agent gets 0, where the
+  published code leaves its raw reward.
+  """
+  return dataclasses.replace(
+    grpo(
+      samples=samples,
+      clip_low=clip_low,
+      clip_high=clip_high,
+      kl_weight=kl_weight,
+      minibatches=minibatches,
+    ),
+    credit=keys.EstimateBy(
+      partial(group.norm, epsilon=epsilon), ('group', 'agent')
+    ),
+  )
+
+
+@register(
+  Paper(
+    'Multi-Agent Deep Research: Training Multi-Agent Systems with M-GRPO',
+    '2511.13288',
+    confidence='RECALLED',
+  ),
+  joints=('advantage',),
+  limits=[Limit('dr_mas')],
+)
+def m_grpo(
+  *,
+  samples: int = 8,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  epsilon: float = 1e-6,
+  minibatches: int = 1,
+) -> Recipe:
+  """Main agent and sub-agents normalised apart.
+
+  The plan provides `agent` and aligns the numbers of sub-agent calls; its
+  verifiers give the composite rewards, whose weights are RECALLED. With one
+  policy for all agents the estimator is that of `dr_mas`.
+  """
+  return dr_mas(
+    samples=samples,
+    clip_low=clip_low,
+    clip_high=clip_high,
+    epsilon=epsilon,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'Group-in-Group Policy Optimization for LLM Agent Training', '2505.10978'
+  ),
+  joints=('advantage',),
+)
+def gigpo(
+  *,
+  samples: int = 8,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  kl_weight: float = 0.01,
+  weight: float = 1.0,
+  discount: float = 0.95,
+  minibatches: int = 1,
+) -> Recipe:
+  """Trajectories compared by outcome, steps by return from the same state.
+
+  The plan provides `trajectory`, `step`, `step_reward` and `anchor`; a row is
+  one step. Means are subtracted, spreads are not divided by (the published
+  default). States are grouped when equal, not when similar.
+  """
+  return dataclasses.replace(
+    grpo(
+      samples=samples,
+      clip_low=clip_low,
+      clip_high=clip_high,
+      kl_weight=kl_weight,
+      minibatches=minibatches,
+    ),
+    credit=estimate_tokens(
+      steps.group_in_group, weight=weight, discount=discount
+    ),
+  )
+
+
+@register(
+  Paper(
+    'SALT: Step-level Advantage Assignment for Long-horizon Agents via '
+    'Trajectory Graph',
+    '2510.20022',
+    confidence='ABSTRACT',
+  ),
+  joints=('advantage',),
+)
+def salt(
+  *,
+  samples: int = 8,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  kl_weight: float = 0.01,
+  minibatches: int = 1,
+) -> Recipe:
+  """GRPO, averaged over trajectories that share a step.
+
+  The plan provides `trajectory` and `node`. Confidence ABSTRACT: the rule by
+  which steps merge is left to the plan.
+  """
+  return dataclasses.replace(
+    grpo(
+      samples=samples,
+      clip_low=clip_low,
+      clip_high=clip_high,
+      kl_weight=kl_weight,
+      minibatches=minibatches,
+    ),
+    credit=estimate_tokens(steps.merged_steps),
+  )
+
+
+@register(
+  Paper(
+    'MasHost Builds It All: Autonomous Multi-Agent System Directed by '
+    'Reinforcement Learning',
+    '2506.08507',
+    confidence='ABSTRACT',
+  ),
+  joints=('advantage',),
+  limits=[Limit('grpo', {'weight': 0.0}, {'kl_weight': 0.0})],
+)
+def mashost(
+  *,
+  samples: int = 8,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  weight: float = 1.0,
+  minibatches: int = 1,
+) -> Recipe:
+  """GRPO over built agent graphs, plus each decision's own reward (HRPO).
+
+  The plan provides `decision_reward`. Confidence ABSTRACT; the weight is
+  ours.
+  """
+  return dataclasses.replace(
+    grpo(
+      samples=samples,
+      clip_low=clip_low,
+      clip_high=clip_high,
+      kl_weight=0.0,
+      minibatches=minibatches,
+    ),
+    credit=estimate_tokens(steps.with_decisions, weight=weight),
+  )
+
+
+@register(
+  Paper('Dr. Zero: Self-Evolving Search Agents without Training Data',
+        '2601.07055'),
+  joints=('reward', 'advantage', 'surrogate'),
+)  # fmt: skip
+def dr_zero(
+  *,
+  samples: int = 1,
+  solvers: int = 5,
+  form_weight: float = 0.5,
+  kl_weight: float = 0.001,
+  epsilon: float = 1e-6,
+) -> Recipe:
+  """Proposed questions compared with those of as many hops (HRPO).
+
+  The verifier's reward is the share of `solvers` answers that were right; the
+  plan provides `hops` and `form`. A lone number of hops gets 0, where the
+  published code leaves the raw reward. The KL weight is ours.
+  """
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=chain(
+      shape(
+        behaviour.solvable_but_hard, solvers=solvers, form_weight=form_weight
+      ),
+      keys.EstimateBy(partial(group.norm, epsilon=epsilon), ('hops',)),
+    ),
+    objective=policy_gradient(
+      surrogates.score_function, kl=Cost(costs.k3, kl_weight)
+    ),
+  )
+
+
+@register(
+  Paper(
+    'Rank-GRPO: Training LLM-based Conversational Recommender Systems with '
+    'Reinforcement Learning',
+    '2510.20150',
+  ),
+  joints=('advantage', 'surrogate'),
+)
+def rank_grpo(
+  *,
+  samples: int = 8,
+  clip_low: float = 0.06,
+  clip_high: float = 0.08,
+  kl_weight: float = 1e-3,
+  epsilon: float = 1e-4,
+  minibatches: int = 1,
+) -> Recipe:
+  """Each place of a recommended list is compared with the same place.
+
+  The plan provides `item` and `gain`, of hits or of `steps.discounted_gain`.
+  Tokens weigh alike, as in the published trainer (the paper's text averages
+  items); tokens past the list get 0.
+  """
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=estimate_tokens(steps.ranked_items, epsilon=epsilon),
+    objective=policy_gradient(
+      partial(ranked.item_clip, low=clip_low, high=clip_high),
+      kl=Cost(costs.k3, kl_weight),
+    ),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'R1-Router: Learning to Route Queries Across Knowledge Bases for '
+    'Step-wise Retrieval-Augmented Reasoning',
+    '2505.22095',
+  ),
+  joints=('advantage',),
+)
+def step_grpo(
+  *,
+  samples: int = 8,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  kl_weight: float = 0.04,
+  epsilon: float = 1e-6,
+  minibatches: int = 1,
+) -> Recipe:
+  """GRPO among the samples of one step of one question.
+
+  The plan provides `step`; its verifier scores sub-question and route of an
+  intermediate step, and the answer of the last.
+  """
+  return dataclasses.replace(
+    grpo(
+      samples=samples,
+      clip_low=clip_low,
+      clip_high=clip_high,
+      kl_weight=kl_weight,
+      minibatches=minibatches,
+    ),
+    credit=keys.EstimateBy(
+      partial(group.norm, epsilon=epsilon), ('group', 'step')
+    ),
+  )
+
+
+@register(
+  Paper(
+    'In-the-Flow Agentic System Optimization for Effective Planning and Tool '
+    'Use',
+    '2510.05592',
+  ),
+  joints=('advantage', 'aggregate'),
+)
+def flow_grpo_agent(
+  *,
+  samples: int = 8,
+  clip_low: float = 0.2,
+  clip_high: float = 0.3,
+  kl_weight: float = 0.001,
+  epsilon: float = 1e-6,
+  minibatches: int = 1,
+) -> Recipe:
+  """One outcome for all turns, and every turn of a trajectory alike.
+
+  The plan provides `turn`; a row is a whole trajectory, so that long ones
+  do not count more often in the mean, as they do in the published code.
+  The KL is averaged over tokens.
+  """
+  base = grpo(
+    samples=samples,
+    clip_low=clip_low,
+    clip_high=clip_high,
+    kl_weight=kl_weight,
+    epsilon=epsilon,
+    minibatches=minibatches,
+  )
+  return dataclasses.replace(
+    base, credit=chain(base.credit, refine(steps.equal_turns))
+  )
+
+
+@register(
+  Paper(
+    'Improving Consistency in Retrieval-Augmented Systems with Group '
+    'Similarity Rewards',
+    '2510.04392',
+    confidence='VERIFIED-2',
+  ),
+  joints=('reward',),
+  limits=[Limit('grpo', {'weight': 0.0}, {'kl_weight': 0.04})],
+)
+def ps_grpo(
+  *,
+  samples: int = 4,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  kl_weight: float = 0.04,
+  weight: float = 1.0,
+  accuracy_weight: float = 1.0,
+  minibatches: int = 1,
+) -> Recipe:
+  """GRPO within each wording of a question, paid for agreeing with others.
+
+  The plan provides `agreement`; `behaviour.mean_similarity` computes it.
+  """
+  base = grpo(
+    samples=samples,
+    clip_low=clip_low,
+    clip_high=clip_high,
+    kl_weight=kl_weight,
+    minibatches=minibatches,
+  )
+  shaper = shape(
+    behaviour.agreement, weight=weight, accuracy_weight=accuracy_weight
+  )
+  return dataclasses.replace(base, credit=chain(shaper, base.credit))
+
+
+@register(
+  Paper(
+    'Information-Consistent Language Model Recommendations through Group '
+    'Relative Policy Optimization',
+    '2512.12858',
+    confidence='ABSTRACT',
+  ),
+  joints=('reward',),
+  limits=[
+    Limit(
+      'grpo',
+      {'information_weight': 0.0, 'stability_weight': 0.0},
+      {'kl_weight': 0.0},
+    )
+  ],
+)
+def information_consistency(
+  *,
+  samples: int = 8,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  information_weight: float = 0.5,
+  stability_weight: float = 1.0,
+  minibatches: int = 1,
+) -> Recipe:
+  """GRPO over equivalent questions, paid for stable information.
+
+  The plan provides `information` and puts variants of one question in one
+  group. Confidence ABSTRACT; form and weights are ours.
+  """
+  base = grpo(
+    samples=samples,
+    clip_low=clip_low,
+    clip_high=clip_high,
+    kl_weight=0.0,
+    minibatches=minibatches,
+  )
+  shaper = shape(
+    behaviour.stable_information,
+    information_weight=information_weight,
+    stability_weight=stability_weight,
+  )
+  return dataclasses.replace(base, credit=chain(shaper, base.credit))
+
+
+@register(
+  Paper(
+    'Hi-Agent: Hierarchical Vision-Language Agents for Mobile Device Control',
+    '2510.14388',
+    confidence='ABSTRACT',
+  ),
+  joints=('advantage',),
+)
+def hi_agent(
+  *,
+  samples: int = 8,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  epsilon: float = 1e-6,
+  minibatches: int = 1,
+) -> Recipe:
+  """Subgoals of one state are compared by what they are foreseen to bring.
+
+  The plan provides `anchor`, the state. The run's components are format,
+  the environment's feedback and a judge's estimate of future success, and
+  their weights are the run's. Confidence ABSTRACT.
+  """
+  return dataclasses.replace(
+    grpo(
+      samples=samples,
+      clip_low=clip_low,
+      clip_high=clip_high,
+      kl_weight=0.0,
+      minibatches=minibatches,
+    ),
+    credit=keys.EstimateBy(
+      partial(group.norm, epsilon=epsilon), ('group', 'anchor')
+    ),
+  )
+
+
+@register(
+  Paper(
+    'Acting Less is Reasoning More! Teaching Model to Act Efficiently',
+    '2504.14870',
+    confidence='VERIFIED-2',
+  ),
+  joints=('reward',),
+)
+def otc(
+  *,
+  samples: int = 8,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  kl_weight: float = 0.001,
+  budget: float = 4.0,
+  scale: float = 1.0,
+  minibatches: int = 1,
+) -> Recipe:
+  """GRPO on correctness discounted by needless tool calls (OTC-GRPO).
+
+  The plan provides `tool_calls`. The budget of calls is the run's own; the
+  KL weight is ours.
+  """
+  base = grpo(
+    samples=samples,
+    clip_low=clip_low,
+    clip_high=clip_high,
+    kl_weight=kl_weight,
+    minibatches=minibatches,
+  )
+  return dataclasses.replace(
+    base, credit=chain(behaviour.ToolEconomy(budget, scale), base.credit)
+  )
+
+
+@register(
+  Paper(
+    'Safe and Aligned Language Generation with Multi-Objective GRPO',
+    '2503.21819',
+    confidence='ABSTRACT',
+  ),
+  joints=('reward',),
+  limits=[Limit('grpo')],
+)
+def multi_objective_grpo(
+  *,
+  samples: int = 8,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  kl_weight: float = 0.04,
+  epsilon: float = 1e-6,
+  minibatches: int = 1,
+) -> Recipe:
+  """GRPO on the weighted sum of several rewards, normalised as one.
+
+  The components and their weights are the run's. Confidence ABSTRACT; what
+  `gdpo` does otherwise is its point of comparison.
+  """
+  return dataclasses.replace(
+    grpo(
+      samples=samples,
+      clip_low=clip_low,
+      clip_high=clip_high,
+      kl_weight=kl_weight,
+      minibatches=minibatches,
+    ),
+    credit=estimate(group.norm, epsilon=epsilon),
+  )

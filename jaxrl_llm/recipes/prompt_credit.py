@@ -1,0 +1,352 @@
+"""Entries that weigh a response by what is known of its prompt.
+
+Baselines from outside the group, likelihoods, meanings, confidences and
+tails: what GRPO's mean and spread leave out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from functools import partial
+
+from jaxrl_llm.advantages import baselines, group, prompts, risk, tokens
+from jaxrl_llm.credit import chain, estimate, estimate_tokens, refine, shape
+from jaxrl_llm.objectives import aggregate, costs, regression, surrogates
+from jaxrl_llm.objectives.base import Cost, policy_gradient, row_losses
+from jaxrl_llm.recipe import Limit, Paper, Recipe, register
+from jaxrl_llm.recipes.advantages import dr_grpo, grpo
+from jaxrl_llm.rewards import behaviour
+from jaxrl_llm.rollouts import plans
+from jaxrl_llm.selection import bandits
+
+
+@register(
+  Paper(
+    'ReMax: A Simple, Effective, and Efficient Reinforcement Learning Method '
+    'for Aligning Large Language Models',
+    '2310.10505',
+  ),
+  joints=('advantage', 'plan'),
+)
+def remax(*, samples: int = 1, kl_weight: float = 0.001) -> Recipe:
+  """The reward of the greedy response as the baseline.
+
+  The plan provides `greedy_reward`. The KL weight is that of a public
+  trainer's example.
+  """
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=chain(
+      estimate_tokens(tokens.kl_reward_to_go, kl_weight=kl_weight),
+      refine(baselines.minus_greedy),
+    ),
+  )
+
+
+@register(
+  Paper('Single-stream Policy Optimization', '2509.13232'),
+  joints=('advantage', 'curriculum'),
+)
+def single_stream(
+  *,
+  samples: int = 1,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  half_life: float = 0.06,
+  keep_low: float = 0.875,
+  keep_high: float = 0.96,
+  minibatches: int = 1,
+) -> Recipe:
+  """One response per prompt against a tracked value, prompts drawn by doubt.
+
+  The plan provides `drift`, unless keep_low = keep_high. Every task starts at
+  the value 1/2 in place of eight offline scores; the dual clip of the
+  published recipe is left out.
+  """
+  return Recipe(
+    curriculum=bandits.Uncertain(keep=keep_low),
+    plan=plans.independent(samples=samples),
+    credit=chain(
+      baselines.BetaTracker(half_life, keep_low, keep_high),
+      refine(tokens.whiten_rows),
+    ),
+    objective=policy_gradient(
+      partial(surrogates.clip, low=clip_low, high=clip_high)
+    ),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'SEED-GRPO: Semantic Entropy Enhanced GRPO for Uncertainty-Aware Policy '
+    'Optimization',
+    '2505.12346',
+    confidence='VERIFIED-2',
+  ),
+  joints=('advantage',),
+  limits=[
+    Limit('dr_grpo', {'strength': 0.0}),
+  ],
+)
+def seed_grpo(
+  *,
+  samples: int = 8,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  strength: float = 0.02,
+  minibatches: int = 1,
+) -> Recipe:
+  """Dr. GRPO, fainter on prompts whose answers scatter in meaning.
+
+  The plan provides `answer`. The default strength is RECALLED.
+  """
+  return dataclasses.replace(
+    dr_grpo(
+      samples=samples,
+      clip_low=clip_low,
+      clip_high=clip_high,
+      minibatches=minibatches,
+    ),
+    credit=estimate_tokens(prompts.semantic_entropy, strength=strength),
+  )
+
+
+@register(
+  Paper(
+    'Rewarding the Unlikely: Lifting GRPO Beyond Distribution Sharpening',
+    '2506.02355',
+  ),
+  joints=('reward',),
+  limits=[Limit('grpo', {'penalty': 0.0, 'epochs': 1}, {'kl_weight': 0.1})],
+)
+def unlikeliness(
+  *,
+  samples: int = 32,
+  penalty: float = 0.25,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  kl_weight: float = 0.1,
+  epochs: int = 2,
+  minibatches: int = 1,
+) -> Recipe:
+  """GRPO on rewards that fall with a correct response's likelihood."""
+  base = grpo(
+    samples=samples,
+    clip_low=clip_low,
+    clip_high=clip_high,
+    kl_weight=kl_weight,
+    minibatches=minibatches,
+  )
+  return dataclasses.replace(
+    base,
+    credit=chain(shape(behaviour.unlikely_first, penalty=penalty), base.credit),
+    epochs=epochs,
+  )
+
+
+@register(
+  Paper(
+    'COPO: Consistency-Aware Policy Optimization',
+    '2508.04138',
+  ),
+  joints=('advantage',),
+  limits=[
+    Limit('grpo', {'middle': -math.inf}, {'kl_weight': 0.0}),
+  ],
+)
+def copo(
+  *,
+  samples: int = 8,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  slope: float = 20.0,
+  middle: float = 1.5,
+  minibatches: int = 1,
+) -> Recipe:
+  """Comparison between prompts where a prompt's answers agree.
+
+  The plan provides `answer`.
+  """
+  return dataclasses.replace(
+    grpo(
+      samples=samples,
+      clip_low=clip_low,
+      clip_high=clip_high,
+      kl_weight=0.0,
+      minibatches=minibatches,
+    ),
+    credit=estimate_tokens(prompts.consistency, slope=slope, middle=middle),
+  )
+
+
+@register(
+  Paper(
+    'RiskPO: Risk-based Policy Optimization via Verifiable Reward for LLM '
+    'Post-Training',
+    '2510.00911',
+  ),
+  joints=('advantage',),
+)
+def riskpo(
+  *,
+  samples: int = 8,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  low: float = 0.2,
+  high: float = 0.8,
+  tail_weight: float = 1.5,
+  rate: float = 0.1,
+  minibatches: int = 1,
+) -> Recipe:
+  """Mixed value-at-risk of the scores of bundles of questions.
+
+  The plan provides `bundle` and `paper`; the paper bundles 5 questions.
+  """
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=risk.MixedValueAtRisk(low, high, tail_weight, rate),
+    objective=policy_gradient(
+      partial(surrogates.clip, low=clip_low, high=clip_high)
+    ),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'DR-IRL: Inverse Reinforcement Learning with Dynamic Reward Scaling for '
+    'LLM Alignment',
+    '2503.18991',
+    confidence='VERIFIED-2',
+  ),
+  joints=('advantage',),
+)
+def dr_irl(
+  *,
+  samples: int = 8,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  kl_weight: float = 0.04,
+  minibatches: int = 1,
+) -> Recipe:
+  """GRPO scaled by how far a prompt is from its demonstration (GRPO-S).
+
+  The plan provides `coverage` and `demonstration_reward`.
+  """
+  return dataclasses.replace(
+    grpo(
+      samples=samples,
+      clip_low=clip_low,
+      clip_high=clip_high,
+      kl_weight=kl_weight,
+      minibatches=minibatches,
+    ),
+    credit=estimate_tokens(prompts.demonstration_gap),
+  )
+
+
+@register(
+  Paper(
+    'Back to Basics: Revisiting Exploration in Reinforcement Learning for LLM '
+    'Reasoning via Generative Probabilities',
+    '2602.05281',
+    confidence='VERIFIED-2',
+  ),
+  joints=('advantage',),
+)
+def progrpo(
+  *,
+  samples: int = 8,
+  clip_low: float = 0.2,
+  clip_high: float = 0.28,
+  strength: float = 0.1,
+  share: float = 0.2,
+  epsilon: float = 1e-6,
+  minibatches: int = 1,
+) -> Recipe:
+  """GRPO's advantages reweighted by confidence in prompt and response (ARM).
+
+  The plan provides `prompt_logp`. The strength is ours; none was found.
+  """
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=chain(
+      estimate(group.norm, epsilon=epsilon),
+      refine(prompts.confidence_gap, strength=strength, share=share),
+    ),
+    objective=policy_gradient(
+      partial(surrogates.clip, low=clip_low, high=clip_high)
+    ),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'V_0: A Generalist Value Model for Any Policy at State Zero',
+    '2602.03584',
+    confidence='VERIFIED-2',
+  ),
+  joints=('advantage',),
+)
+def value_at_state_zero(
+  *,
+  samples: int = 8,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  minibatches: int = 1,
+) -> Recipe:
+  """A frozen predictor's expected reward of the prompt as the baseline.
+
+  The plan provides `predicted_reward`. The paper's use for budgets is
+  `selection.budgets.value_of_positives`.
+  """
+  return dataclasses.replace(
+    dr_grpo(
+      samples=samples,
+      clip_low=clip_low,
+      clip_high=clip_high,
+      minibatches=minibatches,
+    ),
+    credit=estimate_tokens(baselines.minus_predicted),
+  )
+
+
+@register(
+  Paper(
+    'DeepVideo-R1: Video Reinforcement Fine-Tuning via Difficulty-aware '
+    'Regressive GRPO',
+    '2506.07464',
+  ),
+  joints=('loss',),
+)
+def reg_grpo(
+  *,
+  samples: int = 8,
+  kl_weight: float = 0.04,
+  spread: float = 1e-4,
+  epsilon: float = 1e-6,
+  minibatches: int = 2,
+) -> Recipe:
+  """Normalised log-ratios regressed on normalised rewards, without a clip.
+
+  The KL is added, where the paper prints a minus. `spread`, in nats^2, makes
+  the loss regular where the ratio is 1, which the paper leaves open; the
+  difficulty-dependent hints are a matter of the prompts.
+  """
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=estimate(group.norm, epsilon=epsilon),
+    objective=row_losses(
+      partial(regression.normalised_log_ratio, epsilon=spread),
+      samples=samples,
+      kl=Cost(costs.k3, kl_weight),
+    ),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
+  )

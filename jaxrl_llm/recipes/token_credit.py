@@ -1,0 +1,241 @@
+"""Entries that give the tokens of a response different credit."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from functools import partial
+
+from jaxrl_llm.advantages import emphasis, group, segments, steps, tokens
+from jaxrl_llm.credit import (
+  chain,
+  estimate,
+  estimate_tokens,
+  refine,
+  weigh_tokens,
+)
+from jaxrl_llm.objectives import aggregate, costs, surrogates
+from jaxrl_llm.objectives.base import Cost, policy_gradient
+from jaxrl_llm.recipe import Limit, Paper, Recipe, register
+from jaxrl_llm.recipes.trust_regions import ppo
+from jaxrl_llm.rollouts import plans
+from jaxrl_llm.selection import weights
+
+
+@register(
+  Paper(
+    'GTPO: Stabilizing Group Relative Policy Optimization via Gradient and '
+    'Entropy Control',
+    '2508.03772',
+  ),
+  joints=('advantage', 'surrogate'),
+  limits=[
+    Limit(
+      'grpo',
+      {'gain': 1.0, 'entropy_weight': 0.0, 'most': math.inf},
+      {'kl_weight': 0.0},
+      on_policy=True,
+    )
+  ],
+)
+def gtpo(
+  *,
+  samples: int = 8,
+  gain: float = 2.0,
+  entropy_weight: float = 0.1,
+  most: float = math.log(2),
+  epsilon: float = 1e-6,
+) -> Recipe:
+  """Shared beginnings and ends are spared, chaotic responses dropped.
+
+  Neither clip nor KL. The code's threshold is 0.7 for the paper's log 2, and
+  it also divides a row by its number of conflict tokens, which is left out.
+  """
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=chain(
+      estimate(group.norm, epsilon=epsilon),
+      emphasis.ConflictAware(entropy_weight, gain, most),
+    ),
+    aggregate=aggregate.sequence_mean,
+  )
+
+
+@register(
+  Paper(
+    'Segment Policy Optimization: Effective Segment-Level Credit Assignment '
+    'in RL for Large Language Models',
+    '2505.23564',
+  ),
+  joints=('advantage', 'selection'),
+)
+def spo_chain(
+  *,
+  samples: int = 8,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  threshold: float = 0.9,
+  interval: int = 5,
+  kl_weight: float = 0.0,
+  minibatches: int = 1,
+) -> Recipe:
+  """A segment earns the value it adds; sure tokens do not train.
+
+  The plan provides `prefix_value`, by sampled continuations at
+  `segments.starts`.
+  """
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=chain(
+      estimate_tokens(segments.chain, threshold=threshold, interval=interval),
+      weigh_tokens(weights.unsure_tokens, threshold=threshold),
+    ),
+    objective=policy_gradient(
+      partial(surrogates.clip, low=clip_low, high=clip_high),
+      kl=Cost(costs.k3, kl_weight),
+    ),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'Segment Policy Optimization: Effective Segment-Level Credit Assignment '
+    'in RL for Large Language Models',
+    '2505.23564',
+  ),
+  joints=('advantage', 'selection'),
+)
+def spo_tree(
+  *,
+  samples: int = 8,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  threshold: float = 0.9,
+  kl_weight: float = 0.0,
+  minibatches: int = 1,
+) -> Recipe:
+  """An edge of a tree of samples earns the value it adds.
+
+  The plan provides `node_path` and `level`, a row being a path to a leaf. An
+  edge that several rows share counts once; edges that add nothing do not
+  train.
+  """
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=chain(
+      estimate_tokens(steps.tree),
+      weigh_tokens(weights.unsure_tokens, threshold=threshold),
+      weigh_tokens(weights.one_per_edge),
+      weigh_tokens(weights.signal),
+    ),
+    objective=policy_gradient(
+      partial(surrogates.clip, low=clip_low, high=clip_high),
+      kl=Cost(costs.k3, kl_weight),
+    ),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'Reinforcing Language Agents via Policy Optimization with Action '
+    'Decomposition',
+    '2405.15821',
+  ),
+  joints=('advantage',),
+  limits=[Limit('ppo', {'discount': 1.0})],
+)
+def poad(
+  *,
+  samples: int = 1,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  discount: float = 0.95,
+  trace: float = 0.95,
+  value_weight: float = 0.5,
+  minibatches: int = 1,
+) -> Recipe:
+  """PPO that discounts by actions, not by the tokens that spell them.
+
+  The plan provides `action_end`. Advantages are whitened over chosen tokens,
+  the published code's over those that are not 0.
+  """
+  return dataclasses.replace(
+    ppo(
+      samples=samples,
+      clip_low=clip_low,
+      clip_high=clip_high,
+      value_weight=value_weight,
+      minibatches=minibatches,
+    ),
+    credit=chain(
+      segments.ActionGAE(discount, trace), refine(tokens.whiten_batch)
+    ),
+  )
+
+
+@register(
+  Paper(
+    'Reinforcing Video Reasoning with Focused Thinking',
+    '2505.24718',
+  ),
+  joints=('advantage', 'aggregate'),
+)
+def tw_grpo(
+  *,
+  samples: int = 8,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  strength: float = 1.7,
+  epsilon: float = 1e-6,
+  minibatches: int = 1,
+) -> Recipe:
+  """More weight on positions where the group's distributions differ.
+
+  The paper's soft reward of multiple choice is a verifier.
+  """
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=chain(
+      estimate(group.norm, epsilon=epsilon),
+      refine(emphasis.focus, strength=strength),
+    ),
+    objective=policy_gradient(
+      partial(surrogates.clip, low=clip_low, high=clip_high)
+    ),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'Two-Stage Constrained Actor-Critic for Short Video Recommendation',
+    '2302.01680',
+    confidence='RECALLED',
+  ),
+  joints=('advantage', 'surrogate'),
+)
+def two_stage_constrained(
+  *,
+  samples: int = 8,
+  weights: tuple = (1.0, 1.0),
+  limit: float = 20.0,
+) -> Recipe:
+  """Regression towards auxiliary policies, tilted by the main advantage.
+
+  The second stage. The plan provides `constraint_logp`, log-probs of the
+  first stage's policies; the advantage is the reward less its group's mean,
+  in place of a critic. Confidence RECALLED.
+  """
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=chain(
+      estimate(group.centre),
+      refine(emphasis.constrained_regression, weights=weights, limit=limit),
+    ),
+    aggregate=aggregate.token_mean,
+  )
