@@ -34,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
   )
   words = parser.parse_args(arguments).words
   try:
-    print(_answer(words))
+    print(_answer(words), flush=True)
+  except BrokenPipeError:  # piped into head, say
+    sys.stdout = None
   except KeyError as error:
     print(error.args[0], file=sys.stderr)
     return 2

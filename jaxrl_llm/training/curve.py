@@ -31,9 +31,12 @@ def png(history: Sequence[Mapping[str, Any]]) -> bytes:
     (reward, 'reward/mean', 'tab:blue', 'batch mean'),
     (accuracy, 'accuracy', 'tab:green', 'training, sampled'),
     (entropy, 'policy/entropy', 'tab:purple', 'policy'),
-    (kl, 'policy/kl', 'tab:orange', 'policy'),
+    (kl, 'reference/kl', 'tab:brown', 'to the reference'),
   ):
     _line(panel, *_series(history, name), color, label)
+  steps, moved = _series(history, 'policy/kl')
+  if np.any(moved):  # One optimizer step an iteration leaves it at 0.
+    _line(kl, steps, moved, 'tab:orange', 'to the sampling policy')
   steps, held_out = _series(history, 'eval/accuracy')
   if len(steps):
     accuracy.plot(

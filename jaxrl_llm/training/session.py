@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tqdm
 from flax import traverse_util
 from ml_collections import ConfigDict
 
@@ -26,6 +27,9 @@ from jaxrl_llm.training import questions as questions_lib
 from jaxrl_llm.training.answering import Answering
 from jaxrl_llm.training.questions import Questions
 from jaxrl_llm.types import PyTree, Rollouts, Spec, TrainState
+
+# What `assemble` may leave in a run folder: a fresh model, a warmed-up one.
+FOLDERS = ('model', 'warm_start')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -283,6 +287,10 @@ def warmed_up(config, workdir, source, tokenizer, train, mesh) -> pathlib.Path:
     learning_rate=config.warm_start.learning_rate,
     seed=config.seed,
     constrain=shard.constrain_rows(mesh),
+    # Without a terminal there is no bar to redraw, and tqdm is silent.
+    progress=functools.partial(
+      tqdm.tqdm, desc='warm start', unit='step', disable=None
+    ),
   )
   hf.save(folder, model, params, source=source, tokenizer=tokenizer)
   return folder
