@@ -24,7 +24,7 @@ def decaying_momentum(step):
 
 def _normalised(tree, length):
   """`length` along the tree's direction; 0 where it has none."""
-  norm = optax.global_norm(tree)
+  norm = optax.tree.norm(tree)
   scale = jnp.where(norm > 0, length / jnp.where(norm > 0, norm, 1.0), 0.0)
   return jax.tree.map(lambda x: scale * x, tree)
 

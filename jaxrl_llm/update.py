@@ -20,7 +20,7 @@ def single(grad_fn, tx, params, opt, batch):
   """One optimiser step along one gradient."""
   grads, metrics = grad_fn(params, batch)
   updates, opt = tx.update(grads, opt, params)
-  metrics = metrics | {'grad/norm': optax.global_norm(grads)}
+  metrics = metrics | {'grad/norm': optax.tree.norm(grads)}
   return optax.apply_updates(params, updates), opt, metrics
 
 
@@ -41,7 +41,8 @@ def trust_region(
 
       x = (F + damping I)^-1 g                by conjugate gradients
       step = sqrt(2 limit / x' (F + damping I) x) x
-      shrunk until KL(old || new) <= limit and the policy loss has fallen
+      shrunk until KL(old || new) is at most the limit, or what it was, and
+      the policy loss has fallen
 
   F is the curvature, at the old policy, of the objective's cost `trust`,
   which must be `costs.trust_kl` with coefficient 1. Products with F come from
@@ -76,13 +77,15 @@ def trust_region(
   scale = jnp.where(
     size > 0, jnp.sqrt(2 * limit / jnp.where(size > 0, size, 1.0)), 0.0
   )
+  # A step that starts outside the ball must not be asked to end inside it.
+  most = jnp.maximum(limit, metrics['loss/trust'])
   away = batch.replace(fresh=jnp.zeros_like(batch.fresh))
 
   def accepted(length):
     point = jax.tree.map(lambda p, x: p - length * x, params, natural)
     _, there = grad_fn(point, away)
     fell = there['loss/policy'] < metrics['loss/policy']
-    return fell & (there['loss/trust'] <= limit)
+    return fell & (there['loss/trust'] <= most)
 
   def search(state):
     length, number, _ = state
@@ -98,8 +101,8 @@ def trust_region(
   step = jax.tree.map(lambda x: length * x, natural)
   updates, opt = tx.update(step, opt, params)
   metrics = metrics | {
-    'grad/norm': optax.global_norm(grads),
+    'grad/norm': optax.tree.norm(grads),
     'trust/tries': number * 1.0,
-    'trust/step': optax.global_norm(step),
+    'trust/step': optax.tree.norm(step),
   }
   return optax.apply_updates(params, updates), opt, metrics

@@ -5,13 +5,13 @@
 `rng` is a `numpy.random.Generator`; `rollouts` holds NumPy arrays. A recipe
 that needs `extras:key` is tested on what the generator of `key` gives.
 
-`OWN_REWARDS` are the keys that put other rewards in the place of the
-verifier's; a recipe that needs one cannot be asked to improve those.
+`OWN_REWARDS` are the keys that put other aims in the place of the verifier's
+rewards; a recipe that needs one cannot be asked to improve those.
 """
 
 import numpy as np
 
-OWN_REWARDS = frozenset({'form', 'gain'})
+OWN_REWARDS = frozenset({'constraint_logp', 'form', 'gain'})
 
 
 def _ids(count):
@@ -100,7 +100,7 @@ GENERATORS = {
   'prefix_value': _tokens(),
   'prompt_logp': _log_probs('N', 'P'),
   'quality': _rows(),
-  'step': _places,
+  'step': lambda rng, r: (_places(rng, r) % 2).astype(np.int32),
   'step_reward': _rows(),
   'tool_calls': _ids(4),
   'tool_start': lambda rng, r: rng.integers(-1, 3, r.group.shape[0]).astype(
