@@ -260,7 +260,7 @@ def compiled(name):
   return recipe, quick_jit(iteration(recipe)), begin(recipe)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def usual(name):
   """The outcome that the others are compared with."""
   recipe, run, state = compiled(name)
@@ -278,7 +278,7 @@ def outcome_at(name, values):
   return _outcome_at(name, tuple(sorted(other.items())))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _outcome_at(name, values):
   if not values:
     return usual(name)
@@ -501,7 +501,7 @@ def expected_reward(params):
 def test_improves_expected_reward_of_a_bandit(name):
   recipe = recipe_lib.build(name)
   if recipe.needs & {f'extras:{key}' for key in OWN_REWARDS}:
-    return  # it improves rewards that the fixed extras hold
+    return  # it follows what the fixed extras hold
   samples = recipe.plan.samples
   program = Program(recipe, policy.score, optax.adam(0.05))
   params = policy.init(KEY, tasks=TASKS, vocab=VOCAB, length=2, scale=0.3)
