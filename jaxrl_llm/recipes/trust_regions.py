@@ -98,6 +98,7 @@ def dapo(
 @register(
   Paper('Group Sequence Policy Optimization', '2507.18071'),
   joints=('surrogate',),
+  limits=(Limit('grpo', {}, {'kl_weight': 0.0}, on_policy=True),),
 )
 def gspo(
   *,
@@ -126,6 +127,7 @@ def gspo(
     '2506.13585',
   ),
   joints=('surrogate', 'aggregate'),
+  limits=(Limit('dapo', on_policy=True, up_to_scale=True),),
 )
 def cispo(
   *,
