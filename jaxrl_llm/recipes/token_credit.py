@@ -29,14 +29,6 @@ from jaxrl_llm.selection import weights
     '2508.03772',
   ),
   joints=('advantage', 'surrogate'),
-  limits=[
-    Limit(
-      'grpo',
-      {'gain': 1.0, 'entropy_weight': 0.0, 'most': math.inf},
-      {'kl_weight': 0.0},
-      on_policy=True,
-    )
-  ],
 )
 def gtpo(
   *,

@@ -15,6 +15,9 @@ import jax.numpy as jnp
 from jaxrl_llm import grouping, numerics
 from jaxrl_llm.credit import needs
 
+# More calls than any response makes; finite, so that a state is.
+_NEVER = 1e9
+
 
 def unlikely_first(rewards, rollouts, *, penalty=0.25):
   """Correct responses earn less the likelier they were in their group.
@@ -149,14 +152,14 @@ class ToolEconomy:
   needs = frozenset({'extras:tool_calls'})
 
   def init(self, spec):
-    return jnp.full(spec.tasks, jnp.inf, jnp.float32)
+    return jnp.full(spec.tasks, _NEVER, jnp.float32)
 
   def update(self, credit, rollouts, state):
     calls = rollouts.extras['tool_calls'].astype(jnp.float32)
     correct = rollouts.valid & (credit.rewards > 0.5)
-    state = state.at[rollouts.task].min(jnp.where(correct, calls, jnp.inf))
+    state = state.at[rollouts.task].min(jnp.where(correct, calls, _NEVER))
     fewest = state[rollouts.task]
-    fewest = jnp.where(jnp.isfinite(fewest), fewest, calls)
+    fewest = jnp.where(fewest < _NEVER, fewest, calls)
     factor = tool_economy(calls, fewest, budget=self.budget)
     rewards = jnp.where(rollouts.valid, self.scale * credit.rewards * factor, 0)
     return credit.replace(rewards=rewards), state

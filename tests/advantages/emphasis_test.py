@@ -67,6 +67,18 @@ def test_conflict_aware_stage_equals_its_formula():
   )
 
 
+def test_without_conflicts_and_entropy_weight_advantages_stay():
+  entropy = np.full((16, 6), 0.5, np.float32)
+  rollouts = cases.rollouts(3, entropy=entropy)
+  distinct = jnp.arange(96, dtype=jnp.int32).reshape(16, 6)
+  rollouts = rollouts.replace(response=distinct)
+  rows = _signs(3).astype(np.float32)
+  stage = emphasis.ConflictAware(entropy_weight=0.0)
+  credit, _ = _shape(stage, stage.init(SPEC), rollouts, rows)
+  expected = np.where(rollouts.loss_mask, rows[:, None], 0)
+  np.testing.assert_array_equal(credit.advantages, expected)
+
+
 def test_entropy_of_the_first_iteration_is_remembered():
   stage = emphasis.ConflictAware()
   state = stage.init(SPEC)
