@@ -1,0 +1,1 @@
+"""Studies: short programs that test what a paper claims, see `study`."""

@@ -1,0 +1,111 @@
+"""Results of a study as a table and a figure: means over seeds, with errors."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+import numpy as np
+
+from experiments.ablations.study import Figure
+from experiments.command import Refused
+
+
+def summaries(lines: list[dict]) -> list[tuple[dict, dict, int]]:
+  """Mean and standard error over seeds, of each cell without its seed.
+
+  Returns:
+    (cell, {result: (mean, error)}, seeds) in the order of the lines. The error
+    is the spread (n - 1) over the root of n, NaN of one seed.
+  """
+  groups: dict[str, tuple[dict, list[dict]]] = {}
+  for line in lines:
+    cell = {k: v for k, v in line['cell'].items() if k != 'seed'}
+    key = json.dumps(cell, sort_keys=True)
+    groups.setdefault(key, (cell, []))[1].append(line['result'])
+  return [
+    (
+      cell,
+      {n: _mean_and_error([r[n] for r in results]) for n in results[0]},
+      len(results),
+    )
+    for cell, results in groups.values()
+  ]
+
+
+def _mean_and_error(values):
+  values = np.asarray(values, np.float64)
+  count = len(values)
+  if count == 1:
+    return values[0], np.full_like(values[0], np.nan)
+  return values.mean(0), values.std(0, ddof=1) / np.sqrt(count)
+
+
+def table(lines: list[dict]) -> str:
+  """One row per cell: its keys, then `mean +- error` of each number.
+
+  Lists are left to the figure.
+  """
+  rows: list[dict[str, str]] = []
+  for cell, results, seeds in summaries(lines):
+    row = {name: str(value) for name, value in cell.items()}
+    row['seeds'] = str(seeds)
+    for name, (mean, error) in results.items():
+      if np.ndim(mean) == 0:
+        row[name] = f'{mean:.4g} +- {error:.1g}'
+    rows.append(row)
+  names = list(dict.fromkeys(name for row in rows for name in row))
+  grid = [names, *([row.get(name, '') for name in names] for row in rows)]
+  widths = [max(map(len, column)) for column in zip(*grid)]
+  return '\n'.join(
+    '  '.join(word.ljust(width) for word, width in zip(row, widths)).rstrip()
+    for row in grid
+  )
+
+
+def draw(lines: list[dict], figure: Figure, path: pathlib.Path) -> pathlib.Path:
+  """Writes the figure of a study and returns its path.
+
+  Raises:
+    Refused: no cell or result of the name that the figure wants.
+  """
+  import matplotlib
+
+  matplotlib.use('Agg')
+  from matplotlib import pyplot
+
+  canvas, axes = pyplot.subplots(figsize=(6, 4), layout='constrained')
+  for label, (x, mean, error) in _curves(lines, figure).items():
+    axes.errorbar(
+      x, mean, error, label=label, marker='o', markersize=3, capsize=2
+    )
+  if 'x' in figure.log:
+    axes.set_xscale('log')
+  if 'y' in figure.log:
+    axes.set_yscale('log')
+  axes.set(xlabel=figure.x, ylabel=figure.y, title=figure.title)
+  if figure.series:
+    axes.legend(title=figure.series)
+  canvas.savefig(path, dpi=120)
+  pyplot.close(canvas)
+  return path
+
+
+def _curves(lines, figure):
+  """label -> (x, mean, error), one curve per value of `figure.series`."""
+  curves: dict[str, list] = {}
+  for cell, results, _ in summaries(lines):
+    for name, known in ((figure.series, cell), (figure.y, results)):
+      if name and name not in known:
+        raise Refused(f'the figure wants {name!r}; known: {sorted(known)}')
+    label = str(cell[figure.series]) if figure.series else ''
+    mean, error = results[figure.y]
+    if figure.x in cell:
+      points = [(cell[figure.x], mean, error)]
+    elif figure.x in results:
+      points = list(zip(results[figure.x][0], mean, error))
+    else:
+      known = sorted({*cell, *results})
+      raise Refused(f'the figure wants {figure.x!r}; known: {known}')
+    curves.setdefault(label, []).extend(points)
+  return {label: tuple(zip(*points)) for label, points in curves.items()}

@@ -1,0 +1,94 @@
+"""Recipes on policies that are tables, trained by the compiled step itself.
+
+What is measured here is what `experiments.train` would do: the same credit,
+objective, weights and order of optimizer steps, with a table of logits for a
+language model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxrl_llm import recipe as recipe_lib
+from jaxrl_llm.tabular import policy
+from jaxrl_llm.training.step import Program
+from jaxrl_llm.types import Array, Rollouts, Scores, Spec
+
+# (rollouts, question i32[N] of each row) -> rewards f32[N].
+Reward = Callable[[Rollouts, Array], Array]
+
+
+def program_of(name: str, *, rate=1.0, tx=None, **values) -> Program:
+  """A recipe bound to the tabular policy and, by default, to plain SGD."""
+  built = recipe_lib.build(name, **values)
+  return Program(built, policy.score, tx or optax.sgd(rate))
+
+
+def begin(program: Program, params, *, prompts: int):
+  """The state of a run of `prompts` groups per iteration."""
+  tasks, nodes, vocab = params['logits'].shape
+  length = next(t for t in range(99) if policy.states(vocab, t) == nodes)
+  samples = program.recipe.plan.samples
+  spec = Spec(prompts * samples, samples, 1, length, tasks=tasks)
+  return program.init(params, spec)
+
+
+def iterate(program, state, question, reward: Reward, key, *, shared=False):
+  """Samples to every question, learns from them, returns state and metrics.
+
+  Args:
+    question: i32[B], row of the table, and what `reward` is told.
+    shared: all questions are answered from row 0 of the table.
+  """
+  sample_key, learn_key = jax.random.split(key)
+  samples = program.recipe.plan.samples
+  task = jnp.zeros_like(question) if shared else question
+  rollouts = policy.sample(state.params, sample_key, task, samples=samples)
+  rewards = reward(rollouts, jnp.repeat(question, samples))
+  return learn(program, state, rollouts, rewards, learn_key)
+
+
+def learn(program, state, rollouts, rewards, key):
+  """One iteration on rows at hand."""
+  scores = Scores(rewards[:, None].astype(jnp.float32), jnp.ones(1))
+  rollouts = program.score(state, {}, rollouts)
+  credit, held, sampled = program.assign(
+    state.method['credit'], rollouts, scores
+  )
+  state = state.replace(method=state.method | {'credit': held})
+  state, learned = program.learn(state, {}, rollouts, credit, key)
+  return state, sampled | learned
+
+
+def gradient(program: Program, params, rollouts, rewards, *, prompts):
+  """The step f32[A, S, V] that one iteration of SGD at rate 1 would take."""
+  state = begin(program, params, prompts=prompts)
+  state, _ = learn(program, state, rollouts, rewards, jax.random.key(0))
+  return state.params['logits'] - params['logits']
+
+
+def stale_gradient(program, params, rollouts, rewards, *, prompts):
+  """`gradient`, negated, with the policy that sampled as the proximal one.
+
+  It is what a later optimizer step of an iteration would follow.
+  """
+  state = begin(program, params, prompts=prompts)
+  scores = Scores(rewards[:, None].astype(jnp.float32), jnp.ones(1))
+  credit, _, _ = program.assign(state.method['credit'], rollouts, scores)
+  batch = program._batch(rollouts, credit, fresh=False)
+
+  def loss(params):
+    stats = policy.score(params, rollouts, program.recipe.needs)
+    return program.recipe.objective.loss(stats, batch, {})[0]
+
+  return jax.grad(loss)(params)['logits']
+
+
+def over_seeds(fn, seeds):
+  """`fn(key)` for every seed, as one program."""
+  keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
+  return jax.device_get(jax.jit(jax.vmap(fn))(keys))
