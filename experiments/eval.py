@@ -64,6 +64,8 @@ def _evaluate():
     source = {'workdir': str(workdir), 'step': step}
   else:
     config = _CONFIG.value
+    command.check_overrides(config, evaluation=True)
+    command.check_values(config)
     config.warm_start.steps = 0
     parts, params = session.assemble(config, pathlib.Path('.'))
     step, source = 0, {'model': config.model.path}

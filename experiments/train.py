@@ -18,6 +18,7 @@ import os
 import pathlib
 import platform
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -54,15 +55,17 @@ _FREE = (
 class Stopper:
   """Turns the first Ctrl-C or SIGTERM into a request, the second into an end.
 
-  Used as a context; `stopper()` says whether to stop.
+  Used as a context; `stopper()` says whether to stop. Until it is first asked
+  there is nothing to save, and the signal ends the start as Ctrl-C does.
   """
 
   _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
   def __init__(self):
-    self._asked = False
+    self._asked = self._running = False
 
   def __call__(self) -> bool:
+    self._running = True
     return self._asked
 
   def __enter__(self):
@@ -78,6 +81,8 @@ class Stopper:
     if self._asked:
       os._exit(128 + number)
     self._asked = True
+    if not self._running:
+      raise KeyboardInterrupt
     say('\nstopping after this iteration; once more leaves at once')
 
 
@@ -88,14 +93,17 @@ def say(text: str) -> None:
 def main() -> int:
   config, workdir = _CONFIG.value, _workdir()
   command.check_overrides(config)
+  command.check_values(config)
   if _DRY_RUN.value:
     from experiments import dry_run
 
     return dry_run.report(config)
-  from jaxrl_llm.training import checkpoint
-
-  with checkpoint.Lock(workdir):
-    return _train(config, workdir)
+  with Stopper() as stopping:
+    try:
+      return _locked(config, workdir, stopping)
+    except KeyboardInterrupt:
+      say(f'stopped before the first iteration; go on with:\n  {_command()}')
+      return 0
 
 
 def _workdir() -> pathlib.Path:
@@ -114,16 +122,39 @@ def config_flags_path() -> str:
   return pathlib.Path(name.split(':')[0]).stem
 
 
-def _train(config, workdir: pathlib.Path) -> int:
-  from jaxrl_llm.training import checkpoint, loop, session, writers
+def _locked(config, workdir: pathlib.Path, stopping: Stopper) -> int:
+  """The run, or no trace of it where it cannot start."""
+  from jaxrl_llm.training import checkpoint, session
 
-  settings = config.to_dict()
-  free = _FREE + (('steps',) if config.optimizer.schedule == 'constant' else ())
-  checkpoint.check_config(workdir, settings, allowed=free)
+  with checkpoint.Lock(workdir):
+    settings = config.to_dict()
+    free = ('steps',) if config.optimizer.schedule == 'constant' else ()
+    checkpoint.check_config(workdir, settings, allowed=(*_FREE, *free))
+    # What a failed start leaves would pass for the work of the next one,
+    # which may have other settings.
+    made = [
+      workdir / name
+      for name in ('config.json', *session.FOLDERS)
+      if not (workdir / name).exists()
+    ]
+    try:
+      started = _start(config, workdir)
+    except command.USER_ERRORS:
+      for path in made:
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+      raise
+    return _train(config, workdir, *started, stopping)
+
+
+def _start(config, workdir: pathlib.Path):
+  """The session, its checkpoints, and the state to go on from."""
+  from jaxrl_llm.training import checkpoint, session, writers
+
   command.use_compilation_cache(workdir.parent)
+  # First, so that whatever an interrupted start leaves has an owner.
+  writers.write_config(workdir, _record(config, session.recipe_of(config)))
   parts, params = session.assemble(config, workdir)
-  writers.write_config(workdir, _record(config, parts))
-  state = parts.init(params)
+  state, bad, step = parts.init(params), 0, None
   checkpointer = checkpoint.Checkpointer(
     workdir / 'checkpoints',
     every=config.checkpoint.every,
@@ -132,24 +163,28 @@ def _train(config, workdir: pathlib.Path) -> int:
     asynchronous=config.checkpoint.asynchronous,
   )
   restored = checkpointer.restore(state)
-  bad = 0
   if restored:
     state, bad = restored.state, restored.metadata['bad_in_a_row']
+    # Iteration 0 was saved before it was evaluated: it is logged anew.
+    step = restored.step or None
     say(f'going on from iteration {restored.step} of {workdir}')
-  del params
   run = writers.Run(
-    workdir,
-    total_steps=config.steps,
-    resume_step=restored.step if restored else None,
-    quiet=_QUIET.value,
+    workdir, total_steps=config.steps, resume_step=step, quiet=_QUIET.value
   )
+  return parts, checkpointer, run, state, bad
+
+
+def _train(
+  config, workdir, parts, checkpointer, run, state, bad, stopping
+) -> int:
+  from jaxrl_llm.training import loop
+
   try:
-    with Stopper() as stopping:
-      state = loop.train(
-        parts, state, run, checkpointer, bad_in_a_row=bad, stopping=stopping
-      )
+    state = loop.train(
+      parts, state, run, checkpointer, bad_in_a_row=bad, stopping=stopping
+    )
   except loop.Diverged as error:
-    say(f'stopped: {error}')
+    say(f'error: {error}')
     return 3
   finally:
     run.close()
@@ -189,14 +224,14 @@ def _command() -> str:
   return shlex.join(['python', '-m', 'experiments.train', *sys.argv[1:]])
 
 
-def _record(config, parts) -> dict:
+def _record(config, method) -> dict:
   """What `config.json` says of a run."""
   from jaxrl_llm import recipe
 
   packages = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint')
   return {
     'config': config.to_dict(),
-    'recipe': recipe.describe(parts.recipe),
+    'recipe': recipe.describe(method),
     'seed': config.seed,
     'command': _command(),
     'git_commit': _commit(),
