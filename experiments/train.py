@@ -55,17 +55,16 @@ _FREE = (
 class Stopper:
   """Turns the first Ctrl-C or SIGTERM into a request, the second into an end.
 
-  Used as a context; `stopper()` says whether to stop. Until it is first asked
-  there is nothing to save, and the signal ends the start as Ctrl-C does.
+  Used as a context; `stopper()` says whether to stop. An exception instead
+  would reach into whatever library was at work.
   """
 
   _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
   def __init__(self):
-    self._asked = self._running = False
+    self._asked = False
 
   def __call__(self) -> bool:
-    self._running = True
     return self._asked
 
   def __enter__(self):
@@ -81,8 +80,6 @@ class Stopper:
     if self._asked:
       os._exit(128 + number)
     self._asked = True
-    if not self._running:
-      raise KeyboardInterrupt
     say('\nstopping after this iteration; once more leaves at once')
 
 
@@ -99,11 +96,7 @@ def main() -> int:
 
     return dry_run.report(config)
   with Stopper() as stopping:
-    try:
-      return _locked(config, workdir, stopping)
-    except KeyboardInterrupt:
-      say(f'stopped before the first iteration; go on with:\n  {_command()}')
-      return 0
+    return _locked(config, workdir, stopping)
 
 
 def _workdir() -> pathlib.Path:
