@@ -114,20 +114,30 @@ def tables(rows, length):
   return start, jax.tree.map(lambda x: 0.3 * x, move), reference
 
 
+def groups_of(samples):
+  """Groups that count, and all: 64 and 80 rows whatever the group's size.
+
+  Equal shapes share what is compiled. Sizes that do not divide 16 come close.
+  """
+  quarter = max(1, 16 // samples)
+  return 4 * quarter, 5 * quarter
+
+
 def take(tree, index):
   return jax.tree.map(lambda x: x[index], tree)
 
 
 @functools.lru_cache(maxsize=32)
 def padded_case(samples, needs):
-  """One group of padding rows and one padding column more than `case`.
+  """Some groups of padding rows and a padding column more than `case_of`.
 
   Among the others are a group of equal rewards, a row whose verifier failed,
   truncated rows, and tokens that a tool wrote.
   """
   rng = np.random.default_rng(0)
-  rows, length = (GROUPS + 1) * samples, LENGTH + 1
-  real = np.arange(rows) < GROUPS * samples
+  count, total = groups_of(samples)
+  rows, length = total * samples, LENGTH + 1
+  real = np.arange(rows) < count * samples
   ends = rng.integers(2, LENGTH + 1, rows)
   mask = (np.arange(length) < ends[:, None]) & real[:, None]
   response = np.where(mask, rng.integers(0, VOCAB, mask.shape), 0)
@@ -187,7 +197,7 @@ def trim(case, rows, length):
 def case_of(recipe):
   samples = recipe.plan.samples
   case = padded_case(samples, recipe.needs)
-  return trim(case, GROUPS * samples, LENGTH)
+  return trim(case, groups_of(samples)[0] * samples, LENGTH)
 
 
 def rearrange(case, index):
@@ -219,9 +229,10 @@ def twice(name, **values):
 def begin(recipe, length=LENGTH):
   """The state before the first iteration."""
   samples = recipe.plan.samples
-  start, move, reference = tables((GROUPS + 1) * samples, LENGTH + 1)
+  count, total = groups_of(samples)
+  start, move, reference = tables(total * samples, LENGTH + 1)
   spec = Spec(
-    GROUPS * samples,
+    count * samples,
     samples,
     1,
     length,
@@ -268,7 +279,8 @@ def usual(name):
 
 
 def move_of(recipe):
-  return tables((GROUPS + 1) * recipe.plan.samples, LENGTH + 1)[1]
+  samples = recipe.plan.samples
+  return tables(groups_of(samples)[1] * samples, LENGTH + 1)[1]
 
 
 def outcome_at(name, values):
@@ -371,7 +383,7 @@ def test_content_of_padding_is_inert(name):
 
 
 def test_more_padding_uncompiled_equals_the_compiled_rows(name):
-  """A group that does not count and a column nobody reached change nothing.
+  """Groups that do not count and a column nobody reached change nothing.
 
   Except what the recipe's aggregator makes of the response budget. Run
   without compilation, which must not matter either.
@@ -394,8 +406,9 @@ def test_order_of_groups_and_rows_is_inert(name):
   recipe = twice(name)
   samples = recipe.plan.samples
   rng = np.random.default_rng(3)
-  order = np.arange(GROUPS * samples).reshape(GROUPS, samples)
-  order = rng.permuted(order[rng.permutation(GROUPS)], axis=1).reshape(-1)
+  groups = groups_of(samples)[0]
+  order = np.arange(groups * samples).reshape(groups, samples)
+  order = rng.permuted(order[rng.permutation(groups)], axis=1).reshape(-1)
   outcome = outcome_of(name, rearrange(case_of(recipe), order))
   assert_same(usual(name), outcome)
 
