@@ -25,7 +25,6 @@ from jaxrl_llm.rewards import combine as combine_lib
 from jaxrl_llm.rollouts import plans
 from jaxrl_llm.selection import curricula
 
-
 # What the loop itself can compute of the policies.
 PASSES = frozenset({'old_logp', 'ref_logp', 'values', 'entropy', 'log_probs'})
 

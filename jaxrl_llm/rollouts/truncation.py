@@ -23,6 +23,7 @@ import math
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 Array = jax.Array
@@ -62,7 +63,10 @@ class Sampling:
     }
     for name, (inside, words) in ranges.items():
       value = getattr(self, name)
-      if not isinstance(value, jax.core.Tracer) and not inside(value):
+      if isinstance(value, jax.core.Tracer):
+        continue
+      # As a number: comparing a known array inside a trace would be traced.
+      if not inside(np.asarray(value).item()):
         raise ValueError(f'{name} {value} must be {words}')
     return Sampling(
       temperature=jnp.asarray(self.temperature, jnp.float32),

@@ -204,9 +204,11 @@ def load(
   if not folder.is_dir():
     return None
   target = jax.tree.map(_placed, target)
-  options = ocp.CheckpointManagerOptions(read_only=True, save_interval_steps=0)
+  options = ocp.CheckpointManagerOptions(
+    read_only=True, create=False, save_interval_steps=0
+  )
   damaged = {}
-  with ocp.CheckpointManager(folder, options=options) as manager:
+  with _read_only(folder, options) as manager:
     for step in sorted(manager.all_steps(), reverse=True):
       try:
         state, metadata = _read(manager, step, target, partial)
@@ -223,6 +225,16 @@ def load(
       ' them to train from the start, or choose another workdir'
     )
   return None
+
+
+def _read_only(folder, options):
+  """A manager, without its warnings that it is what it was asked to be."""
+  shown = logging.get_verbosity()
+  logging.set_verbosity(logging.ERROR)
+  try:
+    return ocp.CheckpointManager(folder, options=options)
+  finally:
+    logging.set_verbosity(shown)
 
 
 class Lock:

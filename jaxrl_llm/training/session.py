@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import pathlib
 from typing import Any
 
@@ -182,7 +183,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
     held_out=held_out,
     program=program,
     compiled=program.compile(),
-    answering=answering_of(config, model, tokenizer, verifiers),
+    answering=answering_of(config, model, tokenizer, source, verifiers),
     frozen=frozen,
   )
   return session, trainable
@@ -229,6 +230,19 @@ def load_tokenizer(source: pathlib.Path):
     # Padding is masked everywhere: any token will do.
     tokenizer.pad_token = tokenizer.eos_token
   return tokenizer
+
+
+def end_tokens(tokenizer, source: pathlib.Path) -> tuple[int, ...]:
+  """What ends a response: the tokenizer's EOS and those of the model.
+
+  Chat models name several in generation_config.json: Llama 3 ends a turn with
+  another token than a text.
+  """
+  path = source / 'generation_config.json'
+  named = json.loads(path.read_text()) if path.exists() else {}
+  ids = named.get('eos_token_id') or []
+  ids = ids if isinstance(ids, list) else [ids]
+  return tuple(sorted({tokenizer.eos_token_id, *ids}))
 
 
 def source_folder(config: ConfigDict, workdir: pathlib.Path) -> pathlib.Path:
@@ -348,7 +362,7 @@ def parameters(config, recipe, source, model, mesh, abstract) -> PyTree:
   return jax.device_put(complete(params), whole)
 
 
-def answering_of(config, model, tokenizer, verifiers) -> Answering:
+def answering_of(config, model, tokenizer, source, verifiers) -> Answering:
   """Sampling as the config says, with the verifiers."""
   settings = config.sample
   stop = tuple(settings.stop)
@@ -358,7 +372,7 @@ def answering_of(config, model, tokenizer, verifiers) -> Answering:
       max_tokens=settings.max_response,
       dtype=jnp.dtype(config.model.dtype),
       support=settings.support,
-      stop_tokens=(tokenizer.eos_token_id,),
+      stop_tokens=end_tokens(tokenizer, source),
       stop_table=text.stop_table(tokenizer, stop) if stop else None,
       pad=tokenizer.pad_token_id,
     ),
