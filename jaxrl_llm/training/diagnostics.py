@@ -52,7 +52,9 @@ def of_iteration(rollouts: Rollouts, credit: Credit) -> dict[str, jax.Array]:
   """Row averages of what was sampled and what it earned."""
   valid = rollouts.valid
   first = credit.components[:, 0]
-  signal = (credit.advantages != 0) & (credit.token_keep > 0)
+  # What centring over the batch leaves of a zero is rounding, not a signal.
+  size = jnp.abs(credit.advantages)
+  signal = (size > 1e-6 * jnp.max(size)) & (credit.token_keep > 0)
   live = jnp.any(signal, axis=1) & (credit.keep > 0)
   group, everyone = rollouts.group, jnp.ones_like(valid)
   # Each group counts once: its rows share the weight 1 / size.

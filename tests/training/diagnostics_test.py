@@ -74,7 +74,8 @@ def test_row_metrics_count_valid_rows_and_live_groups():
   rollouts = rows()
   scores = Scores(jnp.array([[1.0], [0.0], [1.0], [5.0]]), jnp.ones(1))
   credit = initial_credit(rollouts, scores)
-  advantages = jnp.array([[1.0], [-1.0], [0.0], [0.0]]) * rollouts.loss_mask
+  # The second group's is what rounding leaves of 0.
+  advantages = jnp.array([[1.0], [-1.0], [6e-8], [0.0]]) * rollouts.loss_mask
   credit = credit.replace(
     rewards=credit.components[:, 0], advantages=advantages
   )
