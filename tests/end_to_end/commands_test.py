@@ -1,0 +1,205 @@
+"""Eval, export and dry run on one short run, and inputs that cannot work."""
+
+import json
+import pathlib
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import runs
+from jaxrl_llm.models import hf, transformer
+from jaxrl_llm.training import session, writers
+from tests.end_to_end import processes, tiny
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+  """A run of two iterations, exported at its end."""
+  workdir = tmp_path_factory.mktemp('runs') / 'trained'
+  flags = ('--config.steps=2', '--export', f'--workdir={workdir}')
+  done = processes.run('train', *flags)
+  assert done.returncode == 0, done.stderr
+  assert 'before' in done.stdout and 'accuracy' in done.stdout
+  return workdir
+
+
+def test_a_run_folder_holds_what_the_readme_promises(trained):
+  for name in ('metrics.jsonl', 'samples.jsonl', 'curve.png', 'checkpoints'):
+    assert (trained / name).exists(), name
+  assert list((trained / 'tensorboard').iterdir())
+  record = json.loads((trained / 'config.json').read_text())
+  assert record['seed'] == 0 and record['versions']['jax'] == jax.__version__
+  first, *_, last = writers.read(trained / 'metrics.jsonl')
+  assert first['step'] == 0 and last['step'] == 2
+  for line in (first, last):
+    assert {'eval/accuracy', 'eval/pass@1', 'eval/pass@2'} <= line.keys()
+
+
+def test_export_is_the_newest_checkpoint(trained):
+  config, exported = hf.load(trained / 'export')
+  parts, state = runs.restore(trained)
+  parts.close()
+  assert config == parts.model
+  jax.tree.map(np.testing.assert_array_equal, exported, state.params)
+
+
+def test_export_refuses_a_folder_that_is_there(trained):
+  done = processes.run('export', f'--workdir={trained}')
+  assert done.returncode == 1
+  assert done.stderr.startswith('error:') and 'not empty' in done.stderr
+  assert 'Traceback' not in done.stderr
+
+
+def test_eval_of_a_run_equals_its_last_held_out_evaluation(trained, tmp_path):
+  output = tmp_path / 'eval.json'
+  done = processes.run(
+    'eval', f'--workdir={trained}', '--samples=2', f'--output={output}'
+  )
+  assert done.returncode == 0, done.stderr
+  assert '95 % interval' in done.stdout
+  found = json.loads(output.read_text())
+  last = writers.read(trained / 'metrics.jsonl')[-1]
+  assert found['step'] == 2
+  for name in ('accuracy', 'pass@1', 'pass@2'):
+    assert found[name] == last[f'eval/{name}']
+
+
+def test_dry_run_compiles_and_writes_nothing(tmp_path):
+  workdir = tmp_path / 'nothing'
+  done = processes.run('train', '--dry_run', f'--workdir={workdir}')
+  assert done.returncode == 0, done.stderr
+  assert 'trained parameters' in done.stdout and 'learn' in done.stdout
+  assert not workdir.exists()
+
+
+def refused(tmp_path, **settings):
+  """The message with which a run of these settings is refused."""
+  config = tiny.get_config()
+  config.warm_start.steps = 0
+  config.update_from_flattened_dict(settings)
+  with pytest.raises((ValueError, KeyError, OSError)) as caught:
+    session.assemble(config, tmp_path / 'run')
+  return str(caught.value)
+
+
+def jsonl(tmp_path, *lines):
+  path = tmp_path / 'questions.jsonl'
+  path.write_text('\n'.join(lines))
+  return str(path)
+
+
+GOOD = [json.dumps({'prompt': f'sort {i}=', 'answer': f'{i}'}) for i in '123']
+
+
+@pytest.mark.parametrize(
+  ('settings', 'words'),
+  [
+    ({'model.path': 'no/such/folder/here'}, ['no/such/folder/here']),
+    ({'data.path': 'sorted'}, ["did you mean 'sort'"]),
+    ({'data.path': 'absent.jsonl'}, ['absent.jsonl']),
+    ({'recipe.minibatches': 3}, ['4 groups', '3 minibatches', 'use 2 or 4']),
+    ({'learn.microbatches': 3}, ['16 rows', '3 microbatches', 'use 2 or 4']),
+    ({'sample.max_prompt': 4}, ['exceed', 'max_prompt=4', 'too_long=drop']),
+    ({'verify.names': ('exakt',)}, ['exakt', 'exact']),
+    ({'verify.weights': (1.0, 2.0)}, ['2 weights', '1 verifiers']),
+    ({'optimizer.schedule': 'cosin'}, ['cosin', 'cosine']),
+    ({'mesh.data': 99}, ['99 devices']),
+    ({'sample.prompts': 65}, ['65', '64']),
+  ],
+)
+def test_a_setting_that_cannot_work_is_named(settings, words, tmp_path):
+  if 'sample.prompts' in settings:
+    # Only drawing finds out, once the dataset is known.
+    config = tiny.get_config()
+    config.warm_start.steps = 0
+    config.update_from_flattened_dict(settings)
+    parts, params = session.assemble(config, tmp_path / 'run')
+    with pytest.raises(ValueError) as caught:
+      parts.draw(parts.init(params).method['curriculum'], jax.random.key(0))
+    parts.close()
+    message = str(caught.value)
+  else:
+    message = refused(tmp_path, **settings)
+  for word in words:
+    assert word in message
+
+
+def test_a_malformed_line_is_named_with_its_file(tmp_path):
+  path = jsonl(tmp_path, *GOOD, '{"prompt": ')
+  message = refused(tmp_path, **{'data.path': path, 'data.held_out': 1})
+  assert f'{path}:4' in message
+
+
+def test_an_empty_file_is_refused(tmp_path):
+  path = jsonl(tmp_path)
+  message = refused(tmp_path, **{'data.path': path, 'data.held_out': 1})
+  assert 'empty' in message
+
+
+def test_long_prompts_are_dropped_where_the_setting_says_so(tmp_path):
+  long = json.dumps({'prompt': 'sort 1234567890123456=', 'answer': '1'})
+  config = tiny.get_config()
+  config.warm_start.steps = 0
+  path = jsonl(tmp_path, *GOOD, long)
+  config.update_from_flattened_dict(
+    {'data.path': path, 'data.held_out': 1, 'data.too_long': 'drop'}
+  )
+  parts, _ = session.assemble(config, tmp_path / 'run')
+  parts.close()
+  kept = [*parts.train.rows, *parts.held_out.rows]
+  assert len(kept) == 3
+
+
+def test_tensors_that_do_not_fit_are_listed(tmp_path):
+  config = tiny.get_config()
+  config.warm_start.steps = 0
+  parts, params = session.assemble(config, tmp_path / 'run')
+  parts.close()
+  folder = pathlib.Path(shutil.copytree(parts.source, tmp_path / 'broken'))
+  import safetensors.numpy
+
+  path = folder / 'model.safetensors'
+  tensors = safetensors.numpy.load_file(path)
+  tensors['model.extra.weight'] = tensors.pop('model.norm.weight')
+  safetensors.numpy.save_file(tensors, path)
+  message = refused(tmp_path, **{'model.path': str(folder)})
+  assert 'model.extra.weight' in message and 'model.norm.weight' in message
+  assert transformer.table(parts.model)  # the one that was loaded before
+
+
+def test_an_unsupported_architecture_names_the_supported_ones(tmp_path):
+  folder = tmp_path / 'other'
+  folder.mkdir()
+  (folder / 'config.json').write_text(json.dumps({'model_type': 'gpt2'}))
+  message = refused(tmp_path, **{'model.path': str(folder)})
+  assert 'gpt2' in message and 'qwen3' in message
+
+
+def test_chat_messages_use_the_template_of_the_tokenizer(tmp_path):
+  config = tiny.get_config()
+  config.warm_start.steps = 0
+  parts, _ = session.assemble(config, tmp_path / 'first')
+  parts.close()
+  folder = pathlib.Path(shutil.copytree(parts.source, tmp_path / 'chat'))
+  template = "{% for m in messages %}{{ m['content'] }}{% endfor %}!"
+  settings = json.loads((folder / 'tokenizer_config.json').read_text())
+  settings['chat_template'] = template
+  (folder / 'tokenizer_config.json').write_text(json.dumps(settings))
+  chats = [
+    json.dumps({'prompt': [{'role': 'user', 'content': i}], 'answer': i})
+    for i in '123'
+  ]
+  config.update_from_flattened_dict(
+    {
+      'model.path': str(folder),
+      'data.path': jsonl(tmp_path, *chats),
+      'data.held_out': 1,
+    }
+  )
+  parts, _ = session.assemble(config, tmp_path / 'run')
+  parts.close()
+  row = parts.train.tokens[0][parts.train.mask[0]]
+  question = parts.train.rows[0]['prompt'][0]['content']
+  assert parts.tokenizer.decode(row).endswith(f'{question}!')
