@@ -20,11 +20,25 @@ LEVELS = [
 @pytest.mark.parametrize(('name', 'level'), LEVELS)
 def test_verifier_accepts_demonstrations_and_answers(name, level):
   toy = toys.TOYS[name]
-  rows = [toy.row(random.Random(i), **toy.levels[level]) for i in range(50)]
+  careful = {k: v for k, v in toy.levels[level].items() if k != 'careless'}
+  rows = [toy.row(random.Random(i), **careful) for i in range(50)]
   check = verifiers.resolve(toy.verifier)
   for field in ('demonstration', 'answer'):
     assert check([row[field] for row in rows], rows) == [1] * 50
   assert check(['', 'x'], rows[:2]) == [0, 0]
+
+
+def test_a_careless_teacher_copies_as_often_as_asked():
+  rows = [toys.sort(random.Random(i), careless=0.7) for i in range(500)]
+  copied = [f'sort {row["demonstration"]}=' == row['prompt'] for row in rows]
+  # Three standard deviations of a share of 0.7 among 500 are 0.06.
+  assert 0.64 < sum(copied) / len(rows) < 0.76
+  assert (
+    toys.sort(random.Random(1), careless=0.0)['demonstration']
+    == (toys.sort(random.Random(1))['answer'])
+  )
+  with pytest.raises(ValueError, match='careless=2'):
+    toys.sort(random.Random(1), careless=2)
 
 
 @pytest.mark.parametrize(('name', 'level'), LEVELS)
