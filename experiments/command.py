@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
@@ -144,6 +145,17 @@ def overridden(flag: str = 'config') -> dict[str, object]:
 def here(*parts: str) -> str:
   """A path beside this package, wherever the command is run from."""
   return os.path.join(os.path.dirname(os.path.abspath(__file__)), *parts)
+
+
+def commit() -> str:
+  """The checked-out commit, '+' behind it if the tree differs, or ''."""
+  words = 'git describe --always --dirty=+ --abbrev=40 --exclude=*'.split()
+  try:
+    return subprocess.check_output(
+      words, cwd=here(), stderr=subprocess.DEVNULL, text=True
+    ).strip()
+  except (OSError, subprocess.CalledProcessError):
+    return ''
 
 
 def _generated(config) -> bool:

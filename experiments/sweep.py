@@ -188,7 +188,7 @@ def _run(study, cells, results: pathlib.Path) -> int:
   print(f'{len(cells) - len(waiting)} of {len(cells)} cells are finished')
   # SLURM ends a job by SIGTERM; it is treated like Ctrl-C.
   signal.signal(signal.SIGTERM, signal.default_int_handler)
-  count, commit = 0, _commit()
+  count, commit = 0, command.commit()
   try:
     for group in _groups(study, waiting):
       started = time.perf_counter()
@@ -207,17 +207,6 @@ def _run(study, cells, results: pathlib.Path) -> int:
     )
     return 130
   return 0
-
-
-def _commit() -> str:
-  """The checked-out commit, '+' behind it if the tree differs, or ''."""
-  words = 'git describe --always --dirty=+ --abbrev=40 --exclude=*'.split()
-  try:
-    return subprocess.check_output(
-      words, cwd=command.here(), stderr=subprocess.DEVNULL, text=True
-    ).strip()
-  except (OSError, subprocess.CalledProcessError):
-    return ''
 
 
 def _line(cell, outcome, commit, seconds):

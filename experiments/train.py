@@ -20,7 +20,6 @@ import platform
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
 
 from absl import flags
@@ -227,31 +226,12 @@ def _record(config, method) -> dict:
     'recipe': recipe.describe(method),
     'seed': config.seed,
     'command': _command(),
-    'git_commit': _commit(),
+    'git_commit': command.commit(),
     'versions': {
       'python': platform.python_version(),
       **{p: importlib.metadata.version(p) for p in packages},
     },
   }
-
-
-def _commit() -> str:
-  """The checked-out commit, '+' behind it if the tree differs, or ''."""
-
-  def git(*words):
-    done = subprocess.run(
-      ['git', '-C', command.here(), *words],
-      capture_output=True,
-      text=True,
-      check=True,
-    )
-    return done.stdout.strip()
-
-  try:
-    dirty = git('status', '--porcelain', '--untracked-files=no')
-    return git('rev-parse', 'HEAD') + ('+' if dirty else '')
-  except (OSError, subprocess.CalledProcessError):
-    return ''
 
 
 if __name__ == '__main__':
