@@ -376,32 +376,3 @@ def without(dataset: Dataset, other: Dataset) -> Dataset:
       'on others'
     )
   return dataset.take(kept)
-
-
-def order(seed: int, epoch: int, size: int) -> np.ndarray:
-  """The order of the rows in an epoch: a permutation of range(size).
-
-  A pure function, so that a resumed run draws the same prompts. Made from raw
-  generator output, which NumPy keeps stable over its versions.
-
-  Returns:
-    i64[size].
-  """
-  raw = np.random.PCG64([seed, epoch]).random_raw(size)
-  return np.argsort(np.atleast_1d(raw), kind='stable')
-
-
-def draw(seed: int, start: int, count: int, size: int) -> np.ndarray:
-  """Rows at positions start to start + count of the endless run of epochs.
-
-  Returns:
-    i64[count], in [0, size).
-  """
-  positions = np.arange(start, start + count)
-  epochs = positions // size
-  orders = {
-    epoch: order(seed, int(epoch), size) for epoch in set(epochs.tolist())
-  }
-  return np.array(
-    [orders[e][p % size] for e, p in zip(epochs.tolist(), positions)], int
-  )

@@ -4,10 +4,7 @@ import json
 import sys
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from jaxrl_llm import tasks
 from jaxrl_llm.tasks import data
@@ -204,21 +201,3 @@ def test_settings_without_effect_are_refused(tmp_path):
 def test_missing_file_is_not_taken_for_a_task(tmp_path):
   with pytest.raises(ValueError, match='there is no file'):
     data.load(settings(tmp_path / 'none.jsonl'), seed=0)
-
-
-@given(st.integers(0, 9), st.integers(0, 9), st.integers(1, 200))
-def test_order_is_a_permutation(seed, epoch, size):
-  found = data.order(seed, epoch, size)
-  np.testing.assert_array_equal(np.sort(found), np.arange(size))
-
-
-def test_order_differs_by_seed_and_epoch():
-  orders = {tuple(data.order(s, e, 50)) for s in range(3) for e in range(3)}
-  assert len(orders) == 9
-
-
-def test_draw_continues_where_it_was_left():
-  whole = data.draw(7, 0, 30, 8)
-  parts = [data.draw(7, start, 5, 8) for start in range(0, 30, 5)]
-  np.testing.assert_array_equal(np.concatenate(parts), whole)
-  np.testing.assert_array_equal(whole[8:16], data.order(7, 1, 8))
