@@ -79,7 +79,7 @@ def stale_gradient(program, params, rollouts, rewards, *, prompts):
   state = begin(program, params, prompts=prompts)
   scores = Scores(rewards[:, None].astype(jnp.float32), jnp.ones(1))
   credit, _, _ = program.assign(state.method['credit'], rollouts, scores)
-  batch = program._batch(rollouts, credit, fresh=False)
+  batch = program.batch(rollouts, credit, fresh=False)
 
   def loss(params):
     stats = policy.score(params, rollouts, program.recipe.needs)

@@ -163,7 +163,7 @@ class Program:
       rows = (rollouts, credit)
       if self.steps > 1:
         rows = jax.tree.map(lambda x: x[index], rows)
-      batch = self._batch(*self.constrain(rows), fresh=number == 0)
+      batch = self.batch(*self.constrain(rows), fresh=number == 0)
       params, opt, metrics = self.recipe.update(
         lambda params, batch: self._gradient(params, frozen, batch, coefs),
         self.tx,
@@ -212,7 +212,7 @@ class Program:
     rows = order[..., None] * samples + jnp.arange(samples)
     return rows.reshape(self.steps, -1)
 
-  def _batch(self, rollouts, credit, *, fresh):
+  def batch(self, rollouts, credit, *, fresh):
     """The constants of one optimizer step, with the weights of its tokens."""
     mask = rollouts.loss_mask * credit.token_keep
     counted = (mask > 0) & (credit.keep > 0)[:, None]
