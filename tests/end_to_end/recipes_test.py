@@ -1,9 +1,15 @@
 """One recipe of each structural kind, through sampler, learner and state."""
 
+import functools
 import math
+import zlib
 
+import chex
+import jax
+import numpy as np
 import pytest
 
+from jaxrl_llm.models import hf, lora, score
 from jaxrl_llm.training import loop, session
 from tests.end_to_end import tiny
 
@@ -65,3 +71,52 @@ def test_a_recipe_runs_and_keeps_the_contract(recipe, settings, tmp_path):
     if config.recipe.get('minibatches', 1) == 1:
       assert metrics['policy/kl'] == 0
       assert metrics['policy/clip_fraction'] == 0
+
+
+def test_exported_deltas_are_the_policy_that_was_trained(tmp_path):
+  config = tiny.get_config()
+  config.warm_start.steps = 0
+  config.update_from_flattened_dict(
+    {'model.lora_rank': 2, 'optimizer.learning_rate': 3e-2}
+  )
+  parts, params = session.assemble(config, tmp_path)
+  state = parts.init(params)
+  for step in range(2):
+    state, _, (rollouts, _) = loop.iterate(parts, state, step)
+  parts.close()
+  parts.export(state, tmp_path / 'export')
+  model, exported = hf.load(tmp_path / 'export')
+  assert model == parts.model
+
+  @functools.partial(jax.jit, static_argnames='model')
+  def logp(params, model):
+    return score.score(params, model, rollouts).logp
+
+  base = logp(parts.frozen, model)
+  trained = logp(lora.join(state.params, parts.frozen), model)
+  assert np.abs(trained - base).max() > 0.1
+  np.testing.assert_allclose(logp(exported, model), trained, atol=1e-5)
+
+
+def moody(responses, rows):
+  """A verifier that fails on about half of all responses."""
+  del rows
+  scores = math.nan, math.inf, 0, 1
+  return [scores[zlib.crc32(r.encode()) % 4] for r in responses]
+
+
+def test_a_verifier_that_returns_nan_costs_its_rows_alone(tmp_path):
+  config = tiny.get_config()
+  config.warm_start.steps = 0
+  config.verify.names = (f'{__name__}:moody',)
+  parts, params = session.assemble(config, tmp_path)
+  state, metrics, (rollouts, credit) = loop.iterate(
+    parts, parts.init(params), 0
+  )
+  parts.close()
+  failed = ~np.asarray(rollouts.valid)
+  assert 0 < metrics['verify/nan'] == failed.sum() < failed.size
+  assert not credit.advantages[failed].any()
+  assert 0 < metrics['reward/mean'] < 1 and metrics['groups/live'] > 0
+  assert metrics['bad_steps'] == 0 and metrics['grad/norm'] > 0
+  chex.assert_tree_all_finite(state.params)
