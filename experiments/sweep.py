@@ -2,6 +2,9 @@
 
   python -m experiments.sweep --study=experiments/ablations/NAME.py --all
       every cell that has no result yet; Ctrl-C keeps the finished ones
+  ... --all --vmap
+      the same, with cells that differ only in seed and in what the study
+      names in TRACED as one compiled program
   ... --list, --count, --index=I
       the cells, how many they are, and one of them; for a job array
       sbatch --array=0-$((COUNT - 1)) with --index=$SLURM_ARRAY_TASK_ID
@@ -38,6 +41,9 @@ _COUNT = flags.DEFINE_bool('count', False, 'Print how many cells there are.')
 _INDEX = flags.DEFINE_integer('index', None, 'Run this cell, from 0.')
 _ALL = flags.DEFINE_bool('all', False, 'Run every cell.')
 _REPORT = flags.DEFINE_bool('report', False, 'Print a table, draw the figure.')
+_VMAP = flags.DEFINE_bool(
+  'vmap', False, 'One program for all values of what the study traces.'
+)
 _FORCE = flags.DEFINE_bool('force', False, 'Run finished cells again.')
 _RESULTS = flags.DEFINE_string(
   'results', command.here('results'), 'Folder of the results.'
@@ -60,7 +66,11 @@ def main() -> int:
     raise command.Refused(f'give one of {known}; got {got}')
   if _FORCE.value and chosen[0] not in ('index', 'all'):
     raise command.Refused(f'--force would do nothing with --{chosen[0]}')
+  if _VMAP.value and chosen != ['all']:
+    raise command.Refused(f'--vmap would do nothing with --{chosen[0]}')
   study = load(pathlib.Path(_STUDY.value))
+  if _VMAP.value and not traced_of(study):
+    raise command.Refused('--vmap would do nothing: the study has no TRACED')
   cells = cells_of(study)
   results = pathlib.Path(_RESULTS.value) / f'{study.__name__}.jsonl'
   if chosen == ['count']:
@@ -129,6 +139,11 @@ def cells_of(study) -> list[dict]:
   for index, cell in enumerate(cells):
     if 'seed' not in cell:
       raise command.Refused(f'cell {index} has no seed: {name_of(cell)}')
+    for name in traced_of(study):
+      if name not in cell:
+        raise command.Refused(
+          f'cell {index} lacks {name!r} of TRACED: {name_of(cell)}'
+        )
     first = seen.setdefault(key_of(cell), index)
     if first != index:
       raise command.Refused(
@@ -137,6 +152,11 @@ def cells_of(study) -> list[dict]:
   if not cells:
     raise command.Refused(f'study {study.__name__!r} has no cells')
   return cells
+
+
+def traced_of(study) -> tuple[str, ...]:
+  """The numbers of a cell that are data of the study's program."""
+  return tuple(getattr(study, 'TRACED', ()))
 
 
 def key_of(cell: dict) -> str:
@@ -220,17 +240,18 @@ def _line(cell, outcome, commit, seconds):
 
 
 def _groups(study, cells):
-  """Cells that run together: those that differ in the seed alone."""
+  """Cells that run together: those that differ in what is data."""
   if hasattr(study, 'CONFIG'):
     return [[cell] for cell in cells]
+  data = ('seed', *(traced_of(study) if _VMAP.value else ()))
   groups: dict[str, list] = {}
   for cell in cells:
-    groups.setdefault(key_of(without_seed(cell)), []).append(cell)
+    groups.setdefault(key_of(without(cell, data)), []).append(cell)
   return list(groups.values())
 
 
-def without_seed(cell: dict) -> dict:
-  return {name: value for name, value in cell.items() if name != 'seed'}
+def without(cell: dict, names) -> dict:
+  return {name: value for name, value in cell.items() if name not in names}
 
 
 def _outcomes(study, group) -> list[dict]:
@@ -240,7 +261,10 @@ def _outcomes(study, group) -> list[dict]:
   import numpy as np
 
   seeds = [cell['seed'] for cell in group]
-  arrays = study.run(seeds, **without_seed(group[0]))
+  traced = traced_of(study)
+  numbers = {name: np.array([cell[name] for cell in group]) for name in traced}
+  fixed = without(group[0], ('seed', *traced))
+  arrays = study.run(seeds, **fixed, **numbers)
   arrays = {name: np.asarray(x) for name, x in arrays.items()}
   for name, x in arrays.items():
     if x.shape[:1] != (len(seeds),):

@@ -25,6 +25,7 @@ from experiments.ablations.study import Figure, over
 from jaxrl_llm.tabular import mirror, policy
 
 POLICIES, ACTIONS = 64, 16
+TRACED = ('rate',)
 
 FIGURE = Figure(
   y='relative error',
@@ -46,7 +47,7 @@ def cells():
 def run(seeds, *, update, rate):
   """Relative error of the identity and the mean change it predicts."""
 
-  def measure(key):
+  def measure(key, rate):
     first, second = jax.random.split(key)
     params = policy.init(
       first, tasks=POLICIES, vocab=ACTIONS, length=1, scale=2.0
@@ -71,7 +72,7 @@ def run(seeds, *, update, rate):
     error = jnp.sum(jnp.abs(moved - predicted)) / jnp.sum(jnp.abs(predicted))
     return error, jnp.mean(predicted)
 
-  error, predicted = tables.over_seeds(measure, seeds)
+  error, predicted = tables.over_seeds(measure, seeds, rate)
   return {'relative error': error, 'predicted change': predicted}
 
 

@@ -25,6 +25,7 @@ from experiments.ablations.study import Figure, over
 from jaxrl_llm.tabular import policy
 
 TASKS, VOCAB, LENGTH, PROMPTS, SAMPLES = 8, 6, 3, 64, 8
+TRACED = ('drift',)
 
 FIGURE = Figure(
   y='cosine',
@@ -40,7 +41,7 @@ def cells():
 def run(seeds, *, drift):
   """Cosine and relative difference of the two gradients."""
 
-  def measure(key):
+  def measure(key, drift):
     start, draw, move = jax.random.split(key, 3)
     old = policy.init(start, tasks=TASKS, vocab=VOCAB, length=LENGTH)
     task = jnp.arange(PROMPTS) % TASKS
@@ -54,7 +55,7 @@ def run(seeds, *, drift):
     cosine = jnp.vdot(ours, theirs) / (jnp.linalg.norm(ours) * scale)
     return cosine, jnp.linalg.norm(ours - theirs) / scale
 
-  cosine, difference = tables.over_seeds(measure, seeds)
+  cosine, difference = tables.over_seeds(measure, seeds, drift)
   return {'cosine': cosine, 'difference': difference}
 
 

@@ -6,11 +6,15 @@ which command to test it and what should come out; the file defines
     cells()              list of cells, plain dicts, each with a `seed`
     run(seeds, **cell)   what one cell without its seed gives for those seeds:
                          name -> array whose leading axis is that of the seeds
+    TRACED               names of cell values that `run` gets as arrays, one
+                         number per seed, so that cells with different numbers
+                         can be one program too; optional
     CONFIG               in place of `run`: the config file of training runs,
                          whose settings the cells override
     FIGURE               what to draw, optional
 
-`run` takes seeds together so that they can be one vmapped program.
+`run` takes seeds together so that they can be one vmapped program. Without
+`--vmap` every entry of a traced array is the same.
 """
 
 from __future__ import annotations

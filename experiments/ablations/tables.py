@@ -28,13 +28,40 @@ def program_of(name: str, *, rate=1.0, tx=None, **values) -> Program:
   return Program(built, policy.score, tx or optax.sgd(rate))
 
 
-def begin(program: Program, params, *, prompts: int):
-  """The state of a run of `prompts` groups per iteration."""
+def begin(program: Program, params, *, prompts: int, domains=()):
+  """The state of a run of `prompts` groups per iteration.
+
+  Args:
+    domains: the domain of each row of the table; () if all are of one.
+  """
   tasks, nodes, vocab = params['logits'].shape
   length = next(t for t in range(99) if policy.states(vocab, t) == nodes)
   samples = program.recipe.plan.samples
-  spec = Spec(prompts * samples, samples, 1, length, tasks=tasks)
+  spec = Spec(
+    prompts * samples,
+    samples,
+    1,
+    length,
+    tasks=tasks,
+    domains=max(domains, default=0) + 1,
+    task_domains=domains,
+  )
   return program.init(params, spec)
+
+
+def draw(program, state, key, *, prompts: int):
+  """i32[B] questions, as the recipe's curriculum draws them, and the state."""
+  question, curriculum = program.recipe.curriculum.sample(
+    state.method['curriculum'], key, prompts
+  )
+  method = state.method | {'curriculum': curriculum}
+  return question, state.replace(method=method)
+
+
+def scores_of(rewards) -> Scores:
+  """Rewards f32[N] or f32[N, K] as scores of weight 1."""
+  components = rewards.reshape(len(rewards), -1).astype(jnp.float32)
+  return Scores(components, jnp.ones(components.shape[1]))
 
 
 def iterate(program, state, question, reward: Reward, key, *, shared=False):
@@ -53,13 +80,16 @@ def iterate(program, state, question, reward: Reward, key, *, shared=False):
 
 
 def learn(program, state, rollouts, rewards, key):
-  """One iteration on rows at hand."""
-  scores = Scores(rewards[:, None].astype(jnp.float32), jnp.ones(1))
+  """One iteration on rows at hand, whose rewards are f32[N] or f32[N, K]."""
   rollouts = program.score(state, {}, rollouts)
   credit, held, sampled = program.assign(
-    state.method['credit'], rollouts, scores
+    state.method['credit'], rollouts, scores_of(rewards)
   )
-  state = state.replace(method=state.method | {'credit': held})
+  curriculum = program.recipe.curriculum.update(
+    state.method['curriculum'], rollouts.task, credit.rewards, rollouts.valid
+  )
+  method = state.method | {'credit': held, 'curriculum': curriculum}
+  state = state.replace(method=method)
   state, learned = program.learn(state, {}, rollouts, credit, key)
   return state, sampled | learned
 
@@ -77,7 +107,7 @@ def stale_gradient(program, params, rollouts, rewards, *, prompts):
   It is what a later optimizer step of an iteration would follow.
   """
   state = begin(program, params, prompts=prompts)
-  scores = Scores(rewards[:, None].astype(jnp.float32), jnp.ones(1))
+  scores = scores_of(rewards)
   credit, _, _ = program.assign(state.method['credit'], rollouts, scores)
   batch = program.batch(rollouts, credit, fresh=False)
 
@@ -88,7 +118,12 @@ def stale_gradient(program, params, rollouts, rewards, *, prompts):
   return jax.grad(loss)(params)['logits']
 
 
-def over_seeds(fn, seeds):
-  """`fn(key)` for every seed, as one program."""
+def over_seeds(fn, seeds, *numbers):
+  """`fn(key, *numbers)` for every seed and its numbers, as one program.
+
+  Args:
+    numbers: arrays as long as `seeds`, the values that a study traces.
+  """
   keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
-  return jax.device_get(jax.jit(jax.vmap(fn))(keys))
+  numbers = [jnp.asarray(number, jnp.float32) for number in numbers]
+  return jax.device_get(jax.jit(jax.vmap(fn))(keys, *numbers))

@@ -29,6 +29,7 @@ from experiments.ablations.study import Figure, over
 STRATEGIES, QUESTIONS, STEPS = 32, 64, 150
 SOLVES = 0.25
 DRAWS = 2 ** np.arange(9)
+TRACED = ('penalty',)
 
 FIGURE = Figure(
   y='pass@N',
@@ -45,11 +46,11 @@ def cells():
 
 def run(seeds, *, penalty):
   """Held-out pass@N before and after training."""
-  program = tables.program_of(
-    'unlikeliness', tx=optax.adam(0.02), penalty=penalty, kl_weight=0.0
-  )
 
-  def train(key):
+  def train(key, penalty):
+    program = tables.program_of(
+      'unlikeliness', tx=optax.adam(0.02), penalty=penalty, kl_weight=0.0
+    )
     start, solve, learn = jax.random.split(key, 3)
     params = {
       'logits': 2 * jax.random.normal(start, (1, 1, STRATEGIES)),
@@ -71,7 +72,7 @@ def run(seeds, *, penalty):
     state, _ = jax.lax.scan(step, state, jax.random.split(learn, STEPS))
     return passes(params, solved[1]), passes(state.params, solved[1])
 
-  before, after = tables.over_seeds(train, seeds)
+  before, after = tables.over_seeds(train, seeds, penalty)
   return {
     'N': np.tile(DRAWS, (len(seeds), 1)),
     'pass@N': after,

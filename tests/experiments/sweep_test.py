@@ -95,6 +95,32 @@ def test_each_finished_cell_is_one_line_and_is_not_run_again(study):
   assert len(lines_of(study)) == 13
 
 
+def test_traced_numbers_run_as_one_program_and_give_the_same(study):
+  apart, together = study.parent / 'apart', study.parent / 'together'
+  text = STUDY.replace('INTERRUPT', 'None').replace('(kind, x)', '(kind, 0)')
+  study.write_text(text + "\n\nTRACED = ('x',)\n")
+  first = call(study, '--all', f'--results={apart}')
+  second = call(study, '--all', '--vmap', f'--results={together}')
+  assert first.stdout.count('ran ') == 4
+  assert 'ran a [1 1 1 2 2 2] [0, 1, 2, 0, 1, 2]' in second.stdout
+  assert second.stdout.count('ran ') == 2
+  results = [
+    {k: line['result'] for k, line in sweep.finished(f / 'tiny.jsonl').items()}
+    for f in (apart, together)
+  ]
+  assert len(results[0]) == 12 and results[0] == results[1]
+
+
+def test_one_program_of_many_rates_gives_the_numbers_of_many_programs():
+  path = ROOT / 'experiments' / 'ablations' / 'entropy_covariance.py'
+  study = sweep.load(path)
+  together = study.run([0, 1, 0], update='natural', rate=np.array([0.1, 1, 1]))
+  apart = study.run([0], update='natural', rate=np.array([1.0]))
+  for name, x in apart.items():
+    # Batched reductions may add in another order.
+    np.testing.assert_allclose(together[name][2], x[0], rtol=1e-4)
+
+
 def test_ctrl_c_keeps_what_is_finished(study):
   study.write_text(STUDY.replace('INTERRUPT', "'b', 1"))
   stopped = call(study, '--all')
@@ -125,6 +151,8 @@ def test_report_prints_means_with_errors_and_draws(study):
     (('--index=12',), 'cells 0 to 11'),
     (('--list', '--force'), '--force would do nothing with --list'),
     (('--report',), 'no cell is finished yet'),
+    (('--list', '--vmap'), '--vmap would do nothing with --list'),
+    (('--all', '--vmap'), 'the study has no TRACED'),
   ],
 )
 def test_wrong_flags_end_in_one_line(study, flags, message):
@@ -156,6 +184,13 @@ def test_cells_need_seeds_and_must_differ():
     sweep.cells_of(Cells({'a': 1}))
   with pytest.raises(Refused, match='cells 0 and 1 are the same'):
     sweep.cells_of(Cells({'a': 1, 'seed': 0}, {'seed': 0, 'a': 1}))
+
+
+def test_traced_names_must_be_in_every_cell():
+  study = Cells({'seed': 0, 'a': 1}, {'seed': 1})
+  study.TRACED = ('a',)
+  with pytest.raises(Refused, match="cell 1 lacks 'a' of TRACED"):
+    sweep.cells_of(study)
 
 
 def test_a_line_cut_short_is_no_result_and_harms_no_other(tmp_path, capsys):

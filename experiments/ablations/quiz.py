@@ -1,0 +1,88 @@
+"""A quiz: questions with right answers drawn at random, measured exactly.
+
+Each question has its own rows of a table of logits, so that its answers are
+every sequence of LENGTH tokens of VOCAB. An answer is right with a fixed
+probability: several are, and a policy can be right and still diverse. All
+sums over answers are exact.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from experiments.ablations import tables
+from jaxrl_llm.tabular import policy
+
+VOCAB, LENGTH = 4, 4
+ANSWERS = VOCAB**LENGTH
+
+
+def make(key, *, questions: int, solves, scale: float = 1.0):
+  """A policy with normal logits, and which answers are right.
+
+  Args:
+    solves: probability that an answer is right, a number or f32[questions].
+    scale: spread of the logits.
+
+  Returns:
+    params, and worth f32[questions, ANSWERS] of 0 and 1. At least one answer
+    to each question is right.
+  """
+  start, right, one = jax.random.split(key, 3)
+  params = policy.init(
+    start, tasks=questions, vocab=VOCAB, length=LENGTH, scale=scale
+  )
+  uniform = jax.random.uniform(right, (questions, ANSWERS))
+  worth = uniform < jnp.reshape(jnp.asarray(solves), (-1, 1))
+  sure = jax.random.randint(one, (questions,), 0, ANSWERS)
+  worth = worth.at[jnp.arange(questions), sure].set(True)
+  return params, worth.astype(jnp.float32)
+
+
+def number(response):
+  """i32[N]: the place of a response among `policy.all_responses`."""
+  powers = VOCAB ** jnp.arange(LENGTH - 1, -1, -1)
+  return response @ powers
+
+
+def reward_of(worth) -> tables.Reward:
+  """The reward that looks answers up in worth f32[questions, ANSWERS]."""
+  return lambda rollouts, question: worth[question, number(rollouts.response)]
+
+
+def chances(params):
+  """f32[questions, ANSWERS]: the probability of every answer."""
+  tokens, _ = policy.all_responses(VOCAB, LENGTH)
+  nodes = policy.prefix_states(tokens, VOCAB)
+  log_probs = jax.nn.log_softmax(params['logits'])
+  return jnp.exp(jnp.sum(log_probs[:, nodes, tokens], axis=-1))
+
+
+def rates(params, worth):
+  """f32[questions]: the expected reward of an answer."""
+  return jnp.sum(chances(params) * worth, axis=-1)
+
+
+def entropy(params):
+  """f32[]: nats of an answer, on average over the questions."""
+  chance = chances(params)
+  logs = jnp.log(jnp.where(chance > 0, chance, 1.0))
+  return -jnp.mean(jnp.sum(chance * logs, axis=-1))
+
+
+def learn(program, state, worth, key, *, steps: int, prompts: int, measure):
+  """`steps` iterations on questions that the recipe's curriculum draws.
+
+  Args:
+    measure: f(state, metrics) -> pytree, stacked over the iterations.
+  """
+  reward = reward_of(worth)
+
+  def step(state, key):
+    draw_key, step_key = jax.random.split(key)
+    question, state = tables.draw(program, state, draw_key, prompts=prompts)
+    state, metrics = tables.iterate(program, state, question, reward, step_key)
+    return state, measure(state, metrics)
+
+  return jax.lax.scan(step, state, jax.random.split(key, steps))[1]
