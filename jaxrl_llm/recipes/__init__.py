@@ -1,23 +1,41 @@
 """The papers: one entry each, grouped by the joint they mainly change."""
 
 from jaxrl_llm.recipes import (
+  actor_critic,
   advantages,
   agents,
+  clipping,
+  curricula,
+  entropy,
+  imitation,
+  off_policy,
   prompt_credit,
   regressions,
   regularisers,
+  retrieval,
+  sampler_mismatch,
   selection,
+  sequence_ratios,
   token_credit,
   trust_regions,
 )
 
 __all__ = [
+  'actor_critic',
   'advantages',
   'agents',
+  'clipping',
+  'curricula',
+  'entropy',
+  'imitation',
+  'off_policy',
   'prompt_credit',
   'regressions',
   'regularisers',
+  'retrieval',
+  'sampler_mismatch',
   'selection',
+  'sequence_ratios',
   'token_credit',
   'trust_regions',
 ]

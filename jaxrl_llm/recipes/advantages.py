@@ -6,16 +6,10 @@ import dataclasses
 from functools import partial
 
 from jaxrl_llm.advantages import group, tokens
-from jaxrl_llm.credit import (
-  chain,
-  estimate,
-  estimate_tokens,
-  refine,
-  weigh,
-)
+from jaxrl_llm.credit import chain, estimate, estimate_tokens, refine, weigh
 from jaxrl_llm.objectives import aggregate, costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
-from jaxrl_llm.recipe import Paper, Recipe, register
+from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.rewards import combine
 from jaxrl_llm.rollouts import plans
 from jaxrl_llm.selection import filters
@@ -212,6 +206,41 @@ def bnpo(
       partial(surrogates.clip, low=clip_low, high=clip_high)
     ),
     minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'Safe and Aligned Language Generation with Multi-Objective GRPO',
+    '2503.21819',
+    confidence='ABSTRACT',
+  ),
+  joints=('reward',),
+  limits=[Limit('grpo')],
+)
+def multi_objective_grpo(
+  *,
+  samples: int = 8,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  kl_weight: float = 0.04,
+  epsilon: float = 1e-6,
+  minibatches: int = 1,
+) -> Recipe:
+  """GRPO on the weighted sum of several rewards, normalised as one.
+
+  The components and their weights are the run's. Confidence ABSTRACT; what
+  `gdpo` does otherwise is its point of comparison.
+  """
+  return dataclasses.replace(
+    grpo(
+      samples=samples,
+      clip_low=clip_low,
+      clip_high=clip_high,
+      kl_weight=kl_weight,
+      minibatches=minibatches,
+    ),
+    credit=estimate(group.norm, epsilon=epsilon),
   )
 
 

@@ -1,7 +1,6 @@
-"""Entries that compare other rows than the samples of one prompt.
+"""Entries for agents: turns, steps, tools and teams.
 
-Agents, turns, steps, hops, ranks, wordings: the plan says in its extras what
-belongs together.
+The plan says in its extras which rows or tokens belong together.
 """
 
 from __future__ import annotations
@@ -9,16 +8,10 @@ from __future__ import annotations
 import dataclasses
 from functools import partial
 
-from jaxrl_llm.advantages import group, keys, steps
-from jaxrl_llm.credit import (
-  chain,
-  estimate,
-  estimate_tokens,
-  refine,
-  shape,
-)
-from jaxrl_llm.objectives import aggregate, costs, ranked, surrogates
-from jaxrl_llm.objectives.base import Cost, policy_gradient
+from jaxrl_llm.advantages import group, keys, steps, targets
+from jaxrl_llm.credit import chain, estimate_tokens, refine
+from jaxrl_llm.objectives import aggregate, surrogates
+from jaxrl_llm.objectives.base import policy_gradient
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.recipes.advantages import grpo
 from jaxrl_llm.rewards import behaviour
@@ -198,110 +191,6 @@ def mashost(
 
 
 @register(
-  Paper('Dr. Zero: Self-Evolving Search Agents without Training Data',
-        '2601.07055'),
-  joints=('reward', 'advantage', 'surrogate'),
-)  # fmt: skip
-def dr_zero(
-  *,
-  samples: int = 1,
-  solvers: int = 5,
-  form_weight: float = 0.5,
-  kl_weight: float = 0.001,
-  epsilon: float = 1e-6,
-) -> Recipe:
-  """Proposed questions compared with those of as many hops (HRPO).
-
-  The verifier's reward is the share of `solvers` answers that were right; the
-  plan provides `hops` and `form`. A lone number of hops gets 0, where the
-  published code leaves the raw reward. The KL weight is ours.
-  """
-  return Recipe(
-    plan=plans.independent(samples=samples),
-    credit=chain(
-      shape(
-        behaviour.solvable_but_hard, solvers=solvers, form_weight=form_weight
-      ),
-      keys.EstimateBy(partial(group.norm, epsilon=epsilon), ('hops',)),
-    ),
-    objective=policy_gradient(
-      surrogates.score_function, kl=Cost(costs.k3, kl_weight)
-    ),
-  )
-
-
-@register(
-  Paper(
-    'Rank-GRPO: Training LLM-based Conversational Recommender Systems with '
-    'Reinforcement Learning',
-    '2510.20150',
-  ),
-  joints=('advantage', 'surrogate'),
-)
-def rank_grpo(
-  *,
-  samples: int = 8,
-  clip_low: float = 0.06,
-  clip_high: float = 0.08,
-  kl_weight: float = 1e-3,
-  epsilon: float = 1e-4,
-  minibatches: int = 1,
-) -> Recipe:
-  """Each place of a recommended list is compared with the same place.
-
-  The plan provides `item` and `gain`, of hits or of `steps.discounted_gain`.
-  Tokens weigh alike, as in the published trainer (the paper's text averages
-  items); tokens past the list get 0.
-  """
-  return Recipe(
-    plan=plans.independent(samples=samples),
-    credit=estimate_tokens(steps.ranked_items, epsilon=epsilon),
-    objective=policy_gradient(
-      partial(ranked.item_clip, low=clip_low, high=clip_high),
-      kl=Cost(costs.k3, kl_weight),
-    ),
-    aggregate=aggregate.token_mean,
-    minibatches=minibatches,
-  )
-
-
-@register(
-  Paper(
-    'R1-Router: Learning to Route Queries Across Knowledge Bases for '
-    'Step-wise Retrieval-Augmented Reasoning',
-    '2505.22095',
-  ),
-  joints=('advantage',),
-)
-def step_grpo(
-  *,
-  samples: int = 8,
-  clip_low: float = 0.2,
-  clip_high: float = 0.2,
-  kl_weight: float = 0.04,
-  epsilon: float = 1e-6,
-  minibatches: int = 1,
-) -> Recipe:
-  """GRPO among the samples of one step of one question.
-
-  The plan provides `step`; its verifier scores sub-question and route of an
-  intermediate step, and the answer of the last.
-  """
-  return dataclasses.replace(
-    grpo(
-      samples=samples,
-      clip_low=clip_low,
-      clip_high=clip_high,
-      kl_weight=kl_weight,
-      minibatches=minibatches,
-    ),
-    credit=keys.EstimateBy(
-      partial(group.norm, epsilon=epsilon), ('group', 'step')
-    ),
-  )
-
-
-@register(
   Paper(
     'In-the-Flow Agentic System Optimization for Effective Planning and Tool '
     'Use',
@@ -335,88 +224,6 @@ def flow_grpo_agent(
   return dataclasses.replace(
     base, credit=chain(base.credit, refine(steps.equal_turns))
   )
-
-
-@register(
-  Paper(
-    'Improving Consistency in Retrieval-Augmented Systems with Group '
-    'Similarity Rewards',
-    '2510.04392',
-    confidence='VERIFIED-2',
-  ),
-  joints=('reward',),
-  limits=[Limit('grpo', {'weight': 0.0}, {'kl_weight': 0.04})],
-)
-def ps_grpo(
-  *,
-  samples: int = 4,
-  clip_low: float = 0.2,
-  clip_high: float = 0.2,
-  kl_weight: float = 0.04,
-  weight: float = 1.0,
-  accuracy_weight: float = 1.0,
-  minibatches: int = 1,
-) -> Recipe:
-  """GRPO within each wording of a question, paid for agreeing with others.
-
-  The plan provides `agreement`; `behaviour.mean_similarity` computes it.
-  """
-  base = grpo(
-    samples=samples,
-    clip_low=clip_low,
-    clip_high=clip_high,
-    kl_weight=kl_weight,
-    minibatches=minibatches,
-  )
-  shaper = shape(
-    behaviour.agreement, weight=weight, accuracy_weight=accuracy_weight
-  )
-  return dataclasses.replace(base, credit=chain(shaper, base.credit))
-
-
-@register(
-  Paper(
-    'Information-Consistent Language Model Recommendations through Group '
-    'Relative Policy Optimization',
-    '2512.12858',
-    confidence='ABSTRACT',
-  ),
-  joints=('reward',),
-  limits=[
-    Limit(
-      'grpo',
-      {'information_weight': 0.0, 'stability_weight': 0.0},
-      {'kl_weight': 0.0},
-    )
-  ],
-)
-def information_consistency(
-  *,
-  samples: int = 8,
-  clip_low: float = 0.2,
-  clip_high: float = 0.2,
-  information_weight: float = 0.5,
-  stability_weight: float = 1.0,
-  minibatches: int = 1,
-) -> Recipe:
-  """GRPO over equivalent questions, paid for stable information.
-
-  The plan provides `information` and puts variants of one question in one
-  group. Confidence ABSTRACT; form and weights are ours.
-  """
-  base = grpo(
-    samples=samples,
-    clip_low=clip_low,
-    clip_high=clip_high,
-    kl_weight=0.0,
-    minibatches=minibatches,
-  )
-  shaper = shape(
-    behaviour.stable_information,
-    information_weight=information_weight,
-    stability_weight=stability_weight,
-  )
-  return dataclasses.replace(base, credit=chain(shaper, base.credit))
 
 
 @register(
@@ -491,35 +298,32 @@ def otc(
 
 
 @register(
-  Paper(
-    'Safe and Aligned Language Generation with Multi-Objective GRPO',
-    '2503.21819',
-    confidence='ABSTRACT',
-  ),
-  joints=('reward',),
-  limits=[Limit('grpo')],
+  Paper('Understanding Tool-Integrated Reasoning', '2508.19201'),
+  joints=('advantage',),
+  limits=(Limit('grpo', {'delta': 0.0}, {'kl_weight': 0.0}),),
 )
-def multi_objective_grpo(
+def aspo(
   *,
   samples: int = 8,
   clip_low: float = 0.2,
   clip_high: float = 0.2,
-  kl_weight: float = 0.04,
+  delta: float = -2.0,
+  bound: float = 0.7,
   epsilon: float = 1e-6,
-  minibatches: int = 1,
+  minibatches: int = 4,
 ) -> Recipe:
-  """GRPO on the weighted sum of several rewards, normalised as one.
+  """Good responses earn more the earlier they use their tool.
 
-  The components and their weights are the run's. Confidence ABSTRACT; what
-  `gdpo` does otherwise is its point of comparison.
+  The plan provides `tool_start`, the place of the first token of a call.
   """
-  return dataclasses.replace(
-    grpo(
-      samples=samples,
-      clip_low=clip_low,
-      clip_high=clip_high,
-      kl_weight=kl_weight,
-      minibatches=minibatches,
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=estimate_tokens(
+      targets.timed_tools, delta=delta, bound=bound, epsilon=epsilon
     ),
-    credit=estimate(group.norm, epsilon=epsilon),
+    objective=policy_gradient(
+      partial(surrogates.clip, low=clip_low, high=clip_high)
+    ),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
   )

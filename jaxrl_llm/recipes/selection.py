@@ -1,18 +1,18 @@
-"""Entries that mainly change what trains, how much, and what is drawn."""
+"""Entries that mainly change which rows and tokens train."""
 
 from __future__ import annotations
 
 import dataclasses
 from functools import partial
 
-from jaxrl_llm.advantages import group, robust
+from jaxrl_llm.advantages import group
 from jaxrl_llm.credit import chain, estimate, weigh, weigh_tokens
-from jaxrl_llm.objectives import aggregate, gates, surrogates
+from jaxrl_llm.objectives import aggregate, surrogates
 from jaxrl_llm.objectives.base import policy_gradient
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.recipes.advantages import grpo
 from jaxrl_llm.rollouts import plans
-from jaxrl_llm.selection import bandits, budgets, filters, replay, weights
+from jaxrl_llm.selection import weights
 
 
 @register(
@@ -92,78 +92,6 @@ def dagrpo(
   return dataclasses.replace(base, credit=chain(base.credit, stage))
 
 
-@register(
-  Paper(
-    'MMR1: Enhancing Multimodal Reasoning with Variance-Aware Sampling and '
-    'Open Resources',
-    '2509.21268',
-  ),
-  joints=('curriculum',),
-  limits=[Limit('grpo', {}, {'kl_weight': 0.0})],
-)
-def variance_aware(
-  *,
-  samples: int = 8,
-  clip_low: float = 0.2,
-  clip_high: float = 0.2,
-  share: float = 0.5,
-  minibatches: int = 1,
-) -> Recipe:
-  """GRPO on prompts drawn by the variance of their rewards (VAS).
-
-  The success rates are those of training itself, not measured apart, and the
-  diversity of responses does not enter.
-  """
-  return dataclasses.replace(
-    grpo(
-      samples=samples,
-      clip_low=clip_low,
-      clip_high=clip_high,
-      kl_weight=0.0,
-      minibatches=minibatches,
-    ),
-    curriculum=bandits.VarianceAware(share),
-  )
-
-
-@register(
-  Paper(
-    'Online Difficulty Filtering for Reasoning Oriented Reinforcement Learning',
-    '2504.03380',
-    confidence='RECALLED',
-  ),
-  joints=('selection', 'plan'),
-  limits=[Limit('grpo', {'low': 0.0, 'high': 1e9}, {'kl_weight': 0.0})],
-)
-def online_difficulty(
-  *,
-  samples: int = 16,
-  low: float = 0.25,
-  high: float = 0.75,
-  rounds: int = 4,
-  clip_low: float = 0.2,
-  clip_high: float = 0.2,
-  minibatches: int = 1,
-) -> Recipe:
-  """GRPO on prompts of medium success rate, refilled until there are enough.
-
-  The paper samples asynchronously. Confidence RECALLED.
-  """
-  live = partial(filters.rate_between, low=low, high=high)
-  base = grpo(
-    samples=samples,
-    clip_low=clip_low,
-    clip_high=clip_high,
-    kl_weight=0.0,
-    minibatches=minibatches,
-  )
-  return dataclasses.replace(
-    base,
-    plan=plans.refill(live, samples=samples, rounds=rounds),
-    credit=chain(weigh(live), base.credit),
-  )
-
-
 def _filtered(weight, *, samples, clip_low, clip_high, minibatches):
   base = grpo(
     samples=samples,
@@ -218,205 +146,6 @@ def pf_ppo_best_worst(
     clip_low=clip_low,
     clip_high=clip_high,
     minibatches=minibatches,
-  )
-
-
-@register(
-  Paper(
-    'Skywork R1V2: Multimodal Hybrid Reinforcement Learning for Reasoning',
-    '2504.16656',
-    confidence='ABSTRACT',
-  ),
-  joints=('plan', 'surrogate'),
-)
-def selective_buffer(
-  *,
-  samples: int = 8,
-  capacity: int = 64,
-  share: float = 0.5,
-  power: float = 1.0,
-  clip_low: float = 0.2,
-  clip_high: float = 0.2,
-  cap: float = 2.0,
-) -> Recipe:
-  """GRPO that replays earlier groups in place of those without a signal.
-
-  Old rows weigh by their truncated ratio to the policy that sampled them.
-  Confidence ABSTRACT: sizes are ours, and groups are replayed, not rows.
-  """
-  base = grpo(samples=samples, kl_weight=0.0)
-  return dataclasses.replace(
-    base,
-    plan=replay.SelectiveBuffer(samples, capacity, share, power),
-    objective=policy_gradient(
-      partial(surrogates.clip, low=clip_low, high=clip_high),
-      gate=partial(gates.truncated_importance, cap=cap),
-    ),
-  )
-
-
-@register(
-  Paper(
-    'Knapsack RL: Unlocking Exploration of LLMs via Optimizing Budget '
-    'Allocation',
-    '2509.25849',
-    confidence='VERIFIED-2',
-  ),
-  joints=('plan',),
-  limits=[Limit('grpo', {}, {'kl_weight': 0.0})],
-)
-def knapsack(
-  *,
-  samples: int = 8,
-  least: int = 2,
-  most: int = 128,
-  clip_low: float = 0.2,
-  clip_high: float = 0.2,
-) -> Recipe:
-  """GRPO with responses allotted to prompts by an exact knapsack."""
-  return dataclasses.replace(
-    grpo(
-      samples=samples,
-      clip_low=clip_low,
-      clip_high=clip_high,
-      kl_weight=0.0,
-    ),
-    plan=budgets.Budgeted(
-      budgets.information, budgets.exact, samples, least, most
-    ),
-  )
-
-
-@register(
-  Paper(
-    'Group Distributionally Robust Optimization-Driven Reinforcement Learning '
-    'for LLM Reasoning',
-    '2601.19280',
-  ),
-  joints=('advantage',),
-  limits=[Limit('grpo', {'rate': 0.0}, {'kl_weight': 0.0})],
-)
-def prompt_gdro(
-  *,
-  samples: int = 8,
-  clip_low: float = 0.2,
-  clip_high: float = 0.2,
-  rate: float = 0.65,
-  floor: float = 0.01,
-  memory: float = 0.12,
-  cap: float = 15.0,
-  minibatches: int = 1,
-) -> Recipe:
-  """GRPO against an adversary that weighs bins of difficulty."""
-  base = grpo(
-    samples=samples,
-    clip_low=clip_low,
-    clip_high=clip_high,
-    kl_weight=0.0,
-    minibatches=minibatches,
-  )
-  game = robust.DifficultyGame(rate, floor, memory, cap)
-  return dataclasses.replace(base, credit=chain(base.credit, game))
-
-
-@register(
-  Paper(
-    'Group Distributionally Robust Optimization-Driven Reinforcement Learning '
-    'for LLM Reasoning',
-    '2601.19280',
-  ),
-  joints=('plan',),
-  limits=[Limit('grpo', {}, {'kl_weight': 0.0})],
-)
-def rollout_gdro(
-  *,
-  samples: int = 8,
-  least: int = 2,
-  most: int = 24,
-  clip_low: float = 0.2,
-  clip_high: float = 0.2,
-) -> Recipe:
-  """GRPO with more responses where their rewards vary more.
-
-  The split that the paper's game tends to, by its square-root law, from the
-  tasks' last success rates; its bandit over arms and shadow price are not
-  played.
-  """
-  return dataclasses.replace(
-    grpo(
-      samples=samples,
-      clip_low=clip_low,
-      clip_high=clip_high,
-      kl_weight=0.0,
-    ),
-    plan=budgets.Budgeted(
-      budgets.precision, budgets.greedy, samples, least, most
-    ),
-  )
-
-
-@register(
-  Paper(
-    'Self-Evolving Curriculum for LLM Reasoning',
-    '2505.14970',
-    confidence='VERIFIED-2',
-  ),
-  joints=('curriculum',),
-  limits=[Limit('grpo', {}, {'kl_weight': 0.0})],
-)
-def sec(
-  *,
-  samples: int = 8,
-  clip_low: float = 0.2,
-  clip_high: float = 0.2,
-  rate: float = 0.5,
-  temperature: float = 1.0,
-  minibatches: int = 1,
-) -> Recipe:
-  """GRPO on domains drawn by a bandit whose reward is mean |advantage|.
-
-  The bandit's constants are RECALLED.
-  """
-  return dataclasses.replace(
-    grpo(
-      samples=samples,
-      clip_low=clip_low,
-      clip_high=clip_high,
-      kl_weight=0.0,
-      minibatches=minibatches,
-    ),
-    curriculum=bandits.SelfEvolving(rate, temperature),
-  )
-
-
-@register(
-  Paper(
-    'DUMP: Automated Distribution-Level Curriculum Learning for RL-based LLM '
-    'Post-training',
-    '2504.09710',
-  ),
-  joints=('curriculum',),
-  limits=[Limit('grpo', {}, {'kl_weight': 0.0})],
-)
-def dump(
-  *,
-  samples: int = 8,
-  clip_low: float = 0.2,
-  clip_high: float = 0.2,
-  window: int = 300,
-  temperature: float = 0.1,
-  minibatches: int = 1,
-) -> Recipe:
-  """GRPO on domains drawn by upper confidence of mean |advantage|."""
-  return dataclasses.replace(
-    grpo(
-      samples=samples,
-      clip_low=clip_low,
-      clip_high=clip_high,
-      kl_weight=0.0,
-      minibatches=minibatches,
-    ),
-    curriculum=bandits.UpperConfidence(window, temperature),
   )
 
 

@@ -17,7 +17,7 @@ from jaxrl_llm.credit import (
 from jaxrl_llm.objectives import aggregate, costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
-from jaxrl_llm.recipes.trust_regions import ppo
+from jaxrl_llm.recipes.actor_critic import ppo
 from jaxrl_llm.rollouts import plans
 from jaxrl_llm.selection import weights
 

@@ -1,0 +1,221 @@
+"""Entries that clip, bound or gate the ratio of a token."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+from jaxrl_llm.advantages import group
+from jaxrl_llm.credit import chain, estimate, shape, weigh
+from jaxrl_llm.objectives import adaptive, aggregate, surrogates
+from jaxrl_llm.objectives.base import policy_gradient
+from jaxrl_llm.recipe import Limit, Paper, Recipe, register
+from jaxrl_llm.rewards import length
+from jaxrl_llm.rollouts import plans
+from jaxrl_llm.selection import filters
+
+
+@register(
+  Paper('DAPO: An Open-Source LLM RL System at Scale', '2503.14476'),
+  joints=('selection', 'surrogate', 'aggregate', 'reward'),
+)
+def dapo(
+  *,
+  samples: int = 16,
+  clip_low: float = 0.2,
+  clip_high: float = 0.28,
+  buffer: float = 0.0,
+  rounds: int = 4,
+  epsilon: float = 1e-6,
+  minibatches: int = 1,
+) -> Recipe:
+  """Decoupled clip, dynamic sampling, token-level loss, overlong penalty.
+
+  The paper's overlong buffer is 4096 of 20480 tokens; it depends on the
+  response budget, so it is off until `buffer` is set. The filter reads the
+  rewards before the penalty: the paper drops groups that are all right or
+  all wrong.
+  """
+  return Recipe(
+    plan=plans.refill(filters.mixed_groups, samples=samples, rounds=rounds),
+    credit=chain(
+      weigh(filters.mixed_groups),
+      shape(length.overlong, buffer=buffer),
+      estimate(group.norm, epsilon=epsilon),
+    ),
+    objective=policy_gradient(
+      partial(surrogates.clip, low=clip_low, high=clip_high)
+    ),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'MiniMax-M1: Scaling Test-Time Compute Efficiently with Lightning '
+    'Attention',
+    '2506.13585',
+  ),
+  joints=('surrogate', 'aggregate'),
+  limits=(Limit('dapo', on_policy=True, up_to_scale=True),),
+)
+def cispo(
+  *,
+  samples: int = 8,
+  clip_low: float = 1.0,
+  clip_high: float = 4.0,
+  epsilon: float = 1e-6,
+  minibatches: int = 1,
+) -> Recipe:
+  """A bounded importance weight that never silences a token."""
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=estimate(group.norm, epsilon=epsilon),
+    objective=policy_gradient(
+      partial(surrogates.clip_weight, low=clip_low, high=clip_high)
+    ),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'Mastering Complex Control in MOBA Games with Deep Reinforcement Learning',
+    '1912.09729',
+  ),
+  joints=('surrogate',),
+  limits=(Limit('grpo', {'bound': math.inf}, {'kl_weight': 0.0}),),
+)
+def dual_clip(
+  *,
+  samples: int = 8,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  bound: float = 3.0,
+  epsilon: float = 1e-6,
+  minibatches: int = 4,
+) -> Recipe:
+  """A bound on the loss of negative advantages, over GRPO's.
+
+  The paper plays games with a critic; the bound is that of language-model
+  trainers, which took it over.
+  """
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=estimate(group.norm, epsilon=epsilon),
+    objective=policy_gradient(
+      partial(surrogates.dual_clip, low=clip_low, high=clip_high, bound=bound)
+    ),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper('Soft Adaptive Policy Optimization', '2511.20347'),
+  joints=('surrogate',),
+  limits=(Limit('grpo', {}, {'kl_weight': 0.0}, on_policy=True),),
+)
+def sapo(
+  *,
+  samples: int = 8,
+  up: float = 1.0,
+  down: float = 1.05,
+  epsilon: float = 1e-6,
+  minibatches: int = 4,
+) -> Recipe:
+  """A sigmoid gate on the ratio, tighter for negative advantages."""
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=estimate(group.norm, epsilon=epsilon),
+    objective=policy_gradient(partial(surrogates.soft_clip, up=up, down=down)),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper('Outcome-Guided Elastic Trust Regions', '2601.03723', 'ABSTRACT'),
+  joints=('surrogate',),
+  limits=(Limit('grpo', {'micro': 0.0, 'macro': 0.0}, {'kl_weight': 0.0}),),
+)
+def etr(
+  *,
+  samples: int = 8,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  micro: float = 0.5,
+  macro: float = 0.5,
+  epsilon: float = 1e-6,
+  minibatches: int = 4,
+) -> Recipe:
+  """Clip bounds that widen with |A| and with the group's uncertainty.
+
+  A reconstruction: the abstract gives the two dependences, not their form.
+  """
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=estimate(group.norm, epsilon=epsilon),
+    objective=policy_gradient(
+      partial(
+        adaptive.elastic_clip,
+        low=clip_low,
+        high=clip_high,
+        micro=micro,
+        macro=macro,
+      ),
+      samples=samples,
+    ),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'BAPO: Stabilizing Off-Policy Reinforcement Learning for LLMs via '
+    'Balanced Policy Optimization with Adaptive Clipping',
+    '2510.18927',
+  ),
+  joints=('surrogate', 'aggregate'),
+  limits=(
+    Limit(
+      'dapo',
+      {'target': 0.0, 'low': 0.8, 'high': 1.28},
+      {'rounds': 1},
+      up_to_scale=True,
+    ),
+  ),
+)
+def bapo(
+  *,
+  samples: int = 8,
+  low: float = 0.6,
+  low_most: float = 0.8,
+  high: float = 1.2,
+  high_most: float = 2.0,
+  step: float = 0.05,
+  target: float = 0.5,
+  epsilon: float = 1e-6,
+  minibatches: int = 4,
+) -> Recipe:
+  """Clip bounds searched so that positive tokens have their part."""
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=estimate(group.norm, epsilon=epsilon),
+    objective=policy_gradient(
+      partial(
+        adaptive.balanced_clip,
+        low=low,
+        low_most=low_most,
+        high=high,
+        high_most=high_most,
+        step=step,
+        target=target,
+      )
+    ),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
+  )

@@ -1,0 +1,143 @@
+"""Entries that weigh the likelihood of good responses, of bad ones apart."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from jaxrl_llm.advantages import group, targets
+from jaxrl_llm.credit import chain, estimate, estimate_tokens, weigh
+from jaxrl_llm.objectives import aggregate, costs, supervised, surrogates
+from jaxrl_llm.objectives.base import Cost, policy_gradient
+from jaxrl_llm.recipe import Paper, Recipe, register
+from jaxrl_llm.rollouts import plans
+from jaxrl_llm.selection import filters
+
+
+@register(
+  Paper(
+    'Bridging Supervised Learning and Reinforcement Learning in Math Reasoning',
+    '2505.18116',
+  ),
+  joints=('surrogate', 'selection'),
+)
+def nft(
+  *,
+  samples: int = 8,
+  spread: float = 0.0,
+  budget: int = 0,
+  minibatches: int = 4,
+) -> Recipe:
+  """Likelihood of successes, and of an implicit policy of failures.
+
+  The published sum over tokens / 1000 is `budget`, here by default the
+  response budget of the run.
+  """
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=chain(weigh(filters.mixed_groups), estimate(group.centre)),
+    objective=policy_gradient(
+      partial(supervised.implicit_negative, spread=spread), samples=samples
+    ),
+    aggregate=partial(aggregate.budget_mean, budget=budget),
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'Exploring the Limit of Outcome Reward for Learning Mathematical Reasoning',
+    '2502.06781',
+  ),
+  joints=('gate', 'cost', 'aggregate'),
+)
+def oreal(
+  *,
+  samples: int = 16,
+  negative: float = 0.5,
+  kl_weight: float = 0.01,
+  minibatches: int = 1,
+) -> Recipe:
+  """Successes and failures averaged apart, failures at half weight.
+
+  Without the paper's token reward model and its choice of one success and
+  one failure per prompt.
+  """
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=estimate(group.leave_one_out),
+    objective=policy_gradient(
+      surrogates.score_function,
+      gate=partial(supervised.balanced_signs, negative=negative),
+      kl=Cost(costs.k3, kl_weight),
+    ),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'Leftover Lunch: Advantage-based Offline Reinforcement Learning for '
+    'Language Models',
+    '2305.14718',
+  ),
+  joints=('gate',),
+)
+def a_lol(
+  *, samples: int = 8, clip: float = 0.9, minibatches: int = 4
+) -> Recipe:
+  """Weighted likelihood of better-than-average responses.
+
+  The paper learns offline, values prompts by a head and draws rows in
+  proportion to A; here rows are fresh, the group's mean is the value, and
+  all rows are used once.
+  """
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=estimate(group.centre),
+    objective=policy_gradient(
+      surrogates.score_function,
+      gate=partial(supervised.leftover_importance, clip=clip),
+    ),
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'RL with KL Penalties Is Better Viewed as Bayesian Inference',
+    '2205.11275',
+  ),
+  joints=('advantage',),
+)
+def tilted_reference(*, samples: int = 8, weight: float = 0.5) -> Recipe:
+  """Distributional control: the KL from the reward-tilted reference.
+
+  The normaliser is the group's mean in place of a moving average, and
+  proposals are fresh samples.
+  """
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=estimate_tokens(targets.tilted_target, weight=weight),
+    objective=policy_gradient(surrogates.score_function),
+  )
+
+
+@register(
+  Paper(
+    'Towards a Unified View of Large Language Model Post-Training',
+    '2509.04419',
+  ),
+  joints=('advantage',),
+)
+def hpt(*, samples: int = 8, gate: float = 0.0, weight: float = 1.0) -> Recipe:
+  """Imitation where the policy fails, reinforcement where it succeeds.
+
+  The plan provides rows written by another policy, marked `offline`.
+  """
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=estimate_tokens(targets.switched, gate=gate, weight=weight),
+    objective=policy_gradient(surrogates.score_function),
+    aggregate=aggregate.token_mean,
+  )

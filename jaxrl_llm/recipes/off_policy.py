@@ -1,0 +1,163 @@
+"""Entries that are REINFORCE on rows that an older policy sampled."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from jaxrl_llm.advantages import group
+from jaxrl_llm.credit import estimate
+from jaxrl_llm.objectives import aggregate, costs, gates, surrogates
+from jaxrl_llm.objectives.base import Cost, policy_gradient
+from jaxrl_llm.recipe import Limit, Paper, Recipe, register
+from jaxrl_llm.rollouts import plans
+
+_REC = 'Group-Relative REINFORCE Is Secretly an Off-Policy Algorithm'
+
+
+@register(
+  Paper(_REC, '2509.24203'),
+  joints=('gate', 'surrogate'),
+  limits=(Limit('grpo', {}, {'kl_weight': 0.0}, on_policy=True),),
+)
+def rec_one_side(
+  *,
+  samples: int = 8,
+  low: float = 0.2,
+  high: float = 0.2,
+  epsilon: float = 1e-6,
+  minibatches: int = 4,
+) -> Recipe:
+  """Constant importance weights, and PPO's region as a gate.
+
+  Its gradient is that of PPO's clip, which is thereby a weighted REINFORCE.
+  """
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=estimate(group.norm, epsilon=epsilon),
+    objective=policy_gradient(
+      surrogates.importance_weight,
+      gate=partial(gates.one_side, low=low, high=high),
+    ),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(_REC, '2509.24203'),
+  joints=('gate', 'surrogate'),
+  limits=(Limit('dr_grpo', on_policy=True, up_to_scale=True),),
+)
+def rec_two_side(
+  *,
+  samples: int = 8,
+  low: float = 0.2,
+  high: float = 0.2,
+  minibatches: int = 4,
+) -> Recipe:
+  """REINFORCE without importance weights on tokens near the old policy."""
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=estimate(group.centre),
+    objective=policy_gradient(
+      surrogates.score_function,
+      gate=partial(gates.two_side, low=low, high=high),
+    ),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(_REC, '2509.24203'),
+  joints=('gate', 'surrogate'),
+  limits=(Limit('rec_two_side', {'far_low': 1.0, 'far_high': 1e9}),),
+)
+def rec_ring(
+  *,
+  samples: int = 8,
+  low: float = 0.2,
+  high: float = 0.2,
+  far_low: float = 0.6,
+  far_high: float = 2.0,
+  minibatches: int = 4,
+) -> Recipe:
+  """REINFORCE near the old policy, and where a token strayed far from it."""
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=estimate(group.centre),
+    objective=policy_gradient(
+      surrogates.score_function,
+      gate=partial(
+        gates.ring, low=low, high=high, far_low=far_low, far_high=far_high
+      ),
+    ),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(Paper(_REC, '2509.24203'), joints=('gate', 'surrogate'))
+def red_weight(
+  *, samples: int = 8, temperature: float = 1.0, minibatches: int = 4
+) -> Recipe:
+  """REINFORCE with samples weighted by their exponential advantage."""
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=estimate(group.centre),
+    objective=policy_gradient(
+      surrogates.score_function,
+      gate=partial(gates.exponential_advantage, temperature=temperature),
+    ),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(_REC, '2509.24203'),
+  joints=('surrogate', 'cost'),
+  limits=(
+    Limit('dr_grpo', {'move_weight': 0.0}, on_policy=True, up_to_scale=True),
+  ),
+)
+def opmd(
+  *, samples: int = 8, move_weight: float = 0.1, minibatches: int = 4
+) -> Recipe:
+  """The score function, off-policy, with a square penalty on the move.
+
+  The square carries no 1/2: its coefficient is half that of a k2.
+  """
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=estimate(group.centre),
+    objective=policy_gradient(
+      surrogates.score_function, move=Cost(costs.square_move, move_weight)
+    ),
+    aggregate=aggregate.budget_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'Asymmetric REINFORCE for off-Policy Reinforcement Learning',
+    '2506.20520',
+    'VERIFIED-2',
+  ),
+  joints=('cost',),
+  limits=(Limit('opmd', {'shift': 0.0}, {'move_weight': 0.0}),),
+)
+def asymmetric_reinforce(
+  *, samples: int = 8, shift: float = 0.1, minibatches: int = 4
+) -> Recipe:
+  """A baseline below the mean: successes weigh more than failures."""
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=estimate(group.centre),
+    objective=policy_gradient(
+      surrogates.score_function, shift=Cost(costs.negative_logp, shift)
+    ),
+    aggregate=aggregate.budget_mean,
+    minibatches=minibatches,
+  )

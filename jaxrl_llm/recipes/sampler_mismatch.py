@@ -1,0 +1,102 @@
+"""Entries that correct for a sampler that is not quite the learner."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from jaxrl_llm.advantages import group
+from jaxrl_llm.credit import estimate
+from jaxrl_llm.objectives import aggregate, gates, surrogates
+from jaxrl_llm.objectives.base import policy_gradient
+from jaxrl_llm.recipe import Paper, Recipe, register
+from jaxrl_llm.rollouts import plans
+
+
+def _corrected(gate, samples, clip_low, clip_high, epsilon, minibatches):
+  """Group-relative clip whose tokens a gate corrects for the sampler."""
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=estimate(group.norm, epsilon=epsilon),
+    objective=policy_gradient(
+      partial(surrogates.clip, low=clip_low, high=clip_high), gate=gate
+    ),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
+  )
+
+
+_OFF_POLICY_SAMPLER = (
+  'Your Efficient RL Framework Secretly Brings You Off-Policy RL Training'
+)
+
+
+@register(Paper(_OFF_POLICY_SAMPLER), joints=('gate',))
+def sampler_truncated(
+  *,
+  samples: int = 8,
+  clip_low: float = 0.2,
+  clip_high: float = 0.28,
+  cap: float = 2.0,
+  epsilon: float = 1e-6,
+  minibatches: int = 4,
+) -> Recipe:
+  """Truncated importance weights of the learner over the sampler (TIS)."""
+  gate = partial(gates.truncated_importance, cap=cap)
+  return _corrected(gate, samples, clip_low, clip_high, epsilon, minibatches)
+
+
+@register(Paper(_OFF_POLICY_SAMPLER), joints=('gate',))
+def sampler_truncated_sequence(
+  *,
+  samples: int = 8,
+  clip_low: float = 0.2,
+  clip_high: float = 0.28,
+  cap: float = 2.0,
+  epsilon: float = 1e-6,
+  minibatches: int = 4,
+) -> Recipe:
+  """One truncated weight of the learner over the sampler per response."""
+  gate = partial(gates.sequence_truncated_importance, cap=cap)
+  return _corrected(gate, samples, clip_low, clip_high, epsilon, minibatches)
+
+
+@register(
+  Paper(
+    'Small Leak Can Sink a Great Ship: Boost RL Training on MoE with IcePop',
+    '',
+    'VERIFIED-2',
+  ),
+  joints=('gate',),
+)
+def sampler_masked(
+  *,
+  samples: int = 8,
+  clip_low: float = 0.2,
+  clip_high: float = 0.28,
+  floor: float = 0.5,
+  cap: float = 2.0,
+  epsilon: float = 1e-6,
+  minibatches: int = 4,
+) -> Recipe:
+  """Tokens on which learner and sampler disagree leave the gradient."""
+  gate = partial(gates.masked_importance, floor=floor, cap=cap)
+  return _corrected(gate, samples, clip_low, clip_high, epsilon, minibatches)
+
+
+@register(
+  Paper('OpenRLHF: An Easy-to-use, Scalable RLHF Framework', '2405.11143'),
+  joints=('gate',),
+)
+def sampler_masked_sequence(
+  *,
+  samples: int = 8,
+  clip_low: float = 0.2,
+  clip_high: float = 0.28,
+  floor: float = 0.99,
+  cap: float = 1.01,
+  epsilon: float = 1e-6,
+  minibatches: int = 4,
+) -> Recipe:
+  """Responses on which learner and sampler disagree leave the gradient."""
+  gate = partial(gates.sequence_masked_importance, floor=floor, cap=cap)
+  return _corrected(gate, samples, clip_low, clip_high, epsilon, minibatches)

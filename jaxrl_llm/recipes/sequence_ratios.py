@@ -1,0 +1,137 @@
+"""Entries whose ratio is of the whole sequence."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from jaxrl_llm.advantages import group
+from jaxrl_llm.credit import estimate
+from jaxrl_llm.objectives import aggregate, sequence
+from jaxrl_llm.objectives.base import policy_gradient
+from jaxrl_llm.recipe import Limit, Paper, Recipe, register
+from jaxrl_llm.rollouts import plans
+
+
+@register(
+  Paper('Group Sequence Policy Optimization', '2507.18071'),
+  joints=('surrogate',),
+  limits=(Limit('grpo', {}, {'kl_weight': 0.0}, on_policy=True),),
+)
+def gspo(
+  *,
+  samples: int = 8,
+  clip_low: float = 3e-4,
+  clip_high: float = 4e-4,
+  epsilon: float = 1e-6,
+  minibatches: int = 4,
+) -> Recipe:
+  """The ratio of the whole sequence, clipped as one."""
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=estimate(group.norm, epsilon=epsilon),
+    objective=policy_gradient(
+      partial(sequence.sequence_clip, low=clip_low, high=clip_high)
+    ),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper('Geometric-Mean Policy Optimization', '2507.20673', 'VERIFIED-2'),
+  joints=('surrogate',),
+  limits=(Limit('grpo', {}, {'kl_weight': 0.0}, on_policy=True),),
+)
+def gmpo(
+  *,
+  samples: int = 8,
+  clip_low: float = 0.4,
+  clip_high: float = 0.4,
+  epsilon: float = 1e-6,
+  minibatches: int = 4,
+) -> Recipe:
+  """The geometric mean of token ratios, each clipped before the mean."""
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=estimate(group.norm, epsilon=epsilon),
+    objective=policy_gradient(
+      partial(sequence.geometric_clip, low=clip_low, high=clip_high)
+    ),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper('DHPO: Dynamic Hybrid Policy Optimization', '2601.05607', 'VERIFIED-2'),
+  joints=('surrogate',),
+  limits=(
+    Limit('grpo', {'weight': 1.0}, {'kl_weight': 0.0}),
+    Limit('gspo', {'weight': 0.0}),
+  ),
+)
+def dhpo(
+  *,
+  samples: int = 8,
+  weight: float = 0.5,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  sequence_low: float = 3e-4,
+  sequence_high: float = 4e-4,
+  epsilon: float = 1e-6,
+  minibatches: int = 4,
+) -> Recipe:
+  """Token and sequence objectives, each clipped, then averaged."""
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=estimate(group.norm, epsilon=epsilon),
+    objective=policy_gradient(
+      partial(
+        sequence.hybrid_clip,
+        weight=weight,
+        low=clip_low,
+        high=clip_high,
+        sequence_low=sequence_low,
+        sequence_high=sequence_high,
+      )
+    ),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper('DHPO: Dynamic Hybrid Policy Optimization', '2601.05607', 'ABSTRACT'),
+  joints=('surrogate',),
+  limits=(Limit('dhpo', on_policy=True),),
+)
+def dhpo_entropy(
+  *,
+  samples: int = 8,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  sequence_low: float = 3e-4,
+  sequence_high: float = 4e-4,
+  epsilon: float = 1e-6,
+  minibatches: int = 4,
+) -> Recipe:
+  """DHPO with the token branch weighing more at uncertain tokens.
+
+  Reconstructed from the abstract: which branch the entropy favours could not
+  be read.
+  """
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=estimate(group.norm, epsilon=epsilon),
+    objective=policy_gradient(
+      partial(
+        sequence.entropy_hybrid_clip,
+        low=clip_low,
+        high=clip_high,
+        sequence_low=sequence_low,
+        sequence_high=sequence_high,
+      )
+    ),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
+  )
