@@ -119,8 +119,10 @@ def _help() -> str:
 
 
 def _message(error: BaseException) -> str:
+  # What we say of a file ourselves needs no error number before it.
+  ours = isinstance(error, OSError) and error.filename is None
   # The str of a KeyError is its repr; the config library nests several.
-  text = str(error)
+  text = (ours and error.strerror) or str(error)
   while re.fullmatch(r'(["\']).*[^\w].*\1', text, re.DOTALL):
     text = ast.literal_eval(text)
   unknown = re.fullmatch(r"'(\w+)'(?:\s+Did you mean \"(\w+)\".*)?", text)
@@ -156,161 +158,6 @@ def commit() -> str:
     ).strip()
   except (OSError, subprocess.CalledProcessError):
     return ''
-
-
-def _generated(config) -> bool:
-  """The questions come from a generator, as `tasks.data.load` decides."""
-  path = config.data.path
-  return not (os.path.exists(path) or path.endswith('.jsonl'))
-
-
-def _inline(config) -> bool:
-  """No verifier needs a process of its own."""
-  from jaxrl_llm.tasks import verifiers
-
-  names = map(verifiers.name_of, config.verify.names)
-  return set(names) <= verifiers.INLINE
-
-
-def _no_lora(config) -> bool:
-  return not config.model.lora_rank
-
-
-def _no_warm_start(config) -> bool:
-  return not config.warm_start.steps
-
-
-# Settings that do nothing where the condition on the config holds.
-_INERT = (
-  ('model.fresh', lambda c: bool(c.model.path), 'model.path is given'),
-  ('model.lora_alpha', _no_lora, 'model.lora_rank is 0'),
-  ('model.lora_targets', _no_lora, 'model.lora_rank is 0'),
-  ('warm_start.batch', _no_warm_start, 'warm_start.steps is 0'),
-  ('warm_start.learning_rate', _no_warm_start, 'warm_start.steps is 0'),
-  ('eval.samples', lambda c: not c.eval.every, 'eval.every is 0'),
-  ('data.level', lambda c: not _generated(c), 'data.path is a file'),
-  ('data.size', lambda c: not _generated(c), 'data.path is a file'),
-  (
-    'data.prompt_field',
-    lambda c: _generated(c) and not c.data.held_out_path,
-    'data.path is a generated task',
-  ),
-  (
-    'data.answer_field',
-    lambda c: _generated(c) and not c.data.held_out_path,
-    'data.path is a generated task',
-  ),
-  (
-    'data.held_out',
-    lambda c: bool(c.data.held_out_path),
-    'data.held_out_path is given',
-  ),
-  ('verify.seconds', _inline, 'these verifiers need no process'),
-  ('verify.workers', _inline, 'these verifiers need no process'),
-)
-# What evaluation of a model folder reads.
-_EVALUATED = (
-  'seed',
-  'model.path',
-  'model.dtype',
-  'data',
-  'verify',
-  'sample',
-  'mesh',
-)
-
-
-def check_overrides(config, *, evaluation: bool = False) -> None:
-  """Refuses a setting on the command line that would do nothing.
-
-  Args:
-    evaluation: nothing is trained.
-
-  Raises:
-    Refused: naming it and why.
-  """
-  for name in overridden():
-    for prefix, inert, why in _INERT:
-      if _below(name, prefix) and inert(config):
-        raise Refused(f'--config.{name} would do nothing: {why}')
-    if evaluation and not any(_below(name, p) for p in _EVALUATED):
-      raise Refused(f'--config.{name} would do nothing: nothing is trained')
-
-
-def _below(name: str, prefix: str) -> bool:
-  return f'{name}.'.startswith(f'{prefix}.')
-
-
-# The least value of a setting, where a smaller one means nothing.
-_LEAST = {
-  'steps': 1,
-  'max_bad_steps': 1,
-  'model.fresh.layers': 1,
-  'model.fresh.width': 1,
-  'model.fresh.heads': 1,
-  'model.fresh.kv_heads': 1,
-  'model.fresh.mlp_width': 1,
-  'model.chunk': 0,
-  'model.lora_rank': 0,
-  'data.size': 1,
-  'data.held_out': 1,
-  'verify.seconds': 0.001,
-  'verify.workers': 1,
-  'sample.prompts': 1,
-  'sample.max_prompt': 1,
-  'sample.max_response': 1,
-  'sample.support': 0,
-  'learn.microbatches': 1,
-  'optimizer.learning_rate': 0.0,
-  'optimizer.warmup': 0,
-  'optimizer.epsilon': 0.0,
-  'optimizer.weight_decay': 0.0,
-  'optimizer.clip_norm': 0.0,
-  'warm_start.steps': 0,
-  'warm_start.batch': 1,
-  'warm_start.learning_rate': 0.0,
-  'eval.every': 0,
-  'eval.samples': 0,
-  'checkpoint.every': 1,
-  'checkpoint.keep': 1,
-  'checkpoint.keep_every': 0,
-  'log.samples': 0,
-  'recipe.samples': 1,
-  'recipe.epochs': 1,
-  'recipe.minibatches': 1,
-  'recipe.rounds': 1,
-}
-_DTYPES = ('float32', 'bfloat16', 'float16')
-
-
-def check_values(config) -> None:
-  """Refuses settings that mean nothing whatever the others are.
-
-  Raises:
-    Refused: naming the setting, its value and what it may be.
-  """
-  for name, least in _LEAST.items():
-    section, _, leaf = name.rpartition('.')
-    values = config
-    for part in filter(None, section.split('.')):
-      values = values[part]
-    # Not every recipe has each of these. NaN is not at least anything.
-    if leaf in values and not values[leaf] >= least:
-      raise Refused(f'{name} is {values[leaf]}; use {least} or more')
-  if config.model.dtype not in _DTYPES:
-    raise Refused(
-      f'model.dtype {config.model.dtype!r} is none of {", ".join(_DTYPES)}'
-    )
-  for name in ('data', 'model'):
-    size = config.mesh[name]
-    if size < 1 and size != -1:
-      raise Refused(f'mesh.{name} is {size}; use 1 or more, or -1 for the rest')
-  size = config.model.fresh
-  if not config.model.path and size.width % (2 * size.heads):
-    raise Refused(
-      f'model.fresh.width={size.width} does not give {size.heads} heads an '
-      f'even size each; use a multiple of {2 * size.heads}'
-    )
 
 
 def use_compilation_cache(folder) -> None:

@@ -18,7 +18,7 @@ import pathlib
 
 from absl import flags
 
-from experiments import command
+from experiments import command, settings
 
 _CONFIG = command.config_flag(command.here('configs', 'default.py'))
 _WORKDIR = flags.DEFINE_string('workdir', '', 'Run folder to evaluate.')
@@ -64,8 +64,8 @@ def _evaluate():
     source = {'workdir': str(workdir), 'step': step}
   else:
     config = _CONFIG.value
-    command.check_overrides(config, evaluation=True)
-    command.check_values(config)
+    settings.check_overrides(config, evaluation=True)
+    settings.check_values(config)
     config.warm_start.steps = 0
     parts, params = session.assemble(config, pathlib.Path('.'))
     step, source = 0, {'model': config.model.path}

@@ -13,6 +13,7 @@ The same command goes on where it was stopped or killed. Ctrl-C saves first.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import pathlib
@@ -24,7 +25,7 @@ import sys
 
 from absl import flags
 
-from experiments import command
+from experiments import command, settings
 
 _CONFIG = command.config_flag(command.here('configs', 'default.py'))
 _WORKDIR = flags.DEFINE_string(
@@ -88,8 +89,8 @@ def say(text: str) -> None:
 
 def main() -> int:
   config, workdir = _CONFIG.value, _workdir()
-  command.check_overrides(config)
-  command.check_values(config)
+  settings.check_overrides(config)
+  settings.check_values(config)
   if _DRY_RUN.value:
     from experiments import dry_run
 
@@ -119,9 +120,8 @@ def _locked(config, workdir: pathlib.Path, stopping: Stopper) -> int:
   from jaxrl_llm.training import checkpoint, session
 
   with checkpoint.Lock(workdir):
-    settings = config.to_dict()
     free = ('steps',) if config.optimizer.schedule == 'constant' else ()
-    checkpoint.check_config(workdir, settings, allowed=(*_FREE, *free))
+    checkpoint.check_config(workdir, config.to_dict(), allowed=(*_FREE, *free))
     # What a failed start leaves would pass for the work of the next one,
     # which may have other settings.
     made = [
@@ -171,17 +171,19 @@ def _train(
 ) -> int:
   from jaxrl_llm.training import loop
 
-  try:
-    state = loop.train(
-      parts, state, run, checkpointer, bad_in_a_row=bad, stopping=stopping
-    )
-  except loop.Diverged as error:
-    say(f'error: {error}')
-    return 3
-  finally:
-    run.close()
-    checkpointer.close()
-    parts.close()
+  # Closed in reverse: the checkpointer first waits for its last save.
+  with (
+    contextlib.closing(parts),
+    contextlib.closing(run),
+    contextlib.closing(checkpointer),
+  ):
+    try:
+      state = loop.train(
+        parts, state, run, checkpointer, bad_in_a_row=bad, stopping=stopping
+      )
+    except loop.Diverged as error:
+      say(f'error: {error}')
+      return 3
   if int(state.step) < config.steps:
     say(
       f'saved iteration {int(state.step)} of {config.steps}; go on with:\n'

@@ -1,87 +1,26 @@
-"""Mistakes in settings end in one line that names the value and the remedy."""
+"""An error is one line that names the value and the remedy."""
+
+import errno
 
 import pytest
 
 from experiments import command
-from experiments.configs import default
-
-
-def changed(**settings):
-  config = default.get_config()
-  with config.unlocked():
-    config.update_from_flattened_dict(
-      {name.replace('__', '.'): value for name, value in settings.items()}
-    )
-  return config
+from jaxrl_llm.training import writers
 
 
 @pytest.mark.parametrize(
-  ('settings', 'words'),
+  ('error', 'line'),
   [
-    ({'steps': 0}, 'steps is 0; use 1 or more'),
-    ({'sample__prompts': 0}, 'sample.prompts is 0; use 1 or more'),
-    ({'sample__max_response': -1}, 'sample.max_response is -1'),
-    ({'learn__microbatches': 0}, 'learn.microbatches is 0; use 1 or more'),
-    ({'optimizer__learning_rate': -1.0}, 'optimizer.learning_rate is -1.0'),
-    ({'optimizer__clip_norm': float('nan')}, 'optimizer.clip_norm is nan'),
-    ({'checkpoint__every': 0}, 'checkpoint.every is 0; use 1 or more'),
-    ({'recipe__samples': 0}, 'recipe.samples is 0; use 1 or more'),
-    ({'model__lora_rank': -1}, 'model.lora_rank is -1; use 0 or more'),
-    ({'model__dtype': 'float8'}, "model.dtype 'float8' is none of float32"),
-    ({'mesh__data': 0}, 'mesh.data is 0; use 1 or more, or -1'),
-    ({'model__fresh__width': 30}, 'use a multiple of 8'),
+    (ValueError('two\n  lines'), 'two lines'),
+    (KeyError('unknown recipe'), 'unknown recipe'),
+    (ValueError(), 'ValueError'),
+    (writers.DiskFull(errno.ENOSPC, 'no room left'), 'no room left'),
+    (
+      FileNotFoundError(errno.ENOENT, 'No such file', 'a.json'),
+      "[Errno 2] No such file: 'a.json'",
+    ),
   ],
 )
-def test_a_value_that_means_nothing_is_refused(settings, words):
-  with pytest.raises(command.Refused) as refused:
-    command.check_values(changed(**settings))
-  assert words in str(refused.value)
-
-
-def test_defaults_and_extremes_that_mean_something_pass():
-  command.check_values(default.get_config('ppo'))
-  command.check_values(
-    changed(optimizer__clip_norm=float('inf'), mesh__data=-1)
-  )
-
-
-@pytest.mark.parametrize(
-  ('name', 'settings', 'why'),
-  [
-    ('model.fresh.width', {'model__path': 'folder'}, 'model.path is given'),
-    ('model.lora_alpha', {}, 'model.lora_rank is 0'),
-    ('warm_start.batch', {'warm_start__steps': 0}, 'warm_start.steps is 0'),
-    ('eval.samples', {'eval__every': 0}, 'eval.every is 0'),
-    ('data.level', {'data__path': 'x.jsonl'}, 'data.path is a file'),
-    ('data.size', {'data__path': 'x.jsonl'}, 'data.path is a file'),
-    ('data.prompt_field', {}, 'data.path is a generated task'),
-    ('data.answer_field', {}, 'data.path is a generated task'),
-    ('data.held_out', {'data__held_out_path': 'x.jsonl'}, 'held_out_path'),
-    ('verify.seconds', {}, 'these verifiers need no process'),
-  ],
-)
-def test_a_flag_without_effect_is_refused(monkeypatch, name, settings, why):
-  monkeypatch.setattr(command, 'overridden', lambda: {name: 0})
-  with pytest.raises(command.Refused) as refused:
-    command.check_overrides(changed(**settings))
-  assert f'--config.{name} would do nothing: ' in str(refused.value)
-  assert why in str(refused.value)
-
-
-def test_a_flag_with_effect_passes(monkeypatch):
-  monkeypatch.setattr(command, 'overridden', lambda: {'warm_start.steps': 0})
-  command.check_overrides(changed(warm_start__steps=0))
-  names = ('data.size', 'data.level', 'model.fresh.width', 'steps')
-  monkeypatch.setattr(command, 'overridden', lambda: dict.fromkeys(names, 1))
-  command.check_overrides(changed())
-  files = ('data.prompt_field', 'verify.seconds')
-  monkeypatch.setattr(command, 'overridden', lambda: dict.fromkeys(files, 1))
-  command.check_overrides(
-    changed(data__path='x.jsonl', verify__names=('math',))
-  )
-
-
-def test_evaluation_refuses_what_only_training_reads(monkeypatch):
-  monkeypatch.setattr(command, 'overridden', lambda: {'steps': 1})
-  with pytest.raises(command.Refused, match='nothing is trained'):
-    command.check_overrides(changed(), evaluation=True)
+def test_an_error_is_one_line(error, line, capsys):
+  command._say(error)
+  assert capsys.readouterr().err == f'error: {line}\n'

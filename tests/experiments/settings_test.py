@@ -1,0 +1,86 @@
+"""Mistakes in settings end in one line that names the value and the remedy."""
+
+import pytest
+
+from experiments.command import Refused
+from experiments.configs import default
+from experiments.settings import check_overrides, check_values
+
+OVERRIDDEN = 'experiments.settings.overridden'
+
+
+def changed(**settings):
+  config = default.get_config()
+  with config.unlocked():
+    config.update_from_flattened_dict(
+      {name.replace('__', '.'): value for name, value in settings.items()}
+    )
+  return config
+
+
+@pytest.mark.parametrize(
+  ('settings', 'words'),
+  [
+    ({'steps': 0}, 'steps is 0; use 1 or more'),
+    ({'sample__prompts': 0}, 'sample.prompts is 0; use 1 or more'),
+    ({'sample__max_response': -1}, 'sample.max_response is -1'),
+    ({'learn__microbatches': 0}, 'learn.microbatches is 0; use 1 or more'),
+    ({'optimizer__learning_rate': -1.0}, 'optimizer.learning_rate is -1.0'),
+    ({'optimizer__clip_norm': float('nan')}, 'optimizer.clip_norm is nan'),
+    ({'checkpoint__every': 0}, 'checkpoint.every is 0; use 1 or more'),
+    ({'recipe__samples': 0}, 'recipe.samples is 0; use 1 or more'),
+    ({'model__lora_rank': -1}, 'model.lora_rank is -1; use 0 or more'),
+    ({'model__dtype': 'float8'}, "model.dtype 'float8' is none of float32"),
+    ({'mesh__data': 0}, 'mesh.data is 0; use 1 or more, or -1'),
+    ({'model__fresh__width': 30}, 'use a multiple of 8'),
+  ],
+)
+def test_a_value_that_means_nothing_is_refused(settings, words):
+  with pytest.raises(Refused) as refused:
+    check_values(changed(**settings))
+  assert words in str(refused.value)
+
+
+def test_defaults_and_extremes_that_mean_something_pass():
+  check_values(default.get_config('ppo'))
+  check_values(changed(optimizer__clip_norm=float('inf'), mesh__data=-1))
+
+
+@pytest.mark.parametrize(
+  ('name', 'settings', 'why'),
+  [
+    ('model.fresh.width', {'model__path': 'folder'}, 'model.path is given'),
+    ('model.lora_alpha', {}, 'model.lora_rank is 0'),
+    ('warm_start.batch', {'warm_start__steps': 0}, 'warm_start.steps is 0'),
+    ('eval.samples', {'eval__every': 0}, 'eval.every is 0'),
+    ('data.level', {'data__path': 'x.jsonl'}, 'data.path is a file'),
+    ('data.size', {'data__path': 'x.jsonl'}, 'data.path is a file'),
+    ('data.prompt_field', {}, 'data.path is a generated task'),
+    ('data.answer_field', {}, 'data.path is a generated task'),
+    ('data.held_out', {'data__held_out_path': 'x.jsonl'}, 'held_out_path'),
+    ('verify.seconds', {}, 'these verifiers need no process'),
+  ],
+)
+def test_a_flag_without_effect_is_refused(monkeypatch, name, settings, why):
+  monkeypatch.setattr(OVERRIDDEN, lambda: {name: 0})
+  with pytest.raises(Refused) as refused:
+    check_overrides(changed(**settings))
+  assert f'--config.{name} would do nothing: ' in str(refused.value)
+  assert why in str(refused.value)
+
+
+def test_a_flag_with_effect_passes(monkeypatch):
+  monkeypatch.setattr(OVERRIDDEN, lambda: {'warm_start.steps': 0})
+  check_overrides(changed(warm_start__steps=0))
+  names = ('data.size', 'data.level', 'model.fresh.width', 'steps')
+  monkeypatch.setattr(OVERRIDDEN, lambda: dict.fromkeys(names, 1))
+  check_overrides(changed())
+  files = ('data.prompt_field', 'verify.seconds')
+  monkeypatch.setattr(OVERRIDDEN, lambda: dict.fromkeys(files, 1))
+  check_overrides(changed(data__path='x.jsonl', verify__names=('math',)))
+
+
+def test_evaluation_refuses_what_only_training_reads(monkeypatch):
+  monkeypatch.setattr(OVERRIDDEN, lambda: {'steps': 1})
+  with pytest.raises(Refused, match='nothing is trained'):
+    check_overrides(changed(), evaluation=True)
