@@ -49,7 +49,10 @@ def of_microbatch(stats: Stats, batch: Batch) -> dict[str, jax.Array]:
 
 
 def of_iteration(rollouts: Rollouts, credit: Credit) -> dict[str, jax.Array]:
-  """Row averages of what was sampled and what it earned."""
+  """Row averages of what was sampled and what it earned.
+
+  `scores` is f32[K], the mean of every component as its verifier gave it.
+  """
   valid = rollouts.valid
   first = credit.components[:, 0]
   # What centring over the batch leaves of a zero is rounding, not a signal.
@@ -60,7 +63,8 @@ def of_iteration(rollouts: Rollouts, credit: Credit) -> dict[str, jax.Array]:
   # Each group counts once: its rows share the weight 1 / size.
   share = 1 / numerics.group_count(group, everyone)
   any_live = numerics.group_max(live * 1.0, group, everyone)
-  metrics = {
+  return {
+    'scores': numerics.masked_mean(credit.components, valid[:, None], axis=0),
     'reward/mean': numerics.masked_mean(credit.rewards, valid),
     'reward/std': jnp.sqrt(numerics.masked_variance(credit.rewards, valid)),
     'accuracy': numerics.masked_mean((first > 0.5) * 1.0, valid),
@@ -70,4 +74,3 @@ def of_iteration(rollouts: Rollouts, credit: Credit) -> dict[str, jax.Array]:
     'rows/valid': jnp.mean(valid * 1.0),
     'tokens/sampled': jnp.sum(rollouts.action_mask) * 1.0,
   }
-  return metrics

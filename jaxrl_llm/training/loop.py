@@ -131,6 +131,8 @@ def iterate(session: Session, state: TrainState, step: int):
     state, session.frozen, rollouts, credit, learn_key
   )
   metrics = jax.device_get(sampled | learned)
+  scores = zip(session.spec.component_names, metrics.pop('scores'))
+  metrics |= {f'score/{name}': mean for name, mean in scores}
   end = time.perf_counter()
   metrics |= tools.metrics | {
     'time/score': assigned - scored,

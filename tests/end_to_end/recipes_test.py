@@ -16,6 +16,7 @@ from tests.end_to_end import tiny
 PROMISED = {
   'reward/mean',
   'reward/std',
+  'score/exact',
   'accuracy',
   'response/length',
   'response/truncated',

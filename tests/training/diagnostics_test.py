@@ -81,6 +81,7 @@ def test_row_metrics_count_valid_rows_and_live_groups():
   )
   metrics = diagnostics.of_iteration(rollouts, credit)
   wanted = {
+    'scores': [2 / 3],
     'reward/mean': 2 / 3,
     'reward/std': np.std([1, 0, 1]),
     'accuracy': 2 / 3,
