@@ -54,6 +54,7 @@ _INPUTS: Mapping[str, Callable[[Stats, Batch], Array]] = {
   'teacher_logp': lambda stats, batch: batch.teacher_logp,
   'rewards': lambda stats, batch: batch.credit.rewards,
   'components': lambda stats, batch: batch.credit.components,
+  'preference': lambda stats, batch: batch.credit.preference,
   'valid': lambda stats, batch: batch.rollouts.valid,
   'keep': lambda stats, batch: batch.credit.keep,
   'tokens': lambda stats, batch: batch.rollouts.response,
@@ -92,7 +93,8 @@ def takes(*names: str):
   return mark
 
 
-def _taken(part: Callable) -> tuple[str, ...]:
+def taken(part: Callable) -> tuple[str, ...]:
+  """What a part, or a partial of one, was marked to take."""
   while isinstance(part, functools.partial):
     part = part.func
   return getattr(part, 'takes', ())
@@ -100,7 +102,7 @@ def _taken(part: Callable) -> tuple[str, ...]:
 
 def _inputs(part: Callable, stats: Stats, batch: Batch) -> dict[str, Array]:
   arrays = {}
-  for name in _taken(part):
+  for name in taken(part):
     key = name.removeprefix('extras:')
     here = name in _INPUTS
     arrays[key] = (
@@ -158,10 +160,10 @@ class _Costed:
 
   @property
   def block(self) -> int | str:
-    taken = frozenset().union(*map(_taken, self._readers))
-    if 'share' in taken:
+    names = frozenset().union(*map(taken, self._readers))
+    if 'share' in names:
       return 'batch'
-    return self.samples if 'group' in taken else 1
+    return self.samples if 'group' in names else 1
 
   @property
   def needs(self) -> frozenset[str]:

@@ -39,3 +39,13 @@ def rate_between(rewards, group, valid, *, low=0.25, high=0.75):
   """
   mean = numerics.group_mean(rewards, group, valid)
   return jnp.where(valid & (mean >= low) & (mean <= high), 1.0, 0.0)
+
+
+def best_rows(rewards, group, valid):
+  """1 on a group's best rows, those that tie included; 0 on the others.
+
+  After it, token costs and their averages are of the best rows alone, while
+  losses of groups still compare all valid rows.
+  """
+  best = rewards == numerics.group_max(rewards, group, valid)
+  return jnp.where(valid & best, 1.0, 0.0)

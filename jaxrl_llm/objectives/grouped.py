@@ -1,0 +1,266 @@
+"""Losses of groups of responses: pairs, lists and games.
+
+A loss of this kind is made of independent pieces:
+
+    score   f(logp, old_logp, mask) -> f32[N], nats: how the policy rates a
+            response, as a rule relative to an anchor
+    loss    f(scores, rewards, live), each [B, G] -> f32[B]
+    among   f(scores, rewards, live) -> f32[B, G, G] >= 0: weights of the pairs
+            "row i is better than row j"; see `selection.pairs`
+    link    f(chosen, rejected, gap) -> losses; see `objectives.preference`
+    gap     f(rewards) -> f32[B, G, G], by how much row i is better than row j
+
+Each may be marked with `takes` to read more. Pieces of a group get what they
+take as [B, G, ...].
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import chex
+import jax.numpy as jnp
+
+from jaxrl_llm import credit, numerics
+from jaxrl_llm.objectives import base
+from jaxrl_llm.objectives.base import takes
+from jaxrl_llm.selection import pairs
+
+# Scores.
+
+
+def likelihood(logp, old_logp, mask):
+  """sum_t logp_t."""
+  del old_logp
+  return numerics.masked_sum(logp, mask, axis=-1)
+
+
+def mean_likelihood(logp, old_logp, mask):
+  """mean_t logp_t."""
+  del old_logp
+  return numerics.masked_mean(logp, mask, axis=-1)
+
+
+@takes('ref_logp')
+def to_reference(logp, old_logp, mask, *, ref_logp):
+  """h = sum_t (logp_t - ref_logp_t): the log-ratio to the reference."""
+  del old_logp
+  return numerics.masked_sum(logp - ref_logp, mask, axis=-1)
+
+
+@takes('ref_logp')
+def mean_to_reference(logp, old_logp, mask, *, ref_logp):
+  """mean_t (logp_t - ref_logp_t)."""
+  del old_logp
+  return numerics.masked_mean(logp - ref_logp, mask, axis=-1)
+
+
+def to_iterate(logp, old_logp, mask):
+  """sum_t (logp_t - old_logp_t): the log-ratio to the last iterate.
+
+  That is the policy at the start of the iteration.
+  """
+  return numerics.masked_sum(logp - old_logp, mask, axis=-1)
+
+
+@takes('ref_logp')
+def to_mixture(logp, old_logp, mask, *, ref_logp, share=1 / 3):
+  """The log-ratio to reference^share iterate^(1 - share), not normalised.
+
+  A share of 1 is `to_reference`, of 0 `to_iterate`. The normaliser cancels
+  in every pair of one prompt.
+
+  Source: INPO, arXiv 2407.00617, equation 8, with share = tau / eta.
+  """
+  anchor = share * ref_logp + (1 - share) * old_logp
+  return numerics.masked_sum(logp - anchor, mask, axis=-1)
+
+
+@takes('ref_logp')
+def to_extrapolated(logp, old_logp, mask, *, ref_logp, momentum=0.3):
+  """The log-ratio to iterate (iterate / reference)^momentum.
+
+  With the iterate before the last as the reference, the anchor is the last
+  one carried on in the direction of the last move, not normalised.
+
+  Source: APO, arXiv 2410.06293, algorithm 1, whose policies are these
+    anchors.
+  """
+  anchor = (1 + momentum) * old_logp - momentum * ref_logp
+  return numerics.masked_sum(logp - anchor, mask, axis=-1)
+
+
+@takes('extras:turn', 'extras:resampled')
+def to_iterate_in_turn(logp, old_logp, mask, *, turn, resampled):
+  """`to_iterate` over the tokens of one turn.
+
+  Args:
+    turn: i32[N, T], the turn of a dialogue that a token belongs to.
+    resampled: i32[N], the turn at which the rows of a group part.
+
+  Source: REFUEL, arXiv 2410.04612, equation 5.
+  """
+  chex.assert_equal_shape([logp, turn])
+  return to_iterate(logp, old_logp, mask & (turn == resampled[:, None]))
+
+
+# Gaps.
+
+
+def of_rewards(rewards):
+  """r_i - r_j."""
+  return rewards[..., :, None] - rewards[..., None, :]
+
+
+@takes('preference')
+def of_preferences(rewards, *, preference):
+  """P(i beats j) - 1/2."""
+  chex.assert_equal_shape_prefix([rewards, preference], 2)
+  return preference - 0.5
+
+
+# Lifts.
+
+
+def _given(part, arrays):
+  keys = (name.removeprefix('extras:') for name in base.taken(part))
+  return {key: arrays[key] for key in keys}
+
+
+class _Composed:
+  """Asks for what its pieces ask for."""
+
+  pieces: tuple[Callable, ...]
+
+  @property
+  def takes(self) -> tuple[str, ...]:
+    return tuple(sorted(frozenset().union(*map(base.taken, self.pieces))))
+
+  @property
+  def needs(self) -> frozenset[str]:
+    return frozenset().union(*map(credit.needs_of, self.pieces))
+
+
+@dataclasses.dataclass(frozen=True)
+class Pairs(_Composed):
+  """sum_ij among_ij link(s_i, s_j, gap_ij), a loss of a group."""
+
+  link: Callable
+  among: Callable = pairs.better
+  gap: Callable = of_rewards
+
+  @property
+  def pieces(self):
+    return self.link, self.among, self.gap
+
+  def __call__(self, scores, rewards, live, **arrays):
+    weights = self.among(scores, rewards, live, **_given(self.among, arrays))
+    shape = weights.shape
+    losses = self.link(
+      jnp.broadcast_to(scores[..., :, None], shape),
+      jnp.broadcast_to(scores[..., None, :], shape),
+      self.gap(rewards, **_given(self.gap, arrays)),
+      **_given(self.link, arrays),
+    )
+    # A pair that is not compared may overflow.
+    return numerics.masked_sum(weights * losses, weights != 0, axis=(-2, -1))
+
+
+@dataclasses.dataclass(frozen=True)
+class GroupLoss(_Composed):
+  """The loss of a group, carried by each of its rows.
+
+  The mean over the rows of a step is then the mean over its groups. Rows
+  that are not valid, or have no token, are not compared and carry 0.
+
+  Attributes:
+    loss: f(scores, rewards, live) -> f32[B].
+    score: f(logp, old_logp, mask) -> f32[N].
+    samples: G.
+  """
+
+  loss: Callable
+  score: Callable
+  samples: int
+
+  @property
+  def pieces(self):
+    return self.score, self.loss
+
+  @property
+  def takes(self):
+    # Who takes `group` is never cut by a microbatch.
+    return tuple(sorted({'rewards', 'valid', 'group', *super().takes}))
+
+  def __call__(self, logp, old_logp, advantages, mask, **arrays):
+    del advantages
+    live = arrays['valid'] & jnp.any(mask, axis=-1)
+    scores = self.score(logp, old_logp, mask, **_given(self.score, arrays))
+    # The double where: rows that are not compared must not reach a square.
+    scores = jnp.where(live, scores, 0.0)
+    taken = _given(self.loss, arrays)
+    dense = {key: self._by_group(x) for key, x in taken.items()}
+    losses = self.loss(
+      *map(self._by_group, (scores, arrays['rewards'], live)), **dense
+    )
+    return jnp.where(live, jnp.repeat(losses, self.samples), 0.0)
+
+  def _by_group(self, x):
+    return x.reshape(-1, self.samples, *x.shape[1:])
+
+
+@dataclasses.dataclass(frozen=True)
+class Total(_Composed):
+  """sum_k weight_k part_k of several losses of rows."""
+
+  parts: tuple[Callable, ...]
+  weights: tuple[float, ...]
+
+  @property
+  def pieces(self):
+    return self.parts
+
+  def __call__(self, logp, old_logp, advantages, mask, **arrays):
+    total = 0.0
+    for part, weight in zip(self.parts, self.weights, strict=True):
+      losses = part(logp, old_logp, advantages, mask, **_given(part, arrays))
+      total = total + weight * losses
+    return total
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenMean(_Composed):
+  """The mean of a surrogate over the tokens of a row, as a loss of rows."""
+
+  surrogate: Callable
+
+  @property
+  def pieces(self):
+    return (self.surrogate,)
+
+  def __call__(self, logp, old_logp, advantages, mask, **arrays):
+    losses = self.surrogate(logp, old_logp, advantages, mask, **arrays)
+    return numerics.masked_mean(losses, mask, axis=-1)
+
+
+def group_losses(
+  loss: Callable, score: Callable, *, samples: int, **costs: base.Cost
+) -> base.RowLosses:
+  """The objective of a loss of groups of `samples` rows."""
+  return base.row_losses(
+    GroupLoss(loss, score, samples), samples=samples, **costs
+  )
+
+
+def pair_losses(
+  link: Callable,
+  score: Callable,
+  *,
+  samples: int,
+  among: Callable = pairs.better,
+  gap: Callable = of_rewards,
+  **costs: base.Cost,
+) -> base.RowLosses:
+  """The objective of a link over the pairs of groups of `samples` rows."""
+  return group_losses(Pairs(link, among, gap), score, samples=samples, **costs)

@@ -1,0 +1,180 @@
+"""Links: what a loss makes of the scores of a better and a worse response.
+
+    f(chosen, rejected, gap) -> losses, elementwise
+
+`chosen` and `rejected` are scores in nats, as a rule log-ratios of whole
+responses to some anchor; `gap` is by how much the chosen one is better, in
+reward units. D = chosen - rejected is the margin. Which pairs are compared,
+and against which anchor, is decided elsewhere, so most papers on preference
+are one line of this module and a name of an anchor.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from jaxrl_llm import numerics
+
+
+def logistic(chosen, rejected, gap, *, weight=0.1, smoothing=0.0, offset=0.0):
+  """The likelihood of a preference under Bradley and Terry.
+
+      m = weight D - offset
+      -(1 - smoothing) log sigmoid(m) - smoothing log sigmoid(-m)
+
+  Args:
+    weight: beta > 0, per nat. smoothing: the chance that a label is wrong,
+      in [0, 1/2); the loss is then bounded below, with its minimum at
+      m = logit(1 - smoothing). offset: gamma, a margin to keep.
+
+  Source: DPO, arXiv 2305.18290, equation 7; smoothing is its conservative
+    form; the offset is SimPO's, arXiv 2405.14734, equation 6.
+  """
+  del gap
+  margin = weight * (chosen - rejected) - offset
+  right, wrong = jax.nn.log_sigmoid(margin), jax.nn.log_sigmoid(-margin)
+  return -(1 - smoothing) * right - smoothing * wrong
+
+
+def debiased(chosen, rejected, gap, *, weight=0.1, flip=0.1):
+  """The logistic loss without the bias that flipped labels give it.
+
+      l(D) = -log sigmoid(weight D)
+      ((1 - flip) l(D) - flip l(-D)) / (1 - 2 flip)
+
+  Its mean over labels flipped at that rate is the loss of the true label. It
+  is unbounded below: only the noisy population has a minimum.
+
+  Args:
+    flip: the chance that a label is wrong, in [0, 1/2).
+
+  Source: rDPO, arXiv 2403.00409, equation 12.
+  """
+  del gap
+  margin = weight * (chosen - rejected)
+  right, wrong = jax.nn.log_sigmoid(margin), jax.nn.log_sigmoid(-margin)
+  return (flip * wrong - (1 - flip) * right) / (1 - 2 * flip)
+
+
+def square(chosen, rejected, gap, *, weight=0.1):
+  """(D - 1 / (2 weight))^2: a margin that need not grow for ever.
+
+  Args:
+    weight: tau > 0, per nat.
+
+  Source: IPO, arXiv 2310.12036, equation 17.
+  """
+  del gap
+  return (chosen - rejected - 1 / (2 * weight)) ** 2
+
+
+def hinge(chosen, rejected, gap, *, weight=1.0, width=1.0):
+  """max(0, width - weight D).
+
+  Source: SLiC-HF, arXiv 2305.10425, equation 3, with D of plain log-probs,
+    `width` its delta and weight 1; RSO, arXiv 2309.06657, equation 9, with D
+    relative to the reference, `weight` its gamma and width 1.
+  """
+  del gap
+  return jnp.maximum(0.0, width - weight * (chosen - rejected))
+
+
+def regression(chosen, rejected, gap, *, scale=1.0):
+  """(D - scale gap)^2: differences of log-ratios fit differences of rewards.
+
+  Least where policy = anchor e^(scale reward), so one solved regression is a
+  step of mirror descent from the anchor.
+
+  Args:
+    scale: eta > 0, nats per reward unit.
+
+  Source: REBEL, arXiv 2404.16767, algorithm 1, in the scaling of its code:
+    the paper's loss is this over scale^2.
+  """
+  return (chosen - rejected - scale * gap) ** 2
+
+
+def soft_logistic(chosen, rejected, gap, *, weight=1.0):
+  """Cross-entropy between a soft preference and the policy's own.
+
+      p = sigmoid(gap)
+      -p log sigmoid(weight D) - (1 - p) log sigmoid(-weight D)
+
+  Least where weight D = gap, hence where policy = anchor e^(reward / weight).
+  A gap of +inf is `logistic`.
+
+  Args:
+    weight: eta > 0, reward units per nat.
+
+  Source: DNO, arXiv 2404.03715, algorithm 1.
+  """
+  margin = weight * (chosen - rejected)
+  target = jax.nn.sigmoid(gap)
+  right, wrong = jax.nn.log_sigmoid(margin), jax.nn.log_sigmoid(-margin)
+  return -target * right - (1 - target) * wrong
+
+
+def self_play(chosen, rejected, gap, *, weight=0.1):
+  """The logistic loss, which raises both where the chosen one is behind.
+
+      sign = 1 if sg(chosen) > 0 else -1
+      -log sigmoid(weight (chosen - sign rejected))
+
+  With the policy exactly at its anchor the sign is -1.
+
+  Source: SePPO, arXiv 2410.05255, equations 7 and 8, for whole responses in
+    place of denoising errors; read in reviews that quote them.
+  """
+  del gap
+  sign = jnp.where(jax.lax.stop_gradient(chosen) > 0, 1.0, -1.0)
+  return -jax.nn.log_sigmoid(weight * (chosen - sign * rejected))
+
+
+def pairwise_gradient(chosen, rejected, gap):
+  """The policy gradient of a pair, each the other's baseline.
+
+      -gap sg(w_c w_r) (chosen - rejected) / 2     w = e^score
+
+  Scores are log-ratios to the policy that sampled. Its expected gradient is
+  the exact policy gradient, off-policy too.
+
+  Source: P3O, arXiv 2310.00212, theorem 1 (PPG).
+  """
+  both = numerics.bounded_exp(jax.lax.stop_gradient(chosen + rejected))
+  return -gap * both * (chosen - rejected) / 2
+
+
+def separately_clipped(chosen, rejected, gap, *, clip=0.2):
+  """PPO's clip on each response of a pair.
+
+      -sum over both of min(A w sg(u), A clip(w, 1 -+ clip) sg(u)) / 2
+
+  with w = e^score its ratio, u the other's, A = +-gap. Inside the clip its
+  gradient is `pairwise_gradient`'s.
+
+  Source: P3O-V1, arXiv 2310.00212. Recalled.
+  """
+  first = numerics.bounded_exp(chosen)
+  second = numerics.bounded_exp(rejected)
+
+  def half(ratio, other, advantage):
+    other = jax.lax.stop_gradient(other)
+    clipped = jnp.clip(ratio, 1 - clip, 1 + clip)
+    return jnp.minimum(advantage * ratio, advantage * clipped) * other
+
+  return -(half(first, second, gap) + half(second, first, -gap)) / 2
+
+
+def jointly_clipped(chosen, rejected, gap, *, clip=0.2):
+  """PPO's clip on the pair's common log-ratio.
+
+      u = (chosen - rejected) / 2
+      -sg(w_c w_r) min(gap u, gap clip(u, -clip, clip))
+
+  Source: P3O-V2, arXiv 2310.00212. Recalled.
+  """
+  both = numerics.bounded_exp(jax.lax.stop_gradient(chosen + rejected))
+  move = (chosen - rejected) / 2
+  clipped = jnp.clip(move, -clip, clip)
+  return -both * jnp.minimum(gap * move, gap * clipped)

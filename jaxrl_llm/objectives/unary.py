@@ -1,0 +1,84 @@
+"""Losses of single responses by their log-ratios, without pairs.
+
+f(logp, old_logp, advantages, mask) -> f32[N], a loss for each response
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from jaxrl_llm import numerics
+from jaxrl_llm.objectives.base import takes
+
+
+def prospect(
+  log_ratio,
+  desirable,
+  reference_point,
+  *,
+  weight=0.1,
+  gain=1.0,
+  loss=1.0,
+):
+  """Kahneman and Tversky's value of a response, as a loss.
+
+      gain (1 - sigmoid(weight (h - z)))   where desirable
+      loss (1 - sigmoid(weight (z - h)))   elsewhere
+
+  Args:
+    log_ratio: h f32[N], nats. desirable: bool[N].
+    reference_point: z, nats, a constant.
+    weight: beta > 0, per nat. gain, loss: lambda_D, lambda_U.
+
+  Source: KTO, arXiv 2402.01306, equation 8.
+  """
+  z = jax.lax.stop_gradient(reference_point)
+  up = gain * jax.nn.sigmoid(-weight * (log_ratio - z))
+  down = loss * jax.nn.sigmoid(weight * (log_ratio - z))
+  return jnp.where(desirable, up, down)
+
+
+@takes('ref_logp', 'rewards', 'row_weights', 'share')
+def kto(
+  logp,
+  old_logp,
+  advantages,
+  mask,
+  *,
+  ref_logp,
+  rewards,
+  row_weights,
+  share,
+  weight=0.1,
+  gain=1.0,
+  loss=1.0,
+  correct=0.5,
+):
+  """`prospect` around the step's estimate of KL(policy || reference).
+
+      z = max(0, sum_i w_i h_i / sum_i w_i),   w the weights of rows
+
+  The paper learns from a fixed data set and estimates z with each prompt
+  answered by the response to another. Here rows are the policy's own, whose
+  mean log-ratio estimates the same divergence without a second pass.
+
+  Args:
+    correct: a reward above it is desirable.
+
+  Returns:
+    f32[N]; 0 for a row without tokens.
+  """
+  del old_logp, advantages, share
+  log_ratio = numerics.masked_sum(logp - ref_logp, mask, axis=-1)
+  mean = jnp.sum(row_weights * log_ratio)
+  mean = numerics.safe_divide(mean, jnp.sum(row_weights))
+  losses = prospect(
+    log_ratio,
+    rewards > correct,
+    jnp.maximum(mean, 0.0),
+    weight=weight,
+    gain=gain,
+    loss=loss,
+  )
+  return jnp.where(jnp.any(mask, axis=-1), losses, 0.0)

@@ -1,0 +1,168 @@
+"""Entries that learn from lists: several responses and their scores."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from jaxrl_llm.credit import weigh
+from jaxrl_llm.objectives import (
+  aggregate,
+  costs,
+  grouped,
+  listwise,
+  preference,
+)
+from jaxrl_llm.objectives.base import Cost
+from jaxrl_llm.objectives.grouped import group_losses, pair_losses
+from jaxrl_llm.recipe import Limit, Paper, Recipe, register
+from jaxrl_llm.rollouts import plans
+from jaxrl_llm.selection import filters, pairs
+
+_LIPO = Paper(
+  'LiPO: Listwise Preference Optimization through Learning-to-Rank',
+  '2402.01878',
+)
+_SUBOPTIMAL = Paper(
+  'Preference Fine-Tuning of LLMs Should Leverage Suboptimal, On-Policy Data',
+  '2404.14367',
+)
+
+
+def _listed(loss, samples):
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    objective=group_losses(loss, grouped.to_reference, samples=samples),
+  )
+
+
+@register(_LIPO, joints=('loss', 'selection'))
+def lipo(*, samples: int = 8, weight: float = 0.05) -> Recipe:
+  """LiPO-lambda: pairs count by what swapping them does to the ranking."""
+  link = partial(preference.logistic, weight=weight)
+  return _listed(grouped.Pairs(link, pairs.by_rank), samples)
+
+
+@register(
+  _LIPO,
+  joints=('loss',),
+  limits=(Limit('dpo', {'samples': 2}, {'weight': 0.05}),),
+)
+def lipo_logistic(*, samples: int = 8, weight: float = 0.05) -> Recipe:
+  """The logistic loss of every ordered pair of a list, summed."""
+  link = partial(preference.logistic, weight=weight)
+  return _listed(grouped.Pairs(link, pairs.each_better), samples)
+
+
+@register(
+  _LIPO,
+  joints=('loss',),
+  limits=(Limit('rso', {'samples': 2}),),
+)
+def lipo_hinge(*, samples: int = 8, weight: float = 0.05) -> Recipe:
+  """The hinge loss of every ordered pair of a list, summed."""
+  link = partial(preference.hinge, weight=weight)
+  return _listed(grouped.Pairs(link, pairs.each_better), samples)
+
+
+@register(
+  _LIPO,
+  joints=('loss',),
+  limits=(Limit('dpo', {'samples': 2}, {'weight': 0.05}),),
+)
+def lipo_mle(*, samples: int = 8, weight: float = 0.05) -> Recipe:
+  """The likelihood of the whole ranking under Plackett and Luce."""
+  return _listed(partial(listwise.plackett_luce, weight=weight), samples)
+
+
+@register(_LIPO, joints=('loss',))
+def lipo_softmax(*, samples: int = 8, weight: float = 0.05) -> Recipe:
+  """The labels' shares fitted by the softmax of the log-ratios (ListNet)."""
+  return _listed(partial(listwise.softmax, weight=weight), samples)
+
+
+@register(_LIPO, joints=('loss',))
+def lipo_square(*, samples: int = 8, weight: float = 0.05) -> Recipe:
+  """Each label fitted by its log-ratio, squared."""
+  return _listed(partial(listwise.point_square, weight=weight), samples)
+
+
+@register(_LIPO, joints=('loss',))
+def lipo_point(*, samples: int = 8, weight: float = 0.05) -> Recipe:
+  """Each label fitted by the sigmoid of its log-ratio."""
+  return _listed(partial(listwise.point_logistic, weight=weight), samples)
+
+
+@register(
+  Paper(
+    'RRHF: Rank Responses to Align Language Models with Human Feedback '
+    'without tears',
+    '2304.05302',
+  ),
+  joints=('loss', 'cost', 'selection'),
+)
+def rrhf(*, samples: int = 4, imitation: float = 1.0) -> Recipe:
+  """Mean log-probs in the order of the rewards, and imitation of the best.
+
+  Imitation sums over tokens as in the paper; its code divides by the padded
+  length. Also the method of arXiv 2312.05657, with unit tests and run times
+  as rewards.
+  """
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=weigh(filters.best_rows),
+    objective=pair_losses(
+      partial(preference.hinge, width=0.0),
+      grouped.mean_likelihood,
+      samples=samples,
+      among=pairs.each_better,
+      imitation=Cost(costs.negative_logp, imitation),
+    ),
+    aggregate=aggregate.sequence_sum,
+  )
+
+
+def _contrast(samples, weight, sides):
+  loss = partial(listwise.likelihood_contrast, sides=sides, weight=weight)
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    objective=group_losses(loss, grouped.likelihood, samples=samples),
+  )
+
+
+@register(_SUBOPTIMAL, joints=('loss',))
+def best_of_n_imitation(*, samples: int = 8) -> Recipe:
+  """Maximum likelihood of the best of N responses."""
+  return _contrast(samples, 0.0, listwise.only_best)
+
+
+@register(
+  _SUBOPTIMAL,
+  joints=('loss',),
+  limits=(Limit('best_of_n_imitation', {'weight': 0.0}),),
+)
+def negative_worst(*, samples: int = 8, weight: float = 0.1) -> Recipe:
+  """The best of N up, the worst down. The weight is ours."""
+  return _contrast(samples, weight, listwise.best_against_worst)
+
+
+@register(
+  _SUBOPTIMAL,
+  joints=('loss',),
+  limits=(
+    Limit('best_of_n_imitation', {'weight': 0.0}),
+    Limit('negative_sum', {'samples': 2}),
+  ),
+)
+def negative_mean(*, samples: int = 8, weight: float = 0.1) -> Recipe:
+  """The best of N up, the mean of the others down. The weight is ours."""
+  return _contrast(samples, weight, listwise.best_against_mean)
+
+
+@register(
+  _SUBOPTIMAL,
+  joints=('loss',),
+  limits=(Limit('best_of_n_imitation', {'weight': 0.0}),),
+)
+def negative_sum(*, samples: int = 8, weight: float = 0.1) -> Recipe:
+  """The best of N up, each of the others down. The weight is ours."""
+  return _contrast(samples, weight, listwise.best_against_sum)

@@ -1,0 +1,315 @@
+"""Entries that learn from pairs of responses.
+
+Offline pairs are groups of two whose rewards are 1 (chosen) and 0. Larger
+groups, and groups sampled by the policy itself, are compared pair by pair.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from jaxrl_llm.credit import weigh
+from jaxrl_llm.objectives import (
+  aggregate,
+  costs,
+  grouped,
+  preference,
+  unary,
+)
+from jaxrl_llm.objectives.base import Cost, row_losses
+from jaxrl_llm.objectives.grouped import pair_losses
+from jaxrl_llm.recipe import Limit, Paper, Recipe, register
+from jaxrl_llm.rollouts import plans
+from jaxrl_llm.selection import filters, pairs
+
+_DPO = (
+  'Direct Preference Optimization: Your Language Model is Secretly a Reward '
+  'Model'
+)
+_IPO = (
+  'A General Theoretical Paradigm to Understand Learning from Human Preferences'
+)
+_RPO = (
+  'Provably Mitigating Overoptimization in RLHF: Your SFT Loss is Implicitly '
+  'an Adversarial Regularizer'
+)
+
+
+@register(Paper(_DPO, '2305.18290'), joints=('loss',))
+def dpo(*, samples: int = 2, weight: float = 0.1) -> Recipe:
+  """The likelihood of preferences, with the policy as its own reward model."""
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    objective=pair_losses(
+      partial(preference.logistic, weight=weight),
+      grouped.to_reference,
+      samples=samples,
+    ),
+  )
+
+
+@register(
+  Paper(_DPO, '2305.18290'),
+  joints=('loss',),
+  limits=(Limit('dpo', {'smoothing': 0.0}),),
+)
+def cdpo(
+  *, samples: int = 2, weight: float = 0.1, smoothing: float = 0.1
+) -> Recipe:
+  """DPO for labels that may be wrong: conservative, bounded below."""
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    objective=pair_losses(
+      partial(preference.logistic, weight=weight, smoothing=smoothing),
+      grouped.to_reference,
+      samples=samples,
+    ),
+  )
+
+
+@register(
+  Paper(
+    'Provably Robust DPO: Aligning Language Models with Noisy Feedback',
+    '2403.00409',
+  ),
+  joints=('loss',),
+  limits=(Limit('dpo', {'flip': 0.0}),),
+)
+def rdpo(*, samples: int = 2, weight: float = 0.1, flip: float = 0.1) -> Recipe:
+  """DPO's loss of the true labels, estimated from flipped ones."""
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    objective=pair_losses(
+      partial(preference.debiased, weight=weight, flip=flip),
+      grouped.to_reference,
+      samples=samples,
+    ),
+  )
+
+
+@register(Paper(_IPO, '2310.12036'), joints=('loss',))
+def ipo(*, samples: int = 2, weight: float = 0.1) -> Recipe:
+  """A margin of log-ratios of 1 / (2 weight), no more."""
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    objective=pair_losses(
+      partial(preference.square, weight=weight),
+      grouped.to_reference,
+      samples=samples,
+    ),
+  )
+
+
+@register(Paper(_IPO, '2310.12036'), joints=('loss',))
+def ipo_mean(*, samples: int = 2, weight: float = 0.1) -> Recipe:
+  """IPO with log-ratios averaged over tokens, as trainers (TRL) run it."""
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    objective=pair_losses(
+      partial(preference.square, weight=weight),
+      grouped.mean_to_reference,
+      samples=samples,
+    ),
+  )
+
+
+@register(
+  Paper(
+    'SLiC-HF: Sequence Likelihood Calibration with Human Feedback',
+    '2305.10425',
+  ),
+  joints=('loss', 'cost', 'selection'),
+)
+def slic_hf(
+  *, samples: int = 2, width: float = 1.0, imitation: float = 0.1
+) -> Recipe:
+  """A hinge on plain likelihoods, and imitation of the chosen response."""
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=weigh(filters.best_rows),
+    objective=pair_losses(
+      partial(preference.hinge, width=width),
+      grouped.likelihood,
+      samples=samples,
+      imitation=Cost(costs.negative_logp, imitation),
+    ),
+    aggregate=aggregate.sequence_sum,
+  )
+
+
+@register(
+  Paper(
+    'Statistical Rejection Sampling Improves Preference Optimization',
+    '2309.06657',
+  ),
+  joints=('loss',),
+)
+def rso(*, samples: int = 2, weight: float = 0.05) -> Recipe:
+  """A hinge on log-ratios, for pairs that rejection sampling drew.
+
+  `selection.rejection.accepted` is the sampler; here the rows of a group
+  stand for what it accepted.
+  """
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    objective=pair_losses(
+      partial(preference.hinge, weight=weight),
+      grouped.to_reference,
+      samples=samples,
+    ),
+  )
+
+
+@register(
+  Paper(
+    'KTO: Model Alignment as Prospect Theoretic Optimization', '2402.01306'
+  ),
+  joints=('loss',),
+)
+def kto(
+  *,
+  samples: int = 2,
+  weight: float = 0.1,
+  gain: float = 1.0,
+  loss: float = 1.0,
+  correct: float = 0.5,
+) -> Recipe:
+  """Single responses, desirable or not, around a reference point.
+
+  The point is the step's mean log-ratio, where the paper, which learns from
+  a fixed data set, pairs prompts with the responses to others.
+  """
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    objective=row_losses(
+      partial(unary.kto, weight=weight, gain=gain, loss=loss, correct=correct)
+    ),
+  )
+
+
+@register(
+  Paper(
+    'SimPO: Simple Preference Optimization with a Reference-Free Reward',
+    '2405.14734',
+  ),
+  joints=('loss',),
+)
+def simpo(
+  *, samples: int = 2, weight: float = 2.0, margin_ratio: float = 0.5
+) -> Recipe:
+  """Mean log-probs as rewards, a margin to keep and no reference.
+
+  The margin is `margin_ratio` times `weight`, as in the published code.
+  """
+  link = partial(
+    preference.logistic, weight=weight, offset=margin_ratio * weight
+  )
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    objective=pair_losses(link, grouped.mean_likelihood, samples=samples),
+  )
+
+
+@register(
+  Paper(
+    'REBEL: Reinforcement Learning via Regressing Relative Rewards',
+    '2404.16767',
+  ),
+  joints=('loss',),
+)
+def rebel(
+  *, samples: int = 2, scale: float = 1.0, minibatches: int = 4
+) -> Recipe:
+  """Moves of the policy regressed on differences of rewards."""
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    objective=pair_losses(
+      partial(preference.regression, scale=scale),
+      grouped.to_iterate,
+      samples=samples,
+      among=pairs.every,
+    ),
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'Regressing the Relative Future: Efficient Policy Optimization for '
+    'Multi-turn RLHF',
+    '2410.04612',
+  ),
+  joints=('loss',),
+)
+def refuel(
+  *, samples: int = 2, scale: float = 1.0, minibatches: int = 4
+) -> Recipe:
+  """REBEL on one turn of a dialogue, with the rewards of two futures.
+
+  The plan makes the rows of a group share a dialogue up to the turn
+  `resampled`, numbers the turns of tokens as `turn`, and scores what
+  followed.
+  """
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    objective=pair_losses(
+      partial(preference.regression, scale=scale),
+      grouped.to_iterate_in_turn,
+      samples=samples,
+      among=pairs.every,
+    ),
+    minibatches=minibatches,
+  )
+
+
+def _regularised(samples, weight, imitation, average):
+  """DPO with imitation of the chosen response, averaged in some way."""
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=weigh(filters.best_rows),
+    objective=pair_losses(
+      partial(preference.logistic, weight=weight),
+      grouped.to_reference,
+      samples=samples,
+      imitation=Cost(costs.negative_logp, imitation),
+    ),
+    aggregate=average,
+  )
+
+
+@register(Paper(_RPO, '2405.16436'), joints=('loss', 'cost', 'selection'))
+def rpo(
+  *, samples: int = 2, weight: float = 0.01, imitation: float = 0.005
+) -> Recipe:
+  """DPO with imitation: -imitation weight times the chosen log-prob.
+
+  The scaling of the paper's handbook trainer, which sums over tokens.
+  """
+  return _regularised(
+    samples, weight, weight * imitation, aggregate.sequence_sum
+  )
+
+
+@register(Paper(_RPO, '2405.16436'), joints=('loss', 'cost', 'selection'))
+def rpo_sequence_mean(
+  *, samples: int = 2, weight: float = 0.5, imitation: float = 0.2
+) -> Recipe:
+  """DPO with imitation of the mean token of each chosen response.
+
+  The scaling of the paper's OpenRLHF trainer.
+  """
+  return _regularised(samples, weight, imitation, aggregate.sequence_mean)
+
+
+@register(
+  Paper(_RPO, '2405.16436', 'VERIFIED-2'),
+  joints=('loss', 'cost', 'selection'),
+)
+def rpo_token_mean(
+  *, samples: int = 2, weight: float = 0.1, imitation: float = 0.005
+) -> Recipe:
+  """DPO with imitation of the mean token of all chosen responses.
+
+  The scaling of TRL.
+  """
+  return _regularised(samples, weight, imitation, aggregate.token_mean)

@@ -1,0 +1,268 @@
+"""Every score, link, pair weight and list loss against loops."""
+
+import functools
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrl_llm.objectives import grouped, listwise, preference, unary
+from jaxrl_llm.objectives.grouped import GroupLoss, Pairs
+from jaxrl_llm.selection import pairs
+from tests.oracles import offline
+from tests.oracles import preference as oracle
+
+SAMPLES = 4
+
+_PAIRS = [
+  (grouped.to_reference, preference.logistic, pairs.better, {}),
+  (
+    grouped.mean_likelihood,
+    preference.logistic,
+    pairs.better,
+    {'weight': 2.0, 'smoothing': 0.2, 'offset': 0.4},
+  ),
+  (grouped.to_reference, preference.debiased, pairs.better, {'flip': 0.3}),
+  (grouped.mean_to_reference, preference.square, pairs.each_better, {}),
+  (grouped.likelihood, preference.hinge, pairs.better, {}),
+  (
+    grouped.mean_likelihood,
+    preference.hinge,
+    pairs.each_better,
+    {'width': 0.0},
+  ),
+  (grouped.to_iterate, preference.regression, pairs.every, {'scale': 0.7}),
+  (grouped.to_iterate, preference.soft_logistic, pairs.every, {'weight': 0.3}),
+  (grouped.to_iterate, preference.self_play, pairs.better, {'weight': 0.5}),
+  (grouped.to_iterate, preference.pairwise_gradient, pairs.every, {}),
+  (grouped.to_iterate, preference.separately_clipped, pairs.every, {}),
+  (grouped.to_iterate, preference.jointly_clipped, pairs.every, {}),
+  (grouped.to_mixture, preference.square, pairs.best_and_worst, {}),
+  (grouped.to_extrapolated, preference.logistic, pairs.better, {}),
+  (grouped.to_iterate_in_turn, preference.regression, pairs.every, {}),
+  (grouped.to_reference, preference.logistic, pairs.by_rank, {}),
+  (grouped.to_reference, preference.logistic, pairs.in_dataset, {}),
+  (grouped.mean_likelihood, preference.logistic, pairs.siblings, {}),
+  (grouped.to_reference, preference.logistic, pairs.constrained, {}),
+]
+_LISTS = [
+  (listwise.plackett_luce, {'weight': 0.5}),
+  (listwise.softmax, {'weight': 0.5}),
+  (listwise.point_square, {'weight': 0.5}),
+  (listwise.point_logistic, {'weight': 0.5}),
+  (listwise.group_equivalent, {'weight': 0.5, 'variance': 0.3}),
+  (listwise.group_equivalent_in_dataset, {}),
+  (listwise.likelihood_contrast, {'sides': listwise.only_best}),
+  (listwise.likelihood_contrast, {'sides': listwise.best_against_worst}),
+  (listwise.likelihood_contrast, {'sides': listwise.best_against_sum}),
+  (listwise.likelihood_contrast, {'sides': listwise.best_against_mean}),
+]
+
+
+def _name(x):
+  return getattr(x, '__name__', str(x))
+
+
+def batch(seed=0, rows=16, tokens=5, levels=4):
+  """Arrays and extras f64, with ties, a row that failed, and an empty one."""
+  rng = np.random.default_rng(seed)
+
+  def normal():
+    return rng.standard_normal((rows, tokens)).astype('f').astype('d')
+
+  old = normal()
+  logp = old + 0.3 * normal()
+  mask = rng.random((rows, tokens)) < 0.8
+  mask[-1] = False
+  rewards = rng.integers(0, levels, rows) / levels * 1.0
+  rewards[4:8] = 0.75
+  extras = {
+    'ref_logp': old + 0.5 * normal(),
+    'rewards': rewards,
+    'valid': np.arange(rows) != 2,
+    'group': np.arange(rows) // SAMPLES,
+    'turn': rng.integers(0, 2, (rows, tokens)),
+    'resampled': np.arange(rows) // SAMPLES % 2,
+    'dataset': np.arange(rows) % SAMPLES < 3,
+    'node': np.arange(rows) % 2,
+    'accepted': (rng.random(rows) < 0.5) | (np.arange(rows) >= 12),
+    'preference': rng.random((rows, SAMPLES)).astype('f').astype('d'),
+  }
+  return tuple(map(_single, (logp, old))) + (mask,), {
+    k: _single(v) for k, v in extras.items()
+  }
+
+
+def _single(x):
+  return x.astype('f').astype('d') if x.dtype.kind == 'f' else x
+
+
+@functools.cache
+def _compiled(fn):
+  def total(logp, old, mask, extras):
+    losses = fn(logp, old, None, mask, **extras)
+    return jnp.sum(losses), losses
+
+  return jax.jit(jax.value_and_grad(total, has_aux=True))
+
+
+def value_and_slope(fn, arrays, extras):
+  given = {k.removeprefix('extras:') for k in fn.takes}
+  (_, losses), slope = _compiled(fn)(
+    *(np.asarray(x, 'f' if x.dtype.kind == 'f' else None) for x in arrays),
+    {
+      k: np.asarray(v, 'f' if v.dtype.kind == 'f' else None)
+      for k, v in extras.items()
+      if k in given
+    },
+  )
+  return losses, slope
+
+
+def _agree(fn, rule, arrays, extras):
+  logp, old, mask = arrays
+  losses, slope = value_and_slope(fn, arrays, extras)
+  # float32 sums of some ten terms of size 10.
+  close = dict(rtol=1e-4, atol=1e-4)
+  np.testing.assert_allclose(losses, rule(logp), **close)
+  np.testing.assert_allclose(slope, offline.slope(rule, logp), **close)
+
+
+@pytest.mark.parametrize(('score', 'link', 'among', 'hyper'), _PAIRS, ids=_name)
+@pytest.mark.parametrize('seed', [0, 1])
+def test_pairs_equal_the_loops(score, link, among, hyper, seed):
+  arrays, extras = batch(seed)
+  logp, old, mask = arrays
+  fn = GroupLoss(Pairs(partial(link, **hyper), among), score, SAMPLES)
+
+  def rule(moved):
+    return oracle.pairs(
+      moved,
+      logp,
+      old,
+      mask,
+      extras,
+      score=getattr(oracle, score.__name__),
+      link=partial(getattr(oracle, link.__name__), **hyper),
+      among=getattr(oracle, among.__name__),
+      gap=lambda i, j: extras['rewards'][i] - extras['rewards'][j],
+      samples=SAMPLES,
+    )
+
+  assert np.any(rule(logp) != 0)
+  _agree(fn, rule, arrays, extras)
+
+
+@pytest.mark.parametrize(('loss', 'hyper'), _LISTS, ids=_name)
+@pytest.mark.parametrize('seed', [0, 1])
+def test_lists_equal_the_loops(loss, hyper, seed):
+  arrays, extras = batch(seed)
+  logp, old, mask = arrays
+  fn = GroupLoss(partial(loss, **hyper), grouped.to_reference, SAMPLES)
+  named = {k: _name(v) if callable(v) else v for k, v in hyper.items()}
+
+  def rule(moved):
+    return oracle.lists(
+      moved,
+      logp,
+      old,
+      mask,
+      extras,
+      score=oracle.to_reference,
+      loss=partial(getattr(oracle, loss.__name__), **named),
+      samples=SAMPLES,
+    )
+
+  assert np.any(rule(logp) != 0)
+  _agree(fn, rule, arrays, extras)
+
+
+def test_the_gap_of_preferences_is_the_oracles_chance_less_a_half():
+  arrays, extras = batch()
+  logp, old, mask = arrays
+  link = partial(preference.regression, scale=2.0)
+  fn = GroupLoss(
+    Pairs(link, pairs.every, grouped.of_preferences), grouped.to_iterate, 4
+  )
+
+  def rule(moved):
+    return oracle.pairs(
+      moved,
+      logp,
+      old,
+      mask,
+      extras,
+      score=oracle.to_iterate,
+      link=partial(oracle.regression, scale=2.0),
+      among=oracle.every,
+      gap=lambda i, j: extras['preference'][i, j % SAMPLES] - 0.5,
+      samples=SAMPLES,
+    )
+
+  _agree(fn, rule, arrays, extras)
+
+
+def _functions():
+  for score, link, among, hyper in _PAIRS:
+    yield GroupLoss(Pairs(partial(link, **hyper), among), score, SAMPLES)
+  for loss, hyper in _LISTS:
+    yield GroupLoss(partial(loss, **hyper), grouped.to_reference, SAMPLES)
+
+
+@pytest.mark.parametrize('fn', list(_functions()), ids=str)
+def test_no_row_no_token_and_no_difference_are_finite(fn):
+  arrays, extras = batch()
+  logp, old, mask = arrays
+  for valid in (extras['valid'], np.zeros(len(logp), bool)):
+    for chosen in (mask, np.zeros_like(mask)):
+      for rewards in (0.0, 1.0):
+        given = extras | {
+          'valid': valid,
+          'rewards': np.full(len(logp), rewards),
+        }
+        losses, slope = value_and_slope(fn, (logp, old, chosen), given)
+        assert np.all(np.isfinite(losses)) and np.all(np.isfinite(slope))
+        if not (valid.any() and chosen.any()):
+          assert not np.any(losses) and not np.any(slope)
+
+
+def test_what_a_row_that_does_not_count_holds_is_inert():
+  (logp, old, mask), extras = batch()
+  for fn in _functions():
+    if 'extras:turn' in fn.takes:
+      continue
+    clean = value_and_slope(fn, (logp, old, mask), extras)
+    wild = logp.copy()
+    wild[2] = 1e30
+    dirty = value_and_slope(fn, (wild, old, mask), extras)
+    for x, y in zip(clean, dirty):
+      np.testing.assert_allclose(x, y, rtol=1e-6)
+
+
+@pytest.mark.parametrize('seed', [0, 1])
+@pytest.mark.parametrize('hyper', [{}, {'gain': 1.3, 'loss': 0.7}])
+def test_kto_equals_the_loop(seed, hyper):
+  arrays, extras = batch(seed)
+  logp, old, mask = arrays
+  weights = np.abs(np.random.default_rng(seed).standard_normal(len(logp)))
+  given = {k: extras[k] for k in ('ref_logp', 'rewards')} | {
+    'row_weights': _single(weights)
+  }
+
+  def total(x, old, mask, extra):
+    return jnp.sum(unary.kto(x, old, None, mask, share=None, **extra, **hyper))
+
+  as_float = {k: np.asarray(v, 'f') for k, v in given.items()}
+  value, slope = jax.jit(jax.value_and_grad(total))(
+    np.asarray(logp, 'f'), np.asarray(old, 'f'), mask, as_float
+  )
+
+  def rule(moved):
+    return oracle.kto(moved, logp, old, None, mask, **given, **hyper)
+
+  np.testing.assert_allclose(value, rule(logp).sum(), rtol=1e-4)
+  np.testing.assert_allclose(
+    slope, offline.slope(rule, logp), rtol=1e-3, atol=1e-5
+  )
