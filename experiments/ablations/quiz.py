@@ -71,10 +71,13 @@ def entropy(params):
   return -jnp.mean(jnp.sum(chance * logs, axis=-1))
 
 
-def learn(program, state, worth, key, *, steps: int, prompts: int, measure):
+def learn(
+  program, params, worth, key, *, steps: int, prompts: int, measure, repeats=1
+):
   """`steps` iterations on questions that the recipe's curriculum draws.
 
   Args:
+    prompts: questions of an iteration. repeats: groups of each.
     measure: f(state, metrics) -> pytree, stacked over the iterations.
   """
   reward = reward_of(worth)
@@ -82,7 +85,9 @@ def learn(program, state, worth, key, *, steps: int, prompts: int, measure):
   def step(state, key):
     draw_key, step_key = jax.random.split(key)
     question, state = tables.draw(program, state, draw_key, prompts=prompts)
+    question = jnp.repeat(question, repeats)
     state, metrics = tables.iterate(program, state, question, reward, step_key)
     return state, measure(state, metrics)
 
+  state = tables.begin(program, params, prompts=prompts * repeats)
   return jax.lax.scan(step, state, jax.random.split(key, steps))[1]

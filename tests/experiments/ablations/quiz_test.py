@@ -50,10 +50,9 @@ def test_chances_and_entropy_equal_the_loop(made):
 def test_learning_raises_the_rate_of_right_answers():
   params, worth = quiz.make(jax.random.key(1), questions=4, solves=0.1)
   program = tables.program_of('grpo', rate=40.0, kl_weight=0.0)
-  state = tables.begin(program, params, prompts=4)
   rates = quiz.learn(
     program,
-    state,
+    params,
     worth,
     jax.random.key(2),
     steps=30,
