@@ -20,13 +20,15 @@ from jaxrl_llm import reference as reference_lib
 from jaxrl_llm import update as update_lib
 from jaxrl_llm.advantages import group
 from jaxrl_llm.objectives import aggregate as aggregate_lib
-from jaxrl_llm.objectives import base, surrogates
+from jaxrl_llm.objectives import base, critics, surrogates
 from jaxrl_llm.rewards import combine as combine_lib
 from jaxrl_llm.rollouts import plans
 from jaxrl_llm.selection import curricula
 
 # What the loop itself can compute of the policies.
-PASSES = frozenset({'old_logp', 'ref_logp', 'values', 'entropy', 'log_probs'})
+PASSES = frozenset(
+  {'old_logp', 'ref_logp', 'values', 'after_values', 'entropy', 'log_probs'}
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Recipe:
     credit: stages from rewards to advantages and weights.
     objective: the loss.
     aggregate: f(mask, keep, group) -> weights f32[N, T].
+    critic: what the value heads answer, where there are any.
     update: the update rule.
     reference: the policy that costs may refer to.
     epochs: passes over the rows of one iteration.
@@ -52,6 +55,7 @@ class Recipe:
   credit: credit_lib.Transform = credit_lib.estimate(group.reward)
   objective: base.Objective = base.policy_gradient(surrogates.score_function)
   aggregate: Callable = aggregate_lib.sequence_sum
+  critic: critics.Critic = critics.Scalar()
   update: Callable = update_lib.single
   reference: reference_lib.Reference = reference_lib.Frozen()
   epochs: int = 1

@@ -66,8 +66,9 @@ class Rollouts:
     extras: arrays with leading axis N. The sampler adds `log_mass` f32[N, T],
       the log of the kept probability mass, and, where asked, `support`
       i32[N, T, S]. The scoring pass adds `old_logp`, `ref_logp`,
-      `values`, `entropy`, `log_probs` as the recipe needs them; what else a
-      method needs, such as `teacher_logp`, its plan provides.
+      `values`, `after_values`, `entropy`, `log_probs` as the recipe needs
+      them; what else a method needs, such as `teacher_logp`, its plan
+      provides.
   """
 
   prompt: Array
@@ -139,13 +140,17 @@ class Stats:
   Attributes:
     logp: f32[N, T], nats; 0 off `response_mask`.
     entropy: f32[N, T], nats, of the distribution at each position.
-    values: f32[N, T], a critic's estimate, or None.
+    values: f32[N, T], a critic's estimate before each token is chosen, or
+      what it answers in place of a number, f32[N, T, ...]; or None.
+    after_values: the same, once the token is chosen and before anything
+      answers it, or None.
     log_probs: f32[N, T, V], whole rows, or None.
   """
 
   logp: Array
   entropy: Array
   values: Array | None = None
+  after_values: Array | None = None
   log_probs: Array | None = None
 
 

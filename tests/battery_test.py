@@ -101,15 +101,16 @@ class Case(NamedTuple):
 
 
 @functools.lru_cache(maxsize=8)
-def tables(rows, length):
+def tables(rows, length, critic=()):
   """Start, displacement and reference of the policy: one table per row."""
-  shape = {'tasks': rows, 'vocab': VOCAB, 'length': length}
+  shape = {'tasks': rows, 'vocab': VOCAB, 'length': length, 'critic': critic}
   keys = jax.random.split(jax.random.key(1), 3)
   start, move, reference = (policy.init(k, **shape) for k in keys)
 
   def with_values(table, key):
-    values = jax.random.normal(key, table['values'].shape)
-    return {'logits': table['logits'], 'values': values}
+    keys = {'values': key, 'after_values': jax.random.fold_in(key, 1)}
+    random = {n: jax.random.normal(k, table[n].shape) for n, k in keys.items()}
+    return table | random
 
   start, move = with_values(start, keys[0]), with_values(move, keys[1])
   return start, jax.tree.map(lambda x: 0.3 * x, move), reference
@@ -231,7 +232,8 @@ def begin(recipe, length=LENGTH):
   """The state before the first iteration."""
   samples = recipe.plan.samples
   count, total = groups_of(samples)
-  start, move, reference = tables(total * samples, LENGTH + 1)
+  shape = recipe.critic.shape
+  start, move, reference = tables(total * samples, LENGTH + 1, shape)
   spec = Spec(
     count * samples,
     samples,
@@ -281,7 +283,8 @@ def usual(name):
 
 def move_of(recipe):
   samples = recipe.plan.samples
-  return tables(groups_of(samples)[1] * samples, LENGTH + 1)[1]
+  rows = groups_of(samples)[1] * samples
+  return tables(rows, LENGTH + 1, recipe.critic.shape)[1]
 
 
 def outcome_at(name, values):
@@ -360,7 +363,7 @@ def test_gradient_is_zero_off_the_action_mask(name):
   rollouts = case_of(recipe).rollouts
   node = np.asarray(policy.prefix_states(rollouts.response, VOCAB))
   chosen = np.asarray(rollouts.loss_mask)
-  allowed = np.zeros(gradients['values'].shape[1:], bool)
+  allowed = np.zeros(gradients['logits'].shape[1:3], bool)
   np.put_along_axis(allowed[: node.shape[0]], node, chosen, axis=1)
   for leaf in jax.tree.leaves(gradients):
     assert not np.any(np.asarray(leaf)[:, ~allowed])
@@ -523,7 +526,14 @@ def test_improves_expected_reward_of_a_bandit(name):
     return  # it follows what the fixed extras hold
   samples = recipe.plan.samples
   program = Program(recipe, policy.score, optax.adam(0.05))
-  params = policy.init(KEY, tasks=TASKS, vocab=VOCAB, length=2, scale=0.3)
+  params = policy.init(
+    KEY,
+    tasks=TASKS,
+    vocab=VOCAB,
+    length=2,
+    scale=0.3,
+    critic=recipe.critic.shape,
+  )
   teacher = {**params, 'logits': params['logits'].at[..., 2].add(2.0)}
   names = ('last', 'share')
   rows = GROUPS * samples

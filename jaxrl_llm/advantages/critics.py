@@ -123,6 +123,47 @@ class PenalisedGAE:
 
 
 @dataclasses.dataclass(frozen=True)
+class PostDecision:
+  """Stage: normalised returns minus the lower of two critics.
+
+      G_t = discount^(steps to the last token) r,   R = (G - mean) / (std + e)
+      A_t = R_t - min(V(s_t), V^x(s^x_t))
+
+  V values the prefix before token t, V^x the prefix with it, before a tool
+  or a verifier answers. Mean and std (n - 1) are over the chosen tokens of
+  the iteration. R is also the target of both critics.
+
+  Attributes:
+    discount: per chosen token. epsilon: e, reward units.
+
+  Source: PDPPO, arXiv 2504.05150, and its published code, which takes the
+    minimum of the critics where the abstract speaks of the larger.
+  """
+
+  discount: float = 1.0
+  epsilon: float = 1e-7
+  needs = frozenset({'values', 'after_values'})
+
+  def init(self, spec):
+    del spec
+    return ()
+
+  def update(self, credit, rollouts, state):
+    mask, extras = rollouts.loss_mask, rollouts.extras
+    outcome = numerics.at_last(credit.rewards, mask)
+    returns = numerics.discounted_sum(outcome, mask, decay=self.discount)
+    # Differences to the least keep a constant batch constant exactly.
+    low = jnp.min(returns, where=mask, initial=jnp.inf)
+    returns = jnp.where(mask, returns - low, 0.0)
+    spread = jnp.sqrt(numerics.masked_variance(returns, mask, ddof=1))
+    centred = returns - numerics.masked_mean(returns, mask)
+    targets = jnp.where(mask, centred / (spread + self.epsilon), 0.0)
+    lower = jnp.minimum(extras['values'], extras['after_values'])
+    advantages = jnp.where(mask, targets - lower, 0.0)
+    return credit.replace(advantages=advantages, targets=targets), state
+
+
+@dataclasses.dataclass(frozen=True)
 class ScaledReward:
   """Stage: rewards in units of their running spread, clipped.
 

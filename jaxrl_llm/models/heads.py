@@ -10,19 +10,32 @@ from jaxrl_llm.models.transformer import Param
 
 Array = jax.Array
 
+# The heads' places in the parameters, by what needs them.
+NAMES = {'values': 'value_head', 'after_values': 'after_head'}
 
-def value_table(config: Config) -> dict[tuple[str, ...], Param]:
-  """The value head's parameters by path, as `transformer.table` lists them."""
+
+def value_table(
+  config: Config, *, name: str = 'value_head', shape: tuple[int, ...] = ()
+) -> dict[tuple[str, ...], Param]:
+  """A value head's parameters by path, as `transformer.table` lists them.
+
+  Args:
+    name: of `NAMES`. shape: of what it answers to one hidden state; () is a
+      number.
+  """
   small = jax.nn.initializers.normal((config.width + 1) ** -0.5)
+  axes = (None,) * len(shape)
   return {
-    ('value_head', 'kernel'): Param((config.width,), ('embed',), small),
-    ('value_head', 'bias'): Param((), (), jax.nn.initializers.zeros),
+    (name, 'kernel'): Param((config.width, *shape), ('embed', *axes), small),
+    (name, 'bias'): Param(shape, axes, jax.nn.initializers.zeros),
   }
 
 
-def init_value(config: Config, key: Array, dtype=jnp.float32):
-  """A linear value head; its place in the parameters is 'value_head'."""
-  entries = value_table(config)
+def init_value(
+  config: Config, key: Array, dtype=jnp.float32, *, shape: tuple[int, ...] = ()
+):
+  """A linear head from the hidden state; see `value_table`."""
+  entries = value_table(config, shape=shape)
   return {
     path[-1]: entry.init(key, entry.shape, dtype)
     for path, entry in entries.items()
@@ -30,6 +43,6 @@ def init_value(config: Config, key: Array, dtype=jnp.float32):
 
 
 def value(params, hidden: Array) -> Array:
-  """w . h + b, f32[...] from [..., D], in reward units."""
+  """w . h + b, f32[..., *shape] from [..., D]."""
   kernel = params['kernel'].astype(jnp.float32)
   return hidden.astype(jnp.float32) @ kernel + params['bias']

@@ -39,11 +39,12 @@ def score(
   that of the whole vocabulary: on policy, the sampler's logp + log_mass.
 
   Args:
-    params: of the decoder, with 'value_head' where values are needed.
+    params: of the decoder, with the heads of `heads.NAMES` that are needed.
     rollouts: prompts left padded, responses right padded; P is at least 1.
-    needs: 'values' adds the head's V(s_t), read before token t is chosen;
-      'log_probs' adds whole rows over the vocabulary (never the support), and
-      gives up the saving of `chunk`. Other names are not this function's.
+    needs: 'values' adds what a head says of s_t, read before token t is
+      chosen, 'after_values' what another says once it is; 'log_probs' adds
+      whole rows over the vocabulary (never the support), and gives up the
+      saving of `chunk`. Other names are not this function's.
     temperature: that of the sampler; traced, above 0.
     chunk: response positions whose logits exist at once, in both directions.
       0 keeps the logits of all of them for the backward pass: faster when
@@ -55,7 +56,7 @@ def score(
 
   Raises:
     ValueError: a temperature known not to be positive, a negative chunk, or
-      values without a head.
+      values without their head.
   """
   chex.assert_equal_shape([rollouts.response, rollouts.response_mask])
   if not isinstance(temperature, jax.core.Tracer) and not temperature > 0:
@@ -65,13 +66,14 @@ def score(
     )
   if chunk < 0:
     raise ValueError(f'chunk {chunk} must be at least 0; 0 is off')
-  if 'values' in needs and 'value_head' not in params:
-    raise ValueError(
-      "values are needed and params has no 'value_head'; add one with "
-      'heads.init_value'
-    )
+  for need, head in heads.NAMES.items():
+    if need in needs and head not in params:
+      raise ValueError(
+        f'{need} are needed and params has no {head!r}; add one with '
+        'heads.init_value'
+      )
   mask = rollouts.response_mask
-  x = transformer.hidden(
+  hidden = transformer.hidden(
     params,
     config,
     jnp.concatenate([rollouts.prompt, rollouts.response], axis=1),
@@ -80,7 +82,8 @@ def score(
     remat=remat,
     unroll=unroll,
   )
-  x = x[:, rollouts.prompt.shape[1] - 1 : -1]
+  first = rollouts.prompt.shape[1]
+  x = hidden[:, first - 1 : -1]
   # The model's layers are not needed beyond this point, and closing over them
   # would make them residuals of every chunk.
   unembed = {k: params[k] for k in ('embed', 'unembed') if k in params}
@@ -96,18 +99,25 @@ def score(
     logp, entropy = tokens(*inputs)
   else:
     logp, entropy = _in_chunks(tokens, chunk, inputs)
-  values = log_probs = None
-  if 'values' in needs:
-    values = jnp.where(mask, heads.value(params['value_head'], x), 0.0)
+  answers = {
+    need: _masked(heads.value(params[heads.NAMES[need]], at), mask)
+    for need, at in (('values', x), ('after_values', hidden[:, first:]))
+    if need in needs
+  }
+  log_probs = None
   if 'log_probs' in needs:
     rows = jax.nn.log_softmax(scaled(x))
     log_probs = jnp.where(mask[..., None], rows, 0.0)
   return Stats(
     logp=jnp.where(mask, logp, 0.0),
     entropy=jnp.where(mask, entropy, 0.0),
-    values=values,
     log_probs=log_probs,
+    **answers,
   )
+
+
+def _masked(x: Array, mask: Array) -> Array:
+  return jnp.where(mask.reshape(mask.shape + (1,) * (x.ndim - 2)), x, 0.0)
 
 
 def _tokens(scores: Array, token: Array, support: Array | None):

@@ -41,6 +41,7 @@ import jax.numpy as jnp
 
 from jaxrl_llm import numerics
 from jaxrl_llm.credit import needs
+from jaxrl_llm.objectives import critics
 from jaxrl_llm.objectives.base import takes
 
 
@@ -229,6 +230,32 @@ def squared_value_error(stats, batch, *, clip=0.2):
   near = old + jnp.clip(stats.values - old, -clip, clip)
   error = jnp.maximum((stats.values - target) ** 2, (near - target) ** 2)
   return jnp.where(batch.rollouts.action_mask, error / 2, 0.0)
+
+
+@needs('values')
+def classified_value_error(stats, batch, *, critic):
+  """Cross-entropy of a critic of bins and the bins of its targets, nats.
+
+  Args:
+    critic: `critics.Categorical` or `critics.TwoHot`, the recipe's own.
+
+  Source: "Stop Regressing", arXiv 2403.03950, section 3.
+  """
+  wanted = critic.distribution(batch.credit.targets)
+  error = critics.cross_entropy(stats.values, wanted)
+  return jnp.where(batch.rollouts.action_mask, error, 0.0)
+
+
+@needs('values', 'after_values')
+def pessimistic_value_error(stats, batch):
+  """Half the squared error of the lower of two critics; see `critics`.
+
+  Source: PDPPO, arXiv 2504.05150, and its published code.
+  """
+  error = critics.pessimistic_error(
+    stats.values, stats.after_values, batch.credit.targets
+  )
+  return jnp.where(batch.rollouts.action_mask, error, 0.0)
 
 
 @needs('values')

@@ -1,15 +1,45 @@
-"""Critics that classify returns into bins instead of regressing on them.
+"""What a critic answers to a state, and what that says about its value.
 
-A target becomes a distribution over K bins, the critic's K logits are trained
+    shape            of one answer; () is a number
+    values(answers)  f32[N, T, *shape] -> f32[N, T], value units
+
+Some critics classify returns into bins instead of regressing on them: a
+target becomes a distribution over K bins, the critic's K logits are trained
 on it by cross-entropy, and its value is the mean of the bins. Targets outside
 [low, high] are held to its ends.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Protocol
+
 import chex
 import jax
 import jax.numpy as jnp
+
+
+class Critic(Protocol):
+  """How the answers of a value head are read.
+
+  Attributes:
+    shape: of one answer.
+  """
+
+  @property
+  def shape(self) -> tuple[int, ...]: ...
+
+  def values(self, answers: jax.Array) -> jax.Array: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Scalar:
+  """A critic whose answer is the value."""
+
+  shape = ()
+
+  def values(self, answers):
+    return answers
 
 
 def edges(*, low=-10.0, high=10.0, bins=51):
@@ -67,6 +97,67 @@ def two_hot(targets, *, low=-10.0, high=10.0, bins=51):
   place = (jnp.clip(targets, low, high) - low) * (bins - 1) / (high - low)
   distance = jnp.abs(place[..., None] - jnp.arange(bins))
   return jnp.maximum(1 - distance, 0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Categorical:
+  """A critic of logits over bins, read as the mean of their middles.
+
+  Attributes:
+    low, high: value units. bins: K. width: of the Gaussian, in bins.
+
+  Source: HL-Gauss, arXiv 2403.03950, section 3.1.
+  """
+
+  low: float = -10.0
+  high: float = 10.0
+  bins: int = 51
+  width: float = 0.75
+
+  @property
+  def shape(self):
+    return (self.bins,)
+
+  @property
+  def _range(self):
+    return {'low': self.low, 'high': self.high, 'bins': self.bins}
+
+  def values(self, answers):
+    return expectation(answers, centres(**self._range))
+
+  def distribution(self, targets):
+    """f32[..., K] of targets f32[...]: see `gaussian_bins`."""
+    return gaussian_bins(targets, width=self.width, **self._range)
+
+
+@dataclasses.dataclass(frozen=True)
+class TwoHot:
+  """A critic of logits over atoms, read as their mean.
+
+  Attributes:
+    low, high: value units. bins: K.
+
+  Source: arXiv 2403.03950, section 3.1, after arXiv 1707.06887.
+  """
+
+  low: float = -10.0
+  high: float = 10.0
+  bins: int = 51
+
+  @property
+  def shape(self):
+    return (self.bins,)
+
+  @property
+  def _range(self):
+    return {'low': self.low, 'high': self.high, 'bins': self.bins}
+
+  def values(self, answers):
+    return expectation(answers, atoms(**self._range))
+
+  def distribution(self, targets):
+    """f32[..., K] of targets f32[...]: see `two_hot`."""
+    return two_hot(targets, **self._range)
 
 
 def expectation(logits, support):

@@ -23,12 +23,27 @@ def states(vocab: int, length: int) -> int:
   return sum(vocab**t for t in range(length))
 
 
-def init(key, *, tasks: int, vocab: int, length: int, scale: float = 1.0):
-  """Normal logits; `scale` 0 is the uniform policy."""
+def init(
+  key,
+  *,
+  tasks: int,
+  vocab: int,
+  length: int,
+  scale: float = 1.0,
+  critic: tuple[int, ...] = (),
+):
+  """Normal logits; `scale` 0 is the uniform policy.
+
+  Args:
+    critic: the shape of what a critic answers to one state.
+  """
   shape = (tasks, states(vocab, length), vocab)
   logits = scale * jax.random.normal(key, shape, jnp.float32)
-  values = jnp.zeros(shape[:2], jnp.float32)
-  return {'logits': logits, 'values': values}
+  return {
+    'logits': logits,
+    'values': jnp.zeros(shape[:2] + critic, jnp.float32),
+    'after_values': jnp.zeros(shape + critic, jnp.float32),
+  }
 
 
 def prefix_states(response, vocab: int):
@@ -52,13 +67,23 @@ def score(params, rollouts: Rollouts, needs=frozenset()) -> Stats:
     log_probs, rollouts.response[..., None], axis=-1
   )[..., 0]
   entropy = -jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1)
-  values = jnp.where(mask, params['values'][task, node], 0)
   return Stats(
     logp=jnp.where(mask, chosen, 0),
     entropy=jnp.where(mask, entropy, 0),
-    values=values if 'values' in needs else None,
+    values=_masked(params['values'][task, node], mask)
+    if 'values' in needs
+    else None,
+    after_values=_masked(
+      params['after_values'][task, node, rollouts.response], mask
+    )
+    if 'after_values' in needs
+    else None,
     log_probs=log_probs if 'log_probs' in needs else None,
   )
+
+
+def _masked(x, mask):
+  return jnp.where(mask.reshape(mask.shape + (1,) * (x.ndim - 2)), x, 0)
 
 
 def all_responses(vocab: int, length: int, stop: int | None = None):

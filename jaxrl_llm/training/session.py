@@ -84,7 +84,7 @@ class Session:
   def whole(self, trainable: PyTree) -> PyTree:
     """The decoder's parameters alone: LoRA merged, heads left out."""
     params = lora.merge(lora.join(trainable, self.frozen))
-    return {k: v for k, v in params.items() if k != 'value_head'}
+    return {k: v for k, v in params.items() if k not in heads.NAMES.values()}
 
   def export(self, state: TrainState, folder: pathlib.Path) -> None:
     """Writes the policy as a Hugging Face folder."""
@@ -313,6 +313,8 @@ def warmed_up(config, workdir, source, tokenizer, train, mesh) -> pathlib.Path:
 def parameters(config, recipe, source, model, mesh, abstract) -> PyTree:
   """All parameters on the mesh: the decoder's, LoRA's, the critic's head."""
   key = jax.random.key(config.seed)
+  shape = recipe.critic.shape
+  critics = [name for need, name in heads.NAMES.items() if need in recipe.needs]
 
   def complete(params):
     if config.model.lora_rank:
@@ -324,8 +326,9 @@ def parameters(config, recipe, source, model, mesh, abstract) -> PyTree:
         alpha=config.model.lora_alpha,
         targets=config.model.lora_targets,
       )
-    if 'values' in recipe.needs:
-      params = params | {'value_head': heads.init_value(model, key)}
+    for number, name in enumerate(critics):
+      own = jax.random.fold_in(key, number)
+      params |= {name: heads.init_value(model, own, shape=shape)}
     return params
 
   tables = transformer.table(model)
@@ -338,8 +341,8 @@ def parameters(config, recipe, source, model, mesh, abstract) -> PyTree:
       alpha=config.model.lora_alpha,
       targets=config.model.lora_targets,
     )
-  if 'values' in recipe.needs:
-    tables |= heads.value_table(model)
+  for name in critics:
+    tables |= heads.value_table(model, name=name, shape=shape)
   if mesh.size == 1 and not abstract:
     # Unplaced, as the programs' results are: a sharding, even of one device,
     # would make the second iteration compile everything again.

@@ -49,6 +49,7 @@ class Compiled(NamedTuple):
 _OF_OLD_POLICY = {
   'old_logp': 'logp',
   'values': 'values',
+  'after_values': 'after_values',
   'entropy': 'entropy',
   'log_probs': 'log_probs',
 }
@@ -122,6 +123,7 @@ class Program:
     wanted = self.passes & _OF_OLD_POLICY.keys()
     if wanted:
       stats = self._in_pieces(state.params, frozen, rollouts, wanted)
+      stats = self._valued(stats)
       extras |= {name: getattr(stats, _OF_OLD_POLICY[name]) for name in wanted}
     if 'ref_logp' in self.passes:
       params = self.recipe.reference.params(state.reference)
@@ -240,7 +242,8 @@ class Program:
       old = jnp.where(batch.fresh[:, None], own, batch.old_logp)
       batch = batch.replace(old_logp=old)
       loss, metrics = self.recipe.objective.loss(stats, batch, coefs)
-      metrics |= diagnostics.of_microbatch(stats, batch) | {'loss': loss}
+      metrics |= diagnostics.of_microbatch(self._valued(stats), batch)
+      metrics |= {'loss': loss}
       return loss, jax.lax.stop_gradient(metrics)
 
     def of_piece(batch):
@@ -265,6 +268,12 @@ class Program:
     shapes = jax.eval_shape(of_piece, jax.tree.map(lambda x: x[0], pieces))
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     return jax.lax.scan(add, zeros, pieces)[0]
+
+  def _valued(self, stats):
+    """The statistics with the critic's answers read as values."""
+    answers = stats.values, stats.after_values
+    values, after_values = jax.tree.map(self.recipe.critic.values, answers)
+    return stats.replace(values=values, after_values=after_values)
 
   def _in_pieces(self, params, frozen, rollouts, needs):
     """The scorer over rows in as many pieces as an iteration has."""

@@ -94,3 +94,29 @@ def test_nothing_valid_scales_nothing():
   after, new = stage.update(credit, rollouts, state)
   np.testing.assert_array_equal(after.rewards, 0)
   assert all(float(new[k]) == 0 for k in new)
+
+
+@pytest.mark.parametrize('discount', [1.0, 0.9])
+def test_post_decision_advantages_equal_the_loops(discount):
+  rollouts, credit, values, mask = _given(np.zeros(8, bool))
+  later = np.random.default_rng(5).standard_normal(mask.shape).astype('f')
+  extras = {'values': jnp.float32(values), 'after_values': jnp.asarray(later)}
+  stage = critics.PostDecision(discount)
+  after, _ = stage.update(credit, rollouts.replace(extras=extras), ())
+  expected = oracle.post_decision(
+    credit.rewards, values, later, mask, discount=discount
+  )
+  np.testing.assert_allclose(after.advantages, expected[0], atol=1e-5)
+  np.testing.assert_allclose(after.targets, expected[1], atol=1e-5)
+
+
+@pytest.mark.parametrize('valid', [True, False])
+def test_equal_returns_are_worth_nothing_beside_the_critics(valid):
+  rollouts, credit, values, mask = _given(np.zeros(8, bool), np.full(8, valid))
+  extras = {'values': jnp.float32(values), 'after_values': jnp.float32(values)}
+  credit = credit.replace(rewards=jnp.full(8, 0.1))
+  stage = critics.PostDecision()
+  after, _ = stage.update(credit, rollouts.replace(extras=extras), ())
+  np.testing.assert_array_equal(after.targets, 0)
+  expected = np.where(mask & valid, -values, 0)
+  np.testing.assert_allclose(after.advantages, expected, rtol=1e-6)

@@ -51,6 +51,8 @@ def iterations(config, folder, count=2):
   [
     ('grpo', {}),
     ('ppo', {'recipe.epochs': 2, 'recipe.minibatches': 2}),
+    ('categorical_critic', {'recipe.minibatches': 2}),
+    ('pdppo', {'recipe.minibatches': 2}),
     ('gspo', {'recipe.minibatches': 2}),
     ('dapo', {'recipe.rounds': 2}),
     ('reinforce_plus_plus', {}),

@@ -175,10 +175,30 @@ def test_values_are_read_before_their_token_is_chosen():
   np.testing.assert_allclose(values[:, 0], first, atol=1e-5)
 
 
-def test_the_value_table_describes_the_head():
+def test_after_values_are_read_once_their_token_is_chosen():
+  config, params = _model('qwen3')
+  head = heads.init_value(config, jax.random.key(3), shape=(5,))
+  params = params | {'after_head': head, 'value_head': head}
+  rollouts = _rollouts('qwen3')
+  stats = _score(params, config, rollouts, needs=frozenset(heads.NAMES))
+  assert stats.after_values.shape == (*rollouts.response.shape, 5)
+  # What one head says of a token chosen is what it says before the next.
+  both = rollouts.response_mask[:, 1:, None]
+  np.testing.assert_array_equal(
+    jnp.where(both, stats.after_values[:, :-1], 0),
+    jnp.where(both, stats.values[:, 1:], 0),
+  )
+  other = rollouts.replace(response=rollouts.response.at[:, 4].add(-1))
+  moved = _score(params, config, other, needs=frozenset(heads.NAMES))
+  moved = np.any(moved.after_values != stats.after_values, axis=-1)
+  assert not moved[:, :4].any() and moved[:, 4].any()
+
+
+@pytest.mark.parametrize('shape', [(), (5,)])
+def test_the_value_table_describes_the_head(shape):
   config, _ = _model('qwen3')
-  head = heads.init_value(config, jax.random.key(0))
-  table = heads.value_table(config)
+  head = heads.init_value(config, jax.random.key(0), shape=shape)
+  table = heads.value_table(config, name='after_head', shape=shape)
   assert {p[1]: e.shape for p, e in table.items()} == {
     name: x.shape for name, x in head.items()
   }
@@ -216,6 +236,7 @@ def test_gradient_memory_grows_with_the_chunk_not_the_response():
     ({'temperature': 0}, 'temperature 0 must be positive'),
     ({'chunk': -1}, 'chunk -1 must be at least 0'),
     ({'needs': frozenset({'values'})}, "no 'value_head'"),
+    ({'needs': frozenset({'after_values'})}, "no 'after_head'"),
   ],
   ids=str,
 )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxrl_llm.advantages import tokens
-from jaxrl_llm.objectives import costs
+from jaxrl_llm.objectives import costs, critics
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.types import Batch, Scores, Stats, initial_credit
 from tests.objectives import cases
@@ -137,6 +137,36 @@ def test_value_error_equals_the_loops(clip):
     Stats(logp=old, entropy=old, values=values), batch, clip=clip
   )
   expected = oracle.squared_value_error(values, old, targets, mask, clip)
+  np.testing.assert_allclose(ours, expected, rtol=1e-5)
+
+
+def _valued(values, after=None, targets=None):
+  mask = cases.inputs()[-1]
+  rollouts = policy.as_rollouts(np.zeros(mask.shape, np.int32), mask)
+  batch = _batch(rollouts, None, None, targets=targets)
+  zeros = jnp.zeros(mask.shape)
+  stats = Stats(logp=zeros, entropy=zeros, values=values, after_values=after)
+  return stats, batch, mask
+
+
+def test_classified_value_error_equals_the_loops():
+  rng = np.random.default_rng(0)
+  answers = rng.standard_normal((8, 6, 7)).astype('f')
+  targets = 3 * rng.standard_normal((8, 6)).astype('f')
+  critic = critics.Categorical(low=-2.0, high=3.0, bins=7)
+  stats, batch, mask = _valued(answers, targets=targets)
+  ours = costs.classified_value_error(stats, batch, critic=critic)
+  expected = oracle.classified_value_error(
+    answers, targets, mask, low=-2.0, high=3.0, bins=7, width=0.75
+  )
+  np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_pessimistic_value_error_is_of_the_lower_critic_on_the_mask():
+  values, after, targets = np.random.default_rng(0).standard_normal((3, 8, 6))
+  stats, batch, mask = _valued(values, after, targets)
+  ours = costs.pessimistic_value_error(stats, batch)
+  expected = np.where(mask, (np.minimum(values, after) - targets) ** 2 / 2, 0)
   np.testing.assert_allclose(ours, expected, rtol=1e-5)
 
 

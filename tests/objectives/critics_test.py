@@ -74,3 +74,18 @@ def test_pessimistic_error_trains_the_lower_critic():
   slopes = jax.grad(loss, argnums=(0, 1))(state, after)
   np.testing.assert_allclose(slopes[0], [1.0, 0.0])
   np.testing.assert_allclose(slopes[1], [0.0, -0.5])
+
+
+@pytest.mark.parametrize('critic', [critics.Categorical(), critics.TwoHot()])
+def test_a_critic_answers_its_own_target(critic):
+  inner = np.linspace(-8, 8, 33).astype('f')
+  wanted = critic.distribution(inner)
+  assert wanted.shape == (33, *critic.shape)
+  # A bin without mass would need a logit of -inf; e^-46 is as good.
+  answers = jnp.log(wanted + 1e-20)
+  np.testing.assert_allclose(critic.values(answers), inner, atol=1e-3)
+
+
+def test_a_scalar_critic_answers_its_value():
+  assert critics.Scalar().shape == ()
+  np.testing.assert_array_equal(critics.Scalar().values(_TARGETS), _TARGETS)

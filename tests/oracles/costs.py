@@ -95,3 +95,22 @@ def squared_value_error(values, old, targets, mask, clip=0.2):
     near = o + min(max(v - o, -clip), clip)
     error[i, t] = 0.5 * max((v - y) ** 2, (near - y) ** 2)
   return error
+
+
+def classified_value_error(answers, targets, mask, *, low, high, bins, width):
+  """Cross-entropy with a Gaussian around each target, bin by bin."""
+  error = np.zeros(targets.shape)
+  size = (high - low) / bins
+
+  def below(border, y):
+    return 0.5 * (1 + math.erf((border - y) / (width * size) / math.sqrt(2)))
+
+  for i, t in np.argwhere(mask):
+    y = min(max(targets[i, t], low), high)
+    total = math.log(sum(math.exp(z) for z in answers[i, t]))
+    whole = below(high, y) - below(low, y)
+    for k in range(bins):
+      start = low + k * size
+      p = (below(start + size, y) - below(start, y)) / whole
+      error[i, t] -= p * (answers[i, t, k] - total)
+  return error

@@ -34,3 +34,19 @@ def extended(rewards, values, mask, truncated, *, discount, trace):
     outcome, values, mask, last, discount=discount, trace=trace
   )
   return advantages, returns
+
+
+def post_decision(rewards, values, after, mask, *, discount):
+  """Advantages and normalised returns of two critics' pessimistic baseline."""
+  returns = {}
+  for i in range(len(values)):
+    chosen = np.flatnonzero(mask[i])
+    for k, t in enumerate(chosen):
+      returns[i, t] = discount ** (len(chosen) - 1 - k) * rewards[i]
+  advantages, targets = np.zeros(values.shape), np.zeros(values.shape)
+  seen = np.array(list(returns.values()))
+  spread = np.std(seen, ddof=1) if len(seen) > 1 else 0.0
+  for it, value in returns.items():
+    targets[it] = (value - np.mean(seen)) / (spread + 1e-7)
+    advantages[it] = targets[it] - min(values[it], after[it])
+  return advantages, targets

@@ -82,3 +82,15 @@ def test_rows_of_a_group_share_their_task_and_are_adjacent():
   drawn = policy.sample(params_of(tasks=2), KEY, tasks, samples=3)
   np.testing.assert_array_equal(drawn.group, [0, 0, 0, 1, 1, 1])
   np.testing.assert_array_equal(drawn.task, [1, 1, 1, 0, 0, 0])
+
+
+def test_after_values_are_those_of_the_chosen_token():
+  params = policy.init(KEY, tasks=1, vocab=VOCAB, length=LENGTH, critic=(2,))
+  table = jax.random.normal(KEY, params['after_values'].shape)
+  rollouts = policy.as_rollouts(np.array([[2, 0, 1]]), np.array([[1, 1, 0]]))
+  stats = policy.score(
+    params | {'after_values': table}, rollouts, {'after_values'}
+  )
+  assert stats.values is None
+  expected = [table[0, 0, 2], table[0, 3, 0], [0, 0]]
+  np.testing.assert_array_equal(stats.after_values[0], expected)
