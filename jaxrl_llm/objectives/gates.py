@@ -128,9 +128,9 @@ def truncated_importance(
   Args:
     sampler_logp: f32[N, T], as sampled. cap: C > 0, a ratio.
 
-  Source: truncated importance sampling as in Yao et al., "Your efficient RL
-    framework secretly brings you off-policy RL training", 2025; the default
-    of verl and OpenRLHF.
+  Source: Yao et al., "Your efficient RL framework secretly brings you
+    off-policy RL training", 2025, and its code, a fork of verl. OpenRLHF also
+    bounds the weight from below.
   """
   del logp, advantages
   d = _mismatch(old_logp, sampler_logp, mask)
@@ -143,7 +143,8 @@ def sequence_truncated_importance(
 ):
   """min(prod_t pi_old / pi_sampler, cap): one weight for the response.
 
-  Source: verl, rollout correction at sequence level.
+  Source: Liu, Li et al., "When speed kills stability", 2025, and an author's
+    code in verl (`rollout_corr_helper.py`).
   """
   del logp, advantages
   d = _mismatch(old_logp, sampler_logp, mask)
@@ -153,11 +154,13 @@ def sequence_truncated_importance(
 
 @takes('sampler_logp')
 def masked_importance(
-  logp, old_logp, advantages, mask, *, sampler_logp, floor=0.5, cap=2.0
+  logp, old_logp, advantages, mask, *, sampler_logp, floor=0.5, cap=5.0
 ):
   """pi_old / pi_sampler where it lies in [floor, cap], else 0.
 
-  Source: IcePop, as in verl's and OpenRLHF's rollout correction.
+  Source: IcePop, a note of the Ring team, 2025, and arXiv 2510.18855; formula
+    and bounds as in OpenRLHF (`icepop` of `models/loss.py`), the formula also
+    in TRL (`token_mask`).
   """
   del logp, advantages
   ratio = numerics.bounded_exp(_mismatch(old_logp, sampler_logp, mask))
@@ -166,16 +169,17 @@ def masked_importance(
 
 @takes('sampler_logp')
 def sequence_masked_importance(
-  logp, old_logp, advantages, mask, *, sampler_logp, floor=0.99, cap=1.01
+  logp, old_logp, advantages, mask, *, sampler_logp, floor=0.5, cap=5.0
 ):
   """pi_old / pi_sampler of each token, in responses that match as a whole.
 
       r_t 1[floor <= (prod_u r_u)^(1 / len) <= cap]
 
   Args:
-    floor, cap: bounds of the geometric mean, near 1: it averages the gap.
+    floor, cap: bounds of the geometric mean, which averages the gap; the
+      weights of the tokens themselves are not bounded.
 
-  Source: OpenRLHF, `seq-mask-tis`.
+  Source: OpenRLHF, `seq-mask-tis` of `models/loss.py`.
   """
   del logp, advantages
   d = _mismatch(old_logp, sampler_logp, mask)

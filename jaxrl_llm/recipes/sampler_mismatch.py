@@ -25,12 +25,12 @@ def _corrected(gate, samples, clip_low, clip_high, epsilon, minibatches):
   )
 
 
-_OFF_POLICY_SAMPLER = (
-  'Your Efficient RL Framework Secretly Brings You Off-Policy RL Training'
+@register(
+  Paper(
+    'Your Efficient RL Framework Secretly Brings You Off-Policy RL Training'
+  ),
+  joints=('gate',),
 )
-
-
-@register(Paper(_OFF_POLICY_SAMPLER), joints=('gate',))
 def sampler_truncated(
   *,
   samples: int = 8,
@@ -40,12 +40,21 @@ def sampler_truncated(
   epsilon: float = 1e-6,
   minibatches: int = 4,
 ) -> Recipe:
-  """Truncated importance weights of the learner over the sampler (TIS)."""
+  """Truncated importance weights of the learner over the sampler (TIS).
+
+  `cap` is the authors' for a model of 0.5B parameters; they take 8 for 32B.
+  """
   gate = partial(gates.truncated_importance, cap=cap)
   return _corrected(gate, samples, clip_low, clip_high, epsilon, minibatches)
 
 
-@register(Paper(_OFF_POLICY_SAMPLER), joints=('gate',))
+@register(
+  Paper(
+    'When Speed Kills Stability: Demystifying RL Collapse from the '
+    'Training-Inference Mismatch'
+  ),
+  joints=('gate',),
+)
 def sampler_truncated_sequence(
   *,
   samples: int = 8,
@@ -74,7 +83,7 @@ def sampler_masked(
   clip_low: float = 0.2,
   clip_high: float = 0.28,
   floor: float = 0.5,
-  cap: float = 2.0,
+  cap: float = 5.0,
   epsilon: float = 1e-6,
   minibatches: int = 4,
 ) -> Recipe:
@@ -92,11 +101,15 @@ def sampler_masked_sequence(
   samples: int = 8,
   clip_low: float = 0.2,
   clip_high: float = 0.28,
-  floor: float = 0.99,
-  cap: float = 1.01,
+  floor: float = 0.5,
+  cap: float = 5.0,
   epsilon: float = 1e-6,
   minibatches: int = 4,
 ) -> Recipe:
-  """Responses on which learner and sampler disagree leave the gradient."""
+  """Responses on which learner and sampler disagree leave the gradient.
+
+  The bounds are OpenRLHF's defaults, which it shares with corrections of
+  single tokens; for the mean of a response verl takes 0.999 and 1.001.
+  """
   gate = partial(gates.sequence_masked_importance, floor=floor, cap=cap)
   return _corrected(gate, samples, clip_low, clip_high, epsilon, minibatches)

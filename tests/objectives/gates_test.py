@@ -22,6 +22,7 @@ _CASES = [
   (gates.truncated_importance, {}),
   (gates.sequence_truncated_importance, {'cap': 5.0}),
   (gates.masked_importance, {}),
+  (gates.masked_importance, {'floor': 0.8, 'cap': 1.2}),
   (gates.sequence_masked_importance, {'floor': 0.7, 'cap': 1.3}),
 ]
 

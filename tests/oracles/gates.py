@@ -76,7 +76,7 @@ def sequence_truncated_importance(
 
 
 def masked_importance(
-  logp, old, advantages, mask, *, sampler_logp, floor=0.5, cap=2.0
+  logp, old, advantages, mask, *, sampler_logp, floor=0.5, cap=5.0
 ):
   out = np.zeros(logp.shape)
   for i, t in np.argwhere(mask):
@@ -86,7 +86,7 @@ def masked_importance(
 
 
 def sequence_masked_importance(
-  logp, old, advantages, mask, *, sampler_logp, floor=0.99, cap=1.01
+  logp, old, advantages, mask, *, sampler_logp, floor=0.5, cap=5.0
 ):
   out = np.zeros(logp.shape)
   for i, t in np.argwhere(mask):
