@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tqdm
 from flax import traverse_util
 from ml_collections import ConfigDict
 
@@ -23,7 +22,7 @@ from jaxrl_llm.rollouts import text
 from jaxrl_llm.rollouts.sampler import Sampler
 from jaxrl_llm.rollouts.truncation import Sampling
 from jaxrl_llm.tasks import tokens, verify
-from jaxrl_llm.training import optimizer, shard, step, warm_start
+from jaxrl_llm.training import optimizer, progress, shard, step, warm_start
 from jaxrl_llm.training import questions as questions_lib
 from jaxrl_llm.training.answering import Answering
 from jaxrl_llm.training.questions import Questions
@@ -301,10 +300,7 @@ def warmed_up(config, workdir, source, tokenizer, train, mesh) -> pathlib.Path:
     learning_rate=config.warm_start.learning_rate,
     seed=config.seed,
     constrain=shard.constrain_rows(mesh),
-    # Without a terminal there is no bar to redraw, and tqdm is silent.
-    progress=functools.partial(
-      tqdm.tqdm, desc='warm start', unit='step', disable=None
-    ),
+    progress=functools.partial(progress.bar, desc='warm start'),
   )
   hf.save(folder, model, params, source=source, tokenizer=tokenizer)
   return folder

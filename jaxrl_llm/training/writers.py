@@ -23,7 +23,6 @@ import json
 import math
 import os
 import pathlib
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -31,11 +30,10 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from jaxrl_llm.training import curve
+from jaxrl_llm.training import curve, progress
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _CURVE_SECONDS = 30.0  # Between two drawings, which take about half a second.
-_LINE_SECONDS = 10.0  # Between two progress lines without a terminal.
 
 
 class DiskFull(OSError):
@@ -75,7 +73,7 @@ class Run:
     self._history = read(self._workdir / 'metrics.jsonl')
     self._progress = None
     if not quiet:
-      self._progress = _Progress(max(self._last, 0), total_steps)
+      self._progress = progress.Progress(max(self._last, 0), total_steps)
     self._drawn = time.monotonic()
 
   def log(self, step: int, metrics: Mapping[str, Any]) -> None:
@@ -288,53 +286,6 @@ class _Events:
 
   def _write(self, **fields) -> None:
     self._writer.write_event(self._event(wall_time=time.time(), **fields))
-
-
-class _Progress:
-  """A bar on a terminal, now and then a line elsewhere; both on stderr."""
-
-  def __init__(self, done: int, total: int):
-    self._total = total
-    self._start, self._started = done, time.monotonic()
-    self._seen = self._shown = self._started
-    self._bar = None
-    if sys.stderr.isatty():
-      import tqdm
-
-      self._bar = tqdm.tqdm(
-        initial=done, total=total, unit='step', dynamic_ncols=True
-      )
-
-  def show(self, line: Mapping[str, Any]) -> None:
-    now = time.monotonic()
-    words = [
-      f'{label} {line[name]:.3f}'
-      for label, name in (('reward', 'reward/mean'), ('accuracy', 'accuracy'))
-      if line.get(name) is not None
-    ]
-    if line.get('tokens/sampled'):
-      rate = line['tokens/sampled'] / max(now - self._seen, 1e-9)
-      words.append(f'{rate:,.0f} tokens/s')
-    self._seen = now
-    step = line['step']
-    if self._bar is not None:
-      self._bar.set_postfix_str('  '.join(words), refresh=False)
-      self._bar.update(step - self._bar.n)
-    elif now - self._shown >= _LINE_SECONDS or step >= self._total:
-      self._shown = now
-      words = [f'step {step}/{self._total}', *words, self._left(step, now)]
-      print('  '.join(words), file=sys.stderr, flush=True)
-
-  def close(self) -> None:
-    if self._bar is not None:
-      self._bar.close()
-
-  def _left(self, step: int, now: float) -> str:
-    if step <= self._start:
-      return 'time left unknown'
-    pace = (now - self._started) / (step - self._start)
-    left = round(max(self._total - step, 0) * pace)
-    return f'{left // 3600}:{left // 60 % 60:02}:{left % 60:02} left'
 
 
 def _scalar(name: str, value: Any) -> int | float | None:

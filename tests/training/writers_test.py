@@ -3,7 +3,6 @@ import json
 import math
 import os
 import pathlib
-import sys
 
 import hypothesis
 import jax.numpy as jnp
@@ -185,38 +184,6 @@ def test_the_curve_is_drawn_at_the_end(tmp_path):
   assert (tmp_path / 'curve.png').read_bytes().startswith(b'\x89PNG')
   leftovers = [path for path in tmp_path.iterdir() if path.suffix == '.tmp']
   assert not leftovers
-
-
-class _Screen:
-  """A stderr that says whether it is a terminal."""
-
-  def __init__(self, terminal: bool):
-    self.text, self._terminal = '', terminal
-
-  def isatty(self) -> bool:
-    return self._terminal
-
-  def write(self, text: str) -> None:
-    self.text += text
-
-  def flush(self) -> None:
-    pass
-
-
-@pytest.mark.parametrize('terminal', [False, True])
-def test_progress_shows_step_reward_accuracy_speed_and_time_left(
-  tmp_path, monkeypatch, terminal
-):
-  screen = _Screen(terminal)
-  monkeypatch.setattr(sys, 'stderr', screen)
-  run = writers.Run(tmp_path, total_steps=7)
-  for step in range(8):
-    run.log(step, _metrics(step))
-  run.close()
-  for word in ('7/7', 'reward 0.657', 'accuracy 1.000', 'tokens/s'):
-    assert word in screen.text
-  if not terminal:
-    assert screen.text.count('\n') == 1 and '0:00:00 left' in screen.text
 
 
 def test_a_quiet_run_shows_nothing(tmp_path, capsys):
