@@ -34,7 +34,7 @@ from jaxrl_llm import control, credit
 from jaxrl_llm.types import Array, Batch, Stats
 
 _NO_COSTS: Mapping[str, Cost] = types.MappingProxyType({})
-_PASSES = frozenset({'ref_logp', 'teacher_logp'})
+_PASSES = frozenset({'ref_logp', 'teacher_logp', 'values'})
 
 
 def _local_ids(group: Array) -> Array:
@@ -55,6 +55,7 @@ _INPUTS: Mapping[str, Callable[[Stats, Batch], Array]] = {
   'rewards': lambda stats, batch: batch.credit.rewards,
   'components': lambda stats, batch: batch.credit.components,
   'preference': lambda stats, batch: batch.credit.preference,
+  'values': lambda stats, batch: batch.rollouts.extras['values'],
   'valid': lambda stats, batch: batch.rollouts.valid,
   'keep': lambda stats, batch: batch.credit.keep,
   'tokens': lambda stats, batch: batch.rollouts.response,

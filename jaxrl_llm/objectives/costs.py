@@ -187,23 +187,40 @@ def negative_logp(stats, batch):
   return jnp.where(batch.rollouts.action_mask, -stats.logp, 0.0)
 
 
-def likelihood_fall(stats, batch):
-  """How far the tokens of a good response fell, if it fell as a whole.
+@takes('extras:turn')
+def action_fall(stats, batch, *, turn):
+  """How far the tokens of an agent's good actions fell, where a whole one did.
 
       D_t = old_logp_t - logp_t
-      max(0, D_t)  on rows with A >= 0 whose sum_t D_t > 0, else 0
+      max(0, D_t)  on rows with A >= 0, in actions whose sum_t D_t > 0, else 0
 
-  The published gate is per action of an agent; here a response is one
-  action. The gate is a constant.
+  The gate is a constant.
+
+  Args:
+    turn: i32[N, T] in [0, T), the action that a token belongs to.
 
   Source: LLDS, arXiv 2512.04220, equations 4 to 6.
   """
   mask = batch.rollouts.loss_mask
+  chex.assert_equal_shape([turn, mask])
+  rows, tokens = mask.shape
   fall = -_difference(stats, batch, batch.old_logp)
-  total = numerics.masked_sum(fall, mask, axis=-1)
+  action = tokens * jnp.arange(rows)[:, None] + turn
+  total = jax.ops.segment_sum(
+    jnp.where(mask, fall, 0.0).ravel(), action.ravel(), rows * tokens
+  )[action]
   good = jnp.all((batch.credit.advantages >= 0) | ~mask, axis=-1)
-  gate = jax.lax.stop_gradient((total > 0) & good)[:, None]
+  gate = jax.lax.stop_gradient((total > 0) & good[:, None])
   return jnp.where(gate & mask, jnp.maximum(fall, 0), 0.0)
+
+
+def likelihood_fall(stats, batch):
+  """`action_fall` of responses that are one action each.
+
+  Source: LLDS, arXiv 2512.04220, its gate of responses.
+  """
+  whole = jnp.zeros(batch.rollouts.response.shape, jnp.int32)
+  return action_fall(stats, batch, turn=whole)
 
 
 def negative_entropy(stats, batch):
@@ -244,6 +261,26 @@ def classified_value_error(stats, batch, *, critic):
   wanted = critic.distribution(batch.credit.targets)
   error = critics.cross_entropy(stats.values, wanted)
   return jnp.where(batch.rollouts.action_mask, error, 0.0)
+
+
+@needs('values')
+@takes('rewards')
+def outcome_cross_entropy(stats, batch, *, rewards, correct=0.5):
+  """A token reward model: its mean logit predicts whether the row is right.
+
+      log(1 + e^z) - y z,   z = mean_t z_t,   y = 1 if r > correct else 0
+
+  on every token of the row, in nats. The logits z_t are the critic's answer.
+
+  Args:
+    rewards: f32[N]. correct: a reward above it is a success.
+
+  Source: OREAL, arXiv 2502.06781, section 3.3.
+  """
+  mask = batch.rollouts.loss_mask
+  mean = numerics.masked_mean(stats.values, mask, axis=-1)
+  error = jax.nn.softplus(mean) - jnp.where(rewards > correct, mean, 0.0)
+  return jnp.where(mask, error[:, None], 0.0)
 
 
 @needs('values', 'after_values')

@@ -79,6 +79,30 @@ def balanced_signs(logp, old_logp, advantages, mask, *, share, negative=0.5):
   return jnp.where(up, raised, 0.0) + jnp.where(down, lowered, 0.0)
 
 
+@takes('share', 'values')
+def graded_signs(
+  logp, old_logp, advantages, mask, *, share, values, negative=0.5
+):
+  """`balanced_signs`, by how much a token has settled the outcome.
+
+      p_t = sigmoid(mean of z_u, u <= t)
+      w_t = max(0, 2 p_t - 1)   where A > 0,   max(0, 1 - 2 p_t)   where A < 0
+
+  Args:
+    share: f32[N, T], each token's share of the step's tokens.
+    values: f32[N, T], the logits z of a token reward model, see
+      `costs.outcome_cross_entropy`. negative: as in `balanced_signs`.
+
+  Source: OREAL, arXiv 2502.06781, section 3.3 and its code.
+  """
+  count = jnp.maximum(jnp.cumsum(mask, axis=-1), 1)
+  mean = jnp.cumsum(jnp.where(mask, values, 0.0), axis=-1) / count
+  # 2 sigmoid(z) - 1 = tanh(z / 2): exact near 0, where most logits begin.
+  settled = jnp.maximum(jnp.sign(advantages) * jnp.tanh(mean / 2), 0.0)
+  rest = (old_logp, advantages, mask)
+  return settled * balanced_signs(logp, *rest, share=share, negative=negative)
+
+
 @takes('ref_logp')
 def leftover_importance(
   logp, old_logp, advantages, mask, *, ref_logp, clip=0.9

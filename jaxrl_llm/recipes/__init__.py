@@ -20,6 +20,7 @@ from jaxrl_llm.recipes import (
   selection,
   sequence_ratios,
   token_credit,
+  token_gates,
   trust_regions,
 )
 
@@ -43,5 +44,6 @@ __all__ = [
   'selection',
   'sequence_ratios',
   'token_credit',
+  'token_gates',
   'trust_regions',
 ]

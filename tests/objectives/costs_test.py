@@ -118,6 +118,16 @@ def test_likelihood_fall_equals_the_loops(seed):
     _close(ours, theirs)
 
 
+@pytest.mark.parametrize('seed', [0, 1, 2])
+def test_action_fall_equals_the_loops(seed):
+  logp, old, _, advantages, mask, batch = _random(seed)
+  turn = np.random.default_rng(seed).integers(0, 3, mask.shape)
+  expected = oracle.action_fall(logp, old, advantages, mask, turn)
+  cost = functools.partial(costs.action_fall, turn=turn)
+  for ours, theirs in zip(_both(cost, logp, batch), expected):
+    _close(ours, theirs)
+
+
 def test_nothing_fell_costs_nothing():
   logp, old, _, _, _, batch = _random()
   values, slope = _both(costs.likelihood_fall, old + 0.1, batch)
@@ -168,6 +178,22 @@ def test_pessimistic_value_error_is_of_the_lower_critic_on_the_mask():
   ours = costs.pessimistic_value_error(stats, batch)
   expected = np.where(mask, (np.minimum(values, after) - targets) ** 2 / 2, 0)
   np.testing.assert_allclose(ours, expected, rtol=1e-5)
+
+
+def test_outcome_cross_entropy_equals_the_loops():
+  logits = np.random.default_rng(0).standard_normal((8, 6)).astype('f')
+  stats, batch, mask = _valued(logits)
+  rewards = (np.arange(8) % 2).astype('f')
+
+  def total(logits):
+    moved = stats.replace(values=logits)
+    error = costs.outcome_cross_entropy(moved, batch, rewards=rewards)
+    return jnp.sum(error), error
+
+  (_, ours), slope = jax.value_and_grad(total, has_aux=True)(logits)
+  expected = oracle.outcome_cross_entropy(logits, rewards, mask)
+  _close(ours, expected[0])
+  _close(slope, expected[1])
 
 
 _FAR = [

@@ -71,7 +71,12 @@ def test_uniform_groups_far_from_the_old_policy_are_finite(rewards):
 
 
 @pytest.mark.parametrize(
-  'fn', [supervised.balanced_signs, supervised.leftover_importance]
+  'fn',
+  [
+    supervised.balanced_signs,
+    supervised.graded_signs,
+    supervised.leftover_importance,
+  ],
 )
 def test_gates_equal_the_loops(fn):
   arrays, extra = _arrays(fn)
@@ -86,3 +91,13 @@ def test_balanced_signs_of_one_sign_are_finite(sign):
   (logp, old, a, mask), extra = _arrays(supervised.balanced_signs)
   arrays = (logp, old, sign * np.abs(a), mask)
   assert np.all(np.isfinite(supervised.balanced_signs(*arrays, **extra)))
+
+
+def test_certain_grades_leave_balanced_signs_of_the_settled_side():
+  arrays, extra = _arrays(supervised.graded_signs)
+  mask, a = arrays[-1], arrays[2]
+  extra['values'] = np.full(mask.shape, 50.0)
+  ours = supervised.graded_signs(*cases.single(arrays), **extra)
+  plain = supervised.balanced_signs(*cases.single(arrays), share=extra['share'])
+  expected = np.where(mask & (a > 0), plain, 0)
+  np.testing.assert_allclose(np.where(mask, ours, 0), expected, rtol=1e-6)

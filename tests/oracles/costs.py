@@ -76,16 +76,22 @@ def difficulty_k3(logp, ref, advantages, mask, *, rewards, group, valid):
   return value, slope
 
 
-def likelihood_fall(logp, old, advantages, mask):
+def action_fall(logp, old, advantages, mask, turn):
   value, slope = np.zeros(logp.shape), np.zeros(logp.shape)
   for i in range(len(logp)):
     chosen = np.flatnonzero(mask[i])
-    fall = [old[i, t] - logp[i, t] for t in chosen]
-    if sum(fall) <= 0 or any(advantages[i, t] < 0 for t in chosen):
+    if any(advantages[i, t] < 0 for t in chosen):
       continue
-    for t, d in zip(chosen, fall):
-      value[i, t], slope[i, t] = max(0.0, d), -1.0 * (d > 0)
+    for t in chosen:
+      action = [u for u in chosen if turn[i, u] == turn[i, t]]
+      d = old[i, t] - logp[i, t]
+      if sum(old[i, u] - logp[i, u] for u in action) > 0:
+        value[i, t], slope[i, t] = max(0.0, d), -1.0 * (d > 0)
   return value, slope
+
+
+def likelihood_fall(logp, old, advantages, mask):
+  return action_fall(logp, old, advantages, mask, np.zeros(mask.shape))
 
 
 def squared_value_error(values, old, targets, mask, clip=0.2):
@@ -114,3 +120,18 @@ def classified_value_error(answers, targets, mask, *, low, high, bins, width):
       p = (below(start + size, y) - below(start, y)) / whole
       error[i, t] -= p * (answers[i, t, k] - total)
   return error
+
+
+def outcome_cross_entropy(logits, rewards, mask):
+  """Value and slope in each logit of the mean logit's cross-entropy."""
+  value, slope = np.zeros(mask.shape), np.zeros(mask.shape)
+  for i in range(len(mask)):
+    chosen = np.flatnonzero(mask[i])
+    if not chosen.size:
+      continue
+    p = 1 / (1 + math.exp(-np.mean(logits[i, chosen])))
+    p = p if rewards[i] > 0.5 else 1 - p
+    value[i, chosen] = -math.log(p)
+    # Every token carries the row's loss, so the n slopes of 1 / n add up.
+    slope[i, chosen] = -(1 - p) * (1 if rewards[i] > 0.5 else -1)
+  return value, slope
