@@ -6,6 +6,8 @@ no gradient passes through them.
 
 from __future__ import annotations
 
+import math
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -150,8 +152,8 @@ def balanced_bounds(
   Returns:
     lower and upper f32[], ratios.
   """
-  lows = low + step * jnp.arange(_count(low, low_most, step))
-  highs = high + step * jnp.arange(_count(high, high_most, step))
+  lows = _search(low, low_most, step)
+  highs = _search(high, high_most, step)
   gain = share * jnp.maximum(advantages, 0)
   loss = share * jnp.maximum(-advantages, 0)
   negative = jax.vmap(lambda b: jnp.sum(jnp.maximum(ratio, b) * loss))(lows)
@@ -166,8 +168,11 @@ def balanced_bounds(
   return lows[i], highs[j]
 
 
-def _count(start, most, step):
-  return int(round((most - start) / step)) + 1
+def _search(start, most, step):
+  """start, start + step, ... and most, to which the last step is cut."""
+  # Less a millionth of a step, lest rounding add a step of no length.
+  steps = math.ceil((most - start) / step - 1e-6)
+  return jnp.minimum(start + step * jnp.arange(steps + 1), most)
 
 
 @takes('share')
@@ -193,7 +198,9 @@ def balanced_clip(
       upper bound are searched. step: of the search. target: rho, in [0, 1];
       0 keeps `low` and `high`.
 
-  Source: BAPO, arXiv 2510.18927; constants of its repository.
+  Source: BAPO, arXiv 2510.18927; search and constants of its repository
+    (`recipe/bapo/policy_loss.py`), which states the target as positive over
+    negative, 1, and puts verl's dual clip on top, left out here.
   """
   chex.assert_equal_shape([logp, old_logp, advantages, mask, share])
   fixed = jnp.where(mask, jax.lax.stop_gradient(logp) - old_logp, 0.0)

@@ -209,3 +209,20 @@ def test_balanced_clip_opens_to_the_end_without_positive_tokens():
     target=0.5,
   )
   np.testing.assert_allclose([lower, upper], [0.8, 2.0], rtol=1e-6)
+
+
+def test_the_last_step_of_a_balanced_search_ends_at_its_limit():
+  _, _, advantages, mask = cases.single(cases.inputs())
+  share = cases.extras(mask)['share'].astype(np.float32)
+  lower, upper = adaptive.balanced_bounds(
+    np.ones_like(share),
+    -np.abs(advantages),
+    share,
+    low=0.6,
+    low_most=0.83,
+    high=1.2,
+    high_most=1.21,
+    step=0.05,
+    target=0.5,
+  )
+  np.testing.assert_allclose([lower, upper], [0.83, 1.21], rtol=1e-6)

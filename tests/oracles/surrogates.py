@@ -210,9 +210,9 @@ def balanced_clip(
     return positive / (positive + negative) if positive + negative else 1.0
 
   while rho(low, high) < target and low < low_most - 1e-9:
-    low += step
+    low = min(low + step, low_most)
   while rho(low, high) < target and high < high_most - 1e-9:
-    high += step
+    high = min(high + step, high_most)
   return clip(logp, old, advantages, mask, low=1 - low, high=high - 1)
 
 
