@@ -57,7 +57,9 @@ def trust_region(
     damping: added to F. tries: of the line search; when all fail the step
       is 0. shrink: of the step between them, in (0, 1).
 
-  Source: TRPO, arXiv 1502.05477, appendix C. Constants recalled.
+  Source: TRPO, arXiv 1502.05477, appendix C; constants of OpenAI Baselines
+    (`trpo_mpi`, for MuJoCo), but that its search accepts 1.5 limit, and
+    OpenAI Spinning Up, which shrinks by 0.8, no more than the limit.
   """
   grads, metrics = grad_fn(params, batch)
   if 'loss/trust' not in metrics:

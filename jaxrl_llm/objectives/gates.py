@@ -260,7 +260,8 @@ def unclipped_covariance(
     fraction: of all tokens of the step. least, most: in the unit of
       advantage times nats. low, high: of the clip.
 
-  Source: Clip-Cov, arXiv 2505.22617; constants of its code.
+  Source: Clip-Cov, arXiv 2505.22617; constants of its code
+    (`compute_policy_loss_clip_cov`), which draws anew at every step.
   """
   cov = _covariance(logp, advantages, share)
   ratio = numerics.bounded_exp(_log_ratio(logp, old_logp, advantages, mask))

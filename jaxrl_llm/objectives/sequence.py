@@ -61,7 +61,8 @@ def geometric_clip(logp, old_logp, advantages, mask, *, low=0.4, high=0.4):
     f32[N, T]; zero gradient at clipped tokens. A row without tokens has
     S_i = 1.
 
-  Source: GMPO, arXiv 2507.20673, and its published code.
+  Source: GMPO, arXiv 2507.20673, and its code (callsys/GMPO,
+    `train_zero_math_gmpo.py`).
   """
   chex.assert_equal_shape([logp, old_logp, advantages, mask])
   d = jnp.where(mask, logp - old_logp, 0.0)

@@ -162,7 +162,7 @@ def reinforce_plus_plus_baseline(
 ) -> Recipe:
   """Centred within the group, normalised over the tokens of the batch.
 
-  That the KL is the k2 cost is RECALLED.
+  The KL is the k2 cost, as in OpenRLHF, the authors' trainer.
   """
   return Recipe(
     plan=plans.independent(samples=samples),
@@ -263,6 +263,7 @@ def gdpo(
   """Every reward normalised on its own, their sum over the batch.
 
   Rewards that are conditioned on a harder one are an edit of the verifier.
+  The published code leaves a single reward to GRPO.
   """
   return dataclasses.replace(
     grpo(

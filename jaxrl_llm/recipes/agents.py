@@ -57,24 +57,24 @@ def dr_mas(
   Paper(
     'Multi-Agent Deep Research: Training Multi-Agent Systems with M-GRPO',
     '2511.13288',
-    confidence='RECALLED',
   ),
   joints=('advantage',),
-  limits=[Limit('dr_mas')],
+  limits=[Limit('dr_mas', {}, {'clip_high': 0.28})],
 )
 def m_grpo(
   *,
   samples: int = 8,
   clip_low: float = 0.2,
-  clip_high: float = 0.2,
+  clip_high: float = 0.28,
   epsilon: float = 1e-6,
   minibatches: int = 1,
 ) -> Recipe:
   """Main agent and sub-agents normalised apart.
 
-  The plan provides `agent` and aligns the numbers of sub-agent calls; its
-  verifiers give the composite rewards, whose weights are RECALLED. With one
-  policy for all agents the estimator is that of `dr_mas`.
+  The plan provides `agent` and aligns the numbers of sub-agent calls. Its
+  verifiers give the composite rewards: in the published code (MrlX) either
+  agent earns 1 when the main one answers right, and else 0.1 for its format.
+  With one policy for all agents the estimator is that of `dr_mas`.
   """
   return dr_mas(
     samples=samples,
@@ -105,7 +105,9 @@ def gigpo(
 
   The plan provides `trajectory`, `step`, `step_reward` and `anchor`; a row is
   one step. Means are subtracted, spreads are not divided by (the published
-  default). States are grouped when equal, not when similar.
+  default). States are grouped when equal, not when similar. Outcomes are
+  averaged over trajectories, as the paper has it; its code averages them over
+  steps, so that long trajectories weigh more in the baseline.
   """
   return dataclasses.replace(
     grpo(

@@ -25,8 +25,8 @@ _ENTROPY_MECHANISM = (
 def clip_cov(
   *,
   samples: int = 8,
-  clip_low: float = 0.2,
-  clip_high: float = 0.2,
+  clip_low: float = 1.0,
+  clip_high: float = 1.0,
   fraction: float = 2e-4,
   least: float = 1.0,
   most: float = 5.0,
@@ -35,6 +35,7 @@ def clip_cov(
 ) -> Recipe:
   """A few random tokens of large covariance leave the gradient.
 
+  The clip is wide, as in the published scripts: the covariance does its work.
   The draw is a hash of a token's prompt and prefix in place of a generator's
   stream, so that a run repeats whatever the order of its rows.
   """

@@ -38,7 +38,7 @@ def gspo(
 
 
 @register(
-  Paper('Geometric-Mean Policy Optimization', '2507.20673', 'VERIFIED-2'),
+  Paper('Geometric-Mean Policy Optimization', '2507.20673'),
   joints=('surrogate',),
   limits=(Limit('grpo', {}, {'kl_weight': 0.0}, on_policy=True),),
 )

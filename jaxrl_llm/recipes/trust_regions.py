@@ -14,7 +14,7 @@ from jaxrl_llm.rollouts import plans
 
 
 @register(
-  Paper('Trust Region Policy Optimization', '1502.05477', 'RECALLED'),
+  Paper('Trust Region Policy Optimization', '1502.05477'),
   joints=('update', 'cost'),
 )
 def trpo(
@@ -27,7 +27,7 @@ def trpo(
   """A natural-gradient step to the edge of a KL ball, by line search.
 
   On group-relative advantages in place of a critic's. The optimiser scales
-  the step: SGD of rate 1 takes it as it is. Constants are recalled.
+  the step: SGD of rate 1 takes it as it is.
   """
   return Recipe(
     plan=plans.independent(samples=samples),
