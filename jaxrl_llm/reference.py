@@ -77,6 +77,24 @@ class Periodic(Frozen):
 
 
 @dataclasses.dataclass(frozen=True)
+class Previous(Frozen):
+  """The policy that the last iteration started from."""
+
+  def init(self, params):
+    return {
+      'before': jax.tree.map(jnp.copy, params),
+      'now': jax.tree.map(jnp.copy, params),
+    }
+
+  def params(self, state):
+    return state['before']
+
+  def update(self, state, params, step):
+    del step
+    return {'before': state['now'], 'now': params}
+
+
+@dataclasses.dataclass(frozen=True)
 class Soup(Frozen):
   """A running mean in parameter space of the start and every `every`th policy.
 

@@ -96,6 +96,7 @@ GENERATORS = {
   'node': _ids(3),
   'node_path': lambda rng, r: rng.integers(0, 2, (r.group.shape[0], 2)),
   'offline': lambda rng, r: _places(rng, r) == 1,
+  'opponent': lambda rng, r: _places(rng, r) % 2 == 1,
   'paper': _places,
   'predicted_reward': _of_groups,
   'prefix_value': _tokens(),
@@ -104,6 +105,7 @@ GENERATORS = {
   'resampled': _hops,
   'step': lambda rng, r: (_places(rng, r) % 2).astype(np.int32),
   'step_reward': _rows(),
+  'tempered': lambda rng, r: _places(rng, r) % 4 == 3,
   'tool_calls': _ids(4),
   'tool_start': lambda rng, r: rng.integers(-1, 3, r.group.shape[0]).astype(
     np.int32

@@ -25,6 +25,7 @@ def trace(held, iterations):
     (reference.EMA(decay=1.0), [0, 0, 0, 0]),
     (reference.EMA(decay=0.0), [1, 2, 3, 4]),
     (reference.Periodic(every=2), [0, 2, 2, 4]),
+    (reference.Previous(), [0, 1, 2, 3]),
     # Means of {0, 2} and of {0, 2, 4}.
     (reference.Soup(every=2), [0, 1, 1, 2]),
     (reference.Extrapolate(weight=0.5), [0.5, 1, 1.5, 2]),
