@@ -17,8 +17,7 @@ def _inline(config) -> bool:
   """No verifier needs a process of its own."""
   from jaxrl_llm.tasks import verifiers
 
-  names = map(verifiers.name_of, config.verify.names)
-  return set(names) <= verifiers.INLINE
+  return all(map(verifiers.is_inline, config.verify.names))
 
 
 def _no_lora(config) -> bool:

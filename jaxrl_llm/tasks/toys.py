@@ -157,6 +157,35 @@ def _word(rng: random.Random, length: int, symbols: str) -> str:
   return ''.join(rng.choice(symbols) for _ in range(length))
 
 
+def lookup(
+  rng: random.Random, *, length: int = 3, symbols: str = 'abcdefghijklmnop'
+) -> Row:
+  """A word to be spelt in digits that only an environment knows.
+
+  `look up ba=` is answered in turns with `environments.Lookup`, each a line:
+  `b`, told `7`, `a`, told `2`, and `72`.
+
+  Args:
+    rng: source of randomness.
+    length: different letters of the word.
+    symbols: to draw from, as many at least.
+
+  Raises:
+    ValueError: no length, or fewer symbols.
+  """
+  _check(1 <= length <= len(symbols), 'length', length, '1 to len(symbols)')
+  word = ''.join(rng.sample(symbols, length))
+  digits = {letter: str(rng.randint(1, 9)) for letter in word}
+  answer = ''.join(digits.values())
+  asked = ''.join(f'{letter}\n{digit}\n' for letter, digit in digits.items())
+  return {
+    'prompt': f'look up {word}=',
+    'answer': answer,
+    'demonstration': f'{asked}{answer}',
+    'digits': digits,
+  }
+
+
 def _check(holds: bool, name: str, value: Any, bound: str) -> None:
   if not holds:
     raise ValueError(f'{name}={value!r} must be {bound}')
@@ -191,6 +220,7 @@ TOYS = {
       {'numbers': 4, 'largest': 20, 'signs': '+-*'},
     ),
   ),
+  'lookup': Toy(lookup, 'numeric', ({'length': 3}, {'length': 4})),
   'reverse': Toy(
     reverse, 'exact', ({'length': 4}, {'length': 8}, {'length': 16})
   ),

@@ -4,9 +4,10 @@
 
 One score per response, any unit, higher is better. A verifier is named by a
 key of `BUILTINS`, by such a key and its parameter (`numeric:0.01`,
-`format:<think>.*</think>`), or by an import path `package.module:function`. It
-may raise: the row is then masked and counted. This module needs the standard
-library alone, because verifier processes import it.
+`format:<think>.*</think>`), or by an import path `package.module:function`;
+`label=` before any of these names its scores. It may raise: the row is then
+masked and counted. This module needs the standard library alone, because
+verifier processes import it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ BUILTINS = {
   'math': 'jaxrl_llm.tasks.symbolic:equal',
   'reasoning_gym': 'jaxrl_llm.tasks.gym:score',
   'countdown': 'jaxrl_llm.tasks.toys:countdown_score',
+  'returned': 'jaxrl_llm.tasks.verifiers:returned',
 }
 
 
@@ -46,7 +48,10 @@ PARAMETERS = {
 }
 # Linear in the response and unable to hang: no process is worth its cost.
 # `format` is not among them, because a pattern may backtrack for ever.
-INLINE = frozenset({'exact', 'numeric', 'multiple_choice', 'countdown'})
+INLINE = frozenset(
+  {'exact', 'numeric', 'multiple_choice', 'countdown', 'returned'}
+)
+_LABEL = re.compile(r'([A-Za-z_]\w*)=(?=.)')
 
 
 def exact(responses: Sequence[str], rows: Rows) -> list[float]:
@@ -152,10 +157,37 @@ def matches(
   ]
 
 
+def returned(responses: Sequence[str], rows: Rows) -> list[float]:
+  """What an environment gave in all, as a plan of episodes writes it.
+
+  Args:
+    responses: unused but for their number.
+    rows: 'return' is the sum of an episode's rewards.
+
+  Raises:
+    KeyError: nothing was returned: the response is no episode.
+  """
+  return [float(row['return']) for _, row in zip(responses, rows, strict=True)]
+
+
+def without_label(spec: str) -> str:
+  """The verifier itself: `label=verifier` is `verifier`."""
+  label = _LABEL.match(spec)
+  return spec[label.end() :] if label else spec
+
+
 def name_of(spec: str) -> str:
-  """The name without its parameter, short enough to label a metric."""
+  """The label, or the name without its parameter: what metrics are called."""
+  label = _LABEL.match(spec)
+  if label:
+    return label[1]
   name, _, rest = spec.partition(':')
   return name if name in BUILTINS else rest or name
+
+
+def is_inline(spec: str) -> bool:
+  """Whether a verifier needs no process of its own."""
+  return name_of(without_label(spec)) in INLINE
 
 
 @functools.cache
@@ -166,6 +198,7 @@ def resolve(spec: str) -> Callable[..., Any]:
     ValueError: unknown name, module or function, with the nearest known; a
       missing, unwanted or malformed parameter.
   """
+  spec = without_label(spec)
   name, colon, parameter = spec.partition(':')
   if name not in BUILTINS:
     if colon and parameter:

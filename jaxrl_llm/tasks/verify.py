@@ -119,9 +119,7 @@ class Verifiers:
     return Verdict(components, ok, counts)
 
   def _outcomes(self, jobs) -> list[Outcome]:
-    inline = [
-      verifiers_lib.name_of(spec) in verifiers_lib.INLINE for spec, _, _ in jobs
-    ]
+    inline = [verifiers_lib.is_inline(spec) for spec, _, _ in jobs]
     pooled = iter(
       self._pool.map([j for j, here in zip(jobs, inline) if not here])
     )

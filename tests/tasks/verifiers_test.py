@@ -126,3 +126,24 @@ def test_score_tells_kinds_of_failure_apart(tmp_path, monkeypatch):
   assert kinds['two'][2] == '2 scores for 1 response'
   assert all(math.isfinite(value) for _, value, _ in kinds.values())
   assert kinds['fine'][1] == 1.0
+
+
+def test_a_label_names_the_scores_and_changes_nothing_else():
+  assert verifiers.name_of('quality=numeric:0.1') == 'quality'
+  assert verifiers.resolve('quality=numeric:0.1')(['1.05'], [{'answer': '1'}])
+  labelled = verifiers.resolve('quality=exact')
+  assert labelled is verifiers.resolve('exact')
+  # A pattern may hold the sign of a label; its verifier comes first.
+  assert verifiers.name_of('format:a=b') == 'format'
+  assert verifiers.resolve('format:a=b')(['xa=b'], [{}]) == [1]
+
+
+def test_a_label_does_not_decide_where_a_verifier_runs():
+  assert verifiers.is_inline('quality=exact')
+  assert not verifiers.is_inline('exact=format:a')
+
+
+def test_returned_passes_on_what_an_environment_gave():
+  assert verifiers.resolve('returned')(['x'], [{'return': 0.3}]) == [0.3]
+  kind, _, detail = verifiers.score('returned', 'x', {})
+  assert kind == 'errors' and 'return' in detail

@@ -1,0 +1,111 @@
+"""Environments of text: what answers the policy's turns.
+
+    reset(rows) -> states                     one a row of the data
+    step(states, actions) -> list[Step]       one a state, in order
+
+An environment is ordinary Python over lists of texts. Its states are its own
+business: any object that `step` does not change in place. The first thing the
+policy sees is the question's prompt; what an environment says next is put
+behind the policy's words as it stands, so one for a chat model writes the
+marks between turns itself.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+Row = Mapping[str, Any]
+
+
+class Step(NamedTuple):
+  """How an environment answers one action.
+
+  Attributes:
+    state: the new one.
+    observation: what the policy reads next; '' at the end.
+    reward: of this action, beside what verifiers say of the whole.
+    done: nothing follows.
+    anchor: names the new state; steps taken in states of one name can be
+      compared. The first state of every episode is named ''.
+    agent: who acts next, where one policy plays several.
+  """
+
+  state: Any
+  observation: str = ''
+  reward: float = 0.0
+  done: bool = False
+  anchor: str = ''
+  agent: int = 0
+
+
+class Environment(Protocol):
+  """What answers the policy's turns."""
+
+  def reset(self, rows: Sequence[Row]) -> list[Any]: ...
+
+  def step(
+    self, states: Sequence[Any], actions: Sequence[str]
+  ) -> list[Step]: ...
+
+
+class Lookup:
+  """Letters whose digits only the environment knows.
+
+  A letter is a question and is answered by its digit; anything else ends the
+  episode. The last action of a good episode is the digits of the word.
+
+      look up ba=   b   7   a   2   72
+
+  A question asked once earns 0.1, so that asking pays before the answer does.
+  The state is named by the letters known so far; agent 0 asks, and agent 1
+  acts once it knows a letter.
+  """
+
+  def reset(self, rows):
+    return [(row['digits'], '') for row in rows]
+
+  def step(self, states, actions):
+    return [self._answer(*pair) for pair in zip(states, actions, strict=True)]
+
+  def _answer(self, state, action):
+    digits, known = state
+    letter = action.strip()
+    if letter not in digits:
+      return Step(state, done=True)
+    new = letter not in known
+    known = ''.join(sorted({*known, letter}))
+    return Step(
+      (digits, known),
+      observation=f'{digits[letter]}\n',
+      reward=0.1 * new,
+      anchor=known,
+      agent=1,
+    )
+
+
+ENVIRONMENTS: Mapping[str, Callable[[], Environment]] = {'lookup': Lookup}
+
+
+def resolve(name: str) -> Environment:
+  """The environment of that name, or of `package.module:Class`.
+
+  Raises:
+    ValueError: there is none, with the nearest known name.
+  """
+  if name in ENVIRONMENTS:
+    return ENVIRONMENTS[name]()
+  module, colon, attribute = name.partition(':')
+  if not colon:
+    near = difflib.get_close_matches(name, ENVIRONMENTS, n=1)
+    raise ValueError(
+      f'unknown environment {name!r}; '
+      + (f'did you mean {near[0]!r}? ' if near else '')
+      + f'known: {", ".join(sorted(ENVIRONMENTS))}, or package.module:Class'
+    )
+  try:
+    return getattr(importlib.import_module(module), attribute)()
+  except (ModuleNotFoundError, AttributeError) as error:
+    raise ValueError(f'environment {name!r}: {error}') from error

@@ -1,0 +1,60 @@
+"""Environments answer actions and are found by name."""
+
+import random
+
+import pytest
+
+from jaxrl_llm.tasks import environments, toys
+
+
+def play(row, actions):
+  world = environments.resolve('lookup')
+  (state,), steps = world.reset([row]), []
+  for action in actions:
+    (step,) = world.step([state], [action])
+    state = step.state
+    steps.append(step)
+  return steps
+
+
+def test_lookup_tells_a_letter_its_digit_and_pays_for_it_once():
+  row = {'digits': {'a': '7', 'b': '2'}}
+  steps = play(row, ['b\n', 'b', 'a'])
+  assert [step.observation for step in steps] == ['2\n', '2\n', '7\n']
+  assert [step.reward for step in steps] == [0.1, 0, 0.1]
+  assert [step.anchor for step in steps] == ['b', 'b', 'ab']
+  assert [step.agent for step in steps] == [1, 1, 1]
+  assert not any(step.done for step in steps)
+
+
+@pytest.mark.parametrize('action', ['72', 'c', ''])
+def test_lookup_ends_with_anything_else(action):
+  (step,) = play({'digits': {'a': '7', 'b': '2'}}, [action])
+  assert step.done and step.reward == 0 and step.observation == ''
+
+
+def test_the_demonstration_of_lookup_is_what_its_environment_says():
+  row = toys.lookup(random.Random(0), length=3)
+  lines = row['demonstration'].split('\n')
+  steps = play(row, [*lines[:-1:2], lines[-1]])
+  said = ''.join(step.observation for step in steps)
+  assert said == ''.join(f'{digit}\n' for digit in lines[1:-1:2])
+  assert steps[-1].done and lines[-1] == row['answer']
+
+
+def test_an_environment_may_be_anybodys():
+  world = environments.resolve('jaxrl_llm.tasks.environments:Lookup')
+  assert isinstance(world, environments.Lookup)
+
+
+@pytest.mark.parametrize(
+  ('name', 'message'),
+  [
+    ('lokup', "did you mean 'lookup'"),
+    ('no_such_module:Class', 'no_such_module'),
+    ('jaxrl_llm.tasks.environments:Absent', 'Absent'),
+  ],
+)
+def test_unknown_environments_are_refused(name, message):
+  with pytest.raises(ValueError, match=message):
+    environments.resolve(name)
