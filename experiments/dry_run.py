@@ -74,6 +74,9 @@ def _programs(parts, state):
     return answering.generate(params, prompts, key, parts.spec.samples)
 
   sampled = jax.jit(generate).lower(params, key)
+  if parts.recipe.plan.provides:
+    # What the plan adds to the rows is known when it runs.
+    return {'sample': sampled.compile()}
   rollouts = jax.eval_shape(generate, params, key)
   rollouts = jax.eval_shape(parts.compiled.score, state, parts.frozen, rollouts)
   scores = Scores(

@@ -239,8 +239,9 @@ def check(recipe: Recipe, *, rows: int, microbatches: int) -> None:
   if missing:
     raise ValueError(
       f'the recipe needs {missing} with every response, and its plan '
-      f'{type(recipe.plan).__name__} does not provide them; run it with a '
-      'plan that does'
+      f'{type(recipe.plan).__name__} does not provide them; use a plan that '
+      'does, or name them among the columns of plans.independent if they are '
+      'numbers of the data'
     )
   samples = recipe.plan.samples
   steps = recipe.minibatches

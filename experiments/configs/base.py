@@ -49,6 +49,15 @@ SETTINGS = {
   'verify.weights': ((1.0,), 'of each verifier in the reward'),
   'verify.seconds': (5.0, 'time limit of one answer'),
   'verify.workers': (2, 'processes that verify'),
+  'environment': (
+    '',
+    'what answers the turns of recipes for agents: lookup, or '
+    'package.module:Class',
+  ),
+  'teacher.paths': (
+    (),
+    'Hugging Face folders of the policies that a recipe learns from',
+  ),
   'sample.prompts': (32, 'per iteration, recipe.samples responses to each'),
   'sample.max_prompt': (64, 'tokens'),
   'sample.max_response': (64, 'tokens'),

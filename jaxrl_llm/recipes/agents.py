@@ -15,7 +15,7 @@ from jaxrl_llm.objectives.base import policy_gradient
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.recipes.advantages import grpo
 from jaxrl_llm.rewards import behaviour
-from jaxrl_llm.rollouts import plans
+from jaxrl_llm.rollouts import episodes
 
 
 @register(
@@ -28,6 +28,7 @@ from jaxrl_llm.rollouts import plans
 def dr_mas(
   *,
   samples: int = 8,
+  turns: int = 4,
   clip_low: float = 0.2,
   clip_high: float = 0.2,
   kl_weight: float = 0.0,
@@ -36,8 +37,8 @@ def dr_mas(
 ) -> Recipe:
   """GRPO among the turns of one agent on one prompt.
 
-  The plan provides `agent`. A lone turn of an agent gets 0, where the
-  published code leaves its raw reward.
+  A row is one turn, and the environment says whose. A lone turn of an agent
+  gets 0, where the published code leaves its raw reward.
   """
   return dataclasses.replace(
     grpo(
@@ -47,6 +48,7 @@ def dr_mas(
       kl_weight=kl_weight,
       minibatches=minibatches,
     ),
+    plan=episodes.steps(samples=samples, turns=turns),
     credit=keys.EstimateBy(
       partial(group.norm, epsilon=epsilon), ('group', 'agent')
     ),
@@ -64,6 +66,7 @@ def dr_mas(
 def m_grpo(
   *,
   samples: int = 8,
+  turns: int = 4,
   clip_low: float = 0.2,
   clip_high: float = 0.28,
   epsilon: float = 1e-6,
@@ -71,13 +74,14 @@ def m_grpo(
 ) -> Recipe:
   """Main agent and sub-agents normalised apart.
 
-  The plan provides `agent` and aligns the numbers of sub-agent calls. Its
-  verifiers give the composite rewards: in the published code (MrlX) either
-  agent earns 1 when the main one answers right, and else 0.1 for its format.
-  With one policy for all agents the estimator is that of `dr_mas`.
+  A row is one turn, and the environment says whose; the verifiers give the
+  composite rewards: in the published code (MrlX) either agent earns 1 when
+  the main one answers right, and else 0.1 for its format. With one policy for
+  all agents the estimator is that of `dr_mas`.
   """
   return dr_mas(
     samples=samples,
+    turns=turns,
     clip_low=clip_low,
     clip_high=clip_high,
     epsilon=epsilon,
@@ -94,6 +98,7 @@ def m_grpo(
 def gigpo(
   *,
   samples: int = 8,
+  turns: int = 4,
   clip_low: float = 0.2,
   clip_high: float = 0.2,
   kl_weight: float = 0.01,
@@ -117,6 +122,7 @@ def gigpo(
       kl_weight=kl_weight,
       minibatches=minibatches,
     ),
+    plan=episodes.steps(samples=samples, turns=turns),
     credit=estimate_tokens(
       steps.group_in_group, weight=weight, discount=discount
     ),
@@ -135,6 +141,7 @@ def gigpo(
 def salt(
   *,
   samples: int = 8,
+  turns: int = 4,
   clip_low: float = 0.2,
   clip_high: float = 0.2,
   kl_weight: float = 0.01,
@@ -153,6 +160,7 @@ def salt(
       kl_weight=kl_weight,
       minibatches=minibatches,
     ),
+    plan=episodes.steps(samples=samples, turns=turns),
     credit=estimate_tokens(steps.merged_steps),
   )
 
@@ -170,6 +178,7 @@ def salt(
 def mashost(
   *,
   samples: int = 8,
+  turns: int = 4,
   clip_low: float = 0.2,
   clip_high: float = 0.2,
   weight: float = 1.0,
@@ -188,6 +197,7 @@ def mashost(
       kl_weight=0.0,
       minibatches=minibatches,
     ),
+    plan=episodes.multi_turn(samples=samples, turns=turns),
     credit=estimate_tokens(steps.with_decisions, weight=weight),
   )
 
@@ -203,6 +213,7 @@ def mashost(
 def flow_grpo_agent(
   *,
   samples: int = 8,
+  turns: int = 4,
   clip_low: float = 0.2,
   clip_high: float = 0.3,
   kl_weight: float = 0.001,
@@ -224,7 +235,9 @@ def flow_grpo_agent(
     minibatches=minibatches,
   )
   return dataclasses.replace(
-    base, credit=chain(base.credit, refine(steps.equal_turns))
+    base,
+    plan=episodes.multi_turn(samples=samples, turns=turns),
+    credit=chain(base.credit, refine(steps.equal_turns)),
   )
 
 
@@ -239,6 +252,7 @@ def flow_grpo_agent(
 def hi_agent(
   *,
   samples: int = 8,
+  turns: int = 4,
   clip_low: float = 0.2,
   clip_high: float = 0.2,
   epsilon: float = 1e-6,
@@ -258,6 +272,7 @@ def hi_agent(
       kl_weight=0.0,
       minibatches=minibatches,
     ),
+    plan=episodes.steps(samples=samples, turns=turns),
     credit=keys.EstimateBy(
       partial(group.norm, epsilon=epsilon), ('group', 'anchor')
     ),
@@ -275,6 +290,7 @@ def hi_agent(
 def otc(
   *,
   samples: int = 8,
+  turns: int = 4,
   clip_low: float = 0.2,
   clip_high: float = 0.2,
   kl_weight: float = 0.001,
@@ -295,7 +311,9 @@ def otc(
     minibatches=minibatches,
   )
   return dataclasses.replace(
-    base, credit=chain(behaviour.ToolEconomy(budget, scale), base.credit)
+    base,
+    plan=episodes.multi_turn(samples=samples, turns=turns),
+    credit=chain(behaviour.ToolEconomy(budget, scale), base.credit),
   )
 
 
@@ -307,6 +325,7 @@ def otc(
 def aspo(
   *,
   samples: int = 8,
+  turns: int = 4,
   clip_low: float = 0.2,
   clip_high: float = 0.2,
   delta: float = -2.0,
@@ -316,10 +335,11 @@ def aspo(
 ) -> Recipe:
   """Good responses earn more the earlier they use their tool.
 
-  The plan provides `tool_start`, the place of the first token of a call.
+  The plan provides `tool_start`, the place of the first token of a call; the
+  environment answers calls.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=episodes.multi_turn(samples=samples, turns=turns),
     credit=estimate_tokens(
       targets.timed_tools, delta=delta, bound=bound, epsilon=epsilon
     ),

@@ -9,7 +9,7 @@ from jaxrl_llm.credit import chain, estimate, estimate_tokens, weigh
 from jaxrl_llm.objectives import aggregate, costs, supervised, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.recipe import Paper, Recipe, register
-from jaxrl_llm.rollouts import plans
+from jaxrl_llm.rollouts import demonstrations, plans
 from jaxrl_llm.selection import filters
 
 
@@ -133,10 +133,10 @@ def tilted_reference(*, samples: int = 8, weight: float = 0.5) -> Recipe:
 def hpt(*, samples: int = 8, gate: float = 0.0, weight: float = 1.0) -> Recipe:
   """Imitation where the policy fails, reinforcement where it succeeds.
 
-  The plan provides rows written by another policy, marked `offline`.
+  The last row of a group is the demonstration of its question.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=demonstrations.with_demonstration(samples=samples),
     credit=estimate_tokens(targets.switched, gate=gate, weight=weight),
     objective=policy_gradient(surrogates.score_function),
     aggregate=aggregate.token_mean,

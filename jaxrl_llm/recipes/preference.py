@@ -19,7 +19,7 @@ from jaxrl_llm.objectives import (
 from jaxrl_llm.objectives.base import Cost, row_losses
 from jaxrl_llm.objectives.grouped import pair_losses
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
-from jaxrl_llm.rollouts import plans
+from jaxrl_llm.rollouts import episodes, plans
 from jaxrl_llm.selection import filters, pairs
 
 _DPO = (
@@ -242,16 +242,19 @@ def rebel(
   joints=('loss',),
 )
 def refuel(
-  *, samples: int = 2, scale: float = 1.0, minibatches: int = 4
+  *,
+  samples: int = 2,
+  turns: int = 4,
+  scale: float = 1.0,
+  minibatches: int = 4,
 ) -> Recipe:
   """REBEL on one turn of a dialogue, with the rewards of two futures.
 
-  The plan makes the rows of a group share a dialogue up to the turn
-  `resampled`, numbers the turns of tokens as `turn`, and scores what
-  followed.
+  The rows of a group share a dialogue up to one of its turns; tokens of that
+  turn alone enter the margin.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=episodes.resampled(samples=samples, turns=turns),
     objective=pair_losses(
       partial(preference.regression, scale=scale),
       grouped.to_iterate_in_turn,

@@ -17,7 +17,7 @@ from jaxrl_llm.objectives.base import Cost, policy_gradient, row_losses
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.recipes.advantages import dr_grpo, grpo
 from jaxrl_llm.rewards import behaviour
-from jaxrl_llm.rollouts import plans
+from jaxrl_llm.rollouts import demonstrations, greedy, notes, passes, plans
 from jaxrl_llm.selection import bandits
 
 
@@ -36,7 +36,7 @@ def remax(*, samples: int = 1, kl_weight: float = 0.001) -> Recipe:
   trainer's example.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=greedy.with_greedy(samples=samples),
     credit=chain(
       estimate_tokens(tokens.kl_reward_to_go, kl_weight=kl_weight),
       refine(baselines.minus_greedy),
@@ -64,11 +64,15 @@ def single_stream(
   the value 1/2 in place of eight offline scores; the dual clip of the
   published recipe is left out.
   """
+  stage = baselines.BetaTracker(half_life, keep_low, keep_high)
+  plan = plans.independent(samples=samples)
+  if stage.needs:
+    plan = notes.noted(plan, passes.Drift())
   return Recipe(
     curriculum=bandits.Uncertain(keep=keep_low),
-    plan=plans.independent(samples=samples),
+    plan=plan,
     credit=chain(
-      baselines.BetaTracker(half_life, keep_low, keep_high),
+      stage,
       refine(tokens.whiten_rows),
     ),
     objective=policy_gradient(
@@ -110,6 +114,7 @@ def seed_grpo(
       clip_high=clip_high,
       minibatches=minibatches,
     ),
+    plan=notes.noted(plans.independent(samples=samples), notes.Answers()),
     credit=estimate_tokens(prompts.semantic_entropy, strength=strength),
   )
 
@@ -178,6 +183,7 @@ def copo(
       kl_weight=0.0,
       minibatches=minibatches,
     ),
+    plan=notes.noted(plans.independent(samples=samples), notes.Answers()),
     credit=estimate_tokens(prompts.consistency, slope=slope, middle=middle),
   )
 
@@ -193,6 +199,7 @@ def copo(
 def riskpo(
   *,
   samples: int = 8,
+  questions: int = 5,
   clip_low: float = 0.2,
   clip_high: float = 0.2,
   low: float = 0.2,
@@ -203,10 +210,12 @@ def riskpo(
 ) -> Recipe:
   """Mixed value-at-risk of the scores of bundles of questions.
 
-  The plan provides `bundle` and `paper`; the paper bundles 5 questions.
+  The plan puts `questions` that follow each other into one bundle.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=notes.noted(
+      plans.independent(samples=samples), notes.Bundles(questions)
+    ),
     credit=risk.MixedValueAtRisk(low, high, tail_weight, rate),
     objective=policy_gradient(
       partial(surrogates.clip, low=clip_low, high=clip_high)
@@ -235,7 +244,7 @@ def dr_irl(
 ) -> Recipe:
   """GRPO scaled by how far a prompt is from its demonstration (GRPO-S).
 
-  The plan provides `coverage` and `demonstration_reward`.
+  Every question of the data has its `demonstration`.
   """
   return dataclasses.replace(
     grpo(
@@ -244,6 +253,9 @@ def dr_irl(
       clip_high=clip_high,
       kl_weight=kl_weight,
       minibatches=minibatches,
+    ),
+    plan=notes.noted(
+      plans.independent(samples=samples), demonstrations.Coverage()
     ),
     credit=estimate_tokens(prompts.demonstration_gap),
   )
@@ -273,7 +285,7 @@ def progrpo(
   The plan provides `prompt_logp`. The strength is ours; none was found.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=notes.noted(plans.independent(samples=samples), passes.PromptLogp()),
     credit=chain(
       estimate(group.norm, epsilon=epsilon),
       refine(prompts.confidence_gap, strength=strength, share=share),
@@ -303,8 +315,8 @@ def value_at_state_zero(
 ) -> Recipe:
   """A frozen predictor's expected reward of the prompt as the baseline.
 
-  The plan provides `predicted_reward`. The paper's use for budgets is
-  `selection.budgets.value_of_positives`.
+  Every question of the data has its number `predicted_reward`. The paper's
+  use for budgets is `selection.budgets.value_of_positives`.
   """
   return dataclasses.replace(
     dr_grpo(
@@ -313,6 +325,7 @@ def value_at_state_zero(
       clip_high=clip_high,
       minibatches=minibatches,
     ),
+    plan=plans.independent(samples=samples, columns=('predicted_reward',)),
     credit=estimate_tokens(baselines.minus_predicted),
   )
 

@@ -10,7 +10,7 @@ from jaxrl_llm.credit import estimate, estimate_tokens
 from jaxrl_llm.objectives import aggregate, costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
-from jaxrl_llm.rollouts import plans
+from jaxrl_llm.rollouts import notes, passes, plans
 
 
 @register(
@@ -133,11 +133,11 @@ def kdrl(
 ) -> Recipe:
   """GRPO while distilling a teacher on the student's own samples.
 
-  The plan provides the teacher's log-probs. The coefficient is recalled, and
+  The teacher is the policy of `teacher.paths`. The coefficient is recalled, and
   constant; the paper also anneals it.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=notes.noted(plans.independent(samples=samples), passes.Teacher()),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
       partial(surrogates.clip, low=clip_low, high=clip_high),

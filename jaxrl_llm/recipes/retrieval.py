@@ -15,7 +15,8 @@ from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.recipes.advantages import grpo
 from jaxrl_llm.rewards import behaviour
-from jaxrl_llm.rollouts import plans
+from jaxrl_llm.rollouts import episodes, notes, plans
+from jaxrl_llm.rollouts import wordings as wordings_lib
 
 
 @register(
@@ -34,11 +35,15 @@ def dr_zero(
   """Proposed questions compared with those of as many hops (HRPO).
 
   The verifier's reward is the share of `solvers` answers that were right; the
-  plan provides `hops` and `form`. A lone number of hops gets 0, where the
-  published code leaves the raw reward. The KL weight is ours.
+  data gives `hops`, and a verifier named form the rest. A lone number of hops
+  gets 0, where the published code leaves the raw reward. The KL weight is
+  ours.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=notes.noted(
+      plans.independent(samples=samples, columns=('hops',)),
+      notes.Judged(('form',)),
+    ),
     credit=chain(
       shape(
         behaviour.solvable_but_hard, solvers=solvers, form_weight=form_weight
@@ -62,6 +67,7 @@ def dr_zero(
 def rank_grpo(
   *,
   samples: int = 8,
+  places: int = 20,
   clip_low: float = 0.06,
   clip_high: float = 0.08,
   kl_weight: float = 1e-3,
@@ -75,7 +81,10 @@ def rank_grpo(
   items); tokens past the list get 0.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=notes.noted(
+      plans.independent(samples=samples),
+      notes.RankedList(steps.discounted_gain, places),
+    ),
     credit=estimate_tokens(steps.ranked_items, epsilon=epsilon),
     objective=policy_gradient(
       partial(ranked.item_clip, low=clip_low, high=clip_high),
@@ -97,6 +106,7 @@ def rank_grpo(
 def step_grpo(
   *,
   samples: int = 8,
+  turns: int = 4,
   clip_low: float = 0.2,
   clip_high: float = 0.2,
   kl_weight: float = 0.04,
@@ -116,6 +126,7 @@ def step_grpo(
       kl_weight=kl_weight,
       minibatches=minibatches,
     ),
+    plan=episodes.steps(samples=samples, turns=turns),
     credit=keys.EstimateBy(
       partial(group.norm, epsilon=epsilon), ('group', 'step')
     ),
@@ -135,6 +146,7 @@ def step_grpo(
 def ps_grpo(
   *,
   samples: int = 4,
+  wordings: int = 4,
   clip_low: float = 0.2,
   clip_high: float = 0.2,
   kl_weight: float = 0.04,
@@ -144,7 +156,8 @@ def ps_grpo(
 ) -> Recipe:
   """GRPO within each wording of a question, paid for agreeing with others.
 
-  The plan provides `agreement`; `behaviour.mean_similarity` computes it.
+  Every question of the data has its `wordings`; agreement is a low-order
+  BLEU.
   """
   base = grpo(
     samples=samples,
@@ -156,7 +169,11 @@ def ps_grpo(
   shaper = shape(
     behaviour.agreement, weight=weight, accuracy_weight=accuracy_weight
   )
-  return dataclasses.replace(base, credit=chain(shaper, base.credit))
+  return dataclasses.replace(
+    base,
+    plan=wordings_lib.wordings(samples=samples, groups=wordings),
+    credit=chain(shaper, base.credit),
+  )
 
 
 @register(
@@ -178,6 +195,7 @@ def ps_grpo(
 def information_consistency(
   *,
   samples: int = 8,
+  wordings: int = 4,
   clip_low: float = 0.2,
   clip_high: float = 0.2,
   information_weight: float = 0.5,
@@ -186,8 +204,8 @@ def information_consistency(
 ) -> Recipe:
   """GRPO over equivalent questions, paid for stable information.
 
-  The plan provides `information` and puts variants of one question in one
-  group. Confidence ABSTRACT; form and weights are ours.
+  The wordings of a question share one group, and information is the entropy
+  of a response's words. Confidence ABSTRACT; form and weights are ours.
   """
   base = grpo(
     samples=samples,
@@ -196,9 +214,14 @@ def information_consistency(
     kl_weight=0.0,
     minibatches=minibatches,
   )
+  plan = wordings_lib.variants(samples=samples, wordings=wordings)
   shaper = shape(
     behaviour.stable_information,
     information_weight=information_weight,
     stability_weight=stability_weight,
   )
-  return dataclasses.replace(base, credit=chain(shaper, base.credit))
+  return dataclasses.replace(
+    base,
+    plan=notes.noted(plan, notes.Information()),
+    credit=chain(shaper, base.credit),
+  )

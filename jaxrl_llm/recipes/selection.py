@@ -11,7 +11,7 @@ from jaxrl_llm.objectives import aggregate, surrogates
 from jaxrl_llm.objectives.base import policy_gradient
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.recipes.advantages import grpo
-from jaxrl_llm.rollouts import plans
+from jaxrl_llm.rollouts import notes, passes, plans
 from jaxrl_llm.selection import weights
 
 
@@ -78,8 +78,8 @@ def dagrpo(
 ) -> Recipe:
   """GRPO without rows too close to one of the opposite outcome.
 
-  The plan provides `quality`, and may put an expert's answer into a group
-  nobody solved. Confidence ABSTRACT; the gap is ours.
+  A verifier named quality gives the fine scores. Confidence ABSTRACT; the gap
+  is ours.
   """
   base = grpo(
     samples=samples,
@@ -89,7 +89,13 @@ def dagrpo(
     minibatches=minibatches,
   )
   stage = weigh_tokens(weights.contrasting, gap=gap)
-  return dataclasses.replace(base, credit=chain(base.credit, stage))
+  return dataclasses.replace(
+    base,
+    plan=notes.noted(
+      plans.independent(samples=samples), notes.Judged(('quality',))
+    ),
+    credit=chain(base.credit, stage),
+  )
 
 
 def _filtered(weight, *, samples, clip_low, clip_high, minibatches):
@@ -181,7 +187,7 @@ def capo(
   descent on the output layer.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=notes.noted(plans.independent(samples=samples), passes.HiddenSquare()),
     credit=chain(
       estimate(group.norm, epsilon=epsilon),
       weigh_tokens(

@@ -18,7 +18,7 @@ from jaxrl_llm.objectives import aggregate, costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.recipes.actor_critic import ppo
-from jaxrl_llm.rollouts import plans
+from jaxrl_llm.rollouts import branching, episodes, notes, passes, plans
 from jaxrl_llm.selection import weights
 
 
@@ -68,6 +68,7 @@ def spo_chain(
   clip_high: float = 0.2,
   threshold: float = 0.9,
   interval: int = 5,
+  continuations: int = 9,
   kl_weight: float = 0.0,
   minibatches: int = 1,
 ) -> Recipe:
@@ -77,7 +78,11 @@ def spo_chain(
   `segments.starts`.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=branching.prefix_values(
+      partial(segments.starts, threshold=threshold, interval=interval),
+      samples=samples,
+      continuations=continuations,
+    ),
     credit=chain(
       estimate_tokens(segments.chain, threshold=threshold, interval=interval),
       weigh_tokens(weights.unsure_tokens, threshold=threshold),
@@ -102,6 +107,7 @@ def spo_chain(
 def spo_tree(
   *,
   samples: int = 8,
+  depth: int = 3,
   clip_low: float = 0.2,
   clip_high: float = 0.2,
   threshold: float = 0.9,
@@ -115,7 +121,7 @@ def spo_tree(
   train.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=branching.tree(samples=samples, depth=depth),
     credit=chain(
       estimate_tokens(steps.tree),
       weigh_tokens(weights.unsure_tokens, threshold=threshold),
@@ -143,6 +149,7 @@ def spo_tree(
 def poad(
   *,
   samples: int = 1,
+  turns: int = 4,
   clip_low: float = 0.2,
   clip_high: float = 0.2,
   discount: float = 0.95,
@@ -163,6 +170,7 @@ def poad(
       value_weight=value_weight,
       minibatches=minibatches,
     ),
+    plan=episodes.multi_turn(samples=samples, turns=turns),
     credit=chain(
       segments.ActionGAE(discount, trace), refine(tokens.whiten_batch)
     ),
@@ -219,12 +227,14 @@ def two_stage_constrained(
 ) -> Recipe:
   """Regression towards auxiliary policies, tilted by the main advantage.
 
-  The second stage. The plan provides `constraint_logp`, log-probs of the
-  first stage's policies; the advantage is the reward less its group's mean,
+  The second stage. The first stage's policies are those of
+  `teacher.paths`; the advantage is the reward less its group's mean,
   in place of a critic. Confidence RECALLED.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=notes.noted(
+      plans.independent(samples=samples), passes.Constraints(len(weights))
+    ),
     credit=chain(
       estimate(group.centre),
       refine(emphasis.constrained_regression, weights=weights, limit=limit),

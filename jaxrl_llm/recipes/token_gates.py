@@ -9,7 +9,7 @@ from jaxrl_llm.credit import estimate
 from jaxrl_llm.objectives import aggregate, costs, gates, supervised, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
-from jaxrl_llm.rollouts import plans
+from jaxrl_llm.rollouts import episodes, plans
 
 
 @register(
@@ -63,6 +63,7 @@ def oreal_tokens(
 def llds_actions(
   *,
   samples: int = 8,
+  turns: int = 4,
   clip_low: float = 0.2,
   clip_high: float = 0.2,
   fall_weight: float = 0.2,
@@ -71,12 +72,11 @@ def llds_actions(
 ) -> Recipe:
   """A cost on an agent's good actions whose likelihood falls.
 
-  The plan provides `turn`, the action that each token belongs to. Weighted
-  like the policy loss, where the published code divides by all response
-  tokens.
+  An action is a turn of an episode. Weighted like the policy loss, where the
+  published code divides by all response tokens.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=episodes.multi_turn(samples=samples, turns=turns),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
       partial(surrogates.clip, low=clip_low, high=clip_high),

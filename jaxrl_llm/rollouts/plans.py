@@ -5,64 +5,141 @@
 
 A plan is ordinary Python over compiled calls, because between rounds it may
 have to read text, run verifiers or pick rows. It decides what the policy is
-trained on. The tools it is handed:
+trained on, and provides what the recipe needs to know of every response
+beside its score: keys of `rollouts.extras`. Here is the plainest, and what all
+have in common; beside this module are
 
-    tools.generate(prompts, key, samples) -> Rollouts
-    tools.verify(rollouts) -> (rollouts, scores)    masks rows that failed
-    tools.draw() -> Prompts                         the next ones, same size
-    tools.note(name, value)                         adds a metric
+    prefixes        responses as tokens to go on from
+    greedy          the greedy response as a baseline
+    branching       values of prefixes, trees of samples
+    episodes        several turns with an environment between them
+    wordings        one question in several words
+    demonstrations  rows that somebody else wrote
+    notes, passes   plans that also say more of the responses of another
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.types import Array, Prompts, Rollouts, Scores, Spec
+from jaxrl_llm.types import (
+  Array,
+  Prompts,
+  Rollouts,
+  Scores,
+  Spec,
+  Stats,
+)
 
 
 class Tools(Protocol):
-  """What the loop lends a plan."""
-
-  def generate(self, prompts: Prompts, key: Array, samples: int): ...
-
-  def verify(self, rollouts: Rollouts) -> tuple[Rollouts, Scores]: ...
-
-  def draw(self) -> Prompts: ...
-
-  def note(self, name: str, value: float) -> None: ...
-
-
-class Plan(Protocol):
-  """What makes scored rollouts of prompts.
+  """What the loop lends a plan.
 
   Attributes:
-    samples: G, rows of a group.
+    columns: T, the token budget of a response.
+    components: names of the run's scores, length K.
+    end: the token that ends a text.
+    environment: what answers the policy's turns, see `tasks.environments`.
+  """
+
+  columns: int
+  components: tuple[str, ...]
+  end: int
+  environment: Any
+
+  def draw(self) -> Prompts:
+    """The next prompts of the curriculum, as many as before."""
+
+  def generate(
+    self, prompts: Prompts, key: Array, samples: int, *, most: int = 0
+  ) -> Rollouts:
+    """Responses of at most `most` tokens; 0 is the budget of the run."""
+
+  def greedy(self, prompts: Prompts) -> Rollouts:
+    """The most probable token at every place, one response a prompt."""
+
+  def verify(
+    self, rollouts: Rollouts, texts=None, rows=None
+  ) -> tuple[Rollouts, Scores]:
+    """Scores; a row whose verifier failed is no longer valid.
+
+    `texts` are judged in the place of the responses, and by `rows` in the
+    place of the questions' records.
+    """
+
+  def rows(self, tasks: Array) -> Sequence[Mapping[str, Any]]:
+    """The record of the data behind each task."""
+
+  def prompts(self, tasks: Array, texts: Sequence[Any]) -> Prompts:
+    """Prompts of other texts or messages than those of the tasks' records."""
+
+  def encode(self, texts: Sequence[str]) -> list[list[int]]:
+    """Tokens of plain texts, without any that the tokenizer adds."""
+
+  def decode(self, rollouts: Rollouts) -> list[str]:
+    """The text of every response."""
+
+  def pieces(self, rollouts: Rollouts) -> list[list[str]]:
+    """The text of every response, token by token."""
+
+  def score(self, rollouts: Rollouts, *needs: str) -> Stats:
+    """What the current policy says of the rows."""
+
+  def hidden_square(self, rollouts: Rollouts) -> Array:
+    """f32[N, T], |h|^2 of the state that each token was drawn from."""
+
+  def teachers(self, rollouts: Rollouts) -> Array:
+    """f32[N, T, C], log-probs under the C policies of `teacher.paths`."""
+
+  def note(self, name: str, value: float) -> None:
+    """Adds a metric."""
+
+
+class Plan:
+  """What makes scored rollouts of prompts; stateless unless it says more.
+
+  Attributes:
+    samples: G, rows of a group. groups: made of each prompt.
     provides: keys that it adds to `rollouts.extras`.
+    columns: numeric fields of the data that become extras of every row.
+    asks: what the run must be given for it: 'environment', 'teacher'.
+    turns: the most of an episode, 0 where nobody answers.
   """
 
   samples: int
-  provides: frozenset[str]
+  groups: int = 1
+  provides: frozenset[str] = frozenset()
+  columns: tuple[str, ...] = ()
+  asks: frozenset[str] = frozenset()
+  turns: int = 0
 
-  def init(self, spec: Spec): ...
+  def init(self, spec: Spec):
+    del spec
+    return ()
 
-  def collect(self, tools: Tools, prompts: Prompts, state, key: Array): ...
+  def collect(self, tools: Tools, prompts: Prompts, state, key: Array):
+    raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True)
-class Independent:
-  """`samples` independent responses to each prompt."""
+class Independent(Plan):
+  """`samples` independent responses to each prompt.
+
+  Attributes:
+    columns: numeric fields of the data, provided as extras f32[N].
+  """
 
   samples: int = 8
-  provides = frozenset()
+  columns: tuple[str, ...] = ()
 
-  def init(self, spec):
-    del spec
-    return ()
+  @property
+  def provides(self):
+    return frozenset(self.columns)
 
   def collect(self, tools, prompts, state, key):
     rollouts = tools.generate(prompts, key, self.samples)
@@ -88,7 +165,7 @@ def _first_live(kept, new, live_kept, live_new):
 
 
 @dataclasses.dataclass(frozen=True)
-class Refill:
+class Refill(Plan):
   """Draws more prompts until every group is live: dynamic sampling.
 
   Groups that `live` drops are replaced by groups of newly drawn prompts. After
@@ -105,11 +182,6 @@ class Refill:
   live: Callable
   samples: int = 8
   rounds: int = 4
-  provides = frozenset()
-
-  def init(self, spec):
-    del spec
-    return ()
 
   def collect(self, tools, prompts, state, key):
     kept = alive = None
@@ -138,9 +210,11 @@ class Refill:
     return rollouts.replace(group=group), scores, state
 
 
-def independent(*, samples: int = 8) -> Independent:
+def independent(
+  *, samples: int = 8, columns: tuple[str, ...] = ()
+) -> Independent:
   """`samples` independent responses to each prompt."""
-  return Independent(samples)
+  return Independent(samples, columns)
 
 
 def refill(live: Callable, *, samples: int = 8, rounds: int = 4) -> Refill:

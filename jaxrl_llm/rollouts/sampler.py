@@ -96,8 +96,9 @@ class Sampler:
     Returns:
       Rollouts. The token that ends a response belongs to it and is masked in.
       `valid` is True everywhere, `action_mask` is `response_mask`, `group` is
-      the row of the prompt. extras: `log_mass` f32[N, T], and `support`
-      i32[N, T, S] where S is positive; 0 and -1 off the mask.
+      the row of the prompt. extras: those of the prompts, `log_mass`
+      f32[N, T], and `support` i32[N, T, S] where S is positive; 0 and -1 off
+      the mask.
     """
     chex.assert_rank([prompts.tokens, prompts.mask], 2)
     rows = prompts.tokens.shape[0] * samples
@@ -264,7 +265,8 @@ def _rollouts(prompts, samples, state) -> Rollouts:
     return jnp.repeat(x, samples, axis=0)
 
   outputs = {name: jnp.moveaxis(x, 0, 1) for name, x in state.outputs.items()}
-  extras = {'log_mass': outputs['log_mass']}
+  extras = {name: by_row(x) for name, x in prompts.extras.items()}
+  extras['log_mass'] = outputs['log_mass']
   if outputs['support'].shape[-1]:
     extras['support'] = outputs['support']
   return Rollouts(

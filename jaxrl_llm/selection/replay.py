@@ -102,7 +102,11 @@ class SelectiveBuffer:
   capacity: int = 64
   share: float = 0.5
   power: float = 1.0
+  groups = 1
+  columns = ()
   provides = frozenset()
+  asks = frozenset()
+  turns = 0
 
   def init(self, spec):
     lead = (self.capacity, self.samples)

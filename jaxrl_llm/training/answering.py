@@ -14,12 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.rollouts import text
+from jaxrl_llm.rollouts import episodes, text
 from jaxrl_llm.rollouts.sampler import Sampler
 from jaxrl_llm.rollouts.truncation import Sampling
-from jaxrl_llm.tasks import answers, verify
+from jaxrl_llm.tasks import answers, environments, verify
 from jaxrl_llm.training import evaluate
 from jaxrl_llm.training.questions import Questions
+from jaxrl_llm.training.tools import Speaker
 from jaxrl_llm.types import Rollouts, Scores
 
 
@@ -44,6 +45,8 @@ class Answering:
     tokenizer: of the model. stop: strings that end a response.
     verifiers: what scores a response, with names and weights.
     batch: prompts sampled at once in evaluation.
+    environment: what answers the policy's turns, or None.
+    turns: the most of an episode, 0 without an environment.
   """
 
   sampler: Sampler
@@ -52,11 +55,27 @@ class Answering:
   stop: tuple[str, ...]
   verifiers: verify.Verifiers
   batch: int
+  environment: environments.Environment | None = None
+  turns: int = 0
 
-  def generate(self, params, prompts, key, samples, sampling=None) -> Rollouts:
-    """`samples` responses to each prompt; row i has the identity i."""
+  @property
+  def greedy(self) -> Sampling:
+    """The sampling that takes the most probable token everywhere."""
+    return self.sampling.replace(temperature=jnp.float32(0))
+
+  def generate(
+    self, params, prompts, key, samples, sampling=None, *, most=0
+  ) -> Rollouts:
+    """`samples` responses to each prompt; row i has the identity i.
+
+    Args:
+      most: tokens of a response; 0 is the sampler's budget.
+    """
     rows = prompts.tokens.shape[0] * samples
-    return self.sampler(
+    sampler = self.sampler
+    if most:
+      sampler = dataclasses.replace(sampler, max_tokens=most)
+    return sampler(
       params,
       prompts,
       jnp.arange(rows),
@@ -65,9 +84,15 @@ class Answering:
       samples=samples,
     )
 
-  def verify(self, rollouts: Rollouts, rows):
-    """Scores of every response; rows whose verifier failed become invalid."""
-    texts = text.decode(self.tokenizer, rollouts, stop=self.stop)
+  def verify(self, rollouts: Rollouts, rows, texts=None):
+    """Scores of every response; rows whose verifier failed become invalid.
+
+    Args:
+      rollouts: N of them. rows: the records of their questions.
+      texts: what is judged; None is the responses themselves.
+    """
+    if texts is None:
+      texts = text.decode(self.tokenizer, rollouts, stop=self.stop)
     verdict = self.verifiers.score(texts, rows)
     valid = rollouts.valid & jnp.asarray(verdict.ok)
     scores = Scores(
@@ -82,8 +107,9 @@ class Answering:
   ) -> dict[str, float]:
     """Greedy accuracy, and of sampled answers pass@k and maj@k.
 
-    A failed verification counts as a wrong answer. Sampling is that of
-    training, so that pass@1 is the training accuracy on these questions.
+    Where an environment answers, whole episodes are judged. A failed
+    verification counts as a wrong answer. Sampling is that of training, so
+    that pass@1 is the training accuracy on these questions.
 
     Args:
       samples: answers per question beside the greedy one; 0 for none.
@@ -92,8 +118,7 @@ class Answering:
       `accuracy` with its 95 % interval `accuracy/low`, `accuracy/high`, and
       with samples `pass@k` and `maj@k` for powers of 2 up to `samples`.
     """
-    greedy = self.sampling.replace(temperature=jnp.float32(0))
-    right, _ = self._answer(params, questions, key, 1, greedy)
+    right, _ = self._answer(params, questions, key, 1, self.greedy)
     low, high = evaluate.wilson_interval(int(right.sum()), right.size)
     metrics = {
       'accuracy': float(right.mean()),
@@ -115,18 +140,27 @@ class Answering:
       # The last batch wraps around, to be of the same compiled shape.
       tasks = np.arange(start, start + size) % len(questions)
       count = min(size, len(questions) - start)
-      rollouts = self.generate(
-        params,
+      speaker = Speaker(self, params, questions, sampling)
+      rollouts, scores, said = self._judged(
+        speaker,
         questions.prompts(tasks),
         jax.random.fold_in(key, start),
         samples,
-        sampling,
-      )
-      rollouts, scores, verified = self.verify(
-        rollouts, questions.rows_of(rollouts)
       )
       good = (scores.components[:, 0] > 0.5) & rollouts.valid
       right.append(np.asarray(good).reshape(-1, samples)[:count])
-      grouped = np.array(verified.texts, object).reshape(-1, samples)
+      grouped = np.array(said, object).reshape(-1, samples)
       texts.extend(grouped[:count].tolist())
     return np.concatenate(right), texts
+
+  def _judged(self, speaker, prompts, key, samples):
+    """Verified answers to prompts and their texts, in episodes where asked."""
+    if self.turns:
+      rollouts, log = episodes.play(
+        speaker, prompts, key, samples=samples, turns=self.turns
+      )
+      return *episodes.judged(speaker, rollouts, log), log.last
+    rollouts = speaker.generate(prompts, key, samples)
+    rows = speaker.rows(rollouts.task)
+    rollouts, scores, verified = self.verify(rollouts, rows)
+    return rollouts, scores, verified.texts

@@ -20,16 +20,15 @@ from __future__ import annotations
 import enum
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
-import numpy as np
 from absl import logging
 
 from jaxrl_llm.training.checkpoint import Checkpointer
 from jaxrl_llm.training.session import Session
+from jaxrl_llm.training.tools import Tools
 from jaxrl_llm.training.writers import Run
-from jaxrl_llm.types import Prompts, TrainState
+from jaxrl_llm.types import TrainState
 
 
 class Purpose(enum.IntEnum):
@@ -51,51 +50,6 @@ def key_for(seed: int, step: int, purpose: Purpose) -> jax.Array:
   return jax.random.fold_in(root, purpose)
 
 
-class Tools:
-  """What a plan is lent: see `rollouts.plans`."""
-
-  def __init__(self, session: Session, state: TrainState, step: int):
-    self._session = session
-    self._params = session.sampling_params(state)
-    self._draw_key = key_for(session.config.seed, step, Purpose.TASKS)
-    self._draws = 0
-    self.curriculum = state.method['curriculum']
-    self.metrics: dict[str, Any] = {'time/sample': 0.0, 'time/verify': 0.0}
-    self.texts: list[str] = []
-
-  def draw(self) -> Prompts:
-    """The next prompts of the curriculum."""
-    key = jax.random.fold_in(self._draw_key, self._draws)
-    self._draws += 1
-    tasks, self.curriculum = self._session.draw(self.curriculum, key)
-    return self._session.train.prompts(np.asarray(tasks))
-
-  def generate(self, prompts: Prompts, key: jax.Array, samples: int):
-    """Responses to each prompt, at the temperature of the run."""
-    start = time.perf_counter()
-    rollouts = self._session.answering.generate(
-      self._params, prompts, key, samples
-    )
-    jax.block_until_ready(rollouts.response)
-    self.metrics['time/sample'] += time.perf_counter() - start
-    return rollouts
-
-  def verify(self, rollouts):
-    """Scores; a row whose verifier failed is no longer valid."""
-    start = time.perf_counter()
-    rows = self._session.train.rows_of(rollouts)
-    rollouts, scores, verdict = self._session.answering.verify(rollouts, rows)
-    self.texts = verdict.texts
-    for name, count in verdict.counts.items():
-      self.note(name, self.metrics.get(name, 0) + count)
-    self.metrics['time/verify'] += time.perf_counter() - start
-    return rollouts, scores
-
-  def note(self, name: str, value: float) -> None:
-    """Adds a metric of this iteration."""
-    self.metrics[name] = value
-
-
 def iterate(session: Session, state: TrainState, step: int):
   """One iteration up to its curriculum, without evaluation and saving.
 
@@ -107,7 +61,7 @@ def iterate(session: Session, state: TrainState, step: int):
   """
   program, seed = session.compiled, session.config.seed
   start = time.perf_counter()
-  tools = Tools(session, state, step)
+  tools = Tools(session, state, key_for(seed, step, Purpose.TASKS))
   sample_key = key_for(seed, step, Purpose.SAMPLE)
   rollouts, scores, plan_state = session.recipe.plan.collect(
     tools, tools.draw(), state.method['plan'], sample_key

@@ -22,7 +22,14 @@ from jaxrl_llm.rollouts import text
 from jaxrl_llm.rollouts.sampler import Sampler
 from jaxrl_llm.rollouts.truncation import Sampling
 from jaxrl_llm.tasks import tokens, verify
-from jaxrl_llm.training import optimizer, progress, shard, step, warm_start
+from jaxrl_llm.training import (
+  guests,
+  optimizer,
+  progress,
+  shard,
+  step,
+  warm_start,
+)
 from jaxrl_llm.training import questions as questions_lib
 from jaxrl_llm.training.answering import Answering
 from jaxrl_llm.training.questions import Questions
@@ -44,6 +51,7 @@ class Session:
     program: what is compiled. compiled: its jitted parts.
     answering: sampling and verification.
     frozen: parameters that are not trained, {} without LoRA.
+    teachers: other policies, each a scorer and its parameters.
   """
 
   config: ConfigDict
@@ -59,6 +67,7 @@ class Session:
   compiled: step.Compiled
   answering: Answering
   frozen: PyTree
+  teachers: tuple[tuple[step.Scorer, PyTree], ...] = ()
 
   def init(self, trainable: PyTree) -> TrainState:
     """The state before the first iteration."""
@@ -103,7 +112,9 @@ class Session:
     """The first responses of an iteration, for people to read."""
     count = min(self.config.log.samples, rollouts.valid.shape[0])
     first = jax.tree.map(lambda x: np.asarray(x[:count]), rollouts)
-    texts = text.decode(self.tokenizer, first, stop=self.answering.stop)
+    # A stop string ends a turn, which need not be the last of its row.
+    stop = () if self.answering.turns else self.answering.stop
+    texts = text.decode(self.tokenizer, first, stop=stop)
     rewards, components = np.asarray(credit.rewards), credit.components
     return [
       {
@@ -137,7 +148,9 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   """
   recipe = recipe_of(config)
   mesh = shard.make_mesh(config.mesh.data, config.mesh.model)
-  rows = config.sample.prompts * recipe.plan.samples
+  plan = recipe.plan
+  rows = config.sample.prompts * plan.groups * plan.samples
+  guests.check(config, plan)
   recipe_lib.check(recipe, rows=rows, microbatches=config.learn.microbatches)
   verifiers = verify.Verifiers(
     config.verify.names,
@@ -148,10 +161,11 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   source = source_folder(config, workdir)
   model = config_lib.from_hf(source)
   tokenizer = load_tokenizer(source)
-  train, held_out = questions_lib.load(config, tokenizer)
+  train, held_out = questions_lib.load(config, tokenizer, plan.columns)
   if config.warm_start.steps and not abstract:
     source = warmed_up(config, workdir, source, tokenizer, train, mesh)
   params = parameters(config, recipe, source, model, mesh, abstract)
+  teachers = () if abstract else guests.teachers(config, model, mesh, scorer)
   trainable, frozen = lora.split(params)
   total = config.steps * recipe.epochs * recipe.minibatches
   program = step.Program(
@@ -166,7 +180,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
     recipe=recipe,
     spec=Spec(
       rows=rows,
-      samples=recipe.plan.samples,
+      samples=plan.samples,
       prompt_length=config.sample.max_prompt,
       response_length=config.sample.max_response,
       tasks=len(train),
@@ -182,8 +196,9 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
     held_out=held_out,
     program=program,
     compiled=program.compile(),
-    answering=answering_of(config, model, tokenizer, source, verifiers),
+    answering=answering_of(config, plan, model, tokenizer, source, verifiers),
     frozen=frozen,
+    teachers=teachers,
   )
   return session, trainable
 
@@ -280,7 +295,8 @@ def _make_model(config: ConfigDict, folder: pathlib.Path) -> None:
       dtype='float32',
     )
     model = config_lib.from_hf(description)
-    params = transformer.init(model, jax.random.key(config.seed))
+    init = jax.jit(transformer.init, static_argnums=0)
+    params = init(model, jax.random.key(config.seed))
     hf.save(folder, model, params, source=description, tokenizer=tokenizer)
 
 
@@ -361,8 +377,10 @@ def parameters(config, recipe, source, model, mesh, abstract) -> PyTree:
   return jax.device_put(complete(params), whole)
 
 
-def answering_of(config, model, tokenizer, source, verifiers) -> Answering:
-  """Sampling as the config says, with the verifiers."""
+def answering_of(
+  config, plan, model, tokenizer, source, verifiers
+) -> Answering:
+  """Sampling as the config and the plan say, with the verifiers."""
   settings = config.sample
   stop = tuple(settings.stop)
   return Answering(
@@ -385,4 +403,6 @@ def answering_of(config, model, tokenizer, source, verifiers) -> Answering:
     stop=stop,
     verifiers=verifiers,
     batch=settings.prompts,
+    environment=guests.environment(config),
+    turns=plan.turns,
   )

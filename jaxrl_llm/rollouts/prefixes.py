@@ -1,0 +1,161 @@
+"""Responses as prefixes: to go on from, to write into, to branch at.
+
+A prefix moved into the left-padded prompt is sampled from by the ordinary
+sampler, at one shape whatever the cuts, and what comes of it is put behind the
+prefix again. Rows keep their T columns throughout.
+
+    prompts = as_prompts(rollouts, cut)
+    more    = tools.generate(prompts, key, 1)
+    rows    = joined(rollouts, cut, more)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrl_llm.types import Array, Prompts, Rollouts
+
+# What the sampler says of every token, and its value where there is none.
+EMPTY = {'log_mass': 0.0, 'support': -1}
+
+
+@jax.jit
+def as_prompts(rollouts: Rollouts, cut: Array) -> Prompts:
+  """Prompts that end with the first `cut` tokens of each response.
+
+  Args:
+    rollouts: N rows of P + T columns.
+    cut: i32[N] in [0, length].
+
+  Returns:
+    N prompts of P + T columns, left padded without gaps between prompt and
+    prefix.
+  """
+  width = rollouts.response.shape[1]
+  chex.assert_shape(cut, rollouts.valid.shape)
+  tokens = jnp.concatenate([rollouts.prompt, rollouts.response], axis=1)
+  mask = [rollouts.prompt_mask, rollouts.response_mask]
+  mask = jnp.concatenate(mask, axis=1)
+  source = jnp.arange(tokens.shape[1]) - (width - cut)[:, None]
+  place = jnp.maximum(source, 0)
+  tokens = jnp.take_along_axis(tokens, place, axis=1)
+  mask = jnp.take_along_axis(mask, place, axis=1) & (source >= 0)
+  return Prompts(
+    tokens=jnp.where(mask, tokens, 0),
+    mask=mask,
+    task=rollouts.task,
+    domain=rollouts.domain,
+  )
+
+
+@jax.jit
+def joined(
+  rollouts: Rollouts, cut: Array, more: Rollouts, going: Array | None = None
+) -> Rollouts:
+  """The first `cut` tokens of each response, then those of `more`.
+
+  Args:
+    rollouts: N rows. cut: i32[N] in [0, length].
+    more: N rows, in the same order, of any number of columns.
+    going: bool[N]; others stay as they are. None is all.
+
+  Returns:
+    N rows in the T columns of `rollouts`. What does not fit is lost, and the
+    row then counts as truncated.
+  """
+  columns = rollouts.response.shape[1]
+  going = jnp.ones_like(rollouts.valid) if going is None else going
+  source = jnp.arange(columns) - cut[:, None]
+  inside = (source >= 0) & (source < more.response.shape[1])
+  place = jnp.clip(source, 0, more.response.shape[1] - 1)
+
+  def splice(old, new, empty):
+    tail = (1,) * (old.ndim - 2)
+    new = jnp.take_along_axis(new, place.reshape(place.shape + tail), axis=1)
+    new = jnp.where(inside.reshape(inside.shape + tail), new, empty)
+    before = (source < 0) | ~going[:, None]
+    return jnp.where(before.reshape(before.shape + tail), old, new)
+
+  extras = dict(rollouts.extras)
+  for name, empty in EMPTY.items():
+    if name in more.extras:
+      new = more.extras[name]
+      none = jnp.full((*source.shape, *new.shape[2:]), empty, new.dtype)
+      extras[name] = splice(extras.get(name, none), new, empty)
+  late = more.truncated | (cut + more.length > columns)
+  return rollouts.replace(
+    response=splice(rollouts.response, more.response, 0),
+    response_mask=splice(rollouts.response_mask, more.response_mask, False),
+    action_mask=splice(rollouts.action_mask, more.action_mask, False),
+    logp=splice(rollouts.logp, more.logp, 0.0),
+    truncated=jnp.where(going, late, rollouts.truncated),
+    extras=extras,
+  )
+
+
+def written(rollouts: Rollouts, ids: Sequence[Sequence[int]]) -> Rollouts:
+  """Rows with the same prompts whose responses the policy did not choose.
+
+  Args:
+    rollouts: N rows of T columns.
+    ids: the tokens of each response, N sequences of at most T.
+
+  Returns:
+    N rows of T columns, without actions.
+  """
+  response = np.zeros(rollouts.response.shape, np.int32)
+  for row, tokens in enumerate(ids):
+    response[row, : len(tokens)] = tokens
+  length = np.array([len(tokens) for tokens in ids])
+  mask = np.arange(response.shape[1]) < length[:, None]
+  extras = {
+    name: jnp.full_like(rollouts.extras[name], empty)
+    for name, empty in EMPTY.items()
+    if name in rollouts.extras
+  }
+  return rollouts.replace(
+    response=jnp.asarray(response),
+    response_mask=jnp.asarray(mask),
+    action_mask=jnp.zeros(mask.shape, bool),
+    logp=jnp.zeros(mask.shape, jnp.float32),
+    truncated=jnp.zeros(len(ids), bool),
+    extras={**rollouts.extras, **extras},
+  )
+
+
+def blank(prompts: Prompts, samples: int, columns: int) -> Rollouts:
+  """`samples` empty responses to each prompt, of T columns.
+
+  `truncated` is True: nothing has ended them.
+  """
+  count = prompts.tokens.shape[0]
+
+  def by_row(x):
+    return jnp.repeat(jnp.asarray(x), samples, axis=0)
+
+  shape = (count * samples, columns)
+  off = jnp.zeros(shape, bool)
+  return Rollouts(
+    prompt=by_row(prompts.tokens),
+    prompt_mask=by_row(prompts.mask),
+    response=jnp.zeros(shape, jnp.int32),
+    response_mask=off,
+    action_mask=off,
+    logp=jnp.zeros(shape, jnp.float32),
+    group=by_row(jnp.arange(count, dtype=jnp.int32)),
+    task=by_row(prompts.task),
+    domain=by_row(prompts.domain),
+    valid=jnp.ones(shape[0], bool),
+    truncated=jnp.ones(shape[0], bool),
+    extras=jax.tree.map(by_row, dict(prompts.extras)),
+  )
+
+
+def repeated(rollouts: Rollouts, times: int) -> Rollouts:
+  """Every row `times` times, copies adjacent."""
+  return jax.tree.map(lambda x: jnp.repeat(x, times, axis=0), rollouts)

@@ -1,0 +1,86 @@
+"""Who takes part in a run beside the policy: teachers, an environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from flax import traverse_util
+from ml_collections import ConfigDict
+
+from jaxrl_llm.models import config as config_lib
+from jaxrl_llm.models import hf, transformer
+from jaxrl_llm.models.config import Config
+from jaxrl_llm.rollouts.plans import Plan
+from jaxrl_llm.tasks import environments
+from jaxrl_llm.training import shard
+from jaxrl_llm.types import PyTree
+
+
+def check(config: ConfigDict, plan: Plan) -> None:
+  """Refuses a guest that is missing, or that nobody asked for.
+
+  Raises:
+    ValueError: with the setting and the remedy.
+  """
+  guests = (
+    ('environment', 'environment', config.environment, 'lookup'),
+    ('teacher', 'teacher.paths', config.teacher.paths, "('FOLDER',)"),
+  )
+  for guest, setting, given, example in guests:
+    if guest in plan.asks and not given:
+      raise ValueError(
+        f'the recipe needs --config.{setting}, as in '
+        f'--config.{setting}="{example}"'
+      )
+    if given and guest not in plan.asks:
+      raise ValueError(
+        f'{setting}={given!r} would do nothing: the recipe asks for no '
+        f'{guest}. Leave it out, or choose a recipe that does'
+      )
+
+
+def environment(config: ConfigDict) -> environments.Environment | None:
+  """What answers the policy's turns, None where nothing does."""
+  return (
+    environments.resolve(config.environment) if config.environment else None
+  )
+
+
+def teachers(
+  config: ConfigDict,
+  model: Config,
+  mesh: jax.sharding.Mesh,
+  scorer: Callable[[Config, ConfigDict], Any],
+) -> tuple[tuple[Any, PyTree], ...]:
+  """The policies of `teacher.paths`, each a scorer and its parameters.
+
+  Args:
+    model: of the policy. scorer: f(model, config) -> scorer.
+
+  Raises:
+    ValueError: a teacher with another vocabulary.
+  """
+  loaded = []
+  for path in config.teacher.paths:
+    source = hf.resolve(path)
+    other = config_lib.from_hf(source)
+    if other.vocab != model.vocab:
+      raise ValueError(
+        f'the teacher {path} has {other.vocab} tokens and the policy '
+        f'{model.vocab}; it must share the tokenizer'
+      )
+    loaded.append((scorer(other, config), _parameters(source, other, mesh)))
+  return tuple(loaded)
+
+
+def _parameters(source, model, mesh) -> PyTree:
+  """The decoder's parameters, placed where those of the policy would be."""
+  if mesh.size == 1:
+    return hf.load(source)[1]
+  places = {
+    path: shard.sharding(leaf.axes, leaf.shape, mesh)
+    for path, leaf in transformer.table(model).items()
+  }
+  return hf.load(source, shardings=traverse_util.unflatten_dict(places))[1]

@@ -1,0 +1,189 @@
+"""What a plan is lent: sampling, text, verdicts, passes of the policy."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrl_llm.models import states
+from jaxrl_llm.rollouts import text
+from jaxrl_llm.rollouts.truncation import Sampling
+from jaxrl_llm.training.questions import Questions
+from jaxrl_llm.types import Array, Prompts, PyTree, Rollouts, Stats, TrainState
+
+
+class Speaker:
+  """Answers questions with given parameters, in tokens and in text.
+
+  Args:
+    answering: how responses are sampled and verified.
+    params: of the decoder. questions: what is asked.
+    sampling: in the place of that of training.
+  """
+
+  def __init__(
+    self,
+    answering,
+    params: PyTree,
+    questions: Questions,
+    sampling: Sampling | None = None,
+  ):
+    self._answering, self._params = answering, params
+    self._questions = questions
+    self._sampling = answering.sampling if sampling is None else sampling
+    self.columns = answering.sampler.max_tokens
+    self.components = answering.verifiers.names
+    self.end = answering.tokenizer.eos_token_id
+    self.environment = answering.environment
+
+  def generate(
+    self, prompts: Prompts, key: Array, samples: int, *, most: int = 0
+  ) -> Rollouts:
+    """`samples` responses to each prompt, of at most `most` tokens."""
+    return self._answering.generate(
+      self._params, prompts, key, samples, self._sampling, most=most
+    )
+
+  def verify(self, rollouts, texts=None, rows=None):
+    """Scores; a row whose verifier failed is no longer valid."""
+    rows = self.rows(rollouts.task) if rows is None else rows
+    return self._answering.verify(rollouts, rows, texts)[:2]
+
+  def rows(self, tasks: Array) -> list[Mapping[str, Any]]:
+    """The record behind each task."""
+    return [self._questions.rows[task] for task in np.asarray(tasks)]
+
+  def prompts(self, tasks: Array, texts: Sequence[Any]) -> Prompts:
+    """Prompts of other texts than those of the tasks' records."""
+    return self._questions.reworded(
+      np.asarray(tasks), texts, self._answering.tokenizer
+    )
+
+  def encode(self, texts: Sequence[str]) -> list[list[int]]:
+    """Tokens of plain texts."""
+    encode = self._answering.tokenizer
+    return encode(list(texts), add_special_tokens=False)['input_ids']
+
+  def decode(self, rollouts: Rollouts) -> list[str]:
+    """The text of every response."""
+    answering = self._answering
+    return text.decode(answering.tokenizer, rollouts, stop=answering.stop)
+
+  def pieces(self, rollouts: Rollouts) -> list[list[str]]:
+    """The text of every response, token by token."""
+    ids, place = np.unique(np.asarray(rollouts.response), return_inverse=True)
+    texts = self._answering.tokenizer.batch_decode(
+      [[token] for token in ids.tolist()], skip_special_tokens=True
+    )
+    place = place.reshape(rollouts.response.shape)
+    masks = np.asarray(rollouts.response_mask)
+    return [[texts[i] for i in row[m]] for row, m in zip(place, masks)]
+
+
+class Tools(Speaker):
+  """What a plan is lent in one iteration of a session.
+
+  Args:
+    session: the assembled run. state: before the iteration.
+    key: of the draws of prompts.
+  """
+
+  def __init__(self, session, state: TrainState, key: Array):
+    params = session.sampling_params(state)
+    super().__init__(session.answering, params, session.train)
+    self._session, self._draw_key, self._draws = session, key, 0
+    self.curriculum = state.method['curriculum']
+    self.metrics: dict[str, Any] = {'time/sample': 0.0, 'time/verify': 0.0}
+
+  def draw(self) -> Prompts:
+    """The next prompts of the curriculum."""
+    key = jax.random.fold_in(self._draw_key, self._draws)
+    self._draws += 1
+    tasks, self.curriculum = self._session.draw(self.curriculum, key)
+    return self._questions.prompts(np.asarray(tasks))
+
+  def generate(self, prompts, key, samples, *, most=0):
+    """Responses to each prompt, at the temperature of the run."""
+    start = time.perf_counter()
+    rollouts = super().generate(prompts, key, samples, most=most)
+    jax.block_until_ready(rollouts.response)
+    self.metrics['time/sample'] += time.perf_counter() - start
+    return rollouts
+
+  def greedy(self, prompts: Prompts) -> Rollouts:
+    """The most probable token at every place, one response a prompt."""
+    start = time.perf_counter()
+    # At temperature 0 the key decides nothing.
+    rollouts = self._answering.generate(
+      self._params, prompts, jax.random.key(0), 1, self._answering.greedy
+    )
+    jax.block_until_ready(rollouts.response)
+    self.metrics['time/sample'] += time.perf_counter() - start
+    return rollouts
+
+  def verify(self, rollouts, texts=None, rows=None):
+    """Scores; a row whose verifier failed is no longer valid."""
+    start = time.perf_counter()
+    rows = self.rows(rollouts.task) if rows is None else rows
+    rollouts, scores, found = self._answering.verify(rollouts, rows, texts)
+    for name, count in found.counts.items():
+      self.note(name, self.metrics.get(name, 0) + count)
+    self.metrics['time/verify'] += time.perf_counter() - start
+    return rollouts, scores
+
+  def score(self, rollouts: Rollouts, *needs: str) -> Stats:
+    """What the current policy says of the rows, at the run's temperature."""
+    scorer = self._session.program.scorer
+    scores = _Scores(scorer, frozenset(needs))
+    return self._in_pieces(scores, self._params, rollouts)
+
+  def hidden_square(self, rollouts: Rollouts) -> Array:
+    """f32[N, T], |h|^2 of the state that each token was drawn from."""
+    dtype = self._session.config.model.dtype
+    square = states.Square(self._session.model, dtype)
+    return self._in_pieces(square, self._params, rollouts)
+
+  def teachers(self, rollouts: Rollouts) -> Array:
+    """f32[N, T, C], log-probs under the policies of `teacher.paths`."""
+    logps = [
+      self._in_pieces(_Scores(scorer), params, rollouts).logp
+      for scorer, params in self._session.teachers
+    ]
+    return jnp.stack(logps, axis=-1)
+
+  def note(self, name: str, value: float) -> None:
+    """Adds a metric of this iteration."""
+    self.metrics[name] = value
+
+  def _in_pieces(self, fn, params, rollouts):
+    """f(params, rows) over as many pieces as an iteration's learner has."""
+    program = self._session.program
+    pieces = program.microbatches * program.recipe.minibatches
+    pieces = pieces if rollouts.valid.shape[0] % pieces == 0 else 1
+    return _mapped(fn, pieces, params, rollouts)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Scores:
+  """A scorer with its needs; equal ones share a compiled program."""
+
+  scorer: Callable
+  needs: frozenset[str] = frozenset()
+
+  def __call__(self, params, rollouts):
+    return self.scorer(params, rollouts, self.needs)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _mapped(fn, pieces, params, rollouts):
+  """f(params, rows) of [N, ...] rows, `pieces` of them one after another."""
+  split = jax.tree.map(lambda x: x.reshape(pieces, -1, *x.shape[1:]), rollouts)
+  found = jax.lax.map(lambda piece: fn(params, piece), split)
+  return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), found)

@@ -1,0 +1,145 @@
+"""Tools whose policy is a function of text, so that plans run without a model.
+
+Letters are tokens: a is 1, b is 2, ...; 0 ends a response.
+"""
+
+import dataclasses
+import string
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrl_llm.types import Prompts, Rollouts, Scores, Stats
+
+LETTERS = string.ascii_lowercase + string.digits + '?!\n '
+
+
+def encode(text):
+  return [LETTERS.index(letter) + 1 for letter in text]
+
+
+def decode(tokens):
+  return ''.join(LETTERS[token - 1] for token in tokens if token)
+
+
+def ask(*texts, width=None):
+  """Prompts of these texts; text i is task i."""
+  width = width or max(map(len, texts))
+  tokens = np.zeros((len(texts), width), np.int32)
+  for row, text in enumerate(texts):
+    tokens[row, width - len(text) :] = encode(text)
+  task = jnp.arange(len(texts), dtype=jnp.int32)
+  return Prompts(
+    tokens=jnp.asarray(tokens),
+    mask=jnp.asarray(tokens > 0),
+    task=task,
+    domain=jnp.zeros_like(task),
+  )
+
+
+def answer(prompts, texts, columns, *, samples=1, ended=True):
+  """Rollouts that say these texts; the log-prob of a token is -token / 10."""
+  rows = len(texts)
+  response = np.zeros((rows, columns), np.int32)
+  mask = np.zeros((rows, columns), bool)
+  truncated = np.zeros(rows, bool)
+  for row, text in enumerate(texts):
+    tokens = encode(text) + [0] * ended
+    truncated[row] = not ended or len(tokens) > columns
+    tokens = tokens[:columns]
+    response[row, : len(tokens)] = tokens
+    mask[row, : len(tokens)] = True
+  prompts = jax.tree.map(lambda x: jnp.repeat(x, samples, axis=0), prompts)
+  logp = np.where(mask, -response / 10, 0).astype(np.float32)
+  return Rollouts(
+    prompt=prompts.tokens,
+    prompt_mask=prompts.mask,
+    response=jnp.asarray(response),
+    response_mask=jnp.asarray(mask),
+    action_mask=jnp.asarray(mask),
+    logp=jnp.asarray(logp),
+    group=jnp.arange(rows, dtype=jnp.int32) // samples,
+    task=prompts.task,
+    domain=prompts.domain,
+    valid=jnp.ones(rows, bool),
+    truncated=jnp.asarray(truncated),
+    extras={**prompts.extras, 'log_mass': jnp.zeros((rows, columns))},
+  )
+
+
+def words(rollouts):
+  """The text of every response."""
+  masks = np.asarray(rollouts.response_mask)
+  return [decode(r[m]) for r, m in zip(np.asarray(rollouts.response), masks)]
+
+
+def contexts(prompts):
+  """The text of every prompt."""
+  masks = np.asarray(prompts.mask)
+  return [decode(t[m]) for t, m in zip(np.asarray(prompts.tokens), masks)]
+
+
+@dataclasses.dataclass
+class Scripted:
+  """Tools that answer prompt p for the i-th time with reply(p, i).
+
+  Attributes:
+    reply: f(context, sample) -> text.
+    judge: f(text, record) -> score, or None where it fails.
+  """
+
+  reply: Callable
+  judge: Callable = lambda text, record: 0.0
+  records: Any = ()
+  columns: int = 6
+  environment: Any = None
+  components: tuple[str, ...] = ('score',)
+  end: int = 0
+  asked: list = dataclasses.field(default_factory=list)
+  notes: dict = dataclasses.field(default_factory=dict)
+
+  def generate(self, prompts, key, samples, *, most=0):
+    del key
+    texts = contexts(prompts)
+    self.asked.append(texts)
+    said = [self.reply(text, i) for text in texts for i in range(samples)]
+    return answer(prompts, said, most or self.columns, samples=samples)
+
+  def greedy(self, prompts):
+    return self.generate(prompts, None, 1)
+
+  def verify(self, rollouts, texts=None, rows=None):
+    texts = words(rollouts) if texts is None else texts
+    rows = self.rows(rollouts.task) if rows is None else rows
+    scores = [self.judge(text, row) for text, row in zip(texts, rows)]
+    ok = jnp.asarray([score is not None for score in scores])
+    column = jnp.asarray([score or 0.0 for score in scores])
+    rollouts = rollouts.replace(valid=rollouts.valid & ok)
+    return rollouts, Scores(column[:, None], jnp.ones(1))
+
+  def rows(self, tasks):
+    return [self.records[i] if self.records else {} for i in np.asarray(tasks)]
+
+  def prompts(self, tasks, texts):
+    return ask(*texts).replace(task=jnp.asarray(tasks, jnp.int32))
+
+  def encode(self, texts):
+    return [encode(text) for text in texts]
+
+  def decode(self, rollouts):
+    return words(rollouts)
+
+  def pieces(self, rollouts):
+    return [list(text) for text in words(rollouts)]
+
+  def score(self, rollouts, *needs):
+    del needs
+    mask = rollouts.response_mask
+    logp = jnp.where(mask, -rollouts.response / 10, 0.0)
+    return Stats(logp=logp, entropy=jnp.zeros_like(logp))
+
+  def note(self, name, value):
+    self.notes[name] = value

@@ -1,0 +1,50 @@
+"""Guests of a run: refused when missing, and when nobody asked for them."""
+
+import pytest
+
+from experiments.configs.base import base
+from jaxrl_llm.rollouts import episodes, notes, passes, plans
+from jaxrl_llm.tasks import environments
+from jaxrl_llm.training import guests
+
+TAUGHT = notes.noted(plans.independent(), passes.Teacher())
+
+
+def settings(**changes):
+  config = base('grpo')
+  config.update_from_flattened_dict(
+    {name.replace('__', '.'): value for name, value in changes.items()}
+  )
+  return config
+
+
+@pytest.mark.parametrize(
+  ('plan', 'message'),
+  [
+    (episodes.multi_turn(), '--config.environment="lookup"'),
+    (episodes.steps(), '--config.environment='),
+    (TAUGHT, '--config.teacher.paths='),
+  ],
+)
+def test_a_missing_guest_is_named_with_its_setting(plan, message):
+  with pytest.raises(ValueError, match=message):
+    guests.check(settings(), plan)
+
+
+def test_a_guest_that_nobody_asked_for_is_refused():
+  with pytest.raises(ValueError, match="environment='lookup' would do nothing"):
+    guests.check(settings(environment='lookup'), plans.independent())
+  with pytest.raises(ValueError, match='asks for no teacher'):
+    guests.check(settings(teacher__paths=('x',)), plans.independent())
+
+
+def test_what_is_asked_for_and_given_is_accepted():
+  guests.check(settings(), plans.independent())
+  guests.check(settings(environment='lookup'), episodes.multi_turn())
+  guests.check(settings(teacher__paths=('x',)), TAUGHT)
+
+
+def test_the_environment_is_that_of_the_setting():
+  assert guests.environment(settings()) is None
+  world = guests.environment(settings(environment='lookup'))
+  assert isinstance(world, environments.Lookup)
