@@ -1,1 +1,1 @@
-"""Commands: train, eval, export, sweep."""
+"""Commands: train, eval, export, sweep, bench."""

@@ -1,0 +1,1 @@
+"""What `experiments.bench` measures, and with whom it compares."""

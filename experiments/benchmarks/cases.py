@@ -1,0 +1,174 @@
+"""Models and shapes that are measured, and the arithmetic they take.
+
+Nothing beyond the standard library, so that the processes of peers, which run
+in environments of their own, can import it.
+
+The count of operations, the same for everybody. A multiply-add is two; a
+backward pass is twice its forward pass; norms, rotations and softmax, which
+are memory traffic, are left out. With letters as in
+`jaxrl_llm.models.transformer`:
+
+    linear  = 2 L (2 D H h + 2 D K h + 3 D F)         a token, all layers
+    pair    = 4 L H h                                 a query and one key
+    unembed = 2 D V                                   a position with logits
+    row     = S linear + S (S + 1) / 2 pair + T unembed,     S = P + T
+
+Sampling is N rows and learning 3 N rows, with every row reading its own
+prompt: the plain algorithm, whatever an implementation really does. What
+shares the prompt of a group, in sampling or learning, needs less: `shared`
+counts each prompt once a group, and that is what its processors did.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import pathlib
+import random
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+  """Sizes of a decoder of the Qwen3 shape, embeddings tied."""
+
+  layers: int
+  width: int
+  heads: int
+  kv_heads: int
+  head_dim: int
+  mlp_width: int
+  vocab: int
+
+  @property
+  def linear(self) -> int:
+    heads = 2 * (self.heads + self.kv_heads) * self.head_dim
+    return 2 * self.layers * self.width * (heads + 3 * self.mlp_width)
+
+  @property
+  def pair(self) -> int:
+    return 4 * self.layers * self.heads * self.head_dim
+
+  @property
+  def unembed(self) -> int:
+    return 2 * self.width * self.vocab
+
+  @property
+  def cached(self) -> int:
+    """Numbers that a token leaves in the caches of keys and values."""
+    return 2 * self.layers * self.kv_heads * self.head_dim
+
+  @property
+  def parameters(self) -> int:
+    """Those of the linear maps and the embedding, which is all but norms."""
+    return (self.linear + self.unembed) // 2
+
+
+MODELS = {
+  'tiny': Model(4, 256, 4, 2, 64, 768, 2048),
+  'small': Model(8, 512, 8, 4, 64, 1536, 8192),
+}
+
+
+def model_of(folder: str | pathlib.Path) -> Model:
+  """The sizes that the config.json of a folder states."""
+  said = json.loads((pathlib.Path(folder) / 'config.json').read_text())
+  heads = said['num_attention_heads']
+  return Model(
+    layers=said['num_hidden_layers'],
+    width=said['hidden_size'],
+    heads=heads,
+    kv_heads=said.get('num_key_value_heads') or heads,
+    head_dim=said.get('head_dim') or said['hidden_size'] // heads,
+    mlp_width=said['intermediate_size'],
+    vocab=said['vocab_size'],
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+  """One iteration: B prompts of P tokens, G responses of at most T tokens.
+
+  Attributes:
+    lengths: of every response; () where all have T tokens.
+  """
+
+  prompts: int
+  samples: int
+  prompt: int
+  response: int
+  lengths: tuple[int, ...] = ()
+
+  @property
+  def rows(self) -> int:
+    return self.prompts * self.samples
+
+  @property
+  def tokens(self) -> int:
+    """Response tokens that count."""
+    return sum(self.lengths) or self.rows * self.response
+
+
+def heavy_tail(count: int, least: int, most: int) -> tuple[int, ...]:
+  """Lengths with P(length > x) = sqrt(least / x), cut at `most`.
+
+  The same at every call. From 8 to 512, an eighth is cut, and half is below 32.
+  """
+  uniform = random.Random(0).random
+  return tuple(
+    min(most, math.floor(least / (1 - uniform()) ** 2)) for _ in range(count)
+  )
+
+
+SHAPES = {
+  'short': Shape(8, 8, 64, 128),
+  'long': Shape(4, 16, 512, 128),
+  'ragged': Shape(64, 8, 64, 512, heavy_tail(512, 8, 512)),
+}
+
+
+def prompts(model: Model, shape: Shape) -> list[list[int]]:
+  """Tokens of the prompts, the same for everybody and none of them special."""
+  draw = random.Random(1)
+  return [
+    [draw.randrange(8, model.vocab) for _ in range(shape.prompt)]
+    for _ in range(shape.prompts)
+  ]
+
+
+def rewards(shape: Shape) -> list[float]:
+  """A reward a row, the same for everybody; no group is uniform."""
+  draw = random.Random(2)
+  return [draw.random() for _ in range(shape.rows)]
+
+
+def forward(model: Model, shape: Shape) -> int:
+  """Operations of one forward pass over every row, as the module says."""
+  lengths = shape.lengths or (shape.response,) * shape.rows
+  return sum(_row(model, shape.prompt, length) for length in lengths)
+
+
+def shared(model: Model, shape: Shape) -> int:
+  """The same where every prompt is read once a group."""
+  again = shape.rows - shape.prompts
+  return forward(model, shape) - again * _row(model, shape.prompt, 0)
+
+
+def traffic(model: Model, shape: Shape, size: int = 4) -> int:
+  """Bytes that sampling must read at least, if nothing stays in caches.
+
+  A step of the loop reads all parameters once, and the keys and values of
+  every prompt, once a group, and of every row's own past.
+
+  Args:
+    size: bytes of a number.
+  """
+  steps = max(shape.lengths, default=shape.response)
+  past = shape.prompts * shape.prompt + shape.rows * (steps - 1) / 2
+  return int(steps * size * (model.parameters + past * model.cached))
+
+
+def _row(model: Model, prompt: int, response: int) -> int:
+  s = prompt + response
+  pairs = s * (s + 1) // 2 * model.pair
+  return s * model.linear + pairs + response * model.unembed

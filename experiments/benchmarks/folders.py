@@ -1,0 +1,71 @@
+"""Makes the model folders of a benchmark: random weights, words for tokens."""
+
+from __future__ import annotations
+
+import pathlib
+
+import jax
+
+from experiments.benchmarks import cases
+from jaxrl_llm.models import config as config_lib
+from jaxrl_llm.models import hf, transformer
+
+
+def folder_of(name: str, scratch: pathlib.Path) -> pathlib.Path:
+  """The Hugging Face folder of a named model, or the folder that is named.
+
+  Raises:
+    FileNotFoundError: neither.
+  """
+  if name not in cases.MODELS:
+    folder = hf.resolve(name)
+    return pathlib.Path(folder)
+  import transformers
+
+  model = cases.MODELS[name]
+  source = transformers.Qwen3Config(
+    vocab_size=model.vocab,
+    hidden_size=model.width,
+    intermediate_size=model.mlp_width,
+    num_hidden_layers=model.layers,
+    num_attention_heads=model.heads,
+    num_key_value_heads=model.kv_heads,
+    head_dim=model.head_dim,
+    max_position_embeddings=4096,
+    tie_word_embeddings=True,
+    bos_token_id=1,
+    eos_token_id=2,
+    pad_token_id=0,
+    architectures=['Qwen3ForCausalLM'],
+    dtype='float32',
+  )
+  config = config_lib.from_hf(source)
+  init = jax.jit(transformer.init, static_argnums=0)
+  params = init(config, jax.random.key(0))
+  folder = scratch / name
+  words = _words(model.vocab)
+  hf.save(folder, config, params, source=source, tokenizer=words)
+  return folder
+
+
+def _words(vocab: int):
+  """A tokenizer whose token i is the word `ti`: text keeps its length."""
+  import tokenizers
+  import transformers
+
+  special = ['<|pad|>', '<|bos|>', '<|eos|>', '<|unknown|>']
+  words = special + [f't{i}' for i in range(len(special), vocab)]
+  model = tokenizers.Tokenizer(
+    tokenizers.models.WordLevel(
+      {word: i for i, word in enumerate(words)}, unk_token=special[3]
+    )
+  )
+  model.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+  return transformers.PreTrainedTokenizerFast(
+    tokenizer_object=model,
+    pad_token=special[0],
+    bos_token=special[1],
+    eos_token=special[2],
+    unk_token=special[3],
+    padding_side='left',
+  )

@@ -1,0 +1,108 @@
+"""How `experiments.bench` talks to the process of a system it measures.
+
+The process gets its request as one JSON argument, prepares and warms up, and
+answers with one line. Then it runs one iteration for every line it reads, and
+answers each with what it measured, in seconds:
+
+    {"sample": 1.2, "learn": 3.4, "step": 4.7}
+
+At the end of its input it says its peak memory and ends. One process per
+system, so that memory is its own; iterations on demand, so that those of two
+systems alternate on a machine whose speed drifts.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+def serve(
+  prepare: Callable[[dict[str, Any]], Callable[[], dict[str, float]]],
+  packages: tuple[str, ...],
+) -> None:
+  """The process's side.
+
+  Args:
+    prepare: from the request to a function that runs one iteration.
+    packages: whose versions are reported.
+  """
+  answers = os.fdopen(os.dup(1), 'w')
+  # Libraries print what they like; only answers may reach the caller.
+  os.dup2(2, 1)
+
+  def answer(content):
+    print(json.dumps(content), file=answers, flush=True)
+
+  iteration = prepare(json.loads(sys.argv[1]))
+  started = time.perf_counter()
+  iteration()
+  first = time.perf_counter() - started
+  # The second call may still compile: its arrays are those of the first.
+  iteration()
+  versions = {name: importlib.metadata.version(name) for name in packages}
+  versions['python'] = platform.python_version()
+  answer({'first': first, 'versions': versions})
+  for _ in sys.stdin:
+    answer(iteration())
+  answer({'peak_bytes': peak_bytes()})
+
+
+def peak_bytes() -> int:
+  """The most memory that this process ever held.
+
+  Not `ru_maxrss`, which a child takes over from its parent.
+  """
+  with open('/proc/self/status') as status:
+    for line in status:
+      if line.startswith('VmHWM:'):
+        return int(line.split()[1]) * 1024
+  raise OSError('/proc/self/status has no VmHWM')
+
+
+class System:
+  """The caller's side: a process that is being measured."""
+
+  def __init__(self, python: str, module: str, request: dict[str, Any]):
+    root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+    self._name = module
+    self._process = subprocess.Popen(
+      [python, '-m', module, json.dumps(request)],
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      text=True,
+      env=os.environ | {'PYTHONPATH': root, 'JAX_PLATFORMS': 'cpu'},
+    )
+    self.ready = self._answer()
+
+  def iterate(self) -> dict[str, float]:
+    self._process.stdin.write('\n')
+    self._process.stdin.flush()
+    return self._answer()
+
+  def close(self) -> dict[str, Any]:
+    """Ends the process and returns what it says last."""
+    self._process.stdin.close()
+    last = self._answer()
+    self._process.wait()
+    return last
+
+  def kill(self) -> None:
+    """Ends the process, whatever it does; nothing if it has ended."""
+    if self._process.poll() is None:
+      self._process.kill()
+      self._process.wait()
+
+  def _answer(self):
+    line = self._process.stdout.readline()
+    if not line:
+      code = self._process.wait()
+      raise ChildProcessError(f'{self._name} ended with exit status {code}')
+    return json.loads(line)

@@ -1,0 +1,80 @@
+import json
+
+import pytest
+
+from experiments.benchmarks import cases, rendering
+
+
+def _row(model='tiny', peer='trl', ours=1.0):
+  def rounds(*steps):
+    return {
+      'rounds': [{'sample': s, 'learn': 2 * s, 'step': 3 * s} for s in steps],
+      'peak_bytes': 2_500_000_000,
+      'first': 12.3,
+      'versions': {'python': '3.11'},
+    }
+
+  machine = {
+    'rounds': [{'float32': 1e11, 'copy': 5e9}, {'float32': 3e11, 'copy': 6e9}],
+    'versions': {'jax': '0.10'},
+  }
+  return {
+    'cell': {
+      'peer': peer,
+      'model': model,
+      'shape': 'short',
+      'dtype': 'float32',
+    },
+    'sizes': vars(cases.MODELS[model]),
+    'cores': 2,
+    'load': 1.25,
+    'measured': {
+      'machine': machine,
+      'ours': rounds(ours, ours, 2 * ours),
+      **({peer: rounds(4.0, 2.0, 2.0)} if peer != 'none' else {}),
+    },
+    'command': f'python -m experiments.bench --model={model}',
+    'git_commit': 'abc',
+  }
+
+
+@pytest.fixture
+def results(tmp_path):
+  page = f'# Title\n\n{rendering.BEGIN}old{rendering.END}\n\nprose\n'
+  (tmp_path / 'performance.md').write_text(page)
+
+  def write(*rows):
+    lines = ''.join(json.dumps(row) + '\n' for row in rows)
+    (tmp_path / 'bench.jsonl').write_text(lines)
+    return rendering.write(tmp_path).read_text()
+
+  return write
+
+
+def test_ratio_is_the_median_over_rounds_with_its_extremes(results):
+  assert '2.00 (1.00 to 4.00)' in results(_row())
+
+
+def test_rates_are_fractions_of_the_best_the_machine_showed(results):
+  page = results(_row(peer='none'))
+  flops = cases.forward(cases.MODELS['tiny'], cases.SHAPES['short'])
+  assert f'| {flops / 3e11:.0%} (' in page
+  assert '| 8,192 | 2.00 | 3.00 (3.00 to 6.00) |' in page
+
+
+def test_newest_row_of_a_cell_counts(results):
+  page = results(_row(ours=1.0), _row(ours=4.0))
+  assert '| 2,048 |' in page and '| 8,192 |' not in page
+
+
+def test_prose_outside_the_marks_stays(results):
+  page = results(_row())
+  assert page.startswith('# Title\n') and page.endswith('\n\nprose\n')
+  assert 'old' not in page
+
+
+def test_every_row_shows_its_command_and_versions(results):
+  page = results(_row(), _row('small', 'none'))
+  for model in ('tiny', 'small'):
+    assert f'`python -m experiments.bench --model={model}` at `abc`' in page
+  assert '2 cores, load 1.2, jax 0.10, python 3.11' in page
