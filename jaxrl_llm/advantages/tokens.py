@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_llm import grouping, numerics
+from jaxrl_llm.advantages import group
 from jaxrl_llm.credit import needs
 
 
@@ -80,6 +81,47 @@ def whiten_rows(advantages, rollouts, *, epsilon=1e-8):
   std = numerics.group_std(row, everyone, counts, ddof=1)
   centred = advantages - mean[:, None]
   return jnp.where(mask, centred / (std[:, None] + epsilon), 0)
+
+
+def norm_by_tokens(rewards, rollouts, *, epsilon=1e-6, most=5.0):
+  """Reward minus its group's mean, both as seen from a token of the group.
+
+      mean_g = sum_i len_i r_i / sum_i len_i
+      std_g  = sqrt(sum_i len_i (r_i - mean_g)^2 / sum_i len_i)
+      A_i    = (r_i - mean_g) / (std_g + epsilon)
+
+  so that the advantages of a group's tokens add up to 0. A group in which
+  some |A_i| reaches `most` has GRPO's `group.norm` instead.
+
+  Args:
+    rewards: f32[N]. epsilon: reward units. most: in spreads.
+
+  Returns:
+    f32[N, T], without unit; 0 in a group of equal rewards.
+
+  Source: HAPO, arXiv 2509.16591, its token-level group average, and its code.
+  """
+  ids, mask = rollouts.group, rollouts.loss_mask
+  length = jnp.sum(mask, axis=-1) * 1.0
+  valid = rollouts.valid & (length > 0)
+  low = numerics.group_min(rewards, ids, valid)
+  low = jnp.where(valid, low, 0.0)
+  total = numerics.group_sum(length, ids, valid)
+
+  def mean(x):
+    weighed = numerics.group_sum(length * x, ids, valid)
+    return numerics.safe_divide(weighed, total)
+
+  # Differences to the least reward keep equal rewards equal exactly.
+  centred = rewards - low
+  centred = jnp.where(valid, centred - mean(centred), 0.0)
+  variance = mean(centred**2)
+  std = jnp.sqrt(jnp.where(variance > 0, variance, 1.0))
+  ours = jnp.where(variance > 0, centred / (std + epsilon), 0.0)
+  plain = group.norm(rewards, ids, valid, epsilon=epsilon)
+  extreme = numerics.group_max(jnp.abs(ours), ids, valid) >= most
+  rows = jnp.where(extreme, plain, ours)
+  return jnp.where(mask, rows[:, None], 0.0)
 
 
 def generalized_advantage(rewards, values, mask, *, discount=1.0, trace=0.95):

@@ -7,6 +7,7 @@ no gradient passes through them.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import chex
 import jax
@@ -58,33 +59,61 @@ def elastic_clip(
   )
 
 
-def relative_entropy_rank(entropy, share, *, quantile=0.8):
-  """h in [-1, 1]: where a token's log-entropy stands among the step's.
+class EntropyScale(NamedTuple):
+  """Where the log-entropies of a step lie: f32[] each, nats' logarithms.
 
-      e = log max(H, 1e-8),  pivot = quantile of e (nearest rank)
-      h = (e - pivot) / max (e - pivot)     above the pivot
-      h = (e - pivot) / |min (e - pivot)|   below it
+  Attributes:
+    pivot: the quantile that separates uncertain tokens from sure ones.
+    above, below: the furthest deviations from it, >= 0 and <= 0.
+  """
 
-  The published code divides deviations below the pivot by their negative
-  minimum, which makes them positive; the paper's text needs the sign kept,
-  as here. It also divides by the root mean square first, which cancels.
+  pivot: jax.Array
+  above: jax.Array
+  below: jax.Array
+
+
+def entropy_scale(entropy, share, *, quantile=0.8) -> EntropyScale:
+  """The scale of `entropy_rank` for the tokens of a step.
+
+      e = log max(H, 1e-8),   pivot = quantile of e (nearest rank)
 
   Args:
     entropy: f32[N, T], nats. share: f32[N, T], > 0 on the step's tokens.
     quantile: in [0, 1].
 
   Returns:
-    f32[N, T]; 0 off the step's tokens and where all entropies are equal.
+    The scale, all 0 for a step without tokens.
   """
   counts = share > 0
-  e = jnp.log(jnp.maximum(entropy, 1e-8))
+  e = _log_entropy(entropy)
   ascending = jnp.sort(jnp.where(counts, e, jnp.inf).ravel())
   last = jnp.maximum(jnp.sum(counts) - 1, 0)
   pivot = ascending[jnp.round(quantile * last).astype(jnp.int32)]
-  z = jnp.where(counts, e - jnp.where(jnp.isfinite(pivot), pivot, 0), 0.0)
-  above = numerics.safe_divide(z, jnp.max(z))
-  below = numerics.safe_divide(z, -jnp.min(z))
-  return jnp.where(z > 0, above, below)
+  pivot = jnp.where(jnp.any(counts), pivot, 0.0)
+  z = jnp.where(counts, e - pivot, 0.0)
+  return EntropyScale(pivot, jnp.max(z), jnp.min(z))
+
+
+def _log_entropy(entropy):
+  return jnp.log(jnp.maximum(entropy, 1e-8))
+
+
+def entropy_rank(entropy, scale: EntropyScale):
+  """h: where a token's log-entropy stands, in [-1, 1] within its own step.
+
+      h = (e - pivot) / above      above the pivot
+      h = (e - pivot) / |below|    below it
+
+  The published code divides deviations below the pivot by their negative
+  minimum, which makes them positive; the paper's text needs the sign kept,
+  as here. It also divides by the root mean square first, which cancels.
+
+  Returns:
+    f32 like `entropy`; 0 on a side of the pivot where no token lies.
+  """
+  z = _log_entropy(entropy) - scale.pivot
+  high = numerics.safe_divide(z, scale.above)
+  return jnp.where(z > 0, high, numerics.safe_divide(z, -scale.below))
 
 
 @takes('entropy', 'share')
@@ -111,8 +140,8 @@ def heterogeneous_clip(
       A_t <- A_t (1 + redistribution h)  where h > 0 and not inside,
                                          or h <= 0 and inside
 
-  with h of `relative_entropy_rank`: uncertain tokens may rise further,
-  certain ones fall further.
+  with h of `entropy_rank`: uncertain tokens may rise further, certain ones
+  fall further.
 
   Args:
     entropy: f32[N, T], nats. share: f32[N, T].
@@ -120,7 +149,8 @@ def heterogeneous_clip(
 
   Source: HAPO, arXiv 2509.16591, and its published code.
   """
-  h = relative_entropy_rank(entropy, share, quantile=quantile)
+  h = entropy_rank(entropy, entropy_scale(entropy, share, quantile=quantile))
+  h = jnp.where(share > 0, h, 0.0)
   high = high * (1 + elasticity * jnp.maximum(h, 0))
   low = low * (1 - elasticity * jnp.minimum(h, 0))
   fixed = jnp.where(mask, jax.lax.stop_gradient(logp) - old_logp, 0.0)

@@ -275,7 +275,7 @@ def outcome_cross_entropy(stats, batch, *, rewards, correct=0.5):
   Args:
     rewards: f32[N]. correct: a reward above it is a success.
 
-  Source: OREAL, arXiv 2502.06781, section 3.3.
+  Source: OREAL, arXiv 2502.06781.
   """
   mask = batch.rollouts.loss_mask
   mean = numerics.masked_mean(stats.values, mask, axis=-1)

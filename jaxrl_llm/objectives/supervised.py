@@ -93,7 +93,7 @@ def graded_signs(
     values: f32[N, T], the logits z of a token reward model, see
       `costs.outcome_cross_entropy`. negative: as in `balanced_signs`.
 
-  Source: OREAL, arXiv 2502.06781, section 3.3 and its code.
+  Source: OREAL, arXiv 2502.06781, and its code.
   """
   count = jnp.maximum(jnp.cumsum(mask, axis=-1), 1)
   mean = jnp.cumsum(jnp.where(mask, values, 0.0), axis=-1) / count

@@ -3,10 +3,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm.advantages import tokens
+from jaxrl_llm.advantages import group, tokens
 from jaxrl_llm.types import Scores, Spec, initial_credit
 from tests.advantages import cases
 from tests.oracles import advantages as oracle
+from tests.oracles import exploration
 
 SHAPE = (16, 6)
 
@@ -127,3 +128,35 @@ def test_stage_puts_targets_beside_advantages():
   )
   np.testing.assert_allclose(credit.advantages, advantages, rtol=1e-6)
   np.testing.assert_allclose(credit.targets, targets, rtol=1e-6)
+
+
+@pytest.mark.parametrize('most', [5.0, 1.2])
+@pytest.mark.parametrize('name', ['binary', 'real', 'uniform', 'none'])
+def test_norm_by_tokens_equals_its_oracle(name, most):
+  rewards, _, valid = cases.rows(name)
+  rollouts = cases.rollouts()
+  rollouts = rollouts.replace(valid=rollouts.valid & valid)
+  ours = tokens.norm_by_tokens(jnp.asarray(rewards), rollouts, most=most)
+  rows = exploration.norm_by_tokens(
+    rewards.astype(np.float64),
+    np.asarray(rollouts.group),
+    np.asarray(rollouts.valid),
+    np.asarray(rollouts.loss_mask).sum(-1),
+    most=most,
+  )
+  expected = np.where(rollouts.loss_mask, rows[:, None], 0)
+  np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
+  if name == 'real' and most == 5.0:
+    np.testing.assert_allclose(np.sum(ours), 0, atol=1e-3)
+
+
+def test_norm_by_tokens_of_equal_lengths_is_norm_over_n():
+  rollouts = cases.rollouts()
+  ones = jnp.ones(SHAPE, bool)
+  rollouts = rollouts.replace(
+    response_mask=ones, action_mask=ones, valid=jnp.ones(16, bool)
+  )
+  rewards = jnp.asarray(cases.rows('real')[0])
+  ours = tokens.norm_by_tokens(rewards, rollouts)
+  plain = group.norm(rewards, rollouts.group, rollouts.valid, ddof=0)
+  np.testing.assert_allclose(ours[:, 0], plain, rtol=1e-4, atol=1e-5)

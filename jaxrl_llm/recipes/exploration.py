@@ -1,0 +1,131 @@
+"""Entries that explore by temperature, or treat sure tokens differently."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from jaxrl_llm.advantages import exploration, group, tokens
+from jaxrl_llm.credit import chain, estimate, estimate_tokens
+from jaxrl_llm.objectives import adaptive, aggregate, surrogates
+from jaxrl_llm.objectives.base import policy_gradient
+from jaxrl_llm.recipe import Limit, Paper, Recipe, register
+from jaxrl_llm.rollouts import plans
+
+
+@register(
+  Paper(
+    'Distribution-Centric Policy Optimization Dominates '
+    'Exploration-Exploitation Trade-off',
+    '2601.12730',
+  ),
+  joints=('advantage',),
+  limits=(Limit('grpo', {'most': 0.0}, {'kl_weight': 0.0}),),
+)
+def dcpo(
+  *,
+  samples: int = 8,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  target: float = 0.3,
+  hot: float = 1.2,
+  cold: float = 0.8,
+  most: float = 0.1,
+  epsilon: float = 1e-6,
+  minibatches: int = 4,
+) -> Recipe:
+  """GRPO mixed with the policy gradient of a hotter or a colder policy.
+
+  On the samples of the policy itself, by importance weights. `target` is an
+  entropy in nats per token; the published runs use 0.25 to 0.5.
+  """
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=chain(
+      estimate(group.norm, epsilon=epsilon),
+      exploration.TemperedMix(target, hot, cold, most),
+    ),
+    objective=policy_gradient(
+      partial(surrogates.clip, low=clip_low, high=clip_high)
+    ),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'Arbitrary Entropy Policy Optimization: Entropy Is Controllable in '
+    'Reinforcement Fine-tuning',
+    '2510.08141',
+  ),
+  joints=('rollout', 'selection', 'advantage'),
+)
+def aepo(
+  *,
+  samples: int = 8,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  least: float = 0.05,
+  epsilon: float = 1e-6,
+  minibatches: int = 4,
+) -> Recipe:
+  """GRPO beside successes sampled hotter or colder, as the entropy asks.
+
+  The plan provides `tempered`, the rows it sampled at
+  `exploration.steering_temperature`: by the paper of a quarter of the
+  prompts, at 1.2 or 0.8, at most 60 of a batch and half as many when cold.
+  """
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=exploration.TemperedSuccesses(epsilon, least),
+    objective=policy_gradient(
+      partial(surrogates.clip, low=clip_low, high=clip_high)
+    ),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'From Uniform to Heterogeneous: Tailoring Policy Optimization to Every '
+    "Token's Nature",
+    '2509.16591',
+  ),
+  joints=('rollout', 'advantage', 'surrogate', 'aggregate'),
+)
+def hapo(
+  *,
+  samples: int = 8,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  elasticity: float = 1.0,
+  redistribution: float = 1.0,
+  bound: float = 10.0,
+  quantile: float = 0.8,
+  epsilon: float = 1e-6,
+  minibatches: int = 4,
+) -> Recipe:
+  """Bounds, advantages and averages that follow each token's entropy.
+
+  Entropies are ranked within an optimizer step, where the published code
+  ranks them within a microbatch. The temperature of each draw,
+  `temperature.of_entropy`, is the sampler's; here it is the run's.
+  """
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=estimate_tokens(tokens.norm_by_tokens, epsilon=epsilon),
+    objective=policy_gradient(
+      partial(
+        adaptive.heterogeneous_clip,
+        low=clip_low,
+        high=clip_high,
+        elasticity=elasticity,
+        redistribution=redistribution,
+        bound=bound,
+        quantile=quantile,
+      )
+    ),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
+  )
