@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from experiments.ablations import tables
 from jaxrl_llm.tabular import policy
@@ -91,3 +92,62 @@ def learn(
 
   state = tables.begin(program, params, prompts=prompts * repeats)
   return jax.lax.scan(step, state, jax.random.split(key, steps))[1]
+
+
+def curves(
+  build,
+  seeds,
+  *numbers,
+  questions=8,
+  repeats=8,
+  steps=40,
+  solves=0.05,
+  metrics=(),
+):
+  """Exact reward and entropy after every iteration, for every seed.
+
+  Args:
+    build: f(*numbers) -> Program. numbers: arrays as long as `seeds`.
+    metrics: names of what the program logs, to be kept too.
+
+  Returns:
+    {name: f32[seeds, steps]}: `reward`, `entropy` and the metrics.
+  """
+
+  def train(key, *numbers):
+    make_key, learn_key = jax.random.split(key)
+    params, worth = make(make_key, questions=questions, solves=solves)
+
+    def measure(state, logged):
+      return {
+        'reward': jnp.mean(rates(state.params, worth)),
+        'entropy': entropy(state.params),
+      } | {name: logged[name] for name in metrics}
+
+    return learn(
+      build(*numbers),
+      params,
+      worth,
+      learn_key,
+      steps=steps,
+      prompts=questions,
+      repeats=repeats,
+      measure=measure,
+    )
+
+  return tables.over_seeds(train, seeds, *numbers)
+
+
+def when(reward, curve, level: float):
+  """The curve at the first iteration whose reward reaches the level.
+
+  Args:
+    reward, curve: f32[seeds, steps].
+
+  Returns:
+    f32[seeds]; the last value of a curve that never reaches it.
+  """
+  reached = reward >= level
+  last = curve.shape[1] - 1
+  place = np.where(reached.any(1), reached.argmax(1), last)
+  return curve[np.arange(len(curve)), place]

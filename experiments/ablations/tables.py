@@ -22,10 +22,10 @@ from jaxrl_llm.types import Array, Rollouts, Scores, Spec
 Reward = Callable[[Rollouts, Array], Array]
 
 
-def program_of(name: str, *, rate=1.0, tx=None, **values) -> Program:
+def program_of(name: str, *, tx=None, **values) -> Program:
   """A recipe bound to the tabular policy and, by default, to plain SGD."""
   built = recipe_lib.build(name, **values)
-  return Program(built, policy.score, tx or optax.sgd(rate))
+  return Program(built, policy.score, tx or optax.sgd(1.0))
 
 
 def begin(program: Program, params, *, prompts: int, domains=()):

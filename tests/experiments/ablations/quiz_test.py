@@ -3,6 +3,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from experiments.ablations import quiz, tables
@@ -49,7 +50,7 @@ def test_chances_and_entropy_equal_the_loop(made):
 
 def test_learning_raises_the_rate_of_right_answers():
   params, worth = quiz.make(jax.random.key(1), questions=4, solves=0.1)
-  program = tables.program_of('grpo', rate=40.0, kl_weight=0.0)
+  program = tables.program_of('grpo', tx=optax.sgd(40.0), kl_weight=0.0)
   rates = quiz.learn(
     program,
     params,
@@ -61,3 +62,9 @@ def test_learning_raises_the_rate_of_right_answers():
   )
   assert rates.shape == (30,)
   assert rates[-1] > jnp.mean(quiz.rates(params, worth)) + 0.2
+
+
+def test_a_curve_is_read_when_the_reward_first_reaches_a_level():
+  reward = np.array([[0.1, 0.6, 0.4, 0.9], [0.1, 0.2, 0.3, 0.4]])
+  curve = np.arange(8).reshape(2, 4)
+  np.testing.assert_array_equal(quiz.when(reward, curve, 0.5), [1, 7])
