@@ -197,6 +197,34 @@ class Vee:
 
 
 @dataclasses.dataclass(frozen=True)
+class Linear:
+  """coef = first + (last - first) min(step / iterations, 1).
+
+  Attributes:
+    first, last: the coefficient at the start, and from `iterations` on.
+    iterations: > 0.
+  """
+
+  first: float
+  last: float
+  iterations: int
+
+  def init(self):
+    return ()
+
+  def value(self, state, step):
+    del state
+    done = jnp.minimum(step / self.iterations, 1.0)
+    return jnp.asarray(
+      self.first + (self.last - self.first) * done, jnp.float32
+    )
+
+  def update(self, state, metrics):
+    del metrics
+    return state
+
+
+@dataclasses.dataclass(frozen=True)
 class Annealed:
   """The inverse of a step size that anneals linearly to 0.
 

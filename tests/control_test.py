@@ -75,6 +75,12 @@ def test_vee_of_equal_ends_is_constant():
   np.testing.assert_allclose(found, 0.2, rtol=1e-6)
 
 
+def test_linear_goes_from_its_first_to_its_last_and_stays_there():
+  linear = control.Linear(first=5.0, last=1.0, iterations=4)
+  found = [float(linear.value((), s)) for s in (0, 1, 4, 5, 50)]
+  np.testing.assert_allclose(found, [5, 4, 1, 1, 1])
+
+
 def test_annealed_is_the_inverse_of_a_step_size_that_falls_to_zero():
   annealed = control.Annealed(weight=2.0, iterations=5)
   found = [float(annealed.value((), s)) for s in (0, 1, 4, 5, 50)]

@@ -105,7 +105,7 @@ def teacher_k2(stats, batch):
 
   Its gradient is that of KL(policy || teacher), given the prefix.
 
-  Source: KDRL, arXiv 2506.02208.
+  Source: KDRL, arXiv 2506.02208, equation 8 (read at second hand).
   """
   return _difference(stats, batch, batch.teacher_logp) ** 2 / 2
 

@@ -127,21 +127,24 @@ def kdrl(
   samples: int = 8,
   clip_low: float = 0.2,
   clip_high: float = 0.2,
-  teacher_weight: float = 2e-3,
+  first_weight: float = 5e-3,
+  last_weight: float = 1e-3,
+  iterations: int = 1000,
   epsilon: float = 1e-6,
   minibatches: int = 1,
 ) -> Recipe:
   """GRPO while distilling a teacher on the student's own samples.
 
-  The teacher is the policy of `teacher.paths`. The coefficient is recalled, and
-  constant; the paper also anneals it.
+  The teacher is the policy of `teacher.paths`. Its weight falls linearly, the
+  best of the paper's schedules; `iterations` is the length of the run.
   """
+  weight = control.Linear(first_weight, last_weight, iterations)
   return Recipe(
     plan=notes.noted(plans.independent(samples=samples), passes.Teacher()),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
       partial(surrogates.clip, low=clip_low, high=clip_high),
-      teacher=Cost(costs.teacher_k2, teacher_weight),
+      teacher=Cost(costs.teacher_k2, weight),
     ),
     aggregate=aggregate.token_mean,
     minibatches=minibatches,

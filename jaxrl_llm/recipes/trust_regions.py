@@ -112,7 +112,6 @@ def mdpo(
   Paper(
     'The Update-Equivalence Framework for Decision-Time Planning',
     '2304.13138',
-    'RECALLED',
   ),
   joints=('surrogate', 'cost', 'reference'),
 )
@@ -128,8 +127,10 @@ def mmd(
 
       -r A + magnet_weight k2(policy, magnet) + KL(policy || old) / step_size
 
-  The magnet follows the policy every `every` iterations. Recalled; the
-  closed form of the step is `tabular.mirror.magnetic_step`.
+  The magnet becomes the policy every `every` iterations, where the published
+  code mixes the two a little at every step. The closed form of the step is
+  `tabular.mirror.magnetic_step`; taking it by gradients of sampled tokens, and
+  the defaults, are ours.
   """
   return Recipe(
     plan=plans.independent(samples=samples),

@@ -25,7 +25,8 @@ def magnetic_step(log_policy, log_magnet, q, *, step_size, weight):
   Returns:
     Log-probabilities f32[..., A]. The fixed point is magnet e^(q / weight).
 
-  Source: arXiv 2304.13138, section 3. Recalled.
+  Source: MMD, arXiv 2206.05825, and its authors' code (ssokota/mmd); used for
+    planning in arXiv 2304.13138.
   """
   chex.assert_equal_shape([log_policy, log_magnet, q])
   pull = weight * step_size
