@@ -28,6 +28,11 @@ def _no_warm_start(config) -> bool:
   return not config.warm_start.steps
 
 
+def _never_sampled(config) -> bool:
+  """Responses are recorded, and nobody judges those of the policy."""
+  return config.data.responses != 'sampled' and not config.verify.names
+
+
 # Settings that do nothing where the condition on the config holds.
 _INERT = (
   ('model.fresh', lambda c: bool(c.model.path), 'model.path is given'),
@@ -36,6 +41,17 @@ _INERT = (
   ('warm_start.batch', _no_warm_start, 'warm_start.steps is 0'),
   ('warm_start.learning_rate', _no_warm_start, 'warm_start.steps is 0'),
   ('eval.samples', lambda c: not c.eval.every, 'eval.every is 0'),
+  *(
+    (name, _never_sampled, 'nothing is sampled without verify.names')
+    for name in (
+      'eval.samples',
+      'sample.top_k',
+      'sample.top_p',
+      'sample.min_p',
+      'sample.support',
+      'sample.stop',
+    )
+  ),
   ('data.level', lambda c: not _generated(c), 'data.path is a file'),
   ('data.size', lambda c: not _generated(c), 'data.path is a file'),
   (

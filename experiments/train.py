@@ -202,16 +202,19 @@ def report(workdir: pathlib.Path) -> str:
   from jaxrl_llm.training import writers
 
   lines = writers.read(workdir / 'metrics.jsonl')
-  tested = [line for line in lines if 'eval/accuracy' in line]
+  tested = [line for line in lines if any(map(_shown, line))]
   rows = [f'run folder: {workdir}']
   if tested:
     first, last = tested[0], tested[-1]
-    rows.append(f'{"held out":20}{"before":>10}{"after":>10}')
-    for name in first:
-      shown = name.startswith('eval/') and name.count('/') == 1
-      if shown and name in last:
-        rows.append(f'{name[5:]:20}{first[name]:>10.3f}{last[name]:>10.3f}')
+    rows.append(f'{"held out":26}{"before":>10}{"after":>10}')
+    for name in filter(_shown, first):
+      if name in last:
+        rows.append(f'{name[5:]:26}{first[name]:>10.3f}{last[name]:>10.3f}')
   return '\n'.join(rows)
+
+
+def _shown(name: str) -> bool:
+  return name.startswith('eval/') and not name.endswith(('/low', '/high'))
 
 
 def _command() -> str:

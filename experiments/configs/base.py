@@ -40,6 +40,10 @@ SETTINGS = {
   'data.level': (1, 'difficulty of a generated task'),
   'data.prompt_field': ('prompt', 'of a JSONL record: text or chat messages'),
   'data.answer_field': ('answer', 'of a JSONL record'),
+  'data.responses': (
+    'sampled',
+    'sampled by the policy, or recorded: the data is of preferences',
+  ),
   'data.system': ('', 'system message put before every prompt'),
   'data.size': (4096, 'questions of a generated task to train on'),
   'data.held_out': (256, 'questions kept for evaluation'),

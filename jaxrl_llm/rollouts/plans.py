@@ -15,6 +15,7 @@ have in common; beside this module are
     episodes        several turns with an environment between them
     wordings        one question in several words
     demonstrations  rows that somebody else wrote
+    recorded        responses that the data holds, with their scores
     notes, passes   plans that also say more of the responses of another
 """
 

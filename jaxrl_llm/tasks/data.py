@@ -15,7 +15,7 @@ import itertools
 import json
 import pathlib
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,7 +70,9 @@ class Dataset:
     )
 
 
-def load(settings: Any, *, seed: int) -> tuple[Dataset, Dataset]:
+def load(
+  settings: Any, *, seed: int, read: Callable[..., Dataset] | None = None
+) -> tuple[Dataset, Dataset]:
   """The training and the held-out questions that the settings ask for.
 
   Args:
@@ -79,10 +81,12 @@ def load(settings: Any, *, seed: int) -> tuple[Dataset, Dataset]:
       training rows), `held_out` (rows), `held_out_path`, `prompt_field` and
       `answer_field` (files).
     seed: of generated questions and of the split.
+    read: of a file or folder, in the place of `load_jsonl`.
 
   Raises:
-    ValueError: as `generate`, `load_jsonl` and `split` do.
+    ValueError: as `generate`, `read` and `split` do.
   """
+  read = read or load_jsonl
   path = pathlib.Path(settings.path)
   is_file = path.exists() or path.suffix == '.jsonl'
   fields = {
@@ -94,7 +98,7 @@ def load(settings: Any, *, seed: int) -> tuple[Dataset, Dataset]:
       raise ValueError(
         f'level={settings.level} has no effect on the file {path}; leave it 1'
       )
-    train = load_jsonl(path, **fields)
+    train = read(path, **fields)
     if not settings.held_out_path:
       return split(train, settings.held_out, seed=seed)
   else:
@@ -102,7 +106,7 @@ def load(settings: Any, *, seed: int) -> tuple[Dataset, Dataset]:
       settings.path, settings.size, seed=seed, level=settings.level
     )
   if settings.held_out_path:
-    held_out = load_jsonl(settings.held_out_path, **fields)
+    held_out = read(settings.held_out_path, **fields)
     return without(train, held_out), held_out
   held_out = generate(
     settings.path,

@@ -57,7 +57,7 @@ class Verifiers:
     seconds, workers, memory: limits of the `Pool`.
 
   Raises:
-    ValueError: no verifier, an unknown one, one named twice, a weight that
+    ValueError: an unknown verifier, one named twice, a weight that
       is not finite, or not one weight per verifier.
   """
 
@@ -73,10 +73,10 @@ class Verifiers:
     self._specs = tuple(names)
     self.names = tuple(verifiers_lib.name_of(spec) for spec in names)
     self.weights = tuple(weights) or (1.0,) * len(names)
-    if not names or len(self.weights) != len(names):
+    if len(self.weights) != len(names):
       raise ValueError(
-        f'{len(self.weights)} weights for {len(names)} verifiers; give at '
-        'least one verifier and a weight for each'
+        f'{len(self.weights)} weights for {len(names)} verifiers; give one '
+        'for each'
       )
     if len(set(self.names)) < len(self.names):
       raise ValueError(f'verifiers {self.names} are not all different')

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
-from jaxrl_llm.types import Batch, Credit, Rollouts, Stats
+from jaxrl_llm.selection import pairs
+from jaxrl_llm.types import Array, Batch, Credit, Rollouts, Stats
 
 
 def of_microbatch(stats: Stats, batch: Batch) -> dict[str, jax.Array]:
@@ -18,7 +19,8 @@ def of_microbatch(stats: Stats, batch: Batch) -> dict[str, jax.Array]:
 
   policy/kl     E[r - 1 - log r], r = pi / pi_old >= 0, nats per token
   reference/kl  E[e^-x - 1 + x], x = log pi - log pi_ref, nats per token
-  sampler/gap   |log-prob recomputed - log-prob when sampled|, nats
+  sampler/gap   |log-prob recomputed - log-prob when sampled|, nats; not of
+                recorded responses, which nobody sampled
   """
   share, mask = batch.share, batch.share > 0
 
@@ -29,23 +31,109 @@ def of_microbatch(stats: Stats, batch: Batch) -> dict[str, jax.Array]:
     x = jnp.where(mask, x, 0)
     return mean(numerics.bounded_exp(-x) - 1 + x)
 
-  sampled = batch.rollouts.logp
-  if 'support' not in batch.rollouts.extras:
-    sampled = sampled + batch.rollouts.extras.get('log_mass', 0)
-  gap = jnp.where(mask, jnp.abs(batch.old_logp - sampled), 0)
   metrics = {
     'policy/entropy': mean(stats.entropy),
     'policy/kl': divergence(batch.old_logp - stats.logp),
-    'sampler/gap_mean': mean(gap),
-    'sampler/gap_max': jnp.max(gap),
     'tokens/learned': jnp.sum(mask) * 1.0,
   }
+  extras = batch.rollouts.extras
+  if 'recorded' not in extras:
+    sampled = batch.rollouts.logp
+    if 'support' not in extras:
+      sampled = sampled + extras.get('log_mass', 0)
+    gap = jnp.where(mask, jnp.abs(batch.old_logp - sampled), 0)
+    metrics['sampler/gap_mean'] = mean(gap)
+    metrics['sampler/gap_max'] = jnp.max(gap)
   if batch.ref_logp is not None:
     metrics['reference/kl'] = divergence(stats.logp - batch.ref_logp)
   if stats.values is not None:
     error = stats.values - batch.credit.targets
     metrics['critic/error'] = mean(jnp.abs(error))
   return jax.lax.stop_gradient(metrics)
+
+
+def rating(stats: Stats, ref_logp: Array | None, mask: Array):
+  """How high a policy, or a reward model, rates responses, and their log-prob.
+
+  A response's rating is what the head `after_values` says of its last token,
+  where there is one; else its log-ratio to the reference, where there is one;
+  else its log-prob.
+
+  Args:
+    mask: bool[N, T], tokens that count.
+
+  Returns:
+    Two arrays f32[N], 0 for a row without tokens.
+  """
+  logp = numerics.masked_sum(stats.logp, mask, axis=-1)
+  if stats.after_values is not None:
+    columns = jnp.arange(mask.shape[-1])
+    last = columns == numerics.last_index(mask)[:, None]
+    return numerics.masked_sum(stats.after_values, last, axis=-1), logp
+  if ref_logp is not None:
+    return numerics.masked_sum(stats.logp - ref_logp, mask, axis=-1), logp
+  return logp, logp
+
+
+def compared(
+  ratings: Array, logp: Array, rewards: Array, live: Array, *, samples: int
+) -> dict[str, Array]:
+  """Ratings of better responses against those of worse ones, f32[B] each.
+
+  preference/accuracy       pairs rated in their order; equal ratings are 1/2
+  preference/margin         rating of the better less that of the worse
+  preference/chosen_logp    sequence log-prob of the better, nats
+  preference/rejected_logp  of the worse
+
+  The means over the pairs of a group of which one row is better. Where none
+  is, each row is compared with each other, both ways: accuracy 1/2, margin 0.
+
+  Args:
+    ratings, logp, rewards: f32[N]. live: bool[N]. samples: G, rows of a group.
+  """
+  ratings, logp, rewards, live = (
+    x.reshape(-1, samples) for x in (ratings, logp, rewards, live)
+  )
+  ordered = pairs.better(ratings, rewards, live)
+  found = jnp.any(ordered > 0, axis=(-2, -1), keepdims=True)
+  weights = jnp.where(found, ordered, pairs.every(ratings, rewards, live))
+
+  def mean(x):
+    return jnp.sum(weights * x, axis=(-2, -1))
+
+  margin = ratings[:, :, None] - ratings[:, None, :]
+  return {
+    'preference/accuracy': 0.5 + 0.5 * mean(jnp.sign(margin)),
+    'preference/margin': mean(margin),
+    'preference/chosen_logp': mean(logp[:, :, None]),
+    'preference/rejected_logp': mean(logp[:, None, :]),
+  }
+
+
+def of_pairs(
+  stats: Stats, batch: Batch, *, samples: int, microbatches: int
+) -> dict[str, Array]:
+  """`compared` of the rows that are being learned, averaged over groups.
+
+  Raises:
+    ValueError: a microbatch that cuts a group.
+  """
+  live = batch.rollouts.loss_mask
+  rows = live.shape[0]
+  if rows % samples:
+    raise ValueError(
+      f'microbatches of {rows} rows cut groups of {samples}; use fewer '
+      'learn.microbatches'
+    )
+  found = compared(
+    *rating(stats, batch.ref_logp, live),
+    batch.credit.rewards,
+    jnp.any(live, axis=-1),
+    samples=samples,
+  )
+  groups = microbatches * rows // samples
+  sums = {name: jnp.sum(x) / groups for name, x in found.items()}
+  return jax.lax.stop_gradient(sums)
 
 
 def of_iteration(rollouts: Rollouts, credit: Credit) -> dict[str, jax.Array]:

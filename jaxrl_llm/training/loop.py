@@ -24,6 +24,7 @@ from collections.abc import Callable, Mapping
 import jax
 from absl import logging
 
+from jaxrl_llm.training import recordings
 from jaxrl_llm.training.checkpoint import Checkpointer
 from jaxrl_llm.training.session import Session
 from jaxrl_llm.training.tools import Tools
@@ -130,7 +131,7 @@ def train(
     checkpointer.save(step, state, {'bad_in_a_row': bad_in_a_row})
 
   if step == 0:
-    run.log(0, evaluation(session, state, 0))
+    run.log(0, session.train.counts | evaluation(session, state, 0))
   while step < config.steps and not stopping():
     state, metrics, (rollouts, credit) = iterate(session, state, step)
     step += 1
@@ -161,18 +162,26 @@ def train(
 def evaluation(
   session: Session, state: TrainState, step: int
 ) -> Mapping[str, float]:
-  """Greedy accuracy on held-out questions, and pass@k at the run's end."""
+  """Greedy accuracy on held-out questions, and pass@k at the run's end.
+
+  Where the run learns from recorded responses, also how it rates those held
+  out; without verifiers, that alone.
+  """
   config = session.config
   if not config.eval.every:
     return {}
   ends = step in (0, config.steps)
   start = time.perf_counter()
-  metrics = session.answering.evaluate(
-    session.sampling_params(state),
-    session.held_out,
-    key_for(config.seed, step, Purpose.EVAL),
-    samples=config.eval.samples if ends else 0,
-  )
+  metrics = {}
+  if session.answering.verifiers.names:
+    metrics |= session.answering.evaluate(
+      session.sampling_params(state),
+      session.held_out,
+      key_for(config.seed, step, Purpose.EVAL),
+      samples=config.eval.samples if ends else 0,
+    )
+  if recordings.used(config):
+    metrics |= recordings.evaluate(session, state)
   seconds = time.perf_counter() - start
   return {f'eval/{k}': v for k, v in metrics.items()} | {'time/eval': seconds}
 

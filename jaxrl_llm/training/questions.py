@@ -24,8 +24,10 @@ class Questions:
     rows: A records, with `prompt`, `answer` and any other field.
     tokens: i32[A, P], left padded. mask: bool[A, P].
     domain: i32[A], which source a row comes from.
-    columns: numeric fields of the records, each f32[A].
+    columns: arrays with leading axis A that go with the prompts, such as the
+      records' numeric fields f32[A].
     system: put before every prompt, '' for none.
+    counts: what was found in the data, by name.
   """
 
   rows: Sequence[Mapping[str, Any]]
@@ -34,6 +36,7 @@ class Questions:
   domain: np.ndarray
   columns: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
   system: str = ''
+  counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
   def __len__(self) -> int:
     return len(self.rows)
@@ -79,10 +82,6 @@ def load(
     ValueError: no questions, prompts over the budget with `data.too_long`
       'stop', or a record without a number in a column.
   """
-  if config.data.too_long not in ('stop', 'drop'):
-    raise ValueError(
-      f"data.too_long {config.data.too_long!r} must be 'stop' or 'drop'"
-    )
   train, held_out = data.load(config.data, seed=config.seed)
   return (
     encode(train, config, tokenizer, columns),
@@ -97,6 +96,10 @@ def encode(
   columns: Sequence[str] = (),
 ) -> Questions:
   """A dataset's prompts as tokens, those over the budget dropped or refused."""
+  if config.data.too_long not in ('stop', 'drop'):
+    raise ValueError(
+      f"data.too_long {config.data.too_long!r} must be 'stop' or 'drop'"
+    )
   length, system = config.sample.max_prompt, config.data.system
   prompts = [_with_system(row['prompt'], system) for row in dataset.rows]
   tokens, mask, too_long = text.encode_prompts(tokenizer, prompts, length)

@@ -26,6 +26,7 @@ from jaxrl_llm.training import (
   guests,
   optimizer,
   progress,
+  recordings,
   shard,
   step,
   warm_start,
@@ -161,7 +162,13 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   source = source_folder(config, workdir)
   model = config_lib.from_hf(source)
   tokenizer = load_tokenizer(source)
-  train, held_out = questions_lib.load(config, tokenizer, plan.columns)
+  from_data = recordings.used(config)
+  if not (from_data or verifiers.names):
+    raise ValueError('verify.names is empty; give at least one verifier')
+  if from_data:
+    train, held_out = recordings.load(config, tokenizer, plan.samples)
+  else:
+    train, held_out = questions_lib.load(config, tokenizer, plan.columns)
   if config.warm_start.steps and not abstract:
     source = warmed_up(config, workdir, source, tokenizer, train, mesh)
   params = parameters(config, recipe, source, model, mesh, abstract)
@@ -185,7 +192,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
       response_length=config.sample.max_response,
       tasks=len(train),
       domains=int(train.domain.max()) + 1,
-      component_names=verifiers.names,
+      component_names=('recorded',) if from_data else verifiers.names,
       task_domains=tuple(train.domain.tolist()),
     ),
     mesh=mesh,
@@ -206,7 +213,8 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
 def recipe_of(config: ConfigDict) -> recipe_lib.Recipe:
   """The recipe that the config names, with its hyper-parameters."""
   values = config.recipe.to_dict()
-  return recipe_lib.build(values.pop('name'), **values)
+  recipe = recipe_lib.build(values.pop('name'), **values)
+  return recordings.planned(recipe) if recordings.used(config) else recipe
 
 
 def scorer(model: Config, config: ConfigDict) -> step.Scorer:

@@ -3,6 +3,7 @@
     score   rollouts -> rollouts with the passes the recipe needs in extras
     assign  rollouts, scores -> credit, metrics
     learn   state, rollouts, credit -> state, metrics
+    rate    state, rollouts -> how high each row is rated
 
 None of them knows a model: `scorer(params, rollouts, needs) -> Stats` is all
 they see of the policy. Token weights are computed once per optimizer step over
@@ -43,6 +44,7 @@ class Compiled(NamedTuple):
   score: Callable
   assign: Callable
   learn: Callable
+  rate: Callable
 
 
 # Passes of the old policy, by the field of `Stats` that holds each.
@@ -96,6 +98,7 @@ class Program:
       score=jax.jit(self.score) if self.passes else _no_passes,
       assign=jax.jit(self.assign),
       learn=jax.jit(self.learn, donate_argnums=0),
+      rate=jax.jit(self.rate),
     )
 
   def init(self, params: PyTree, spec: Spec) -> TrainState:
@@ -130,6 +133,18 @@ class Program:
       stats = self._in_pieces(params, frozen, rollouts, frozenset())
       extras['ref_logp'] = stats.logp
     return rollouts.replace(extras=extras)
+
+  def rate(self, state: TrainState, frozen: PyTree, rollouts: Rollouts):
+    """Two f32[N]: how rows are rated, and their log-probs."""
+    wanted = self.recipe.needs & {'after_values'}
+    stats = self._in_pieces(state.params, frozen, rollouts, wanted)
+    ref_logp = None
+    if 'ref_logp' in self.passes:
+      params = self.recipe.reference.params(state.reference)
+      ref = self._in_pieces(params, frozen, rollouts, frozenset())
+      ref_logp = ref.logp
+    stats = self._valued(stats)
+    return diagnostics.rating(stats, ref_logp, rollouts.loss_mask)
 
   def assign(self, credit_state, rollouts: Rollouts, scores: Scores):
     """Rewards, advantages and weights: the constants of the iteration."""
@@ -244,6 +259,13 @@ class Program:
       loss, metrics = self.recipe.objective.loss(stats, batch, coefs)
       metrics |= diagnostics.of_microbatch(self._valued(stats), batch)
       metrics |= {'loss': loss}
+      if 'recorded' in batch.rollouts.extras:
+        metrics |= diagnostics.of_pairs(
+          self._valued(stats),
+          batch,
+          samples=self.recipe.plan.samples,
+          microbatches=self.microbatches,
+        )
       return loss, jax.lax.stop_gradient(metrics)
 
     def of_piece(batch):

@@ -103,7 +103,6 @@ def test_math_runs_in_workers_under_the_limit():
 @pytest.mark.parametrize(
   ('names', 'weights', 'options', 'message'),
   [
-    ([], (), {}, 'at least one verifier'),
     (['exact'], (1, 2), {}, '2 weights for 1 verifiers'),
     (['exact', 'exact'], (), {}, 'not all different'),
     (['exact'], (float('nan'),), {}, 'not all finite'),

@@ -1,3 +1,6 @@
+import operator
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -101,3 +104,77 @@ def test_group_that_is_dropped_is_not_live(dropped):
   assert diagnostics.of_iteration(rollouts, credit)['groups/live'] == 1
   credit = credit.replace(**{dropped: jnp.zeros_like(getattr(credit, dropped))})
   assert diagnostics.of_iteration(rollouts, credit)['groups/live'] == 0
+
+
+def test_comparisons_equal_loops_over_the_pairs_of_each_group():
+  rng = np.random.default_rng(0)
+  samples, groups = 3, 6
+  shape = groups, samples
+  ratings, logp = rng.integers(0, 3, (2, *shape)) * 1.0
+  rewards, live = rng.integers(0, 3, shape) * 0.5, rng.random(shape) < 0.8
+  rewards[0], live[1], live[2] = 1.0, True, [True, False, False]
+  found = diagnostics.compared(
+    *(jnp.asarray(x).reshape(-1) for x in (ratings, logp, rewards, live)),
+    samples=samples,
+  )
+  for g in range(groups):
+    rows = np.flatnonzero(live[g])
+    pairs = [
+      (i, j) for i in rows for j in rows if rewards[g, i] > rewards[g, j]
+    ]
+    pairs = pairs or [(i, j) for i in rows for j in rows if i != j]
+    margins = [ratings[g, i] - ratings[g, j] for i, j in pairs]
+    share = 1 / max(len(pairs), 1)
+    expected = {
+      'accuracy': 0.5 + 0.5 * share * np.sum(np.sign(margins)),
+      'margin': share * np.sum(margins),
+      'chosen_logp': share * sum(logp[g, i] for i, _ in pairs),
+      'rejected_logp': share * sum(logp[g, j] for _, j in pairs),
+    }
+    for name, value in expected.items():
+      np.testing.assert_allclose(
+        found[f'preference/{name}'][g], value, rtol=1e-6, err_msg=name
+      )
+
+
+def test_a_response_is_rated_by_head_then_by_reference_then_by_itself():
+  mask = jnp.array([[True, True, False], [False, False, False]])
+  logp = jnp.array([[-1.0, -2.0, -4.0], [-1.0, -1.0, -1.0]])
+  ref, heads = 2 * logp, jnp.array([[7.0, 8.0, 9.0], [5.0, 5.0, 5.0]])
+  plain, judged = Stats(logp, -logp), Stats(logp, -logp, after_values=heads)
+  for stats, anchor, wanted in (
+    (plain, None, [-3, 0]),
+    (plain, ref, [3, 0]),
+    (judged, ref, [8, 0]),
+    (judged, None, [8, 0]),
+  ):
+    rating, own = diagnostics.rating(stats, anchor, mask)
+    assert rating.tolist() == wanted and own.tolist() == [-3, 0]
+
+
+def test_recorded_rows_have_no_gap_to_a_sampler():
+  rollouts = rows().replace(extras={'recorded': jnp.ones(4, bool)})
+  logp = jnp.full((4, LENGTH), -1.0)
+  metrics = diagnostics.of_microbatch(
+    Stats(logp, -logp), batch_of(rollouts, logp)
+  )
+  assert not any(name.startswith('sampler/') for name in metrics)
+
+
+def test_comparisons_add_over_microbatches_that_keep_groups_whole():
+  rollouts = rows()
+  logp = -jnp.arange(12.0).reshape(4, LENGTH)
+  stats, batch = Stats(logp, -logp), batch_of(rollouts, logp)
+  rewards = jnp.array([0.0, 1.0, 1.0, 0.0])
+  batch = batch.replace(credit=batch.credit.replace(rewards=rewards))
+  whole = diagnostics.of_pairs(stats, batch, samples=2, microbatches=1)
+  sums = {name: 0.0 for name in whole}
+  halves = jax.tree.map(lambda x: x.reshape(2, 2, *x.shape[1:]), (stats, batch))
+  for half in range(2):
+    piece = jax.tree.map(operator.itemgetter(half), halves)
+    part = diagnostics.of_pairs(*piece, samples=2, microbatches=2)
+    sums = {name: sums[name] + part[name] for name in sums}
+  for name, value in whole.items():
+    np.testing.assert_allclose(sums[name], value, rtol=1e-6)
+  with pytest.raises(ValueError, match='of 4 rows cut groups of 3'):
+    diagnostics.of_pairs(stats, batch, samples=3, microbatches=1)

@@ -1,0 +1,102 @@
+"""Runs on recorded responses: their data, and what is measured of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+from absl import logging
+from ml_collections import ConfigDict
+
+from jaxrl_llm import recipe as recipe_lib
+from jaxrl_llm.rollouts import plans, recorded
+from jaxrl_llm.tasks import preferences
+from jaxrl_llm.training import diagnostics, questions
+from jaxrl_llm.training.questions import Questions
+from jaxrl_llm.types import TrainState
+
+if TYPE_CHECKING:
+  from jaxrl_llm.training.session import Session
+
+
+def used(config: ConfigDict) -> bool:
+  """Whether a run learns from recorded responses.
+
+  Raises:
+    ValueError: a `data.responses` that is not known.
+  """
+  known = ('sampled', 'recorded')
+  if config.data.responses not in known:
+    raise ValueError(
+      f'data.responses {config.data.responses!r} must be one of {known}'
+    )
+  return config.data.responses == 'recorded'
+
+
+def planned(recipe: recipe_lib.Recipe) -> recipe_lib.Recipe:
+  """The recipe with recorded responses in the place of sampled ones.
+
+  Raises:
+    ValueError: its plan does more than sample.
+  """
+  if not isinstance(recipe.plan, plans.Independent):
+    raise ValueError(
+      f'the plan {type(recipe.plan).__name__} of the recipe samples in a way '
+      'of its own; set data.responses=sampled, or choose another recipe'
+    )
+  plan = recorded.Recorded(recipe.plan.samples)
+  return dataclasses.replace(recipe, plan=plan)
+
+
+def load(
+  config: ConfigDict, tokenizer, samples: int
+) -> tuple[Questions, Questions]:
+  """The records to train on and those held out, encoded; counts are reported.
+
+  Args:
+    samples: G, the most responses to a prompt.
+
+  Raises:
+    ValueError: as `tasks.preferences.load` and `questions.encode` do.
+  """
+  train, held_out = preferences.load(
+    config.data, seed=config.seed, samples=samples
+  )
+  parts = []
+  for dataset in (train, held_out):
+    part = questions.encode(dataset, config, tokenizer)
+    columns, counts = recorded.encode(
+      part.rows,
+      tokenizer,
+      samples=samples,
+      length=config.sample.max_response,
+    )
+    parts.append(dataclasses.replace(part, columns=columns, counts=counts))
+  train, held_out = parts
+  found = {k: n for k, n in train.counts.items() if n}
+  total = found.pop('data/records')
+  if found:
+    listed = ', '.join(
+      f'{n} {k.removeprefix("data/")}' for k, n in found.items()
+    )
+    logging.warning('of %d records: %s', total, listed)
+  return train, held_out
+
+
+def evaluate(session: Session, state: TrainState) -> dict[str, float]:
+  """How the held-out responses are rated, see `diagnostics.compared`."""
+  questions, samples = session.held_out, session.spec.samples
+  size = session.config.sample.prompts
+  pieces = []
+  for start in range(0, len(questions), size):
+    # The last batch wraps around, to be of the same compiled shape.
+    tasks = np.arange(start, start + size) % len(questions)
+    rollouts, scores = recorded.rows(questions.prompts(tasks))
+    ratings = session.compiled.rate(state, session.frozen, rollouts)
+    piece = (*ratings, scores.components[:, 0], rollouts.valid)
+    count = samples * min(size, len(questions) - start)
+    pieces.append([np.asarray(x[:count]) for x in piece])
+  arrays = map(np.concatenate, zip(*pieces))
+  found = diagnostics.compared(*arrays, samples=samples)
+  return {name: float(np.mean(x)) for name, x in found.items()}

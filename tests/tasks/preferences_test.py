@@ -1,0 +1,142 @@
+"""Preference records: their forms, their mistakes, and generated ones."""
+
+import json
+import re
+from types import SimpleNamespace
+
+import pytest
+
+from jaxrl_llm.tasks import preferences
+
+USER = [{'role': 'user', 'content': 'p'}]
+
+
+def said(text, before=()):
+  return [*before, {'role': 'assistant', 'content': text}]
+
+
+def write(path, *records):
+  lines = [json.dumps({'prompt': 'p'} | record) for record in records]
+  path.write_text('\n'.join(lines) + '\n')
+  return path
+
+
+def settings(path, **changed):
+  fields = {
+    'path': str(path),
+    'level': 1,
+    'size': 20,
+    'held_out': 5,
+    'held_out_path': '',
+    'prompt_field': 'prompt',
+    'answer_field': '',
+  }
+  return SimpleNamespace(**fields | changed)
+
+
+@pytest.mark.parametrize(
+  ('record', 'responses', 'scores'),
+  [
+    ({'chosen': 'a', 'rejected': 'b'}, ['a', 'b'], [1, 0]),
+    ({'responses': ['a', 'b'], 'scores': [0.5, 2]}, ['a', 'b'], [0.5, 2]),
+    ({'responses': [*'abc'], 'ranks': [3, 1, 2]}, [*'abc'], [0, 1, 0.5]),
+    ({'responses': [*'abc'], 'ranks': [1, 1, 3]}, [*'abc'], [1, 1, 0]),
+    ({'responses': ['a', 'b'], 'ranks': [1, 2]}, ['a', 'b'], [1, 0]),
+    ({'chosen': said('a'), 'rejected': said('b')}, ['a', 'b'], [1, 0]),
+    (
+      {'chosen': said('a', USER), 'rejected': said('', USER)},
+      ['a', ''],
+      [1, 0],
+    ),
+  ],
+)
+def test_every_form_gives_texts_and_scores(record, responses, scores, tmp_path):
+  file = write(tmp_path / 'a.jsonl', record | {'note': 7})
+  dataset = preferences.load_jsonl(
+    file, samples=3, prompt_field='prompt', answer_field=''
+  )
+  [row] = dataset.rows
+  assert (row['responses'], row['scores']) == (responses, scores)
+  assert row['prompt'] == 'p' and row['note'] == 7
+
+
+@pytest.mark.parametrize(
+  ('record', 'words'),
+  [
+    ({}, 'a record needs either chosen and rejected'),
+    ({'chosen': 'a'}, "this has ['chosen', 'prompt']"),
+    ({'responses': [], 'scores': [], 'ranks': []}, 'needs either'),
+    ({'responses': 'ab', 'scores': [1, 0]}, 'responses must be a list'),
+    ({'responses': ['a', 'b'], 'scores': [1]}, '2 responses and 1 scores'),
+    ({'responses': ['a'], 'ranks': [1]}, '1 responses and 1 ranks; give two'),
+    ({'responses': ['a', 'b'], 'ranks': [0, 1]}, 'must be 1 (the best)'),
+    ({'responses': ['a', 'b'], 'scores': [1, '0']}, "numbers, not '0'"),
+    ({'responses': ['a', 'b'], 'scores': [True, 0]}, 'numbers, not True'),
+    ({'chosen': 3, 'rejected': 'b'}, 'text, or messages that end'),
+    ({'chosen': USER, 'rejected': 'b'}, 'one of the assistant'),
+    (
+      {'chosen': said('a', said('x')), 'rejected': 'b'},
+      'must be those of the prompt',
+    ),
+    ({'responses': [*'abcd'], 'ranks': [1] * 4}, 'recipe.samples=3'),
+  ],
+)
+def test_a_bad_record_names_file_and_line(record, words, tmp_path):
+  good = {'chosen': 'a', 'rejected': 'b'}
+  file = write(tmp_path / 'a.jsonl', good, record)
+  place = re.escape(f'{file}:2: ')
+  with pytest.raises(ValueError, match=place) as refused:
+    preferences.load_jsonl(
+      file, samples=3, prompt_field='prompt', answer_field=''
+    )
+  assert words in str(refused.value)
+
+
+def test_scores_that_json_calls_infinite_are_refused(tmp_path):
+  file = tmp_path / 'a.jsonl'
+  file.write_text(
+    '{"prompt": "p", "responses": ["a", "b"], "scores": [1, Infinity]}\n'
+  )
+  with pytest.raises(ValueError, match='not inf'):
+    preferences.load_jsonl(
+      file, samples=2, prompt_field='prompt', answer_field=''
+    )
+
+
+def test_a_file_is_divided_and_no_prompt_is_on_both_sides(tmp_path):
+  pair = {'chosen': 'a', 'rejected': 'b'}
+  records = [pair | {'prompt': str(i % 8)} for i in range(16)]
+  file = write(tmp_path / 'a.jsonl', *records)
+  parts = preferences.load(settings(file), seed=0, samples=2)
+  train, held_out = ({row['prompt'] for row in part.rows} for part in parts)
+  assert len(held_out) == 5 and len(train) == 3 and not train & held_out
+
+
+@pytest.mark.parametrize('task', ['sort', 'reverse', 'chain_sum'])
+def test_generated_pairs_hold_the_answer_and_something_else(task):
+  parts = preferences.load(settings(task), seed=0, samples=2)
+  places = []
+  for row in parts[0].rows:
+    assert sorted(row['scores']) == [0, 1]
+    places.append(row['scores'].index(1))
+    assert row['responses'][places[-1]] == row['answer']
+    assert row['responses'][1 - places[-1]] != row['answer']
+  assert 0 < sum(places) < len(places)
+  again = preferences.load(settings(task), seed=0, samples=2)
+  assert parts[0].rows == again[0].rows
+
+
+def test_generated_lists_are_scored_by_symbols_in_their_place():
+  train, _ = preferences.load(settings('sort'), seed=0, samples=4)
+  for row in train.rows:
+    assert len(row['responses']) == 4 and max(row['scores']) == 1
+    for text, score in zip(row['responses'], row['scores']):
+      same = sum(a == b for a, b in zip(text, row['answer']))
+      assert score == same / max(len(text), len(row['answer']))
+      assert (text == row['answer']) == (score == 1)
+
+
+def test_an_answer_without_two_different_symbols_is_repeated():
+  row = preferences.written({'prompt': 'x', 'answer': '77'}, 0, 3)
+  assert sorted(row['responses']) == ['77', '7777', '777777']
+  assert sorted(row['scores']) == [2 / 6, 2 / 4, 1]

@@ -1,0 +1,102 @@
+"""Which runs learn from recorded responses, and what they are refused."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from jaxrl_llm import recipe as recipe_lib
+from jaxrl_llm.rollouts import recorded
+from jaxrl_llm.training import recordings, session
+from tests.end_to_end import tiny
+
+
+def config_of(recipe='dpo', **changed):
+  config = tiny.get_config(recipe)
+  config.warm_start.steps = 0
+  config.data.responses = 'recorded'
+  config.recipe.samples = 2
+  with config.unlocked():
+    config.update_from_flattened_dict(
+      {name.replace('__', '.'): value for name, value in changed.items()}
+    )
+  return config
+
+
+def test_a_recipe_gets_the_plan_of_records_of_its_size():
+  recipe = recordings.planned(recipe_lib.build('lipo', samples=4))
+  assert recipe.plan == recorded.Recorded(4)
+
+
+def test_a_plan_with_a_way_of_its_own_is_refused():
+  with pytest.raises(ValueError, match='Refill of the recipe samples'):
+    recordings.planned(recipe_lib.build('dapo'))
+
+
+@pytest.mark.parametrize(
+  ('settings', 'words'),
+  [
+    ({'data__responses': 'written'}, "'written' must be one of"),
+    ({'data__too_long': 'cut'}, "must be 'stop' or 'drop'"),
+    ({'data__responses': 'sampled', 'verify__names': (),
+      'verify__weights': ()}, 'verify.names is empty'),
+    ({'verify__names': ()}, '1 weights for 0 verifiers'),
+  ],
+)  # fmt: skip
+def test_settings_that_mean_nothing_are_refused(settings, words, tmp_path):
+  with pytest.raises(ValueError, match=words):
+    session.assemble(config_of(**settings), tmp_path)
+
+
+def test_what_is_odd_in_the_data_is_counted_and_said(tmp_path, caplog):
+  records = [
+    {'prompt': 'a', 'chosen': '1', 'rejected': '2'},
+    {'prompt': 'b', 'chosen': '1', 'rejected': '1'},
+    {'prompt': 'c', 'chosen': '', 'rejected': '1'},
+    {'prompt': 'd', 'chosen': '1' * 99, 'rejected': '1'},
+  ]
+  held_out = tmp_path / 'held_out.jsonl'
+  held_out.write_text(json.dumps(records[0] | {'prompt': 'e'}))
+  file = tmp_path / 'pairs.jsonl'
+  file.write_text('\n'.join(map(json.dumps, records)))
+  config = config_of(
+    data__path=str(file),
+    data__held_out_path=str(held_out),
+    data__answer_field='',
+    verify__names=(),
+    verify__weights=(),
+  )
+  parts, _ = session.assemble(config, tmp_path)
+  assert parts.train.counts == {
+    'data/records': 4,
+    'data/identical': 1,
+    'data/empty': 1,
+    'data/truncated': 1,
+  }
+  assert 'of 4 records: 1 identical, 1 empty, 1 truncated' in caplog.text
+
+
+def test_held_out_ratings_are_those_of_every_record_once(tmp_path):
+  """Five records in batches of four: the last batch wraps around."""
+  config = config_of(data__held_out=5, learn__microbatches=2)
+  parts, params = session.assemble(config, tmp_path)
+  moved = jax.tree.map(lambda x: x * 1.1, params)
+  state = parts.init(params).replace(params=moved)
+  found = recordings.evaluate(parts, state)
+  wins, margins = [], []
+  for task in range(5):
+    rollouts, scores = recorded.rows(parts.held_out.prompts([task]))
+    now, before = (
+      np.asarray(parts.program.scorer(p, rollouts, frozenset()).logp).sum(1)
+      for p in (moved, params)
+    )
+    h = now - before
+    chosen = int(np.argmax(scores.components[:, 0]))
+    margins.append(h[chosen] - h[1 - chosen])
+    wins.append(margins[-1] > 0)
+  parts.close()
+  np.testing.assert_allclose(found['preference/accuracy'], np.mean(wins))
+  np.testing.assert_allclose(
+    found['preference/margin'], np.mean(margins), rtol=1e-3, atol=1e-5
+  )
