@@ -11,7 +11,7 @@ rewards; a recipe that needs one cannot be asked to improve those.
 
 import numpy as np
 
-OWN_REWARDS = frozenset({'constraint_logp', 'form', 'gain'})
+OWN_REWARDS = frozenset({'constraint_logp', 'form', 'gain', 'prefix_reward'})
 
 
 def _ids(count):
@@ -99,6 +99,7 @@ GENERATORS = {
   'opponent': lambda rng, r: _places(rng, r) % 2 == 1,
   'paper': _places,
   'predicted_reward': _of_groups,
+  'prefix_reward': _tokens(),
   'prefix_value': _tokens(),
   'prompt_logp': _log_probs('N', 'P'),
   'quality': _rows(),
@@ -106,6 +107,7 @@ GENERATORS = {
   'step': lambda rng, r: (_places(rng, r) % 2).astype(np.int32),
   'step_reward': _rows(),
   'tempered': lambda rng, r: _places(rng, r) % 4 == 3,
+  'thought': lambda rng, r: rng.random(r.response.shape) < 0.5,
   'tool_calls': _ids(4),
   'tool_start': lambda rng, r: rng.integers(-1, 3, r.group.shape[0]).astype(
     np.int32

@@ -34,7 +34,15 @@ from jaxrl_llm import control, credit
 from jaxrl_llm.types import Array, Batch, Stats
 
 _NO_COSTS: Mapping[str, Cost] = types.MappingProxyType({})
-_PASSES = frozenset({'ref_logp', 'teacher_logp', 'values'})
+# The pass that an input comes from.
+_PASSES: Mapping[str, str] = {
+  'ref_logp': 'ref_logp',
+  'teacher_logp': 'teacher_logp',
+  'values': 'values',
+  'own_values': 'values',
+  'own_after_values': 'after_values',
+  'log_probs': 'log_probs',
+}
 
 
 def _local_ids(group: Array) -> Array:
@@ -56,6 +64,9 @@ _INPUTS: Mapping[str, Callable[[Stats, Batch], Array]] = {
   'components': lambda stats, batch: batch.credit.components,
   'preference': lambda stats, batch: batch.credit.preference,
   'values': lambda stats, batch: batch.rollouts.extras['values'],
+  'own_values': lambda stats, batch: stats.values,
+  'own_after_values': lambda stats, batch: stats.after_values,
+  'log_probs': lambda stats, batch: stats.log_probs,
   'valid': lambda stats, batch: batch.rollouts.valid,
   'keep': lambda stats, batch: batch.credit.keep,
   'tokens': lambda stats, batch: batch.rollouts.response,
@@ -74,6 +85,8 @@ def takes(*names: str):
       that the plan provides, passed as `key`. Who takes `group` compares the
       rows of a group; who takes `share`, each token's share of the step's
       tokens, averages over the whole step. A microbatch then cuts neither.
+      `values` are the old policy's; `own_values`, `own_after_values` and
+      `log_probs` are differentiated with the policy.
 
   Raises:
     ValueError: a name that is neither.
@@ -86,8 +99,9 @@ def takes(*names: str):
 
   def mark(fn):
     fn.takes = names
+    passes = (_PASSES.get(n, n) for n in names)
     fn.needs = frozenset(
-      n for n in names if n in _PASSES or n.startswith('extras:')
+      n for n in passes if n in _PASSES.values() or n.startswith('extras:')
     )
     return fn
 

@@ -1,0 +1,226 @@
+"""Entries that sample in proportion to a reward: generative flow networks.
+
+The target is the optimum of KL-regularised reward, reference e^(r / weight),
+unless the entry says otherwise. Flows are the value head's, in logs.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from jaxrl_llm.credit import chain
+from jaxrl_llm.objectives import aggregate, flows, grouped
+from jaxrl_llm.objectives.base import policy_gradient, row_losses
+from jaxrl_llm.objectives.grouped import group_losses, pair_losses
+from jaxrl_llm.recipe import Limit, Paper, Recipe, register
+from jaxrl_llm.rollouts import notes, parts, plans
+from jaxrl_llm.selection import pairs
+
+_OP = Paper(
+  'Order-Preserving GFlowNets',
+  '2310.00386',
+)
+
+
+def _rows(loss, samples, minibatches):
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    objective=row_losses(loss),
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'Trajectory Balance: Improved Credit Assignment in GFlowNets', '2201.13259'
+  ),
+  joints=('loss', 'critic'),
+)
+def trajectory_balance(
+  *, samples: int = 8, weight: float = 0.1, minibatches: int = 1
+) -> Recipe:
+  """The log-prob of a whole response balanced with its log-reward."""
+  loss = partial(flows.trajectory_balance, weight=weight)
+  return _rows(loss, samples, minibatches)
+
+
+@register(
+  Paper('GFlowNet Foundations', '2111.09266'),
+  joints=('surrogate', 'critic'),
+)
+def detailed_balance(
+  *, samples: int = 8, weight: float = 0.1, minibatches: int = 1
+) -> Recipe:
+  """Every token balanced between the flows of two prefixes."""
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    objective=policy_gradient(partial(flows.detailed_balance, weight=weight)),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'Learning GFlowNets from Partial Episodes for Improved Convergence and '
+    'Stability',
+    '2209.12782',
+  ),
+  joints=('loss', 'critic'),
+  limits=(Limit('trajectory_balance', {'decay': 1e9}),),
+)
+def sub_trajectory_balance(
+  *,
+  samples: int = 8,
+  weight: float = 0.1,
+  decay: float = 1.0,
+  minibatches: int = 1,
+) -> Recipe:
+  """Every run of tokens balanced between the flows at its ends."""
+  loss = partial(flows.sub_trajectory_balance, weight=weight, decay=decay)
+  return _rows(loss, samples, minibatches)
+
+
+@register(
+  Paper(
+    'Better Training of GFlowNets with Local Credit and Incomplete '
+    'Trajectories',
+    '2302.01687',
+  ),
+  joints=('surrogate', 'critic'),
+)
+def forward_looking(
+  *, samples: int = 8, weight: float = 0.1, minibatches: int = 1
+) -> Recipe:
+  """Detailed balance that credits each token with its own energy at once."""
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    objective=policy_gradient(partial(flows.forward_looking, weight=weight)),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'Learning Energy Decompositions for Partial Inference of GFlowNets',
+    '2310.02710',
+  ),
+  joints=('loss', 'critic'),
+)
+def led_gfn(
+  *, samples: int = 8, weight: float = 0.1, minibatches: int = 1
+) -> Recipe:
+  """Forward-looking balance with a reward that a head spreads over tokens."""
+  loss = partial(flows.learned_energies, weight=weight)
+  return _rows(loss, samples, minibatches)
+
+
+@register(
+  Paper(
+    'Amortizing Intractable Inference in Large Language Models', '2310.04363'
+  ),
+  joints=('loss',),
+)
+def stoppable_balance(
+  *,
+  samples: int = 8,
+  weight: float = 0.1,
+  stop: int = 0,
+  decay: float = 1.0,
+  minibatches: int = 1,
+) -> Recipe:
+  """Sub-trajectory balance where every prefix could have ended.
+
+  `stop` is the token that ends, and every prefix is judged as if it had; the
+  target is e^(r / weight), without a reference.
+  """
+  plan = plans.independent(samples=samples)
+  return Recipe(
+    plan=notes.noted(plan, parts.PrefixRewards(weight)),
+    objective=row_losses(
+      partial(flows.stoppable_balance, stop=stop, decay=decay)
+    ),
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'Trajectory Balance with Asynchrony: Decoupling Exploration and Learning '
+    'for Fast, Scalable LLM Post-Training',
+    '2503.18929',
+  ),
+  joints=('loss',),
+)
+def vargrad(
+  *, samples: int = 8, weight: float = 0.012, minibatches: int = 1
+) -> Recipe:
+  """The group's variance of log-reward less log-prob.
+
+  The published weight falls from 0.012 to 0.004 during the run.
+  """
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    objective=group_losses(
+      partial(flows.variance, weight=weight),
+      grouped.to_reference,
+      samples=samples,
+    ),
+    minibatches=minibatches,
+  )
+
+
+@register(_OP, joints=('loss',))
+def op_gfn(*, samples: int = 8) -> Recipe:
+  """Log-probs in the order of the rewards, ties level: no scale of rewards."""
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    objective=pair_losses(
+      flows.ordered,
+      grouped.likelihood,
+      samples=samples,
+      among=pairs.every,
+    ),
+  )
+
+
+@register(_OP, joints=('loss',))
+def op_gfn_pareto(*, samples: int = 8) -> Recipe:
+  """A group's mass spread evenly over its undominated responses."""
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=chain(),
+    objective=group_losses(flows.pareto, grouped.likelihood, samples=samples),
+  )
+
+
+@register(
+  Paper(
+    'GFlowVLM: Enhancing Multi-Step Reasoning in Vision-Language Models with '
+    'Generative Flow Networks',
+    '2503.06514',
+    'RECALLED',
+  ),
+  joints=('loss',),
+)
+def gflowvlm(
+  *,
+  samples: int = 4,
+  weight: float = 1.0,
+  thought_weight: float = 0.4,
+  minibatches: int = 1,
+) -> Recipe:
+  """Variance balance of actions, with thoughts at a lower weight. Recalled.
+
+  The target is e^(r / weight) without a reference. A thought is what precedes
+  </think>.
+  """
+  score = partial(flows.thoughtful_likelihood, thought_weight=thought_weight)
+  return Recipe(
+    plan=notes.noted(plans.independent(samples=samples), parts.Thoughts()),
+    objective=group_losses(
+      partial(flows.variance, weight=weight), score, samples=samples
+    ),
+    minibatches=minibatches,
+  )
