@@ -186,8 +186,9 @@ def constrained_regression(
   Returns:
     f32[N, T] > 0.
 
-  Source: Two-Stage Constrained Actor-Critic, arXiv 2302.01680, section 4.
-    Confidence RECALLED; the optimum is derived and tested.
+  Source: Two-Stage Constrained Actor-Critic, arXiv 2302.01680, section 4,
+    recalled; the optimum is derived and tested. The published code weighs by
+    the auxiliary policy's probability times a softmax of A over the batch.
   """
   multipliers = jnp.asarray(weights, jnp.float32)
   total = jnp.sum(multipliers)

@@ -48,7 +48,7 @@ def semantic_entropy(rewards, rollouts, *, strength=0.02):
     f32[N, T], reward units. A group of one answer, or of one row, has SE 0;
     one of n answers has SE = log n.
 
-  Source: SEED-GRPO, arXiv 2505.12346, section 3. Confidence VERIFIED-2; p_k
+  Source: SEED-GRPO, arXiv 2505.12346, section 3, read at second hand. p_k
     is a share of rows, not of likelihood, which keeps SE below log n.
   """
   group, valid = rollouts.group, rollouts.valid
@@ -127,8 +127,8 @@ def demonstration_gap(rewards, rollouts, *, epsilon=1e-6):
   Returns:
     f32[N, T], without unit.
 
-  Source: DR-IRL (GRPO-S), arXiv 2503.18991, section 3.3, and its code.
-    Confidence VERIFIED-2; outliers of the gap are not masked, and the means
+  Source: DR-IRL (GRPO-S), arXiv 2503.18991, section 3.3, read at second
+    hand, and its code. Outliers of the gap are not masked, and the means
     are of this iteration, where the code keeps one per category.
   """
   group, valid = rollouts.group, rollouts.valid
@@ -176,8 +176,8 @@ def confidence_gap(advantages, rollouts, *, strength=0.1, share=0.2):
       f32[N, P], log-probs of the prompt's own tokens.
     strength: alpha. share: of tokens that c looks at.
 
-  Source: ProGRPO / ARM, arXiv 2602.05281, section 4. Confidence VERIFIED-2;
-    the paper's alpha was not found, the default is ours.
+  Source: ProGRPO / ARM, arXiv 2602.05281, section 4, read at
+    second hand. The paper's alpha was not found, the default is ours.
   """
   prompt = lowest_mean(
     rollouts.extras['prompt_logp'], rollouts.prompt_mask, share=share

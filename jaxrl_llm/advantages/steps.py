@@ -100,8 +100,8 @@ def merged_steps(rewards, rollouts, *, epsilon=1e-6):
   Returns:
     f32[N, T]; that of GRPO where every node is one step.
 
-  Source: SALT, arXiv 2510.20022. Confidence ABSTRACT: which steps count as
-    shared is left to the plan that numbers the nodes.
+  Source: SALT, arXiv 2510.20022, reconstructed from the abstract: which
+    steps count as shared is left to the plan that numbers the nodes.
   """
   fn = functools.partial(group_lib.norm, epsilon=epsilon)
   advantages = of_trajectories(rewards, rollouts, fn=fn)
@@ -120,8 +120,8 @@ def with_decisions(rewards, rollouts, *, weight=1.0, epsilon=1e-6):
     rewards: f32[N], of finished graphs. rollouts: reads the extra
       `decision_reward` f32[N, T]. weight: 0 is GRPO. epsilon: reward units.
 
-  Source: HRPO of MasHost, arXiv 2506.08507. Confidence ABSTRACT: the weight
-    and the decision rewards are not given there.
+  Source: HRPO of MasHost, arXiv 2506.08507, reconstructed from the
+    abstract, which gives neither the weight nor the decision rewards.
   """
   norm = group_lib.norm(
     rewards, rollouts.group, rollouts.valid, epsilon=epsilon

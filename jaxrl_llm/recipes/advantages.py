@@ -229,8 +229,8 @@ def multi_objective_grpo(
 ) -> Recipe:
   """GRPO on the weighted sum of several rewards, normalised as one.
 
-  The components and their weights are the run's. Confidence ABSTRACT; what
-  `gdpo` does otherwise is its point of comparison.
+  The components and their weights are the run's. Reconstructed from the
+  abstract; `gdpo` normalises each reward on its own.
   """
   return dataclasses.replace(
     grpo(

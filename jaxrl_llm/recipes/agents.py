@@ -149,8 +149,8 @@ def salt(
 ) -> Recipe:
   """GRPO, averaged over trajectories that share a step.
 
-  The plan provides `trajectory` and `node`. Confidence ABSTRACT: the rule by
-  which steps merge is left to the plan.
+  The plan provides `trajectory` and `node`. Reconstructed from the abstract:
+  the rule by which steps merge is left to the plan.
   """
   return dataclasses.replace(
     grpo(
@@ -186,8 +186,8 @@ def mashost(
 ) -> Recipe:
   """GRPO over built agent graphs, plus each decision's own reward (HRPO).
 
-  The plan provides `decision_reward`. Confidence ABSTRACT; the weight is
-  ours.
+  The plan provides `decision_reward`. Reconstructed from the abstract; the
+  weight is ours.
   """
   return dataclasses.replace(
     grpo(
@@ -262,7 +262,7 @@ def hi_agent(
 
   The plan provides `anchor`, the state. The run's components are format,
   the environment's feedback and a judge's estimate of future success, and
-  their weights are the run's. Confidence ABSTRACT.
+  their weights are the run's. Reconstructed from the abstract.
   """
   return dataclasses.replace(
     grpo(

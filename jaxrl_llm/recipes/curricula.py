@@ -69,7 +69,7 @@ def sec(
 ) -> Recipe:
   """GRPO on domains drawn by a bandit whose reward is mean |advantage|.
 
-  The bandit's constants are RECALLED.
+  The bandit's constants are recalled.
   """
   return dataclasses.replace(
     grpo(
@@ -135,7 +135,7 @@ def online_difficulty(
 ) -> Recipe:
   """GRPO on prompts of medium success rate, refilled until there are enough.
 
-  The paper samples asynchronously. Confidence RECALLED.
+  The paper samples asynchronously. Its bounds are recalled.
   """
   live = partial(filters.rate_between, low=low, high=high)
   base = grpo(
@@ -273,7 +273,8 @@ def selective_buffer(
   """GRPO that replays earlier groups in place of those without a signal.
 
   Old rows weigh by their truncated ratio to the policy that sampled them.
-  Confidence ABSTRACT: sizes are ours, and groups are replayed, not rows.
+  Reconstructed from the abstract: sizes are ours, and groups are replayed,
+  not rows.
   """
   base = grpo(samples=samples, kl_weight=0.0)
   return dataclasses.replace(

@@ -105,7 +105,7 @@ def seed_grpo(
 ) -> Recipe:
   """Dr. GRPO, fainter on prompts whose answers scatter in meaning.
 
-  The plan provides `answer`. The default strength is RECALLED.
+  The plan provides `answer`. The default strength is recalled.
   """
   return dataclasses.replace(
     dr_grpo(

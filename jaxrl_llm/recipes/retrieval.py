@@ -205,7 +205,8 @@ def information_consistency(
   """GRPO over equivalent questions, paid for stable information.
 
   The wordings of a question share one group, and information is the entropy
-  of a response's words. Confidence ABSTRACT; form and weights are ours.
+  of a response's words. Reconstructed from the abstract; form and weights are
+  ours.
   """
   base = grpo(
     samples=samples,

@@ -78,8 +78,8 @@ def dagrpo(
 ) -> Recipe:
   """GRPO without rows too close to one of the opposite outcome.
 
-  A verifier named quality gives the fine scores. Confidence ABSTRACT; the gap
-  is ours.
+  A verifier named quality gives the fine scores. Reconstructed from the
+  abstract; the gap is ours.
   """
   base = grpo(
     samples=samples,

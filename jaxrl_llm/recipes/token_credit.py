@@ -229,7 +229,7 @@ def two_stage_constrained(
 
   The second stage. The first stage's policies are those of
   `teacher.paths`; the advantage is the reward less its group's mean,
-  in place of a critic. Confidence RECALLED.
+  in place of a critic. Recalled.
   """
   return Recipe(
     plan=notes.noted(

@@ -56,7 +56,7 @@ def agreement(rewards, rollouts, *, weight=1.0, accuracy_weight=1.0):
       f32[N], see `mean_similarity`.
     weight, accuracy_weight: alpha and gamma.
 
-  Source: PS-GRPO, arXiv 2510.04392, section 3. Confidence VERIFIED-2.
+  Source: PS-GRPO, arXiv 2510.04392, section 3, read at second hand.
   """
   return weight * rollouts.extras['agreement'] + accuracy_weight * rewards
 
@@ -97,8 +97,8 @@ def stable_information(
     information_weight: w_h. stability_weight: w_s.
 
   Source: Information-Consistent Language Model Recommendations, arXiv
-    2512.12858. Confidence ABSTRACT: the form is reconstructed from its
-    abstract, and the weights are ours.
+    2512.12858. The form is reconstructed from its abstract, and the weights
+    are ours.
   """
   information = rollouts.extras['information']
   mean = numerics.group_mean(information, rollouts.group, rollouts.valid)
@@ -144,7 +144,7 @@ class ToolEconomy:
   Attributes:
     budget: c > 0, calls. scale: alpha.
 
-  Source: OTC, arXiv 2504.14870, equations 5 to 7. Confidence VERIFIED-2.
+  Source: OTC, arXiv 2504.14870, equations 5 to 7, read at second hand.
   """
 
   budget: float = 4.0

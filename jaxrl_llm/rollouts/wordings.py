@@ -84,7 +84,7 @@ class Variants(Plan):
     ValueError: wordings that do not divide the rows.
 
   Source: Information-Consistent Language Model Recommendations, arXiv
-    2512.12858. Confidence ABSTRACT.
+    2512.12858, reconstructed from its abstract.
   """
 
   samples: int = 8

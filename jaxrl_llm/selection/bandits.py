@@ -162,8 +162,8 @@ class SelfEvolving:
   Attributes:
     rate: alpha, in (0, 1]. temperature: tau > 0.
 
-  Source: SEC, arXiv 2505.14970, section 3. Confidence VERIFIED-2 for the
-    form; the constants are RECALLED.
+  Source: SEC, arXiv 2505.14970, section 3, read at second hand; the
+    constants are recalled.
   """
 
   rate: float = 0.5

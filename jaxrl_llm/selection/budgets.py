@@ -26,7 +26,7 @@ def information(n, p):
   Args:
     n: responses. p: success rate. Arrays broadcast.
 
-  Source: Knapsack RL, arXiv 2509.25849, section 4. Confidence VERIFIED-2.
+  Source: Knapsack RL, arXiv 2509.25849, section 4, read at second hand.
   """
   return (1 - p**n - (1 - p) ** n) * p * (1 - p) ** 2
 
@@ -38,7 +38,7 @@ def contrast(n, p):
 
   Concave in n for p >= 2 / (n + 2), where `greedy` is exact.
 
-  Source: V_0, arXiv 2602.03584, section 4. Confidence VERIFIED-2.
+  Source: V_0, arXiv 2602.03584, section 4, read at second hand.
   """
   return n * (1 - p) * (1 - (1 - p) ** np.maximum(n - 1, 0))
 

@@ -35,7 +35,7 @@ def rate_between(rewards, group, valid, *, low=0.25, high=0.75):
       everything.
 
   Source: Online Difficulty Filtering, arXiv 2504.03380, section 3. The bounds
-    are RECALLED.
+    are recalled.
   """
   mean = numerics.group_mean(rewards, group, valid)
   return jnp.where(valid & (mean >= low) & (mean <= high), 1.0, 0.0)

@@ -94,8 +94,8 @@ class SelectiveBuffer:
     ValueError: the sampler gives extras whose shape is not known beforehand.
 
   Source: Selective Sample Buffer, Skywork R1V2, arXiv 2504.16656, section
-    3.3. Confidence ABSTRACT: sizes are ours, and whole groups are kept, for
-    single rows have nothing to be compared with.
+    3.3, reconstructed from the abstract: sizes are ours, and whole groups are
+    kept, for single rows have nothing to be compared with.
   """
 
   samples: int = 8

@@ -117,7 +117,7 @@ def spread_rows(advantages, rollouts, *, share=0.5):
   Returns:
     f32[N, T] in [0, 1].
 
-  Source: D3S, arXiv 2509.22115, section 3.1. Confidence VERIFIED-2.
+  Source: D3S, arXiv 2509.22115, section 3.1, read at second hand.
   """
   mask = rollouts.loss_mask
   here = jnp.any(mask, axis=-1)
@@ -153,7 +153,7 @@ def spread_tokens(advantages, entropy, mask, *, share=0.5):
   Returns:
     f32[N, T], 0 or 1; tokens that tie with the last one taken are kept.
 
-  Source: D3S, arXiv 2509.22115, section 3.2. Confidence VERIFIED-2.
+  Source: D3S, arXiv 2509.22115, section 3.2, read at second hand.
   """
   score = jnp.abs(advantages) * entropy
   ordered = -jnp.sort(-jnp.where(mask, score, -jnp.inf), axis=None)
@@ -196,8 +196,8 @@ def contrasting(advantages, rollouts, *, gap=0.1):
     rollouts: reads the extra `quality` f32[N], a fine score of a response.
     gap: tau >= 0, in units of quality; 0 keeps all.
 
-  Source: DaGRPO, arXiv 2512.06337. Confidence ABSTRACT: the rule is
-    reconstructed from its abstract, and gap is ours.
+  Source: DaGRPO, arXiv 2512.06337. The rule is reconstructed from its
+    abstract, and gap is ours.
   """
   quality = rollouts.extras['quality']
   value = _of_rows(advantages, rollouts.loss_mask)
