@@ -28,7 +28,7 @@ from jaxrl_llm.objectives.base import policy_gradient, row_losses
 from jaxrl_llm.objectives.grouped import group_losses, pair_losses
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.rewards import duels
-from jaxrl_llm.rollouts import plans
+from jaxrl_llm.rollouts import opponents, plans
 from jaxrl_llm.selection import pairs
 
 _DNO = Paper(
@@ -196,12 +196,12 @@ def inpo(
   )
 
 
-def _against(opponents, samples, kl_weight):
+def _against(against, samples, kl_weight):
   """The exact policy gradient of the regularised game."""
   return Recipe(
     plan=plans.independent(samples=samples),
     credit=chain(
-      duels.Duels(opponents, samples),
+      duels.Duels(against, samples),
       shape(duels.less_a_half),
       estimate_tokens(tokens.kl_reward_to_go, kl_weight=kl_weight),
     ),
@@ -233,8 +233,8 @@ def nash_md(
 
   The group's own rows, reweighted, stand for samples of the mixture.
   """
-  opponents = partial(duels.against_mixture, share=share)
-  return _against(opponents, samples, kl_weight)
+  against = partial(duels.against_mixture, share=share)
+  return _against(against, samples, kl_weight)
 
 
 @register(
@@ -244,11 +244,12 @@ def nash_md(
 def nash_opponents(*, samples: int = 8, kl_weight: float = 0.01) -> Recipe:
   """The policy gradient against rows that other policies wrote.
 
-  The plan marks those rows as `opponent`: a token-level mixture's make it
-  Nash-MD-PG as published, a moving average's Nash-EMA-PG.
+  The second half of every group is written by the policy of `teacher.paths`:
+  that of a moving average makes it Nash-EMA-PG, that of a geometric mixture
+  Nash-MD-PG as published.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=opponents.versus(samples=samples),
     credit=chain(
       duels.Duels(duels.against_opponents, samples),
       shape(duels.less_a_half),
@@ -312,11 +313,11 @@ def online_ipo(*, samples: int = 4, weight: float = 0.1) -> Recipe:
 def egpo(*, samples: int = 4, weight: float = 0.1) -> Recipe:
   """Online IPO against opponents half a step ahead.
 
-  The plan marks rows of the half-step policy as `opponent`: it takes an
-  ordinary step, samples, and restores parameters and optimiser.
+  The opponents are sampled from the policy that an ordinary step on self-play
+  makes; parameters and optimiser are then as they were.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=opponents.half_step(samples=samples),
     credit=duels.Duels(duels.against_opponents, samples),
     objective=pair_losses(
       partial(preference.regression, scale=1 / weight),

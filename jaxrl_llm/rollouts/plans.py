@@ -14,7 +14,10 @@ have in common; beside this module are
     branching       values of prefixes, trees of samples
     episodes        several turns with an environment between them
     wordings        one question in several words
+    opponents       groups that two policies write
     demonstrations  rows that somebody else wrote
+    guides          responses that two policies write in turn
+    temperature     rows that are sampled hotter or colder
     recorded        responses that the data holds, with their scores
     notes, passes   plans that also say more of the responses of another
 """
@@ -61,6 +64,11 @@ class Tools(Protocol):
   ) -> Rollouts:
     """Responses of at most `most` tokens; 0 is the budget of the run."""
 
+  def tempered(
+    self, prompts: Prompts, key: Array, samples: int, temperature: float
+  ) -> Rollouts:
+    """Responses at another temperature; their log-probs are the policy's."""
+
   def greedy(self, prompts: Prompts) -> Rollouts:
     """The most probable token at every place, one response a prompt."""
 
@@ -96,6 +104,12 @@ class Tools(Protocol):
 
   def teachers(self, rollouts: Rollouts) -> Array:
     """f32[N, T, C], log-probs under the C policies of `teacher.paths`."""
+
+  def rival(self, prompts: Prompts, key: Array, samples: int) -> Rollouts:
+    """Responses of the first policy of `teacher.paths`."""
+
+  def ahead(self, rollouts: Rollouts, scores: Scores, key: Array):
+    """What generates as the policy would after a step on these rows."""
 
   def note(self, name: str, value: float) -> None:
     """Adds a metric."""
@@ -144,6 +158,32 @@ class Independent(Plan):
 
   def collect(self, tools, prompts, state, key):
     rollouts = tools.generate(prompts, key, self.samples)
+    return *tools.verify(rollouts), state
+
+
+@dataclasses.dataclass(frozen=True)
+class WithinSupport(Plan):
+  """Independent responses from a sampler that records what it kept.
+
+  The learner's log-probs are then among the recorded tokens, so that every
+  step of the iteration stays within the set that the policy at its start
+  would have kept.
+
+  Raises:
+    ValueError: a sampler that records nothing.
+  """
+
+  samples: int = 1
+  provides = frozenset({'support'})
+
+  def collect(self, tools, prompts, state, key):
+    rollouts = tools.generate(prompts, key, self.samples)
+    if 'support' not in rollouts.extras:
+      raise ValueError(
+        'the recipe learns among the tokens that the sampler kept, which it '
+        'does not record; set sample.support to 100, say, and sample.top_p '
+        'to 0.9'
+      )
     return *tools.verify(rollouts), state
 
 
@@ -216,6 +256,11 @@ def independent(
 ) -> Independent:
   """`samples` independent responses to each prompt."""
   return Independent(samples, columns)
+
+
+def within_support(*, samples: int = 1) -> WithinSupport:
+  """Independent responses, learned among the tokens that were kept."""
+  return WithinSupport(samples)
 
 
 def refill(live: Callable, *, samples: int = 8, rounds: int = 4) -> Refill:

@@ -53,8 +53,8 @@ def teachers(
   model: Config,
   mesh: jax.sharding.Mesh,
   scorer: Callable[[Config, ConfigDict], Any],
-) -> tuple[tuple[Any, PyTree], ...]:
-  """The policies of `teacher.paths`, each a scorer and its parameters.
+) -> tuple[tuple[Any, PyTree, Config], ...]:
+  """The policies of `teacher.paths`: scorer, parameters and configuration.
 
   Args:
     model: of the policy. scorer: f(model, config) -> scorer.
@@ -71,7 +71,8 @@ def teachers(
         f'the teacher {path} has {other.vocab} tokens and the policy '
         f'{model.vocab}; it must share the tokenizer'
       )
-    loaded.append((scorer(other, config), _parameters(source, other, mesh)))
+    params = _parameters(source, other, mesh)
+    loaded.append((scorer(other, config), params, other))
   return tuple(loaded)
 
 

@@ -52,7 +52,7 @@ class Session:
     program: what is compiled. compiled: its jitted parts.
     answering: sampling and verification.
     frozen: parameters that are not trained, {} without LoRA.
-    teachers: other policies, each a scorer and its parameters.
+    teachers: other policies, each a scorer, parameters and configuration.
   """
 
   config: ConfigDict
@@ -68,7 +68,7 @@ class Session:
   compiled: step.Compiled
   answering: Answering
   frozen: PyTree
-  teachers: tuple[tuple[step.Scorer, PyTree], ...] = ()
+  teachers: tuple[tuple[step.Scorer, PyTree, Config], ...] = ()
 
   def init(self, trainable: PyTree) -> TrainState:
     """The state before the first iteration."""

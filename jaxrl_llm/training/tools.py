@@ -16,7 +16,15 @@ from jaxrl_llm.models import states
 from jaxrl_llm.rollouts import text
 from jaxrl_llm.rollouts.truncation import Sampling
 from jaxrl_llm.training.questions import Questions
-from jaxrl_llm.types import Array, Prompts, PyTree, Rollouts, Stats, TrainState
+from jaxrl_llm.types import (
+  Array,
+  Prompts,
+  PyTree,
+  Rollouts,
+  Scores,
+  Stats,
+  TrainState,
+)
 
 
 class Speaker:
@@ -98,7 +106,8 @@ class Tools(Speaker):
   def __init__(self, session, state: TrainState, key: Array):
     params = session.sampling_params(state)
     super().__init__(session.answering, params, session.train)
-    self._session, self._draw_key, self._draws = session, key, 0
+    self._session, self._state = session, state
+    self._draw_key, self._draws = key, 0
     self.curriculum = state.method['curriculum']
     self.metrics: dict[str, Any] = {'time/sample': 0.0, 'time/verify': 0.0}
 
@@ -116,6 +125,28 @@ class Tools(Speaker):
     jax.block_until_ready(rollouts.response)
     self.metrics['time/sample'] += time.perf_counter() - start
     return rollouts
+
+  def tempered(
+    self, prompts: Prompts, key: Array, samples: int, temperature: float
+  ) -> Rollouts:
+    """Responses at another temperature; their log-probs are the policy's."""
+    start = time.perf_counter()
+    sampling = self._answering.sampling
+    rollouts = self._answering.generate(
+      self._params,
+      prompts,
+      key,
+      samples,
+      sampling.replace(temperature=jnp.float32(temperature)),
+    )
+    jax.block_until_ready(rollouts.response)
+    self.metrics['time/sample'] += time.perf_counter() - start
+    logp = self.score(rollouts).logp
+    extras = dict(rollouts.extras)
+    if 'support' not in extras:
+      # On the whole vocabulary, where the sampler's mass is 1.
+      extras['log_mass'] = jnp.zeros_like(logp)
+    return rollouts.replace(logp=logp, extras=extras)
 
   def greedy(self, prompts: Prompts) -> Rollouts:
     """The most probable token at every place, one response a prompt."""
@@ -154,9 +185,28 @@ class Tools(Speaker):
     """f32[N, T, C], log-probs under the policies of `teacher.paths`."""
     logps = [
       self._in_pieces(_Scores(scorer), params, rollouts).logp
-      for scorer, params in self._session.teachers
+      for scorer, params, _ in self._session.teachers
     ]
     return jnp.stack(logps, axis=-1)
+
+  def rival(self, prompts: Prompts, key: Array, samples: int) -> Rollouts:
+    """Responses of the first policy of `teacher.paths`."""
+    _, params, model = self._session.teachers[0]
+    sampler = dataclasses.replace(self._answering.sampler, config=model)
+    rival = dataclasses.replace(self._answering, sampler=sampler)
+    return rival.generate(params, prompts, key, samples)
+
+  def ahead(self, rollouts: Rollouts, scores: Scores, key: Array) -> Speaker:
+    """The policy after a step on these rows, which the run does not take."""
+    compiled, frozen = self._session.compiled, self._session.frozen
+    # The learner takes over the buffers of its state.
+    state = jax.tree.map(jnp.copy, self._state)
+    rollouts = compiled.score(state, frozen, rollouts)
+    memory = state.method['credit']
+    credit, _, _ = compiled.assign(memory, rollouts, scores)
+    state, _ = compiled.learn(state, frozen, rollouts, credit, key)
+    params = self._session.sampling_params(state)
+    return Speaker(self._answering, params, self._questions)
 
   def note(self, name: str, value: float) -> None:
     """Adds a metric of this iteration."""

@@ -1,0 +1,63 @@
+"""Groups that two policies write, and a step that is forgotten."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxrl_llm.rollouts import opponents
+from tests.rollouts import scripted
+
+KEY = jax.random.key(0)
+
+
+class Duellists(scripted.Scripted):
+  """The rival says x, the policy a step ahead y, and learns from `seen`."""
+
+  seen = None
+
+  def rival(self, prompts, key, samples):
+    return scripted.Scripted(lambda text, i: f'x{i}').generate(
+      prompts, key, samples
+    )
+
+  def ahead(self, rollouts, scores, key):
+    self.seen = rollouts, scores
+    return scripted.Scripted(lambda text, i: f'y{i}')
+
+
+def duel(plan):
+  tools = Duellists(
+    lambda text, i: text + str(i), lambda text, record: float(text[0] == 'x')
+  )
+  return tools, *plan.collect(tools, scripted.ask('q', 'r'), (), KEY)[:2]
+
+
+def test_the_second_half_of_a_group_is_the_rivals():
+  _, rollouts, scores = duel(opponents.versus(samples=4))
+  assert scripted.words(rollouts) == [
+    *('q0', 'q1', 'x0', 'x1'),
+    *('r0', 'r1', 'x0', 'x1'),
+  ]
+  marks = rollouts.extras['opponent'].tolist()
+  assert marks == [False, False, True, True] * 2
+  chosen = rollouts.action_mask.any(axis=1).tolist()
+  assert chosen == [True, True, False, False] * 2
+  assert rollouts.group.tolist() == [0] * 4 + [1] * 4
+  assert scores.components[:, 0].tolist() == [0, 0, 1, 1] * 2
+
+
+def test_half_a_step_is_taken_on_self_play_and_answered_by_what_it_makes():
+  tools, rollouts, _ = duel(opponents.half_step(samples=2))
+  assert scripted.words(rollouts) == ['q0', 'y0', 'r0', 'y0']
+  assert rollouts.extras['opponent'].tolist() == [False, True] * 2
+  learned, scores = tools.seen
+  assert scripted.words(learned) == ['q0', 'q0', 'r0', 'r0']
+  assert learned.extras['opponent'].tolist() == [False, True] * 2
+  assert scores.components.shape == (4, 1)
+  assert jnp.all(learned.valid)
+
+
+@pytest.mark.parametrize('plan', [opponents.versus, opponents.half_step])
+def test_odd_groups_have_no_halves(plan):
+  with pytest.raises(ValueError, match='3 samples have no halves'):
+    plan(samples=3)
