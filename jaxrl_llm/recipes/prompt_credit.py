@@ -318,7 +318,7 @@ def value_at_state_zero(
   """A frozen predictor's expected reward of the prompt as the baseline.
 
   Every question of the data has its number `predicted_reward`. The paper's
-  use for budgets is `selection.budgets.value_of_positives`.
+  use for budgets is `selection.budgets.contrast`.
   """
   return dataclasses.replace(
     dr_grpo(

@@ -156,8 +156,8 @@ def ps_grpo(
 ) -> Recipe:
   """GRPO within each wording of a question, paid for agreeing with others.
 
-  Every question of the data has its `wordings`; agreement is a low-order
-  BLEU.
+  Every question of the data has its `wordings`, six in the paper; agreement
+  is a low-order BLEU.
   """
   base = grpo(
     samples=samples,

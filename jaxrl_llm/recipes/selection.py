@@ -38,8 +38,8 @@ def d3s(
 ) -> Recipe:
   """The rows of most varied advantages, then their most telling tokens.
 
-  The paper's schedule of the two shares was not found; they are constant
-  here and the defaults are ours.
+  The paper widens the two shares linearly over the run; they are constant
+  here, and ours.
   """
   base = grpo(
     samples=samples,
