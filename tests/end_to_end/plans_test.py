@@ -1,0 +1,140 @@
+"""One recipe of each way to make responses, through model and learner."""
+
+import contextlib
+import json
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from jaxrl_llm.rollouts import episodes
+from jaxrl_llm.training import loop, session
+from jaxrl_llm.training.tools import Speaker
+from tests.end_to_end import tiny
+
+AGENT = {
+  'environment': 'lookup',
+  'data.path': 'lookup',
+  'sample.max_response': 24,
+  'sample.stop': ('\n',),
+  'recipe.turns': 4,
+  'warm_start.steps': 150,
+}
+
+
+def tiny_config(recipe, settings):
+  config = tiny.get_config(recipe)
+  config.warm_start.steps = 0
+  config.data.size = 32
+  config.update_from_flattened_dict(settings)
+  return config
+
+
+@contextlib.contextmanager
+def assembled(config, folder):
+  """The parts of a run and its beginning; ended with its verifiers."""
+  parts, params = session.assemble(config, folder)
+  with contextlib.closing(parts):
+    yield parts, parts.init(params)
+
+
+def iterate(parts, state, count=2):
+  """The state and the last rollouts of a run, checked on the way."""
+  for step in range(count):
+    state, metrics, (rollouts, _) = loop.iterate(parts, state, step)
+    metrics = {name: float(value) for name, value in metrics.items()}
+    assert all(map(math.isfinite, metrics.values())), metrics
+    assert metrics['bad_steps'] == 0
+    # What was put together from pieces is what the learner reads.
+    assert metrics['sampler/gap_max'] < 1e-4
+  assert all(len(x) == parts.spec.rows for x in jax.tree.leaves(rollouts))
+  assert parts.recipe.plan.provides <= rollouts.extras.keys()
+  return state, rollouts
+
+
+@pytest.mark.parametrize(
+  ('recipe', 'settings'),
+  [
+    ('remax', {}),
+    ('spo_tree', {'recipe.depth': 2}),
+    ('spo_chain', {'recipe.continuations': 2}),
+    ('hpt', {}),
+    ('single_stream', {}),
+    ('progrpo', {}),
+    ('egpo', {}),
+  ],
+)
+def test_a_plan_feeds_its_recipe(recipe, settings, tmp_path):
+  with assembled(tiny_config(recipe, settings), tmp_path) as run:
+    iterate(*run)
+
+
+def questions(folder, **fields):
+  path = folder / 'questions.jsonl'
+  rows = [
+    {'prompt': f'sort {i}{j}=', 'answer': f'{i}{j}', **fields}
+    for i in range(4)
+    for j in range(i, 6)
+  ]
+  path.write_text('\n'.join(map(json.dumps, rows)))
+  return {'data.path': str(path), 'data.held_out': 4}
+
+
+def test_numbers_of_the_data_reach_the_recipe(tmp_path):
+  config = tiny_config(
+    'value_at_state_zero', questions(tmp_path, predicted_reward=0.25)
+  )
+  with assembled(config, tmp_path) as run:
+    _, rollouts = iterate(*run)
+  np.testing.assert_array_equal(rollouts.extras['predicted_reward'], 0.25)
+
+
+def test_wordings_of_a_question_have_a_group_each(tmp_path):
+  given = questions(tmp_path, wordings=['sort it='])
+  config = tiny_config('ps_grpo', given | {'recipe.wordings': 2})
+  with assembled(config, tmp_path) as (parts, state):
+    _, rollouts = iterate(parts, state)
+  assert parts.spec.rows == 4 * 2 * 4
+  assert np.unique(rollouts.group).tolist() == list(range(8))
+
+
+def test_a_teacher_from_a_folder_says_what_it_thinks(tmp_path):
+  with assembled(tiny_config('grpo', {}), tmp_path) as (parts, state):
+    parts.export(state, tmp_path / 'teacher')
+  config = tiny_config('kdrl', {'teacher.paths': (str(tmp_path / 'teacher'),)})
+  # The same folder is the policy's: before the first step the two agree.
+  with assembled(config, tmp_path) as (parts, state):
+    _, rollouts = iterate(parts, state, count=1)
+  np.testing.assert_allclose(
+    rollouts.extras['teacher_logp'], rollouts.logp, atol=1e-4
+  )
+
+
+def greedy_accuracy(parts, state):
+  """The share of held-out episodes that end with the answer, by hand."""
+  params = parts.sampling_params(state)
+  answering, held_out = parts.answering, parts.held_out
+  speaker = Speaker(answering, params, held_out, answering.greedy)
+  prompts = held_out.prompts(np.arange(len(held_out)))
+  key = jax.random.key(0)
+  _, log = episodes.play(speaker, prompts, key, samples=1, turns=4)
+  answers = [row['answer'] for row in held_out.rows]
+  return np.mean([a == b.strip() for a, b in zip(answers, log.last)])
+
+
+@pytest.mark.parametrize('recipe', ['gigpo', 'otc'])
+def test_agents_take_turns_and_are_evaluated_in_them(recipe, tmp_path):
+  with assembled(tiny_config(recipe, AGENT), tmp_path) as (parts, state):
+    state, rollouts = iterate(parts, state)
+    key = loop.key_for(0, 1, loop.Purpose.EVAL)
+    found = parts.answering.evaluate(
+      parts.sampling_params(state), parts.held_out, key
+    )
+    assert found['accuracy'] == greedy_accuracy(parts, state)
+  steps = recipe == 'gigpo'
+  turn = np.asarray(rollouts.extras['step' if steps else 'turn'])
+  # The demonstrations that it imitated ask before they answer.
+  assert np.max(turn[np.asarray(rollouts.valid)]) >= 2
+  told = np.asarray(rollouts.response_mask & ~rollouts.action_mask)
+  assert told.any() != steps  # a row of a step holds the policy's words alone
