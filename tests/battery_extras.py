@@ -43,6 +43,13 @@ def _of_groups(rng, rollouts):
   return rng.random(rollouts.group.shape[0]).astype('f')[rollouts.group]
 
 
+def _tail(rng, rollouts):
+  """The end of every third row, from its third token on."""
+  del rng
+  rows, tokens = (np.arange(n) for n in rollouts.response.shape)
+  return (tokens > 1) & (rows % 3 == 1)[:, None]
+
+
 def _hops(rng, rollouts):
   """One of two numbers of hops for all rows of a group."""
   del rng
@@ -88,6 +95,7 @@ GENERATORS = {
   'form': _rows(),
   'gain': lambda rng, r: rng.random((r.group.shape[0], 3)).astype('f'),
   'greedy_reward': _of_groups,
+  'guide': _tail,
   'hops': _hops,
   'hidden_square': lambda rng, r: 1e4 * rng.random(r.response.shape),
   'information': _rows(),

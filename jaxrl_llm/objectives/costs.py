@@ -303,3 +303,22 @@ def finished_value_error(stats, batch, *, clip=0.2):
   """
   error = squared_value_error(stats, batch, clip=clip)
   return jnp.where(batch.rollouts.truncated[:, None], 0.0, error)
+
+
+@needs('values', 'extras:guide')
+@takes('extras:guide')
+def guided_value_error(stats, batch, *, guide, clip=0.2):
+  """`squared_value_error` of the second writer of each response.
+
+  Where a guide completed a row, the critic learns the guide's value there
+  and nothing on the policy's prefix; elsewhere it learns on every token.
+
+  Args:
+    guide: bool[N, T], tokens that the guide wrote for the policy.
+
+  Source: RLGF, arXiv 2306.11816, and its published code, which divides by
+    the number of these tokens.
+  """
+  error = squared_value_error(stats, batch, clip=clip)
+  completed = jnp.any(guide, axis=-1, keepdims=True)
+  return jnp.where(completed & ~guide, 0.0, error)

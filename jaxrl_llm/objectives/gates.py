@@ -116,6 +116,20 @@ def _mismatch(old_logp, sampler_logp, mask):
   return jnp.where(mask, old_logp - sampler_logp, 0.0)
 
 
+@takes('extras:guide')
+def own_tokens(logp, old_logp, advantages, mask, *, guide):
+  """1 on the policy's own tokens, 0 on those that a guide wrote for it.
+
+  Args:
+    guide: bool[N, T].
+
+  Source: RLGF, arXiv 2306.11816, and its published code.
+  """
+  del old_logp, advantages
+  chex.assert_equal_shape([logp, mask, guide])
+  return jnp.where(guide, 0.0, 1.0)
+
+
 @takes('sampler_logp')
 def truncated_importance(
   logp, old_logp, advantages, mask, *, sampler_logp, cap=2.0

@@ -9,7 +9,7 @@ from jaxrl_llm.credit import chain, estimate, estimate_tokens
 from jaxrl_llm.objectives import adaptive, aggregate, surrogates
 from jaxrl_llm.objectives.base import policy_gradient
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
-from jaxrl_llm.rollouts import plans
+from jaxrl_llm.rollouts import plans, temperature
 
 
 @register(
@@ -62,21 +62,27 @@ def dcpo(
 )
 def aepo(
   *,
-  samples: int = 8,
+  samples: int = 10,
+  tempered: int = 2,
   clip_low: float = 0.2,
   clip_high: float = 0.2,
+  target: float = 0.3,
+  hot: float = 1.2,
+  cold: float = 0.8,
   least: float = 0.05,
   epsilon: float = 1e-6,
   minibatches: int = 4,
 ) -> Recipe:
   """GRPO beside successes sampled hotter or colder, as the entropy asks.
 
-  The plan provides `tempered`, the rows it sampled at
-  `exploration.steering_temperature`: by the paper of a quarter of the
-  prompts, at 1.2 or 0.8, at most 60 of a batch and half as many when cold.
+  `tempered` rows of every group are; the paper tempers rows of a quarter of
+  the prompts, and lets at most 60 successes of a batch, half as many when
+  cold, take the place of others.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=temperature.tempered(
+      samples=samples, count=tempered, target=target, hot=hot, cold=cold
+    ),
     credit=exploration.TemperedSuccesses(epsilon, least),
     objective=policy_gradient(
       partial(surrogates.clip, low=clip_low, high=clip_high)
@@ -109,8 +115,8 @@ def hapo(
   """Bounds, advantages and averages that follow each token's entropy.
 
   Entropies are ranked within an optimizer step, where the published code
-  ranks them within a microbatch. The temperature of each draw,
-  `temperature.of_entropy`, is the sampler's; here it is the run's.
+  ranks them within a microbatch. Without the temperature of each draw,
+  `temperature.of_entropy`, which the sampler would have to apply.
   """
   return Recipe(
     plan=plans.independent(samples=samples),

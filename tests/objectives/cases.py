@@ -32,6 +32,7 @@ def extras(mask, seed=1):
     'valid': np.arange(rows) != 3,
     'values': _single(rng.standard_normal(mask.shape)),
     'sampler_logp': _single(-rng.exponential(1.0, mask.shape)),
+    'teacher_logp': _single(-rng.exponential(1.0, mask.shape)),
     'ref_logp': _single(-rng.exponential(1.0, mask.shape)),
     'tokens': rng.integers(0, 50, mask.shape),
     'task': np.arange(rows) // 4,

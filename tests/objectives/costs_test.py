@@ -196,6 +196,19 @@ def test_outcome_cross_entropy_equals_the_loops():
   _close(slope, expected[1])
 
 
+def test_the_critic_learns_the_second_writers_part():
+  values, targets = np.random.default_rng(0).standard_normal((2, 8, 6))
+  stats, batch, mask = _valued(jnp.float32(values), targets=targets)
+  extras = {'values': jnp.float32(values)}
+  batch = batch.replace(rollouts=batch.rollouts.replace(extras=extras))
+  guide = np.zeros((8, 6), bool)
+  guide[1, 3:] = guide[4, 2:] = True
+  error = costs.guided_value_error(stats, batch, guide=guide)
+  counted = mask & (guide | ~guide.any(axis=1, keepdims=True))
+  expected = np.where(counted, (values - targets) ** 2 / 2, 0)
+  np.testing.assert_allclose(error, expected, rtol=1e-5)
+
+
 _FAR = [
   costs.k2,
   costs.k3,

@@ -141,3 +141,10 @@ def test_draws_are_uniform_and_differ_between_prefixes():
   assert abs(draws.mean() - 0.5) < 0.03
   counts, _ = np.histogram(draws, 8, (0, 1))
   assert counts.min() > 180 and counts.max() < 340
+
+
+def test_a_guides_tokens_leave_the_policys_gradient():
+  arrays = cases.inputs()
+  guide = np.random.default_rng(0).random(arrays[-1].shape) < 0.5
+  gate = gates.own_tokens(*cases.single(arrays), guide=guide)
+  np.testing.assert_array_equal(gate, 1.0 - guide)

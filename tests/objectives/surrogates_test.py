@@ -226,3 +226,31 @@ def test_the_last_step_of_a_balanced_search_ends_at_its_limit():
     target=0.5,
   )
   np.testing.assert_allclose([lower, upper], [0.83, 1.21], rtol=1e-6)
+
+
+def test_undersampled_equals_the_loops():
+  arrays = cases.inputs()
+  extra = _taken(surrogates.undersampled, arrays[-1])
+  expected = oracle.undersampled(*arrays, **extra)
+  extra = dict(zip(extra, cases.single(extra.values())))
+  fn = surrogates.undersampled
+  losses, slope = _both(fn, *cases.single(arrays), extra=extra)
+  _close(jnp.where(arrays[-1], losses, 0), expected[0])
+  _close(slope, expected[1])
+
+
+def test_undersampled_moves_a_bandit_from_its_data_to_its_target():
+  logits = jnp.array([0.3, -0.2, 0.5, 0.0])
+  target = jax.nn.log_softmax(logits)
+  data = jnp.array([0.4, 0.3, 0.2, 0.1])
+
+  def loss(logits, data):
+    logp = jax.nn.log_softmax(logits)[:, None]
+    rest = (jnp.zeros((4, 1)), jnp.zeros((4, 1)), jnp.ones((4, 1), bool))
+    losses = surrogates.undersampled(logp, *rest, teacher_logp=target[:, None])
+    return jnp.sum(data[:, None] * losses)
+
+  slope = jax.grad(loss)(logits, data)
+  np.testing.assert_allclose(slope, data - jnp.exp(target), atol=1e-6)
+  even = jax.grad(loss)(logits, jnp.exp(target))
+  np.testing.assert_allclose(even, 0, atol=1e-6)

@@ -68,6 +68,11 @@ def dual_clip(logp, old, a, low=0.2, high=0.2, bound=3.0):
   return loss, slope
 
 
+def undersampled(logp, old, advantages, mask, *, teacher_logp, width=0.3):
+  down = -np.ones(logp.shape)
+  return clip(logp, teacher_logp, down, mask, low=width, high=width)
+
+
 @_each
 def clip_weight(logp, old, a, low=1.0, high=4.0):
   weight = min(max(math.exp(logp - old), 1 - low), 1 + high)

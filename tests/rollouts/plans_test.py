@@ -117,3 +117,23 @@ def test_refill_keeps_the_shapes_of_one_round(rounds):
   _, rollouts, scores = collect(live=(2,), rounds=rounds)
   assert rollouts.response.shape == (GROUPS * SAMPLES, 1)
   assert scores.components.shape == (GROUPS * SAMPLES, 1)
+
+
+class Recorder(Lender):
+  """A sampler that kept token 0 and token 1."""
+
+  def generate(self, prompts, key, samples):
+    rollouts = super().generate(prompts, key, samples)
+    rows = rollouts.valid.shape[0]
+    support = jnp.tile(jnp.arange(2, dtype=jnp.int32), (rows, 1, 1))
+    return rollouts.replace(extras={'support': support})
+
+
+def test_within_support_needs_a_sampler_that_records_what_it_kept():
+  plan = plans.within_support(samples=SAMPLES)
+  tools = Recorder(())
+  rollouts, _, _ = plan.collect(tools, tools.draw(), (), KEY)
+  assert plan.provides <= rollouts.extras.keys()
+  tools = Lender(())
+  with pytest.raises(ValueError, match='set sample.support to 100'):
+    plan.collect(tools, tools.draw(), (), KEY)

@@ -1,0 +1,213 @@
+"""Entries whose responses are not simply the policy's own samples."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from jaxrl_llm.advantages import critics, tokens
+from jaxrl_llm.credit import chain, refine
+from jaxrl_llm.objectives import aggregate, costs, gates, surrogates
+from jaxrl_llm.objectives.base import Cost, policy_gradient
+from jaxrl_llm.recipe import Limit, Paper, Recipe, register
+from jaxrl_llm.rollouts import guides, notes, passes, plans
+
+_RLGF = 'Learning to Generate Better Than Your LLM'
+
+
+def _guided(plan, clip, discount, trace, value_weight, value_clip, steps):
+  """PPO on the policy's part of a response, a critic on the second part."""
+  return Recipe(
+    plan=plan,
+    credit=tokens.GAE(discount=discount, trace=trace),
+    objective=policy_gradient(
+      partial(surrogates.clip, low=clip, high=clip),
+      gate=gates.own_tokens,
+      value=Cost(
+        partial(costs.guided_value_error, clip=value_clip), value_weight
+      ),
+    ),
+    aggregate=aggregate.token_mean,
+    minibatches=steps,
+  )
+
+
+@register(Paper(_RLGF, '2306.11816'), joints=('rollout', 'critic'))
+def ppo_plus_plus(
+  *,
+  samples: int = 1,
+  restart: float = 0.8,
+  clip: float = 0.2,
+  discount: float = 1.0,
+  trace: float = 0.95,
+  value_weight: float = 0.5,
+  value_clip: float = 0.2,
+  minibatches: int = 4,
+) -> Recipe:
+  """PPO from states that a guide reaches (PPO++).
+
+  The guide is the first policy of `teacher.paths`. Without the KL to it that
+  the paper puts into the reward, as in the other entries of its family.
+  """
+  plan = guides.guided(samples=samples, restart=restart)
+  return _guided(
+    plan, clip, discount, trace, value_weight, value_clip, minibatches
+  )
+
+
+@register(
+  Paper(_RLGF, '2306.11816'),
+  joints=('rollout', 'gate', 'critic'),
+)
+def aggrevated(
+  *,
+  samples: int = 1,
+  restart: float = 0.8,
+  clip: float = 0.2,
+  discount: float = 1.0,
+  trace: float = 0.95,
+  value_weight: float = 0.5,
+  value_clip: float = 0.2,
+  minibatches: int = 4,
+) -> Recipe:
+  """A policy that learns what to begin for its guide to complete.
+
+  AggreVaTeD on tokens: returns are the guide's, from states of the policy's.
+  """
+  plan = guides.guided(samples=samples, restart=restart, before=0.0, after=0.0)
+  return _guided(
+    plan, clip, discount, trace, value_weight, value_clip, minibatches
+  )
+
+
+@register(
+  Paper(_RLGF, '2306.11816'),
+  joints=('rollout', 'gate', 'critic'),
+  limits=(Limit('ppo_plus_plus', {'mixture': 1.0}),),
+)
+def lols(
+  *,
+  samples: int = 1,
+  restart: float = 0.8,
+  mixture: float = 0.8,
+  clip: float = 0.2,
+  discount: float = 1.0,
+  trace: float = 0.95,
+  value_weight: float = 0.5,
+  value_clip: float = 0.2,
+  minibatches: int = 4,
+) -> Recipe:
+  """Iterations of PPO++ and of AggreVaTeD, drawn at random (LOLS).
+
+  `mixture` is the probability of PPO++.
+  """
+  plan = guides.guided(
+    samples=samples, restart=restart, before=mixture, after=mixture
+  )
+  return _guided(
+    plan, clip, discount, trace, value_weight, value_clip, minibatches
+  )
+
+
+@register(
+  Paper(_RLGF, '2306.11816'),
+  joints=('rollout', 'gate', 'critic'),
+  limits=(Limit('ppo_plus_plus', {'turn': 0}),),
+)
+def d2lols(
+  *,
+  samples: int = 1,
+  restart: float = 0.8,
+  turn: int = 100,
+  clip: float = 0.2,
+  discount: float = 1.0,
+  trace: float = 0.95,
+  value_weight: float = 0.5,
+  value_clip: float = 0.2,
+  minibatches: int = 4,
+) -> Recipe:
+  """AggreVaTeD for `turn` iterations, PPO++ from then on (D2LOLS).
+
+  The paper turns after 20, 100 or 200 of them, by the task.
+  """
+  plan = guides.guided(
+    samples=samples, restart=restart, before=0.0, after=1.0, turn=turn
+  )
+  return _guided(
+    plan, clip, discount, trace, value_weight, value_clip, minibatches
+  )
+
+
+@register(
+  Paper(
+    'Is Reinforcement Learning (Not) for Natural Language Processing: '
+    'Benchmarks, Baselines, and Building Blocks for Natural Language Policy '
+    'Optimization',
+    '2210.01241',
+  ),
+  joints=('rollout', 'advantage', 'critic'),
+)
+def nlpo(
+  *,
+  samples: int = 1,
+  clip: float = 0.2,
+  discount: float = 1.0,
+  trace: float = 0.95,
+  kl_weight: float = 0.1,
+  value_weight: float = 0.5,
+  value_clip: float = 0.2,
+  minibatches: int = 4,
+) -> Recipe:
+  """PPO within the top-p set of an older copy of the policy.
+
+  Run it with `sample.top_p` = 0.9 and `sample.support` = 100, the paper's:
+  the sampler records the tokens it kept, and the learner's ratios are among
+  those. The copy that masks is the policy at the start of the iteration,
+  where the published code refreshes it every 5 to 20 of them; it also keeps
+  at least 100 tokens and adapts `kl_weight` to a target.
+  """
+  return Recipe(
+    plan=plans.within_support(samples=samples),
+    credit=chain(
+      critics.PenalisedGAE(discount, trace, kl_weight),
+      refine(tokens.whiten_batch),
+    ),
+    objective=policy_gradient(
+      partial(surrogates.clip, low=clip, high=clip),
+      value=Cost(
+        partial(costs.squared_value_error, clip=value_clip), value_weight
+      ),
+    ),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'On-Policy Policy Gradient Reinforcement Learning Without On-Policy '
+    'Sampling',
+    '2311.08290',
+  ),
+  joints=('surrogate', 'rollout'),
+)
+def props(
+  *,
+  samples: int = 8,
+  width: float = 0.3,
+  epochs: int = 16,
+  minibatches: int = 4,
+) -> Recipe:
+  """A sampler that avoids what a target policy's data hold already.
+
+  It trains the sampler; the target is the first policy of `teacher.paths`,
+  whose own run, any other recipe, learns from these rows. The data are those
+  of the iteration. Without the paper's KL to the target, which its published
+  code replaces by an early stop.
+  """
+  return Recipe(
+    plan=notes.noted(plans.independent(samples=samples), passes.Teacher()),
+    objective=policy_gradient(partial(surrogates.undersampled, width=width)),
+    aggregate=aggregate.token_mean,
+    epochs=epochs,
+    minibatches=minibatches,
+  )
