@@ -32,7 +32,8 @@ def begin(program: Program, params, *, prompts: int, domains=()):
   """The state of a run of `prompts` groups per iteration.
 
   Args:
-    domains: the domain of each row of the table; () if all are of one.
+    domains: the domain of each question; () if all are of one, with as many
+      questions as rows of the table.
   """
   tasks, nodes, vocab = params['logits'].shape
   length = next(t for t in range(99) if policy.states(vocab, t) == nodes)
@@ -42,7 +43,7 @@ def begin(program: Program, params, *, prompts: int, domains=()):
     samples,
     1,
     length,
-    tasks=tasks,
+    tasks=len(domains) or tasks,
     domains=max(domains, default=0) + 1,
     task_domains=domains,
   )
