@@ -19,14 +19,36 @@ differentiation does:
 "Given the prefix": all of these treat the prefixes as fixed data and miss how
 a token changes the divergences after it. The gradient of the KL between whole
 sequences is that of a penalty inside the reward, with each token answering
-for all later ones: `advantages.tokens.kl_reward_to_go`. Every line of the
-table, and that difference, is enumerated in tests/objectives/costs_test.py.
+for all later ones: `advantages.tokens.kl_reward_to_go`.
 
-Towards the old policy, with tokens sampled from it:
+tests/objectives/costs_test.py sums over every response of a small policy and
+measures how far each form, put into a loss, is from the gradient of
+KL(policy || reference): |difference| / |gradient|, where 1 is no better than
+no cost at all.
 
+    cost             given the prefix   the same, on      between
+                     on its own tokens  an older policy's sequences
+    k1               1.00               1.25              1.00
+    k2, straight_k3  0                  0.23              0.10
+    k3               0.58               0.57              0.45
+    weighted_k3      0                  0                 0.10
+    kl_reward_to_go  0.11               -                 0
+
+k3 is GRPO's and the usual default of trainers (verl's `low_var_kl`), k1 is
+offered by some (verl's `kl`): the first pulls along the reverse KL, here with
+a gradient half as long again, the second, with d/dlogp = 1 whatever x is,
+does nothing but add noise.
+
+Towards the old policy, with tokens sampled from it, each the exact gradient
+of what is named, given the prefix:
+
+    trust_kl         r - 1 - d         KL(old || policy)
     proximal_kl      r d - r + 1       KL(policy || old)
-    ratio_variance   (r - 1)^2         the variance of the ratio
-    square_move      d^2               twice k2 of the move
+    ratio_variance   (r - 1)^2         chi^2(policy || old), E[r^2] - 1
+    old_k3           e^-d - 1 + d      chi^2(old || policy) - KL(old || policy)
+    square_move      d^2               none of these; about 2 KL near the old
+                                       policy, where the others are about KL
+                                       or, ratio_variance, 2 KL
 
 Source: J. Schulman, "Approximating KL divergence", 2020, for k1 to k3.
 """
@@ -56,13 +78,21 @@ def _k3(x):
 
 @needs('ref_logp')
 def k2(stats, batch):
-  """x^2 / 2, whose gradient is that of KL(policy || reference)."""
+  """x^2 / 2, whose gradient is that of KL(policy || reference).
+
+  In expectation, given the prefix and on the policy's own tokens; its value
+  is not that KL. On an older policy's tokens the gradient is biased.
+  """
   return _difference(stats, batch, batch.ref_logp) ** 2 / 2
 
 
 @needs('ref_logp')
 def k3(stats, batch):
   """e^-x - 1 + x >= 0: unbiased in value, but reverse in its gradient.
+
+  The value estimates KL(policy || reference), the gradient is that of
+  KL(reference || policy), given the prefix. As a loss it is thus a biased
+  form of the KL it is logged as; `weighted_k3` and `straight_k3` are not.
 
   Source: GRPO, arXiv 2402.03300, equation 4.
   """
@@ -74,6 +104,9 @@ def straight_k3(stats, batch):
   """The value of k3 with the gradient of k2.
 
       k2 + sg(k3 - k2)
+
+  On the policy's own tokens, given the prefix, both are those of
+  KL(policy || reference).
 
   Source: verl's `low_var_kl+`.
   """
@@ -119,7 +152,8 @@ def difficulty_k3(
       k = 1                    where A <= 0, or the group is uniform
       k = 1 - e^-(e (1 - x))   elsewhere, x = 1 - share of correct rows
 
-  e is Euler's number. The harder the prompt, the freer its successes.
+  e is Euler's number. The harder the prompt, the freer its successes. The
+  gradient is that of k3, hence of the reverse KL, times k.
 
   Args:
     ref_logp: f32[N, T]. rewards: f32[N]. group: i32[N]. valid: bool[N].
@@ -137,7 +171,7 @@ def difficulty_k3(
 def proximal_kl(stats, batch):
   """r d - r + 1 >= 0: KL(policy || old) on tokens of the old policy.
 
-  Its gradient coefficient is r d.
+  Its gradient coefficient is r d, which is exact for that KL.
 
   Source: on-policy MDPO, arXiv 2005.09814.
   """
@@ -158,12 +192,20 @@ def trust_kl(stats, batch):
 
 
 def old_k3(stats, batch):
-  """e^-d - 1 + d: k3 of the move away from the old policy."""
+  """e^-d - 1 + d: k3 of the move away from the old policy.
+
+  On the old policy's tokens it is chi^2(old || policy) - KL(old || policy),
+  in value and gradient, given the prefix: either KL to second order in the
+  move.
+  """
   return _k3(_difference(stats, batch, batch.old_logp))
 
 
 def ratio_variance(stats, batch):
   """(r - 1)^2: the variance of the ratio, whose mean is 1.
+
+  On the old policy's tokens it is chi^2(policy || old) in value and gradient,
+  given the prefix.
 
   Source: R2VPO, arXiv 2601.03320.
   """
@@ -173,6 +215,9 @@ def ratio_variance(stats, batch):
 
 def square_move(stats, batch):
   """(logp - old_logp)^2, twice the k2 estimate of the move.
+
+  On the old policy's tokens its gradient is that of 2 KL to first order in
+  the move only; on the new policy's it is that of 2 KL(policy || old).
 
   Source: OPMD as in arXiv 2509.24203.
   """
@@ -224,7 +269,11 @@ def likelihood_fall(stats, batch):
 
 
 def negative_entropy(stats, batch):
-  """-H_t in nats: a positive coefficient keeps the policy random."""
+  """-H_t in nats: a positive coefficient keeps the policy random.
+
+  H_t is summed over the vocabulary, so its gradient is exact given the
+  prefix; like the costs above it misses how a token changes later entropies.
+  """
   del batch
   return -stats.entropy
 

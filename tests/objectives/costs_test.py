@@ -308,11 +308,7 @@ def test_responses_are_all_of_the_probability(world):
 
 
 def test_k1_as_a_loss_has_no_gradient(world):
-  def k1(stats, batch):
-    mask = batch.rollouts.action_mask
-    return jnp.where(mask, stats.logp - batch.ref_logp, 0)
-
-  np.testing.assert_allclose(_gradient(world, k1, world.params), 0, atol=1e-6)
+  np.testing.assert_allclose(_gradient(world, _k1, world.params), 0, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -366,6 +362,82 @@ def test_costs_given_the_prefix_miss_the_gradient_between_sequences(world):
   exact = _kl_of_sequences(world)
   missed = _gradient(world, costs.k2, world.params) - exact
   assert np.linalg.norm(missed) > 0.1 * np.linalg.norm(exact)
+
+
+def _k1(stats, batch):
+  mask = batch.rollouts.action_mask
+  return jnp.where(mask, stats.logp - batch.ref_logp, 0)
+
+
+@pytest.mark.parametrize(
+  ('cost', 'own', 'older', 'sequence'),
+  [
+    (_k1, 1.0, 1.25, 1.0),
+    (costs.k2, 0.0, 0.23, 0.10),
+    (costs.straight_k3, 0.0, 0.23, 0.10),
+    (costs.k3, 0.58, 0.57, 0.45),
+    (costs.weighted_k3, 0.0, 0.0, 0.10),
+  ],
+)
+def test_costs_are_biased_by_as_much_as_is_said(
+  world, cost, own, older, sequence
+):
+  """Relative errors of the docstring's table, to its two digits."""
+
+  def error(gradient, exact):
+    return np.linalg.norm(gradient - exact) / np.linalg.norm(exact)
+
+  mine = _gradient(world, cost, world.params)
+  measured = [
+    error(mine, _kl_given_prefixes(world, world.params)),
+    error(
+      _gradient(world, cost, world.older),
+      _kl_given_prefixes(world, world.older),
+    ),
+    error(mine, _kl_of_sequences(world)),
+  ]
+  np.testing.assert_allclose(measured, [own, older, sequence], atol=6e-3)
+
+
+def test_the_gradient_between_sequences_is_not_that_given_the_prefix(world):
+  given = _kl_given_prefixes(world, world.params)
+  missed = np.linalg.norm(_kl_of_sequences(world) - given)
+  np.testing.assert_allclose(missed / np.linalg.norm(given), 0.11, atol=6e-3)
+
+
+def _divergence_from_old(world, each):
+  """grad of E_old over prefixes of sum_v old_v each(log p_v - log old_v)."""
+  swapped = dataclasses.replace(world, reference=world.older)
+  full, masks = policy.all_responses(3, 3, stop=1)
+  node = np.asarray(policy.prefix_states(full, 3))
+  probability = np.exp(np.sum(swapped.logp(world.older), -1))
+  reach = np.zeros(world.params['logits'].shape[1])
+  for i, t in np.argwhere(masks):
+    reach[node[i, t]] += probability[i]
+  old = jax.nn.log_softmax(world.older['logits'][0])
+
+  def total(logits):
+    d = jax.nn.log_softmax(logits[0]) - old
+    return jnp.sum(reach * jnp.sum(jnp.exp(old) * each(d), -1))
+
+  return np.asarray(jax.grad(total)(world.params['logits']))
+
+
+@pytest.mark.parametrize(
+  ('cost', 'each'),
+  [
+    # chi^2(policy || old) = sum_v old r^2 - 1.
+    (costs.ratio_variance, lambda d: jnp.exp(2 * d)),
+    # chi^2(old || policy) = sum_v old / r - 1, KL(old || policy) = -E[d].
+    (costs.old_k3, lambda d: jnp.exp(-d) + d),
+  ],
+)
+def test_chi_square_costs_have_the_gradient_of_their_divergence(
+  world, cost, each
+):
+  ours = _gradient(world, cost, world.older)
+  expected = _divergence_from_old(world, each)
+  np.testing.assert_allclose(ours, expected, atol=1e-5)
 
 
 def _kl_from_old(world, *, reverse=False):
