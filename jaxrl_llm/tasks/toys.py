@@ -158,30 +158,40 @@ def _word(rng: random.Random, length: int, symbols: str) -> str:
 
 
 def lookup(
-  rng: random.Random, *, length: int = 3, symbols: str = 'abcdefghijklmnop'
+  rng: random.Random,
+  *,
+  length: int = 3,
+  symbols: str = 'abcdefghijklmnop',
+  careless: float = 0.0,
 ) -> Row:
   """A word to be spelt in digits that only an environment knows.
 
   `look up ba=` is answered in turns with `environments.Lookup`, each a line:
-  `b`, told `7`, `a`, told `2`, and `72`.
+  `b`, told `7`, `a`, told `2`, and `72`. A careless teacher guesses.
 
   Args:
     rng: source of randomness.
     length: different letters of the word.
     symbols: to draw from, as many at least.
+    careless: probability that the demonstration is a guess.
 
   Raises:
-    ValueError: no length, or fewer symbols.
+    ValueError: no length, fewer symbols, or no probability.
   """
   _check(1 <= length <= len(symbols), 'length', length, '1 to len(symbols)')
+  _check(0 <= careless <= 1, 'careless', careless, 'in [0, 1]')
   word = ''.join(rng.sample(symbols, length))
-  digits = {letter: str(rng.randint(1, 9)) for letter in word}
-  answer = ''.join(digits.values())
+  digits, guess = (
+    {letter: str(rng.randint(1, 9)) for letter in word} for _ in range(2)
+  )
+  answer, guessed = (''.join(told.values()) for told in (digits, guess))
   asked = ''.join(f'{letter}\n{digit}\n' for letter, digit in digits.items())
   return {
     'prompt': f'look up {word}=',
     'answer': answer,
-    'demonstration': f'{asked}{answer}',
+    'demonstration': (
+      f'{guessed}\n' if rng.random() < careless else f'{asked}{answer}\n'
+    ),
     'digits': digits,
   }
 
@@ -220,7 +230,9 @@ TOYS = {
       {'numbers': 4, 'largest': 20, 'signs': '+-*'},
     ),
   ),
-  'lookup': Toy(lookup, 'numeric', ({'length': 3}, {'length': 4})),
+  'lookup': Toy(
+    lookup, 'numeric', ({'length': 3}, {'length': 3, 'careless': 0.7})
+  ),
   'reverse': Toy(
     reverse, 'exact', ({'length': 4}, {'length': 8}, {'length': 16})
   ),

@@ -35,7 +35,7 @@ def test_lookup_ends_with_anything_else(action):
 
 def test_the_demonstration_of_lookup_is_what_its_environment_says():
   row = toys.lookup(random.Random(0), length=3)
-  lines = row['demonstration'].split('\n')
+  lines = row['demonstration'].splitlines()
   steps = play(row, [*lines[:-1:2], lines[-1]])
   said = ''.join(step.observation for step in steps)
   assert said == ''.join(f'{digit}\n' for digit in lines[1:-1:2])
@@ -58,3 +58,10 @@ def test_an_environment_may_be_anybodys():
 def test_unknown_environments_are_refused(name, message):
   with pytest.raises(ValueError, match=message):
     environments.resolve(name)
+
+
+def test_a_careless_teacher_guesses_as_often_as_asked():
+  rows = [toys.lookup(random.Random(i), careless=0.7) for i in range(500)]
+  guessed = [row['demonstration'].count('\n') == 1 for row in rows]
+  # Three standard deviations of a share of 0.7 among 500 are 0.06.
+  assert 0.64 < sum(guessed) / len(rows) < 0.76
