@@ -95,6 +95,39 @@ class Previous(Frozen):
 
 
 @dataclasses.dataclass(frozen=True)
+class Pool(Frozen):
+  """One of the last `count` checkpoints, drawn anew for every iteration.
+
+  A checkpoint is taken at the start and every `every` iterations.
+
+  Attributes:
+    count: K, copies that are held. every: iterations.
+  """
+
+  count: int = 7
+  every: int = 30
+
+  def init(self, params):
+    held = jax.tree.map(lambda x: jnp.stack([x] * self.count), params)
+    return {'held': held, 'step': jnp.int32(0)}
+
+  def params(self, state):
+    step = state['step']
+    filled = jnp.minimum(step // self.every + 1, self.count)
+    key = jax.random.fold_in(jax.random.key(0), step)
+    index = jax.random.randint(key, (), 0, filled)
+    return jax.tree.map(lambda x: x[index], state['held'])
+
+  def update(self, state, params, step):
+    take = step % self.every == 0
+    slot = step // self.every % self.count
+    held = jax.tree.map(
+      lambda a, b: jnp.where(take, a.at[slot].set(b), a), state['held'], params
+    )
+    return {'held': held, 'step': jnp.int32(step)}
+
+
+@dataclasses.dataclass(frozen=True)
 class Soup(Frozen):
   """A running mean in parameter space of the start and every `every`th policy.
 

@@ -88,7 +88,6 @@ GENERATORS = {
   'bundle': _bundles,
   'constraint_logp': _log_probs('N', 'T', 2),
   'coverage': _of_groups,
-  'dataset': lambda rng, r: _places(rng, r) < 2,
   'decision_reward': _tokens(),
   'demonstration_reward': _of_groups,
   'drift': _rows(0.1),

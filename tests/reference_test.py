@@ -48,3 +48,17 @@ def test_start_is_a_copy(held):
   state = held.init(own)
   own['w'].delete()
   np.testing.assert_array_equal(held.params(state)['w'], np.ones(3))
+
+
+def test_pool_draws_among_the_last_checkpoints():
+  """Of the policies numbered by iterations, every second is held, three."""
+  held, seen = reference.Pool(count=3, every=2), {}
+  state = held.init(START)
+  for step in range(1, 60):
+    state = held.update(state, {'w': jnp.array([step * 1.0, 1.0])}, step)
+    newest = step // 2 * 2
+    allowed = {max(newest - 2 * k, 0) for k in range(3)}
+    drawn = int(held.params(state)['w'][0])
+    assert drawn in allowed
+    seen[newest - drawn] = True
+  assert sorted(seen) == [0, 2, 4]

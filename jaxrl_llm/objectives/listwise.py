@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
-from jaxrl_llm.objectives.base import takes
 
 
 def _below(rewards, live):
@@ -87,17 +86,6 @@ def point_logistic(scores, rewards, live, *, weight=0.05):
   return numerics.masked_sum(losses, live, axis=-1)
 
 
-def _group_equivalent(scores, rewards, live, weight, variance, correct):
-  good = live & (rewards > correct)
-  bad = live & ~good
-  margin = numerics.masked_mean(scores, good, axis=-1)
-  margin = margin - numerics.masked_mean(scores, bad, axis=-1)
-  spread = numerics.masked_variance(scores, good, axis=-1)
-  both = jnp.any(good, axis=-1) & jnp.any(bad, axis=-1)
-  loss = -jax.nn.log_sigmoid(weight * margin) + variance * spread
-  return jnp.where(both, loss, 0.0)
-
-
 def group_equivalent(
   scores, rewards, live, *, weight=0.1, variance=1.0, correct=0.5
 ):
@@ -115,22 +103,14 @@ def group_equivalent(
   Source: GEPO, arXiv 2505.12723. Its formula is described in prose; whether
     beta multiplies the variance is not said.
   """
-  return _group_equivalent(scores, rewards, live, weight, variance, correct)
-
-
-@takes('extras:dataset')
-def group_equivalent_in_dataset(
-  scores, rewards, live, *, dataset, weight=0.1, variance=1.0, correct=0.5
-):
-  """`group_equivalent` of the rows of a fixed data set.
-
-  Args:
-    dataset: bool[B, G], rows that were not sampled by the policy.
-
-  Source: OORL, arXiv 2505.12723.
-  """
-  live = live & dataset
-  return _group_equivalent(scores, rewards, live, weight, variance, correct)
+  good = live & (rewards > correct)
+  bad = live & ~good
+  margin = numerics.masked_mean(scores, good, axis=-1)
+  margin = margin - numerics.masked_mean(scores, bad, axis=-1)
+  spread = numerics.masked_variance(scores, good, axis=-1)
+  both = jnp.any(good, axis=-1) & jnp.any(bad, axis=-1)
+  loss = -jax.nn.log_sigmoid(weight * margin) + variance * spread
+  return jnp.where(both, loss, 0.0)
 
 
 def _shared_best(rewards, live):

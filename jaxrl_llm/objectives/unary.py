@@ -82,3 +82,26 @@ def kto(
     loss=loss,
   )
   return jnp.where(jnp.any(mask, axis=-1), losses, 0.0)
+
+
+@takes('ref_logp', 'group', 'valid')
+def divergence(logp, old_logp, advantages, mask, *, ref_logp, group, valid):
+  """sg(h_i - mean_{j != i} h_j) h_i: its gradient is that of KL(policy || ref).
+
+  In expectation over rows of the policy itself; the group's other rows are
+  the baseline.
+
+  Returns:
+    f32[N]; 0 for a row without peers.
+
+  Source: HyPO, arXiv 2406.01462, algorithm 1, by leave-one-out. Recalled.
+  """
+  del old_logp, advantages
+  live = valid & jnp.any(mask, axis=-1)
+  log_ratio = numerics.masked_sum(logp - ref_logp, mask, axis=-1)
+  log_ratio = jnp.where(live, log_ratio, 0.0)
+  fixed = jax.lax.stop_gradient(log_ratio)
+  count = numerics.group_count(group, live)
+  centred = fixed - numerics.group_mean(fixed, group, live)
+  scale = numerics.safe_divide(count, jnp.maximum(count - 1, 0))
+  return jnp.where(live, scale * centred * log_ratio, 0.0)

@@ -9,6 +9,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from jaxrl_llm import numerics
+
 
 def weighted_sum(components, weights, rollouts):
   """r_i = sum_k w_k s_ik.
@@ -50,3 +52,62 @@ def decoupled(components, weights, rollouts, *, fn):
   return weighted_sum(
     each(components, rollouts.group, rollouts.valid), weights, rollouts
   )
+
+
+def least_served(components, weights, rollouts):
+  """The reward of the group of people that the batch serves worst.
+
+      r_i = s_ik,   k = argmin_u mean_i s_iu
+
+  Args:
+    components: f32[N, K], one reward model for each group of people.
+    weights: f32[K]; groups of weight 0 are left out.
+    rollouts: for `valid`.
+
+  Source: MaxMin-RLHF, arXiv 2402.08925, algorithm 1: the KL is common, so
+    the index is that of the least mean reward.
+  """
+  chex.assert_shape(weights, (components.shape[1],))
+  mean = numerics.masked_mean(components, rollouts.valid[:, None], axis=0)
+  index = jnp.argmin(jnp.where(weights != 0, mean, jnp.inf))
+  return components[:, index]
+
+
+def worst_model(components, weights, rollouts):
+  """min_k s_ik: worst-case optimisation over an ensemble of reward models.
+
+  Args:
+    components: f32[N, K]. weights: f32[K]; models of weight 0 are left out.
+
+  Source: arXiv 2310.02743, equation 3 (WCO).
+  """
+  del rollouts
+  chex.assert_shape(weights, (components.shape[1],))
+  return jnp.min(jnp.where(weights != 0, components, jnp.inf), axis=-1)
+
+
+def certain_models(components, weights, rollouts, *, penalty=0.1, ddof=1):
+  """mean_k s_ik - penalty var_k s_ik: rewards that an ensemble agrees on.
+
+  Args:
+    components: f32[N, K]. weights: f32[K]; models of weight 0 are left out.
+    penalty: lambda >= 0, per reward unit. ddof: 1 divides by K - 1, as the
+      published PPO does, 0 by K, as its best-of-n does.
+
+  Returns:
+    f32[N]; a single model has no variance.
+
+  Source: arXiv 2310.02743, equation 4 (UWO).
+  """
+  del rollouts
+  chex.assert_shape(weights, (components.shape[1],))
+  counted = jnp.broadcast_to(weights != 0, components.shape)
+  mean = numerics.masked_mean(components, counted, axis=-1)
+  spread = numerics.masked_variance(components, counted, axis=-1, ddof=ddof)
+  return mean - penalty * spread
+
+
+def one_of(components, weights, rollouts, *, objective=0):
+  """s_ik of the component k = `objective` alone."""
+  del weights, rollouts
+  return components[:, objective]

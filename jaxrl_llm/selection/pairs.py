@@ -91,31 +91,36 @@ def by_rank(scores, rewards, live):
   return jnp.where(_outer(live, live) & _above(rewards), weight, 0.0)
 
 
-@takes('extras:dataset')
-def in_dataset(scores, rewards, live, *, dataset):
-  """`better` among the rows of a fixed data set.
+@takes('extras:offline')
+def demonstrated(scores, rewards, live, *, offline):
+  """Each demonstration against the policy's rows that score lower: the mean.
 
   Args:
-    dataset: bool[B, G], rows that were not sampled by the policy.
+    offline: bool[B, G], rows that another policy wrote.
   """
-  return better(scores, rewards, live & dataset)
+  del scores
+  pair = _outer(live & offline, live & ~offline)
+  return _shared(pair & _above(rewards))
 
 
-@takes('extras:node')
-def siblings(scores, rewards, live, *, node, gap=0.0):
+@takes('extras:node_path')
+def siblings(scores, rewards, live, *, node_path, gap=0.0):
   """The best child of a node against its worst, where they differ enough.
 
-  The mean over the nodes of a group that have such a pair.
+  The mean over the nodes of a group that have such a pair. Children are the
+  leaves of a tree that part at the last level.
 
   Args:
-    node: i32[B, G], the parent of a row in a search tree.
+    node_path: i32[B, G, L], the child taken at each level.
     gap: the least difference of rewards.
 
   Source: iTool, arXiv 2501.09766, section 3.3, with the value of a child as
     its reward; read in a summary.
   """
   del scores
-  same = (node[..., :, None] == node[..., None, :]) & _outer(live, live)
+  parent = node_path[..., :-1]
+  same = jnp.all(parent[..., :, None, :] == parent[..., None, :, :], axis=-1)
+  same = same & _outer(live, live)
   low = jnp.where(same, rewards[..., None, :], jnp.inf).min(axis=-1)
   high = jnp.where(same, rewards[..., None, :], -jnp.inf).max(axis=-1)
   best, worst = live & (rewards == high), live & (rewards == low)
@@ -127,26 +132,29 @@ def siblings(scores, rewards, live, *, node, gap=0.0):
   return numerics.safe_divide(share, share.sum((-2, -1), keepdims=True))
 
 
-@takes('extras:accepted')
-def constrained(scores, rewards, live, *, accepted):
+def accepted(components, *, mark=0.5):
+  """bool[...]: all judges pass, those being the components but the first."""
+  return jnp.all(components[..., 1:] > mark, axis=-1)
+
+
+@takes('components')
+def constrained(scores, rewards, live, *, components):
   """The best accepted row against the worst refused one.
 
-  The worst of all, where every row is accepted; no pair where none is. Rows
-  that tie share the weight.
-
-  Args:
-    accepted: bool[B, G], all judges of a row agree that it may be said.
+  By the first component; see `accepted` for the others. The worst of all,
+  where every row is accepted; no pair where none is. Rows that tie share the
+  weight.
 
   Source: CGPO's CODPO, arXiv 2409.20370, algorithm 4, as in a third party's
     code.
   """
-  del scores
-  accepted = accepted & live
-  refused = live & ~accepted
+  del scores, rewards
+  value = components[..., 0]
+  passed = accepted(components) & live
+  refused = live & ~passed
   others = jnp.where(jnp.any(refused, -1, keepdims=True), refused, live)
-  best, _ = _extremes(rewards, accepted)
-  _, worst = _extremes(rewards, others)
-  apart = ~jnp.eye(live.shape[-1], dtype=bool)
-  refused_pair = _outer(best, worst) & apart
-  all_pass = ~jnp.any(refused, -1)[..., None, None]
-  return _shared(refused_pair & (_above(rewards) | ~all_pass))
+  best, _ = _extremes(value, passed)
+  _, worst = _extremes(value, others)
+  pair = _outer(best, worst)
+  none_refused = ~jnp.any(refused, -1)[..., None, None]
+  return _shared(pair & (_above(value) | ~none_refused))

@@ -43,7 +43,7 @@ _PAIRS = [
   (grouped.to_extrapolated, preference.logistic, pairs.better, {}),
   (grouped.to_iterate_in_turn, preference.regression, pairs.every, {}),
   (grouped.to_reference, preference.logistic, pairs.by_rank, {}),
-  (grouped.to_reference, preference.logistic, pairs.in_dataset, {}),
+  (grouped.to_reference, preference.logistic, pairs.demonstrated, {}),
   (grouped.mean_likelihood, preference.logistic, pairs.siblings, {}),
   (grouped.to_reference, preference.logistic, pairs.constrained, {}),
 ]
@@ -53,7 +53,6 @@ _LISTS = [
   (listwise.point_square, {'weight': 0.5}),
   (listwise.point_logistic, {'weight': 0.5}),
   (listwise.group_equivalent, {'weight': 0.5, 'variance': 0.3}),
-  (listwise.group_equivalent_in_dataset, {}),
   (listwise.likelihood_contrast, {'sides': listwise.only_best}),
   (listwise.likelihood_contrast, {'sides': listwise.best_against_worst}),
   (listwise.likelihood_contrast, {'sides': listwise.best_against_sum}),
@@ -85,9 +84,15 @@ def batch(seed=0, rows=16, tokens=5, levels=4):
     'group': np.arange(rows) // SAMPLES,
     'turn': rng.integers(0, 2, (rows, tokens)),
     'resampled': np.arange(rows) // SAMPLES % 2,
-    'dataset': np.arange(rows) % SAMPLES < 3,
-    'node': np.arange(rows) % 2,
-    'accepted': (rng.random(rows) < 0.5) | (np.arange(rows) >= 12),
+    'offline': np.arange(rows) % SAMPLES == 1,
+    'node_path': rng.integers(0, 2, (rows, 2)),
+    'components': np.stack(
+      [
+        rng.integers(0, levels, rows) / levels * 1.0,
+        (rng.random(rows) < 0.5) | (np.arange(rows) >= 12),
+      ],
+      axis=1,
+    ),
     'preference': rng.random((rows, SAMPLES)).astype('f').astype('d'),
   }
   return tuple(map(_single, (logp, old))) + (mask,), {

@@ -285,16 +285,20 @@ def test_wrong_order_of_a_list_raises_its_likelihood_loss():
 def test_accepted_rows_beat_refused_ones_even_with_lower_rewards():
   rewards = jnp.array([[0.2, 0.9, 0.5]])
   live = jnp.ones((1, 3), bool)
-  accepted = jnp.array([[True, False, True]])
-  weights = pairs.constrained(rewards, rewards, live, accepted=accepted)
+  judged = jnp.array([[1.0, 0.0, 1.0]])
+
+  def weigh(judged):
+    components = jnp.stack([rewards, judged], axis=-1)
+    return pairs.constrained(rewards, rewards, live, components=components)
+
+  weights = weigh(judged)
   assert weights[0, 2, 1] == 1 and weights.sum() == 1
-  none = pairs.constrained(rewards, rewards, live, accepted=~live)
-  assert not np.any(none)
+  assert not np.any(weigh(jnp.zeros_like(judged)))
 
 
 def test_siblings_below_the_gap_are_no_pair():
   rewards = jnp.array([[0.2, 0.9, 0.5, 0.45]])
-  node = jnp.array([[0, 0, 1, 1]])
+  path = jnp.array([[[0, 0], [0, 1], [1, 0], [1, 1]]])
   live = jnp.ones((1, 4), bool)
-  weights = pairs.siblings(rewards, rewards, live, node=node, gap=0.1)
+  weights = pairs.siblings(rewards, rewards, live, node_path=path, gap=0.1)
   assert weights[0, 1, 0] == 1 and weights.sum() == 1

@@ -165,14 +165,17 @@ def by_rank(scores, rewards, live, x):
   return out
 
 
-def in_dataset(scores, rewards, live, x):
-  return better(scores, rewards, live & x['dataset'], x)
+def demonstrated(scores, rewards, live, x):
+  pair = np.outer(x['offline'], ~x['offline'])
+  return _normalised(each_better(scores, rewards, live, x) * pair)
 
 
 def siblings(scores, rewards, live, x, gap=0.0):
   nodes = []
-  for node in np.unique(x['node']):
-    out = best_and_worst(scores, rewards, live & (x['node'] == node), x)
+  parents = [tuple(path[:-1]) for path in x['node_path']]
+  for node in set(parents):
+    mine = np.array([parent == node for parent in parents])
+    out = best_and_worst(scores, rewards, live & mine, x)
     for i, j in np.argwhere(out):
       out[i, j] *= rewards[i] - rewards[j] > gap
     if out.sum():
@@ -182,8 +185,10 @@ def siblings(scores, rewards, live, x, gap=0.0):
 
 def constrained(scores, rewards, live, x):
   size = len(rewards)
-  passed = [i for i in range(size) if live[i] and x['accepted'][i]]
-  failed = [i for i in range(size) if live[i] and not x['accepted'][i]]
+  rewards = x['components'][:, 0]
+  fine = (x['components'][:, 1:] > 0.5).all(1)
+  passed = [i for i in range(size) if live[i] and fine[i]]
+  failed = [i for i in range(size) if live[i] and not fine[i]]
   out = np.zeros((size, size))
   for i in passed:
     for j in failed or passed:
@@ -243,11 +248,6 @@ def group_equivalent(
   centre = sum(good) / len(good)
   spread = sum((s - centre) ** 2 for s in good) / len(good)
   return -_log_sigmoid(weight * margin) + variance * spread
-
-
-def group_equivalent_in_dataset(scores, rewards, live, x, **hyper):
-  live = live & x['dataset']
-  return group_equivalent(scores, rewards, live, x, **hyper)
 
 
 def likelihood_contrast(scores, rewards, live, x, sides, weight=0.1):

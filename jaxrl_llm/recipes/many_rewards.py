@@ -1,0 +1,110 @@
+"""Entries with several rewards: groups of people, ensembles, objectives."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+
+from jaxrl_llm.advantages import group
+from jaxrl_llm.credit import estimate
+from jaxrl_llm.objectives import aggregate, barrier
+from jaxrl_llm.objectives.base import policy_gradient
+from jaxrl_llm.recipe import Paper, Recipe, register
+from jaxrl_llm.recipes.advantages import grpo
+from jaxrl_llm.rewards import combine
+from jaxrl_llm.rollouts import plans
+
+_ENSEMBLES = Paper(
+  'Reward Model Ensembles Help Mitigate Overoptimization', '2310.02743'
+)
+
+
+@register(
+  Paper(
+    'MaxMin-RLHF: Alignment with Diverse Human Preferences',
+    '2402.08925',
+    'VERIFIED-2',
+  ),
+  joints=('reward',),
+)
+def maxmin_rlhf(
+  *, samples: int = 8, kl_weight: float = 0.04, minibatches: int = 1
+) -> Recipe:
+  """Each step raises the reward of the group of people it serves worst.
+
+  One verifier, or reward model, for each group of people.
+  """
+  return dataclasses.replace(
+    grpo(samples=samples, kl_weight=kl_weight, minibatches=minibatches),
+    combine=combine.least_served,
+  )
+
+
+@register(_ENSEMBLES, joints=('reward',))
+def worst_case_ensemble(
+  *, samples: int = 8, kl_weight: float = 0.04, minibatches: int = 1
+) -> Recipe:
+  """The least reward of an ensemble (WCO), one verifier for each model."""
+  return dataclasses.replace(
+    grpo(samples=samples, kl_weight=kl_weight, minibatches=minibatches),
+    combine=combine.worst_model,
+  )
+
+
+@register(_ENSEMBLES, joints=('reward',))
+def certain_ensemble(
+  *,
+  samples: int = 8,
+  penalty: float = 0.1,
+  kl_weight: float = 0.04,
+  minibatches: int = 1,
+) -> Recipe:
+  """The mean reward of an ensemble less its variance (UWO).
+
+  One verifier for each model; without penalty, mean optimisation.
+  """
+  return dataclasses.replace(
+    grpo(samples=samples, kl_weight=kl_weight, minibatches=minibatches),
+    combine=partial(combine.certain_models, penalty=penalty),
+  )
+
+
+@register(
+  Paper(
+    'C-MORL: Multi-Objective Reinforcement Learning through Efficient '
+    'Discovery of Pareto Front',
+    '2410.02236',
+  ),
+  joints=('reward', 'surrogate'),
+)
+def c_morl(
+  *,
+  samples: int = 8,
+  clip: float = 0.2,
+  objective: int = 0,
+  kept: float = 0.9,
+  sharpness: float = 20.0,
+  minibatches: int = 4,
+) -> Recipe:
+  """One objective raised behind a log barrier for the others.
+
+  `objective` is the verifier to raise. The choice of starting policies along
+  the front is `tabular.pareto`'s.
+  """
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    combine=partial(combine.one_of, objective=objective),
+    credit=estimate(group.norm),
+    objective=policy_gradient(
+      partial(
+        barrier.interior,
+        low=clip,
+        high=clip,
+        objective=objective,
+        kept=kept,
+        sharpness=sharpness,
+      )
+    ),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
+  )

@@ -1,0 +1,347 @@
+"""Entries that compare the policy's own responses while it learns."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+
+from jaxrl_llm import reference
+from jaxrl_llm.advantages import group
+from jaxrl_llm.credit import chain, estimate, shape, weigh
+from jaxrl_llm.objectives import (
+  aggregate,
+  costs,
+  grouped,
+  listwise,
+  preference,
+  surrogates,
+  unary,
+)
+from jaxrl_llm.objectives.base import Cost, policy_gradient, row_losses
+from jaxrl_llm.objectives.grouped import group_losses, pair_losses
+from jaxrl_llm.recipe import Limit, Paper, Recipe, register
+from jaxrl_llm.recipes.actor_critic import ppo
+from jaxrl_llm.rewards import constraints, duels
+from jaxrl_llm.rollouts import (
+  branching,
+  demonstrations,
+  greedy,
+  plans,
+  resets,
+)
+from jaxrl_llm.selection import filters, pairs
+
+_P3O = (
+  'Pairwise Proximal Policy Optimization: Harnessing Relative Feedback for '
+  'LLM Alignment'
+)
+_OORL = Paper(
+  'On-Policy Optimization with Group Equivalent Preference for '
+  'Multi-Programming Language Understanding',
+  '2505.12723',
+)
+_CGPO = Paper(
+  'The Perfect Blend: Redefining RLHF with Mixture of Judges',
+  '2409.20370',
+  'VERIFIED-2',
+)
+
+
+def _pairwise(link, samples, kl_weight, minibatches):
+  """A link over the differences of rewards that hold the KL."""
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=shape(duels.less_divergence, weight=kl_weight),
+    objective=pair_losses(
+      link, grouped.to_iterate, samples=samples, among=pairs.every
+    ),
+    minibatches=minibatches,
+  )
+
+
+@register(Paper(_P3O, '2310.00212', 'VERIFIED-2'), joints=('reward', 'loss'))
+def p3o(
+  *, samples: int = 2, kl_weight: float = 0.05, minibatches: int = 4
+) -> Recipe:
+  """The policy gradient of pairs, exact off-policy too (PPG)."""
+  link = preference.pairwise_gradient
+  return _pairwise(link, samples, kl_weight, minibatches)
+
+
+@register(
+  Paper(_P3O, '2310.00212', 'RECALLED'),
+  joints=('reward', 'loss'),
+  limits=(Limit('p3o', on_policy=True),),
+)
+def p3o_separate(
+  *,
+  samples: int = 2,
+  kl_weight: float = 0.05,
+  clip: float = 0.2,
+  minibatches: int = 4,
+) -> Recipe:
+  """Pairs whose two ratios are clipped apart (P3O-V1). Recalled."""
+  link = partial(preference.separately_clipped, clip=clip)
+  return _pairwise(link, samples, kl_weight, minibatches)
+
+
+@register(
+  Paper(_P3O, '2310.00212', 'RECALLED'),
+  joints=('reward', 'loss'),
+  limits=(Limit('p3o', {'clip': 1e9}),),
+)
+def p3o_joint(
+  *,
+  samples: int = 2,
+  kl_weight: float = 0.05,
+  clip: float = 0.2,
+  minibatches: int = 4,
+) -> Recipe:
+  """Pairs whose common log-ratio is clipped (P3O-V2). Recalled."""
+  link = partial(preference.jointly_clipped, clip=clip)
+  return _pairwise(link, samples, kl_weight, minibatches)
+
+
+@register(_OORL, joints=('loss',))
+def gepo(
+  *,
+  samples: int = 8,
+  weight: float = 0.1,
+  variance: float = 1.0,
+  correct: float = 0.5,
+) -> Recipe:
+  """Good responses above bad ones as groups, and equally likely."""
+  loss = partial(
+    listwise.group_equivalent,
+    weight=weight,
+    variance=variance,
+    correct=correct,
+  )
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    objective=group_losses(loss, grouped.to_reference, samples=samples),
+  )
+
+
+@register(_OORL, joints=('advantage', 'loss'))
+def oorl(
+  *,
+  samples: int = 8,
+  clip: float = 0.2,
+  weight: float = 0.1,
+  variance: float = 1.0,
+  preference_weight: float = 0.01,
+  minibatches: int = 4,
+) -> Recipe:
+  """PPO's clip with group equivalence beside it.
+
+  The paper's groups are of a fixed data set; here both read the same rows.
+  """
+  equivalence = grouped.GroupLoss(
+    partial(listwise.group_equivalent, weight=weight, variance=variance),
+    grouped.to_reference,
+    samples,
+  )
+  clipped = grouped.TokenMean(partial(surrogates.clip, low=clip, high=clip))
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=estimate(group.norm_by_batch),
+    objective=row_losses(
+      grouped.Total((clipped, equivalence), (1.0, preference_weight)),
+      samples=samples,
+    ),
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'SePPO: Semi-Policy Preference Optimization for Diffusion Alignment',
+    '2410.05255',
+    'VERIFIED-2',
+  ),
+  joints=('loss', 'reference', 'selection'),
+)
+def seppo(
+  *,
+  samples: int = 2,
+  weight: float = 0.1,
+  checkpoints: int = 7,
+  every: int = 30,
+) -> Recipe:
+  """Demonstrations against own responses, relative to a drawn checkpoint.
+
+  Both are raised where the policy is behind the checkpoint. The own
+  responses are the policy's as it is, not the checkpoint's, and a
+  demonstration must score higher than they do.
+  """
+  return Recipe(
+    plan=demonstrations.with_demonstration(samples=samples),
+    objective=pair_losses(
+      partial(preference.self_play, weight=weight),
+      grouped.to_reference,
+      samples=samples,
+      among=pairs.demonstrated,
+    ),
+    reference=reference.Pool(checkpoints, every),
+  )
+
+
+@register(
+  Paper(
+    'The Importance of Online Data: Understanding Preference Fine-tuning via '
+    'Coverage',
+    '2406.01462',
+    'RECALLED',
+  ),
+  joints=('loss',),
+  limits=(Limit('dpo', {'kl_weight': 0.0}),),
+)
+def hypo(
+  *, samples: int = 2, weight: float = 0.1, kl_weight: float = 0.01
+) -> Recipe:
+  """DPO with the divergence from the reference on samples of the policy.
+
+  The paper's pairs are of a fixed data set; here both read the same rows.
+  The KL weight is ours.
+  """
+  pair = grouped.GroupLoss(
+    grouped.Pairs(partial(preference.logistic, weight=weight)),
+    grouped.to_reference,
+    samples,
+  )
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    objective=row_losses(
+      grouped.Total((pair, unary.divergence), (1.0, kl_weight)),
+      samples=samples,
+    ),
+  )
+
+
+@register(
+  Paper('Dataset Reset Policy Optimization for RLHF', '2404.08495'),
+  joints=('plan', 'advantage', 'critic', 'surrogate'),
+  limits=(Limit('ppo', {'value_weight': 0.5, 'epochs': 4}),),
+)
+def dr_po(
+  *,
+  samples: int = 1,
+  share: float = 1.0,
+  clip: float = 0.2,
+  value_weight: float = 0.1,
+  epochs: int = 4,
+  minibatches: int = 4,
+) -> Recipe:
+  """PPO on responses that go on from a prefix of the demonstration.
+
+  The published critic learns from the prefix too; here it is no action.
+  """
+  return dataclasses.replace(
+    ppo(
+      samples=samples,
+      clip_low=clip,
+      clip_high=clip,
+      value_weight=value_weight,
+      epochs=epochs,
+      minibatches=minibatches,
+    ),
+    plan=resets.dataset_reset(samples=samples, share=share),
+  )
+
+
+@register(_CGPO, joints=('reward', 'advantage'))
+def crpg(*, samples: int = 4, most: float = 10.0) -> Recipe:
+  """Calibrated rewards of what all judges accept, with room for the KL.
+
+  The verifiers after the first are the judges. The bound is ours.
+  """
+  return Recipe(
+    plan=greedy.with_greedy(samples=samples),
+    credit=chain(
+      constraints.Constrained(partial(constraints.with_room, most=most)),
+      estimate(constraints.minus_batch_mean),
+    ),
+    objective=policy_gradient(surrogates.score_function),
+  )
+
+
+@register(_CGPO, joints=('reward', 'loss', 'selection', 'cost'))
+def codpo(
+  *, samples: int = 4, weight: float = 0.1, imitation: float = 5.0
+) -> Recipe:
+  """DPO of the best accepted response against the worst refused one.
+
+  With imitation of the chosen one's mean token.
+  """
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    credit=chain(
+      constraints.Constrained(constraints.judged),
+      weigh(filters.best_rows),
+      weigh(filters.positive),
+    ),
+    objective=pair_losses(
+      partial(preference.logistic, weight=weight),
+      grouped.to_reference,
+      samples=samples,
+      among=pairs.constrained,
+      imitation=Cost(costs.negative_logp, imitation),
+    ),
+    aggregate=aggregate.sequence_mean,
+  )
+
+
+@register(_CGPO, joints=('reward', 'selection', 'advantage'))
+def crraft(*, samples: int = 4, most: float = 10.0) -> Recipe:
+  """Imitation of the best accepted response, weighted by its reward.
+
+  A group without one teaches nothing, where the paper falls back on the
+  baseline response. The bound is ours.
+  """
+  return Recipe(
+    plan=greedy.with_greedy(samples=samples),
+    credit=chain(
+      constraints.Constrained(partial(constraints.within, most=most)),
+      weigh(filters.best_rows),
+      weigh(filters.positive),
+      estimate(group.reward),
+    ),
+    objective=policy_gradient(surrogates.score_function),
+  )
+
+
+@register(
+  Paper(
+    'Boosting Tool Use of Large Language Models via Iterative Reinforced '
+    'Fine-Tuning',
+    '2501.09766',
+    'VERIFIED-2',
+  ),
+  joints=('plan', 'selection', 'loss'),
+)
+def itool(
+  *,
+  samples: int = 8,
+  depth: int = 3,
+  weight: float = 2.0,
+  margin_ratio: float = 0.5,
+  gap: float = 0.1,
+) -> Recipe:
+  """The best child of a node of a search tree against its worst, by SimPO.
+
+  The tree is of samples, without the paper's Monte-Carlo search; the gap is
+  ours.
+  """
+  link = partial(
+    preference.logistic, weight=weight, offset=margin_ratio * weight
+  )
+  return Recipe(
+    plan=branching.tree(samples=samples, depth=depth),
+    objective=pair_losses(
+      link,
+      grouped.mean_likelihood,
+      samples=samples,
+      among=partial(pairs.siblings, gap=gap),
+    ),
+  )

@@ -1,0 +1,94 @@
+"""Rewards under constraints: judges that must pass, and room for the KL.
+
+f(rewards f32[N], passed bool[N], rollouts) -> f32[N]
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jaxrl_llm import numerics
+from jaxrl_llm.credit import needs, needs_of
+from jaxrl_llm.selection import pairs
+
+
+def _divergence(rollouts):
+  """sum_t (old_logp_t - ref_logp_t), f32[N]."""
+  gap = rollouts.extras['old_logp'] - rollouts.extras['ref_logp']
+  return numerics.masked_sum(gap, rollouts.loss_mask, axis=-1)
+
+
+def judged(rewards, passed, rollouts):
+  """v sigmoid(r): in (0, 1) where all judges pass, else 0."""
+  del rollouts
+  return jnp.where(passed, jax.nn.sigmoid(rewards), 0.0)
+
+
+@needs('extras:greedy_reward', 'old_logp', 'ref_logp')
+def with_room(rewards, passed, rollouts, *, most=10.0):
+  """v sigmoid(r - r_greedy) max(0, 1 - KL / most).
+
+  Reads `greedy_reward`, that of the policy's greedy response, which stands
+  for the paper's baseline response.
+
+  Args:
+    most: KL_max > 0, nats, of log(policy / reference) of a whole response.
+
+  Source: CRPG in CGPO, arXiv 2409.20370, equation 14, as in a third party's
+    code.
+  """
+  room = jnp.maximum(0.0, 1 - _divergence(rollouts) / most)
+  gain = jax.nn.sigmoid(rewards - rollouts.extras['greedy_reward'])
+  return jnp.where(passed, gain * room, 0.0)
+
+
+@needs('extras:greedy_reward', 'old_logp', 'ref_logp')
+def within(rewards, passed, rollouts, *, most=10.0):
+  """v sigmoid(r - r_greedy) [KL <= most].
+
+  Source: CRRAFT in CGPO, arXiv 2409.20370, equation 18, as in a third
+    party's code.
+  """
+  inside = passed & (_divergence(rollouts) <= most)
+  gain = jax.nn.sigmoid(rewards - rollouts.extras['greedy_reward'])
+  return jnp.where(inside, gain, 0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Constrained:
+  """rewards <- fn(rewards, passed, rollouts).
+
+  The judges are the verifiers but the first; see `pairs.accepted`.
+
+  Attributes:
+    fn: f(rewards, passed, rollouts) -> f32[N].
+  """
+
+  fn: Callable
+
+  @property
+  def needs(self) -> frozenset[str]:
+    return needs_of(self.fn)
+
+  def init(self, spec):
+    del spec
+    return ()
+
+  def update(self, credit, rollouts, state):
+    passed = pairs.accepted(credit.components)
+    rewards = self.fn(credit.rewards, passed, rollouts)
+    rewards = jnp.where(rollouts.valid, rewards, 0.0)
+    return credit.replace(rewards=rewards), state
+
+
+def minus_batch_mean(rewards, group, valid):
+  """r_i - mean over the whole batch.
+
+  Source: CRPG in CGPO, arXiv 2409.20370, algorithm 3.
+  """
+  del group
+  return jnp.where(valid, rewards - numerics.masked_mean(rewards, valid), 0.0)
