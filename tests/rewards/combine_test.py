@@ -98,14 +98,11 @@ def test_ascending_the_least_served_levels_two_groups_of_people():
     chance = jax.nn.softmax(logits)
     # Three rows stand for all responses, weighted to the policy's mean.
     means = 3 * chance[:, None] * tastes
-    index = jnp.argmin(means.mean(0))
     served = combine.least_served(means, jnp.ones(2), rollouts)
-    same = jnp.all(served == means[:, index])
-    gain = jax.grad(lambda x: jax.nn.softmax(x) @ tastes[:, index])(logits)
-    return logits + gain, same
+    taste = served / (3 * chance)
+    return logits + jax.grad(lambda x: jax.nn.softmax(x) @ taste)(logits), None
 
-  logits, agrees = jax.lax.scan(step, jnp.array([2.0, 0.0, -1.0]), None, 800)
+  logits, _ = jax.lax.scan(step, jnp.array([2.0, 0.0, -1.0]), None, 800)
   utility = jax.nn.softmax(logits) @ tastes
-  assert bool(jnp.all(agrees))
   # The best of the worst is 0.7; a mixture of the extremes gives 0.5.
   assert float(jnp.min(utility)) > 0.68
