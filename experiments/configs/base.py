@@ -42,7 +42,8 @@ SETTINGS = {
   'data.answer_field': ('answer', 'of a JSONL record'),
   'data.responses': (
     'sampled',
-    'sampled by the policy, or recorded: the data is of preferences',
+    'sampled by the policy; recorded: the data holds them, with preferences; '
+    'compared: likewise, each followed by its rival',
   ),
   'data.system': ('', 'system message put before every prompt'),
   'data.size': (4096, 'questions of a generated task to train on'),

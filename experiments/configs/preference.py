@@ -1,4 +1,4 @@
-"""Learning from recorded pairs of responses, here of sorted digits.
+"""Learning from recorded preferences, here between words of sorted digits.
 
   python -m experiments.train --config=experiments/configs/preference.py:dpo
   python -m experiments.train --config=experiments/configs/preference.py:ipo
@@ -8,12 +8,17 @@
       --config.verify.names="()" --config.verify.weights="()" \\
       --config.warm_start.steps=0 --config.optimizer.learning_rate=5e-7
       your own pairs, with `prompt`, `chosen` and `rejected`
+  python -m experiments.train \\
+      --config=experiments/configs/preference.py:reward_model --export
+      a reward model, which experiments.rate measures and experiments.train
+      takes as a verifier: --config.verify.names="('reward_model:FOLDER',)"
 
 The model has imitated a careless teacher, see `default.py`. The chosen
 response sorts the word, the rejected one has two digits exchanged.
 """
 
 from experiments.configs.base import base
+from jaxrl_llm import recipe as recipe_lib
 
 
 def get_config(recipe: str = 'dpo'):
@@ -34,4 +39,8 @@ def get_config(recipe: str = 'dpo'):
   config.warm_start.steps = 220
   config.warm_start.learning_rate = 3e-3
   config.eval.samples = 0
+  if 'reward model' in recipe_lib.get(recipe).joints:
+    # It writes nothing that could be verified, and starts from another loss.
+    config.verify.names = config.verify.weights = ()
+    config.optimizer.learning_rate = 3e-4
   return config.lock()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pathlib
+
 import jax
 import jax.numpy as jnp
+import numpy as np
+import safetensors.numpy
 
 from jaxrl_llm.models.config import Config
 from jaxrl_llm.models.transformer import Param
@@ -12,6 +16,8 @@ Array = jax.Array
 
 # The heads' places in the parameters, by what needs them.
 NAMES = {'values': 'value_head', 'after_values': 'after_head'}
+# Their file in a model folder, which other programs may ignore.
+_FILE = 'heads.safetensors'
 
 
 def value_table(
@@ -46,3 +52,33 @@ def value(params, hidden: Array) -> Array:
   """w . h + b, f32[..., *shape] from [..., D]."""
   kernel = params['kernel'].astype(jnp.float32)
   return hidden.astype(jnp.float32) @ kernel + params['bias']
+
+
+def save(folder: pathlib.Path, params) -> None:
+  """Writes the heads among the parameters beside a model; no file for none."""
+  tensors = {
+    f'{name}.{leaf}': np.ascontiguousarray(x)
+    for name in NAMES.values()
+    for leaf, x in params.get(name, {}).items()
+  }
+  if tensors:
+    safetensors.numpy.save_file(tensors, folder / _FILE)
+
+
+def load(folder: pathlib.Path) -> dict[str, dict[str, Array]]:
+  """The heads of a model folder, by their places in the parameters.
+
+  Raises:
+    ValueError: the folder has none.
+  """
+  path = folder / _FILE
+  if not path.exists():
+    raise ValueError(
+      f'{folder} holds no {_FILE}: it is no reward model. Train one with '
+      'experiments/configs/preference.py:reward_model and --export'
+    )
+  found: dict[str, dict[str, Array]] = {}
+  for name, tensor in safetensors.numpy.load_file(path).items():
+    head, _, leaf = name.partition('.')
+    found.setdefault(head, {})[leaf] = jnp.asarray(tensor)
+  return found

@@ -137,6 +137,28 @@ def _text(place: str, response: Any, prompt: Any) -> str:
   return last['content']
 
 
+def compared(dataset: data.Dataset, mark: str) -> data.Dataset:
+  """Pairs as what a preference model reads: a response, a mark, its rival.
+
+  Args:
+    mark: text between the two, as a rule the tokenizer's end of a text.
+
+  Raises:
+    ValueError: a record without exactly two responses.
+  """
+  rows = []
+  for row in dataset.rows:
+    if len(row['responses']) != 2:
+      raise ValueError(
+        f'{dataset.name}: a preference model compares two responses; the '
+        f'record of {str(row["prompt"])[:60]!r} has {len(row["responses"])}'
+      )
+    first, second = row['responses']
+    responses = [f'{first}{mark}{second}', f'{second}{mark}{first}']
+    rows.append(row | {'responses': responses})
+  return dataclasses.replace(dataset, rows=rows)
+
+
 def _completed(dataset: data.Dataset, seed: int, samples: int) -> data.Dataset:
   """A generated dataset with its responses; a read one as it is."""
   rows = [

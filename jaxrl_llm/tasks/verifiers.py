@@ -51,6 +51,11 @@ PARAMETERS = {
 INLINE = frozenset(
   {'exact', 'numeric', 'multiple_choice', 'countdown', 'returned'}
 )
+# Judges of whole batches, which the run itself loads: `reward_model:FOLDER`, or
+# several folders with commas between them.
+MODELS = frozenset(
+  {'reward_model', 'reward_model_worst', 'reward_model_uncertain'}
+)
 _LABEL = re.compile(r'([A-Za-z_]\w*)=(?=.)')
 
 
@@ -182,12 +187,17 @@ def name_of(spec: str) -> str:
   if label:
     return label[1]
   name, _, rest = spec.partition(':')
-  return name if name in BUILTINS else rest or name
+  return name if name in BUILTINS or name in MODELS else rest or name
 
 
 def is_inline(spec: str) -> bool:
   """Whether a verifier needs no process of its own."""
-  return name_of(without_label(spec)) in INLINE
+  return name_of(without_label(spec)) in INLINE or is_model(spec)
+
+
+def is_model(spec: str) -> bool:
+  """Whether a verifier is a reward model."""
+  return name_of(without_label(spec)) in MODELS
 
 
 @functools.cache

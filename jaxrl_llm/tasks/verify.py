@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ KINDS = ('errors', 'timeouts', 'crashes', 'nan')
 # Characters of a response or row in the log.
 SHOWN = 400
 LARGEST = float(np.finfo(np.float32).max)
+# f(responses, rows) -> scores.
+Judge = Callable[[Sequence[str], Sequence[Mapping[str, Any]]], Sequence[float]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +58,7 @@ class Verifiers:
     names: verifiers as in `verifiers.resolve`.
     weights: one per verifier; empty gives each 1.
     seconds, workers, memory: limits of the `Pool`.
+    judges: verifiers that score a whole batch at once, by their spec.
 
   Raises:
     ValueError: an unknown verifier, one named twice, a weight that
@@ -69,6 +73,7 @@ class Verifiers:
     seconds: float = 5.0,
     workers: int = 2,
     memory: int = 4 << 30,
+    judges: Mapping[str, Judge] = MappingProxyType({}),
   ):
     self._specs = tuple(names)
     self.names = tuple(verifiers_lib.name_of(spec) for spec in names)
@@ -83,7 +88,9 @@ class Verifiers:
     if not all(map(math.isfinite, self.weights)):
       raise ValueError(f'verifier weights {self.weights} are not all finite')
     for spec in names:
-      verifiers_lib.resolve(spec)
+      if spec not in judges:
+        verifiers_lib.resolve(spec)
+    self._judges = judges
     self._pool = Pool(workers, seconds, memory)
     self._logged: set[tuple[str, str]] = set()
 
@@ -123,9 +130,21 @@ class Verifiers:
     pooled = iter(
       self._pool.map([j for j, here in zip(jobs, inline) if not here])
     )
+    judged = {spec: iter(self._judged(spec, jobs)) for spec in self._judges}
+    outcomes = []
+    for job, here in zip(jobs, inline):
+      if job[0] in judged:
+        outcomes.append(next(judged[job[0]]))
+      else:
+        outcomes.append(verifiers_lib.score(*job) if here else next(pooled))
+    return outcomes
+
+  def _judged(self, spec: str, jobs) -> list[Outcome]:
+    own = [(response, row) for name, response, row in jobs if name == spec]
+    scores = self._judges[spec](*map(list, zip(*own))) if own else ()
     return [
-      verifiers_lib.score(*job) if here else next(pooled)
-      for job, here in zip(jobs, inline)
+      ('ok', float(x), '') if math.isfinite(x) else ('nan', 0.0, f'score {x}')
+      for x in scores
     ]
 
   def _log_once(self, kind: str, detail: str, job) -> None:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
+from jaxrl_llm.objectives.rating import last_value
 from jaxrl_llm.selection import pairs
 from jaxrl_llm.types import Array, Batch, Credit, Rollouts, Stats
 
@@ -67,9 +68,10 @@ def rating(stats: Stats, ref_logp: Array | None, mask: Array):
   """
   logp = numerics.masked_sum(stats.logp, mask, axis=-1)
   if stats.after_values is not None:
-    columns = jnp.arange(mask.shape[-1])
-    last = columns == numerics.last_index(mask)[:, None]
-    return numerics.masked_sum(stats.after_values, last, axis=-1), logp
+    ratings = last_value(
+      stats.logp, None, mask, own_after_values=stats.after_values
+    )
+    return ratings, logp
   if ref_logp is not None:
     return numerics.masked_sum(stats.logp - ref_logp, mask, axis=-1), logp
   return logp, logp

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.rollouts import plans, recorded
 from jaxrl_llm.tasks import preferences
-from jaxrl_llm.training import diagnostics, questions
+from jaxrl_llm.training import calibration, diagnostics, questions
 from jaxrl_llm.training.questions import Questions
 from jaxrl_llm.types import TrainState
 
@@ -26,12 +26,12 @@ def used(config: ConfigDict) -> bool:
   Raises:
     ValueError: a `data.responses` that is not known.
   """
-  known = ('sampled', 'recorded')
+  known = ('sampled', 'recorded', 'compared')
   if config.data.responses not in known:
     raise ValueError(
       f'data.responses {config.data.responses!r} must be one of {known}'
     )
-  return config.data.responses == 'recorded'
+  return config.data.responses != 'sampled'
 
 
 def planned(recipe: recipe_lib.Recipe) -> recipe_lib.Recipe:
@@ -65,6 +65,8 @@ def load(
   )
   parts = []
   for dataset in (train, held_out):
+    if config.data.responses == 'compared':
+      dataset = preferences.compared(dataset, tokenizer.eos_token)
     part = questions.encode(dataset, config, tokenizer)
     columns, counts = recorded.encode(
       part.rows,
@@ -85,7 +87,11 @@ def load(
 
 
 def evaluate(session: Session, state: TrainState) -> dict[str, float]:
-  """How the held-out responses are rated, see `diagnostics.compared`."""
+  """How the held-out responses are rated, see `diagnostics.compared`.
+
+  Of a reward model, also how far its probabilities can be trusted, see
+  `calibration.summarize`.
+  """
   questions, samples = session.held_out, session.spec.samples
   size = session.config.sample.prompts
   pieces = []
@@ -98,5 +104,10 @@ def evaluate(session: Session, state: TrainState) -> dict[str, float]:
     count = samples * min(size, len(questions) - start)
     pieces.append([np.asarray(x[:count]) for x in piece])
   arrays = map(np.concatenate, zip(*pieces))
-  found = diagnostics.compared(*arrays, samples=samples)
-  return {name: float(np.mean(x)) for name, x in found.items()}
+  ratings, logp, rewards, live = arrays
+  found = diagnostics.compared(ratings, logp, rewards, live, samples=samples)
+  metrics = {name: float(np.mean(x)) for name, x in found.items()}
+  if 'after_values' in session.recipe.needs:
+    by_group = (x.reshape(-1, samples) for x in (ratings, rewards, live))
+    metrics |= calibration.summarize(calibration.margins(*by_group))
+  return metrics

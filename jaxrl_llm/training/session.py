@@ -27,6 +27,7 @@ from jaxrl_llm.training import (
   optimizer,
   progress,
   recordings,
+  reward_models,
   shard,
   step,
   warm_start,
@@ -96,7 +97,7 @@ class Session:
     return {k: v for k, v in params.items() if k not in heads.NAMES.values()}
 
   def export(self, state: TrainState, folder: pathlib.Path) -> None:
-    """Writes the policy as a Hugging Face folder."""
+    """Writes the policy as a Hugging Face folder, its heads beside it."""
     hf.save(
       folder,
       self.model,
@@ -104,6 +105,7 @@ class Session:
       source=self.source,
       tokenizer=self.tokenizer,
     )
+    heads.save(folder, state.params)
 
   def close(self) -> None:
     """Ends the processes that verify."""
@@ -158,6 +160,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
     config.verify.weights,
     seconds=config.verify.seconds,
     workers=config.verify.workers,
+    judges=reward_models.judges(config.verify.names),
   )
   source = source_folder(config, workdir)
   model = config_lib.from_hf(source)

@@ -1,0 +1,130 @@
+"""Measures reward models on held-out preferences: a table and a figure.
+
+  python -m experiments.rate --models=runs/a/export,runs/b/export \\
+      --config.data.path=FILE.jsonl
+  python -m experiments.rate --models=runs/preference-reward_model-0/export
+      on the generated pairs and lists of experiments/configs/preference.py
+
+Prints, for each model and for their ensembles (mean, worst, mean less
+variance), accuracy, negative log-likelihood, Brier score and expected
+calibration error on the pairs that were held out. Records of more responses
+than two also give the curve of the best of n: the record's score of the
+response that is rated highest, against the divergence of that choice.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+import numpy as np
+from absl import flags
+
+from experiments import command, settings
+
+_CONFIG = command.config_flag(command.here('configs', 'preference.py'))
+_MODELS = flags.DEFINE_list('models', [], 'Folders of reward models.')
+_SAMPLES = flags.DEFINE_integer(
+  'samples', 8, 'The most responses to a prompt, and their number if generated.'
+)
+_OUTPUT = flags.DEFINE_string(
+  'output', 'rating', 'Files to write: OUTPUT.json and OUTPUT.png.'
+)
+# What the measurement reads of the settings.
+_READ = ('seed', 'data')
+
+
+def main() -> int:
+  if not _MODELS.value:
+    raise command.Refused('nothing to rate with: give --models=FOLDER,FOLDER')
+  if _SAMPLES.value < 2:
+    raise command.Refused(f'--samples={_SAMPLES.value} must be 2 or more')
+  for name in command.overridden():
+    if name.split('.')[0] not in _READ:
+      raise command.Refused(
+        f'--config.{name} would do nothing: only {" and ".join(_READ)} are read'
+      )
+  config = _CONFIG.value
+  settings.check_values(config)
+  found = measure(_MODELS.value, config, _SAMPLES.value)
+  print(table(found))
+  output = pathlib.Path(_OUTPUT.value)
+  output.parent.mkdir(parents=True, exist_ok=True)
+  output.with_suffix('.json').write_text(json.dumps(found, indent=2) + '\n')
+  output.with_suffix('.png').write_bytes(figure(found))
+  print(f'written to {output.with_suffix(".json")} and .png')
+  return 0
+
+
+def measure(folders, config, samples: int) -> dict[str, dict]:
+  """For each model and ensemble: the statistics, and the curve of best of n."""
+  from jaxrl_llm.tasks import preferences
+  from jaxrl_llm.training import calibration, reward_models
+
+  _, held_out = preferences.load(config.data, seed=config.seed, samples=samples)
+  models = reward_models.load(folders)
+  flat = [(row['prompt'], r) for row in held_out.rows for r in row['responses']]
+  each = models(*zip(*flat))
+  ratings = dict(zip(folders, each))
+  if len(folders) > 1:
+    for name, combine in reward_models.ENSEMBLES.items():
+      ratings[name] = np.asarray(combine(each))
+  ends = np.cumsum([len(row['responses']) for row in held_out.rows])[:-1]
+  gold = [np.asarray(row['scores']) for row in held_out.rows]
+  fewest = min(map(len, gold))
+  found = {}
+  for name, values in ratings.items():
+    groups = np.split(values, ends)
+    live = [np.ones((1, len(g)), bool) for g in groups]
+    margins = [
+      calibration.margins(r[None], g[None], here)
+      for r, g, here in zip(groups, gold, live)
+    ]
+    curve = {
+      n: float(
+        np.mean([calibration.best_of_n(r, g, n) for r, g in zip(groups, gold)])
+      )
+      for n in range(1, fewest + 1)
+    }
+    summary = calibration.summarize(np.concatenate(margins))
+    found[name] = summary | {'best_of_n': curve}
+  return found
+
+
+def table(found: dict[str, dict]) -> str:
+  """One line per model and ensemble."""
+  columns = ('accuracy', 'nll', 'brier', 'ece')
+  width = max(map(len, found)) + 2
+  lines = [f'{"":{width}}' + ''.join(f'{c:>10}' for c in columns)]
+  for name, values in found.items():
+    shown = ''.join(f'{values[f"rating/{c}"]:>10.4f}' for c in columns)
+    lines.append(f'{name:{width}}{shown}')
+  return '\n'.join(lines)
+
+
+def figure(found: dict[str, dict]) -> bytes:
+  """The curves of the best of n, as a PNG file."""
+  import io
+
+  from matplotlib import figure as figures
+
+  from jaxrl_llm.training import calibration
+
+  canvas = figures.Figure(figsize=(6, 4), dpi=120, layout='constrained')
+  panel = canvas.subplots()
+  for name, values in found.items():
+    curve = values['best_of_n']
+    divergence = [calibration.best_of_n_kl(n) for n in curve]
+    panel.plot(divergence, list(curve.values()), 'o-', markersize=4, label=name)
+  panel.set_xlabel('KL of the best of n, at most (nats)')
+  panel.set_ylabel('score of the chosen response')
+  panel.grid(True, color='0.9', linewidth=0.8)
+  panel.spines[['top', 'right']].set_visible(False)
+  panel.legend(frameon=False)
+  picture = io.BytesIO()
+  canvas.savefig(picture, format='png')
+  return picture.getvalue()
+
+
+if __name__ == '__main__':
+  command.run(main)

@@ -1,0 +1,50 @@
+"""Entries that learn to rate responses instead of writing them."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from jaxrl_llm.objectives import listwise, rating
+from jaxrl_llm.objectives.grouped import group_losses, pair_losses
+from jaxrl_llm.recipe import Limit, Paper, Recipe, register
+from jaxrl_llm.rollouts import plans
+
+_INSTRUCT = Paper(
+  'Training language models to follow instructions with human feedback',
+  '2203.02155',
+)
+
+
+@register(_INSTRUCT, joints=('reward model',))
+def reward_model(
+  *, samples: int = 2, margin: float = 0.0, centring: float = 0.01
+) -> Recipe:
+  """A reward for each response: Bradley and Terry's likelihood of pairs.
+
+  Of more than two responses, the mean over the pairs that differ.
+  """
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    objective=pair_losses(
+      partial(rating.bradley_terry, margin=margin, centring=centring),
+      rating.last_value,
+      samples=samples,
+    ),
+  )
+
+
+@register(
+  _INSTRUCT,
+  joints=('reward model',),
+  limits=(Limit('reward_model', {'samples': 2}, {'centring': 0.0}),),
+)
+def ranking_reward_model(*, samples: int = 4) -> Recipe:
+  """A reward for each response: Plackett and Luce's likelihood of rankings."""
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    objective=group_losses(
+      partial(listwise.plackett_luce, weight=1.0),
+      rating.last_value,
+      samples=samples,
+    ),
+  )

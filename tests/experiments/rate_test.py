@@ -1,0 +1,41 @@
+"""What experiments.rate prints and draws of reward models."""
+
+import math
+
+from experiments import rate
+from experiments.configs import preference
+from jaxrl_llm.training import session
+from tests.end_to_end import tiny
+
+
+def exported(workdir, seed):
+  config = tiny.get_config('reward_model')
+  config.seed = seed
+  config.recipe.samples = 2
+  config.data.responses = 'recorded'
+  config.warm_start.steps = 0
+  parts, params = session.assemble(config, workdir)
+  parts.export(parts.init(params), workdir / 'export')
+  parts.close()
+  return str(workdir / 'export')
+
+
+def test_models_and_their_ensembles_are_measured_on_lists(tmp_path):
+  folders = [exported(tmp_path / str(seed), seed) for seed in range(2)]
+  config = preference.get_config()
+  config.data.size, config.data.held_out = 8, 6
+  found = rate.measure(folders, config, 4)
+  assert [*found][:2] == folders and len(found) == 5
+  for values in found.values():
+    curve = values['best_of_n']
+    assert [*curve] == [1, 2, 3, 4]
+    assert all(0 <= score <= 1 for score in curve.values())
+    assert 0 < values['rating/accuracy'] < 1
+    assert math.isfinite(values['rating/nll'])
+  # One drawn response is the mean of all, whoever rates.
+  assert len({round(v['best_of_n'][1], 9) for v in found.values()}) == 1
+  lines = rate.table(found).splitlines()
+  assert len(lines) == 6 and lines[0].split() == [
+    'accuracy', 'nll', 'brier', 'ece'
+  ]  # fmt: skip
+  assert rate.figure(found).startswith(b'\x89PNG')
