@@ -1,0 +1,121 @@
+"""What plans are lent, with a real model: it agrees with itself."""
+
+import contextlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrl_llm.models import transformer
+from jaxrl_llm.rollouts import prefixes
+from jaxrl_llm.training import loop, session
+from jaxrl_llm.training.tools import Tools
+from tests.end_to_end import tiny
+
+KEY = jax.random.key(0)
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+  """An untrained run of self-play, its state and a few responses."""
+  config = tiny.get_config('egpo')
+  config.warm_start.steps = 0
+  config.data.size = 16
+  folder = tmp_path_factory.mktemp('run')
+  parts, params = session.assemble(config, folder)
+  with contextlib.closing(parts):
+    state = parts.init(params)
+    tools = Tools(parts, state, loop.key_for(0, 0, loop.Purpose.TASKS))
+    prompts = tools.draw()
+    yield parts, state, tools, prompts, tools.generate(prompts, KEY, 2)
+
+
+def test_scores_of_fresh_responses_are_those_of_the_sampler(run):
+  _, _, tools, _, rollouts = run
+  stats = tools.score(rollouts)
+  # Two programs for one sum in float32.
+  np.testing.assert_allclose(stats.logp, rollouts.logp, atol=1e-4)
+
+
+def test_greedy_takes_the_most_probable_token_everywhere(run):
+  _, _, tools, prompts, _ = run
+  rollouts = tools.greedy(prompts)
+  assert len(rollouts.valid) == len(prompts.task)
+  log_probs = tools.score(rollouts, 'log_probs').log_probs
+  best = jnp.argmax(log_probs, axis=-1)
+  mask = np.asarray(rollouts.response_mask)
+  np.testing.assert_array_equal(
+    np.asarray(best)[mask], np.asarray(rollouts.response)[mask]
+  )
+
+
+def test_a_continued_prefix_has_the_log_probs_of_the_whole(run):
+  _, _, tools, _, rollouts = run
+  cut = jnp.minimum(rollouts.length, jnp.arange(len(rollouts.valid)) % 4)
+  more = tools.generate(prefixes.as_prompts(rollouts, cut), KEY, 1)
+  whole = prefixes.joined(rollouts, cut, more)
+  np.testing.assert_allclose(tools.score(whole).logp, whole.logp, atol=1e-4)
+
+
+def test_a_prefix_is_sampled_from_like_any_prompt(run):
+  parts, _, tools, prompts, rollouts = run
+  nothing = jnp.zeros(len(rollouts.valid), jnp.int32)
+  again = prefixes.as_prompts(rollouts, nothing)
+  direct = tools.generate(prompts, KEY, 2)
+  np.testing.assert_array_equal(
+    tools.generate(again, KEY, 1).response, direct.response
+  )
+  short = tools.generate(prompts, KEY, 2, most=2)
+  np.testing.assert_array_equal(short.response, direct.response[:, :2])
+
+
+def test_hidden_squares_are_of_the_states_before_the_tokens(run):
+  parts, state, tools, _, rollouts = run
+  found = np.asarray(tools.hidden_square(rollouts))
+  for row in range(len(found)):
+    one = jax.tree.map(lambda x, row=row: np.asarray(x[row]), rollouts)
+    tokens = [*one.prompt[one.prompt_mask], *one.response[one.response_mask]]
+    tokens = jnp.asarray(tokens)[None]
+    states = transformer.hidden(
+      parts.sampling_params(state),
+      parts.model,
+      tokens,
+      jnp.ones(tokens.shape, bool),
+    )[0]
+    first = one.prompt_mask.sum() - 1
+    expected = [
+      float(np.sum(np.asarray(states[first + t], np.float64) ** 2))
+      for t in range(one.response_mask.sum())
+    ]
+    np.testing.assert_allclose(found[row][: len(expected)], expected, rtol=1e-4)
+    assert not found[row][len(expected) :].any()
+
+
+def test_a_step_ahead_moves_a_copy_and_leaves_the_run_alone(run):
+  parts, state, tools, _, rollouts = run
+  before = jax.tree.map(np.array, state)
+  half = jnp.arange(len(rollouts.valid)) % 2 == 1
+  rollouts = jax.tree.map(lambda x: jnp.concatenate([x, x]), rollouts)
+  rollouts = rollouts.replace(
+    group=jnp.arange(16, dtype=jnp.int32) // 4,
+    extras={**rollouts.extras, 'opponent': jnp.concatenate([half, half])},
+  )
+  rollouts, scores = tools.verify(rollouts)
+  moody = scores.replace(components=jnp.arange(16.0)[:, None] % 3)
+  ahead = tools.ahead(rollouts, moody, KEY)
+  jax.tree.map(np.testing.assert_array_equal, before, state)
+  moved = jax.tree.map(
+    lambda a, b: float(jnp.max(jnp.abs(a - b))),
+    ahead._params,
+    parts.sampling_params(state),
+  )
+  assert max(jax.tree.leaves(moved)) > 0
+
+
+def test_pieces_are_the_text_token_by_token(run):
+  _, _, tools, _, rollouts = run
+  # Bytes that are no UTF-8 by themselves have no text of their own.
+  rows = prefixes.written(rollouts, tools.encode(['ab\nc'] * 8))
+  assert tools.pieces(rows) == [['a', 'b', '\n', 'c']] * 8
+  assert tools.decode(rows) == ['ab\nc'] * 8
