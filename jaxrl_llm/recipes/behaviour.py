@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 
-from jaxrl_llm.advantages import critics, tokens
-from jaxrl_llm.credit import chain, refine
+from jaxrl_llm import update
+from jaxrl_llm.advantages import critics, group, tokens
+from jaxrl_llm.credit import chain, estimate, refine
 from jaxrl_llm.objectives import aggregate, costs, gates, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
-from jaxrl_llm.rollouts import guides, notes, passes, plans
+from jaxrl_llm.rollouts import guides, notes, offline_states, passes, plans
 
 _RLGF = 'Learning to Generate Better Than Your LLM'
 
@@ -210,4 +211,39 @@ def props(
     aggregate=aggregate.token_mean,
     epochs=epochs,
     minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'Offline Data Enhanced On-Policy Policy Gradient with Provable Guarantees',
+    '2311.08384',
+  ),
+  joints=('rollout', 'update', 'cost'),
+  limits=(Limit('trpo', {'share': 0.0}),),
+)
+def hnpg(
+  *,
+  samples: int = 8,
+  share: float = 0.5,
+  limit: float = 0.01,
+  solves: int = 10,
+  damping: float = 0.1,
+) -> Recipe:
+  """A natural-gradient step on states of one's own and of demonstrations.
+
+  In demonstrated states actions are the policy's, as in the paper; they are
+  valued by going on from there, compared within a group, where the paper
+  fits Q to returns and to the demonstrations' temporal differences.
+  """
+  return Recipe(
+    plan=offline_states.offline_states(samples=samples, share=share),
+    credit=estimate(group.centre),
+    objective=policy_gradient(
+      surrogates.importance, trust=Cost(costs.trust_kl)
+    ),
+    aggregate=aggregate.token_mean,
+    update=partial(
+      update.trust_region, limit=limit, solves=solves, damping=damping
+    ),
   )
