@@ -11,26 +11,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.rollouts import prefixes
+from jaxrl_llm.rollouts import prefixes, resets
 from jaxrl_llm.rollouts.plans import Plan
-
-
-def cuts(key, length, share):
-  """i32[N]: where the second writer takes over, 0 for no handover.
-
-  With probability `share` uniform in [1, length - 1], else 0; 0 also for
-  responses of fewer than 2 tokens.
-
-  Args:
-    key: of the draws. length: i32[N]. share: in [0, 1].
-
-  Source: RLGF, arXiv 2306.11816, and its published code.
-  """
-  whether, where = jax.random.split(key)
-  handed = jax.random.uniform(whether, length.shape) < share
-  place = jax.random.uniform(where, length.shape) * (length - 1)
-  cut = 1 + jnp.floor(place).astype(jnp.int32)
-  return jnp.where(handed & (length > 1), jnp.minimum(cut, length - 1), 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +52,7 @@ class Guided(Plan):
     writers = tools.rival, tools.generate
     begin, end = writers if guide_first else writers[::-1]
     start = begin(prompts, first, self.samples)
-    cut = cuts(where, start.length, self.restart)
+    cut = resets.cuts(where, start.length, share=self.restart)
     # Without a handover the policy writes all: it follows a prefix of no
     # token, or keeps what it began.
     handed = (cut > 0) | guide_first

@@ -7,7 +7,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.rollouts import demonstrations, guides, prefixes
+from jaxrl_llm.rollouts import demonstrations, prefixes, resets
 from jaxrl_llm.rollouts.plans import Plan
 
 
@@ -33,7 +33,7 @@ class OfflineStates(Plan):
   def collect(self, tools, prompts, state, key):
     place, speak = jax.random.split(key)
     shown = demonstrations.demonstrated(tools, prompts)
-    cut = guides.cuts(place, shown.length, self.share)
+    cut = resets.cuts(place, shown.length, share=self.share)
     cut = jnp.repeat(cut, self.samples)
     rows = prefixes.repeated(shown, self.samples)
     # A demonstration that does not fit is empty: its group starts afresh.

@@ -16,6 +16,8 @@ have in common; beside this module are
     wordings        one question in several words
     opponents       groups that two policies write
     demonstrations  rows that somebody else wrote
+    resets          responses that go on from a demonstration
+    offline_states  groups that act once where a demonstration led
     guides          responses that two policies write in turn
     temperature     rows that are sampled hotter or colder
     recorded        responses that the data holds, with their scores

@@ -1,7 +1,6 @@
 """Responses that a guide begins and the policy ends, and the reverse."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -71,13 +70,3 @@ def test_the_order_turns_when_it_should():
   assert tools.notes['plan/guide_first'] == 0.0
   tools, _, _ = collect(plan, state)
   assert tools.notes['plan/guide_first'] == 1.0
-
-
-def test_cuts_are_uniform_inside_the_response():
-  length = jnp.repeat(jnp.array([5, 2, 1, 0]), 2000)
-  cut = np.asarray(guides.cuts(KEY, length, 0.8)).reshape(4, -1)
-  assert set(cut[0]) == {0, 1, 2, 3, 4} and set(cut[1]) == {0, 1}
-  assert not cut[2:].any()
-  # 2000 draws: the standard error of a share of 0.2 is 0.009.
-  counts = np.bincount(cut[0], minlength=5) / 2000
-  np.testing.assert_allclose(counts, 0.2, atol=0.04)
