@@ -78,6 +78,7 @@ def description(name: str) -> str:
     'confidence': paper.confidence,
     'joints': ', '.join(entry.joints),
     'needs': ', '.join(sorted(recipe.needs)) or '-',
+    'given by you': ', '.join(_given(recipe.plan)) or '-',
   }
   plain = recipe_lib.describe(recipe_lib.Recipe())
   slots = {
@@ -97,6 +98,13 @@ def description(name: str) -> str:
     ['limits', *(limits or [f'{_INDENT}none declared'])],
   ]
   return '\n\n'.join('\n'.join(section) for section in sections)
+
+
+def _given(plan) -> list[str]:
+  """What a run must bring: settings, and numbers of the data."""
+  settings = {'environment': 'environment', 'teacher': 'teacher.paths'}
+  numbers = [f'data field {name}' for name in plan.columns]
+  return [f'--config.{settings[g]}' for g in sorted(plan.asks)] + numbers
 
 
 def comparison(first: str, second: str) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxrl_llm.rollouts import episodes
-from jaxrl_llm.training import loop, session
+from jaxrl_llm.training import checkpoint, loop, session
 from jaxrl_llm.training.tools import Speaker
 from tests.end_to_end import tiny
 
@@ -63,11 +63,37 @@ def iterate(parts, state, count=2):
     ('single_stream', {}),
     ('progrpo', {}),
     ('egpo', {}),
+    ('aepo', {}),
+    ('hnpg', {}),
+    ('nlpo', {'sample.top_p': 0.9, 'sample.support': 8}),
   ],
 )
 def test_a_plan_feeds_its_recipe(recipe, settings, tmp_path):
   with assembled(tiny_config(recipe, settings), tmp_path) as run:
     iterate(*run)
+
+
+def test_a_guide_completes_what_the_policy_began(tmp_path):
+  with assembled(tiny_config('grpo', {}), tmp_path / 'guide'):
+    guide = {'teacher.paths': (str(tmp_path / 'guide' / 'model'),)}
+  config = tiny_config('aggrevated', guide | {'recipe.restart': 1.0})
+  with assembled(config, tmp_path / 'run') as run:
+    _, rollouts = iterate(*run)
+  completed = np.asarray(rollouts.extras['guide'])
+  assert completed.any() and not completed[:, 0].any()
+  assert np.all(np.asarray(rollouts.action_mask)[completed])
+
+
+def test_what_a_plan_remembers_survives_a_restart(tmp_path):
+  config = tiny_config('single_stream', {'data.size': 8})
+  with assembled(config, tmp_path) as (parts, fresh):
+    state, _ = iterate(parts, fresh)
+    saver = checkpoint.Checkpointer(tmp_path / 'saved', asynchronous=False)
+    saver.save(2, state, {})
+    restored = saver.restore(jax.eval_shape(lambda: state)).state
+    rows = [loop.iterate(parts, s, 2)[2][0] for s in (state, restored)]
+  assert np.any(rows[0].extras['drift'] > 0)  # eight questions come again
+  jax.tree.map(np.testing.assert_array_equal, *rows)
 
 
 def questions(folder, **fields):

@@ -41,6 +41,21 @@ def test_description_shows_paper_values_slots_and_limits(name, capsys):
     assert limit.other in shown
 
 
+@pytest.mark.parametrize(
+  ('name', 'given'),
+  [
+    ('grpo', '-'),
+    ('gigpo', '--config.environment'),
+    ('kdrl', '--config.teacher.paths'),
+    ('dr_zero', 'data field hops'),
+  ],
+)
+def test_description_says_what_a_run_must_bring(name, given, capsys):
+  assert command.main([name]) == 0
+  lines = capsys.readouterr().out.splitlines()
+  assert ['given', 'by', 'you', *given.split()] in [x.split() for x in lines]
+
+
 def test_diff_shows_both_values_of_a_slot(capsys):
   assert command.main(['diff', 'grpo', 'dapo']) == 0
   lines = capsys.readouterr().out.splitlines()
