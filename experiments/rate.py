@@ -58,6 +58,7 @@ def main() -> int:
 
 def measure(folders, config, samples: int) -> dict[str, dict]:
   """For each model and ensemble: the statistics, and the curve of best of n."""
+  from jaxrl_llm.rewards import learned
   from jaxrl_llm.tasks import preferences
   from jaxrl_llm.training import calibration, reward_models
 
@@ -67,8 +68,8 @@ def measure(folders, config, samples: int) -> dict[str, dict]:
   each = models(*zip(*flat))
   ratings = dict(zip(folders, each))
   if len(folders) > 1:
-    for name, combine in reward_models.ENSEMBLES.items():
-      ratings[name] = np.asarray(combine(each))
+    for name in reward_models.ENSEMBLES:
+      ratings[name] = reward_models.combined(name, each)
   ends = np.cumsum([len(row['responses']) for row in held_out.rows])[:-1]
   gold = [np.asarray(row['scores']) for row in held_out.rows]
   fewest = min(map(len, gold))
@@ -82,7 +83,7 @@ def measure(folders, config, samples: int) -> dict[str, dict]:
     ]
     curve = {
       n: float(
-        np.mean([calibration.best_of_n(r, g, n) for r, g in zip(groups, gold)])
+        np.mean([learned.best_of(r, g, n) for r, g in zip(groups, gold)])
       )
       for n in range(1, fewest + 1)
     }
@@ -108,13 +109,13 @@ def figure(found: dict[str, dict]) -> bytes:
 
   from matplotlib import figure as figures
 
-  from jaxrl_llm.training import calibration
+  from jaxrl_llm.rewards import learned
 
   canvas = figures.Figure(figsize=(6, 4), dpi=120, layout='constrained')
   panel = canvas.subplots()
   for name, values in found.items():
     curve = values['best_of_n']
-    divergence = [calibration.best_of_n_kl(n) for n in curve]
+    divergence = [learned.best_of_divergence(n) for n in curve]
     panel.plot(divergence, list(curve.values()), 'o-', markersize=4, label=name)
   panel.set_xlabel('KL of the best of n, at most (nats)')
   panel.set_ylabel('score of the chosen response')

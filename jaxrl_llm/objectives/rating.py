@@ -9,8 +9,8 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
-from jaxrl_llm.objectives import preference
 from jaxrl_llm.objectives.base import takes
+from jaxrl_llm.rewards import learned
 
 
 @takes('own_after_values')
@@ -26,23 +26,13 @@ def last_value(logp, old_logp, mask, *, own_after_values):
 
 
 def bradley_terry(chosen, rejected, gap, *, margin=0.0, centring=0.01):
-  """The likelihood of a preference, with rewards kept around 0.
-
-      -log sigmoid(r_w - r_l - margin gap) + centring (r_w + r_l)^2
-
-  Preferences say nothing of a reward's zero; the second term chooses one for
-  each pair.
+  """The link of a reward model: `rewards.learned.bradley_terry` of a pair.
 
   Args:
-    margin: by how much more the reward must differ, per unit of `gap`, by
-      which the record says that one is better; in reward units.
-    centring: per squared reward unit.
-
-  Source: InstructGPT, arXiv 2203.02155, equation 1; the margin is that of
-    Llama 2, arXiv 2307.09288, equation 2; centring is that of arXiv
-    2312.09244, with the coefficient of TRL.
+    margin: by how much more the rewards must differ, per unit of `gap`, by
+      which the record says that one is better.
+    centring: preferences say nothing of a reward's zero; this chooses one.
   """
-  likelihood = preference.logistic(
-    chosen, rejected, gap, weight=1.0, offset=margin * gap
+  return learned.bradley_terry(
+    chosen, rejected, margin=margin * gap, centring=centring
   )
-  return likelihood + centring * (chosen + rejected) ** 2

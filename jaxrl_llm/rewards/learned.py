@@ -160,6 +160,8 @@ def best_of(proxy, gold, n: int) -> float:
 
       sum_{i >= n} C(i - 1, n - 1) / C(N, n) gold_(i),   sorted by proxy
 
+  Equal proxies are put in order at random.
+
   Args:
     proxy, gold: f[N], samples of one prompt. n: in [1, N].
 
@@ -168,12 +170,14 @@ def best_of(proxy, gold, n: int) -> float:
 
   Source: arXiv 2310.02743, appendix; WebGPT, arXiv 2112.09332, appendix I.
   """
-  gold = np.asarray(gold, np.float64)[np.argsort(proxy, kind='stable')]
   size = len(gold)
   if not 1 <= n <= size:
     raise ValueError(f'cannot take the best of {n} among {size} samples')
   weights = [math.comb(i, n - 1) / math.comb(size, n) for i in range(size)]
-  return float(gold @ weights)
+  _, place = np.unique(proxy, return_inverse=True)
+  # Over the orders of a tie, the mean at each of its places is its mean.
+  tied = np.bincount(place, gold) / np.bincount(place)
+  return float(tied[np.sort(place)] @ weights)
 
 
 def best_of_divergence(n: int) -> float:

@@ -1,4 +1,4 @@
-"""Statistics of reward models: calibration, and the best of n, in NumPy.
+"""How far the probabilities of a reward model can be trusted, in NumPy.
 
 A margin is the rating of the better response less that of the worse; under
 Bradley and Terry, sigmoid(margin) is the probability given to the label.
@@ -7,9 +7,10 @@ Bradley and Terry, sigmoid(margin) is the probability given to the label.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
+
+from jaxrl_llm.rewards import learned
 
 
 def margins(ratings, rewards, live) -> np.ndarray:
@@ -48,48 +49,11 @@ def summarize(margins: np.ndarray, *, bins: int = 10) -> dict[str, float]:
   confidence = 1 / (1 + np.exp(-size))
   place = np.minimum((2 * bins * (confidence - 0.5)).astype(int), bins - 1)
   gap = np.bincount(place, right - confidence, minlength=bins)
-  # -log sigmoid(m) without overflow, and sigmoid(-m) from that of |m|.
+  # -log sigmoid(m) without overflow.
   nll = np.maximum(-margins, 0) + np.log1p(np.exp(-size))
-  wrong = np.where(margins > 0, 1 - confidence, confidence)
   return {
-    'rating/accuracy': float(right.mean()),
+    'rating/accuracy': float(learned.accuracy(margins, 0.0)),
     'rating/nll': float(nll.mean()),
-    'rating/brier': float((wrong**2).mean()),
+    'rating/brier': float(learned.brier(margins, 0.0)),
     'rating/ece': float(np.abs(gap).sum() / margins.size),
   }
-
-
-def best_of_n(ratings: Sequence[float], gold: Sequence[float], n: int) -> float:
-  """Expected gold score of the highest rated of n responses, drawn from N.
-
-      sum_{i=n}^{N} C(i-1, n-1) / C(N, n) gold_(i)
-
-  gold_(i) belongs to the i-th lowest rating. The mean over all subsets of n,
-  without drawing any; equal ratings are put in order at random.
-
-  Args:
-    ratings, gold: f[N]. n: responses drawn, 1 to N.
-
-  Raises:
-    ValueError: n below 1 or above N.
-
-  Source: arXiv 2310.02743, section 3.1, as in its code; the estimator of
-    WebGPT, arXiv 2112.09332, appendix I.
-  """
-  total = len(ratings)
-  if not 1 <= n <= total:
-    raise ValueError(f'best of {n} needs 1 <= n <= {total} responses')
-  _, place = np.unique(ratings, return_inverse=True)
-  # The mean over the orders of a tie is its mean at each of its places.
-  tied = np.bincount(place, gold) / np.bincount(place)
-  ordered = tied[np.sort(place)]
-  ways = [math.comb(i - 1, n - 1) for i in range(1, total + 1)]
-  return float(sum(w * g for w, g in zip(ways, ordered)) / math.comb(total, n))
-
-
-def best_of_n_kl(n: int) -> float:
-  """log n - (n - 1) / n: the most that the best of n diverges, in nats.
-
-  Source: arXiv 2112.09332, appendix I; an upper bound, arXiv 2401.01879.
-  """
-  return math.log(n) - (n - 1) / n

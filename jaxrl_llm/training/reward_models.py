@@ -19,16 +19,16 @@ from jaxrl_llm.models import config as config_lib
 from jaxrl_llm.models import heads, hf, score
 from jaxrl_llm.models.config import Config
 from jaxrl_llm.objectives import rating
-from jaxrl_llm.rewards import ensemble
+from jaxrl_llm.rewards import combine
 from jaxrl_llm.rollouts import recorded, text
 from jaxrl_llm.tasks import verifiers, verify
 from jaxrl_llm.types import Prompts, PyTree, Rollouts
 
 # How the scores of several models become one, by the verifier's name.
 ENSEMBLES = {
-  'reward_model': ensemble.mean,
-  'reward_model_worst': ensemble.worst,
-  'reward_model_uncertain': ensemble.uncertain,
+  'reward_model': combine.weighted_sum,
+  'reward_model_worst': combine.worst_model,
+  'reward_model_uncertain': combine.certain_models,
 }
 # Rows of one compiled call, and the shortest texts it is compiled for.
 _ROWS = 64
@@ -145,6 +145,13 @@ def _ratings(model: Config, params: PyTree, rollouts: Rollouts):
   return jax.vmap(one)(params)
 
 
+def combined(name: str, ratings: np.ndarray) -> np.ndarray:
+  """f32[N]: an ensemble's ratings f32[U, N] as one, all models alike."""
+  count = len(ratings)
+  shares = jnp.full(count, 1 / count)
+  return np.asarray(ENSEMBLES[name](jnp.asarray(ratings).T, shares, None))
+
+
 def judges(names: Sequence[str]) -> dict[str, verify.Judge]:
   """The reward models among some verifiers, loaded, by their full name.
 
@@ -168,6 +175,6 @@ def _judge(name: str, folders: str = '') -> verify.Judge:
 
   def judge(responses: Sequence[str], rows: Sequence[Mapping[str, Any]]):
     prompts = [row['prompt'] for row in rows]
-    return np.asarray(ENSEMBLES[name](models(prompts, responses)))
+    return combined(name, models(prompts, responses))
 
   return judge

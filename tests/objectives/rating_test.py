@@ -80,14 +80,14 @@ def test_centring_does_not_move_the_gap_and_removes_the_shift():
   """At the minimum in both rewards they are opposite."""
 
   def loss(r):
-    return rating.bradley_terry(r[0], r[1], 1.0, centring=0.1)
+    return rating.bradley_terry(r[0], r[1], jnp.float32(1), centring=0.1)
 
   r, slope = jnp.array([3.0, 2.0]), jax.jit(jax.grad(loss))
   for _ in range(2000):
     r = r - slope(r)
   np.testing.assert_allclose(r[0], -r[1], atol=1e-3)
-  shifted = (rating.bradley_terry(5.0, 4.0, 1.0, centring=0.0),
-             rating.bradley_terry(1.0, 0.0, 1.0, centring=0.0))  # fmt: skip
+  pairs = jnp.array([[5.0, 4.0], [1.0, 0.0]])
+  shifted = rating.bradley_terry(*pairs.T, jnp.ones(2), centring=0.0)
   np.testing.assert_allclose(*shifted, rtol=1e-5)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxrl_llm.rewards import learned
+from tests.oracles import rating as oracle
 
 
 def _pairs(seed=0):
@@ -167,3 +168,11 @@ def test_divergence_of_best_of_n_is_bounded(n):
   kl = np.sum(law * np.log(law / chance))
   assert kl <= learned.best_of_divergence(n) + 1e-12
   assert learned.best_of_divergence(n) <= math.log(n)
+
+
+def test_equal_proxies_of_the_best_of_n_are_put_in_order_at_random():
+  rng = np.random.default_rng(0)
+  proxy, gold = rng.integers(0, 3, 7), rng.standard_normal(7)
+  for n in (1, 2, 5, 7):
+    expected = oracle.best_of_n(proxy, gold, n)
+    np.testing.assert_allclose(learned.best_of(proxy, gold, n), expected)

@@ -92,7 +92,8 @@ def test_a_reward_model_is_a_verifier_beside_others(folders):
   prompts = [row['prompt'] for row in rows]
   each = reward_models.load(folders)(prompts, RESPONSES)
   expected = np.stack(
-    [each[0], each.min(0), [1, 0], each.mean(0) - 0.1 * each.var(0)], axis=1
+    [each[0], each.min(0), [1, 0], each.mean(0) - 0.1 * each.var(0, ddof=1)],
+    axis=1,
   )
   np.testing.assert_allclose(verdict.components, expected, rtol=1e-4, atol=1e-5)
   assert verdict.ok.all()
