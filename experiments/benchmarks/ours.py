@@ -74,9 +74,11 @@ def prepare(request):
 
 
 def _program(model, shape, microbatch, dtype) -> step.Program:
+  recipe = recipe_lib.build('grpo', samples=shape.samples, kl_weight=0.0)
+  shared = step.shared_rows(recipe.plan, microbatch)
   return step.Program(
-    recipe=recipe_lib.build('grpo', samples=shape.samples, kl_weight=0.0),
-    scorer=functools.partial(_score, model=model, dtype=dtype),
+    recipe=recipe,
+    scorer=functools.partial(_score, model=model, dtype=dtype, shared=shared),
     tx=optimizer.adamw(
       learning_rate=1e-6,
       schedule='constant',
@@ -92,9 +94,9 @@ def _program(model, shape, microbatch, dtype) -> step.Program:
   )
 
 
-def _score(params, rollouts, needs, *, model, dtype):
+def _score(params, rollouts, needs, *, model, **options):
   return score.score(
-    params, model, rollouts, needs=needs, chunk=0, unroll=True, dtype=dtype
+    params, model, rollouts, needs=needs, chunk=0, unroll=True, **options
   )
 
 

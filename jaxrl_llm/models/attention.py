@@ -1,4 +1,4 @@
-"""Attention: inside sequences, and of one token a row over two caches.
+"""Attention: inside sequences, of responses, and of one token over caches.
 
 Softmax is float32; products have the dtype of the queries. Letters as in
 `jaxrl_llm.models.transformer`: S tokens of a sequence, H heads, K key-value
@@ -38,6 +38,44 @@ def within_sequence(
   scores = jnp.where(seen[:, None, None], scores, _UNSEEN)
   weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
   return jnp.einsum('nkrsz,nzkh->nskrh', weights, v).reshape(n, s, -1, h)
+
+
+def within_group(
+  q: Array,
+  prompt_k: Array,
+  prompt_v: Array,
+  k: Array,
+  v: Array,
+  seen: Array,
+  *,
+  cap: float = 0.0,
+) -> Array:
+  """Tokens of G responses attend to one prompt and to their own response.
+
+  `within_sequence` of prompt and response joined, for the response's queries,
+  without joining them: the G rows multiply the keys of one prompt at once.
+
+  Args:
+    q: [B, G, T, H, h], scaled.
+    prompt_k, prompt_v: [B, P, K, h]. k, v: [B, G, T, K, h].
+    seen: bool[B, G, T, P + T], the prompt's keys first.
+    cap: bounds the scores, see `capped`; 0 is off.
+
+  Returns:
+    [B, G, T, H, h]. A token that sees nothing gets the mean of all values.
+  """
+  b, g, t, heads, h = q.shape
+  p, kv = prompt_k.shape[1:3]
+  q = q.reshape(b, g, t, kv, -1, h)
+  far = _scores('bgtkrh,bpkh->bkgrtp', q, prompt_k, cap)
+  near = _scores('bgtkrh,bgzkh->bkgrtz', q, k, cap)
+  scores = jnp.concatenate([far, near], axis=-1)
+  scores = jnp.where(seen[:, None, :, None], scores, _UNSEEN)
+  weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+  far, near = weights[..., :p], weights[..., p:]
+  y = jnp.einsum('bkgrtp,bpkh->bgtkrh', far, prompt_v)
+  y = y + jnp.einsum('bkgrtz,bgzkh->bgtkrh', near, v)
+  return y.reshape(b, g, t, heads, h)
 
 
 def over_caches(

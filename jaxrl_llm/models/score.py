@@ -26,6 +26,7 @@ def score(
   dtype=jnp.float32,
   remat: bool = False,
   unroll: int | bool = 1,
+  shared: int = 1,
 ) -> Stats:
   """What the parameters say about every response token.
 
@@ -50,13 +51,16 @@ def score(
       0 keeps the logits of all of them for the backward pass: faster when
       they fit.
     dtype, remat, unroll: as in `transformer.hidden`.
+    shared: consecutive rows with one and the same prompt, which is read once
+      for all of them, forth and back. A row whose prompt differs from that of
+      the first of its `shared` gets NaN, not a number that looks right.
 
   Returns:
     Stats in float32, 0 off `response_mask`, with finite gradients everywhere.
 
   Raises:
-    ValueError: a temperature known not to be positive, a negative chunk, or
-      values without their head.
+    ValueError: a temperature known not to be positive, a negative chunk,
+      values without their head, or rows that `shared` does not divide.
   """
   chex.assert_equal_shape([rollouts.response, rollouts.response_mask])
   if not isinstance(temperature, jax.core.Tracer) and not temperature > 0:
@@ -73,17 +77,9 @@ def score(
         'heads.init_value'
       )
   mask = rollouts.response_mask
-  hidden = transformer.hidden(
-    params,
-    config,
-    jnp.concatenate([rollouts.prompt, rollouts.response], axis=1),
-    jnp.concatenate([rollouts.prompt_mask, mask], axis=1),
-    dtype=dtype,
-    remat=remat,
-    unroll=unroll,
+  x, after = _states(
+    params, config, rollouts, shared, dtype=dtype, remat=remat, unroll=unroll
   )
-  first = rollouts.prompt.shape[1]
-  x = hidden[:, first - 1 : -1]
   # The model's layers are not needed beyond this point, and closing over them
   # would make them residuals of every chunk.
   unembed = {k: params[k] for k in ('embed', 'unembed') if k in params}
@@ -101,19 +97,59 @@ def score(
     logp, entropy = _in_chunks(tokens, chunk, inputs)
   answers = {
     need: _masked(heads.value(params[heads.NAMES[need]], at), mask)
-    for need, at in (('values', x), ('after_values', hidden[:, first:]))
+    for need, at in (('values', x), ('after_values', after))
     if need in needs
   }
   log_probs = None
   if 'log_probs' in needs:
     rows = jax.nn.log_softmax(scaled(x))
     log_probs = jnp.where(mask[..., None], rows, 0.0)
+  if shared > 1:
+    logp = jnp.where(_alike(rollouts, shared), logp, jnp.nan)
   return Stats(
     logp=jnp.where(mask, logp, 0.0),
     entropy=jnp.where(mask, entropy, 0.0),
     log_probs=log_probs,
     **answers,
   )
+
+
+def _states(params, config, rollouts, shared, **options):
+  """States before and after every response token, both [N, T, D]."""
+  prompt, prompt_mask = rollouts.prompt, rollouts.prompt_mask
+  response, mask = rollouts.response, rollouts.response_mask
+  n, first = prompt.shape
+  if n % shared:
+    raise ValueError(
+      f'{n} rows are not blocks of {shared} that share their prompt'
+    )
+  if shared == 1:
+    tokens = jnp.concatenate([prompt, response], axis=1)
+    whole = jnp.concatenate([prompt_mask, mask], axis=1)
+    x = transformer.hidden(params, config, tokens, whole, **options)
+    return x[:, first - 1 : -1], x[:, first:]
+  last, after = transformer.hidden_of_groups(
+    params,
+    config,
+    prompt[::shared],
+    prompt_mask[::shared],
+    response,
+    mask,
+    **options,
+  )
+  last = jnp.repeat(last, shared, axis=0)[:, None]
+  return jnp.concatenate([last, after[:, :-1]], axis=1), after
+
+
+def _alike(rollouts: Rollouts, shared: int) -> Array:
+  """bool[N, 1]: rows whose prompt is that of the first of their block."""
+
+  def first(x):
+    return jnp.repeat(x[::shared], shared, axis=0)
+
+  mask = first(rollouts.prompt_mask)
+  same = (rollouts.prompt == first(rollouts.prompt)) | ~mask
+  return jnp.all(same & (rollouts.prompt_mask == mask), 1, keepdims=True)
 
 
 def _masked(x: Array, mask: Array) -> Array:

@@ -14,11 +14,12 @@ and, where the configuration asks, biases beside kernels, `q_norm` and
 `k_norm` [L, h], `post_attention_norm` and `post_mlp_norm` [L, D]. A linear
 map that also holds `lora_a`, `lora_b` and `lora_scale` adds their product.
 
-Three ways through the same block: `hidden` (whole sequences, for learning),
-`prefill` (prompts, keeping keys and values) and `decode` (one token a row, G
-rows sharing the keys of their prompt). Letters of the docstrings: S tokens of
-a sequence, D width, H heads, K key-value heads, R = H / K, h head width, F
-MLP width, L layers; the others as in `jaxrl_llm.types`.
+Four ways through the same block: `hidden` (whole sequences, for learning),
+`hidden_of_groups` (the same where G rows share their prompt), `prefill`
+(prompts, keeping keys and values) and `decode` (one token a row, G rows
+sharing the keys of their prompt). Letters of the docstrings: S tokens of a
+sequence, D width, H heads, K key-value heads, R = H / K, h head width, F MLP
+width, L layers; the others as in `jaxrl_llm.types`.
 """
 
 from __future__ import annotations
@@ -161,6 +162,59 @@ def hidden(
     params, config, tokens, mask, dtype=dtype, remat=remat, unroll=unroll
   )
   return x
+
+
+def hidden_of_groups(
+  params: Params,
+  config: Config,
+  prompt: Array,
+  prompt_mask: Array,
+  response: Array,
+  response_mask: Array,
+  *,
+  dtype=jnp.float32,
+  remat: bool = False,
+  unroll: int | bool = 1,
+) -> tuple[Array, Array]:
+  """`hidden` of responses whose prompt is read once a group, forth and back.
+
+  Row n continues prompt n // G, with G = N / B. Every token gets the position
+  it has in the whole sequence and sees what it sees there, so the states are
+  those of `hidden` up to the order of sums.
+
+  Args:
+    prompt: i32[B, P]. prompt_mask: bool[B, P], at least one token each.
+    response: i32[N, T]. response_mask: bool[N, T].
+    dtype, remat, unroll: as in `hidden`.
+
+  Returns:
+    dtype[B, D] of the last column of every prompt, dtype[N, T, D].
+  """
+  b, p = prompt.shape
+  n, t = response.shape
+  chex.assert_equal_shape([prompt, prompt_mask])
+  chex.assert_equal_shape([response, response_mask])
+  # One row a group, so that its tokens stay on one device of a mesh: the
+  # prompt, then the responses one after the other.
+  own = response_mask.reshape(b, -1, t)
+  length = jnp.sum(prompt_mask, axis=-1, dtype=jnp.int32)[:, None, None]
+  before = _positions(prompt_mask)
+  after = jnp.maximum(length + jnp.cumsum(own, -1, dtype=jnp.int32) - 1, 0)
+  tokens = jnp.concatenate([prompt, response.reshape(b, -1)], axis=1)
+  positions = jnp.concatenate([before, after.reshape(b, -1)], axis=1)
+  in_prompt = _seen(prompt_mask), before[:, :, None] - before[:, None]
+  far = after[..., None] - before[:, None, None]
+  near = after[..., None] - after[:, :, None]
+  prompt_seen = jnp.broadcast_to(prompt_mask[:, None, None], far.shape)
+  in_response = (
+    jnp.concatenate([prompt_seen, _seen(own)], axis=-1),
+    jnp.concatenate([far, near], axis=-1),
+  )
+  attend = functools.partial(_attend_group, config, in_prompt, in_response)
+  x, _ = _layers(
+    params, config, tokens, positions, attend, dtype, remat, unroll
+  )
+  return x[:, p - 1], x[:, p:].reshape(n, t, -1)
 
 
 def prefill(
@@ -312,27 +366,31 @@ def _sequence(
   """Final hidden states and, if `keep`, keys and values stacked over layers."""
   positions = _positions(mask)
   distance = positions[:, :, None] - positions[:, None, :]
-  s = tokens.shape[1]
-  seen = jnp.tril(jnp.ones((s, s), bool)) & mask[:, None, :]
+  attend = functools.partial(
+    _attend_sequence, config, (_seen(mask), distance), keep
+  )
+  return _layers(
+    params, config, tokens, positions, attend, dtype, remat, unroll
+  )
+
+
+def _layers(params, config, tokens, positions, attend, dtype, remat, unroll):
+  """All layers over tokens [..., S]; `attend` is told each layer's window."""
   rotations = jnp.stack(_rotations(config, positions))
   per_layer = {}
   if len(set(config.layer_windows)) > 1:
-    # A window of s reaches every token, as 0 does.
-    per_layer['window'] = jnp.array([w or s for w in config.layer_windows])
+    # A window of all tokens reaches every one, as 0 does.
+    every = tokens.shape[-1]
+    per_layer['window'] = jnp.array([w or every for w in config.layer_windows])
     if config.local_rope:
       per_layer['local'] = jnp.array([int(w > 0) for w in config.layer_windows])
-  elif config.layer_windows[0]:
-    seen &= distance < config.layer_windows[0]
   only = -1 if config.layer_windows[0] else 0
 
   def body(x, inputs):
     layer, own = inputs
-    within = seen
-    if 'window' in own:
-      within = seen & (distance < own['window'])
+    window = own.get('window', config.layer_windows[0])
     rotation = rotations[own.get('local', only)]
-    attend = functools.partial(_attend_sequence, config, within, keep)
-    return _block(layer, config, x, rotation, attend)
+    return _block(layer, config, x, rotation, functools.partial(attend, window))
 
   if remat:
     # Inside a loop nothing can merge the recomputation with the original;
@@ -365,10 +423,28 @@ def _block(layer, config, x, rotation, attend):
   return x + y, kept
 
 
-def _attend_sequence(config, seen, keep, q, k, v):
+def _attend_sequence(config, sight, keep, window, q, k, v):
+  seen = _in_sight(sight, window)
   y = attention.within_sequence(q, k, v, seen, cap=config.attention_cap)
   kept = (k.transpose(0, 2, 3, 1), v.transpose(0, 2, 1, 3)) if keep else None
   return y, kept
+
+
+def _attend_group(config, in_prompt, in_response, window, q, k, v):
+  b, p = in_prompt[0].shape[:2]
+  groups = in_response[0].shape[:3]
+
+  def parts(x):
+    return x[:, :p], x[:, p:].reshape(*groups, *x.shape[2:])
+
+  (q, own_q), (k, own_k), (v, own_v) = map(parts, (q, k, v))
+  cap = config.attention_cap
+  seen = _in_sight(in_prompt, window)
+  y = attention.within_sequence(q, k, v, seen, cap=cap)
+  seen = _in_sight(in_response, window)
+  own_y = attention.within_group(own_q, k, v, own_k, own_v, seen, cap=cap)
+  own_y = own_y.reshape(b, -1, *y.shape[2:])
+  return jnp.concatenate([y, own_y], axis=1), None
 
 
 def _attend_cached(config, prompt, own, prompt_seen, own_seen, t, q, k, v):
@@ -379,8 +455,21 @@ def _attend_cached(config, prompt, own, prompt_seen, own_seen, t, q, k, v):
   return y, cache
 
 
+def _seen(mask):
+  """bool[..., S, S]: keys that exist and are not after the query."""
+  s = mask.shape[-1]
+  return jnp.tril(jnp.ones((s, s), bool)) & mask[..., None, :]
+
+
+def _in_sight(sight, window):
+  """Of what is seen and how far away it is, what lies within the window."""
+  seen, distance = sight
+  return seen & _within(distance, window)
+
+
 def _within(distance, window):
-  return distance < window if window else True
+  # A number 0 is no window; one that is traced differs between layers.
+  return True if isinstance(window, int) and not window else distance < window
 
 
 def _positions(mask):

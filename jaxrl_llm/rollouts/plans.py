@@ -126,6 +126,8 @@ class Plan:
     columns: numeric fields of the data that become extras of every row.
     asks: what the run must be given for it: 'environment', 'teacher'.
     turns: the most of an episode, 0 where nobody answers.
+    one_prompt: the rows of a group answer one and the same prompt, which the
+      learner then reads once for all of them.
   """
 
   samples: int
@@ -134,6 +136,7 @@ class Plan:
   columns: tuple[str, ...] = ()
   asks: frozenset[str] = frozenset()
   turns: int = 0
+  one_prompt: bool = False
 
   def init(self, spec: Spec):
     del spec
@@ -153,6 +156,7 @@ class Independent(Plan):
 
   samples: int = 8
   columns: tuple[str, ...] = ()
+  one_prompt = True
 
   @property
   def provides(self):
@@ -225,6 +229,7 @@ class Refill(Plan):
   live: Callable
   samples: int = 8
   rounds: int = 4
+  one_prompt = True
 
   def collect(self, tools, prompts, state, key):
     kept = alive = None

@@ -178,9 +178,11 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   teachers = () if abstract else guests.teachers(config, model, mesh, scorer)
   trainable, frozen = lora.split(params)
   total = config.steps * recipe.epochs * recipe.minibatches
+  piece = rows // (recipe.minibatches * config.learn.microbatches)
+  shared = step.shared_rows(plan, piece, mesh.shape['data'])
   program = step.Program(
     recipe=recipe,
-    scorer=scorer(model, config),
+    scorer=functools.partial(scorer(model, config), shared=shared),
     tx=optimizer.adamw(total=total, **config.optimizer),
     microbatches=config.learn.microbatches,
     constrain=shard.constrain_rows(mesh),

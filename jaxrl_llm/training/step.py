@@ -14,6 +14,7 @@ over microbatches and devices exactly.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ import optax
 from jaxrl_llm.models import lora
 from jaxrl_llm.objectives import aggregate
 from jaxrl_llm.recipe import Recipe
+from jaxrl_llm.rollouts.plans import Plan
 from jaxrl_llm.training import diagnostics
 from jaxrl_llm.types import (
   Batch,
@@ -309,6 +311,17 @@ class Program:
       return score(rollouts)
     stats = jax.lax.map(score, _split(rollouts, pieces))
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), stats)
+
+
+def shared_rows(plan: Plan, rows: int, devices: int = 1) -> int:
+  """Consecutive rows of a microbatch that have one prompt, see `score.score`.
+
+  They divide a group and a device's rows, so that none straddles two.
+
+  Args:
+    rows: of a microbatch. devices: that its rows are split over.
+  """
+  return math.gcd(plan.samples, rows // devices) if plan.one_prompt else 1
 
 
 def _no_passes(state, frozen, rollouts):

@@ -36,6 +36,29 @@ def test_sequences_equal_a_loop_over_queries(cap):
 
 
 @pytest.mark.parametrize('cap', [0.0, 1.5])
+def test_responses_of_a_group_equal_a_loop_over_queries(cap):
+  b, g, t, p = 2, 3, 4, 5
+  q, k, v = (
+    _random(b, g, t, 4, 3),
+    _random(b, g, t, 2, 3, seed=1),
+    _random(b, g, t, 2, 3, seed=2),
+  )
+  prompt_k, prompt_v = _random(b, p, 2, 3, seed=3), _random(b, p, 2, 3, seed=4)
+  seen = np.random.default_rng(5).random((b, g, t, p + t)) < 0.5
+  seen[..., p] = True
+  y = attention.within_group(q, prompt_k, prompt_v, k, v, seen, cap=cap)
+  for i, j, s, head in np.ndindex(b, g, t, 4):
+    expected = _oracle(
+      q[i, j, s, head],
+      np.concatenate([prompt_k[i, :, head // 2], k[i, j, :, head // 2]]),
+      np.concatenate([prompt_v[i, :, head // 2], v[i, j, :, head // 2]]),
+      seen[i, j, s],
+      cap,
+    )
+    np.testing.assert_allclose(y[i, j, s, head], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize('cap', [0.0, 1.5])
 @pytest.mark.parametrize('scale', [1.0, 30.0])
 def test_caches_equal_a_loop_over_rows(scale, cap):
   prompts, samples, p, t = 2, 3, 5, 4

@@ -11,9 +11,10 @@ import pytest
 from jaxrl_llm import control, recipe, reference, update
 from jaxrl_llm.objectives import costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
+from jaxrl_llm.rollouts import plans
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.training import shard
-from jaxrl_llm.training.step import Program
+from jaxrl_llm.training.step import Program, shared_rows
 from jaxrl_llm.types import Scores, Spec
 
 VOCAB, LENGTH, TASKS, GROUPS = 3, 3, 2, 8
@@ -283,3 +284,20 @@ def test_passes_in_pieces_equal_the_whole():
   whole, pieces = passes(1), passes(2)
   assert {'old_logp', 'values'} <= whole.keys()
   chex.assert_trees_all_close(whole, pieces, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ('samples', 'rows', 'devices', 'shared'),
+  [(8, 8, 1, 8), (8, 4, 1, 4), (8, 24, 1, 8), (6, 4, 1, 2), (8, 16, 8, 2),
+   (8, 4, 8, 8), (8, 3, 1, 1)],
+)  # fmt: skip
+def test_rows_that_share_a_prompt_straddle_neither_group_nor_device(
+  samples, rows, devices, shared
+):
+  assert (
+    shared_rows(plans.independent(samples=samples), rows, devices) == shared
+  )
+
+
+def test_groups_of_several_prompts_share_none():
+  assert shared_rows(plans.Plan(), 8) == 1
