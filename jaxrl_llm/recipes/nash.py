@@ -1,4 +1,4 @@
-"""Entries that play preference games.
+"""Entries that play preference games held to a reference.
 
 The preferences of a group come from an oracle, or from the rewards: then the
 higher one wins. The exact steps of these games are in `tabular.games`.
@@ -8,159 +8,31 @@ from __future__ import annotations
 
 from functools import partial
 
-from jaxrl_llm import reference
-from jaxrl_llm.advantages import group, tokens
+from jaxrl_llm.advantages import tokens
 from jaxrl_llm.credit import (
   chain,
-  estimate,
   estimate_tokens,
   shape,
   weigh_tokens,
 )
 from jaxrl_llm.objectives import (
-  aggregate,
   grouped,
   nash,
   preference,
   surrogates,
 )
 from jaxrl_llm.objectives.base import policy_gradient, row_losses
-from jaxrl_llm.objectives.grouped import group_losses, pair_losses
+from jaxrl_llm.objectives.grouped import pair_losses
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.rewards import duels
 from jaxrl_llm.rollouts import opponents, plans
 from jaxrl_llm.selection import pairs
 
-_DNO = Paper(
-  'Direct Nash Optimization: Teaching Language Models to Self-Improve with '
-  'General Preferences',
-  '2404.03715',
-)
 _EGPO = Paper(
   'Extragradient Preference Optimization (EGPO): Beyond Last-Iterate '
   'Convergence for Nash Learning from Human Feedback',
   '2503.08942',
 )
-
-
-@register(
-  Paper(
-    'A Minimaximalist Approach to Reinforcement Learning from Human Feedback',
-    '2401.04056',
-    'RECALLED',
-  ),
-  joints=('reward', 'surrogate'),
-)
-def spo(*, samples: int = 8, clip: float = 0.2, minibatches: int = 4) -> Recipe:
-  """Self-play: the reward is the chance to beat the group's other rows.
-
-  Any policy optimiser may follow; here PPO's clip without a critic.
-  """
-  return Recipe(
-    plan=plans.independent(samples=samples),
-    credit=chain(
-      duels.Duels(duels.against_others, samples), estimate(group.centre)
-    ),
-    objective=policy_gradient(partial(surrogates.clip, low=clip, high=clip)),
-    aggregate=aggregate.sequence_mean,
-    minibatches=minibatches,
-  )
-
-
-@register(
-  Paper(
-    'Self-Play Preference Optimization for Language Model Alignment',
-    '2405.00675',
-  ),
-  joints=('reward', 'loss'),
-)
-def sppo(
-  *, samples: int = 5, scale: float = 1e3, minibatches: int = 4
-) -> Recipe:
-  """Log-ratios to the last iterate regressed on estimated win rates."""
-  return Recipe(
-    plan=plans.independent(samples=samples),
-    credit=duels.Duels(duels.against_all, samples),
-    objective=group_losses(
-      partial(nash.win_rate_regression, scale=scale),
-      grouped.to_iterate,
-      samples=samples,
-    ),
-    minibatches=minibatches,
-  )
-
-
-@register(
-  Paper(
-    'Self-Play Preference Optimization for Language Model Alignment',
-    '2405.00675',
-    'VERIFIED-2',
-  ),
-  joints=('loss',),
-)
-def sppo_hard(
-  *, samples: int = 2, scale: float = 1e3, minibatches: int = 4
-) -> Recipe:
-  """SPPO for pairs whose winner surely wins, as TRL has it."""
-  return Recipe(
-    plan=plans.independent(samples=samples),
-    objective=pair_losses(
-      partial(nash.hard_regression, scale=scale),
-      grouped.to_iterate,
-      samples=samples,
-    ),
-    minibatches=minibatches,
-  )
-
-
-@register(_DNO, joints=('reward', 'loss'))
-def dno(
-  *, samples: int = 5, weight: float = 0.1, minibatches: int = 4
-) -> Recipe:
-  """Differences of win rates as soft labels of moves from the last iterate.
-
-  The weight, eta, is that of the practical form.
-  """
-  return Recipe(
-    plan=plans.independent(samples=samples),
-    credit=duels.Duels(duels.against_others, samples),
-    objective=pair_losses(
-      partial(preference.soft_logistic, weight=weight),
-      grouped.to_iterate,
-      samples=samples,
-      among=pairs.every,
-    ),
-    minibatches=minibatches,
-  )
-
-
-@register(
-  _DNO,
-  joints=('loss', 'selection'),
-)
-def dno_practical(
-  *,
-  samples: int = 5,
-  weight: float = 0.1,
-  best: float = 5 / 6,
-  gap: float = 1 / 3,
-  minibatches: int = 4,
-) -> Recipe:
-  """DPO from the last iterate on pairs that a judge finds far apart.
-
-  Rewards are points over six. Without the teacher's row that the paper adds
-  to a group, and without the replay of earlier iterations' pairs.
-  """
-  return Recipe(
-    plan=plans.independent(samples=samples),
-    objective=pair_losses(
-      partial(preference.logistic, weight=weight),
-      grouped.to_iterate,
-      samples=samples,
-      among=partial(nash.decisive, best=best, gap=gap),
-    ),
-    minibatches=minibatches,
-  )
 
 
 @register(
@@ -325,59 +197,4 @@ def egpo(*, samples: int = 4, weight: float = 0.1) -> Recipe:
       samples=samples,
       among=nash.own_pairs,
     ),
-  )
-
-
-@register(
-  Paper(
-    'Accelerated Preference Optimization for Large Language Model Alignment',
-    '2410.06293',
-  ),
-  joints=('loss', 'reference'),
-  limits=(Limit('iterative_dpo', {'momentum': 0.0}),),
-)
-def accelerated_dpo(
-  *,
-  samples: int = 2,
-  weight: float = 0.1,
-  momentum: float = 0.3,
-  minibatches: int = 4,
-) -> Recipe:
-  """Iterative DPO whose anchor runs ahead in the direction of the last move.
-
-  The paper extrapolates the policy after each iteration; here the anchor is
-  extrapolated, which leaves the minima of the losses the same and needs the
-  iterate before the last. Responses are sampled by the policy as it is.
-  """
-  return Recipe(
-    plan=plans.independent(samples=samples),
-    objective=pair_losses(
-      partial(preference.logistic, weight=weight),
-      partial(grouped.to_extrapolated, momentum=momentum),
-      samples=samples,
-    ),
-    reference=reference.Previous(),
-    minibatches=minibatches,
-  )
-
-
-@register(
-  Paper(
-    'Accelerated Preference Optimization for Large Language Model Alignment',
-    '2410.06293',
-  ),
-  joints=('loss',),
-)
-def iterative_dpo(
-  *, samples: int = 2, weight: float = 0.1, minibatches: int = 4
-) -> Recipe:
-  """DPO with the last iterate as its reference: what APO accelerates."""
-  return Recipe(
-    plan=plans.independent(samples=samples),
-    objective=pair_losses(
-      partial(preference.logistic, weight=weight),
-      grouped.to_iterate,
-      samples=samples,
-    ),
-    minibatches=minibatches,
   )

@@ -8,7 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm.objectives import grouped, listwise, preference, unary
+from jaxrl_llm.objectives import (
+  grouped,
+  listwise,
+  preference,
+  surrogates,
+  unary,
+)
 from jaxrl_llm.objectives.grouped import GroupLoss, Pairs
 from jaxrl_llm.selection import pairs
 from tests.oracles import offline
@@ -271,3 +277,85 @@ def test_kto_equals_the_loop(seed, hyper):
   np.testing.assert_allclose(
     slope, offline.slope(rule, logp), rtol=1e-3, atol=1e-5
   )
+
+
+def test_divergence_equals_the_loop():
+  (logp, old, mask), extras = batch()
+  given = {k: extras[k] for k in ('ref_logp', 'group', 'valid')}
+
+  def total(x, ref_logp):
+    losses = unary.divergence(
+      x, None, None, mask, **given | {'ref_logp': ref_logp}
+    )
+    return jnp.sum(losses), losses
+
+  (_, losses), slope = jax.value_and_grad(total, has_aux=True)(
+    jnp.asarray(logp, jnp.float32), jnp.asarray(given['ref_logp'], jnp.float32)
+  )
+
+  def rule(moved):
+    def h(z, i):
+      return oracle.to_reference(z, old, mask, i, extras)
+
+    out = np.zeros(len(logp))
+    live = given['valid'] & mask.any(1)
+    for i in np.flatnonzero(live):
+      same = live & (given['group'] == given['group'][i])
+      others = [j for j in np.flatnonzero(same) if j != i]
+      if others:
+        mean = np.mean([h(logp, j) for j in others])
+        out[i] = (h(logp, i) - mean) * h(moved, i)
+    return out
+
+  np.testing.assert_allclose(losses, rule(logp), rtol=1e-4, atol=1e-4)
+  expected = offline.slope(rule, logp)
+  np.testing.assert_allclose(slope, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_divergence_descends_the_kl_of_the_policy():
+  """Over all pairs of draws from a policy on three responses."""
+  start = jax.nn.log_softmax(jnp.array([0.3, -0.8, 0.5]))
+  reference = jax.nn.log_softmax(jnp.array([-0.2, 0.9, 0.1]))
+  group, valid = np.zeros(2, np.int32), np.ones(2, bool)
+
+  def sampled(logits):
+    logp, total = jax.nn.log_softmax(logits), 0.0
+    for i in range(3):
+      for j in range(3):
+        rows = np.array([[i], [j]])
+        losses = unary.divergence(
+          logp[rows],
+          None,
+          None,
+          np.ones((2, 1), bool),
+          ref_logp=reference[rows],
+          group=group,
+          valid=valid,
+        )
+        total += jnp.exp(start[i] + start[j]) * jnp.mean(losses)
+    return total
+
+  def kl(logits):
+    logp = jax.nn.log_softmax(logits)
+    return jnp.sum(jnp.exp(logp) * (logp - reference))
+
+  np.testing.assert_allclose(
+    jax.grad(sampled)(start), jax.grad(kl)(start), atol=1e-6
+  )
+
+
+def test_a_total_adds_its_parts_and_asks_for_what_they_take():
+  arrays, extras = batch()
+  logp, old, mask = arrays
+  advantages = np.random.default_rng(0).standard_normal(logp.shape)
+  pair = GroupLoss(Pairs(preference.logistic), grouped.to_reference, SAMPLES)
+  token = grouped.TokenMean(surrogates.clip)
+  fn = grouped.Total((token, pair), (1.0, 0.3))
+  assert fn.takes == pair.takes and fn.needs == {'ref_logp'}
+  given = {k: jnp.asarray(extras[k]) for k in fn.takes}
+  rest = (logp, old, advantages, mask)
+  clipped = surrogates.clip(*rest)
+  for i in range(len(logp)):
+    mean = np.mean(clipped[i][mask[i]]) if mask[i].any() else 0.0
+    expected = mean + 0.3 * pair(*rest, **given)[i]
+    np.testing.assert_allclose(fn(*rest, **given)[i], expected, rtol=1e-5)

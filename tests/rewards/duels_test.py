@@ -1,11 +1,13 @@
 from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.rewards import duels
-from jaxrl_llm.tabular import policy
+from jaxrl_llm.tabular import games, policy
 from jaxrl_llm.types import Scores, initial_credit
 from tests.oracles import games as oracle
 
@@ -163,3 +165,45 @@ def test_divergence_is_charged_to_the_row():
   for i in range(ROWS):
     cost = 0.3 * sum(gap[i, t] for t in range(3) if mask[i, t])
     np.testing.assert_allclose(charged[i], credit.rewards[i] - cost, atol=1e-5)
+
+
+def test_self_play_descends_the_regularised_game():
+  """Over all pairs of draws: E[-A grad log p] of two rows, on policy."""
+  game = 1 / (1 + np.exp(-np.array([[0, 1.5, -2], [-1.5, 0, 1], [2, -1, 0]])))
+  start = jax.nn.log_softmax(jnp.array([0.3, -0.8, 0.5]))
+  reference = jax.nn.log_softmax(jnp.array([-0.2, 0.9, 0.1]))
+  recipe = recipe_lib.build('nash_self_play', samples=2, kl_weight=0.3)
+
+  def advantages(pair):
+    rows = np.array(pair)
+    rollouts = policy.as_rollouts(
+      np.zeros((2, 1), int), np.ones((2, 1)), group=jnp.zeros(2, jnp.int32)
+    )
+    extras = {
+      'old_logp': start[rows][:, None],
+      'ref_logp': reference[rows][:, None],
+    }
+    rollouts = rollouts.replace(extras=extras)
+    preference = jnp.asarray(game[rows][:, rows], jnp.float32)
+    scores = Scores(jnp.zeros((2, 1)), jnp.ones(1), preference)
+    credit = initial_credit(rollouts, scores)
+    state = recipe.credit.init(None)
+    return recipe.credit.update(credit, rollouts, state)[0].advantages[:, 0]
+
+  table = {(i, j): advantages((i, j)) for i in range(3) for j in range(3)}
+
+  def sampled(logits):
+    logp, total = jax.nn.log_softmax(logits), 0.0
+    for (i, j), a in table.items():
+      chance = jnp.exp(start[i] + start[j])
+      total -= chance * (a[0] * logp[i] + a[1] * logp[j]) / 2
+    return total
+
+  def exact(logits):
+    logp = jax.nn.log_softmax(logits)
+    drift = games.kl(logp, reference)
+    return 0.3 * drift - jnp.exp(logp) @ games.win_rate(game, start)
+
+  np.testing.assert_allclose(
+    jax.grad(sampled)(start), jax.grad(exact)(start), atol=1e-5
+  )
