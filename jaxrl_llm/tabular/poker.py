@@ -1,0 +1,83 @@
+"""Kuhn poker, solved by counterfactual regret minimisation.
+
+Three cards, two players, an ante of one and at most one bet of one: the
+smallest game in which bluffing pays. Information sets are strings: the card
+that is held, then what was done, p for pass and b for bet. On the host.
+
+Strategies map an information set to the chance to bet. This is the solver that
+latent strategies of language agents are handed to, once their texts have been
+clustered into actions (LSPO, arXiv 2502.04686).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+
+import numpy as np
+
+CARDS = '123'
+_OVER = ('pp', 'bp', 'bb', 'pbp', 'pbb')
+
+
+def _payoff(cards, history):
+  """What the first player wins at the end of the game."""
+  if history in ('bp', 'pbp'):
+    return 1 if history == 'bp' else -1
+  stake = 2 if history.endswith('bb') else 1
+  return stake if cards[0] > cards[1] else -stake
+
+
+def value(strategy: Mapping[str, float]) -> float:
+  """What the first player wins on average when both follow the strategy."""
+
+  def below(cards, history):
+    if history in _OVER:
+      return _payoff(cards, history)
+    bet = strategy[cards[len(history) % 2] + history]
+    passed = (1 - bet) * below(cards, history + 'p')
+    return passed + bet * below(cards, history + 'b')
+
+  deals = list(itertools.permutations(CARDS, 2))
+  return sum(below(cards, '') for cards in deals) / len(deals)
+
+
+def solve(rounds: int) -> dict[str, float]:
+  """The average strategy of regret matching at every information set.
+
+      R(I, a) += reach of the opponent and of chance * (v(I, a) - v(I))
+      sigma(I) ~ max(R(I), 0)
+      average(I) weights sigma(I) by the player's own reach
+
+  Its distance from an equilibrium falls with the square root of `rounds`.
+
+  Source: Zinkevich et al. 2007, equations 8 to 10.
+  """
+  regrets, totals = {}, {}
+
+  def sigma(key):
+    positive = np.maximum(regrets.setdefault(key, np.zeros(2)), 0)
+    total = positive.sum()
+    return positive / total if total else np.full(2, 0.5)
+
+  def walk(cards, history, reach):
+    """The acting player's value; `reach` of the first and the second."""
+    player = len(history) % 2
+    if history in _OVER:
+      return _payoff(cards, history) * (1 if player == 0 else -1)
+    key = cards[player] + history
+    policy = sigma(key)
+    values = np.zeros(2)
+    for action, letter in enumerate('pb'):
+      further = list(reach)
+      further[player] *= policy[action]
+      values[action] = -walk(cards, history + letter, further)
+    mean = policy @ values
+    regrets[key] = regrets[key] + reach[1 - player] * (values - mean)
+    totals[key] = totals.get(key, np.zeros(2)) + reach[player] * policy
+    return mean
+
+  for _ in range(rounds):
+    for cards in itertools.permutations(CARDS, 2):
+      walk(cards, '', [1.0, 1.0])
+  return {key: float(t[1] / t.sum()) for key, t in totals.items()}

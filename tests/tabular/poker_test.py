@@ -1,0 +1,51 @@
+"""The one-parameter family of equilibria that Kuhn found in 1950."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from jaxrl_llm.tabular import poker
+
+
+def family(a):
+  """The equilibrium whose first player bets the lowest card with chance a."""
+  first = {'1': a, '2': 0, '3': 3 * a, '1pb': 0, '2pb': a + 1 / 3, '3pb': 1}
+  second = {'1p': 1 / 3, '2p': 0, '3p': 1, '1b': 0, '2b': 1 / 3, '3b': 1}
+  return first | second
+
+
+def _best(strategy, player):
+  """What `player` wins at most against the strategy, trying all pure ones."""
+  keys = [k for k in strategy if len(k[1:]) % 2 == player]
+  sign = 1 if player == 0 else -1
+  return max(
+    sign * poker.value(strategy | dict(zip(keys, bets)))
+    for bets in itertools.product((0.0, 1.0), repeat=len(keys))
+  )
+
+
+@pytest.mark.parametrize('a', [0.0, 0.2, 1 / 3])
+def test_kuhns_family_is_worth_minus_an_eighteenth_and_unbeatable(a):
+  strategy = family(a)
+  np.testing.assert_allclose(poker.value(strategy), -1 / 18, atol=1e-12)
+  np.testing.assert_allclose(_best(strategy, 0), -1 / 18, atol=1e-12)
+  np.testing.assert_allclose(_best(strategy, 1), 1 / 18, atol=1e-12)
+
+
+def test_regret_minimisation_finds_a_member_of_the_family():
+  found = poker.solve(3000)
+  assert set(found) == set(family(0.0))
+  np.testing.assert_allclose(poker.value(found), -1 / 18, atol=0.003)
+  gap = _best(found, 0) + _best(found, 1)
+  assert 0 <= gap < 0.01
+  expected = family(found['1'])
+  for key in expected:
+    np.testing.assert_allclose(found[key], expected[key], atol=0.05)
+
+
+def test_always_passing_is_exploited():
+  timid = dict.fromkeys(family(0.0), 0.0)
+  assert poker.value(timid) == 0
+  # Whoever bets always wins the ante.
+  assert _best(timid, 0) == _best(timid, 1) == 1
