@@ -101,10 +101,12 @@ def description(name: str) -> str:
 
 
 def _given(plan) -> list[str]:
-  """What a run must bring: settings, and numbers of the data."""
+  """What a run must bring: settings, verifiers, numbers of the data."""
   settings = {'environment': 'environment', 'teacher': 'teacher.paths'}
   numbers = [f'data field {name}' for name in plan.columns]
-  return [f'--config.{settings[g]}' for g in sorted(plan.asks)] + numbers
+  scores = [f'verifier {name}' for name in plan.scores]
+  asked = [f'--config.{settings[guest]}' for guest in sorted(plan.asks)]
+  return asked + scores + numbers
 
 
 def comparison(first: str, second: str) -> str:

@@ -29,6 +29,7 @@ class Note(Protocol):
   """What is said of finished responses."""
 
   provides: frozenset[str]
+  scores: tuple[str, ...]
   asks: frozenset[str]
 
   def init(self, spec: Spec): ...
@@ -41,6 +42,7 @@ class Note(Protocol):
 class Stateless:
   """What notes without memory have in common."""
 
+  scores = ()
   asks = frozenset()
 
   def init(self, spec):
@@ -66,6 +68,10 @@ class Noted(Plan):
   @property
   def columns(self):
     return self.plan.columns
+
+  @property
+  def scores(self):
+    return sum((n.scores for n in self.notes), self.plan.scores)
 
   @property
   def turns(self):
@@ -147,31 +153,18 @@ class Judged(Stateless):
   A verifier with the weight 0 is no reward, and informs the method alone:
   --config.verify.names="('exact','quality=mypackage.module:judge')"
   --config.verify.weights="(1.0,0.0)".
-
-  Raises:
-    ValueError: the run has no verifier of a name.
   """
 
-  names: tuple[str, ...]
+  scores: tuple[str, ...]
 
   @property
   def provides(self):
-    return frozenset(self.names)
-
-  def init(self, spec):
-    for name in self.names:
-      if name not in spec.component_names:
-        raise ValueError(
-          f'the recipe reads scores named {name!r}, and the verifiers are '
-          f'{spec.component_names}; add {name}=VERIFIER to verify.names, '
-          'with weight 0 if it is no reward'
-        )
-    return ()
+    return frozenset(self.scores)
 
   def write(self, tools, rollouts, scores, state):
     del rollouts
     column = tools.components.index
-    scored = {n: scores.components[:, column(n)] for n in self.names}
+    scored = {n: scores.components[:, column(n)] for n in self.scores}
     return scored, state
 
 

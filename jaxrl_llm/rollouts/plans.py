@@ -124,6 +124,7 @@ class Plan:
     samples: G, rows of a group. groups: made of each prompt.
     provides: keys that it adds to `rollouts.extras`.
     columns: numeric fields of the data that become extras of every row.
+    scores: names of verifiers whose scores it reads.
     asks: what the run must be given for it: 'environment', 'teacher'.
     turns: the most of an episode, 0 where nobody answers.
     one_prompt: the rows of a group answer one and the same prompt, which the
@@ -134,6 +135,7 @@ class Plan:
   groups: int = 1
   provides: frozenset[str] = frozenset()
   columns: tuple[str, ...] = ()
+  scores: tuple[str, ...] = ()
   asks: frozenset[str] = frozenset()
   turns: int = 0
   one_prompt: bool = False

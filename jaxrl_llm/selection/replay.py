@@ -104,6 +104,7 @@ class SelectiveBuffer:
   power: float = 1.0
   groups = 1
   columns = ()
+  scores = ()
   provides = frozenset()
   asks = frozenset()
   turns = 0

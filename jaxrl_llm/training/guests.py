@@ -13,13 +13,13 @@ from jaxrl_llm.models import config as config_lib
 from jaxrl_llm.models import hf, transformer
 from jaxrl_llm.models.config import Config
 from jaxrl_llm.rollouts.plans import Plan
-from jaxrl_llm.tasks import environments
+from jaxrl_llm.tasks import environments, verifiers
 from jaxrl_llm.training import shard
 from jaxrl_llm.types import PyTree
 
 
 def check(config: ConfigDict, plan: Plan) -> None:
-  """Refuses a guest that is missing, or that nobody asked for.
+  """Refuses a guest or verifier that is missing, or that nobody asked for.
 
   Raises:
     ValueError: with the setting and the remedy.
@@ -38,6 +38,14 @@ def check(config: ConfigDict, plan: Plan) -> None:
       raise ValueError(
         f'{setting}={given!r} would do nothing: the recipe asks for no '
         f'{guest}. Leave it out, or choose a recipe that does'
+      )
+  known = tuple(map(verifiers.name_of, config.verify.names))
+  for name in plan.scores:
+    if name not in known:
+      raise ValueError(
+        f'the recipe reads scores named {name!r}, and the verifiers are '
+        f'{known}; add {name}=VERIFIER to verify.names, with weight 0 if it '
+        'is no reward'
       )
 
 

@@ -47,7 +47,8 @@ def test_description_shows_paper_values_slots_and_limits(name, capsys):
     ('grpo', '-'),
     ('gigpo', '--config.environment'),
     ('kdrl', '--config.teacher.paths'),
-    ('dr_zero', 'data field hops'),
+    ('dagrpo', 'verifier quality'),
+    ('value_at_state_zero', 'data field predicted_reward'),
   ],
 )
 def test_description_says_what_a_run_must_bring(name, given, capsys):

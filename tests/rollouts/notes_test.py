@@ -35,7 +35,10 @@ def test_a_noted_plan_is_that_of_its_responses_and_provides_all():
   assert plan.samples == 3 and plan.groups == 1 and plan.turns == 0
   assert plan.columns == ('hops',)
   assert plan.provides == {'hops', 'answer', 'bundle', 'paper'}
-  assert plan.asks == frozenset()
+  assert plan.asks == frozenset() and plan.scores == ()
+  judged = notes.noted(plan, notes.Judged(('form', 'quality')))
+  assert judged.scores == ('form', 'quality')
+  assert judged.provides == plan.provides | {'form', 'quality'}
 
 
 def test_equal_answers_have_equal_numbers():
@@ -70,11 +73,6 @@ def test_scores_become_extras_by_their_names():
   scores = Scores(jnp.asarray([[1.0, 0.3], [0.0, 0.6]]), jnp.ones(2))
   extras, _ = notes.Judged(('quality',)).write(tools, None, scores, ())
   np.testing.assert_allclose(extras['quality'], [0.3, 0.6])
-
-
-def test_a_score_that_the_run_has_not_is_refused_with_the_remedy():
-  with pytest.raises(ValueError, match='quality=VERIFIER to verify.names'):
-    notes.Judged(('quality',)).init(SPEC)
 
 
 @pytest.mark.parametrize(

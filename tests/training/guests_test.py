@@ -38,6 +38,14 @@ def test_a_guest_that_nobody_asked_for_is_refused():
     guests.check(settings(teacher__paths=('x',)), plans.independent())
 
 
+def test_a_verifier_that_the_recipe_reads_must_be_among_the_runs():
+  plan = notes.noted(plans.independent(), notes.Judged(('quality',)))
+  with pytest.raises(ValueError, match='add quality=VERIFIER to verify.names'):
+    guests.check(settings(), plan)
+  names = ('exact', 'quality=numeric:0.1')
+  guests.check(settings(verify__names=names), plan)
+
+
 def test_what_is_asked_for_and_given_is_accepted():
   guests.check(settings(), plans.independent())
   guests.check(settings(environment='lookup'), episodes.multi_turn())
