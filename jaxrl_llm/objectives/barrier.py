@@ -43,7 +43,7 @@ def interior(
   Returns:
     f32[N, T]; with one component, the clip loss.
 
-  Source: C-MORL, arXiv 2410.02236, equation 7, and its code, whose slice
+  Source: C-MORL, arXiv 2410.02236, and its code, whose slice
     drops a row of the batch in the place of the objective's column.
   """
   del share

@@ -54,7 +54,7 @@ def sub_trajectories(delta, mask, *, decay=1.0):
     decay: lambda > 0; towards 0 only single residuals count, towards
       infinity only the whole response.
 
-  Source: SubTB(lambda), arXiv 2209.12782, equation 12.
+  Source: SubTB(lambda), arXiv 2209.12782.
   """
   total = jnp.cumsum(delta, axis=1)
   count = jnp.cumsum(mask, axis=1)
@@ -86,7 +86,7 @@ def trajectory_balance(
   Returns:
     f32[N]; 0 for a row without tokens.
 
-  Source: arXiv 2201.13259, equation 14.
+  Source: arXiv 2201.13259.
   """
   del old_logp, advantages
   log_reward = _log_reward(ref_logp, rewards, mask, weight)
@@ -100,7 +100,7 @@ def detailed_balance(
 ):
   """delta_t^2 of each token.
 
-  Source: arXiv 2111.09266, definition 9.
+  Source: arXiv 2111.09266.
   """
   del old_logp, advantages
   log_reward = _log_reward(ref_logp, rewards, mask, weight)
@@ -144,7 +144,7 @@ def forward_looking(
   obstacle.
 
   Source: Better Training of GFlowNets with Local Credit, arXiv 2302.01687,
-    equation 10, its terminal flow held at 1.
+    its terminal flow held at 1.
   """
   del old_logp, advantages
   earned = numerics.at_last(rewards / weight, mask)
@@ -174,7 +174,7 @@ def learned_energies(
     own_after_values: phi f32[N, T], a token's part of the reward, read once
       the token is chosen.
 
-  Source: LED-GFN, arXiv 2310.02710, equations 7 and 9, without dropout.
+  Source: LED-GFN, arXiv 2310.02710, without dropout.
   """
   del old_logp, advantages
   parts = own_after_values
@@ -212,8 +212,7 @@ def stoppable_balance(
     prefix_reward: f32[N, T], log R of the prefix before each token, ended
       there.
 
-  Source: Amortizing Intractable Inference in LLMs, arXiv 2310.04363,
-    equation 3.
+  Source: Amortizing Intractable Inference in LLMs, arXiv 2310.04363.
   """
   del old_logp, advantages
   flow = jnp.where(mask, prefix_reward - log_probs[..., stop], 0.0)
@@ -242,7 +241,7 @@ def variance(scores, rewards, live, *, weight=0.1):
     f32[B]; 0 for a group of one.
 
   Source: VarGrad, arXiv 2010.10436; as Trajectory Balance with Asynchrony,
-    arXiv 2503.18929, equation 3.
+    arXiv 2503.18929.
   """
   cost = rewards / weight - scores
   mean = numerics.masked_mean(cost, live, axis=-1)
@@ -257,7 +256,7 @@ def ordered(chosen, rejected, gap):
 
   Scores are the policy's log-probs, log R up to log Z, which cancels.
 
-  Source: OP-GFN, arXiv 2310.00386, equation 5.
+  Source: OP-GFN, arXiv 2310.00386.
   """
   label = (1 + jnp.sign(gap)) / 2
   margin = chosen - rejected
@@ -281,7 +280,7 @@ def pareto(scores, rewards, live, *, components):
 
       -mean_{i on the front} log softmax(scores)_i
 
-  Source: OP-GFN, arXiv 2310.00386, equation 7.
+  Source: OP-GFN, arXiv 2310.00386.
   """
   del rewards
   front = undominated(components, live)
@@ -299,7 +298,7 @@ def thoughtful_likelihood(logp, old_logp, mask, *, thought, thought_weight=0.4):
   Args:
     thought: bool[N, T], tokens that reason before the action.
 
-  Source: GFlowVLM, arXiv 2503.06514, equation 2. The weight is recalled.
+  Source: GFlowVLM, arXiv 2503.06514. The weight is recalled.
   """
   del old_logp
   weights = jnp.where(thought, thought_weight, 1.0)
@@ -318,7 +317,7 @@ def outcome_policy(log_policy, log_flow, log_reward):
   Returns:
     Log-probabilities f32[A].
 
-  Source: OC-GFN, arXiv 2310.03419, proposition 2; read in a third party's
+  Source: OC-GFN, arXiv 2310.03419; read in a third party's
     text.
   """
   weight = log_flow + log_reward

@@ -71,7 +71,7 @@ def to_mixture(logp, old_logp, mask, *, ref_logp, share=1 / 3):
   A share of 1 is `to_reference`, of 0 `to_iterate`. The normaliser cancels
   in every pair of one prompt.
 
-  Source: INPO, arXiv 2407.00617, equation 8, with share = tau / eta.
+  Source: INPO, arXiv 2407.00617, with share = tau / eta.
   """
   anchor = share * ref_logp + (1 - share) * old_logp
   return numerics.masked_sum(logp - anchor, mask, axis=-1)
@@ -84,7 +84,7 @@ def to_extrapolated(logp, old_logp, mask, *, ref_logp, momentum=0.3):
   With the iterate before the last as the reference, the anchor is the last
   one carried on in the direction of the last move, not normalised.
 
-  Source: APO, arXiv 2410.06293, algorithm 1, whose policies are these
+  Source: APO, arXiv 2410.06293, whose policies are these
     anchors.
   """
   anchor = (1 + momentum) * old_logp - momentum * ref_logp
@@ -99,7 +99,7 @@ def to_iterate_in_turn(logp, old_logp, mask, *, turn, resampled):
     turn: i32[N, T], the turn of a dialogue that a token belongs to.
     resampled: i32[N], the turn at which the rows of a group part.
 
-  Source: REFUEL, arXiv 2410.04612, equation 5.
+  Source: REFUEL, arXiv 2410.04612.
   """
   chex.assert_equal_shape([logp, turn])
   return to_iterate(logp, old_logp, mask & (turn == resampled[:, None]))

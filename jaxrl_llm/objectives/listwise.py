@@ -30,7 +30,7 @@ def plackett_luce(scores, rewards, live, *, weight=0.05):
   Args:
     weight: beta > 0, per nat.
 
-  Source: list-MLE in LiPO, arXiv 2402.01878, equation 6.
+  Source: list-MLE in LiPO, arXiv 2402.01878.
   """
   scaled = weight * scores
   rivals = _below(rewards, live) | jnp.eye(live.shape[-1], dtype=bool)
@@ -50,7 +50,7 @@ def softmax(scores, rewards, live, *, weight=0.05):
   Returns:
     f32[B]; 0 where no reward is above 0.
 
-  Source: list-softmax (ListNet) in LiPO, arXiv 2402.01878, section 3.
+  Source: list-softmax (ListNet) in LiPO, arXiv 2402.01878.
   """
   labels = jnp.where(live, jnp.maximum(rewards, 0.0), 0.0)
   total = jnp.sum(labels, axis=-1, keepdims=True)
@@ -66,7 +66,7 @@ def softmax(scores, rewards, live, *, weight=0.05):
 def point_square(scores, rewards, live, *, weight=0.05):
   """sum_k (r_k - weight score_k)^2.
 
-  Source: point-MSE in LiPO, arXiv 2402.01878, section 3.
+  Source: point-MSE in LiPO, arXiv 2402.01878.
   """
   return numerics.masked_sum((rewards - weight * scores) ** 2, live, axis=-1)
 
@@ -77,7 +77,7 @@ def point_logistic(scores, rewards, live, *, weight=0.05):
   Args:
     weight: beta > 0, per nat. Rewards are held to [0, 1].
 
-  Source: point-sigmoid in LiPO, arXiv 2402.01878, section 3.
+  Source: point-sigmoid in LiPO, arXiv 2402.01878.
   """
   scaled = weight * scores
   label = jnp.clip(rewards, 0.0, 1.0)
@@ -153,7 +153,7 @@ def likelihood_contrast(
     sides: f(rewards, live) -> (up, down), f32[B, G] each.
     weight: beta >= 0 of what is pushed down; 0 is imitation of the best.
 
-  Source: arXiv 2404.14367, section 4, and its code
+  Source: arXiv 2404.14367, and its code
     (Asap7772/understanding-rlhf).
   """
   up, down = sides(rewards, live)

@@ -28,7 +28,7 @@ def win_rate_regression(scores, rewards, live, *, scale=1e3):
   Args:
     scale: eta > 0, nats per unit of probability.
 
-  Source: SPPO, arXiv 2405.00675, equation 4.5, and its code.
+  Source: SPPO, arXiv 2405.00675, and its code.
   """
   up, down = listwise.best_against_worst(rewards, live)
   error = scores - scale * (rewards - 0.5)
@@ -52,7 +52,7 @@ def decisive(scores, rewards, live, *, best=5 / 6, gap=1 / 3):
   Args:
     best: the least reward of the better row. gap: by how much it is better.
 
-  Source: DNO-Prct, arXiv 2404.03715, algorithm 2 and section 4: at least 5
+  Source: DNO-Prct, arXiv 2404.03715: at least 5
     of 6 points, and 2 points apart.
   """
   del scores

@@ -49,7 +49,7 @@ def debiased(chosen, rejected, gap, *, weight=0.1, flip=0.1):
   Args:
     flip: the chance that a label is wrong, in [0, 1/2).
 
-  Source: rDPO, arXiv 2403.00409, equation 12.
+  Source: rDPO, arXiv 2403.00409.
   """
   del gap
   margin = weight * (chosen - rejected)
@@ -72,8 +72,8 @@ def square(chosen, rejected, gap, *, weight=0.1):
 def hinge(chosen, rejected, gap, *, weight=1.0, width=1.0):
   """max(0, width - weight D).
 
-  Source: SLiC-HF, arXiv 2305.10425, equation 3, with D of plain log-probs,
-    `width` its delta and weight 1; RSO, arXiv 2309.06657, equation 9, with D
+  Source: SLiC-HF, arXiv 2305.10425, with D of plain log-probs,
+    `width` its delta and weight 1; RSO, arXiv 2309.06657, with D
     relative to the reference, `weight` its gamma and width 1.
   """
   del gap
@@ -89,7 +89,7 @@ def regression(chosen, rejected, gap, *, scale=1.0):
   Args:
     scale: eta > 0, nats per reward unit.
 
-  Source: REBEL, arXiv 2404.16767, algorithm 1, in the scaling of its code:
+  Source: REBEL, arXiv 2404.16767, in the scaling of its code:
     the paper's loss is this over scale^2.
   """
   return (chosen - rejected - scale * gap) ** 2
@@ -107,7 +107,7 @@ def soft_logistic(chosen, rejected, gap, *, weight=1.0):
   Args:
     weight: eta > 0, reward units per nat.
 
-  Source: DNO, arXiv 2404.03715, algorithm 1.
+  Source: DNO, arXiv 2404.03715.
   """
   margin = weight * (chosen - rejected)
   target = jax.nn.sigmoid(gap)

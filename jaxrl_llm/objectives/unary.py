@@ -31,7 +31,7 @@ def prospect(
     reference_point: z, nats, a constant.
     weight: beta > 0, per nat. gain, loss: lambda_D, lambda_U.
 
-  Source: KTO, arXiv 2402.01306, equation 8.
+  Source: KTO, arXiv 2402.01306.
   """
   z = jax.lax.stop_gradient(reference_point)
   up = gain * jax.nn.sigmoid(-weight * (log_ratio - z))
@@ -94,7 +94,7 @@ def divergence(logp, old_logp, advantages, mask, *, ref_logp, group, valid):
   Returns:
     f32[N]; 0 for a row without peers.
 
-  Source: HyPO, arXiv 2406.01462, algorithm 1, by leave-one-out. Recalled.
+  Source: HyPO, arXiv 2406.01462, by leave-one-out. Recalled.
   """
   del old_logp, advantages
   live = valid & jnp.any(mask, axis=-1)

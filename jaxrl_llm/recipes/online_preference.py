@@ -39,6 +39,7 @@ _OORL = Paper(
   'On-Policy Optimization with Group Equivalent Preference for '
   'Multi-Programming Language Understanding',
   '2505.12723',
+  'VERIFIED-2',
 )
 _CGPO = Paper(
   'The Perfect Blend: Redefining RLHF with Mixture of Judges',
@@ -203,7 +204,7 @@ def hypo(
   """DPO with the divergence from the reference on samples of the policy.
 
   The paper's pairs are of a fixed data set; here both read the same rows.
-  The KL weight is ours.
+  Recalled; the KL weight is ours.
   """
   pair = grouped.GroupLoss(
     grouped.Pairs(partial(preference.logistic, weight=weight)),

@@ -46,7 +46,7 @@ _DNO = Paper(
 def spo(*, samples: int = 8, clip: float = 0.2, minibatches: int = 4) -> Recipe:
   """Self-play: the reward is the chance to beat the group's other rows.
 
-  Any policy optimiser may follow; here PPO's clip without a critic.
+  Any policy optimiser may follow; here PPO's clip without a critic. Recalled.
   """
   return Recipe(
     plan=plans.independent(samples=samples),
@@ -159,6 +159,7 @@ def dno_practical(
   Paper(
     'Accelerated Preference Optimization for Large Language Model Alignment',
     '2410.06293',
+    'RECALLED',
   ),
   joints=('loss', 'reference'),
   limits=(Limit('iterative_dpo', {'momentum': 0.0}),),
@@ -175,6 +176,7 @@ def accelerated_dpo(
   The paper extrapolates the policy after each iteration; here the anchor is
   extrapolated, which leaves the minima of the losses the same and needs the
   iterate before the last. Responses are sampled by the policy as it is.
+  Recalled.
   """
   return Recipe(
     plan=plans.independent(samples=samples),
@@ -192,13 +194,14 @@ def accelerated_dpo(
   Paper(
     'Accelerated Preference Optimization for Large Language Model Alignment',
     '2410.06293',
+    'RECALLED',
   ),
   joints=('loss',),
 )
 def iterative_dpo(
   *, samples: int = 2, weight: float = 0.1, minibatches: int = 4
 ) -> Recipe:
-  """DPO with the last iterate as its reference: what APO accelerates."""
+  """DPO with the last iterate as reference: what APO accelerates. Recalled."""
   return Recipe(
     plan=plans.independent(samples=samples),
     objective=pair_losses(

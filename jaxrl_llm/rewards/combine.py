@@ -64,7 +64,7 @@ def least_served(components, weights, rollouts):
     weights: f32[K]; groups of weight 0 are left out.
     rollouts: for `valid`.
 
-  Source: MaxMin-RLHF, arXiv 2402.08925, algorithm 1: the KL is common, so
+  Source: MaxMin-RLHF, arXiv 2402.08925: the KL is common, so
     the index is that of the least mean reward.
   """
   chex.assert_shape(weights, (components.shape[1],))
@@ -79,7 +79,7 @@ def worst_model(components, weights, rollouts):
   Args:
     components: f32[N, K]. weights: f32[K]; models of weight 0 are left out.
 
-  Source: arXiv 2310.02743, equation 3 (WCO).
+  Source: arXiv 2310.02743 (WCO).
   """
   del rollouts
   chex.assert_shape(weights, (components.shape[1],))
@@ -97,7 +97,7 @@ def certain_models(components, weights, rollouts, *, penalty=0.1, ddof=1):
   Returns:
     f32[N]; a single model has no variance.
 
-  Source: arXiv 2310.02743, equation 4 (UWO).
+  Source: arXiv 2310.02743 (UWO).
   """
   del rollouts
   chex.assert_shape(weights, (components.shape[1],))

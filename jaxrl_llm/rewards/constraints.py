@@ -88,7 +88,7 @@ class Constrained:
 def minus_batch_mean(rewards, group, valid):
   """r_i - mean over the whole batch.
 
-  Source: CRPG in CGPO, arXiv 2409.20370, algorithm 3.
+  Source: CRPG in CGPO, arXiv 2409.20370.
   """
   del group
   return jnp.where(valid, rewards - numerics.masked_mean(rewards, valid), 0.0)

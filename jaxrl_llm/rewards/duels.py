@@ -35,7 +35,7 @@ def _rate(preference, weights):
 def against_all(preference, live, rollouts):
   """The mean over the group's rows, the row itself (a draw) included.
 
-  Source: SPPO, arXiv 2405.00675, equation 4.8, and its code.
+  Source: SPPO, arXiv 2405.00675, and its code.
   """
   del rollouts
   return _rate(preference, jnp.broadcast_to(live[:, None], preference.shape))
@@ -46,7 +46,7 @@ def against_others(preference, live, rollouts):
 
   Its mean over a group is 1/2 whatever the game.
 
-  Source: SPO, arXiv 2401.04056, algorithm 1. Recalled.
+  Source: SPO, arXiv 2401.04056. Recalled.
   """
   del rollouts
   others = live[:, None] & ~jnp.eye(live.shape[-1], dtype=bool)
@@ -77,7 +77,7 @@ def against_mixture(preference, live, rollouts, *, share=0.125):
   Args:
     share: in [0, 1]; 0 is self-play, `against_others`.
 
-  Source: Nash-MD-PG, arXiv 2312.00886, section 7.
+  Source: Nash-MD-PG, arXiv 2312.00886.
   """
   gap = rollouts.extras['old_logp'] - rollouts.extras['ref_logp']
   log_ratio = numerics.masked_sum(gap, rollouts.loss_mask, axis=-1)
@@ -145,7 +145,7 @@ def less_divergence(rewards, rollouts, *, weight=0.1):
   Args:
     weight: beta, reward units per nat.
 
-  Source: P3O, arXiv 2310.00212, section 2; REBEL, arXiv 2404.16767.
+  Source: P3O, arXiv 2310.00212; REBEL, arXiv 2404.16767.
   """
   gap = rollouts.extras['old_logp'] - rollouts.extras['ref_logp']
   return rewards - weight * numerics.masked_sum(

@@ -29,7 +29,7 @@ def bradley_terry(chosen, rejected, *, margin=0.0, centring=0.0):
     chosen, rejected: f32[J]. margin: how much better the chosen is rated,
       Llama 2 takes 1, 2/3, 1/3 and 0. centring: 0.01 in TRL.
 
-  Source: Bradley and Terry 1952; Llama 2, arXiv 2307.09288, equation 2;
+  Source: Bradley and Terry 1952; Llama 2, arXiv 2307.09288;
     POLAR, arXiv 2507.05197, whose loss is recalled.
   """
   chex.assert_equal_shape([chosen, rejected])
@@ -82,7 +82,7 @@ def assigned(margins, annotator, annotators):
   Returns:
     Ties, and annotators without choices, go to the first model.
 
-  Source: MaxMin-RLHF, arXiv 2402.08925, algorithm 2, the E step.
+  Source: MaxMin-RLHF, arXiv 2402.08925, the E step.
   """
   likelihood = jax.nn.log_sigmoid(margins)
   return jnp.argmax(
@@ -95,7 +95,7 @@ def mixture_losses(margins, annotator, assignment):
 
   0 for a model without annotators, whose parameters then stay.
 
-  Source: MaxMin-RLHF, arXiv 2402.08925, algorithm 2, the M step.
+  Source: MaxMin-RLHF, arXiv 2402.08925, the M step.
   """
   own = assignment[annotator][:, None] == jnp.arange(margins.shape[1])
   return numerics.masked_mean(-jax.nn.log_sigmoid(margins), own, axis=0)
@@ -115,7 +115,7 @@ def doubt(features, precision, *, scale=1.0):
     features: x f32[..., F], the difference of two trajectories' features.
     precision: Sigma f32[F, F], positive definite.
 
-  Source: PR-LSVI, arXiv 2310.14554, algorithm 1. Recalled.
+  Source: PR-LSVI, arXiv 2310.14554. Recalled.
   """
   solved = jnp.linalg.solve(precision, features[..., None])[..., 0]
   norm = jnp.sqrt(jnp.sum(features * solved, axis=-1))
@@ -168,7 +168,7 @@ def best_of(proxy, gold, n: int) -> float:
   Raises:
     ValueError: more than there are.
 
-  Source: arXiv 2310.02743, appendix; WebGPT, arXiv 2112.09332, appendix I.
+  Source: arXiv 2310.02743; WebGPT, arXiv 2112.09332.
   """
   size = len(gold)
   if not 1 <= n <= size:
@@ -183,6 +183,6 @@ def best_of(proxy, gold, n: int) -> float:
 def best_of_divergence(n: int) -> float:
   """log n - (n - 1) / n: no less than the KL of best-of-n from one sample.
 
-  Source: arXiv 2310.02743, section 2; an upper bound, arXiv 2401.01879.
+  Source: arXiv 2310.02743; an upper bound, arXiv 2401.01879.
   """
   return math.log(n) - (n - 1) / n

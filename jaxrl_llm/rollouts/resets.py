@@ -32,7 +32,7 @@ class DatasetReset(Plan):
   Attributes:
     samples: rows of a group. share: of rows that start from a prefix.
 
-  Source: DR-PO, arXiv 2404.08495, algorithm 1.
+  Source: DR-PO, arXiv 2404.08495.
   """
 
   samples: int = 1

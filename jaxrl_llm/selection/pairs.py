@@ -76,7 +76,7 @@ def by_rank(scores, rewards, live):
   Rows of equal score rank in their order, or a policy that has not moved yet
   would have no gradient.
 
-  Source: LiPO-lambda, arXiv 2402.01878, equations 8 and 9.
+  Source: LiPO-lambda, arXiv 2402.01878.
   """
   scores = jax.lax.stop_gradient(scores)
   index = jnp.arange(live.shape[-1])
@@ -114,7 +114,7 @@ def siblings(scores, rewards, live, *, node_path, gap=0.0):
     node_path: i32[B, G, L], the child taken at each level.
     gap: the least difference of rewards.
 
-  Source: iTool, arXiv 2501.09766, section 3.3, with the value of a child as
+  Source: iTool, arXiv 2501.09766, with the value of a child as
     its reward; read in a summary.
   """
   del scores
@@ -145,7 +145,7 @@ def constrained(scores, rewards, live, *, components):
   where every row is accepted; no pair where none is. Rows that tie share the
   weight.
 
-  Source: CGPO's CODPO, arXiv 2409.20370, algorithm 4, as in a third party's
+  Source: CGPO's CODPO, arXiv 2409.20370, as in a third party's
     code.
   """
   del scores, rewards

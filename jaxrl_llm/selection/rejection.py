@@ -26,7 +26,7 @@ def accepted(key, rewards, *, count, temperature=0.5, sweeps=64):
   Raises:
     ValueError: fewer candidates than `count`.
 
-  Source: RSO, arXiv 2309.06657, section 3.2 and its listing.
+  Source: RSO, arXiv 2309.06657, and its listing.
   """
   size = rewards.shape[-1]
   if not 0 <= count <= size:
@@ -58,7 +58,7 @@ def ranker_reward(win_rate, *, floor=1e-6):
   Args:
     win_rate: in [0, 1], held to [floor, 1 - floor].
 
-  Source: RSO, arXiv 2309.06657, section 3.1.
+  Source: RSO, arXiv 2309.06657.
   """
   held = jnp.clip(win_rate, floor, 1 - floor)
   return jnp.log(held) - jnp.log1p(-held)

@@ -20,7 +20,7 @@ def hypergradient(outer, inner, upper, lower, *, solves=50, damping=0.0):
       concave in `lower` at its maximum, which `lower` is.
     damping: added to the curvature, for a maximum that is flat.
 
-  Source: PARL, arXiv 2308.02585, equation 7. Recalled.
+  Source: PARL, arXiv 2308.02585. Recalled.
   """
   direct, through = jax.grad(outer, argnums=(0, 1))(upper, lower)
 

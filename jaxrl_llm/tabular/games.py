@@ -31,7 +31,7 @@ def win_rate(game, log_policy):
 def exploitability(game, log_policy):
   """max_y P(y beats policy) - 1/2: 0 at an equilibrium; the gap is twice it.
 
-  Source: INPO, arXiv 2407.00617, section 2.
+  Source: INPO, arXiv 2407.00617.
   """
   return jnp.max(win_rate(game, log_policy)) - 0.5
 
@@ -47,7 +47,7 @@ def regularised_gap(game, log_policy, log_reference, *, weight):
 
       J(p, q) = P(p beats q) - weight KL(p || ref) + weight KL(q || ref)
 
-  Source: EGPO, arXiv 2503.08942, section 3.
+  Source: EGPO, arXiv 2503.08942.
   """
   value = mirror.soft_value(
     win_rate(game, log_policy), log_reference, weight=weight
@@ -115,7 +115,7 @@ def anchored_step(log_policy, log_reference, gain, *, step_size, weight):
   Args:
     step_size: eta > 0. weight: beta >= 0, with eta beta <= 1.
 
-  Source: INPO, arXiv 2407.00617, equation 7.
+  Source: INPO, arXiv 2407.00617.
   """
   chex.assert_equal_shape([log_policy, log_reference, gain])
   pull = step_size * weight
@@ -132,7 +132,7 @@ def nash_md_step(game, log_policy, log_reference, *, step_size, weight):
 
   KL to the equilibrium <= (1 - eta tau) KL + 2 eta^2.
 
-  Source: Nash-MD, arXiv 2312.00886, equation 4.
+  Source: Nash-MD, arXiv 2312.00886.
   """
   pull = step_size * weight
   mix = jax.nn.log_softmax((1 - pull) * log_policy + pull * log_reference)
@@ -172,7 +172,7 @@ def egpo_step(game, log_policy, log_reference, *, step_size, weight):
   The KL to the equilibrium falls by 1 - eta beta in every step, for
   eta <= 1 / (beta + 3).
 
-  Source: EGPO, arXiv 2503.08942, section 4.
+  Source: EGPO, arXiv 2503.08942.
   """
 
   def step(opponent):
@@ -199,7 +199,7 @@ def accelerated_step(log_policy, log_before, gain, *, weight, momentum):
   Returns:
     new, hat.
 
-  Source: APO, arXiv 2410.06293, algorithm 1.
+  Source: APO, arXiv 2410.06293.
   """
   hat = mirror.mirror_step(log_policy, gain, step_size=1 / weight)
   carried = (1 + momentum) * hat - momentum * log_before

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 def differential(log_policy, log_reference):
   """log q = log policy - log reference - log Z.
 
-  Source: DID, arXiv 2505.23761, definition 3.1. Recalled.
+  Source: DID, arXiv 2505.23761. Recalled.
   """
   return jax.nn.log_softmax(log_policy - log_reference)
 
@@ -25,7 +25,7 @@ def rejected(log_policy, log_reference, *, weight=0.1):
 
   for chosen responses that follow the reference and beta = `weight`.
 
-  Source: DID, arXiv 2505.23761, theorem 4.1. Recalled.
+  Source: DID, arXiv 2505.23761. Recalled.
   """
   move = log_reference - log_policy
   return jax.nn.log_softmax(log_reference + weight * move)

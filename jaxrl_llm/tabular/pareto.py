@@ -2,7 +2,7 @@
 
 Points are f[N, K], higher is better in every column. On the host.
 
-Source: C-MORL, arXiv 2410.02236, sections 4 and 5, and its code.
+Source: C-MORL, arXiv 2410.02236, and its code.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from jaxrl_llm import numerics
 def regret(losses, policies):
   """sum_t <l_t, p_t> - min_a sum_t l_ta: against the best fixed action.
 
-  Source: arXiv 2403.16843, section 2.
+  Source: arXiv 2403.16843.
   """
   return jnp.sum(losses * policies) - jnp.min(jnp.sum(losses, axis=0))
 
@@ -36,7 +36,7 @@ def regret_loss(regrets, *, focus=1.0, power=2.0):
   Returns:
     0 where no game has positive regret; h(R) for one game.
 
-  Source: arXiv 2403.16843, equation 5.1. The powers are recalled.
+  Source: arXiv 2403.16843. The powers are recalled.
   """
   positive = jnp.maximum(regrets, 0.0)
   # Relative to the worst game, so that no power overflows.
@@ -65,7 +65,7 @@ def regularised_leader(losses, *, step_size=1.0):
 
   What a linear attention layer learns from `regret_loss`.
 
-  Source: arXiv 2403.16843, theorem 5.2.
+  Source: arXiv 2403.16843.
   """
   seen = jnp.cumsum(losses, axis=0) - losses
   return jnp.stack([on_simplex(-step_size * total) for total in seen])
