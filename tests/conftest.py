@@ -3,6 +3,7 @@
 import getpass
 import os
 import pathlib
+import re
 import tempfile
 
 import hypothesis
@@ -23,3 +24,18 @@ hypothesis.settings.register_profile(
   'jaxrl_llm', deadline=None, derandomize=True, max_examples=25
 )
 hypothesis.settings.load_profile('jaxrl_llm')
+
+
+def pytest_make_parametrize_id(config, val, argname):
+  """Names a value by its repr without addresses, which differ by process.
+
+  Two workers must collect the same names, and a name that stays can be asked
+  for again.
+  """
+  shown = repr(val)
+  if _ADDRESS.search(shown) is None:
+    return None
+  return _ADDRESS.sub(r'\1', shown)
+
+
+_ADDRESS = re.compile(r'(?:<function )?([\w.<>]+) at 0x[0-9a-f]+>?')

@@ -260,7 +260,6 @@ _DPO = Pairs(_partial(preference.logistic, weight=0.05))
     _partial(listwise.group_equivalent, weight=0.05),
     _partial(listwise.group_equivalent, weight=0.05, variance=9.0),
   ],
-  ids=str,
 )
 def test_a_list_of_two_is_dpo(loss):
   for x, y in zip(_of_two(loss), _of_two(_DPO)):
