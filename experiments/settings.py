@@ -69,6 +69,14 @@ _INERT = (
     lambda c: bool(c.data.held_out_path),
     'data.held_out_path is given',
   ),
+  *(
+    (
+      f'optimizer.{name}',
+      lambda c: c.optimizer.name != 'adamw',
+      'it is one of adamw, which optimizer.name replaces',
+    )
+    for name in ('b1', 'b2', 'epsilon', 'weight_decay')
+  ),
   ('verify.seconds', _inline, 'these verifiers need no process'),
   ('verify.workers', _inline, 'these verifiers need no process'),
 )

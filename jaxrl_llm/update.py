@@ -17,9 +17,19 @@ from jax.scipy.sparse import linalg
 
 
 def single(grad_fn, tx, params, opt, batch):
-  """One optimiser step along one gradient."""
+  """One optimizer step along one gradient.
+
+  An optimizer that asks for it also gets `hessian_product(point, vector)`, of
+  the loss on the same batch.
+  """
   grads, metrics = grad_fn(params, batch)
-  updates, opt = tx.update(grads, opt, params)
+
+  def hessian_product(point, vector):
+    away = batch.replace(fresh=jnp.zeros_like(batch.fresh))
+    return jax.jvp(lambda p: grad_fn(p, away)[0], (point,), (vector,))[1]
+
+  tx = optax.with_extra_args_support(tx)
+  updates, opt = tx.update(grads, opt, params, hessian_product=hessian_product)
   metrics = metrics | {'grad/norm': optax.tree.norm(grads)}
   return optax.apply_updates(params, updates), opt, metrics
 

@@ -63,6 +63,30 @@ def _bandit():
   return params, batch, grad_fn
 
 
+def test_an_optimizer_may_ask_for_hessian_products_at_another_point():
+  params, batch, grad_fn = _bandit()
+  vector = jax.tree.map(lambda x: jnp.cos(jnp.arange(x.size) * 1.0), params)
+  vector = jax.tree.map(lambda v, x: v.reshape(x.shape), vector, params)
+  point = jax.tree.map(lambda x, v: x + 0.1 * v, params, vector)
+
+  def ask(updates, state, params, *, hessian_product):
+    return hessian_product(point, vector), state
+
+  tx = optax.GradientTransformationExtraArgs(lambda params: (), ask)
+  after, _, _ = update.single(grad_fn, tx, params, (), batch)
+  stale = batch.replace(fresh=jnp.zeros(64, bool))
+
+  def slope(length):
+    moved = jax.tree.map(lambda x, v: x + length * v, point, vector)
+    return grad_fn(moved, stale)[0]
+
+  ahead, behind = slope(1e-2), slope(-1e-2)
+  for name in params:
+    expected = (ahead[name] - behind[name]) / 2e-2
+    found = after[name] - params[name]
+    np.testing.assert_allclose(found, expected, rtol=2e-2, atol=2e-4)
+
+
 def _step(**hyper):
   params, batch, grad_fn = _bandit()
   tx = optax.sgd(1.0)

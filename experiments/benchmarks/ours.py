@@ -14,11 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.benchmarks import cases, protocol
+from jaxrl_llm import optimizers
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.models import hf, score
 from jaxrl_llm.rollouts.sampler import Sampler
 from jaxrl_llm.rollouts.truncation import Sampling
-from jaxrl_llm.training import optimizer, step
+from jaxrl_llm.training import step
 from jaxrl_llm.types import Prompts, Scores, Spec
 
 
@@ -79,17 +80,7 @@ def _program(model, shape, microbatch, dtype) -> step.Program:
   return step.Program(
     recipe=recipe,
     scorer=functools.partial(_score, model=model, dtype=dtype, shared=shared),
-    tx=optimizer.adamw(
-      learning_rate=1e-6,
-      schedule='constant',
-      warmup=0,
-      total=1,
-      b1=0.9,
-      b2=0.999,
-      epsilon=1e-8,
-      weight_decay=0.0,
-      clip_norm=1.0,
-    ),
+    tx=optimizers.chain(learning_rate=1e-6, b2=0.999),
     microbatches=shape.rows // microbatch,
   )
 

@@ -77,8 +77,12 @@ SETTINGS = {
   ),
   'sample.stop': ((), 'strings that end a response'),
   'learn.microbatches': (1, 'pieces of an optimizer step; saves memory'),
+  'optimizer.name': (
+    'adamw',
+    'adamw, sgd, implicit_transport or hessian_aided',
+  ),
   'optimizer.learning_rate': (1e-5, 'the peak'),
-  'optimizer.schedule': ('constant', 'constant, linear or cosine'),
+  'optimizer.schedule': ('constant', 'constant, linear, cosine or rex'),
   'optimizer.warmup': (0, 'optimizer steps'),
   'optimizer.b1': (0.9, 'decay of the first moment'),
   'optimizer.b2': (0.95, 'decay of the second moment'),

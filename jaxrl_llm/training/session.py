@@ -14,6 +14,7 @@ import numpy as np
 from flax import traverse_util
 from ml_collections import ConfigDict
 
+from jaxrl_llm import optimizers
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.models import config as config_lib
 from jaxrl_llm.models import heads, hf, lora, score, transformer
@@ -24,7 +25,6 @@ from jaxrl_llm.rollouts.truncation import Sampling
 from jaxrl_llm.tasks import tokens, verify
 from jaxrl_llm.training import (
   guests,
-  optimizer,
   progress,
   recordings,
   reward_models,
@@ -183,7 +183,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   program = step.Program(
     recipe=recipe,
     scorer=functools.partial(scorer(model, config), shared=shared),
-    tx=optimizer.adamw(total=total, **config.optimizer),
+    tx=optimizers.chain(total=total, seed=config.seed, **config.optimizer),
     microbatches=config.learn.microbatches,
     constrain=shard.constrain_rows(mesh),
   )

@@ -15,12 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from jaxrl_llm import credit
+from jaxrl_llm import credit, optimizers
 from jaxrl_llm.advantages import group
 from jaxrl_llm.objectives import aggregate, base, surrogates
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.rollouts import plans
-from jaxrl_llm.training import optimizer, step
+from jaxrl_llm.training import step
 from jaxrl_llm.training.questions import Questions
 from jaxrl_llm.types import Rollouts, Scores, Spec
 
@@ -65,16 +65,11 @@ def train(
       f'{rows} demonstrations do not fill a batch of {batch}; set '
       f'warm_start.batch to at most {rows}'
     )
-  tx = optimizer.adamw(
+  tx = optimizers.chain(
     learning_rate=learning_rate,
     schedule='linear',
     warmup=steps // 10,
     total=steps,
-    b1=0.9,
-    b2=0.95,
-    epsilon=1e-8,
-    weight_decay=0.0,
-    clip_norm=1.0,
   )
   program = step.Program(RECIPE, scorer, tx, constrain=constrain)
   spec = Spec(batch, 1, *_lengths(demonstrations))

@@ -1,17 +1,23 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from jaxrl_llm import optimisers
+from jaxrl_llm import optimizers
 
 _CURVATURE = jnp.array([[2.0, 0.5], [0.5, 1.0]])
 
 
+def _loss(params):
+  return params @ _CURVATURE @ params / 2
+
+
 def _gradient(params):
-  """Of params' C params / 2, whose Hessian is constant."""
-  return _CURVATURE @ params
+  """Of the loss, whose Hessian is constant."""
+  return jax.tree.map(lambda x: _CURVATURE @ x, params)
 
 
 def _run(tx, steps, **extra):
@@ -26,7 +32,7 @@ def _run(tx, steps, **extra):
 
 
 def test_transported_direction_is_the_gradient_at_the_iterate():
-  tx = optimisers.implicit_transport(0.1)
+  tx = optimizers.implicit_transport(0.1)
   point = jnp.array([3.0, -2.0])
   for _, state in _run(tx, 6):
     np.testing.assert_allclose(state.direction, _gradient(point), rtol=1e-4)
@@ -34,7 +40,7 @@ def test_transported_direction_is_the_gradient_at_the_iterate():
 
 
 def test_transport_steps_have_the_asked_length():
-  tx = optimisers.implicit_transport(lambda step: 0.1 / (step + 1))
+  tx = optimizers.implicit_transport(lambda step: 0.1 / (step + 1))
   point = jnp.array([3.0, -2.0])
   for count, (_, state) in enumerate(_run(tx, 4)):
     length = jnp.linalg.norm(state.point - point)
@@ -43,7 +49,7 @@ def test_transport_steps_have_the_asked_length():
 
 
 def test_transport_without_memory_is_normalised_descent():
-  tx = optimisers.implicit_transport(0.1, momentum=lambda step: 1.0)
+  tx = optimizers.implicit_transport(0.1, momentum=lambda step: 1.0)
   params = jnp.array([3.0, -2.0])
   gradient = _gradient(params)
   updates, _ = tx.update(gradient, tx.init(params), params)
@@ -56,7 +62,7 @@ def _exact_product(point, vector):
 
 
 def test_hessian_aided_direction_is_the_gradient_at_the_iterate():
-  tx = optimisers.hessian_aided(0.1, jax.random.key(0))
+  tx = optimizers.hessian_aided(0.1, jax.random.key(0))
   for point, state in _run(tx, 6, hessian_product=_exact_product):
     np.testing.assert_allclose(state.direction, _gradient(point), rtol=1e-4)
 
@@ -64,8 +70,8 @@ def test_hessian_aided_direction_is_the_gradient_at_the_iterate():
 @pytest.mark.parametrize(
   'tx',
   [
-    optimisers.implicit_transport(0.1),
-    optimisers.hessian_aided(0.1, jax.random.key(0)),
+    optimizers.implicit_transport(0.1),
+    optimizers.hessian_aided(0.1, jax.random.key(0)),
   ],
 )
 def test_no_gradient_moves_nothing(tx):
@@ -81,9 +87,62 @@ def test_no_gradient_moves_nothing(tx):
     tx.update(params, tx.init(params), **extra)
 
 
+@pytest.mark.parametrize(
+  'name', ['adamw', 'sgd', 'implicit_transport', 'hessian_aided']
+)
+def test_a_named_optimizer_goes_down_a_quadratic_in_one_program(name):
+  tx = optimizers.chain(name, learning_rate=0.05, clip_norm=np.inf)
+  tx = optax.with_extra_args_support(tx)
+
+  @functools.partial(jax.jit, donate_argnums=(0, 1))
+  def step(params, state):
+    updates, state = tx.update(
+      _gradient(params), state, params, hessian_product=_exact_product
+    )
+    return optax.apply_updates(params, updates), state
+
+  params = {'kernel': jnp.array([3.0, -2.0])}
+  before = _loss(params['kernel'])
+  state = tx.init(params)
+  for _ in range(20):
+    params, state = step(params, state)
+  assert _loss(params['kernel']) < 0.7 * before
+
+
+def test_plain_descent_takes_a_step_as_it_is():
+  tx = optimizers.chain('sgd', learning_rate=1.0, clip_norm=np.inf)
+  step = {'kernel': jnp.array([0.3, -40.0])}
+  updates, _ = tx.update(step, tx.init(step), step)
+  np.testing.assert_array_equal(updates['kernel'], -step['kernel'])
+
+
+def test_only_kernels_decay():
+  tx = optimizers.chain(learning_rate=1.0, weight_decay=0.1)
+  params = {'kernel': jnp.ones(2), 'scale': jnp.ones(2)}
+  still = jax.tree.map(jnp.zeros_like, params)
+  updates, _ = tx.update(still, tx.init(params), params)
+  np.testing.assert_allclose(updates['kernel'], -0.1, rtol=1e-6)
+  np.testing.assert_array_equal(updates['scale'], 0)
+
+
+def test_a_warm_up_rises_to_the_rate_and_the_rest_decays():
+  rate = optimizers.rate_of('linear', learning_rate=1.0, warmup=4, total=8)
+  expected = [0.25, 0.5, 0.75, 1, 1, 0.75, 0.5, 0.25, 0]
+  np.testing.assert_allclose([rate(s) for s in range(9)], expected, rtol=1e-6)
+
+
+def test_unknown_names_and_endless_warm_ups_are_refused():
+  with pytest.raises(ValueError, match="optimizer.name 'adam'; known: adamw"):
+    optimizers.chain('adam', learning_rate=1.0)
+  with pytest.raises(ValueError, match="optimizer.schedule 'step'"):
+    optimizers.chain(learning_rate=1.0, schedule='step')
+  with pytest.raises(ValueError, match='at most 7'):
+    optimizers.rate_of('rex', learning_rate=1.0, warmup=8, total=8)
+
+
 @pytest.mark.parametrize('beta', [0.0, 0.9, 1.0])
 def test_rex_equals_its_formula(beta):
-  schedule = optimisers.rex(3.0, 10, beta=beta)
+  schedule = optimizers.rex(3.0, 10, beta=beta)
   for step in range(11):
     p = step / 10
     expected = 3 * (1 - p) / (0.5 + (1 - beta * p) / 2)
@@ -92,20 +151,20 @@ def test_rex_equals_its_formula(beta):
 
 
 def test_rex_without_reflection_is_linear():
-  schedule = optimisers.rex(2.0, 8, beta=0.0)
+  schedule = optimizers.rex(2.0, 8, beta=0.0)
   rates = [float(schedule(s)) for s in range(9)]
   np.testing.assert_allclose(np.diff(rates), -0.25, rtol=1e-5)
 
 
 def test_constant_norms_recommend_linear_decay():
-  schedule = optimisers.refined(np.full(50, 7.0), 1.0)
+  schedule = optimizers.refined(np.full(50, 7.0), 1.0)
   rates = [float(schedule(s)) for s in range(50)]
   np.testing.assert_allclose(rates, np.linspace(1, 0, 50), atol=1e-6)
 
 
 def test_large_early_norms_recommend_a_warm_up():
   norms = np.concatenate([np.linspace(20, 1, 30), np.ones(70)])
-  schedule = optimisers.refined(norms, 2.0)
+  schedule = optimizers.refined(norms, 2.0)
   rates = np.array([float(schedule(s)) for s in range(100)])
   assert 15 < rates.argmax() < 50
   np.testing.assert_allclose(rates.max(), 2.0, rtol=1e-6)
@@ -125,7 +184,7 @@ def test_refined_equals_the_loops():
     smooth.append(np.median(window))
   weights = [1 / g for g in smooth]
   rates = [w * sum(weights[t + 1 :]) for t, w in enumerate(weights)]
-  schedule = optimisers.refined(norms, 1.0, power=1.0)
+  schedule = optimizers.refined(norms, 1.0, power=1.0)
   ours = [float(schedule(s)) for s in range(40)]
   np.testing.assert_allclose(ours, np.array(rates) / max(rates), rtol=1e-5)
 
@@ -133,4 +192,4 @@ def test_refined_equals_the_loops():
 @pytest.mark.parametrize('bad', [[1.0, 0.0], [1.0, np.nan], [[1.0]]])
 def test_norms_that_recommend_nothing_are_refused(bad):
   with pytest.raises(ValueError, match='one positive number per step'):
-    optimisers.refined(bad, 1.0)
+    optimizers.refined(bad, 1.0)

@@ -1,4 +1,4 @@
-"""Optax transformations and schedules that policy-gradient papers bring.
+"""Optax transformations and schedules, by the names that settings give them.
 
 They compose with `optax.chain` like any other. Gradients are those of a loss,
 so steps descend.
@@ -17,6 +17,63 @@ import optax
 Schedule = Callable[[jax.Array], jax.Array]
 
 
+def chain(
+  name: str = 'adamw',
+  *,
+  learning_rate: float,
+  schedule: str = 'constant',
+  warmup: int = 0,
+  total: int = 1,
+  b1: float = 0.9,
+  b2: float = 0.95,
+  epsilon: float = 1e-8,
+  weight_decay: float = 0.0,
+  clip_norm: float = 1.0,
+  seed: int = 0,
+) -> optax.GradientTransformation:
+  """Global-norm clipping, then the named optimizer under a schedule.
+
+  Args:
+    name: 'adamw', whose decay spares norms and biases; 'sgd', which takes
+      the step of a rule such as `update.trust_region` as it is, at rate 1;
+      'implicit_transport' or 'hessian_aided', whose rate is the length of a
+      step. Only the first reads b1, b2, epsilon and weight_decay.
+    schedule, warmup, total: see `rate_of`.
+    weight_decay: per unit of learning rate, on kernels alone.
+    clip_norm: the largest gradient norm; math.inf turns clipping off.
+    seed: of the points at which `hessian_aided` takes products.
+
+  Raises:
+    ValueError: an unknown name.
+  """
+  rate = rate_of(
+    schedule, learning_rate=learning_rate, warmup=warmup, total=total
+  )
+  known = {
+    'adamw': lambda: optax.adamw(
+      rate, b1=b1, b2=b2, eps=epsilon, weight_decay=weight_decay, mask=_decays
+    ),
+    'sgd': lambda: optax.sgd(rate),
+    'implicit_transport': lambda: implicit_transport(rate),
+    'hessian_aided': lambda: hessian_aided(rate, jax.random.key(seed)),
+  }
+  if name not in known:
+    raise ValueError(
+      f'unknown optimizer.name {name!r}; known: {", ".join(known)}'
+    )
+  return optax.chain(optax.clip_by_global_norm(clip_norm), known[name]())
+
+
+def _decays(params):
+  """True for kernels: their names say so, whatever axes they have."""
+
+  def decays(path, leaf):
+    del leaf
+    return path[-1].key in ('kernel', 'lora_a', 'lora_b')
+
+  return jax.tree_util.tree_map_with_path(decays, params)
+
+
 def decaying_momentum(step):
   """eta_t = (2 / (t + 2))^(4/5): 1 at the start, so that d_0 = g_0."""
   return (2 / (step + 2)) ** 0.8
@@ -27,6 +84,11 @@ def _normalised(tree, length):
   norm = optax.tree.norm(tree)
   scale = jnp.where(norm > 0, length / jnp.where(norm > 0, norm, 1.0), 0.0)
   return jax.tree.map(lambda x: scale * x, tree)
+
+
+def _copied(tree):
+  """In buffers of its own: a state next to its parameters may be donated."""
+  return jax.tree.map(jnp.copy, tree)
 
 
 class TransportState(NamedTuple):
@@ -64,7 +126,7 @@ def implicit_transport(
 
   def init(params):
     zeros = jax.tree.map(jnp.zeros_like, params)
-    return TransportState(params, zeros, jnp.int32(0))
+    return TransportState(_copied(params), zeros, jnp.int32(0))
 
   def update(gradients, state, params=None):
     if params is None:
@@ -85,11 +147,10 @@ def implicit_transport(
 
 
 class HessianAidedState(NamedTuple):
-  """Of `hessian_aided`: the last iterate, the direction, key and count."""
+  """Of `hessian_aided`: the last iterate, the direction and the count."""
 
   last: optax.Params
   direction: optax.Updates
-  key: jax.Array
   count: jax.Array
 
 
@@ -107,7 +168,9 @@ def hessian_aided(
 
   The random point makes a product with a stochastic Hessian an unbiased
   estimate of the change of the gradient. `update` takes
-  `hessian_product(point, vector)` as an extra argument.
+  `hessian_product(point, vector)` as an extra argument, which
+  `jaxrl_llm.update.single` gives: the paper samples trajectories at the random
+  point, `single` weighs those of the present policy by their ratio.
 
   Args:
     length: of a step, a number or a schedule. key: of the u.
@@ -119,13 +182,13 @@ def hessian_aided(
 
   def init(params):
     zeros = jax.tree.map(jnp.zeros_like, params)
-    return HessianAidedState(params, zeros, key, jnp.int32(0))
+    return HessianAidedState(_copied(params), zeros, jnp.int32(0))
 
   def update(gradients, state, params=None, *, hessian_product, **_):
     if params is None:
       raise ValueError('hessian_aided needs params: the present iterate')
     eta = momentum(state.count)
-    u = jax.random.uniform(jax.random.fold_in(state.key, state.count))
+    u = jax.random.uniform(jax.random.fold_in(key, state.count))
     between = jax.tree.map(lambda a, b: u * a + (1 - u) * b, params, state.last)
     moved = jax.tree.map(jnp.subtract, params, state.last)
     change = hessian_product(between, moved)
@@ -137,9 +200,47 @@ def hessian_aided(
     )
     updates = _normalised(direction, -rate(state.count))
     count = state.count + 1
-    return updates, HessianAidedState(params, direction, state.key, count)
+    return updates, HessianAidedState(params, direction, count)
 
   return optax.GradientTransformationExtraArgs(init, update)
+
+
+def rate_of(
+  name: str, *, learning_rate: float, warmup: int, total: int
+) -> optax.Schedule:
+  """Linear warm-up to the learning rate, then what the name says.
+
+  Args:
+    name: 'constant', or 'linear', 'cosine' or 'rex' decay to 0 at `total`.
+    learning_rate: the peak. warmup, total: in optimizer steps.
+
+  Raises:
+    ValueError: an unknown name, or a warm-up that never ends.
+  """
+  if warmup and warmup >= total:
+    raise ValueError(
+      f'optimizer.warmup of {warmup} steps does not end within the run of '
+      f'{total}; use at most {total - 1}'
+    )
+  rest = total - warmup
+  known = {
+    'constant': lambda: optax.constant_schedule(learning_rate),
+    'linear': lambda: optax.linear_schedule(learning_rate, 0.0, rest),
+    'cosine': lambda: optax.cosine_decay_schedule(learning_rate, rest),
+    'rex': lambda: rex(learning_rate, rest),
+  }
+  if name not in known:
+    raise ValueError(
+      f'unknown optimizer.schedule {name!r}; known: {", ".join(known)}'
+    )
+  after = known[name]()
+  if not warmup:
+    return after
+  # From 1 / warmup of the peak: a first step of 0 would learn nothing.
+  rise = optax.linear_schedule(
+    learning_rate / warmup, learning_rate, max(warmup - 1, 1)
+  )
+  return optax.join_schedules([rise, after], [warmup])
 
 
 def rex(peak: float, total: int, *, beta: float = 1.0) -> Schedule:
