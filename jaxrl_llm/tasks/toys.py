@@ -196,6 +196,36 @@ def lookup(
   }
 
 
+def line(rng: random.Random, *, largest: int = 9, checked: int = 3) -> Row:
+  """A straight line to be written as a program: `f(1)=5,f(4)=14 `.
+
+  The answer is `def f(x): return 3*x+2`, or any program whose `f` agrees with
+  it at other points than those of the question.
+
+  Args:
+    rng: source of randomness.
+    largest: slope, offset and points are uniform in [0, largest].
+    checked: points at which the program is tested.
+
+  Raises:
+    ValueError: no points to test.
+  """
+  _check(checked >= 1, 'checked', checked, 'at least 1')
+  _check(largest > checked, 'largest', largest, f'more than {checked}')
+  slope, offset = rng.randint(0, largest), rng.randint(0, largest)
+  points = rng.sample(range(largest + 1), checked + 2)
+  values = [slope * x + offset for x in points]
+  program = f'def f(x): return {slope}*x+{offset}'
+  asked = [f'f({x})={y}' for x, y in zip(points[:2], values)]
+  return {
+    'prompt': f'{",".join(asked)} ',
+    'answer': program,
+    'demonstration': program,
+    # One process for all points.
+    'tests': [f'assert [f(x) for x in {points[2:]}] == {values[2:]}'],
+  }
+
+
 def _check(holds: bool, name: str, value: Any, bound: str) -> None:
   if not holds:
     raise ValueError(f'{name}={value!r} must be {bound}')
@@ -230,6 +260,7 @@ TOYS = {
       {'numbers': 4, 'largest': 20, 'signs': '+-*'},
     ),
   ),
+  'line': Toy(line, 'code', ({'largest': 9},)),
   'lookup': Toy(
     lookup, 'numeric', ({'length': 3}, {'length': 3, 'careless': 0.7})
   ),

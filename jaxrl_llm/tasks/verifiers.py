@@ -15,12 +15,13 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
+import inspect
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from jaxrl_llm.tasks import answers
+from jaxrl_llm.tasks import answers, sandbox
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -33,6 +34,7 @@ BUILTINS = {
   'reasoning_gym': 'jaxrl_llm.tasks.gym:score',
   'countdown': 'jaxrl_llm.tasks.toys:countdown_score',
   'returned': 'jaxrl_llm.tasks.verifiers:returned',
+  'code': 'jaxrl_llm.tasks.programs:score',
 }
 
 
@@ -41,8 +43,16 @@ def _pattern(text: str) -> str:
   return text
 
 
+def _seconds(text: str) -> float:
+  seconds = float(text)
+  if not 0 < seconds < math.inf:
+    raise ValueError(f'{text} s; use more than 0, and a finite number')
+  return seconds
+
+
 # The one parameter that may follow the name: its keyword, and its type.
 PARAMETERS = {
+  'code': ('seconds', _seconds),
   'format': ('pattern', _pattern),
   'numeric': ('tolerance', float),
 }
@@ -207,6 +217,7 @@ def resolve(spec: str) -> Callable[..., Any]:
   Raises:
     ValueError: unknown name, module or function, with the nearest known; a
       missing, unwanted or malformed parameter.
+    sandbox.Unavailable: programs are to be run and cannot be isolated here.
   """
   spec = without_label(spec)
   name, colon, parameter = spec.partition(':')
@@ -220,6 +231,8 @@ def resolve(spec: str) -> Callable[..., Any]:
       + f'known: {", ".join(sorted(BUILTINS))}, or package.module:function'
     )
   function = _imported(spec, BUILTINS[name])
+  if name == 'code':
+    sandbox.require()
   if not colon:
     if name == 'format':
       raise ValueError(
@@ -234,6 +247,15 @@ def resolve(spec: str) -> Callable[..., Any]:
   except (ValueError, re.error) as error:
     raise ValueError(f'verifier {spec!r}: bad {keyword}: {error}') from error
   return functools.partial(function, **{keyword: value})
+
+
+def own_seconds(spec: str) -> float:
+  """The time a built-in gives a response by itself, 0 where it gives none."""
+  function = resolve(spec)
+  if without_label(spec).partition(':')[0] not in BUILTINS:
+    return 0.0
+  option = inspect.signature(function).parameters.get('seconds')
+  return option.default if option else 0.0
 
 
 def _imported(spec: str, path: str) -> Callable[..., Any]:

@@ -62,7 +62,8 @@ class Verifiers:
 
   Raises:
     ValueError: an unknown verifier, one named twice, a weight that
-      is not finite, or not one weight per verifier.
+      is not finite, not one weight per verifier, or a verifier that takes
+      longer than the limit to score a response that is wrong.
   """
 
   def __init__(
@@ -89,7 +90,7 @@ class Verifiers:
       raise ValueError(f'verifier weights {self.weights} are not all finite')
     for spec in names:
       if spec not in judges:
-        verifiers_lib.resolve(spec)
+        _check_seconds(spec, seconds)
     self._judges = judges
     self._pool = Pool(workers, seconds, memory)
     self._logged: set[tuple[str, str]] = set()
@@ -174,3 +175,13 @@ class Verifiers:
 
   def __exit__(self, *_) -> None:
     self.close()
+
+
+def _check_seconds(spec: str, seconds: float) -> None:
+  """Refuses a limit that would mask what the verifier itself scores 0."""
+  own = verifiers_lib.own_seconds(spec)
+  if own and own >= seconds:
+    raise ValueError(
+      f'verifier {spec!r} gives a response {own:g} s, and the limit of its '
+      f'process is {seconds:g} s; raise verify.seconds above {own:g}'
+    )

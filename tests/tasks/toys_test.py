@@ -1,7 +1,9 @@
 """Toys: demonstrations are right, and wrong answers are not."""
 
+import ast
 import itertools
 import random
+import re
 from fractions import Fraction
 
 import pytest
@@ -157,3 +159,25 @@ def test_evaluation_refuses_what_is_no_expression(text):
 def test_bad_options_name_their_bound(toy, options, message):
   with pytest.raises(ValueError, match=message):
     toy(random.Random(0), **options)
+
+
+def test_a_line_is_tested_beside_the_points_of_its_question():
+  for seed in range(50):
+    row = toys.line(random.Random(seed))
+    asked = {int(x) for x in re.findall(r'f\((\d+)\)=', row['prompt'])}
+    [test] = row['tests']
+    tested = ast.literal_eval(re.search(r'in (\[.*?\])', test)[1])
+    assert len(asked) == 2 and len(tested) == 3 and not asked & set(tested)
+  with pytest.raises(ValueError, match='largest=3 must be more than 3'):
+    toys.line(random.Random(0), largest=3)
+
+
+def test_a_table_of_the_question_is_no_line():
+  row = {
+    'prompt': 'f(1)=2,f(3)=4 ',
+    'tests': ['assert [f(x) for x in [2]] == [3]'],
+  }
+  check = verifiers.resolve('code')
+  assert check(
+    ['def f(x): return {1: 2, 3: 4}[x]', 'def f(x): return x+1'], [row] * 2
+  ) == [0, 1]

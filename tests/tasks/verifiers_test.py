@@ -81,7 +81,7 @@ def test_reasoning_gym_scores_with_the_task_itself():
   ('spec', 'message'),
   [
     ('numerics', "did you mean 'numeric'"),
-    ('zzz', 'known: countdown, exact'),
+    ('zzz', 'known: code, countdown, exact'),
     ('format', 'needs its pattern'),
     ('format:(', 'bad pattern'),
     ('numeric:much', 'bad tolerance'),

@@ -1,0 +1,123 @@
+"""Programs are judged by what they compute, and by nothing else."""
+
+import pytest
+
+from jaxrl_llm.tasks import programs, verify
+from tests.tasks import hostile_programs
+
+DOUBLE = {'tests': ['assert f(2) == 4', 'assert f([1]) == [1, 1]']}
+ECHO = {
+  'tests': [
+    {'input': '1 2\n', 'output': '3\n'},
+    {'input': '40\n2\n', 'output': '42'},
+  ]
+}
+ADD = 'import sys\nprint(sum(map(int, sys.stdin.read().split())))'
+
+
+def test_a_program_is_right_where_all_its_tests_hold():
+  cases = [
+    ('def f(x): return x + x', DOUBLE, 1),
+    ('def f(x): return 4', DOUBLE, 0),
+    ('f = lambda x: x * 2', DOUBLE, 1),
+    ('def f(x): return x * 3', DOUBLE, 0),
+    ('def f(x): return x +', DOUBLE, 0),
+    ('', DOUBLE, 0),
+    (ADD, ECHO, 1),
+    ('print(3)', ECHO, 0),
+    (f'{ADD}\nraise SystemExit(1)', ECHO, 0),
+    ("def f(x):\n  print('working')\n  return x * 2", DOUBLE, 1),
+  ]
+  responses, rows, right = zip(*cases)
+  assert programs.score(responses, rows, seconds=20) == list(right)
+
+
+def test_no_hostile_program_gets_credit():
+  # 816254 is what no program can find but by knowing it.
+  row = {'tests': ['assert f(3) == 816254', 'assert f(4) == 9']}
+  texts = [
+    *hostile_programs.CHEATS.values(),
+    *hostile_programs.SIGNALS.values(),
+    hostile_programs.HUNGER['endless_loop'],
+    hostile_programs.HUNGER['endless_output'],
+    hostile_programs.PROCESSES['fork_bomb'],
+  ]
+  texts = [text.replace('PID', '1') for text in texts]
+  scores = programs.score(texts, [row] * len(texts), seconds=0.4)
+  assert scores == [0] * len(texts)
+  assert programs.score(['def f(x): return {3: 816254, 4: 9}[x]'], [row]) == [1]
+
+
+def test_expected_values_stay_outside():
+  row = {'tests': ['assert f(3) == 816254']}
+  [(end, stdin, expected)] = programs.tests(row)
+  assert '816254' not in end + stdin and expected == (816254,)
+
+
+@pytest.mark.parametrize(
+  ('response', 'program'),
+  [
+    ('print(1)', 'print(1)'),
+    ('So:\n```python\nx = 1\n```\nDone.', 'x = 1\n'),
+    ('```\na\n```\nno, better\n```py\nb\n```', 'b\n'),
+    ('```python\na\n```\nIt prints\n```text\n1\n```', 'a\n'),
+    ('```bash\npip\n```\n```python\na\n', 'a\n'),
+    ('```python\ns = "```"\n```\n', 's = "```"\n'),
+    ('', ''),
+  ],
+)
+def test_the_program_is_the_last_python_block(response, program):
+  assert programs.program(response) == program
+
+
+@pytest.mark.parametrize(
+  'tests',
+  [
+    None,
+    [],
+    'assert f(1) == 1',
+    [3],
+    [{'input': '1'}],
+    ['f(1) == 1'],
+    ['assert f(1)'],
+    ['assert f(1) == g(1)'],
+    ['assert f(1) == 1; assert f(2) == 2'],
+    ['assert f(1) <= 1'],
+    ['assert f(1) =='],
+    ['\0'],
+  ],
+)
+def test_a_row_without_usable_tests_is_an_error(tests):
+  with pytest.raises(ValueError, match='tests|the test'):
+    programs.tests({'tests': tests})
+
+
+def test_all_tests_share_the_time_of_a_response():
+  slow = 'import time\ndef f(x):\n  time.sleep(0.3)\n  return x'
+  row = {'tests': [f'assert f({i}) == {i}' for i in range(1000)]}
+  verdict = programs.score([slow], [row], seconds=0.8)
+  assert verdict == [0]
+
+
+def test_programs_are_verified_in_worker_processes():
+  with verify.Verifiers(['code:1', 'tests=code:1'], workers=1) as verifiers:
+    assert verifiers.names == ('code', 'tests')
+    texts = ['def f(x): return x * 2', 'while True: pass']
+    verdict = verifiers.score(texts, [DOUBLE] * 2)
+    broken = verifiers.score(texts[:1], [{}])
+  assert verdict.components.tolist() == [[1, 1], [0, 0]] and verdict.ok.all()
+  assert not broken.ok[0] and broken.counts['verify/errors'] == 2
+
+
+@pytest.mark.parametrize(
+  ('name', 'seconds', 'words'),
+  [
+    ('code', 3.0, 'raise verify.seconds above 3'),
+    ('code:9', 5.0, 'raise verify.seconds above 9'),
+    ('code:0', 5.0, 'bad seconds'),
+    ('code:nan', 5.0, 'bad seconds'),
+  ],
+)
+def test_limits_that_cannot_work_are_refused(name, seconds, words):
+  with pytest.raises(ValueError, match=words):
+    verify.Verifiers([name], seconds=seconds)
