@@ -26,8 +26,9 @@ def trpo(
 ) -> Recipe:
   """A natural-gradient step to the edge of a KL ball, by line search.
 
-  On group-relative advantages in place of a critic's. The optimiser scales
-  the step: SGD of rate 1 takes it as it is.
+  On group-relative advantages in place of a critic's. An optimizer that
+  rescales the step undoes it: set `optimizer.name=sgd`,
+  `optimizer.learning_rate=1` and `optimizer.clip_norm=inf`.
   """
   return Recipe(
     plan=plans.independent(samples=samples),
