@@ -3,7 +3,9 @@
 Not `multiprocessing`: its children import the main module again, and with it
 JAX, and forking after JAX has started threads can deadlock. A worker here is a
 fresh interpreter in a session of its own, so that Ctrl-C does not reach it and
-one signal ends it with everything it started.
+one signal ends it with everything it started. Verifiers may do anything in
+there, so what comes back is read as data of bounded length: outcomes as JSON,
+and what they print as bytes, of which the first `SHOWN_BYTES` are shown.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import json
+import math
 import multiprocessing.connection
 import os
 import signal
@@ -24,17 +28,44 @@ from typing import Any
 # Start of an interpreter and import of the verifier's module, which the limit
 # of an item leaves out.
 START_SECONDS = 120.0
+# Of all that the verifiers of a pool print; the rest is dropped.
+SHOWN_BYTES = 1 << 20
+_READ_BYTES = 1 << 16
+_LONGEST_MESSAGE = 1 << 16
 
 Job = tuple[str, str, Mapping[str, Any]]
 Outcome = tuple[str, float, str]
+
+
+class _Printed:
+  """Passes on what workers print, until it has been enough."""
+
+  def __init__(self):
+    self._left = SHOWN_BYTES
+
+  def pass_on(self, pipe: int) -> bool:
+    """Whether there may be more to read, now or later."""
+    try:
+      data = os.read(pipe, _READ_BYTES)
+    except BlockingIOError:
+      return False
+    shown = data[: self._left]
+    if self._left and len(shown) == self._left:
+      shown += b'\n... further output of verifiers is left out\n'
+    self._left -= min(self._left, len(data))
+    with contextlib.suppress(OSError):  # nobody reads our standard error
+      os.write(2, shown)
+    return bool(data)
 
 
 @dataclasses.dataclass(eq=False)
 class _Worker:
   process: subprocess.Popen
   connection: multiprocessing.connection.Connection
+  printed: _Printed
   job: int = -1
   started: bool = False
+  prints: bool = True
   deadline: float = 0.0
 
   def kill(self) -> int:
@@ -42,7 +73,26 @@ class _Worker:
     with contextlib.suppress(ProcessLookupError, PermissionError):
       os.killpg(self.process.pid, signal.SIGKILL)
     self.connection.close()
-    return self.process.wait()
+    code = self.process.wait()
+    # Its last words say why it died. What it started may hold the pipe open.
+    for _ in range(SHOWN_BYTES // _READ_BYTES):
+      if not self.printed.pass_on(self.process.stdout.fileno()):
+        break
+    self.process.stdout.close()
+    return code
+
+
+def _outcome(message: bytes) -> Outcome:
+  """What a worker says of an item.
+
+  Raises:
+    ValueError, RecursionError: it is no outcome; a verifier got at the wire.
+  """
+  match json.loads(message):
+    case ['ok' | 'errors' | 'nan' as kind, int() | float() as score, str(text)]:
+      if math.isfinite(score):
+        return kind, float(score), text
+  raise ValueError(f'no outcome: {message[:80]!r}')
 
 
 def _kill_all(workers: list[_Worker]) -> None:
@@ -74,6 +124,7 @@ class Pool:
       if not value > 0:
         raise ValueError(f'a verifier pool needs {name} > 0, got {value}')
     self._size, self._seconds, self._memory = workers, seconds, memory
+    self._printed = _Printed()
     self._workers: list[_Worker] = []
     # Also at interpreter exit, and without keeping the pool alive.
     self.close = weakref.finalize(self, _kill_all, self._workers)
@@ -132,7 +183,8 @@ class Pool:
         process = subprocess.Popen(
           [sys.executable, '-P', '-m', 'jaxrl_llm.tasks.worker', *limits],
           stdin=subprocess.DEVNULL,
-          stdout=2,  # what verifiers print must not mix with results
+          stdout=subprocess.PIPE,
+          stderr=subprocess.STDOUT,
           env=environment,
           pass_fds=(descriptor,),
           start_new_session=True,
@@ -140,7 +192,8 @@ class Pool:
       except OSError:
         ours.close()
         raise
-    worker = _Worker(process, ours)
+    os.set_blocking(process.stdout.fileno(), False)
+    worker = _Worker(process, ours, self._printed)
     self._workers.append(worker)
     return worker
 
@@ -162,13 +215,19 @@ class Pool:
     """Waits for the next event; workers that are done, with outcomes."""
     now = time.monotonic()
     wait = max(0.0, min(w.deadline for w in busy.values()) - now)
-    ready = multiprocessing.connection.wait(list(busy), wait)
+    pipes = [w.process.stdout for w in busy.values() if w.prints]
+    ready = multiprocessing.connection.wait([*busy, *pipes], wait)
+    for worker in busy.values():
+      if worker.process.stdout in ready:
+        worker.prints = worker.printed.pass_on(worker.process.stdout.fileno())
+    ready = [connection for connection in ready if connection in busy]
     finished = []
     for connection in ready:
       worker = busy[connection]
       try:
-        message = connection.recv()
-      except (EOFError, OSError):
+        message = connection.recv_bytes(_LONGEST_MESSAGE)
+        outcome = _outcome(message) if worker.started else None
+      except (EOFError, OSError, ValueError, RecursionError):
         code = self._end(worker)
         # The worker's own alarm may come first when this process is late.
         kind = 'timeouts' if code == -signal.SIGALRM else 'crashes'
@@ -176,7 +235,7 @@ class Pool:
         finished.append((worker, (kind, 0.0, detail)))
         continue
       if worker.started:
-        finished.append((worker, message))
+        finished.append((worker, outcome))
       else:
         worker.started = True
         worker.deadline = time.monotonic() + self._seconds

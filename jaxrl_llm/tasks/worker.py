@@ -1,11 +1,12 @@
 """The process that runs verifiers for `Pool`, one item at a time.
 
 It imports no JAX, takes items from a connection until that closes, and for
-each sends ('started',) once the verifier is loaded, then its outcome.
+each sends ["started"] once the verifier is loaded, then its outcome, as JSON.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -17,6 +18,8 @@ from jaxrl_llm.tasks import verifiers
 # Beyond the limit at which the pool kills: this alarm only ends a worker whose
 # pool is gone and whose verifier hangs.
 ORPHAN_SECONDS = 1.0
+# Characters of an error message that are told.
+DETAIL = 2000
 
 
 def _load(spec: str) -> None:
@@ -25,6 +28,10 @@ def _load(spec: str) -> None:
   except (Exception, SystemExit):
     # Not lost: `score` meets the same error and reports it with its row.
     return
+
+
+def _send(connection: Connection, message: list) -> None:
+  connection.send_bytes(json.dumps(message).encode())
 
 
 def main(descriptor: int, seconds: float, memory: int) -> None:
@@ -46,14 +53,14 @@ def main(descriptor: int, seconds: float, memory: int) -> None:
       except EOFError:
         return
       _load(spec)
-      connection.send(('started',))
+      _send(connection, ['started'])
       # Left at its default action, the alarm ends the process even where the
       # verifier hangs outside the interpreter.
       signal.setitimer(signal.ITIMER_REAL, seconds + ORPHAN_SECONDS)
-      outcome = verifiers.score(spec, response, row)
+      kind, score, detail = verifiers.score(spec, response, row)
       signal.setitimer(signal.ITIMER_REAL, 0)
       try:
-        connection.send(outcome)
+        _send(connection, [kind, score, detail[:DETAIL]])
       except BrokenPipeError:
         return
 

@@ -38,6 +38,20 @@ def act(responses, rows):
     return ['jax' in sys.modules]
   if word == 'print':
     print('noise')
+  if word == 'flood':
+    while True:
+      print('flood ' * 10_000)
+  if word == 'long':
+    raise RuntimeError('no' * 1_000_000)
+  if word == 'lie':
+    import gc
+    from multiprocessing.connection import Connection
+    [wire] = [o for o in gc.get_objects() if isinstance(o, Connection)]
+    wire.send_bytes(rows[0]['message'].encode())
+    time.sleep(1000)
+  if word == 'mute':
+    os.close(1), os.close(2)
+    time.sleep(0.3)
   return [rows[0].get('value', 1.0)]
 """
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from jaxrl_llm.tasks.pool import Pool
+from jaxrl_llm.tasks.pool import SHOWN_BYTES, Pool
 
 
 def gone(pid: int) -> bool:
@@ -67,6 +67,52 @@ def test_interrupted_call_leaves_no_stale_answer(hostile, monkeypatch):
       pool.map([(hostile, 'fine', {'value': 5})])
     monkeypatch.setattr(Pool, '_finished', finished)
     assert pool.map([(hostile, 'fine', {'value': 6})]) == [('ok', 6.0, '')]
+
+
+def test_gigabytes_of_output_are_cut_and_cost_their_row_alone(hostile, capfd):
+  with Pool(workers=2, seconds=0.5) as pool:
+    jobs = [(hostile, word, {}) for word in ('flood', 'fine', 'print')]
+    kinds = [kind for kind, *_ in pool.map(jobs)]
+  shown = capfd.readouterr().err
+  assert kinds == ['timeouts', 'ok', 'ok']
+  assert 'flood' in shown and SHOWN_BYTES <= len(shown) < 1.1 * SHOWN_BYTES
+  assert shown.count('further output of verifiers is left out') == 1
+
+
+def test_output_that_is_closed_is_waited_for_without_spinning(hostile):
+  with Pool(workers=1, seconds=5) as pool:
+    pool.map([(hostile, 'fine', {})])
+    start = time.process_time()
+    assert pool.map([(hostile, 'mute', {})]) == [('ok', 1.0, '')]
+    assert time.process_time() - start < 0.2
+
+
+def test_a_long_error_is_told_in_short(hostile):
+  with Pool(workers=1) as pool:
+    [(kind, _, detail)] = pool.map([(hostile, 'long', {})])
+  assert kind == 'errors' and len(detail) <= 2000 and 'RuntimeError' in detail
+
+
+LIES = {
+  'nothing': '',
+  'half': '[',
+  'a pickle': '\x80\x05N.',
+  'a mebibyte': 'x' * (1 << 20),
+  'nesting': '[' * 10_000,
+  'a number': '7',
+  'a short list': '[1]',
+  'a word for a score': '["ok", "high", ""]',
+  'no number': '["ok", NaN, ""]',
+  'another kind': '["fine", 1, ""]',
+}
+
+
+@pytest.mark.parametrize('name', LIES)
+def test_an_answer_that_is_none_costs_its_row_alone(hostile, name):
+  with Pool(workers=1, seconds=5) as pool:
+    jobs = [(hostile, 'lie', {'message': LIES[name]}), (hostile, 'fine', {})]
+    (kind, score, _), fine = pool.map(jobs)
+  assert (kind, score) == ('crashes', 0.0) and fine == ('ok', 1.0, '')
 
 
 def test_close_leaves_no_process_and_refuses_work(hostile):
