@@ -74,7 +74,7 @@ def draw(lines: list[dict], figure: Figure, path: pathlib.Path) -> pathlib.Path:
   matplotlib.use('Agg')
   from matplotlib import pyplot
 
-  canvas, axes = pyplot.subplots(figsize=(6, 4), layout='constrained')
+  canvas, axes = pyplot.subplots(figsize=(7, 4), layout='constrained')
   for label, (x, mean, error) in _curves(lines, figure).items():
     axes.errorbar(
       x, mean, error, label=label, marker='o', markersize=3, capsize=2
@@ -85,7 +85,8 @@ def draw(lines: list[dict], figure: Figure, path: pathlib.Path) -> pathlib.Path:
     axes.set_yscale('log')
   axes.set(xlabel=figure.x, ylabel=figure.y, title=figure.title)
   if figure.series:
-    axes.legend(title=figure.series)
+    # Beside the curves, since none of its corners is free in every figure.
+    canvas.legend(title=figure.series, loc='outside right upper')
   canvas.savefig(path, dpi=120)
   pyplot.close(canvas)
   return path
