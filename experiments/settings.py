@@ -48,6 +48,7 @@ _INERT = (
       'sample.top_k',
       'sample.top_p',
       'sample.min_p',
+      'sample.slots',
       'sample.support',
       'sample.stop',
     )
@@ -131,6 +132,7 @@ _LEAST = {
   'sample.prompts': 1,
   'sample.max_prompt': 1,
   'sample.max_response': 1,
+  'sample.slots': 0,
   'sample.support': 0,
   'learn.microbatches': 1,
   'optimizer.learning_rate': 0.0,

@@ -75,6 +75,11 @@ SETTINGS = {
     'candidates recorded per token, so that ratios under truncation are '
     'exact; 0: none',
   ),
+  'sample.slots': (
+    0,
+    'responses written at once, each in a slot that the next one takes when '
+    'it ends; 0: all. Pays where lengths differ',
+  ),
   'sample.stop': ((), 'strings that end a response'),
   'learn.microbatches': (1, 'pieces of an optimizer step; saves memory'),
   'optimizer.name': (

@@ -97,7 +97,8 @@ def over_caches(
     q: [N, H, h], scaled.
     prompt: 'k' [B, K, h, P] and 'v' [B, K, P, h].
     own: 'k' [N, K, h, T] and 'v' [N, K, T, h].
-    prompt_seen: bool[B, G or 1, P]. own_seen: bool[T].
+    prompt_seen: bool[B, G or 1, P].
+    own_seen: bool[N, T], or bool[T] where all rows see the same.
     cap: bounds the scores, see `capped`; 0 is off.
 
   Returns:
@@ -111,7 +112,7 @@ def over_caches(
   far = jnp.where(prompt_seen[:, :, None, None], far, _UNSEEN)
   q, far = q.reshape(n, kv, -1, h), far.reshape(n, kv, -1, far.shape[-1])
   near = _scores('nkrh,nkht->nkrt', q, own['k'], cap)
-  near = jnp.where(own_seen, near, _UNSEEN)
+  near = jnp.where(own_seen[..., None, None, :], near, _UNSEEN)
 
   top = jnp.maximum(far.max(-1), near.max(-1))[..., None]
   far, near = jnp.exp(far - top), jnp.exp(near - top)

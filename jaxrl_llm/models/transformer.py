@@ -258,6 +258,7 @@ def decode(
   cache: Cache,
   t: Array,
   *,
+  age: Array | None = None,
   dtype=jnp.float32,
 ) -> tuple[Array, Cache]:
   """One token of every response; rows of a group share their prompt's cache.
@@ -274,6 +275,9 @@ def decode(
     prompt_mask: bool[B, P].
     cache: from `empty_cache` or the step before; T slots.
     t: i32[], the slot to write, below T.
+    age: i32[N, T], how many tokens before this one each slot of a row was
+      written, 0 for slot t and negative where it holds none of the row's.
+      None: all rows have written 0..t in order.
     dtype: of the arithmetic; keys and values are written in the cache's own.
 
   Returns:
@@ -289,7 +293,8 @@ def decode(
   prompt_distance = positions.reshape(b, -1)[:, :, None] - _positions(
     prompt_mask
   ).reshape(b, 1, -1)
-  own_distance = t - jnp.arange(cache[0]['k'].shape[-1])
+  if age is None:
+    age = t - jnp.arange(cache[0]['k'].shape[-1])
   rotations = _rotations(config, positions)
   x = _embed(params, config, tokens, dtype)
   new_cache = []
@@ -301,7 +306,7 @@ def decode(
       prompt_cache[index],
       cache[index],
       prompt_mask[:, None] & _within(prompt_distance, window),
-      (own_distance >= 0) & _within(own_distance, window),
+      (age >= 0) & _within(age, window),
       t,
     )
     rotation = rotations[-1 if window else 0]

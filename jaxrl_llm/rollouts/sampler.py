@@ -3,7 +3,8 @@
 The first, `_read`, runs the prompts through the model once and draws the first
 token of every row; the second, `_write`, is a `while_loop` that draws one
 token a row and step until every row has ended. G rows share the keys and
-values of their prompt, which are never repeated.
+values of their prompt, which are never repeated. In the place of the second,
+`slots.write` keeps fewer rows at work, each in a slot that the next one takes.
 
 The random numbers of a row are a function of (key, its uid, the index of the
 token), so a sample depends on neither its slot, nor its neighbours, nor the
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import chex
 import jax
@@ -22,7 +23,7 @@ import jax.numpy as jnp
 
 from jaxrl_llm.models import transformer
 from jaxrl_llm.models.config import Config
-from jaxrl_llm.rollouts import truncation
+from jaxrl_llm.rollouts import drawing, slots
 from jaxrl_llm.rollouts.truncation import Sampling
 from jaxrl_llm.types import Array, Prompts, PyTree, Rollouts
 
@@ -38,6 +39,8 @@ class Sampler:
     max_tokens: T, the budget of a response.
     dtype: of the arithmetic; the draw itself is float32.
     cache_dtype: of the keys and values kept; None is `dtype`.
+    slots: rows at work at once; 0 is all of them. Fewer cost less where
+      lengths differ, see `jaxrl_llm.rollouts.slots`.
     support: S; when positive, tokens are drawn among the S most probable and
       `extras['support']` says which were kept.
     stop_tokens: ids that end a response.
@@ -51,6 +54,7 @@ class Sampler:
   _: dataclasses.KW_ONLY
   dtype: Any = jnp.float32
   cache_dtype: Any = None
+  slots: int = 0
   support: int = 0
   stop_tokens: tuple[int, ...] = ()
   stop_table: Any = dataclasses.field(default=None, compare=False)
@@ -59,6 +63,8 @@ class Sampler:
   def __post_init__(self):
     if self.max_tokens < 1:
       raise ValueError(f'max_tokens {self.max_tokens} must be at least 1')
+    if self.slots < 0:
+      raise ValueError(f'slots {self.slots} must be at least 0; 0 is all rows')
     vocab = self.config.vocab
     for token in (*self.stop_tokens, self.pad):
       if not 0 <= token < vocab:
@@ -117,26 +123,10 @@ class Sampler:
     state, cache = _read(
       self, samples, params, prompts, keys, sampling, self.stop_table
     )
-    return _write(
+    write = _write_in_slots if 0 < self.slots < rows else _write
+    return write(
       self, params, prompts, keys, sampling, self.stop_table, cache, state
     )
-
-
-class _State(NamedTuple):
-  """What the loop carries beside the cache.
-
-  Attributes:
-    t: i32[], tokens drawn.
-    token: i32[N], the last one. ended: bool[N], and nothing comes after it.
-    progress: i32[N], states of the stop automaton.
-    outputs: arrays with leading axes [T, N], row t written at step t.
-  """
-
-  t: Array
-  token: Array
-  ended: Array
-  progress: Array
-  outputs: dict[str, Array]
 
 
 @jax.jit
@@ -153,7 +143,7 @@ def _read(sampler, samples, params, prompts, keys, sampling, stop_table):
   cache = jax.tree.map(lambda x: x.astype(kept), cache)
   logits = transformer.logits(params, sampler.config, hidden)
   logits = jnp.repeat(logits, samples, axis=0)
-  state = _initial(sampler, logits.shape[0])
+  state = drawing.initial(sampler, logits.shape[0])
   return _emit(sampler, state, logits, keys, sampling, stop_table), cache
 
 
@@ -163,15 +153,7 @@ def _write(
 ):
   config, n = sampler.config, state.token.shape[0]
   samples = n // prompts.tokens.shape[0]
-  layers = transformer.split_layers(params, config, sampler.dtype)
-  # Cast once: inside the loop it would be done for every token.
-  rest = jax.lax.optimization_barrier(
-    {
-      name: jax.tree.map(lambda x: x.astype(sampler.dtype), tree)
-      for name, tree in params.items()
-      if name != 'layers'
-    }
-  )
+  layers, rest = drawing.unstacked(params, config, sampler.dtype)
   length = jnp.repeat(prompts.mask.sum(-1, dtype=jnp.int32), samples)
   cache = transformer.empty_cache(
     config, n, sampler.max_tokens, sampler.cache_dtype or sampler.dtype
@@ -204,57 +186,31 @@ def _write(
   return _rollouts(prompts, samples, state)
 
 
-def _initial(sampler, n) -> _State:
-  def outputs(fill, *axes):
-    return jnp.full((sampler.max_tokens, n, *axes), fill)
-
-  return _State(
-    t=jnp.int32(0),
-    token=jnp.zeros(n, jnp.int32),
-    ended=jnp.zeros(n, bool),
-    progress=jnp.zeros(n, jnp.int32),
-    outputs={
-      'token': outputs(jnp.int32(sampler.pad)),
-      'mask': outputs(False),
-      'logp': outputs(jnp.float32(0)),
-      'log_mass': outputs(jnp.float32(0)),
-      'support': outputs(jnp.int32(-1), sampler.support),
-    },
+@functools.partial(jax.jit, static_argnums=0)
+def _write_in_slots(
+  sampler, params, prompts, keys, sampling, stop_table, prompt_cache, state
+):
+  state = slots.write(
+    sampler, params, prompts, keys, sampling, stop_table, prompt_cache, state
   )
+  samples = state.ended.shape[0] // prompts.tokens.shape[0]
+  return _rollouts(prompts, samples, state)
 
 
-def _emit(sampler, state, logits, keys, sampling, stop_table) -> _State:
-  """Draws the next token of every row and finds out which rows it ends."""
-  uniform = jax.vmap(
-    lambda key: jax.random.uniform(jax.random.fold_in(key, state.t), (2,))
-  )(keys)
-  drawn = truncation.draw(logits, uniform, sampling, support=sampler.support)
+def _emit(sampler, state, logits, keys, sampling, stop_table):
+  """The state with the next token of every row drawn and written down."""
   live = ~state.ended
-  token = jnp.where(live, drawn.token, sampler.pad)
-  new = {
-    'token': token,
-    'mask': live,
-    'logp': jnp.where(live, drawn.logp, 0.0),
-    'log_mass': jnp.where(live, drawn.log_mass, 0.0),
-    'support': jnp.where(live[:, None], drawn.support, -1),
-  }
+  new, ended, progress = drawing.draw(
+    sampler, logits, keys, state.t, live, state.progress, sampling, stop_table
+  )
   outputs = {
     name: jax.lax.dynamic_update_index_in_dim(array, new[name], state.t, 0)
     for name, array in state.outputs.items()
   }
-  stop = jnp.asarray(sampler.stop_tokens, jnp.int32)
-  stopped = jnp.any(token[:, None] == stop, axis=-1)
-  progress = state.progress
-  if stop_table is not None:
-    stop_table = jnp.asarray(stop_table)
-    last, width = (size - 1 for size in stop_table.shape)
-    moved = stop_table[progress, jnp.minimum(token, width)]
-    progress = jnp.where(live & (token <= width), moved, progress)
-    stopped |= progress == last
-  return _State(
+  return drawing.State(
     t=state.t + 1,
-    token=token,
-    ended=state.ended | stopped,
+    token=new['token'],
+    ended=state.ended | ended,
     progress=progress,
     outputs=outputs,
   )
@@ -279,7 +235,7 @@ def _rollouts(prompts, samples, state) -> Rollouts:
     group=by_row(jnp.arange(prompts.tokens.shape[0], dtype=jnp.int32)),
     task=by_row(prompts.task),
     domain=by_row(prompts.domain),
-    valid=jnp.ones(state.token.shape, bool),
+    valid=jnp.ones(state.ended.shape, bool),
     truncated=~state.ended,
     extras=extras,
   )

@@ -401,6 +401,7 @@ def answering_of(
       model,
       max_tokens=settings.max_response,
       dtype=jnp.dtype(config.model.dtype),
+      slots=settings.slots,
       support=settings.support,
       stop_tokens=end_tokens(tokenizer, source),
       stop_table=text.stop_table(tokenizer, stop) if stop else None,

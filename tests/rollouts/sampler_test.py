@@ -1,6 +1,5 @@
 import functools
 import itertools
-import re
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +12,7 @@ from jaxrl_llm.rollouts import sampler as sampler_lib
 from jaxrl_llm.rollouts.sampler import Sampler
 from jaxrl_llm.rollouts.truncation import Sampling
 from jaxrl_llm.types import Prompts
+from tests import compiled
 from tests.models import families
 
 
@@ -224,14 +224,9 @@ def test_decoding_copies_no_cache():
     .as_text()
   )
   shapes = (f'4,2,{config.head_dim},16', f'4,2,16,{config.head_dim}')
-  bodies = [
-    re.search(rf'^%?{re.escape(name)} .*?^}}', text, re.M | re.S).group(0)
-    for name in re.findall(r' while\(.*body=%?([\w.\-]+)', text)
-  ]
   # The other loops are those of the truncation.
-  (computation,) = [b for b in bodies if any(s in b for s in shapes)]
-  copies = [line for line in computation.splitlines() if ' copy(' in line]
-  assert not [c for c in copies if any(shape in c for shape in shapes)]
+  (body,) = compiled.loops(text, shapes)
+  assert not compiled.copies(body, shapes)
 
 
 def test_wrong_numbers_of_uids_are_refused():
