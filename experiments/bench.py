@@ -7,16 +7,19 @@
   ... --peer=trl --peer_python=FOLDER/bin/python
       the same work by a peer, round by round in turn, and the ratio. Peers
       live in environments of their own: `pip install torch trl` for hf and
-      trl, `pip install google-tunix` for tunix
+      trl, `pip install google-tunix` for tunix. Before the rounds, the peer
+      tries several microbatches and keeps the one that learns fastest
   ... --all --peer_python=trl=PATH --peer_python=tunix=PATH
       every row of performance.md whose peer has a Python
   ... --render
       performance.md from the rows measured so far
 
-An iteration is: B prompts, G responses to each of exactly T tokens, GRPO
-without a KL term on given rewards, one AdamW step in float32. Everybody gets
-the same weights, prompts, rewards and lengths. Compilation is apart, medians
-are over rounds. Rows are appended to experiments/results/bench.jsonl.
+An iteration is: B prompts, G responses to each of T tokens (`ragged`: a heavy
+tail up to T), their rewards, GRPO without a KL term, one AdamW step in float32.
+Everybody gets the same weights, prompts, verifier and distribution of lengths.
+Compilation is apart. Medians are over rounds in which other programs took less
+than a tenth of the processors, where there are any. Rows are appended to
+experiments/results/bench.jsonl.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ import pathlib
 import shlex
 import sys
 import tempfile
+import time
 
 from absl import flags
 
@@ -45,7 +49,7 @@ _DTYPE = flags.DEFINE_enum(
 _ROUNDS = flags.DEFINE_integer('rounds', 5, 'Timed iterations.', 1)
 _MICROBATCH = flags.DEFINE_integer('microbatch', 8, 'Rows of ours.', 1)
 _PEER_MICROBATCH = flags.DEFINE_integer(
-  'peer_microbatch', 8, 'Rows of the peer.', 1
+  'peer_microbatch', 0, 'Rows of the peer; 0: the best of several.', 0
 )
 _PEER_COMPILE = flags.DEFINE_bool(
   'peer_compile', False, 'The peer uses torch.compile.'
@@ -66,13 +70,20 @@ ROWS = (
   {'model': 'small', 'shape': 'long', 'microbatch': 16},
   {'model': 'tiny', 'shape': 'ragged'},
   *(
-    {'model': model, 'shape': 'short', 'peer': peer}
-    for peer in peers.PEERS
-    for model in ('tiny', 'small')
-  ),
-  *(
-    {'model': 'small', 'shape': 'long', 'microbatch': 16, 'peer': peer}
-    for peer in ('trl', 'tunix')
+    {
+      'model': model,
+      'shape': shape,
+      'peer': peer,
+      'peer_compile': peer in peers.TORCH,
+      'microbatch': 16 if shape == 'long' else 8,
+    }
+    for model, shape, whom in (
+      ('tiny', 'short', peers.PEERS),
+      ('small', 'short', peers.PEERS),
+      ('small', 'long', ('trl', 'tunix')),
+      ('tiny', 'ragged', ('trl', 'tunix')),
+    )
+    for peer in whom
   ),
 )
 
@@ -152,11 +163,9 @@ def measure(cell: dict, peer_python: str) -> dict:
         {'dtype': cell['dtype'], 'microbatch': cell['microbatch']},
       ),
     }
+    tried = {}
     if peer_python:
-      own = {
-        'microbatch': cell['peer_microbatch'],
-        'compile': cell['peer_compile'],
-      }
+      own, tried = _peer(cell, peer_python, request)
       systems[cell['peer']] = (peer_python, own)
     measured = _alternate(systems, request, cell['rounds'], stack)
     sizes = cases.model_of(folder)
@@ -164,32 +173,75 @@ def measure(cell: dict, peer_python: str) -> dict:
     'cell': cell,
     'sizes': vars(sizes),
     'cores': len(os.sched_getaffinity(0)),
-    'load': os.getloadavg()[1],
     'measured': measured,
+    'tried': tried,
     'command': shlex.join(['python', '-m', 'experiments.bench', *_words(cell)]),
     'git_commit': command.commit(),
   }
 
 
+def _peer(cell, python, request):
+  """The peer's own settings, and how long each microbatch tried has learned."""
+  own = {'compile': cell['peer_compile']}
+  if cell['peer_microbatch']:
+    return own | {'microbatch': cell['peer_microbatch']}, {}
+  tried = {}
+  for size in peers.microbatches(cell['peer'], cases.SHAPES[cell['shape']]):
+    system = _started(
+      cell['peer'], python, request | own | {'microbatch': size}
+    )
+    with contextlib.closing(system):
+      tried[size] = min(system.iterate()['learn'] for _ in range(2))
+    _say(f'  {cell["peer"]}: {size} rows learn in {tried[size]:.2f} s')
+  best = min(tried, key=tried.get)
+  return own | {'microbatch': best}, tried
+
+
+def _started(name, python, request) -> protocol.System:
+  _say(f'  {name}: starting and compiling')
+  module = f'experiments.benchmarks.{peers.MODULES.get(name, name)}'
+  return protocol.System(python, module, request)
+
+
 def _alternate(systems, request, rounds, stack) -> dict[str, dict]:
   """Rounds of every system in turn, in processes that live throughout."""
-  running, measured = {}, {}
+  running = {}
   for name, (python, own) in systems.items():
-    _say(f'  {name}: starting and compiling')
-    module = f'experiments.benchmarks.{peers.MODULES.get(name, name)}'
-    system = protocol.System(python, module, request | own)
-    stack.callback(system.kill)
-    running[name] = system
-    measured[name] = system.ready | {'rounds': []}
-  for number in range(rounds):
+    running[name] = _started(name, python, request | own)
+    stack.callback(running[name].kill)
+  measured = {name: s.ready | {'rounds': []} for name, s in running.items()}
+  _rounds(running, measured, rounds)
+  return measured
+
+
+def _rounds(running, measured, rounds) -> None:
+  """Runs the rounds, ends the processes, and writes down what they say.
+
+  A system whose rounds were disturbed by other programs gets more of them, up
+  to three times as many.
+  """
+  for number in range(3 * rounds):
     for name, system in running.items():
-      outcome = system.iterate()
-      measured[name]['rounds'].append(outcome)
-      if 'step' in outcome:
-        _say(f'  round {number + 1}/{rounds} {name}: {outcome["step"]:.2f} s')
+      found = measured[name]['rounds']
+      if len(rendering.calm(found)) >= rounds and number >= rounds:
+        continue
+      found.append(_watched(system))
+      others = found[-1]['others']
+      seconds = found[-1].get('step', 0)
+      _say(f'  round {number + 1} {name}: {seconds:.2f} s, others {others:.0%}')
   for name, system in running.items():
     measured[name] |= system.close()
-  return measured
+
+
+def _watched(system) -> dict[str, float]:
+  """An iteration, and the part of the processors that others took from it."""
+  started = time.perf_counter()
+  busy, own = protocol.busy_seconds(), system.seconds()
+  outcome = system.iterate()
+  own, busy = system.seconds() - own, protocol.busy_seconds() - busy
+  cores = len(os.sched_getaffinity(0))
+  whole = cores * (time.perf_counter() - started)
+  return outcome | {'others': max(busy - own, 0) / whole}
 
 
 def _words(cell) -> list[str]:

@@ -26,6 +26,7 @@ import json
 import math
 import pathlib
 import random
+import statistics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,29 +91,36 @@ class Shape:
   """One iteration: B prompts of P tokens, G responses of at most T tokens.
 
   Attributes:
-    lengths: of every response; () where all have T tokens.
+    least: tokens of the shortest response, where lengths have a heavy tail
+      from there to T; 0 where all have T.
   """
 
   prompts: int
   samples: int
   prompt: int
   response: int
-  lengths: tuple[int, ...] = ()
+  least: int = 0
 
   @property
   def rows(self) -> int:
     return self.prompts * self.samples
 
-  @property
-  def tokens(self) -> int:
-    """Response tokens that count."""
-    return sum(self.lengths) or self.rows * self.response
+  def lengths(self, vocab: int) -> tuple[int, ...]:
+    """How long a response is, for each token that it may begin with.
+
+    The first token decides, so that everybody can draw from one distribution
+    with random numbers of their own.
+    """
+    if not self.least:
+      return (self.response,) * vocab
+    return heavy_tail(vocab, self.least, self.response)
 
 
 def heavy_tail(count: int, least: int, most: int) -> tuple[int, ...]:
   """Lengths with P(length > x) = sqrt(least / x), cut at `most`.
 
-  The same at every call. From 8 to 512, an eighth is cut, and half is below 32.
+  The same at every call. From 8 to 512, an eighth is cut, half is below 32,
+  and the mean is 120.
   """
   uniform = random.Random(0).random
   return tuple(
@@ -123,7 +131,7 @@ def heavy_tail(count: int, least: int, most: int) -> tuple[int, ...]:
 SHAPES = {
   'short': Shape(8, 8, 64, 128),
   'long': Shape(4, 16, 512, 128),
-  'ragged': Shape(64, 8, 64, 512, heavy_tail(512, 8, 512)),
+  'ragged': Shape(64, 8, 64, 512, least=8),
 }
 
 
@@ -136,36 +144,48 @@ def prompts(model: Model, shape: Shape) -> list[list[int]]:
   ]
 
 
-def rewards(shape: Shape) -> list[float]:
-  """A reward a row, the same for everybody; no group is uniform."""
-  draw = random.Random(2)
-  return [draw.random() for _ in range(shape.rows)]
+def texts(model: Model, shape: Shape) -> list[str]:
+  """The prompts in words, which `folders` makes tokens of their number."""
+  return [' '.join(f't{i}' for i in row) for row in prompts(model, shape)]
 
 
-def forward(model: Model, shape: Shape) -> int:
+def rewards(responses, rows=()) -> list[float]:
+  """What everybody's verifier says: a number of [0, 1) for every text."""
+  del rows
+  return [random.Random(text).random() for text in responses]
+
+
+def tokens(model: Model, shape: Shape) -> float:
+  """Response tokens of an iteration, on average where lengths are random."""
+  return shape.rows * statistics.fmean(shape.lengths(model.vocab))
+
+
+def forward(model: Model, shape: Shape) -> float:
   """Operations of one forward pass over every row, as the module says."""
-  lengths = shape.lengths or (shape.response,) * shape.rows
-  return sum(_row(model, shape.prompt, length) for length in lengths)
+  rows = (_row(model, shape.prompt, t) for t in shape.lengths(model.vocab))
+  return shape.rows * statistics.fmean(rows)
 
 
-def shared(model: Model, shape: Shape) -> int:
+def shared(model: Model, shape: Shape) -> float:
   """The same where every prompt is read once a group."""
   again = shape.rows - shape.prompts
   return forward(model, shape) - again * _row(model, shape.prompt, 0)
 
 
-def traffic(model: Model, shape: Shape, size: int = 4) -> int:
+def traffic(model: Model, shape: Shape, size: int = 4) -> float:
   """Bytes that sampling must read at least, if nothing stays in caches.
 
-  A step of the loop reads all parameters once, and the keys and values of
-  every prompt, once a group, and of every row's own past.
+  Each of the T steps of the longest row reads all parameters, and the keys
+  and values of every prompt, once a group. Every token reads its row's past.
 
   Args:
     size: bytes of a number.
   """
-  steps = max(shape.lengths, default=shape.response)
-  past = shape.prompts * shape.prompt + shape.rows * (steps - 1) / 2
-  return int(steps * size * (model.parameters + past * model.cached))
+  lengths = shape.lengths(model.vocab)
+  past = statistics.fmean(t * (t - 1) / 2 for t in lengths) * shape.rows
+  prompts = shape.prompts * shape.prompt * model.cached
+  steps = shape.response * (model.parameters + prompts)
+  return size * (steps + past * model.cached)
 
 
 def _row(model: Model, prompt: int, response: int) -> int:

@@ -1,26 +1,27 @@
-"""One iteration of this codebase, on given weights, prompts and rewards.
+"""Iterations of a training run of this codebase.
 
-The parts are those of a training run: the sampler, the program of the GRPO
-recipe without its KL term, and the AdamW of the default config.
+Nothing is left out that a run does between two evaluations: prompts are drawn,
+responses decoded and verified by worker processes, metrics and samples
+written. What is set here is set by a flag of `experiments.train`, but for the
+lengths of responses, which a random model does not end by itself.
 """
 
 from __future__ import annotations
 
-import functools
+import dataclasses
+import json
+import pathlib
+import tempfile
 import time
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.benchmarks import cases, protocol
-from jaxrl_llm import optimizers
-from jaxrl_llm import recipe as recipe_lib
-from jaxrl_llm.models import hf, score
-from jaxrl_llm.rollouts.sampler import Sampler
-from jaxrl_llm.rollouts.truncation import Sampling
-from jaxrl_llm.training import step
-from jaxrl_llm.types import Prompts, Scores, Spec
+from experiments.configs import base
+from jaxrl_llm.training import loop, session, writers
+
+# Rows at work at once where lengths differ; as many as the peers generate.
+_SLOTS = 64
 
 
 def prepare(request):
@@ -30,86 +31,92 @@ def prepare(request):
     request: model (a folder), shape (a name of `cases.SHAPES`), dtype, and
       microbatch (rows of one).
   """
+  workdir = pathlib.Path(tempfile.mkdtemp())
   shape = cases.SHAPES[request['shape']]
-  model, params = hf.load(request['model'])
-  dtype = jnp.dtype(request['dtype'])
-  # No stop token: every response has the whole budget.
-  sampler = Sampler(model, max_tokens=shape.response, dtype=dtype)
-  program = _program(model, shape, request['microbatch'], dtype)
-  spec = Spec(shape.rows, shape.samples, shape.prompt, shape.response)
-  compiled, state = program.compile(), program.init(params, spec)
-  prompts = _prompts(request['model'], shape)
-  scores = Scores(
-    jnp.asarray(cases.rewards(shape), jnp.float32)[:, None], jnp.ones(1)
-  )
-  number = 0
+  config = _config(request, shape, workdir / 'questions.jsonl')
+  parts, params = session.assemble(config, workdir)
+  parts = _ending(parts, shape)
+  state = parts.init(params)
+  run = writers.Run(workdir, total_steps=1, quiet=True)
+  step = 0
 
   def iteration():
-    nonlocal state, number
+    nonlocal state, step
     started = time.perf_counter()
-    rollouts = sampler(
-      state.params,
-      prompts,
-      jnp.arange(shape.rows),
-      jax.random.key(number),
-      Sampling(),
-      samples=shape.samples,
-    )
-    jax.block_until_ready(rollouts)
-    sampled = time.perf_counter()
-    rollouts = _shortened(rollouts, shape)
-    rollouts = compiled.score(state, {}, rollouts)
-    credit, _, _ = compiled.assign(state.method['credit'], rollouts, scores)
-    key = jax.random.key(0)
-    state, metrics = compiled.learn(state, {}, rollouts, credit, key)
-    assert float(metrics['bad_steps']) == 0
+    state, metrics, (rollouts, credit) = loop.iterate(parts, state, step)
+    step += 1
+    run.samples(step, parts.examples(rollouts, credit))
+    run.log(step, metrics)
     ended = time.perf_counter()
-    number += 1
+    assert metrics['bad_steps'] == 0
+    sample, score = metrics['time/sample'], metrics['time/score']
+    step_seconds = ended - started
     return {
-      'sample': sampled - started,
-      'learn': ended - sampled,
-      'step': ended - started,
+      'sample': sample,
+      'learn': step_seconds - sample,
+      'step': step_seconds,
+      'tokens': float(metrics['tokens/sampled']),
+      'verify': metrics['time/verify'],
+      # What is neither the sampler's nor the learner's programs.
+      'host': step_seconds - sample - score - metrics['time/learn'],
     }
 
   return iteration
 
 
-def _program(model, shape, microbatch, dtype) -> step.Program:
-  recipe = recipe_lib.build('grpo', samples=shape.samples, kl_weight=0.0)
-  shared = step.shared_rows(recipe.plan, microbatch)
-  return step.Program(
-    recipe=recipe,
-    scorer=functools.partial(_score, model=model, dtype=dtype, shared=shared),
-    tx=optimizers.chain(learning_rate=1e-6, b2=0.999),
-    microbatches=shape.rows // microbatch,
+def _config(request, shape, questions: pathlib.Path):
+  """The settings of a run on the prompts of the shape."""
+  texts = cases.texts(cases.model_of(request['model']), shape)
+  # One more, because a run holds questions out.
+  rows = [{'prompt': text, 'answer': ''} for text in (*texts, 't8')]
+  questions.write_text('\n'.join(map(json.dumps, rows)))
+  config = base.base('grpo')
+  config.recipe.samples = shape.samples
+  config.recipe.kl_weight = 0.0
+  config.model.path = str(request['model'])
+  config.model.dtype = request['dtype']
+  config.model.chunk = 0
+  config.data.path = str(questions)
+  config.data.held_out = 1
+  config.verify.names = ('experiments.benchmarks.cases:rewards',)
+  config.sample.prompts = shape.prompts
+  config.sample.max_prompt = shape.prompt
+  config.sample.max_response = shape.response
+  config.sample.slots = _SLOTS if shape.least else 0
+  config.learn.microbatches = shape.rows // request['microbatch']
+  config.optimizer.learning_rate = 1e-6
+  config.optimizer.b2 = 0.999
+  return config.lock()
+
+
+def _ending(parts, shape: cases.Shape):
+  """The session with responses of the lengths of the shape."""
+  table = None
+  if shape.least:
+    lengths = shape.lengths(parts.model.vocab)
+    table = _countdown(lengths, shape.response)
+  sampler = dataclasses.replace(
+    parts.answering.sampler, stop_tokens=(), stop_table=table
   )
+  answering = dataclasses.replace(parts.answering, sampler=sampler)
+  return dataclasses.replace(parts, answering=answering)
 
 
-def _score(params, rollouts, needs, *, model, **options):
-  return score.score(
-    params, model, rollouts, needs=needs, chunk=0, unroll=True, **options
-  )
+def _countdown(lengths, most: int) -> np.ndarray:
+  """The stop automaton whose first token says how many there will be.
 
+  In state s > 0, `most` - s tokens are to come.
 
-def _prompts(folder, shape) -> Prompts:
-  tokens = jnp.asarray(cases.prompts(cases.model_of(folder), shape), jnp.int32)
-  rows = jnp.arange(shape.prompts)
-  return Prompts(
-    tokens=tokens,
-    mask=jnp.ones_like(tokens, bool),
-    task=rows,
-    domain=jnp.zeros_like(rows),
-  )
+  Args:
+    lengths: V of them, 1 to `most`.
 
-
-def _shortened(rollouts, shape):
-  """The rollouts with the responses cut to the lengths of the shape."""
-  if not shape.lengths:
-    return rollouts
-  mask = np.arange(shape.response) < np.array(shape.lengths)[:, None]
-  return rollouts.replace(
-    response_mask=jnp.asarray(mask), action_mask=jnp.asarray(mask)
-  )
+  Returns:
+    i32[most + 1, V], see `jaxrl_llm.rollouts.text.stop_table`.
+  """
+  later = np.minimum(np.arange(1, most + 2), most)
+  table = np.repeat(later[:, None], len(lengths), axis=1)
+  table[0] = most + 1 - np.array(lengths)
+  return table.astype(np.int32)
 
 
 if __name__ == '__main__':

@@ -2,9 +2,9 @@
 
 The process gets its request as one JSON argument, prepares and warms up, and
 answers with one line. Then it runs one iteration for every line it reads, and
-answers each with what it measured, in seconds:
+answers each with what it measured, in seconds and tokens sampled:
 
-    {"sample": 1.2, "learn": 3.4, "step": 4.7}
+    {"sample": 1.2, "learn": 3.4, "step": 4.7, "tokens": 8192}
 
 At the end of its input it says its peak memory and ends. One process per
 system, so that memory is its own; iterations on demand, so that those of two
@@ -67,6 +67,14 @@ def peak_bytes() -> int:
   raise OSError('/proc/self/status has no VmHWM')
 
 
+def busy_seconds() -> float:
+  """Processor time that the whole machine has spent so far, on anything."""
+  with open('/proc/stat') as stat:
+    # user, nice, system; then idle and waiting, which do not count.
+    fields = stat.readline().split()[1:4]
+  return sum(map(int, fields)) / os.sysconf('SC_CLK_TCK')
+
+
 class System:
   """The caller's side: a process that is being measured."""
 
@@ -86,6 +94,13 @@ class System:
     self._process.stdin.write('\n')
     self._process.stdin.flush()
     return self._answer()
+
+  def seconds(self) -> float:
+    """Processor time so far, of the process and its ended children."""
+    with open(f'/proc/{self._process.pid}/stat') as stat:
+      # The name, in brackets, may hold blanks.
+      fields = stat.read().rpartition(')')[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf('SC_CLK_TCK')
 
   def close(self) -> dict[str, Any]:
     """Ends the process and returns what it says last."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from jax.extend import core
 
-from experiments.benchmarks import cases, ours
+from experiments.benchmarks import cases
 from jaxrl_llm.models import config as config_lib
 from jaxrl_llm.models import score, transformer
 from jaxrl_llm.types import Rollouts
@@ -91,28 +91,31 @@ def test_lengths_have_a_heavy_tail_between_their_bounds():
   assert cases.heavy_tail(9, 8, 512) == cases.heavy_tail(9, 8, 512)
 
 
-def test_iteration_learns_from_responses_of_the_given_lengths(
-  tmp_path, monkeypatch
-):
-  from experiments.benchmarks import folders
+def test_lengths_of_a_shape_are_fixed_unless_it_has_a_least():
+  assert cases.Shape(2, 2, 3, 4).lengths(3) == (4, 4, 4)
+  ragged = cases.Shape(2, 2, 3, 40, least=5)
+  assert ragged.lengths(9) == cases.heavy_tail(9, 5, 40)
 
-  monkeypatch.setitem(cases.MODELS, 'atom', cases.Model(1, 16, 2, 1, 8, 16, 32))
-  shape = cases.Shape(2, 2, 3, 4, (1, 4, 2, 3))
-  monkeypatch.setitem(cases.SHAPES, 'atom', shape)
-  learned = []
-  shortened = ours._shortened
 
-  def recorded(rollouts, shape):
-    learned.append(shortened(rollouts, shape))
-    return learned[-1]
+def test_counts_of_ragged_shapes_are_means_over_first_tokens(monkeypatch):
+  monkeypatch.setattr(cases, 'heavy_tail', lambda *_: (1, 3))
+  model = cases.Model(1, 16, 2, 1, 8, 16, vocab=2)
+  ragged = cases.Shape(2, 2, 3, 3, least=1)
+  of = [cases.forward(model, cases.Shape(2, 2, 3, t)) for t in (1, 3)]
+  assert cases.forward(model, ragged) == sum(of) / 2
+  assert cases.tokens(model, ragged) == 8
 
-  monkeypatch.setattr(ours, '_shortened', recorded)
-  folder = folders.folder_of('atom', tmp_path)
-  iteration = ours.prepare(
-    {'model': folder, 'shape': 'atom', 'dtype': 'float32', 'microbatch': 2}
-  )
-  seconds = iteration()
-  np.testing.assert_array_equal(learned[0].length, shape.lengths)
-  assert 0 < seconds['sample'] < seconds['step']
-  assert 0 < seconds['learn'] < seconds['step']
-  assert shape.tokens == 10
+
+def test_operations_of_a_row_by_hand():
+  # Width 4, one head of 2 for queries and keys, mlp 3, vocabulary 5: a token
+  # takes 2 * (4*2 + 4*2 + 4*2 + 2*4 + 3*4*3) = 136, a pair 2 * (2 + 2) = 8,
+  # logits 2 * 4 * 5 = 40. Prompt 2 and response 1 make 3 tokens and 6 pairs.
+  model = cases.Model(1, 4, 1, 1, 2, 3, 5)
+  one = cases.Shape(prompts=1, samples=1, prompt=2, response=1)
+  assert cases.forward(model, one) == 3 * 136 + 6 * 8 + 40
+
+
+def test_verifier_of_everybody_depends_on_the_text_alone():
+  first, again, other = cases.rewards(['t8 t9', 't8 t9', 't9'])
+  assert first == again != other
+  assert 0 <= first < 1 and 0 <= other < 1

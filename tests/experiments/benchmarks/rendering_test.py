@@ -8,7 +8,16 @@ from experiments.benchmarks import cases, rendering
 def _row(model='tiny', peer='trl', ours=1.0):
   def rounds(*steps):
     return {
-      'rounds': [{'sample': s, 'learn': 2 * s, 'step': 3 * s} for s in steps],
+      'rounds': [
+        {
+          'sample': s,
+          'learn': 2 * s,
+          'step': 3 * s,
+          'tokens': 8192,
+          'others': 0.05,
+        }
+        for s in steps
+      ],
       'peak_bytes': 2_500_000_000,
       'first': 12.3,
       'versions': {'python': '3.11'},
@@ -27,12 +36,12 @@ def _row(model='tiny', peer='trl', ours=1.0):
     },
     'sizes': vars(cases.MODELS[model]),
     'cores': 2,
-    'load': 1.25,
     'measured': {
       'machine': machine,
       'ours': rounds(ours, ours, 2 * ours),
       **({peer: rounds(4.0, 2.0, 2.0)} if peer != 'none' else {}),
     },
+    'tried': {},
     'command': f'python -m experiments.bench --model={model}',
     'git_commit': 'abc',
   }
@@ -51,7 +60,7 @@ def results(tmp_path):
   return write
 
 
-def test_ratio_is_the_median_over_rounds_with_its_extremes(results):
+def test_ratio_is_that_of_the_medians_with_its_extremes(results):
   assert '2.00 (1.00 to 4.00)' in results(_row())
 
 
@@ -59,12 +68,12 @@ def test_rates_are_fractions_of_the_best_the_machine_showed(results):
   page = results(_row(peer='none'))
   flops = cases.forward(cases.MODELS['tiny'], cases.SHAPES['short'])
   assert f'| {flops / 3e11:.0%} (' in page
-  assert '| 8,192 | 2.00 | 3.00 (3.00 to 6.00) |' in page
+  assert '| 8,192 | 4,096 | 3.00 (3.00 to 6.00) |' in page
 
 
 def test_newest_row_of_a_cell_counts(results):
   page = results(_row(ours=1.0), _row(ours=4.0))
-  assert '| 2,048 |' in page and '| 8,192 |' not in page
+  assert '| ours | 2,048 |' in page and '| ours | 8,192 |' not in page
 
 
 def test_prose_outside_the_marks_stays(results):
@@ -77,4 +86,45 @@ def test_every_row_shows_its_command_and_versions(results):
   page = results(_row(), _row('small', 'none'))
   for model in ('tiny', 'small'):
     assert f'`python -m experiments.bench --model={model}` at `abc`' in page
-  assert '2 cores, load 1.2, jax 0.10, python 3.11' in page
+  assert '2 cores, jax 0.10, python 3.11' in page
+
+
+def test_rates_and_ratios_are_per_token_that_was_sampled(results):
+  row = _row()
+  for outcome in row['measured']['ours']['rounds']:
+    outcome['tokens'] *= 2
+  page = results(row)
+  assert '| ours | 16,384 |' in page
+  assert '4.00 (2.00 to 8.00)' in page
+
+
+def test_ratio_stands_beside_its_target(results):
+  page = results(_row())
+  assert '2.00 (1.00 to 4.00), target 2.3 |' in page
+  assert 'target' not in results(_row(peer='hf')).split('the target.')[1]
+
+
+def test_part_of_the_host_is_shown_where_it_is_known(results):
+  row = _row(peer='none')
+  assert '1.7%' not in results(row)
+  for outcome in row['measured']['ours']['rounds']:
+    outcome['host'] = outcome['step'] / 60
+  assert '| 1.7% |' in results(row)
+
+
+def test_microbatches_that_were_tried_are_told(results):
+  row = _row() | {'tried': {'4': 2.5, '8': 2.25}}
+  page = results(row)
+  assert 'microbatches tried: 4 rows 2.50 s, 8 rows 2.25 s' in page
+
+
+def test_disturbed_rounds_do_not_count_while_there_are_calm_ones(results):
+  row = _row(peer='none')
+  rounds = row['measured']['ours']['rounds']
+  rounds[2]['others'] = 0.5
+  assert '| 3.00 (3.00 to 3.00) |' in results(row)
+  assert '| 2/3 (5%) |' in results(row)
+  for outcome in rounds:
+    outcome['others'] = 0.5
+  assert '| 3.00 (3.00 to 6.00) |' in results(row)
+  assert '| 0/3 (50%) |' in results(row)

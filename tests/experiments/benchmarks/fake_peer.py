@@ -1,0 +1,27 @@
+"""A peer without a model, for tests: larger microbatches learn faster."""
+
+from experiments.benchmarks import protocol
+
+
+def prepare(request):
+  print('what a library prints while it starts')
+  calls = 0
+
+  def iteration():
+    nonlocal calls
+    calls += 1
+    if request['shape'] == 'broken' and calls > 2:
+      raise MemoryError('no room')
+    learn = 8.0 / request['microbatch']
+    return {
+      'sample': 1.0,
+      'learn': learn,
+      'step': 1 + learn,
+      'tokens': float(calls),
+    }
+
+  return iteration
+
+
+if __name__ == '__main__':
+  protocol.serve(prepare, ('numpy',))

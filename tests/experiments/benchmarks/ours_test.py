@@ -1,0 +1,45 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.benchmarks import cases, folders, ours
+from jaxrl_llm.training import loop
+
+
+@pytest.mark.parametrize('length', [1, 2, 7, 9])
+def test_countdown_ends_a_row_at_the_length_of_its_first_token(length):
+  lengths = np.array([length, 3])
+  table = ours._countdown(lengths, 9)
+  state, drawn = table[0, 0], 1
+  while state != 9:
+    state, drawn = table[state, 1], drawn + 1
+  assert drawn == length
+
+
+def test_iteration_is_one_of_a_run_with_the_lengths_of_the_shape(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setitem(cases.MODELS, 'atom', cases.Model(1, 16, 2, 1, 8, 16, 32))
+  shape = cases.Shape(2, 2, 3, 9, least=2)
+  monkeypatch.setitem(cases.SHAPES, 'atom', shape)
+  seen = []
+  iterate = loop.iterate
+
+  def recorded(*args):
+    seen.append(iterate(*args))
+    return seen[-1]
+
+  monkeypatch.setattr(loop, 'iterate', recorded)
+  folder = folders.folder_of('atom', tmp_path)
+  iteration = ours.prepare(
+    {'model': folder, 'shape': 'atom', 'dtype': 'float32', 'microbatch': 2}
+  )
+  outcome = iteration()
+  _, metrics, (rollouts, credit) = seen[0]
+  wanted = np.array(shape.lengths(32))[rollouts.response[:, 0]]
+  np.testing.assert_array_equal(rollouts.length, wanted)
+  assert outcome['tokens'] == wanted.sum()
+  assert metrics['verify/errors'] == 0 and jnp.all(credit.keep == 1)
+  whole = outcome['sample'] + outcome['learn']
+  assert outcome['step'] == pytest.approx(whole)
+  assert 0 < outcome['verify'] <= outcome['host'] < outcome['learn']
