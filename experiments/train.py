@@ -117,7 +117,7 @@ def config_flags_path() -> str:
 
 def _locked(config, workdir: pathlib.Path, stopping: Stopper) -> int:
   """The run, or no trace of it where it cannot start."""
-  from jaxrl_llm.training import checkpoint, session
+  from jaxrl_llm.training import checkpoint, session, writers
 
   with checkpoint.Lock(workdir):
     free = ('steps',) if config.optimizer.schedule == 'constant' else ()
@@ -130,8 +130,10 @@ def _locked(config, workdir: pathlib.Path, stopping: Stopper) -> int:
       if not (workdir / name).exists()
     ]
     try:
-      started = _start(config, workdir)
-    except command.USER_ERRORS:
+      # Models are written by a library that knows no error of the disk.
+      with writers.says_disk_full(workdir):
+        started = _start(config, workdir)
+    except Exception:
       for path in made:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
       raise
@@ -169,7 +171,7 @@ def _start(config, workdir: pathlib.Path):
 def _train(
   config, workdir, parts, checkpointer, run, state, bad, stopping
 ) -> int:
-  from jaxrl_llm.training import loop
+  from jaxrl_llm.training import loop, writers
 
   # Closed in reverse: the checkpointer first waits for its last save.
   with (
@@ -192,7 +194,8 @@ def _train(
     return 0
   print(report(workdir))
   if _EXPORT.value:
-    parts.export(state, workdir / 'export')
+    with writers.says_disk_full(workdir):
+      parts.export(state, workdir / 'export')
     print(f'exported to {workdir / "export"}')
   return 0
 

@@ -33,6 +33,8 @@ from jaxrl_llm.training import writers
 from jaxrl_llm.types import Array, PyTree
 
 _SET_ASIDE = 'corrupt'
+# What a checkpoint takes beside its arrays, and a little room for the logs.
+_OVERHEAD = 1 << 20
 
 
 class WorkdirError(ValueError):
@@ -132,6 +134,9 @@ class Checkpointer:
     if step in self._manager.all_steps():
       return
     with writers.says_disk_full(self._folder):
+      # Orbax would fail on several threads, each with a page of its own.
+      size = sum(map(_bytes, _named(state).values()))
+      writers.check_room(self._folder, size + _OVERHEAD)
       self._manager.save(
         step,
         args=ocp.args.Composite(
@@ -244,11 +249,17 @@ class Lock:
     """Takes the lock, making the folder if needed.
 
     Raises:
-      WorkdirError: another run has it.
+      WorkdirError: another run has it, or nobody may write to it.
     """
     path = pathlib.Path(workdir) / 'lock'
-    path.parent.mkdir(parents=True, exist_ok=True)
-    self._file = open(path, 'a+')  # noqa: SIM115, held until `close`
+    try:
+      path.parent.mkdir(parents=True, exist_ok=True)
+      self._file = open(path, 'a+')  # noqa: SIM115, held until `close`
+    except OSError as error:
+      raise WorkdirError(
+        f'{workdir} cannot be written to ({error.strerror}); make it writable, '
+        'or choose another workdir'
+      ) from error
     try:
       fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -398,6 +409,12 @@ def _describe(state: PyTree) -> dict[str, list]:
     name: [str(leaf.dtype), list(leaf.shape), int(number)]
     for (name, leaf), number in zip(leaves.items(), prints)
   }
+
+
+def _bytes(leaf: Array) -> int:
+  if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    leaf = jax.random.key_data(leaf)
+  return leaf.nbytes
 
 
 def _named(tree: PyTree) -> dict[str, Any]:

@@ -23,6 +23,7 @@ import json
 import math
 import os
 import pathlib
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -190,7 +191,16 @@ class _Lines:
     # A sampled byte sequence may decode to a lone surrogate, which UTF-8
     # lacks; the backslash form is how JSON spells it.
     data = memoryview(text.encode(errors='backslashreplace'))
-    end = os.fstat(self._file).st_size
+    status = os.fstat(self._file)
+    if not status.st_nlink:
+      # Lines of a file without a name would be lost without a word.
+      raise FileNotFoundError(
+        errno.ENOENT,
+        f'{self._path} was deleted while the run wrote to it. Put the folder '
+        'back, or run the same command again: it goes on from the newest '
+        'checkpoint that is left',
+      )
+    end = status.st_size
     try:
       while data:
         data = data[os.write(self._file, data) :]
@@ -259,11 +269,13 @@ class _Events:
 
     folder.mkdir(exist_ok=True)
     self._event, self._summary = event_pb2.Event, summary_pb2.Summary
-    # Names hold the second: a number keeps a quick restart from writing over
-    # its predecessor. What `purge_step` drops from older files is hidden.
+    # Names hold the second, and are read in their order. A number before it
+    # keeps that order when the clock is set back, and a quick restart from
+    # writing over its predecessor. What `purge_step` drops from older files is
+    # hidden.
     count = len(list(folder.iterdir()))
     self._writer = event_file_writer.EventsWriter(
-      str(folder / 'events'), f'.{count:04}'
+      str(folder / f'events.{count:04}')
     )
     start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
     self._write(session_log=start, step=purge_step)
@@ -311,6 +323,24 @@ def _jsonable(value: Any) -> Any:
   if isinstance(value, float) and not math.isfinite(value):
     return None
   return value
+
+
+def check_room(folder: str | os.PathLike, size: int) -> None:
+  """Refuses to begin what would not fit.
+
+  Args:
+    folder: on the disk in question; while it is absent nothing is known.
+    size: bytes to be written.
+
+  Raises:
+    OSError: there are fewer, as the disk itself would say it.
+  """
+  try:
+    free = shutil.disk_usage(folder).free
+  except FileNotFoundError:
+    return
+  if free < size:
+    raise OSError(errno.ENOSPC, f'{size} bytes are needed and {free} free')
 
 
 @contextlib.contextmanager

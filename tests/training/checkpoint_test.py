@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from types import SimpleNamespace
 
 import chex
 import jax
@@ -383,3 +384,46 @@ def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
   with pytest.raises(writers.DiskFull, match='no room left on the disk of'):
     saver.save(1, {'x': jnp.ones(2)}, {})
   saver.close()
+
+
+@pytest.mark.parametrize('asynchronous', [False, True])
+def test_a_checkpoint_that_does_not_fit_is_not_begun(
+  tmp_path, monkeypatch, asynchronous
+):
+  saver = checkpoint.Checkpointer(tmp_path / 'c', asynchronous=asynchronous)
+  state = {'x': jnp.ones(64), 'key': jax.random.key(0)}
+  free = 64 * 4 + 8 + (1 << 20)
+  monkeypatch.setattr(
+    writers.shutil, 'disk_usage', lambda _: SimpleNamespace(free=free - 1)
+  )
+  with pytest.raises(writers.DiskFull, match='no room left'):
+    saver.save(1, state, {})
+  assert list((tmp_path / 'c').iterdir()) == []
+  monkeypatch.setattr(
+    writers.shutil, 'disk_usage', lambda _: SimpleNamespace(free=free)
+  )
+  saver.save(1, state, {})
+  saver.close()
+  assert checkpoint.load(tmp_path / 'c', state).step == 1
+
+
+@pytest.mark.parametrize('lost', ['c', 'c/2'])
+def test_checkpoints_deleted_under_a_run_are_followed_by_new_ones(
+  tmp_path, lost
+):
+  saver = checkpoint.Checkpointer(tmp_path / 'c', asynchronous=True)
+  for step in (1, 2):
+    saver.save(step, {'x': jnp.full(4, step)}, {})
+  saver.wait()
+  shutil.rmtree(tmp_path / lost)
+  saver.save(3, {'x': jnp.full(4, 3)}, {})
+  saver.close()
+  restored = checkpoint.load(tmp_path / 'c', {'x': jnp.zeros(4, int)})
+  assert restored.step == 3 and restored.state['x'].tolist() == [3] * 4
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path):
+  (tmp_path / 'file').touch()
+  for workdir in ('/proc/run', tmp_path / 'file', tmp_path / 'file' / 'run'):
+    with pytest.raises(checkpoint.WorkdirError, match='cannot be written to'):
+      checkpoint.Lock(workdir)

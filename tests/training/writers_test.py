@@ -3,12 +3,15 @@ import json
 import math
 import os
 import pathlib
+import shutil
+import time
 
 import hypothesis
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import strategies
+from tensorboardX import event_file_writer
 from tensorboardX.proto import event_pb2
 
 from jaxrl_llm.training import writers
@@ -195,3 +198,35 @@ def test_reading_leaves_out_a_torn_line(tmp_path):
   path = pathlib.Path(tmp_path, 'metrics.jsonl')
   path.write_bytes(b'{"step": 1}\n{"step": 2}')
   assert writers.read(path) == [{'step': 1}]
+
+
+def test_a_folder_that_is_deleted_stops_the_run(tmp_path):
+  run = _run(tmp_path / 'run', [1])
+  shutil.rmtree(tmp_path / 'run')
+  with pytest.raises(FileNotFoundError, match='deleted while the run wrote'):
+    run.log(2, _metrics(2))
+
+
+def test_a_clock_that_is_set_back_changes_no_order(tmp_path, monkeypatch):
+  _run(tmp_path, [1, 2]).close()
+  year = 365 * 24 * 3600
+  monkeypatch.setattr(writers.time, 'time', lambda: time.monotonic() - year)
+  monkeypatch.setattr(
+    event_file_writer.time, 'time', lambda: time.monotonic() + 10 * year
+  )
+  _run(tmp_path, [3], resume_step=2).close()
+  monkeypatch.undo()
+  lines = writers.read(tmp_path / 'metrics.jsonl')
+  assert [line['step'] for line in lines] == [1, 2, 3]
+  steps = [
+    event.step for event in _events(tmp_path) if event.HasField('summary')
+  ]
+  assert steps == [1, 2, 3]
+
+
+def test_what_does_not_fit_is_not_begun(tmp_path, monkeypatch):
+  writers.check_room(tmp_path, 1)
+  writers.check_room(tmp_path / 'absent', 1 << 80)
+  with pytest.raises(OSError) as error:
+    writers.check_room(tmp_path, 1 << 80)
+  assert error.value.errno == errno.ENOSPC
