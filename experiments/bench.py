@@ -11,8 +11,10 @@
       tries several microbatches and keeps the one that learns fastest
   ... --all --peer_python=trl=PATH --peer_python=tunix=PATH
       every row of performance.md whose peer has a Python
+  ... --growth
+      how time and memory grow with the sizes of an iteration, into growth.md
   ... --render
-      performance.md from the rows measured so far
+      the pages from the rows measured so far
 
 An iteration is: B prompts, G responses to each of T tokens (`ragged`: a heavy
 tail up to T), their rewards, GRPO without a KL term, one AdamW step in float32.
@@ -24,19 +26,15 @@ experiments/results/bench.jsonl.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import pathlib
 import shlex
-import sys
-import tempfile
-import time
 
 from absl import flags
 
 from experiments import command
-from experiments.benchmarks import cases, peers, protocol, rendering
+from experiments.benchmarks import cases, growth, measuring, peers, rendering
 
 _PEER = flags.DEFINE_enum('peer', 'none', ('none', *peers.PEERS), 'With whom.')
 _MODEL = flags.DEFINE_string(
@@ -58,7 +56,10 @@ _PEER_PYTHON = flags.DEFINE_multi_string(
   'peer_python', [], "The peer's interpreter; NAME=PATH with --all."
 )
 _ALL = flags.DEFINE_bool('all', False, 'Measure every row, one by one.')
-_RENDER = flags.DEFINE_bool('render', False, 'Only write performance.md.')
+_GROWTH = flags.DEFINE_bool(
+  'growth', False, 'Measure how time and memory grow with each size.'
+)
+_RENDER = flags.DEFINE_bool('render', False, 'Only write the pages.')
 _RESULTS = flags.DEFINE_string(
   'results', command.here('results'), 'Folder of bench.jsonl.'
 )
@@ -88,17 +89,25 @@ ROWS = (
 )
 
 
+_PAGES = {'bench.jsonl': rendering.write, 'growth.jsonl': growth.draw}
+
+
 def main() -> int:
   results = pathlib.Path(_RESULTS.value)
-  if not _RENDER.value:
+  if _GROWTH.value:
+    growth.write(results)
+  elif not _RENDER.value:
     pythons = _pythons()
     for cell in _cells(pythons):
-      _say(', '.join(f'{name}={value}' for name, value in cell.items()))
-      row = measure(cell, pythons.get(cell['peer'], ''))
+      measuring.say(', '.join(f'{k}={value}' for k, value in cell.items()))
+      row = measuring.measure(cell, pythons.get(cell['peer'], ''))
+      row['command'] = _command(cell)
       with open(results / 'bench.jsonl', 'a') as file:
         file.write(json.dumps(row) + '\n')
       print(rendering.summary(row))
-  print(f'wrote {rendering.write(results)}')
+  for name, write in _PAGES.items():
+    if (results / name).exists():
+      print(f'wrote {write(results)}')
   return 0
 
 
@@ -142,121 +151,15 @@ def _pythons() -> dict[str, str]:
   return pythons
 
 
-def measure(cell: dict, peer_python: str) -> dict:
-  """One row: what was measured, of whom, on what, by which command."""
-  from experiments.benchmarks import folders
-
-  shape = cases.SHAPES[cell['shape']]
-  if shape.rows % cell['microbatch']:
-    raise command.Refused(
-      f'--microbatch={cell["microbatch"]} does not divide the {shape.rows} '
-      f'rows of {cell["shape"]}'
-    )
-  with contextlib.ExitStack() as stack:
-    scratch = stack.enter_context(tempfile.TemporaryDirectory())
-    folder = folders.folder_of(cell['model'], pathlib.Path(scratch))
-    request = {'model': str(folder), 'shape': cell['shape']}
-    systems = {
-      'machine': (sys.executable, {'dtypes': ['float32', 'bfloat16']}),
-      'ours': (
-        sys.executable,
-        {'dtype': cell['dtype'], 'microbatch': cell['microbatch']},
-      ),
-    }
-    tried = {}
-    if peer_python:
-      own, tried = _peer(cell, peer_python, request)
-      systems[cell['peer']] = (peer_python, own)
-    measured = _alternate(systems, request, cell['rounds'], stack)
-    sizes = cases.model_of(folder)
-  return {
-    'cell': cell,
-    'sizes': vars(sizes),
-    'cores': len(os.sched_getaffinity(0)),
-    'measured': measured,
-    'tried': tried,
-    'command': shlex.join(['python', '-m', 'experiments.bench', *_words(cell)]),
-    'git_commit': command.commit(),
-  }
-
-
-def _peer(cell, python, request):
-  """The peer's own settings, and how long each microbatch tried has learned."""
-  own = {'compile': cell['peer_compile']}
-  if cell['peer_microbatch']:
-    return own | {'microbatch': cell['peer_microbatch']}, {}
-  tried = {}
-  for size in peers.microbatches(cell['peer'], cases.SHAPES[cell['shape']]):
-    system = _started(
-      cell['peer'], python, request | own | {'microbatch': size}
-    )
-    with contextlib.closing(system):
-      tried[size] = min(system.iterate()['learn'] for _ in range(2))
-    _say(f'  {cell["peer"]}: {size} rows learn in {tried[size]:.2f} s')
-  best = min(tried, key=tried.get)
-  return own | {'microbatch': best}, tried
-
-
-def _started(name, python, request) -> protocol.System:
-  _say(f'  {name}: starting and compiling')
-  module = f'experiments.benchmarks.{peers.MODULES.get(name, name)}'
-  return protocol.System(python, module, request)
-
-
-def _alternate(systems, request, rounds, stack) -> dict[str, dict]:
-  """Rounds of every system in turn, in processes that live throughout."""
-  running = {}
-  for name, (python, own) in systems.items():
-    running[name] = _started(name, python, request | own)
-    stack.callback(running[name].kill)
-  measured = {name: s.ready | {'rounds': []} for name, s in running.items()}
-  _rounds(running, measured, rounds)
-  return measured
-
-
-def _rounds(running, measured, rounds) -> None:
-  """Runs the rounds, ends the processes, and writes down what they say.
-
-  A system whose rounds were disturbed by other programs gets more of them, up
-  to three times as many.
-  """
-  for number in range(3 * rounds):
-    for name, system in running.items():
-      found = measured[name]['rounds']
-      if len(rendering.calm(found)) >= rounds and number >= rounds:
-        continue
-      found.append(_watched(system))
-      others = found[-1]['others']
-      seconds = found[-1].get('step', 0)
-      _say(f'  round {number + 1} {name}: {seconds:.2f} s, others {others:.0%}')
-  for name, system in running.items():
-    measured[name] |= system.close()
-
-
-def _watched(system) -> dict[str, float]:
-  """An iteration, and the part of the processors that others took from it."""
-  started = time.perf_counter()
-  busy, own = protocol.busy_seconds(), system.seconds()
-  outcome = system.iterate()
-  own, busy = system.seconds() - own, protocol.busy_seconds() - busy
-  cores = len(os.sched_getaffinity(0))
-  whole = cores * (time.perf_counter() - started)
-  return outcome | {'others': max(busy - own, 0) / whole}
-
-
-def _words(cell) -> list[str]:
-  """The flags that measure one cell again."""
-  words = []
+def _command(cell) -> str:
+  """What measures one cell again."""
+  words = ['python', '-m', 'experiments.bench']
   for name, value in cell.items():
     if value != flags.FLAGS[name].default:
       words.append(f'--{name}' if value is True else f'--{name}={value}')
   if cell['peer'] != 'none':
     words.append('--peer_python=PATH')
-  return words
-
-
-def _say(text: str) -> None:
-  print(text, file=sys.stderr, flush=True)
+  return shlex.join(words)
 
 
 if __name__ == '__main__':

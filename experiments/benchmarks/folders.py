@@ -20,10 +20,22 @@ def folder_of(name: str, scratch: pathlib.Path) -> pathlib.Path:
   if name not in cases.MODELS:
     folder = hf.resolve(name)
     return pathlib.Path(folder)
+  model = cases.MODELS[name]
+  source = description(model)
+  config = config_lib.from_hf(source)
+  init = jax.jit(transformer.init, static_argnums=0)
+  params = init(config, jax.random.key(0))
+  folder = scratch / name
+  words = _words(model.vocab)
+  hf.save(folder, config, params, source=source, tokenizer=words)
+  return folder
+
+
+def description(model: cases.Model):
+  """The configuration of a model of these sizes, as `transformers` has it."""
   import transformers
 
-  model = cases.MODELS[name]
-  source = transformers.Qwen3Config(
+  return transformers.Qwen3Config(
     vocab_size=model.vocab,
     hidden_size=model.width,
     intermediate_size=model.mlp_width,
@@ -39,13 +51,6 @@ def folder_of(name: str, scratch: pathlib.Path) -> pathlib.Path:
     architectures=['Qwen3ForCausalLM'],
     dtype='float32',
   )
-  config = config_lib.from_hf(source)
-  init = jax.jit(transformer.init, static_argnums=0)
-  params = init(config, jax.random.key(0))
-  folder = scratch / name
-  words = _words(model.vocab)
-  hf.save(folder, config, params, source=source, tokenizer=words)
-  return folder
 
 
 def _words(vocab: int):

@@ -12,12 +12,13 @@ import dataclasses
 import json
 import pathlib
 import tempfile
-import time
 
+import jax
 import numpy as np
 
 from experiments.benchmarks import cases, protocol
 from experiments.configs import base
+from jaxrl_llm.rollouts.sampler import Sampler
 from jaxrl_llm.training import loop, session, writers
 
 # Rows at work at once where lengths differ; as many as the peers generate.
@@ -42,26 +43,37 @@ def prepare(request):
 
   def iteration():
     nonlocal state, step
-    started = time.perf_counter()
+    _SAMPLING.clear()
+    started = protocol.clocks()
     state, metrics, (rollouts, credit) = loop.iterate(parts, state, step)
     step += 1
     run.samples(step, parts.examples(rollouts, credit))
     run.log(step, metrics)
-    ended = time.perf_counter()
+    whole, (sampled,) = protocol.since(started), _SAMPLING
     assert metrics['bad_steps'] == 0
-    sample, score = metrics['time/sample'], metrics['time/score']
-    step_seconds = ended - started
-    return {
-      'sample': sample,
-      'learn': step_seconds - sample,
-      'step': step_seconds,
-      'tokens': float(metrics['tokens/sampled']),
+    programs = sum(metrics[f'time/{n}'] for n in ('sample', 'score', 'learn'))
+    tokens = float(metrics['tokens/sampled'])
+    return protocol.outcome(whole, sampled, tokens) | {
       'verify': metrics['time/verify'],
       # What is neither the sampler's nor the learner's programs.
-      'host': step_seconds - sample - score - metrics['time/learn'],
+      'host': whole[0] - programs,
     }
 
   return iteration
+
+
+# Seconds by both clocks of every call of the sampler in an iteration.
+_SAMPLING: list[tuple[float, float]] = []
+
+
+class _Watched(Sampler):
+  """The sampler, which also says how long it took."""
+
+  def __call__(self, *args, **kwargs):
+    started = protocol.clocks()
+    rollouts = jax.block_until_ready(super().__call__(*args, **kwargs))
+    _SAMPLING.append(protocol.since(started))
+    return rollouts
 
 
 def _config(request, shape, questions: pathlib.Path):
@@ -95,9 +107,8 @@ def _ending(parts, shape: cases.Shape):
   if shape.least:
     lengths = shape.lengths(parts.model.vocab)
     table = _countdown(lengths, shape.response)
-  sampler = dataclasses.replace(
-    parts.answering.sampler, stop_tokens=(), stop_table=table
-  )
+  fields = vars(parts.answering.sampler)
+  sampler = _Watched(**fields | {'stop_tokens': (), 'stop_table': table})
   answering = dataclasses.replace(parts.answering, sampler=sampler)
   return dataclasses.replace(parts, answering=answering)
 

@@ -7,8 +7,6 @@ over tokens and then over rows, gradients accumulated, clipped, AdamW.
 
 from __future__ import annotations
 
-import time
-
 import torch
 import transformers
 
@@ -76,19 +74,13 @@ def prepare(request):
     return float(mask.sum())
 
   def iteration():
-    started = time.perf_counter()
+    started = protocol.clocks()
     sequences = torch.cat(
       [generate(rows) for rows in prompts.split(_ROWS_GENERATED)]
     )
-    sampled = time.perf_counter()
+    sampled = protocol.since(started)
     tokens = learn(sequences)
-    ended = time.perf_counter()
-    return {
-      'sample': sampled - started,
-      'learn': ended - sampled,
-      'step': ended - started,
-      'tokens': tokens,
-    }
+    return protocol.outcome(protocol.since(started), sampled, tokens)
 
   return iteration
 

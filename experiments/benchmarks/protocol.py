@@ -4,7 +4,8 @@ The process gets its request as one JSON argument, prepares and warms up, and
 answers with one line. Then it runs one iteration for every line it reads, and
 answers each with what it measured, in seconds and tokens sampled:
 
-    {"sample": 1.2, "learn": 3.4, "step": 4.7, "tokens": 8192}
+    {"sample": 1.2, "learn": 3.4, "step": 4.6, "tokens": 8192,
+     "sample cpu": 2.1, "learn cpu": 6.5, "step cpu": 8.6}
 
 At the end of its input it says its peak memory and ends. One process per
 system, so that memory is its own; iterations on demand, so that those of two
@@ -53,6 +54,31 @@ def serve(
   for _ in sys.stdin:
     answer(iteration())
   answer({'peak_bytes': peak_bytes()})
+
+
+def clocks() -> tuple[float, float]:
+  """Seconds by the clock, and of processors that this process has used."""
+  return time.perf_counter(), time.process_time()
+
+
+def since(started: tuple[float, float]) -> tuple[float, float]:
+  """What has gone by since `clocks` said so."""
+  return tuple(now - then for now, then in zip(clocks(), started))
+
+
+def outcome(step, sample, tokens: float) -> dict[str, float]:
+  """What an iteration answers; learning is all of it beside sampling.
+
+  Args:
+    step, sample: seconds by both clocks.
+    tokens: sampled.
+  """
+  found = {'tokens': tokens}
+  for unit, whole, part in zip(('', ' cpu'), step, sample):
+    found[f'sample{unit}'] = part
+    found[f'learn{unit}'] = whole - part
+    found[f'step{unit}'] = whole
+  return found
 
 
 def peak_bytes() -> int:

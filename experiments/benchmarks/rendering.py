@@ -21,6 +21,8 @@ TARGETS = {
   ('ragged', 'tunix'): (3.0, 2.0, 2.5),
 }
 
+_CLOCK = ('sample', 'learn', 'step')
+_CPU = tuple(f'{name} cpu' for name in _CLOCK)
 _COLUMNS = (
   'model',
   'shape',
@@ -67,11 +69,13 @@ def _sections(rows: list[dict]) -> list[str]:
   sections = [_table(grid)]
   compared = [row for row in rows if row['cell']['peer'] != 'none']
   if compared:
-    head = ('model', 'shape', 'peer', 'sampling', 'learning', 'step')
-    grid = [head, ('---',) * len(head), *map(_ratios, compared)]
+    head = ('model', 'shape', 'peer', 'by', 'sampling', 'learning', 'step')
+    grid = [head, ('---',) * len(head)]
+    grid += [line for row in compared for line in _ratios(row)]
     words = (
       'Times faster than the peer, per token: ratio of the medians (least '
-      'and most of any two rounds), and the target.'
+      'and most of any two rounds), and the target. By the clock where both '
+      'had calm rounds, and by the time of processors over all rounds.'
     )
     sections += [words, _table(grid)]
   commands = '\n'.join(
@@ -89,7 +93,7 @@ def _lines(row: dict) -> list[dict[str, str]]:
   model, shape = cases.Model(**row['sizes']), cases.SHAPES[cell['shape']]
   machine = measured['machine']['rounds']
   # The best of the rounds: others on the machine only ever slow it down.
-  peak = max(each[cell['dtype']] for each in machine)
+  peak = max(each[f'{cell["dtype"]} cpu'] for each in machine)
   copy = max(each['copy'] for each in machine)
   forward, once = cases.forward(model, shape), cases.shared(model, shape)
   expected = cases.tokens(model, shape)
@@ -101,8 +105,11 @@ def _lines(row: dict) -> list[dict[str, str]]:
       expected * statistics.median(_per_token(system, k))
       for k in ('sample', 'learn')
     )
-    sampling = forward / sample / peak
-    learning = 3 * forward / learn / peak
+    used = (statistics.median(_per_token(system, k)) for k in _CPU[:2])
+    sampling, learning = (
+      times * forward / (expected * seconds) / peak
+      for times, seconds in zip((1, 3), used)
+    )
     moved = cases.traffic(model, shape) / sample / copy
     lines.append(
       {
@@ -124,18 +131,25 @@ def _lines(row: dict) -> list[dict[str, str]]:
   return lines
 
 
-def _ratios(row: dict) -> tuple[str, ...]:
+def _ratios(row: dict) -> list[tuple[str, ...]]:
+  """One line by the clock, if it can be told, and one by the processors."""
   cell, measured = row['cell'], row['measured']
+  systems = measured['ours'], measured[cell['peer']]
   targets = TARGETS.get((cell['shape'], cell['peer']), (0, 0, 0))
 
   def ratio(name, target):
-    a, b = (_per_token(measured[who], name) for who in ('ours', cell['peer']))
+    a, b = (_per_token(system, name) for system in systems)
     middle = statistics.median(b) / statistics.median(a)
     text = f'{middle:.2f} ({min(b) / max(a):.2f} to {max(b) / min(a):.2f})'
     return f'{text}, target {target}' if target else text
 
-  ratios = map(ratio, ('sample', 'learn', 'step'), targets)
-  return cell['model'], cell['shape'], cell['peer'], *ratios
+  found = {'processors': _CPU}
+  if all(calm(system['rounds']) for system in systems):
+    found = {'the clock': _CLOCK} | found
+  who = cell['model'], cell['shape'], cell['peer']
+  return [
+    (*who, by, *map(ratio, names, targets)) for by, names in found.items()
+  ]
 
 
 def calm(rounds: list[dict]) -> list[dict]:
@@ -150,7 +164,8 @@ def _counted(system: dict) -> list[dict]:
 
 def _per_token(system: dict, name: str) -> list[float]:
   """Seconds a token, by round."""
-  return [each[name] / each['tokens'] for each in _counted(system)]
+  rounds = system['rounds'] if name in _CPU else _counted(system)
+  return [each[name] / each['tokens'] for each in rounds]
 
 
 def _seconds(system: dict) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections.abc import Callable
+
+from experiments.benchmarks import protocol
 
 
 class Turns:
@@ -18,7 +19,7 @@ class Turns:
 
   def __init__(self):
     self._go, self._done = queue.Queue(), queue.Queue()
-    self._sampled = self._tokens = 0.0
+    self._sampled, self._tokens = (0.0, 0.0), 0.0
 
   def start(self, train: Callable[[], None]) -> Callable[[], dict[str, float]]:
     """Starts the trainer and returns `iterate`."""
@@ -36,7 +37,7 @@ class Turns:
 
   def begin(self) -> None:
     self._go.get()
-    self._sampled = self._tokens = 0.0
+    self._sampled, self._tokens = (0.0, 0.0), 0.0
 
   def end(self) -> None:
     self._done.put(None)
@@ -49,23 +50,20 @@ class Turns:
     """`generate` with its time measured; it must return what is finished."""
 
     def timed(*args, **kwargs):
-      started = time.perf_counter()
+      started = protocol.clocks()
       result = generate(*args, **kwargs)
-      self._sampled += time.perf_counter() - started
+      spent = protocol.since(started)
+      self._sampled = tuple(a + b for a, b in zip(self._sampled, spent))
       return result
 
     return timed
 
   def iterate(self) -> dict[str, float]:
-    started = time.perf_counter()
+    started = protocol.clocks()
     self._go.put(None)
     error = self._done.get()
     if error is not None:
       raise error
-    step = time.perf_counter() - started
-    return {
-      'sample': self._sampled,
-      'learn': step - self._sampled,
-      'step': step,
-      'tokens': self._tokens,
-    }
+    return protocol.outcome(
+      protocol.since(started), self._sampled, self._tokens
+    )

@@ -29,6 +29,8 @@ def test_iteration_is_split_into_sampling_and_the_rest():
     assert outcome['sample'] >= 0.04 and outcome['learn'] >= 0.01
     total = outcome['sample'] + outcome['learn']
     assert outcome['step'] == pytest.approx(total, abs=1e-9)
+    # Sleeping takes no processor.
+    assert 0 <= outcome['step cpu'] < outcome['step']
 
 
 def test_trainer_waits_for_its_turn():
