@@ -170,6 +170,52 @@ def test_extragradient_keeps_its_rate_and_plain_descent_does_not():
   assert divergences(target, plain)[-1] > 2 * bound[-1]
 
 
+def test_noisy_wins_hold_extragradient_at_a_floor_of_their_variance():
+  """The KL falls to about 0.41 noise^2 and stays there."""
+  weight, count = 0.1, 400
+  reference = jnp.asarray(UNIFORM, 'f')
+  hyper = {'step_size': 1 / (weight + 3), 'weight': weight}
+
+  def step(policy, noise):
+    def toward(opponent, noise):
+      gain = games.win_rate(ROCK_PAPER_SCISSORS, opponent)
+      return games.anchored_step(policy, reference, gain + noise, **hyper)
+
+    new = toward(toward(policy, noise[0]), noise[1])
+    return new, games.kl(reference, new)
+
+  @jax.jit
+  @jax.vmap
+  def paths(noise):
+    return jax.lax.scan(step, jnp.asarray(START, 'f'), noise)[1]
+
+  drawn = np.random.default_rng(0).standard_normal((16, count, 2, 3))
+  for noise in (0.05, 0.1):
+    far = paths(jnp.asarray(noise * drawn, 'f'))[:, 200:]
+    # 16 paths of 200 correlated steps: about 8 % of standard error.
+    np.testing.assert_allclose(jnp.mean(far) / noise**2, 0.41, rtol=0.3)
+    assert jnp.max(far) < 20 * noise**2
+
+
+def test_lighter_weights_lead_mirror_prox_to_the_exact_equilibrium():
+  """Within weight log A of unbeaten, and at what linear programming finds."""
+  game = np.array([[0.5, 0.9, 0.2], [0.1, 0.5, 0.7], [0.8, 0.3, 0.5]])
+  exact, reference = games.equilibrium(game), jnp.asarray(UNIFORM, 'f')
+  distance = []
+  for weight in (0.3, 0.1, 0.03, 0.01):
+    last = run(
+      lambda p, w=weight: games.nash_mp_step(game, p, reference, weight=w),
+      START,
+      1000,
+    )[-1]
+    beaten = games.exploitability(game, last)
+    # float32 resolves win rates of about 1e-6.
+    assert beaten <= weight * np.log(3) + 1e-5
+    distance.append(np.sum(np.abs(np.exp(last) - exact)) / 2)
+  assert np.all(np.diff(distance) < 0)
+  assert distance[-1] < 0.02
+
+
 @pytest.mark.parametrize('seed', range(3))
 def test_nash_mp_is_extragradient_with_a_shorter_step(seed):
   game = random_game(seed=seed)
