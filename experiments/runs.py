@@ -18,13 +18,15 @@ def config_of(workdir: pathlib.Path) -> ConfigDict:
   """
   path = workdir / 'config.json'
   try:
-    record = json.loads(path.read_text())
+    config = dict(json.loads(path.read_bytes())['config'])
   except FileNotFoundError:
     raise Refused(f'{workdir} is no run folder: no {path.name}') from None
-  except ValueError as error:
-    raise Refused(f'{path} is not JSON: {error}') from None
+  except (ValueError, RecursionError, KeyError, TypeError) as error:
+    raise Refused(
+      f'{path} is not the record of a run: {type(error).__name__}: {error}'
+    ) from None
   # JSON has no tuples, and a ConfigDict keeps the type of a field.
-  return ConfigDict(_tuples(record['config']))
+  return ConfigDict(_tuples(config))
 
 
 def _tuples(value):

@@ -287,16 +287,18 @@ def _read(folder: pathlib.Path):
       'model.'
     )
   try:
-    family = json.loads(file.read_text()).get('model_type')
-  except (json.JSONDecodeError, AttributeError) as error:
+    family = json.loads(file.read_bytes()).get('model_type')
+  except (ValueError, RecursionError, AttributeError) as error:
     raise ValueError(f'{file} is not a JSON object: {error}') from error
   # Before `transformers` sees it: it fails at length on what it does not know.
-  if family not in _FAMILIES:
+  if not isinstance(family, str) or family not in _FAMILIES:
     raise ValueError(_unsupported_family(family))
   import transformers  # takes 0.6 s, and only real models need it
 
   try:
-    return transformers.AutoConfig.from_pretrained(folder)
+    return transformers.AutoConfig.from_pretrained(
+      folder, trust_remote_code=False
+    )
   except Exception as error:  # its checks raise classes of many libraries
     reason = ' '.join(str(error).split())
     raise ValueError(f'transformers refuses {file}: {reason}') from error

@@ -216,11 +216,9 @@ def load(
 
 def _open(folder, stack) -> dict[str, Any]:
   """Tensor name -> the open file that holds it."""
-  if (folder / _INDEX).is_file():
-    weights = json.loads((folder / _INDEX).read_text())['weight_map']
-    paths = sorted({folder / file for file in weights.values()})
-  else:
-    paths = [folder / _WEIGHTS]
+  index = folder / _INDEX
+  names = _shard_names(index) if index.is_file() else [_WEIGHTS]
+  paths = [folder / name for name in names]
   absent = [path.name for path in paths if not path.is_file()]
   if absent:
     raise FileNotFoundError(
@@ -237,6 +235,24 @@ def _open(folder, stack) -> dict[str, Any]:
       ) from error
     files |= dict.fromkeys(file.keys(), file)
   return files
+
+
+def _shard_names(index: pathlib.Path) -> list[str]:
+  """The files that an index of weights names, all of its own folder."""
+  try:
+    names = sorted(set(json.loads(index.read_bytes())['weight_map'].values()))
+    known = all(pathlib.Path(name).name == name for name in names)
+  # Whatever else than an object of objects of names makes these raise.
+  except (
+    ValueError, RecursionError, KeyError, TypeError, AttributeError
+  ) as error:  # fmt: skip
+    raise ValueError(
+      f'{index} does not map tensors to files: {type(error).__name__}: '
+      f'{error}; fetch it again.'
+    ) from error
+  if not known:
+    raise ValueError(f'{index} names files outside of its folder: {names}')
+  return names
 
 
 def _check(folder, config, files):

@@ -37,8 +37,8 @@ def encode_prompts(
     are masked as a whole and must be dropped.
 
   Raises:
-    ValueError: messages for a tokenizer without a chat template, or a prompt
-      without any token.
+    ValueError: messages for a tokenizer without a chat template, or with one
+      that cannot write them, or a prompt without any token.
   """
   tokens = np.full((len(prompts), length), _pad(tokenizer), np.int32)
   mask = np.zeros(tokens.shape, bool)
@@ -158,9 +158,15 @@ def _encode(tokenizer, prompt) -> list[int]:
       'the tokenizer has no chat template; give prompts as text, or add one '
       'to the model folder'
     )
-  return tokenizer.apply_chat_template(
-    list(prompt), add_generation_prompt=True, tokenize=True, return_dict=False
-  )
+  try:
+    return tokenizer.apply_chat_template(
+      list(prompt), add_generation_prompt=True, tokenize=True, return_dict=False
+    )
+  except Exception as error:  # A template is a program, and raises what it may.
+    raise ValueError(
+      f'the chat template of the tokenizer cannot write the messages '
+      f'{str(prompt)[:200]}: {type(error).__name__}: {error}'
+    ) from error
 
 
 def _pad(tokenizer) -> int:

@@ -86,8 +86,13 @@ class Verifiers:
       )
     if len(set(self.names)) < len(self.names):
       raise ValueError(f'verifiers {self.names} are not all different')
-    if not all(map(math.isfinite, self.weights)):
-      raise ValueError(f'verifier weights {self.weights} are not all finite')
+    if not all(
+      isinstance(weight, int | float) and math.isfinite(weight)
+      for weight in self.weights
+    ):
+      raise ValueError(
+        f'verifier weights {self.weights} are not all finite numbers'
+      )
     for spec in names:
       if spec not in judges:
         _check_seconds(spec, seconds)

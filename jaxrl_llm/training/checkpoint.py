@@ -309,7 +309,7 @@ def check_config(
     return
   try:
     there = _fields(json.loads(path.read_text())['config'])
-  except (ValueError, KeyError, TypeError) as error:
+  except (ValueError, RecursionError, KeyError, TypeError) as error:
     raise WorkdirError(
       f'{path} cannot be read ({_summary(error)}); choose another workdir'
     ) from None

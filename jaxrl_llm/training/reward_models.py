@@ -119,7 +119,9 @@ def load(paths: Sequence[str]) -> RewardModels:
   return RewardModels(
     model=models[0],
     params=jax.tree.map(lambda *leaves: jnp.stack(leaves), *params),
-    tokenizer=AutoTokenizer.from_pretrained(folders[0]),
+    tokenizer=AutoTokenizer.from_pretrained(
+      folders[0], trust_remote_code=False
+    ),
   )
 
 

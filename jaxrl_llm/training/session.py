@@ -243,11 +243,14 @@ def load_tokenizer(source: pathlib.Path):
   """The tokenizer of a model folder, able to pad and to end a response.
 
   Raises:
-    ValueError: it names no end-of-sequence token.
+    ValueError: it names no end-of-sequence token, or needs code of its own.
   """
   import transformers
 
-  tokenizer = transformers.AutoTokenizer.from_pretrained(source)
+  # Else it asks on the terminal whether to run code of the folder.
+  tokenizer = transformers.AutoTokenizer.from_pretrained(
+    source, trust_remote_code=False
+  )
   if tokenizer.eos_token_id is None:
     raise ValueError(
       f'the tokenizer of {source} has no eos_token; a response could not '

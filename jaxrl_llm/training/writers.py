@@ -236,7 +236,7 @@ def _parsed(raw: bytes) -> dict[str, Any] | None:
   """The object of a whole line, None for one that a crash has torn."""
   try:
     line = json.loads(raw) if raw.endswith(b'\n') else None
-  except ValueError:
+  except (ValueError, RecursionError):
     return None
   known = isinstance(line, dict) and isinstance(line.get('step'), int)
   return line if known else None
