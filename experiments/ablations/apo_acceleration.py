@@ -11,9 +11,9 @@ DPO has 1 / t: the step is worth 1 / (1 - momentum) steps.
 A bandit of 8 arms with normal rewards, from a uniform policy, weight 10.
 `exact` solves each iteration's problem in closed form; `sampled` is the
 recipes `accelerated_dpo` and `iterative_dpo`, 64 groups of 8 answers an
-iteration, the best against the worst by rewards with Bradley and Terry's
-noise, 4 minibatches of SGD. Measured: how far the log-odds of the best against
-the worst arm went, over what iterative DPO's exact steps go, at the end of 100
+iteration, each pair of them ordered by rewards with Bradley and Terry's noise,
+4 minibatches of SGD. Measured: how far the log-odds of the best against the
+worst arm went, over what iterative DPO's exact steps go, at the end of 100
 iterations, and the reward lost, on average over them. Expected: a ratio near
 1 / (1 - momentum) for exact steps, and a lower loss of sampled ones.
 """

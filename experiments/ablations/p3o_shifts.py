@@ -11,9 +11,9 @@ number of the prompt alone, which preferences cannot tell apart, where PPO
 rewards of each question a normal number is added, times the shift. `p3o` and
 its two clipped forms without KL cost, and `ppo` with its critic, all on 16 x 8
 answers an iteration, 4 minibatches, one epoch, the same Adam. Measured: the
-true reward on average over 60 iterations and at the end, of 1.42 at most, and
-the largest difference of it along training from the same seed without shift.
-Expected: P3O the same up to float32; PPO less at large shifts.
+true reward on average over 60 iterations and at the end, of about 1.42 at most,
+and the largest difference of it along training from the same seed without
+shift. Expected: P3O the same up to float32; PPO less at large shifts.
 """
 
 import jax
