@@ -135,6 +135,7 @@ _LEAST = {
   'sample.slots': 0,
   'sample.support': 0,
   'learn.microbatches': 1,
+  'learn.widths': 1,
   'optimizer.learning_rate': 0.0,
   'optimizer.warmup': 0,
   'optimizer.epsilon': 0.0,

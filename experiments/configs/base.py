@@ -82,6 +82,11 @@ SETTINGS = {
   ),
   'sample.stop': ((), 'strings that end a response'),
   'learn.microbatches': (1, 'pieces of an optimizer step; saves memory'),
+  'learn.widths': (
+    1,
+    'programs of a microbatch, each half as wide as the next; it takes the '
+    'narrowest that holds its responses. Pays where lengths differ',
+  ),
   'optimizer.name': (
     'adamw',
     'adamw, sgd, implicit_transport or hessian_aided',

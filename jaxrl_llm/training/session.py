@@ -31,6 +31,7 @@ from jaxrl_llm.training import (
   shard,
   step,
   warm_start,
+  widths,
 )
 from jaxrl_llm.training import questions as questions_lib
 from jaxrl_llm.training.answering import Answering
@@ -186,6 +187,8 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
     tx=optimizers.chain(total=total, seed=config.seed, **config.optimizer),
     microbatches=config.learn.microbatches,
     constrain=shard.constrain_rows(mesh),
+    shared=shared,
+    widths=widths_of(config),
   )
   session = Session(
     config=config,
@@ -213,6 +216,12 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
     teachers=teachers,
   )
   return session, trainable
+
+
+def widths_of(config: ConfigDict) -> tuple[int, ...]:
+  """The widths that microbatches are computed in; () where there is one."""
+  count, columns = config.learn.widths, config.sample.max_response
+  return widths.halved(columns, count) if count > 1 else ()
 
 
 def recipe_of(config: ConfigDict) -> recipe_lib.Recipe:

@@ -27,6 +27,7 @@ from jaxrl_llm.objectives import aggregate
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.rollouts.plans import Plan
 from jaxrl_llm.training import diagnostics
+from jaxrl_llm.training import widths as widths_lib
 from jaxrl_llm.types import (
   Batch,
   Credit,
@@ -71,6 +72,9 @@ class Program:
     tx: the optimiser.
     microbatches: pieces of one optimizer step, accumulated.
     constrain: places [rows, ...] arrays on the mesh; identity on one device.
+    shared: adjacent rows that the scorer reads together, see `shared_rows`.
+    widths: columns that a microbatch may be computed in, see
+      `jaxrl_llm.training.widths`; () computes all of them.
   """
 
   recipe: Recipe
@@ -78,6 +82,8 @@ class Program:
   tx: optax.GradientTransformation
   microbatches: int = 1
   constrain: Callable[[PyTree], PyTree] = lambda tree: tree
+  shared: int = 1
+  widths: tuple[int, ...] = ()
 
   @property
   def steps(self) -> int:
@@ -250,10 +256,11 @@ class Program:
 
   def _gradient(self, params, frozen, batch, coefs):
     """Loss, gradient and metrics of a step, summed over its microbatches."""
+    columns = batch.rollouts.response.shape[1]
 
-    def loss_fn(params, batch):
-      stats = self.scorer(
-        lora.join(params, frozen), batch.rollouts, self.recipe.needs
+    def loss_fn(params, batch, width):
+      stats = self._seen(
+        lora.join(params, frozen), batch.rollouts, self.recipe.needs, width
       )
       own = jax.lax.stop_gradient(stats.logp)
       old = jnp.where(batch.fresh[:, None], own, batch.old_logp)
@@ -261,6 +268,8 @@ class Program:
       loss, metrics = self.recipe.objective.loss(stats, batch, coefs)
       metrics |= diagnostics.of_microbatch(self._valued(stats), batch)
       metrics |= {'loss': loss}
+      if self.widths:
+        metrics['learn/columns'] = width / columns / self.microbatches
       if 'recorded' in batch.rollouts.extras:
         metrics |= diagnostics.of_pairs(
           self._valued(stats),
@@ -270,12 +279,18 @@ class Program:
         )
       return loss, jax.lax.stop_gradient(metrics)
 
+    def of_width(width, batch):
+      return jax.grad(loss_fn, has_aux=True)(params, batch, width)
+
     def of_piece(batch):
-      grads, metrics = jax.grad(loss_fn, has_aux=True)(params, batch)
-      return grads, metrics
+      mask = self._read(batch)
+      return widths_lib.at_narrowest(of_width, self.widths, mask, batch)
 
     if self.microbatches == 1:
       return of_piece(batch)
+    if self.widths:
+      order = self._by_length(self._read(batch), self._block(batch.rollouts))
+      batch = jax.tree.map(lambda x: x[order], batch)
 
     def add(total, piece):
       grads, metrics = of_piece(self.constrain(piece))
@@ -304,13 +319,57 @@ class Program:
     params = lora.join(params, frozen)
     pieces = self.microbatches * self.recipe.minibatches
 
+    def of_width(width, piece):
+      return self._seen(params, piece, needs, width)
+
     def score(piece):
-      return self.scorer(params, self.constrain(piece), needs)
+      piece = self.constrain(piece)
+      mask = piece.response_mask
+      return widths_lib.at_narrowest(of_width, self.widths, mask, piece)
 
     if pieces == 1:
       return score(rollouts)
+    if self.widths:
+      order = self._by_length(rollouts.response_mask, 1)
+      rollouts = jax.tree.map(lambda x: x[order], rollouts)
     stats = jax.lax.map(score, _split(rollouts, pieces))
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), stats)
+    stats = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), stats)
+    if self.widths:
+      stats = jax.tree.map(lambda x: x[jnp.argsort(order)], stats)
+    return stats
+
+  def _seen(self, params, rollouts, needs, width):
+    """The scorer's statistics, computed in the first columns alone."""
+    if not self.widths:
+      return self.scorer(params, rollouts, needs)
+    narrow = widths_lib.narrowed(rollouts, width)
+    stats = self.scorer(params, narrow, needs)
+    return widths_lib.widened(stats, rollouts.response.shape[1])
+
+  def _block(self, rollouts):
+    """Adjacent rows that a loss or a metric reads together."""
+    # Pairs of recorded responses are found by their places in a group.
+    recorded = 'recorded' in rollouts.extras
+    block = self.recipe.objective.block
+    return self.recipe.plan.samples if recorded else block
+
+  def _read(self, batch):
+    """bool[rows, T]: the tokens whose statistics the gradient depends on."""
+    mask = batch.rollouts.response_mask
+    if self._block(batch.rollouts) != 1:
+      return mask
+    # Where no row reads another, one without weight changes nothing.
+    weighed = (batch.row_weights > 0) | jnp.any(batch.weights > 0, axis=1)
+    return mask & weighed[:, None]
+
+  def _by_length(self, mask, block):
+    """The order of rows that puts those of similar length together."""
+    return widths_lib.order(
+      mask,
+      samples=self.recipe.plan.samples,
+      unit=math.lcm(block, self.shared),
+      free=block == 1,
+    )
 
 
 def shared_rows(plan: Plan, rows: int, devices: int = 1) -> int:
