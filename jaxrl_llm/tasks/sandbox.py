@@ -38,7 +38,7 @@ from typing import NamedTuple
 
 MEMORY = 256 << 20
 # To set the jail up, and beyond a program's limit to clear it away.
-_START_SECONDS, _GRACE_SECONDS = 30.0, 5.0
+_START_SECONDS, _GRACE_SECONDS = 60.0, 60.0
 # 1 MiB of output, each byte six characters of JSON at most.
 _LONGEST_ANSWER = 8 << 20
 _PACKAGE = pathlib.Path(__file__).parents[2]

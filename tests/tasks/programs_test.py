@@ -45,7 +45,9 @@ def test_no_hostile_program_gets_credit():
   texts = [text.replace('PID', '1') for text in texts]
   scores = programs.score(texts, [row] * len(texts), seconds=0.4)
   assert scores == [0] * len(texts)
-  assert programs.score(['def f(x): return {3: 816254, 4: 9}[x]'], [row]) == [1]
+  assert programs.score(
+    ['def f(x): return {3: 816254, 4: 9}[x]'], [row], seconds=60
+  ) == [1]
 
 
 def test_expected_values_stay_outside():
@@ -100,9 +102,9 @@ def test_all_tests_share_the_time_of_a_response():
 
 
 def test_programs_are_verified_in_worker_processes():
-  with verify.Verifiers(['code:1', 'tests=code:1'], workers=1) as verifiers:
+  with verify.Verifiers(['code:30', 'tests=code:30'], seconds=60) as verifiers:
     assert verifiers.names == ('code', 'tests')
-    texts = ['def f(x): return x * 2', 'while True: pass']
+    texts = ['def f(x): return x * 2', 'def f(x): return x']
     verdict = verifiers.score(texts, [DOUBLE] * 2)
     broken = verifiers.score(texts[:1], [{}])
   assert verdict.components.tolist() == [[1, 1], [0, 0]] and verdict.ok.all()

@@ -24,7 +24,8 @@ def test_verifier_accepts_demonstrations_and_answers(name, level):
   toy = toys.TOYS[name]
   careful = {k: v for k, v in toy.levels[level].items() if k != 'careless'}
   rows = [toy.row(random.Random(i), **careful) for i in range(50)]
-  check = verifiers.resolve(toy.verifier)
+  patient = {'code': 'code:60'}  # each response is a process
+  check = verifiers.resolve(patient.get(toy.verifier, toy.verifier))
   for field in ('demonstration', 'answer'):
     assert check([row[field] for row in rows], rows) == [1] * 50
   assert check(['', 'x'], rows[:2]) == [0, 0]
@@ -177,7 +178,7 @@ def test_a_table_of_the_question_is_no_line():
     'prompt': 'f(1)=2,f(3)=4 ',
     'tests': ['assert [f(x) for x in [2]] == [3]'],
   }
-  check = verifiers.resolve('code')
+  check = verifiers.resolve('code:60')
   assert check(
     ['def f(x): return {1: 2, 3: 4}[x]', 'def f(x): return x+1'], [row] * 2
   ) == [0, 1]
