@@ -11,8 +11,8 @@ from jaxrl_llm.objectives import gates, surrogates
 from jaxrl_llm.objectives.base import policy_gradient
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.recipes.advantages import grpo
-from jaxrl_llm.rollouts import plans
-from jaxrl_llm.selection import bandits, budgets, filters, replay
+from jaxrl_llm.rollouts import budgeted, plans, replay
+from jaxrl_llm.selection import bandits, budgets, filters
 
 
 @register(
@@ -178,7 +178,7 @@ def knapsack(
       clip_high=clip_high,
       kl_weight=0.0,
     ),
-    plan=budgets.Budgeted(
+    plan=budgeted.Budgeted(
       budgets.information, budgets.exact, samples, least, most
     ),
   )
@@ -246,7 +246,7 @@ def rollout_gdro(
       clip_high=clip_high,
       kl_weight=0.0,
     ),
-    plan=budgets.Budgeted(
+    plan=budgeted.Budgeted(
       budgets.precision, budgets.greedy, samples, least, most
     ),
   )

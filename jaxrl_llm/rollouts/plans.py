@@ -19,6 +19,8 @@ have in common; beside this module are
     resets          responses that go on from a demonstration
     offline_states  groups that act once where a demonstration led
     guides          responses that two policies write in turn
+    budgeted        groups of different sizes
+    replay          earlier groups in place of those without a signal
     temperature     rows that are sampled hotter or colder
     recorded        responses that the data holds, with their scores
     notes, passes   plans that also say more of the responses of another

@@ -1,13 +1,9 @@
 import itertools
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm.rollouts import plans
 from jaxrl_llm.selection import budgets
-from jaxrl_llm.tabular import policy
-from jaxrl_llm.types import Prompts, Scores, Spec
 from tests.oracles import selection as oracle
 
 
@@ -75,45 +71,3 @@ def test_settled_prompts_get_the_least():
 def test_totals_out_of_reach_are_refused_with_the_numbers(allocate, total):
   with pytest.raises(ValueError, match=f'{total} responses .* 6 to 24'):
     allocate(np.zeros((3, 9)), total, least=2, most=8)
-
-
-class _Tools(plans.Tools):
-  """Answers that are right for task 0 only half of the time."""
-
-  def __init__(self):
-    self.noted = {}
-
-  def generate(self, prompts, key, samples):
-    task = np.repeat(np.asarray(prompts.task), samples)
-    response = np.zeros((len(task), 2), np.int32)
-    return policy.as_rollouts(
-      response, np.ones_like(response, bool), task=jnp.asarray(task)
-    )
-
-  def verify(self, rollouts):
-    task = np.asarray(rollouts.task)
-    right = np.where(task == 0, np.arange(len(task)) % 2, task == 1)
-    return rollouts, Scores(jnp.asarray(right[:, None] * 1.0), jnp.ones(1))
-
-  def note(self, name, value):
-    self.noted[name] = value
-
-
-def test_plan_gives_more_rows_to_what_can_still_be_learned():
-  plan = budgets.Budgeted(samples=8, least=2, most=32)
-  spec = Spec(24, 8, 1, 2, tasks=4)
-  prompts = Prompts(
-    tokens=jnp.zeros((3, 1), jnp.int32),
-    mask=jnp.ones((3, 1), bool),
-    task=jnp.arange(3, dtype=jnp.int32),
-    domain=jnp.zeros(3, jnp.int32),
-  )
-  tools, state = _Tools(), plan.init(spec)
-  rollouts, _, state = plan.collect(tools, prompts, state, None)
-  np.testing.assert_array_equal(np.bincount(rollouts.group), [8, 8, 8])
-  np.testing.assert_allclose(state, [0.5, 1.0, 0.0, 0.5])
-  rollouts, scores, state = plan.collect(tools, prompts, state, None)
-  np.testing.assert_array_equal(np.bincount(rollouts.group), [20, 2, 2])
-  np.testing.assert_array_equal(rollouts.task, rollouts.group)
-  assert scores.components.shape == (24, 1)
-  assert tools.noted == {'plan/largest_group': 20}

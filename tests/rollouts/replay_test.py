@@ -3,8 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm.rollouts import plans
-from jaxrl_llm.selection import replay
+from jaxrl_llm.rollouts import plans, replay
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.types import Scores, Spec
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from jaxrl_llm import numerics
 from jaxrl_llm.advantages import group as group_lib
+from jaxrl_llm.rollouts.plans import Plan
 
 _FIELDS = (
   'prompt',
@@ -80,7 +81,7 @@ def _mix(buffer, rows, magnitude, key, *, most, power):
 
 
 @dataclasses.dataclass(frozen=True)
-class SelectiveBuffer:
+class SelectiveBuffer(Plan):
   """Plan: groups without a signal give way to earlier ones that had one.
 
   Groups are drawn without replacement from a first-in-first-out buffer, with
@@ -102,12 +103,6 @@ class SelectiveBuffer:
   capacity: int = 64
   share: float = 0.5
   power: float = 1.0
-  groups = 1
-  columns = ()
-  scores = ()
-  provides = frozenset()
-  asks = frozenset()
-  turns = 0
 
   def init(self, spec):
     lead = (self.capacity, self.samples)
