@@ -106,65 +106,100 @@ class Sampler:
       f32[N, T], and `support` i32[N, T, S] where S is positive; 0 and -1 off
       the mask.
     """
-    chex.assert_rank([prompts.tokens, prompts.mask], 2)
-    rows = prompts.tokens.shape[0] * samples
-    if uids.shape != (rows,):
-      raise ValueError(
-        f'{prompts.tokens.shape[0]} prompts x {samples} samples need {rows} '
-        f'uids, not {uids.shape}'
-      )
-    params = {
-      name: params[name]
-      for name in ('embed', 'layers', 'final_norm', 'unembed')
-      if name in params
-    }
+    check_uids(prompts, uids, samples)
+    params = decoded(params)
     sampling = sampling.checked()
-    keys = _row_keys(key, uids)
+    keys = row_keys(key, uids)
     state, cache = _read(
       self, samples, params, prompts, keys, sampling, self.stop_table
     )
-    write = _write_in_slots if 0 < self.slots < rows else _write
+    write = _write_in_slots if 0 < self.slots < len(uids) else _write
     return write(
       self, params, prompts, keys, sampling, self.stop_table, cache, state
     )
 
 
-@jax.jit
-def _row_keys(key, uids):
-  return jax.vmap(jax.random.fold_in, (None, 0))(key, uids)
-
-
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _read(sampler, samples, params, prompts, keys, sampling, stop_table):
-  hidden, cache = transformer.prefill(
-    params, sampler.config, prompts.tokens, prompts.mask, dtype=sampler.dtype
-  )
-  kept = sampler.cache_dtype or sampler.dtype
-  cache = jax.tree.map(lambda x: x.astype(kept), cache)
-  logits = transformer.logits(params, sampler.config, hidden)
-  logits = jnp.repeat(logits, samples, axis=0)
+  logits, cache = prompted(sampler, samples, params, prompts)
   state = drawing.initial(sampler, logits.shape[0])
-  return _emit(sampler, state, logits, keys, sampling, stop_table), cache
+  return emit(sampler, state, logits, keys, sampling, stop_table), cache
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _write(
   sampler, params, prompts, keys, sampling, stop_table, prompt_cache, state
 ):
-  config, n = sampler.config, state.token.shape[0]
-  samples = n // prompts.tokens.shape[0]
-  layers, rest = drawing.unstacked(params, config, sampler.dtype)
-  length = jnp.repeat(prompts.mask.sum(-1, dtype=jnp.int32), samples)
-  cache = transformer.empty_cache(
-    config, n, sampler.max_tokens, sampler.cache_dtype or sampler.dtype
+  cache, following = decoder(
+    sampler, params, prompts, prompt_cache, state.token.shape[0]
   )
-
-  def unfinished(carry):
-    state, _ = carry
-    return (state.t < sampler.max_tokens) & ~jnp.all(state.ended)
 
   def step(carry):
     state, cache = carry
+    logits, cache = following(state, cache)
+    return emit(sampler, state, logits, keys, sampling, stop_table), cache
+
+  state, _ = jax.lax.while_loop(
+    functools.partial(unfinished, sampler), step, (state, cache)
+  )
+  return finished(prompts, state)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _write_in_slots(
+  sampler, params, prompts, keys, sampling, stop_table, prompt_cache, state
+):
+  state = slots.write(
+    sampler, params, prompts, keys, sampling, stop_table, prompt_cache, state
+  )
+  return finished(prompts, state)
+
+
+# The parts below also make up the sampler of `mixture`.
+
+
+def check_uids(prompts: Prompts, uids: Array, samples: int) -> None:
+  """Refuses another number of uids than of rows."""
+  chex.assert_rank([prompts.tokens, prompts.mask], 2)
+  rows = prompts.tokens.shape[0] * samples
+  if uids.shape != (rows,):
+    raise ValueError(
+      f'{prompts.tokens.shape[0]} prompts x {samples} samples need {rows} '
+      f'uids, not {uids.shape}'
+    )
+
+
+@jax.jit
+def row_keys(key, uids):
+  """The key of every row: of the call's and its uid."""
+  return jax.vmap(jax.random.fold_in, (None, 0))(key, uids)
+
+
+def decoded(params: PyTree) -> PyTree:
+  """The parameters that sampling reads, without heads and the like."""
+  names = ('embed', 'layers', 'final_norm', 'unembed')
+  return {name: params[name] for name in names if name in params}
+
+
+def prompted(sampler, samples, params, prompts):
+  """Logits f32[N, V] after the prompts, and their keys and values."""
+  hidden, cache = transformer.prefill(
+    params, sampler.config, prompts.tokens, prompts.mask, dtype=sampler.dtype
+  )
+  kept = sampler.cache_dtype or sampler.dtype
+  cache = jax.tree.map(lambda x: x.astype(kept), cache)
+  logits = transformer.logits(params, sampler.config, hidden)
+  return jnp.repeat(logits, samples, axis=0), cache
+
+
+def decoder(sampler, params, prompts, prompt_cache, rows):
+  """An empty cache of N rows, and f(state, cache) -> next logits, cache."""
+  config = sampler.config
+  layers, rest = drawing.unstacked(params, config, sampler.dtype)
+  samples = rows // prompts.tokens.shape[0]
+  length = jnp.repeat(prompts.mask.sum(-1, dtype=jnp.int32), samples)
+
+  def following(state, cache):
     slot = state.t - 1
     hidden, cache = transformer.decode(
       layers,
@@ -178,26 +213,21 @@ def _write(
       slot,
       dtype=sampler.dtype,
     )
-    logits = transformer.logits(rest, config, hidden)
-    state = _emit(sampler, state, logits, keys, sampling, stop_table)
-    return state, cache
+    return transformer.logits(rest, config, hidden), cache
 
-  state, _ = jax.lax.while_loop(unfinished, step, (state, cache))
-  return _rollouts(prompts, samples, state)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _write_in_slots(
-  sampler, params, prompts, keys, sampling, stop_table, prompt_cache, state
-):
-  state = slots.write(
-    sampler, params, prompts, keys, sampling, stop_table, prompt_cache, state
+  cache = transformer.empty_cache(
+    config, rows, sampler.max_tokens, sampler.cache_dtype or sampler.dtype
   )
-  samples = state.ended.shape[0] // prompts.tokens.shape[0]
-  return _rollouts(prompts, samples, state)
+  return cache, following
 
 
-def _emit(sampler, state, logits, keys, sampling, stop_table):
+def unfinished(sampler, carry):
+  """bool[]: there is room left, and a row that has not ended."""
+  state, _ = carry
+  return (state.t < sampler.max_tokens) & ~jnp.all(state.ended)
+
+
+def emit(sampler, state, logits, keys, sampling, stop_table):
   """The state with the next token of every row drawn and written down."""
   live = ~state.ended
   new, ended, progress = drawing.draw(
@@ -216,7 +246,10 @@ def _emit(sampler, state, logits, keys, sampling, stop_table):
   )
 
 
-def _rollouts(prompts, samples, state) -> Rollouts:
+def finished(prompts, state) -> Rollouts:
+  """What was drawn, beside the prompts of each row."""
+  samples = state.ended.shape[0] // prompts.tokens.shape[0]
+
   def by_row(x):
     return jnp.repeat(x, samples, axis=0)
 

@@ -116,7 +116,7 @@ def _program():
   config, params = _model()
   sampler = Sampler(config, 12, slots=3, stop_tokens=tuple(range(8)))
   prompts, sampling = _prompts(), Sampling(2.0).checked()
-  keys = sampler_lib._row_keys(jax.random.key(0), jnp.arange(20))
+  keys = sampler_lib.row_keys(jax.random.key(0), jnp.arange(20))
   first, cache = sampler_lib._read(
     sampler, 5, params, prompts, keys, sampling, None
   )
