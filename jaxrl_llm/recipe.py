@@ -66,6 +66,11 @@ class Recipe:
     """The extra passes and extras keys that the loop must provide."""
     return credit_lib.needs_of(self.credit) | self.objective.needs
 
+  @property
+  def refers(self) -> bool:
+    """Whether anything reads the reference policy."""
+    return 'ref_logp' in self.needs or self.plan.refers
+
 
 @dataclasses.dataclass(frozen=True)
 class Paper:

@@ -2,10 +2,13 @@
 
     init(params) -> state      params(state) -> tree
     update(state, params, step) -> state
+    opponent(state) -> tree
 
 The state is a pytree checkpointed with the parameters. Arithmetic on whole
 policies is `jax.tree.map`; with LoRA the trees are the trainable deltas, and
 the frozen weights under them are shared. `step` counts finished iterations.
+The opponent is who the policy plays against in games where somebody else does:
+the reference itself, unless `Beside` says otherwise.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ class Reference(Protocol):
 
   def params(self, state: PyTree) -> PyTree: ...
 
+  def opponent(self, state: PyTree) -> PyTree: ...
+
   def update(self, state: PyTree, params: PyTree, step: Array) -> PyTree: ...
 
 
@@ -43,6 +48,9 @@ class Frozen:
 
   def params(self, state):
     return state
+
+  def opponent(self, state):
+    return self.params(state)
 
   def update(self, state, params, step):
     del params, step
@@ -166,3 +174,30 @@ class Extrapolate(Frozen):
   def update(self, state, params, step):
     del step
     return {'start': state['start'], 'now': params}
+
+
+@dataclasses.dataclass(frozen=True)
+class Beside(Frozen):
+  """A reference, and beside it another policy to play against.
+
+  Attributes:
+    held: what costs refer to. rival: the opponent.
+  """
+
+  held: Reference = Frozen()
+  rival: Reference = Previous()
+
+  def init(self, params):
+    return {'held': self.held.init(params), 'rival': self.rival.init(params)}
+
+  def params(self, state):
+    return self.held.params(state['held'])
+
+  def opponent(self, state):
+    return self.rival.params(state['rival'])
+
+  def update(self, state, params, step):
+    return {
+      'held': self.held.update(state['held'], params, step),
+      'rival': self.rival.update(state['rival'], params, step),
+    }

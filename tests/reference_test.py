@@ -62,3 +62,20 @@ def test_pool_draws_among_the_last_checkpoints():
     assert drawn in allowed
     seen[newest - drawn] = True
   assert sorted(seen) == [0, 2, 4]
+
+
+def test_the_opponent_is_the_reference_unless_another_stands_beside_it():
+  alone = reference.EMA(decay=0.5)
+  pair = reference.Beside(reference.Frozen(), alone)
+  states = [held.init(START) for held in (alone, pair)]
+  for step in range(1, 4):
+    new = {'w': jnp.array([step * 1.0, 1.0])}
+    states = [
+      held.update(state, new, step)
+      for held, state in zip((alone, pair), states)
+    ]
+  expected = alone.params(states[0])['w']
+  for held, state in zip((alone, pair), states):
+    np.testing.assert_array_equal(held.opponent(state)['w'], expected)
+  np.testing.assert_array_equal(pair.params(states[1])['w'], START['w'])
+  assert expected[0] == 2.125

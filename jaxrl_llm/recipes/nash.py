@@ -6,8 +6,10 @@ higher one wins. The exact steps of these games are in `tabular.games`.
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 
+from jaxrl_llm import reference
 from jaxrl_llm.advantages import tokens
 from jaxrl_llm.credit import (
   chain,
@@ -28,6 +30,7 @@ from jaxrl_llm.rewards import duels
 from jaxrl_llm.rollouts import opponents, plans
 from jaxrl_llm.selection import pairs
 
+_NASH = Paper('Nash Learning from Human Feedback', '2312.00886', 'VERIFIED-2')
 _EGPO = Paper(
   'Extragradient Preference Optimization (EGPO): Beyond Last-Iterate '
   'Convergence for Nash Learning from Human Feedback',
@@ -81,10 +84,21 @@ def _against(against, samples, kl_weight):
   )
 
 
-@register(
-  Paper('Nash Learning from Human Feedback', '2312.00886', 'VERIFIED-2'),
-  joints=('reward', 'advantage'),
-)
+def _against_rows(plan, kl_weight):
+  """Likewise, against the rows of a group that somebody else wrote."""
+  return Recipe(
+    plan=plan,
+    credit=chain(
+      duels.Duels(duels.against_opponents, plan.samples),
+      shape(duels.less_a_half),
+      estimate_tokens(tokens.kl_reward_to_go, kl_weight=kl_weight),
+      weigh_tokens(duels.own_rows),
+    ),
+    objective=policy_gradient(surrogates.score_function),
+  )
+
+
+@register(_NASH, joints=('reward', 'advantage'))
 def nash_self_play(*, samples: int = 8, kl_weight: float = 0.01) -> Recipe:
   """The regularised policy gradient against the policy itself.
 
@@ -93,43 +107,64 @@ def nash_self_play(*, samples: int = 8, kl_weight: float = 0.01) -> Recipe:
   return _against(duels.against_others, samples, kl_weight)
 
 
-@register(
-  Paper('Nash Learning from Human Feedback', '2312.00886', 'VERIFIED-2'),
-  joints=('reward', 'advantage'),
-  limits=(Limit('nash_self_play', {'share': 0.0}),),
-)
+@register(_NASH, joints=('plan', 'reward', 'advantage', 'selection'))
 def nash_md(
   *, samples: int = 8, kl_weight: float = 0.01, share: float = 0.125
 ) -> Recipe:
   """Nash-MD-PG: against a geometric mixture with the reference.
 
-  The group's own rows, reweighted, stand for samples of the mixture.
+  The second half of every group is sampled from it, token by token. A share of
+  1 is the best response to the reference.
+  """
+  return _against_rows(
+    opponents.versus(samples=samples, share=share), kl_weight
+  )
+
+
+@register(
+  _NASH,
+  joints=('plan', 'reward', 'advantage', 'selection', 'reference'),
+  limits=(Limit('nash_md'),),
+)
+def nash_ema(
+  *, samples: int = 8, kl_weight: float = 0.01, decay: float = 0.999
+) -> Recipe:
+  """Nash-EMA-PG: against a moving average of the policy's parameters.
+
+  The KL is still to the start. The decay is recalled.
+  """
+  plan = opponents.versus(samples=samples)
+  past = reference.Beside(reference.Frozen(), reference.EMA(decay))
+  return dataclasses.replace(_against_rows(plan, kl_weight), reference=past)
+
+
+@register(
+  _NASH,
+  joints=('reward', 'advantage'),
+  limits=(Limit('nash_self_play', {'share': 0.0}),),
+)
+def nash_md_reweighted(
+  *, samples: int = 8, kl_weight: float = 0.01, share: float = 0.125
+) -> Recipe:
+  """Nash-MD-PG without a second sampler: the group stands for the mixture.
+
+  Its rows, reweighted, stand for samples of the mixture of whole responses.
   """
   against = partial(duels.against_mixture, share=share)
   return _against(against, samples, kl_weight)
 
 
 @register(
-  Paper('Nash Learning from Human Feedback', '2312.00886', 'VERIFIED-2'),
-  joints=('reward', 'advantage', 'selection'),
+  _NASH,
+  joints=('plan', 'reward', 'advantage', 'selection'),
+  limits=(Limit('nash_md'),),
 )
 def nash_opponents(*, samples: int = 8, kl_weight: float = 0.01) -> Recipe:
-  """The policy gradient against rows that other policies wrote.
+  """The policy gradient against rows that another policy wrote.
 
-  The second half of every group is written by the policy of `teacher.paths`:
-  that of a moving average makes it Nash-EMA-PG, that of a geometric mixture
-  Nash-MD-PG as published.
+  The second half of every group is written by the policy of `teacher.paths`.
   """
-  return Recipe(
-    plan=opponents.versus(samples=samples),
-    credit=chain(
-      duels.Duels(duels.against_opponents, samples),
-      shape(duels.less_a_half),
-      estimate_tokens(tokens.kl_reward_to_go, kl_weight=kl_weight),
-      weigh_tokens(duels.own_rows),
-    ),
-    objective=policy_gradient(surrogates.score_function),
-  )
+  return _against_rows(opponents.versus_teacher(samples=samples), kl_weight)
 
 
 @register(

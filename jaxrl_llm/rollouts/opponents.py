@@ -64,7 +64,40 @@ class _Duel(Plan):
       )
 
 
+@dataclasses.dataclass(frozen=True)
 class Versus(_Duel):
+  """Against a mixture of the policy with the opponent that its reference names.
+
+      mix ~ policy^(1 - share) opponent^share, token by token
+
+  The opponent is the reference itself, or a past iterate where the recipe's
+  reference is `reference.Beside` one.
+
+  Attributes:
+    share: 1 is the opponent alone, 0 the policy itself.
+
+  Raises:
+    ValueError: a share outside [0, 1].
+  """
+
+  share: float = 1.0
+  refers = True
+
+  def __post_init__(self):
+    super().__post_init__()
+    if not 0 <= self.share <= 1:
+      raise ValueError(f'a share of {self.share} is not in [0, 1]')
+
+  def collect(self, tools, prompts, state, key):
+    mine, theirs = jax.random.split(key)
+    half = self.samples // 2
+    own = tools.generate(prompts, mine, half)
+    other = tools.opponent(prompts, theirs, half, self.share)
+    rollouts = halves(own, other, prompts.tokens.shape[0])
+    return *tools.verify(rollouts), state
+
+
+class VersusTeacher(_Duel):
   """Against the first policy of `teacher.paths`."""
 
   asks = frozenset({'teacher'})
@@ -101,9 +134,14 @@ class HalfStep(_Duel):
     return *tools.verify(halves(own, other, count)), state
 
 
-def versus(*, samples: int = 8) -> Versus:
-  """Half of every group by another policy."""
-  return Versus(samples)
+def versus(*, samples: int = 8, share: float = 1.0) -> Versus:
+  """Half of every group by a mixture with the reference's opponent."""
+  return Versus(samples, share)
+
+
+def versus_teacher(*, samples: int = 8) -> VersusTeacher:
+  """Half of every group by the policy of `teacher.paths`."""
+  return VersusTeacher(samples)
 
 
 def half_step(*, samples: int = 8) -> HalfStep:

@@ -112,6 +112,11 @@ class Tools(Protocol):
   def rival(self, prompts: Prompts, key: Array, samples: int) -> Rollouts:
     """Responses of the first policy of `teacher.paths`."""
 
+  def opponent(
+    self, prompts: Prompts, key: Array, samples: int, share: float
+  ) -> Rollouts:
+    """Responses of the policy mixed with the opponent of its reference."""
+
   def ahead(self, rollouts: Rollouts, scores: Scores, key: Array):
     """What generates as the policy would after a step on these rows."""
 
@@ -129,6 +134,7 @@ class Plan:
     scores: names of verifiers whose scores it reads.
     asks: what the run must be given for it: 'environment', 'teacher'.
     turns: the most of an episode, 0 where nobody answers.
+    refers: it samples from the recipe's reference.
     one_prompt: the rows of a group answer one and the same prompt, which the
       learner then reads once for all of them.
   """
@@ -140,6 +146,7 @@ class Plan:
   scores: tuple[str, ...] = ()
   asks: frozenset[str] = frozenset()
   turns: int = 0
+  refers: bool = False
   one_prompt: bool = False
 
   def init(self, spec: Spec):

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_llm.rollouts import episodes, text
+from jaxrl_llm.rollouts import mixture as mixture_lib
 from jaxrl_llm.rollouts.sampler import Sampler
 from jaxrl_llm.rollouts.truncation import Sampling
 from jaxrl_llm.tasks import answers, environments, verify
@@ -82,6 +83,14 @@ class Answering:
       key,
       self.sampling if sampling is None else sampling,
       samples=samples,
+    )
+
+  def mixed(self, params, prompts, key, samples, share) -> Rollouts:
+    """Responses of a mixture of two policies of the model, see `mixture`."""
+    mixture = mixture_lib.Mixture(self.sampler, self.sampler.config)
+    uids = jnp.arange(prompts.tokens.shape[0] * samples)
+    return mixture(
+      params, prompts, uids, key, self.sampling, share, samples=samples
     )
 
   def verify(self, rollouts: Rollouts, rows, texts=None):

@@ -88,9 +88,14 @@ class Session:
 
   def sampling_params(self, state: TrainState) -> PyTree:
     """The whole policy as ordinary parameters, LoRA products merged."""
-    return (
-      self._merge(state.params, self.frozen) if self.frozen else (state.params)
-    )
+    return self._merged(state.params)
+
+  def opponent_params(self, state: TrainState) -> PyTree:
+    """Likewise, of whom the reference names as the policy's opponent."""
+    return self._merged(self.recipe.reference.opponent(state.reference))
+
+  def _merged(self, trainable: PyTree) -> PyTree:
+    return self._merge(trainable, self.frozen) if self.frozen else trainable
 
   def whole(self, trainable: PyTree) -> PyTree:
     """The decoder's parameters alone: LoRA merged, heads left out."""

@@ -112,11 +112,10 @@ class Program:
   def init(self, params: PyTree, spec: Spec) -> TrainState:
     """The state of a run that has not begun."""
     recipe = self.recipe
-    wants_reference = 'ref_logp' in recipe.needs
     return TrainState(
       params=params,
       opt=self.tx.init(params),
-      reference=recipe.reference.init(params) if wants_reference else (),
+      reference=recipe.reference.init(params) if recipe.refers else (),
       method={
         'credit': recipe.credit.init(spec),
         'controllers': {
@@ -222,7 +221,7 @@ class Program:
     healthy = metrics['bad_steps'] == 0
     moved = {n: c.update(held[n], metrics) for n, c in controllers.items()}
     reference = state.reference
-    if 'ref_logp' in self.recipe.needs:
+    if self.recipe.refers:
       reference = self.recipe.reference.update(reference, params, step)
     method = state.method | {'controllers': _select(healthy, moved, held)}
     return TrainState(params, opt, reference, method, step), metrics

@@ -196,6 +196,26 @@ class Tools(Speaker):
     rival = dataclasses.replace(self._answering, sampler=sampler)
     return rival.generate(params, prompts, key, samples)
 
+  def opponent(
+    self, prompts: Prompts, key: Array, samples: int, share: float
+  ) -> Rollouts:
+    """Responses of the policy mixed with the opponent of its reference.
+
+    Args:
+      share: of the opponent, which at 1 is asked alone.
+    """
+    start = time.perf_counter()
+    other = self._session.opponent_params(self._state)
+    answering = self._answering
+    if share == 1:
+      rollouts = answering.generate(other, prompts, key, samples)
+    else:
+      both = (self._params, other)
+      rollouts = answering.mixed(both, prompts, key, samples, share)
+    jax.block_until_ready(rollouts.response)
+    self.metrics['time/sample'] += time.perf_counter() - start
+    return rollouts
+
   def ahead(self, rollouts: Rollouts, scores: Scores, key: Array) -> Speaker:
     """The policy after a step on these rows, which the run does not take."""
     compiled, frozen = self._session.compiled, self._session.frozen
