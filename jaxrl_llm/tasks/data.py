@@ -94,10 +94,6 @@ def load(
     'answer_field': settings.answer_field,
   }
   if is_file:
-    if settings.level != 1:
-      raise ValueError(
-        f'level={settings.level} has no effect on the file {path}; leave it 1'
-      )
     train = read(path, **fields)
     if not settings.held_out_path:
       return split(train, settings.held_out, seed=seed)

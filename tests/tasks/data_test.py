@@ -192,10 +192,15 @@ def test_load_drops_training_questions_of_the_held_out_file(tmp_path):
     data.load(settings(other, held_out_path=file), seed=0)
 
 
-def test_settings_without_effect_are_refused(tmp_path):
-  file = write(tmp_path / 'a.jsonl', {'prompt': 'p', 'answer': ''})
-  with pytest.raises(ValueError, match='level=2 has no effect'):
-    data.load(settings(file, level=2), seed=0)
+def test_a_file_replaces_the_generated_task_of_a_config(tmp_path):
+  """Its level and size, which only mean something there, are not read."""
+  records = [{'prompt': str(i), 'answer': ''} for i in range(4)]
+  file = write(tmp_path / 'a.jsonl', *records)
+  parts = [
+    data.load(settings(file, held_out=1, level=level), seed=0)
+    for level in (1, 2)
+  ]
+  assert [*map(prompts, parts[0])] == [*map(prompts, parts[1])]
 
 
 def test_missing_file_is_not_taken_for_a_task(tmp_path):
