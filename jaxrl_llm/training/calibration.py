@@ -25,6 +25,31 @@ def margins(ratings, rewards, live) -> np.ndarray:
   return gaps[pair]
 
 
+def best_of(ratings, rewards, live) -> dict[str, float]:
+  """`rating/best_of_n`: the reward of the response rated best of n.
+
+  Without bias from all responses to a prompt, see `learned.best_of`; means
+  over the prompts, for powers of 2 up to the fewest responses to one. n = 1
+  is the mean reward; a model that knows nothing stays there.
+
+  Args:
+    ratings, rewards: f[B, G]. live: bool[B, G], rows that count.
+
+  Returns:
+    {} where some prompt has fewer than three responses.
+  """
+  fewest = int(np.min(np.sum(live, axis=1)))
+  if fewest < 3:
+    return {}
+  groups = [(r[here], g[here]) for r, g, here in zip(ratings, rewards, live)]
+  return {
+    f'rating/best_of_{n}': float(
+      np.mean([learned.best_of(r, g, n) for r, g in groups])
+    )
+    for n in (2**k for k in range(fewest.bit_length()))
+  }
+
+
 def summarize(margins: np.ndarray, *, bins: int = 10) -> dict[str, float]:
   """Accuracy, likelihood and calibration of margins f[J].
 

@@ -89,8 +89,8 @@ def load(
 def evaluate(session: Session, state: TrainState) -> dict[str, float]:
   """How the held-out responses are rated, see `diagnostics.compared`.
 
-  Of a reward model, also how far its probabilities can be trusted, see
-  `calibration.summarize`.
+  Of a reward model, also how far its probabilities can be trusted, and what
+  choosing by it earns, see `calibration`.
   """
   questions, samples = session.held_out, session.spec.samples
   size = session.config.sample.prompts
@@ -108,6 +108,7 @@ def evaluate(session: Session, state: TrainState) -> dict[str, float]:
   found = diagnostics.compared(ratings, logp, rewards, live, samples=samples)
   metrics = {name: float(np.mean(x)) for name, x in found.items()}
   if 'after_values' in session.recipe.needs:
-    by_group = (x.reshape(-1, samples) for x in (ratings, rewards, live))
+    by_group = [x.reshape(-1, samples) for x in (ratings, rewards, live)]
     metrics |= calibration.summarize(calibration.margins(*by_group))
+    metrics |= calibration.best_of(*by_group)
   return metrics

@@ -166,6 +166,7 @@ def test_a_reward_model_is_trained_exported_and_trained_against(tmp_path):
   parts.close()
   assert after['rating/nll'] < before['rating/nll']
   assert 0 <= after['rating/ece'] <= 1
+  assert after['rating/best_of_2'] > after['rating/best_of_1']
 
   config = tiny.get_config('grpo')
   config.warm_start.steps = 0

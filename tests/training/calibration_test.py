@@ -3,9 +3,23 @@
 import math
 
 import numpy as np
+import pytest
 
 from jaxrl_llm.training import calibration
 from tests.oracles import rating as oracle
+
+
+def test_the_best_of_n_is_what_choosing_by_the_ratings_earns():
+  ratings = np.array([[3.0, 2.0, 1.0, 0.0], [0.0, 1.0, 2.0, 9.0]])
+  rewards = np.array([[1.0, 0.5, 0.0, 0.0], [0.0, 0.0, 1.0, 0.5]])
+  live = np.array([[True] * 4, [True, True, True, False]])
+  found = calibration.best_of(ratings, rewards, live)
+  # One, and of two: 4 choices of the first have 6 pairs, 3 of the second 3.
+  assert found == {
+    'rating/best_of_1': pytest.approx((1.5 / 4 + 1 / 3) / 2),
+    'rating/best_of_2': pytest.approx(((3 * 1 + 2 * 0.5) / 6 + 2 / 3) / 2),
+  }
+  assert calibration.best_of(ratings[:, :2], rewards[:, :2], live[:, :2]) == {}
 
 
 def test_statistics_equal_loops_over_margins():
