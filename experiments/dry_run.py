@@ -82,6 +82,9 @@ def _programs(parts, state):
   scores = Scores(
     jnp.zeros((parts.spec.rows, parts.spec.components)),
     jnp.ones(parts.spec.components),
+    jnp.zeros((parts.spec.rows, parts.spec.samples))
+    if answering.oracle
+    else None,
   )
   credit, _, _ = jax.eval_shape(
     parts.compiled.assign, state.method['credit'], rollouts, scores

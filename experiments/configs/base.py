@@ -52,6 +52,12 @@ SETTINGS = {
   'data.too_long': ('stop', 'prompts over sample.max_prompt: stop or drop'),
   'verify.names': (('exact',), 'verifiers; the first says what is correct'),
   'verify.weights': ((1.0,), 'of each verifier in the reward'),
+  'verify.preference': (
+    '',
+    'who says which of two responses is better, in games: '
+    'preference_model:FOLDER, reward_model:FOLDER, cycle or '
+    'package.module:function; empty: the higher reward wins',
+  ),
   'verify.seconds': (5.0, 'time limit of one answer'),
   'verify.workers': (2, 'processes that verify'),
   'environment': (

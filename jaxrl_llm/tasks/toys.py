@@ -226,6 +226,72 @@ def line(rng: random.Random, *, largest: int = 9, checked: int = 3) -> Row:
   }
 
 
+def cycle(
+  rng: random.Random,
+  *,
+  length: int = 3,
+  symbols: str = 'abcdefghijklmnopqrstuvwxyz',
+  careless: float = 0.0,
+  favourite: float = 0.8,
+) -> Row:
+  """One symbol of a cycle in which each beats the next: `beat kmz=`.
+
+  k beats m, m beats z, and z beats k; whatever is no symbol of the word loses.
+  No answer is best: the equilibrium gives every symbol the same probability,
+  and beats the teacher, who favours the first one, by his carelessness alone.
+
+  Args:
+    rng: source of randomness.
+    length: symbols drawn, without repetition, at least 3.
+    symbols: to draw from.
+    careless: probability that the demonstration is a copy of the word.
+    favourite: probability that another demonstration is the first symbol; the
+      others share the rest.
+
+  Raises:
+    ValueError: a length below 3, too few symbols, or no probability.
+  """
+  _check(3 <= length <= len(symbols), 'length', length, '3 to len(symbols)')
+  _check(0 <= careless <= 1, 'careless', careless, 'in [0, 1]')
+  _check(0 <= favourite <= 1, 'favourite', favourite, 'in [0, 1]')
+  word = ''.join(rng.sample(symbols, length))
+  one = word[0] if rng.random() < favourite else rng.choice(word[1:])
+  return {
+    'prompt': f'beat {word}=',
+    'answer': word[0],
+    'demonstration': word if rng.random() < careless else one,
+    'choices': list(word),
+  }
+
+
+def cycle_duel(
+  first: Sequence[str],
+  second: Sequence[str],
+  rows: Sequence[Mapping[str, Any]],
+) -> list[float]:
+  """P(first beats second) f[N] in the game of `cycle`: 1, 0, or 1/2 for a draw.
+
+  Args:
+    first, second: answers, read by `answers.final`. One that is among the
+      row's choices beats one that is not, and the choice after it; the last
+      one beats the first. All else is a draw.
+    rows: 'choices', a list of texts.
+  """
+
+  def beats(one: str, other: str, choices: Sequence[str]) -> bool:
+    if one not in choices or other not in choices:
+      return one in choices and other not in choices
+    following = choices[(choices.index(one) + 1) % len(choices)]
+    return other == following
+
+  chances = []
+  for a, b, row in zip(first, second, rows, strict=True):
+    a, b = answers.final(a), answers.final(b)
+    won, lost = (beats(*pair, row['choices']) for pair in ((a, b), (b, a)))
+    chances.append((1 + won - lost) / 2)
+  return chances
+
+
 def _check(holds: bool, name: str, value: Any, bound: str) -> None:
   if not holds:
     raise ValueError(f'{name}={value!r} must be {bound}')
@@ -261,6 +327,7 @@ TOYS = {
     ),
   ),
   'line': Toy(line, 'code', ({'largest': 9},)),
+  'cycle': Toy(cycle, 'listed', ({}, {'careless': 0.4})),
   'lookup': Toy(
     lookup, 'numeric', ({'length': 3}, {'length': 3, 'careless': 0.7})
   ),

@@ -29,6 +29,7 @@ BUILTINS = {
   'exact': 'jaxrl_llm.tasks.verifiers:exact',
   'numeric': 'jaxrl_llm.tasks.verifiers:numeric',
   'multiple_choice': 'jaxrl_llm.tasks.verifiers:multiple_choice',
+  'listed': 'jaxrl_llm.tasks.verifiers:listed',
   'format': 'jaxrl_llm.tasks.verifiers:matches',
   'math': 'jaxrl_llm.tasks.symbolic:equal',
   'reasoning_gym': 'jaxrl_llm.tasks.gym:score',
@@ -59,12 +60,17 @@ PARAMETERS = {
 # Linear in the response and unable to hang: no process is worth its cost.
 # `format` is not among them, because a pattern may backtrack for ever.
 INLINE = frozenset(
-  {'exact', 'numeric', 'multiple_choice', 'countdown', 'returned'}
+  {'exact', 'numeric', 'multiple_choice', 'listed', 'countdown', 'returned'}
 )
 # Judges of whole batches, which the run itself loads: `reward_model:FOLDER`, or
 # several folders with commas between them.
 MODELS = frozenset(
-  {'reward_model', 'reward_model_worst', 'reward_model_uncertain'}
+  {
+    'reward_model',
+    'reward_model_worst',
+    'reward_model_uncertain',
+    'preference_model',
+  }
 )
 _LABEL = re.compile(r'([A-Za-z_]\w*)=(?=.)')
 
@@ -155,6 +161,14 @@ def _reference_option(row: Mapping[str, Any]) -> str:
   return option
 
 
+def listed(responses: Sequence[str], rows: Rows) -> list[float]:
+  """1 where the final answer is one of the row's 'choices', else 0."""
+  return [
+    float(answers.final(response) in row['choices'])
+    for response, row in zip(responses, rows, strict=True)
+  ]
+
+
 def matches(
   responses: Sequence[str], rows: Rows, *, pattern: str
 ) -> list[float]:
@@ -223,14 +237,14 @@ def resolve(spec: str) -> Callable[..., Any]:
   name, colon, parameter = spec.partition(':')
   if name not in BUILTINS:
     if colon and parameter:
-      return _imported(spec, spec)
+      return imported(f'verifier {spec!r}', spec)
     near = difflib.get_close_matches(name, BUILTINS, n=1)
     raise ValueError(
       f'unknown verifier {spec!r}; '
       + (f'did you mean {near[0]!r}? ' if near else '')
       + f'known: {", ".join(sorted(BUILTINS))}, or package.module:function'
     )
-  function = _imported(spec, BUILTINS[name])
+  function = imported(f'verifier {spec!r}', BUILTINS[name])
   if name == 'code':
     sandbox.require()
   if not colon:
@@ -258,11 +272,19 @@ def own_seconds(spec: str) -> float:
   return option.default if option else 0.0
 
 
-def _imported(spec: str, path: str) -> Callable[..., Any]:
+def imported(whose: str, path: str) -> Callable[..., Any]:
+  """The function at `package.module:function`.
+
+  Args:
+    whose: who asks, for messages.
+
+  Raises:
+    ValueError: there is no such module or function.
+  """
   module_name, _, attribute = path.partition(':')
   if module_name == '__main__':
     raise ValueError(
-      f'verifier {spec!r}: verifier processes cannot import __main__; move '
+      f'{whose}: verifier processes cannot import __main__; move '
       'the function into a module of its own'
     )
   try:
@@ -273,12 +295,12 @@ def _imported(spec: str, path: str) -> Callable[..., Any]:
     if not f'{module_name}.'.startswith(f'{error.name}.'):
       raise
     raise ValueError(
-      f'verifier {spec!r}: there is no module {error.name!r} on the path'
+      f'{whose}: there is no module {error.name!r} on the path'
     ) from error
   function = getattr(module, attribute, None)
   if not callable(function):
     raise ValueError(
-      f'verifier {spec!r}: module {module_name} has no function {attribute!r}'
+      f'{whose}: module {module_name} has no function {attribute!r}'
     )
   return function
 

@@ -19,7 +19,7 @@ from jaxrl_llm.rollouts import mixture as mixture_lib
 from jaxrl_llm.rollouts.sampler import Sampler
 from jaxrl_llm.rollouts.truncation import Sampling
 from jaxrl_llm.tasks import answers, environments, verify
-from jaxrl_llm.training import evaluate
+from jaxrl_llm.training import evaluate, oracles
 from jaxrl_llm.training.questions import Questions
 from jaxrl_llm.training.tools import Speaker
 from jaxrl_llm.types import Rollouts, Scores
@@ -45,6 +45,7 @@ class Answering:
     sampling: temperature and truncation of training.
     tokenizer: of the model. stop: strings that end a response.
     verifiers: what scores a response, with names and weights.
+    oracle: what says which of two responses is better, or None.
     batch: prompts sampled at once in evaluation.
     environment: what answers the policy's turns, or None.
     turns: the most of an episode, 0 without an environment.
@@ -56,6 +57,7 @@ class Answering:
   stop: tuple[str, ...]
   verifiers: verify.Verifiers
   batch: int
+  oracle: oracles.Oracle | None = None
   environment: environments.Environment | None = None
   turns: int = 0
 
@@ -110,6 +112,24 @@ class Answering:
     )
     verified = Verified(texts, verdict.counts)
     return rollouts.replace(valid=valid), scores, verified
+
+  def compare(self, rollouts: Rollouts, scores: Scores, rows):
+    """The scores with the preferences within every group, if one judges.
+
+    Args:
+      rollouts: N of them, groups adjacent and of equal sizes.
+      rows: the records of their questions.
+
+    Returns:
+      The scores, and failures by kind: `verify/preferences`.
+    """
+    if self.oracle is None:
+      return scores, {}
+    texts = text.decode(self.tokenizer, rollouts, stop=self.stop)
+    samples = int(np.sum(np.asarray(rollouts.group) == rollouts.group[0]))
+    game, failed = oracles.of_groups(self.oracle, texts, rows, samples)
+    scores = scores.replace(preference=jnp.asarray(game))
+    return scores, {'verify/preferences': failed}
 
   def evaluate(
     self, params, questions: Questions, key, *, samples: int = 0

@@ -141,10 +141,10 @@ def of_pairs(
 def of_iteration(rollouts: Rollouts, credit: Credit) -> dict[str, jax.Array]:
   """Row averages of what was sampled and what it earned.
 
-  `scores` is f32[K], the mean of every component as its verifier gave it.
+  `scores` is f32[K], the mean of every component as its verifier gave it, and
+  `accuracy` the share of the first above 1/2, where there is one.
   """
   valid = rollouts.valid
-  first = credit.components[:, 0]
   # What centring over the batch leaves of a zero is rounding, not a signal.
   size = jnp.abs(credit.advantages)
   signal = (size > 1e-6 * jnp.max(size)) & (credit.token_keep > 0)
@@ -153,14 +153,17 @@ def of_iteration(rollouts: Rollouts, credit: Credit) -> dict[str, jax.Array]:
   # Each group counts once: its rows share the weight 1 / size.
   share = 1 / numerics.group_count(group, everyone)
   any_live = numerics.group_max(live * 1.0, group, everyone)
-  return {
+  metrics = {
     'scores': numerics.masked_mean(credit.components, valid[:, None], axis=0),
     'reward/mean': numerics.masked_mean(credit.rewards, valid),
     'reward/std': jnp.sqrt(numerics.masked_variance(credit.rewards, valid)),
-    'accuracy': numerics.masked_mean((first > 0.5) * 1.0, valid),
     'response/length': jnp.mean(rollouts.length * 1.0),
     'response/truncated': jnp.mean(rollouts.truncated * 1.0),
     'groups/live': jnp.sum(any_live * share) / jnp.sum(share),
     'rows/valid': jnp.mean(valid * 1.0),
     'tokens/sampled': jnp.sum(rollouts.action_mask) * 1.0,
   }
+  if credit.components.shape[1]:
+    right = (credit.components[:, 0] > 0.5) * 1.0
+    metrics['accuracy'] = numerics.masked_mean(right, valid)
+  return metrics

@@ -12,18 +12,27 @@ from ml_collections import ConfigDict
 from jaxrl_llm.models import config as config_lib
 from jaxrl_llm.models import hf, transformer
 from jaxrl_llm.models.config import Config
-from jaxrl_llm.rollouts.plans import Plan
+from jaxrl_llm.recipe import Recipe
+from jaxrl_llm.rewards import duels
 from jaxrl_llm.tasks import environments, verifiers
 from jaxrl_llm.training import shard
 from jaxrl_llm.types import PyTree
 
 
-def check(config: ConfigDict, plan: Plan) -> None:
+def check(config: ConfigDict, recipe: Recipe) -> None:
   """Refuses a guest or verifier that is missing, or that nobody asked for.
 
   Raises:
     ValueError: with the setting and the remedy.
   """
+  plan = recipe.plan
+  oracle = config.verify.preference
+  if oracle and not plays(recipe):
+    raise ValueError(
+      f'verify.preference={oracle!r} would do nothing: the recipe reads '
+      'rewards and asks nobody who wins. Leave it out, or choose a recipe of '
+      'a game, such as nash_md or sppo'
+    )
   guests = (
     ('environment', 'environment', config.environment, 'lookup'),
     ('teacher', 'teacher.paths', config.teacher.paths, "('FOLDER',)"),
@@ -47,6 +56,12 @@ def check(config: ConfigDict, plan: Plan) -> None:
         f'{known}; add {name}=VERIFIER to verify.names, with weight 0 if it '
         'is no reward'
       )
+
+
+def plays(recipe: Recipe) -> bool:
+  """Whether the recipe's rewards are chances to win."""
+  stages = getattr(recipe.credit, 'stages', (recipe.credit,))
+  return any(isinstance(stage, duels.Duels) for stage in stages)
 
 
 def environment(config: ConfigDict) -> environments.Environment | None:

@@ -3,7 +3,8 @@
 One iteration, in this order:
 
     1  the curriculum draws tasks
-    2  the plan samples responses to them and has them verified
+    2  the plan samples responses to them and has them verified; where a
+       preference oracle judges, the rows of a group are compared
     3  score: log-probs of the old and the reference policy, values
     4  assign: rewards, advantages, weights
     5  learn: optimizer steps, then controllers and reference
@@ -24,7 +25,7 @@ from collections.abc import Callable, Mapping
 import jax
 from absl import logging
 
-from jaxrl_llm.training import recordings
+from jaxrl_llm.training import games, recordings
 from jaxrl_llm.training.checkpoint import Checkpointer
 from jaxrl_llm.training.session import Session
 from jaxrl_llm.training.tools import Tools
@@ -39,6 +40,7 @@ class Purpose(enum.IntEnum):
   SAMPLE = 1
   LEARN = 2
   EVAL = 3
+  GAME = 4
 
 
 class Diverged(RuntimeError):
@@ -67,6 +69,7 @@ def iterate(session: Session, state: TrainState, step: int):
   rollouts, scores, plan_state = session.recipe.plan.collect(
     tools, tools.draw(), state.method['plan'], sample_key
   )
+  scores = tools.compare(rollouts, scores)
   scored = time.perf_counter()
   rollouts = program.score(state, session.frozen, rollouts)
   jax.block_until_ready(rollouts)
@@ -165,7 +168,8 @@ def evaluation(
   """Greedy accuracy on held-out questions, and pass@k at the run's end.
 
   Where the run learns from recorded responses, also how it rates those held
-  out; without verifiers, that alone.
+  out, and in a game how the policy stands in it; without verifiers, that
+  alone.
   """
   config = session.config
   if not config.eval.every:
@@ -182,6 +186,9 @@ def evaluation(
     )
   if recordings.used(config):
     metrics |= recordings.evaluate(session, state)
+  if session.answering.oracle is not None and config.eval.samples > 1:
+    key = key_for(config.seed, step, Purpose.GAME)
+    metrics |= games.evaluate(session, state, key)
   seconds = time.perf_counter() - start
   return {f'eval/{k}': v for k, v in metrics.items()} | {'time/eval': seconds}
 

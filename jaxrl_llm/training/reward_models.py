@@ -154,6 +154,25 @@ def combined(name: str, ratings: np.ndarray) -> np.ndarray:
   return np.asarray(ENSEMBLES[name](jnp.asarray(ratings).T, shares, None))
 
 
+def margins(
+  models: RewardModels,
+  prompts: Sequence[Any],
+  first: Sequence[str],
+  second: Sequence[str],
+) -> np.ndarray:
+  """f32[U, N]: what preference models say of first against second, in nats.
+
+      m(a, b) = r(a; b) - r(b; a),   P(a beats b) = sigmoid(m)
+
+  so that P(a beats b) + P(b beats a) = 1, and a draw with itself is exact.
+  """
+  mark = models.tokenizer.eos_token
+  ahead = [f'{a}{mark}{b}' for a, b in zip(first, second, strict=True)]
+  behind = [f'{b}{mark}{a}' for a, b in zip(first, second, strict=True)]
+  ratings = models([*prompts, *prompts], [*ahead, *behind])
+  return ratings[:, : len(first)] - ratings[:, len(first) :]
+
+
 def judges(names: Sequence[str]) -> dict[str, verify.Judge]:
   """The reward models among some verifiers, loaded, by their full name.
 
@@ -179,4 +198,15 @@ def _judge(name: str, folders: str = '') -> verify.Judge:
     prompts = [row['prompt'] for row in rows]
     return combined(name, models(prompts, responses))
 
-  return judge
+  def against_answer(responses, rows):
+    without = [row['prompt'] for row in rows if not row.get('answer')]
+    if without:
+      raise ValueError(
+        f'preference_model compares responses with the answer of the record, '
+        f'and that of {without[0]!r} has none'
+      )
+    prompts, answers = zip(*((row['prompt'], row['answer']) for row in rows))
+    found = margins(models, prompts, responses, answers)
+    return np.mean(found, axis=0)
+
+  return against_answer if name == 'preference_model' else judge

@@ -25,6 +25,7 @@ from jaxrl_llm.rollouts.truncation import Sampling
 from jaxrl_llm.tasks import tokens, verify
 from jaxrl_llm.training import (
   guests,
+  oracles,
   progress,
   recordings,
   reward_models,
@@ -94,6 +95,14 @@ class Session:
     """Likewise, of whom the reference names as the policy's opponent."""
     return self._merged(self.recipe.reference.opponent(state.reference))
 
+  @functools.cached_property
+  def start_params(self) -> PyTree:
+    """The decoder's parameters before the run, whatever it resumed from."""
+    whole = parameters(
+      self.config, self.recipe, self.source, self.model, self.mesh, False
+    )
+    return lora.merge(whole)
+
   def _merged(self, trainable: PyTree) -> PyTree:
     return self._merge(trainable, self.frozen) if self.frozen else trainable
 
@@ -159,7 +168,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   mesh = shard.make_mesh(config.mesh.data, config.mesh.model)
   plan = recipe.plan
   rows = config.sample.prompts * plan.groups * plan.samples
-  guests.check(config, plan)
+  guests.check(config, recipe)
   recipe_lib.check(recipe, rows=rows, microbatches=config.learn.microbatches)
   verifiers = verify.Verifiers(
     config.verify.names,
@@ -172,8 +181,11 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   model = config_lib.from_hf(source)
   tokenizer = load_tokenizer(source)
   from_data = recordings.used(config)
-  if not (from_data or verifiers.names):
-    raise ValueError('verify.names is empty; give at least one verifier')
+  if not (from_data or verifiers.names or config.verify.preference):
+    raise ValueError(
+      'verify.names is empty; give at least one verifier, or the '
+      'verify.preference of a game'
+    )
   if from_data:
     train, held_out = recordings.load(config, tokenizer, plan.samples)
   else:
@@ -433,6 +445,7 @@ def answering_of(
     tokenizer=tokenizer,
     stop=stop,
     verifiers=verifiers,
+    oracle=oracles.load(config.verify.preference),
     batch=settings.prompts,
     environment=guests.environment(config),
     turns=plan.turns,

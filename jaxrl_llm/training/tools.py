@@ -169,6 +169,16 @@ class Tools(Speaker):
     self.metrics['time/verify'] += time.perf_counter() - start
     return rollouts, scores
 
+  def compare(self, rollouts: Rollouts, scores: Scores) -> Scores:
+    """The scores with the preferences within every group, if one judges."""
+    start = time.perf_counter()
+    rows = self.rows(rollouts.task)
+    scores, failed = self._answering.compare(rollouts, scores, rows)
+    for name, count in failed.items():
+      self.note(name, self.metrics.get(name, 0) + count)
+    self.metrics['time/verify'] += time.perf_counter() - start
+    return scores
+
   def score(self, rollouts: Rollouts, *needs: str) -> Stats:
     """What the current policy says of the rows, at the run's temperature."""
     scorer = self._session.program.scorer
@@ -223,6 +233,7 @@ class Tools(Speaker):
     state = jax.tree.map(jnp.copy, self._state)
     rollouts = compiled.score(state, frozen, rollouts)
     memory = state.method['credit']
+    scores = self.compare(rollouts, scores)
     credit, _, _ = compiled.assign(memory, rollouts, scores)
     state, _ = compiled.learn(state, frozen, rollouts, credit, key)
     params = self._session.sampling_params(state)

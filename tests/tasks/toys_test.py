@@ -6,10 +6,12 @@ import random
 import re
 from fractions import Fraction
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jaxrl_llm.tabular import games
 from jaxrl_llm.tasks import toys, verifiers
 
 LEVELS = [
@@ -182,3 +184,35 @@ def test_a_table_of_the_question_is_no_line():
   assert check(
     ['def f(x): return {1: 2, 3: 4}[x]', 'def f(x): return x+1'], [row] * 2
   ) == [0, 1]
+
+
+def test_each_choice_of_a_cycle_beats_the_next_and_nonsense_loses():
+  said = ['3', 'so #### 1', '7', '317', '']
+  table = [
+    toys.cycle_duel([a] * 5, said, [{'choices': ['3', '1', '7']}] * 5)
+    for a in said
+  ]
+  assert table == [
+    [0.5, 1, 0, 1, 1],
+    [0, 0.5, 1, 1, 1],
+    [1, 0, 0.5, 1, 1],
+    [0, 0, 0, 0.5, 0.5],
+    [0, 0, 0, 0.5, 0.5],
+  ]
+  best = games.equilibrium(np.array(table))
+  np.testing.assert_allclose(best, [1 / 3, 1 / 3, 1 / 3, 0, 0], atol=1e-8)
+
+
+def test_a_teacher_of_the_cycle_copies_or_favours_the_first_as_often_as_asked():
+  rows = [
+    toys.cycle(random.Random(i), careless=0.4, favourite=0.8)
+    for i in range(1000)
+  ]
+  said = [row['demonstration'] for row in rows]
+  copied = [d == ''.join(row['choices']) for d, row in zip(said, rows)]
+  first = [d == row['choices'][0] for d, row in zip(said, rows)]
+  # Three standard deviations of a share among 1,000 are at most 0.05.
+  assert 0.35 < sum(copied) / 1000 < 0.45
+  assert 0.43 < sum(first) / 1000 < 0.53
+  with pytest.raises(ValueError, match='length=2'):
+    toys.cycle(random.Random(0), length=2)

@@ -33,6 +33,11 @@ def test_numeric_names_an_answer_without_a_number():
     scores('numeric', 'many', '3')
 
 
+def test_listed_wants_one_of_the_choices():
+  given = ('so #### b', 'a', 'ab', '')
+  assert scores('listed', '', *given, choices=['a', 'b']) == [1, 1, 0, 0]
+
+
 def test_multiple_choice_reads_letters_and_texts():
   choices = ['red', 'green', 'blue']
   given = ('(B)', 'The answer is green.', 'I say\nB.', 'C', 'no idea')

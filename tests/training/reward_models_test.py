@@ -8,7 +8,7 @@ import pytest
 from jaxrl_llm.models import heads, score
 from jaxrl_llm.rollouts import recorded
 from jaxrl_llm.tasks import verify
-from jaxrl_llm.training import reward_models, session
+from jaxrl_llm.training import oracles, reward_models, session
 from tests.end_to_end import tiny
 
 ROWS = [{'prompt': 'sort 31='}, {'prompt': 'sort 3102984=', 'answer': '0'}]
@@ -97,6 +97,44 @@ def test_a_reward_model_is_a_verifier_beside_others(folders):
   )
   np.testing.assert_allclose(verdict.components, expected, rtol=1e-4, atol=1e-5)
   assert verdict.ok.all()
+
+
+def test_chances_of_oracles_come_from_the_models(folders):
+  both = ','.join(folders)
+  models = reward_models.load(folders)
+  rows = [ROWS[0]] * 2
+  first, second = ['13', '3'], ['31', '3']
+  a, b = (
+    models([row['prompt'] for row in rows], said) for said in (first, second)
+  )
+  rated = oracles.load(f'reward_model:{both}')(first, second, rows)
+  expected = np.mean(1 / (1 + np.exp(b - a)), axis=0)
+  np.testing.assert_allclose(rated, expected, rtol=1e-5)
+  mark = models.tokenizer.eos_token
+  ahead, behind = (
+    models([ROWS[0]['prompt']], [f'{x}{mark}{y}'])[:, 0]
+    for x, y in (('13', '31'), ('31', '13'))
+  )
+  compared = oracles.load(f'preference_model:{both}')
+  found = compared(first, second, rows)
+  expected = np.mean(1 / (1 + np.exp(behind - ahead)))
+  np.testing.assert_allclose(found[0], expected, rtol=1e-4)
+  assert rated[1] == found[1] == 0.5
+  other = compared(second, first, rows)
+  np.testing.assert_allclose(found + other, 1, rtol=1e-6)
+
+
+def test_a_preference_model_is_a_verifier_against_the_records_answer(folders):
+  (spec,) = names = (f'preference_model:{folders[0]}',)
+  judge = reward_models.judges(names)[spec]
+  row = {'prompt': 'sort 31=', 'answer': '13'}
+  found = judge(['31', '13'], [row] * 2)
+  models = reward_models.load(folders[:1])
+  margin = reward_models.margins(models, ['sort 31='], ['31'], ['13'])
+  np.testing.assert_allclose(found[0], margin[0, 0], rtol=1e-4, atol=1e-6)
+  assert found[1] == 0
+  with pytest.raises(ValueError, match="that of 'sort 31=' has none"):
+    judge(['31'], ROWS[:1])
 
 
 def test_a_rating_that_is_not_finite_costs_its_row():
