@@ -280,7 +280,13 @@ def _regularised(samples, weight, imitation, average):
   )
 
 
-@register(Paper(_RPO, '2405.16436'), joints=('loss', 'cost', 'selection'))
+@register(
+  Paper(_RPO, '2405.16436'),
+  joints=('loss', 'cost', 'selection'),
+  limits=(
+    Limit('dpo', {'imitation': 0.0}, {'weight': 0.01}, up_to_scale=True),
+  ),
+)
 def rpo(
   *, samples: int = 2, weight: float = 0.01, imitation: float = 0.005
 ) -> Recipe:
@@ -293,7 +299,11 @@ def rpo(
   )
 
 
-@register(Paper(_RPO, '2405.16436'), joints=('loss', 'cost', 'selection'))
+@register(
+  Paper(_RPO, '2405.16436'),
+  joints=('loss', 'cost', 'selection'),
+  limits=(Limit('dpo', {'imitation': 0.0}, {'weight': 0.5}, up_to_scale=True),),
+)
 def rpo_sequence_mean(
   *, samples: int = 2, weight: float = 0.5, imitation: float = 0.2
 ) -> Recipe:
@@ -307,6 +317,7 @@ def rpo_sequence_mean(
 @register(
   Paper(_RPO, '2405.16436', 'VERIFIED-2'),
   joints=('loss', 'cost', 'selection'),
+  limits=(Limit('dpo', {'imitation': 0.0}, {'weight': 0.1}, up_to_scale=True),),
 )
 def rpo_token_mean(
   *, samples: int = 2, weight: float = 0.1, imitation: float = 0.005

@@ -263,6 +263,7 @@ def apo(
     'RECALLED',
   ),
   joints=('reference', 'advantage'),
+  limits=(Limit('demonstration_regularised', {'every': 10**9}),),
 )
 def salsa(
   *, samples: int = 4, kl_weight: float = 0.05, every: int = 100

@@ -137,7 +137,11 @@ def pf_ppo(
   )
 
 
-@register(_PF_PPO, joints=('selection',))
+@register(
+  _PF_PPO,
+  joints=('selection',),
+  limits=(Limit('pf_ppo', {'samples': 2}),),
+)
 def pf_ppo_best_worst(
   *,
   samples: int = 5,

@@ -1,9 +1,17 @@
 """Entries that read an oracle's preferences, through the whole iteration."""
 
+from functools import partial
+
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
+from jaxrl_llm import recipe as recipe_lib
+from jaxrl_llm.tabular import games, policy
+from jaxrl_llm.training.step import Program
+from jaxrl_llm.types import Scores, Spec
 from tests import battery_test as battery
 
 NAMES = ['spo', 'online_ipo', 'nash_mp']
@@ -34,3 +42,73 @@ def test_an_oracles_preferences_decide_and_microbatches_do_not(name):
   judged = battery.usual(name)
   moved = jnp.abs(whole.gradients['logits'] - judged.gradients['logits'])
   assert float(jnp.max(moved)) > 1e-6
+
+
+# Two tokens of two kinds: every response and every opponent, enumerated.
+
+RESPONSES, MASK = map(jnp.asarray, policy.all_responses(2, 2))
+GAME = jnp.array(
+  [[0.5, 0.9, 0.2, 0.6], [0.1, 0.5, 0.7, 0.3], [0.8, 0.3, 0.5, 1.0],
+   [0.4, 0.7, 0.0, 0.5]]
+)  # fmt: skip
+START, REFERENCE = (
+  policy.init(jax.random.key(seed), tasks=1, vocab=2, length=2)
+  for seed in (0, 1)
+)
+
+
+def _logp(params):
+  """f32[4, 2]: log-probs of all responses, token by token."""
+  return policy.score(params, policy.as_rollouts(RESPONSES, MASK)).logp
+
+
+def _mixture(share):
+  """f32[4]: the chance of each response under the token-wise mixture."""
+  logits = (1 - share) * START['logits'] + share * REFERENCE['logits']
+  # A geometric mixture of softmaxes is the softmax of mixed logits.
+  return jnp.exp(jnp.sum(_logp(START | {'logits': logits}), axis=1))
+
+
+def _slope(recipe, pair):
+  """The gradient of the loss on one response and one opponent's."""
+  rollouts = policy.as_rollouts(
+    RESPONSES[pair], MASK[pair], group=jnp.zeros(2, jnp.int32)
+  )
+  own = jnp.array([True, False])
+  rollouts = rollouts.replace(
+    action_mask=rollouts.action_mask & own[:, None],
+    logp=policy.score(START, rollouts).logp,
+    extras={'opponent': ~own},
+  )
+  scores = Scores(jnp.zeros((2, 1)), jnp.ones(1), GAME[pair][:, pair])
+  program = Program(recipe, policy.score, optax.sgd(1.0))
+  spec = Spec(2, 2, 1, 2)
+  state = program.init(REFERENCE, spec).replace(params=START)
+  rollouts = program.score(state, {}, rollouts)
+  credit, _, _ = program.assign(state.method['credit'], rollouts, scores)
+  moved, _ = program.learn(state, {}, rollouts, credit, jax.random.key(0))
+  return START['logits'] - moved.params['logits']
+
+
+@pytest.mark.parametrize('share', [0.0, 0.4, 1.0])
+def test_nash_md_ascends_the_game_against_the_mixture(share):
+  """The expected update is the exact gradient of the regularised game."""
+  weight = 0.3
+  recipe = recipe_lib.build('nash_md', samples=2, share=share, kl_weight=weight)
+  slope = battery.quick_jit(partial(_slope, recipe))
+  chances = jnp.exp(jnp.sum(_logp(START), axis=1))
+  mixture = _mixture(share)
+  expected = sum(
+    chances[i] * mixture[j] * slope(jnp.array([i, j]))
+    for i in range(4)
+    for j in range(4)
+  )
+
+  def loss(logits):
+    both = (_logp(START | {'logits': logits}), _logp(REFERENCE))
+    logp, ref = (jnp.sum(x, axis=1) for x in both)
+    return weight * games.kl(logp, ref) - jnp.exp(logp) @ GAME @ mixture
+
+  exact = jax.grad(loss)(START['logits'])
+  np.testing.assert_allclose(expected, exact, atol=1e-6)
+  assert np.max(np.abs(exact)) > 0.01

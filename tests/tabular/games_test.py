@@ -347,6 +347,22 @@ def test_fixed_point_of_every_regularised_step_is_the_equilibrium():
     np.testing.assert_allclose(new, target, atol=1e-5)
 
 
+def test_without_a_weight_the_steps_of_games_are_hedge():
+  """Nash-MD and INPO without a reference are SPPO's step."""
+  game = random_game()
+  policy, reference = (
+    jnp.log(jnp.asarray(np.random.default_rng(k).dirichlet(np.ones(5)), 'f'))
+    for k in (1, 2)
+  )
+  gain = games.win_rate(game, policy)
+  hedge = mirror.mirror_step(policy, gain, step_size=0.7)
+  for new in (
+    games.nash_md_step(game, policy, reference, step_size=0.7, weight=0.0),
+    games.anchored_step(policy, reference, gain, step_size=0.7, weight=0.0),
+  ):
+    np.testing.assert_allclose(new, hedge, atol=1e-6)
+
+
 def test_hedge_rests_only_where_all_played_actions_are_level():
   level = jnp.asarray(UNIFORM, 'f')
   still = mirror.mirror_step(
