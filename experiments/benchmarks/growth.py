@@ -82,20 +82,22 @@ def of(name: str, value: int) -> tuple[cases.Model, cases.Shape]:
 def kept(model: cases.Model, shape: cases.Shape) -> dict[str, int]:
   """Bytes that each program must hold beside parameters and optimiser.
 
-  Sampling: keys and values, and the logits of one step. Learning: the gradient
+  Sampling: keys and values, the logits of one step, and while prompts are read
+  the probabilities of attention of one layer. Learning: the gradient
   and its sum; of one microbatch of m rows with one prompt, the inputs of every
   product and the probabilities of attention, layer by layer; its logits, of at
   most `_CHUNK` positions, with their gradient.
   """
   p, t, m = shape.prompt, shape.response, _MICROBATCH
   cache = model.cached * (shape.prompts * p + shape.rows * t)
+  reading = shape.prompts * model.heads * p * p
   heads = 2 * (model.heads + model.kv_heads) * model.head_dim
   token = 4 * model.width + heads + 3 * model.mlp_width
   pairs = model.heads * (p * p + m * t * (p + t))
   layers = model.layers * ((p + m * t) * token + pairs)
   logits = 2 * m * min(t, _CHUNK) * model.vocab
   return {
-    'sample': 4 * (cache + shape.rows * model.vocab),
+    'sample': 4 * (cache + shape.rows * model.vocab + reading),
     'learn': 4 * (2 * model.parameters + layers + logits),
   }
 

@@ -43,6 +43,8 @@ def prepare(request):
 
   def iteration():
     nonlocal state, step
+    # Drawn every half minute by the clock, and the rounds of others take time.
+    run.draw()
     _SAMPLING.clear()
     started = protocol.clocks()
     state, metrics, (rollouts, credit) = loop.iterate(parts, state, step)

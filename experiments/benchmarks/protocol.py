@@ -14,6 +14,7 @@ systems alternate on a machine whose speed drifts.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -101,6 +102,10 @@ def busy_seconds() -> float:
   return sum(map(int, fields)) / os.sysconf('SC_CLK_TCK')
 
 
+# Long enough to end processes of its own, such as those that verify.
+_SECONDS_TO_END = 10.0
+
+
 class System:
   """The caller's side: a process that is being measured."""
 
@@ -132,7 +137,10 @@ class System:
     """Ends the process and returns what it says last."""
     self._process.stdin.close()
     last = self._answer()
-    self._process.wait()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+      self._process.wait(_SECONDS_TO_END)
+    # Threads of a trainer may keep its process from ending.
+    self.kill()
     return last
 
   def kill(self) -> None:

@@ -48,3 +48,12 @@ def test_processor_time_of_a_process_is_part_of_the_machine():
   with contextlib.closing(_system()) as system:
     # An interpreter takes some hundredths of a second to start.
     assert 0 < system.seconds() <= protocol.busy_seconds() - busy + 0.05
+
+
+def test_process_that_does_not_end_is_killed_after_its_last_word(monkeypatch):
+  monkeypatch.setattr(protocol, '_SECONDS_TO_END', 0.1)
+  module = 'tests.experiments.benchmarks.lingering'
+  system = protocol.System(sys.executable, module, {})
+  assert system.close()['peak_bytes'] > 0
+  with pytest.raises((ValueError, OSError)):
+    system.iterate()
