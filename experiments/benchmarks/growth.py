@@ -82,23 +82,25 @@ def of(name: str, value: int) -> tuple[cases.Model, cases.Shape]:
 def kept(model: cases.Model, shape: cases.Shape) -> dict[str, int]:
   """Bytes that each program must hold beside parameters and optimiser.
 
-  Sampling: keys and values, the logits of one step, and while prompts are read
-  the probabilities of attention of one layer. Learning: the gradient
+  Sampling: the layers' weights, which are split before the loop, keys and
+  values, the logits of one step, and while prompts are read the probabilities
+  of attention of one layer. Learning: the gradient
   and its sum; of one microbatch of m rows with one prompt, the inputs of every
   product and the probabilities of attention, layer by layer; its logits, of at
   most `_CHUNK` positions, with their gradient.
   """
   p, t, m = shape.prompt, shape.response, _MICROBATCH
   cache = model.cached * (shape.prompts * p + shape.rows * t)
+  logits = shape.rows * model.vocab
   reading = shape.prompts * model.heads * p * p
   heads = 2 * (model.heads + model.kv_heads) * model.head_dim
   token = 4 * model.width + heads + 3 * model.mlp_width
   pairs = model.heads * (p * p + m * t * (p + t))
   layers = model.layers * ((p + m * t) * token + pairs)
-  logits = 2 * m * min(t, _CHUNK) * model.vocab
+  learned = 2 * m * min(t, _CHUNK) * model.vocab
   return {
-    'sample': 4 * (cache + shape.rows * model.vocab + reading),
-    'learn': 4 * (2 * model.parameters + layers + logits),
+    'sample': 4 * (model.linear // 2 + cache + logits + reading),
+    'learn': 4 * (2 * model.parameters + layers + learned),
   }
 
 
@@ -238,14 +240,24 @@ def page(lines: list[dict]) -> str:
 
 _PAGE = """# How time and memory grow
 
-`python -m experiments.bench --growth`; `experiments/benchmarks/growth.py` says
-what is measured. Slopes
-of logarithms: 1 doubles where the size doubles. In brackets, what the counts
-of operations and of numbers kept make one expect.
+`python -m experiments.bench --growth` measured this, as the docstring of
+`experiments/benchmarks/growth.py` says. Slopes of logarithms: 1 doubles where
+the size doubles. In brackets, what the counts of operations and of numbers
+kept make one expect.
 
 {table}
 
-All but one size are those of `{model}` and `{shape}`.
+All but one size are those of
+`{model}` and
+`{shape}`.
+
+- More responses cost the learner time in proportion and no memory, because the
+  rows of a microbatch stay.
+- A prompt of 1,024 tokens takes longer than its operations: whole matrices of
+  scores (67 MB a layer here) go through memory, which the count leaves out.
+  Attention in blocks would mend it.
+- Small sizes lie above the line: a step of the decode loop costs some time
+  whatever it multiplies.
 
 ![growth](growth.png)
 """
