@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from experiments.ablations import tables
+from jaxrl_llm import recipe
 from jaxrl_llm.tabular import policy
-from jaxrl_llm.types import Rollouts
+from jaxrl_llm.training.step import Program
+from jaxrl_llm.types import Rollouts, Spec
 
 
 def judged(key, pairs, worth, *, flip=0.0):
@@ -48,8 +50,23 @@ def log_policy(params):
   return jax.nn.log_softmax(params['logits'][0, 0])
 
 
-def fit(program, logits, pairs, *, steps: int, measure=log_policy):
-  """`steps` optimizer steps on all pairs, from the reference `logits`.
+def linear(name, features, log_ref, *, tx, **values) -> Program:
+  """A recipe for policies reference e^(features theta), theta the parameters.
+
+  What one pair teaches carries over to arms of similar features.
+
+  Args:
+    features: f32[arms, F]. log_ref: f32[arms].
+  """
+
+  def scorer(theta, rollouts, needs):
+    return policy.score(table(log_ref + features @ theta), rollouts, needs)
+
+  return Program(recipe.build(name, **values), scorer, tx)
+
+
+def fit(program, params, pairs, *, steps: int, measure=log_policy):
+  """`steps` optimizer steps on all pairs, from the reference `params`.
 
   Args:
     measure: f(params) -> pytree, stacked over the steps.
@@ -61,7 +78,7 @@ def fit(program, logits, pairs, *, steps: int, measure=log_policy):
     state, _ = tables.learn(program, state, rollouts, rewards, key)
     return state, measure(state.params)
 
-  state = tables.begin(program, table(logits), prompts=len(pairs))
+  state = program.init(params, Spec(2 * len(pairs), 2, 1, 1))
   return jax.lax.scan(step, state, jax.random.split(jax.random.key(0), steps))[
     1
   ]

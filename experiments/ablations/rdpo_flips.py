@@ -55,9 +55,8 @@ def run(seeds, *, recipe, flip):
       apart = jax.random.randint(other, (count,), 1, ARMS)
       pairs = jnp.stack([first, (first + apart) % ARMS], axis=1)
       pairs = choices.judged(judge, pairs, rewards, flip=flip)
-      learned = jnp.exp(
-        choices.fit(program, jnp.zeros(ARMS), pairs, steps=STEPS)[-1]
-      )
+      start = choices.table(jnp.zeros(ARMS))
+      learned = jnp.exp(choices.fit(program, start, pairs, steps=STEPS)[-1])
       distance = jnp.sum(jnp.abs(learned - optimum)) / 2
       return distance, rewards @ (optimum - learned)
 
