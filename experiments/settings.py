@@ -36,6 +36,7 @@ def _never_sampled(config) -> bool:
 # Settings that do nothing where the condition on the config holds.
 _INERT = (
   ('model.fresh', lambda c: bool(c.model.path), 'model.path is given'),
+  ('model.chunk', lambda c: c.model.block > 0, 'model.block is given'),
   ('model.lora_alpha', _no_lora, 'model.lora_rank is 0'),
   ('model.lora_targets', _no_lora, 'model.lora_rank is 0'),
   ('warm_start.batch', _no_warm_start, 'warm_start.steps is 0'),
@@ -124,6 +125,7 @@ _LEAST = {
   'model.fresh.kv_heads': 1,
   'model.fresh.mlp_width': 1,
   'model.chunk': 0,
+  'model.block': 0,
   'model.lora_rank': 0,
   'data.size': 1,
   'data.held_out': 1,
@@ -180,6 +182,11 @@ def check_values(config) -> None:
     size = config.mesh[name]
     if size < 1 and size != -1:
       raise Refused(f'mesh.{name} is {size}; use 1 or more, or -1 for the rest')
+  if config.model.block and config.mesh.model != 1:
+    raise Refused(
+      f'model.block={config.model.block} cuts a vocabulary that '
+      f'mesh.model={config.mesh.model} already splits; use model.chunk'
+    )
   size = config.model.fresh
   if not config.model.path and size.width % (2 * size.heads):
     raise Refused(

@@ -27,6 +27,11 @@ SETTINGS = {
   'model.remat': (False, 'recompute layers in the backward pass'),
   'model.unroll': (True, 'the layers of the update: faster, longer to compile'),
   'model.chunk': (64, 'response positions whose logits exist at once; 0: all'),
+  'model.block': (
+    0,
+    'vocabulary entries whose logits exist at once, in place of model.chunk; '
+    '0: all. Memory then does not grow with the vocabulary',
+  ),
   'model.lora_rank': (0, 'rank of trained deltas; 0 trains everything'),
   'model.lora_alpha': (16.0, 'deltas are scaled by alpha / rank'),
   'model.lora_targets': (

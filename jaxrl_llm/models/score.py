@@ -6,7 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.models import heads, transformer
+from jaxrl_llm.models import blocks, heads, transformer
 from jaxrl_llm.models.config import Config
 from jaxrl_llm.types import Array, PyTree, Rollouts, Stats
 
@@ -23,6 +23,7 @@ def score(
   needs: frozenset[str] = frozenset(),
   temperature: float | Array = 1.0,
   chunk: int = 64,
+  block: int = 0,
   dtype=jnp.float32,
   remat: bool = False,
   unroll: int | bool = 1,
@@ -50,6 +51,9 @@ def score(
     chunk: response positions whose logits exist at once, in both directions.
       0 keeps the logits of all of them for the backward pass: faster when
       they fit.
+    block: vocabulary entries whose logits exist at once, in the place of
+      `chunk`; 0 is all. Not with a support or 'log_probs', which read them by
+      position.
     dtype, remat, unroll: as in `transformer.hidden`.
     shared: consecutive rows with one and the same prompt, which is read once
       for all of them, forth and back. A row whose prompt differs from that of
@@ -59,7 +63,8 @@ def score(
     Stats in float32, 0 off `response_mask`, with finite gradients everywhere.
 
   Raises:
-    ValueError: a temperature known not to be positive, a negative chunk,
+    ValueError: a temperature known not to be positive, a negative chunk or
+      block, a block where whole rows of logits are read,
       values without their head, or rows that `shared` does not divide.
   """
   chex.assert_equal_shape([rollouts.response, rollouts.response_mask])
@@ -70,6 +75,14 @@ def score(
     )
   if chunk < 0:
     raise ValueError(f'chunk {chunk} must be at least 0; 0 is off')
+  if block < 0:
+    raise ValueError(f'block {block} must be at least 0; 0 is off')
+  by_position = 'log_probs' in needs or 'support' in rollouts.extras
+  if block and by_position:
+    raise ValueError(
+      f'logits in blocks of {block} of the vocabulary cannot give log_probs '
+      'or those of a support; use block=0 and a small chunk'
+    )
   for need, head in heads.NAMES.items():
     if need in needs and head not in params:
       raise ValueError(
@@ -91,7 +104,16 @@ def score(
     return _tokens(scaled(x), token, support)
 
   inputs = (x, rollouts.response, rollouts.extras.get('support'))
-  if 'log_probs' in needs or not chunk:
+  if block:
+    logp, entropy = blocks.token_logp(
+      params,
+      config,
+      x,
+      rollouts.response,
+      temperature=temperature,
+      block=block,
+    )
+  elif 'log_probs' in needs or not chunk:
     logp, entropy = tokens(*inputs)
   else:
     logp, entropy = _in_chunks(tokens, chunk, inputs)

@@ -255,6 +255,7 @@ def scorer(model: Config, config: ConfigDict) -> step.Scorer:
     model=model,
     temperature=config.sample.temperature,
     chunk=config.model.chunk,
+    block=config.model.block,
     dtype=jnp.dtype(config.model.dtype),
     remat=config.model.remat,
     unroll=config.model.unroll or 1,

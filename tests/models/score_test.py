@@ -90,11 +90,12 @@ def _logp_sum(params, config, rollouts, chunk, **options):
 
 
 @functools.partial(
-  jax.jit, static_argnames=('config', 'chunk', 'remat', 'unroll', 'shared')
+  jax.jit,
+  static_argnames=('config', 'chunk', 'remat', 'unroll', 'shared', 'block'),
 )
-def _gradient(params, config, rollouts, chunk, remat=False, unroll=1, shared=1):
+def _gradient(params, config, rollouts, chunk, **options):
   return jax.grad(_logp_sum, has_aux=True)(
-    params, config, rollouts, chunk, remat=remat, unroll=unroll, shared=shared
+    params, config, rollouts, chunk, **options
   )
 
 
