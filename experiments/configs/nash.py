@@ -7,14 +7,14 @@
       --config.verify.preference=preference_model:FOLDER --config.data.path=...
       your own questions and preference model, or package.module:function
 
-Asked to `beat kmz=`, one answers with a letter of the word, of which each beats
-the next: k beats m, m beats z, z beats k. The model has imitated a teacher who
-copies the whole word, which loses, four times of ten, and else mostly gives
-the first letter. `eval/exploitability` falls from about 0.4 towards 0, that of
-equal odds for the three letters, and `eval/win_rate`, against the start, rises
-to 0.7: equal odds win against the teacher's copies alone. A policy that only
-learns to beat the start (`--config.recipe.share=1.0`) wins more, and is
-exploited.
+Rock, scissors, paper: each of `rsp` beats the next one. The model has imitated
+a teacher who copies the question's number four times of ten, which loses, and
+mostly throws r otherwise. It first learns to throw p, which beats the start,
+and overshoots; then it circles in. `eval/exploitability`, 0.42 at the start,
+is 0.10 at the equilibrium of the game with this KL, whose `eval/win_rate`
+against the start is 0.75. With a tenth of the KL and momentum
+(`--config.recipe.kl_weight=0.01 --config.optimizer.b1=0.9`) it stays at p,
+which wins 0.91 and is exploited as much as the start.
 """
 
 from experiments.configs.base import base
@@ -23,22 +23,25 @@ from experiments.configs.base import base
 def get_config(recipe: str = 'nash_md'):
   """Any recipe that reads preferences."""
   config = base(recipe)
-  config.steps = 60
+  config.steps = 100
   config.data.path = 'cycle'
   config.data.level = 2  # four demonstrations of ten are copies
-  config.data.size = 8192  # too many to learn a teacher's draws by heart
+  config.data.size = 8192
   config.data.held_out = 64
   config.verify.names = ('listed',)
   config.verify.weights = (0.0,)  # the game alone is the reward
   config.verify.preference = 'cycle'
   config.sample.prompts = 32
-  config.sample.max_prompt = 12
-  config.sample.max_response = 4
+  config.sample.max_prompt = 16
+  config.sample.max_response = 6
   config.model.chunk = 0
   config.learn.microbatches = 4
-  config.optimizer.learning_rate = 1e-4
+  config.optimizer.learning_rate = 2e-4
   config.optimizer.warmup = 5
-  config.warm_start.steps = 220
+  config.optimizer.b1 = 0.0  # momentum carries past an equilibrium
+  config.warm_start.steps = 100
   config.warm_start.learning_rate = 3e-3
   config.eval.samples = 32
+  if 'kl_weight' in config.recipe:
+    config.recipe.kl_weight = 0.1
   return config.lock()

@@ -229,38 +229,41 @@ def line(rng: random.Random, *, largest: int = 9, checked: int = 3) -> Row:
 def cycle(
   rng: random.Random,
   *,
-  length: int = 3,
-  symbols: str = 'abcdefghijklmnopqrstuvwxyz',
+  symbols: str = 'rsp',
+  digits: int = 5,
   careless: float = 0.0,
   favourite: float = 0.8,
 ) -> Row:
-  """One symbol of a cycle in which each beats the next: `beat kmz=`.
+  """Rock, scissors, paper: `throw 47110=` is answered by one of `rsp`.
 
-  k beats m, m beats z, and z beats k; whatever is no symbol of the word loses.
-  No answer is best: the equilibrium gives every symbol the same probability,
-  and beats the teacher, who favours the first one, by his carelessness alone.
+  r beats s, s beats p, and p beats r; whatever is none of them loses. No answer
+  is best: the equilibrium gives each the same probability, and beats a teacher
+  who favours the first one by his carelessness alone. The number means
+  nothing: questions differ, and the teacher's throws cannot be learned by
+  heart.
 
   Args:
     rng: source of randomness.
-    length: symbols drawn, without repetition, at least 3.
-    symbols: to draw from.
-    careless: probability that the demonstration is a copy of the word.
+    symbols: of which each beats the next, and the last one the first.
+    digits: of the number.
+    careless: probability that the demonstration is a copy of the number.
     favourite: probability that another demonstration is the first symbol; the
       others share the rest.
 
   Raises:
-    ValueError: a length below 3, too few symbols, or no probability.
+    ValueError: fewer than 3 symbols, or no probability.
   """
-  _check(3 <= length <= len(symbols), 'length', length, '3 to len(symbols)')
+  _check(len(symbols) >= 3, 'symbols', symbols, 'at least 3')
   _check(0 <= careless <= 1, 'careless', careless, 'in [0, 1]')
   _check(0 <= favourite <= 1, 'favourite', favourite, 'in [0, 1]')
-  word = ''.join(rng.sample(symbols, length))
-  one = word[0] if rng.random() < favourite else rng.choice(word[1:])
+  number = _word(rng, digits, '0123456789')
+  first = rng.random() < favourite
+  thrown = symbols[0] if first else rng.choice(symbols[1:])
   return {
-    'prompt': f'beat {word}=',
-    'answer': word[0],
-    'demonstration': word if rng.random() < careless else one,
-    'choices': list(word),
+    'prompt': f'throw {number}=',
+    'answer': symbols[0],
+    'demonstration': number if rng.random() < careless else thrown,
+    'choices': list(symbols),
   }
 
 

@@ -31,8 +31,7 @@ def game(recipe, **changed):
   [
     ('nash_md', {'recipe__share': 0.3}),
     ('nash_ema', {'recipe__decay': 0.5, 'model__lora_rank': 2}),
-    ('egpo', {}),
-    ('sppo', {'verify__names': ('listed',), 'verify__weights': (0.0,)}),
+    ('egpo', {'verify__names': ('listed',), 'verify__weights': (0.0,)}),
   ],
 )
 def test_an_oracle_judges_every_group(recipe, changed, tmp_path):

@@ -1,6 +1,8 @@
 """The mixture of two policies against both, and against its exact law."""
 
 import dataclasses
+import functools
+from functools import partial
 
 import chex
 import jax
@@ -53,27 +55,29 @@ def draw(share, count=64, *, key=0, sampling=SAMPLING):
   )
 
 
-def next_tokens(config, params, response):
-  """log p(v | prefix) f64[T, V] of one model along a response."""
-  rows = policy.as_rollouts(response[None], np.ones((1, LENGTH), bool))
-  prompts = prompts_of(1)
+@functools.cache
+def laws():
+  """Every response, its mask, and log p(v | prefix) f64[2, R, T, V] of both."""
+  responses, masks = policy.all_responses(VOCAB, LENGTH, stop=STOP)
+  rows = policy.as_rollouts(responses, np.ones_like(masks))
+  prompts = prompts_of(len(responses))
   rows = rows.replace(prompt=prompts.tokens, prompt_mask=prompts.mask)
-  stats = score.score(params, config, rows, needs=frozenset({'log_probs'}))
-  return np.asarray(stats.log_probs[0], 'd')
+  both = [
+    jax.jit(partial(score.score, config=config, needs={'log_probs'}))(
+      params, rollouts=rows
+    ).log_probs
+    for config, params in ((FIRST, one), (SECOND, two))
+  ]
+  return responses, masks, np.asarray(both, 'd')
 
 
 def exact(share):
   """Every response with its log-probs under the mixture, token by token."""
-  responses, masks = policy.all_responses(VOCAB, LENGTH, stop=STOP)
-  logps = []
-  for response, mask in zip(responses, masks):
-    both = (next_tokens(*m, response) for m in ((FIRST, one), (SECOND, two)))
-    first, second = both
-    logits = (1 - share) * first + share * second
-    normalised = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-    chosen = normalised[np.arange(LENGTH), response]
-    logps.append(np.where(mask, chosen, 0.0))
-  return responses, np.array(logps)
+  responses, masks, (first, second) = laws()
+  logits = (1 - share) * first + share * second
+  normalised = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+  chosen = np.take_along_axis(normalised, responses[..., None], -1)[..., 0]
+  return responses, np.where(masks, chosen, 0.0)
 
 
 @pytest.mark.parametrize('share', [0.0, 1.0])
@@ -98,13 +102,13 @@ def test_between_them_log_probs_are_those_of_the_exact_mixture():
 
 
 def test_between_them_frequencies_are_those_of_the_exact_mixture():
-  """20,000 draws: a share of p is off by about sqrt(p / 20000) < 0.004."""
+  """4,096 draws: a share of p is off by about sqrt(p / 4096) < 0.008."""
   responses, logps = exact(0.4)
   chances = np.exp(logps.sum(1))
-  drawn = np.asarray(draw(0.4, 10_000, key=1).response)
+  drawn = np.concatenate([draw(0.4, key=key).response for key in range(32)])
   same = (drawn[:, None] == responses[None]).all(-1)
   assert same.any(1).all()
-  np.testing.assert_allclose(same.mean(0), chances, atol=0.015)
+  np.testing.assert_allclose(same.mean(0), chances, atol=0.025)
   # Neither policy has these frequencies.
   for share in (0.0, 1.0):
     other = np.exp(exact(share)[1].sum(1))
@@ -123,14 +127,12 @@ def test_another_share_or_temperature_compiles_nothing_anew():
 
 
 def test_greedy_takes_the_most_probable_token_of_the_mixture():
-  drawn = draw(0.4, 1, sampling=Sampling(temperature=0.0))
+  drawn = draw(0.4, sampling=Sampling(temperature=0.0))
   response = np.asarray(drawn.response[0])
-  first, second = (
-    next_tokens(*m, response) for m in ((FIRST, one), (SECOND, two))
-  )
-  best = np.argmax(0.6 * first + 0.4 * second, axis=-1)
-  mask = np.asarray(drawn.response_mask[0])
-  np.testing.assert_array_equal(response[mask], best[mask])
+  responses, masks, (first, second) = laws()
+  (row,) = np.flatnonzero((responses == response).all(1))
+  best = np.argmax(0.6 * first[row] + 0.4 * second[row], axis=-1)
+  np.testing.assert_array_equal(response[masks[row]], best[masks[row]])
 
 
 def test_two_vocabularies_do_not_mix():

@@ -209,10 +209,10 @@ def test_a_teacher_of_the_cycle_copies_or_favours_the_first_as_often_as_asked():
     for i in range(1000)
   ]
   said = [row['demonstration'] for row in rows]
-  copied = [d == ''.join(row['choices']) for d, row in zip(said, rows)]
-  first = [d == row['choices'][0] for d, row in zip(said, rows)]
+  copied = [f'throw {d}=' == row['prompt'] for d, row in zip(said, rows)]
+  first = [d == 'r' for d in said]
   # Three standard deviations of a share among 1,000 are at most 0.05.
   assert 0.35 < sum(copied) / 1000 < 0.45
   assert 0.43 < sum(first) / 1000 < 0.53
-  with pytest.raises(ValueError, match='length=2'):
-    toys.cycle(random.Random(0), length=2)
+  with pytest.raises(ValueError, match="symbols='rs' must be at least 3"):
+    toys.cycle(random.Random(0), symbols='rs')
