@@ -71,17 +71,51 @@ def _die_with_parent() -> None:
   _call('prctl', _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
+def _may_map(user: int) -> bool:
+  """Whether this process may give another user to what it starts."""
+  if os.geteuid():
+    return False
+  with open('/proc/self/uid_map') as file:  # a container may have few users
+    ranges = [map(int, line.split()) for line in file]
+  return any(first <= user < first + count for first, _, count in ranges)
+
+
 def _enter_namespaces() -> None:
-  """Leaves those of the parent; here we may mount, and are nobody."""
+  """Leaves those of the parent; here we may mount, and programs are nobody.
+
+  The kernel does not count the threads of its root, so a jail that root starts
+  gives programs another user. Others have only themselves to give.
+  """
   user, group = os.geteuid(), os.getegid()
-  _call('unshare', _NAMESPACES)
-  for name, text in (
-    ('setgroups', 'deny'),
-    ('uid_map', f'{_NOBODY} {user} 1'),
-    ('gid_map', f'{_NOBODY} {group} 1'),
-  ):
-    with open(f'/proc/self/{name}', 'w') as file:
-      file.write(text)
+  alone = not _may_map(_NOBODY)
+  maps = [('setgroups', 'deny')] if alone else []
+  for name, own in (('uid_map', user), ('gid_map', group)):
+    other = f'0 {own} 1\n{_NOBODY} {_NOBODY} 1'
+    ours = f'{_NOBODY} {own} 1' if alone else other
+    maps.append((name, ours))
+  jail = os.getpid()
+  waiting, entered = os.pipe()
+  helper = os.fork()
+  if not helper:
+    # Who maps a user beside its own has to stand outside.
+    try:
+      os.close(entered)
+      os.read(waiting, 1)
+      for name, text in maps:
+        with open(f'/proc/{jail}/{name}', 'w') as file:
+          file.write(text)
+      os._exit(0)
+    except OSError as error:
+      os._exit(error.errno)
+    finally:
+      os._exit(1)
+  try:
+    _call('unshare', _NAMESPACES)
+  finally:
+    os.close(entered)  # It reads the end of the pipe, or an error of ours.
+    code = os.waitstatus_to_exitcode(os.waitpid(helper, 0)[1])
+  if code:
+    raise OSError(code, f'users cannot be mapped: {os.strerror(code)}')
 
 
 def _libraries() -> list[str]:
@@ -127,7 +161,8 @@ def _change_root() -> None:
 
 @contextlib.contextmanager
 def _private_directory():
-  options = f'size={_WORK_BYTES},nr_inodes={_WORK_FILES},mode=700'
+  owner = f'uid={_NOBODY},gid={_NOBODY},mode=700'
+  options = f'size={_WORK_BYTES},nr_inodes={_WORK_FILES},{owner}'
   _mount('work', _WORK, 'tmpfs', _NOSUID | _NODEV, options)
   try:
     yield
@@ -162,6 +197,10 @@ def _become(file: str, stdin: int, stdout: int, request, steps: bytes):
   for number, descriptor in enumerate((stdin, stdout, nothing)):
     os.dup2(descriptor, number)
   _limit(request['seconds'], request['memory'])
+  if os.geteuid() != _NOBODY:
+    os.setgroups([])
+    os.setresgid(_NOBODY, _NOBODY, _NOBODY)
+    os.setresuid(_NOBODY, _NOBODY, _NOBODY)
   syscalls.install(_libc, steps)
   # No site, no packages, no bytecode; nobody is not root, so that the new
   # image has no capability left.
@@ -276,6 +315,7 @@ def main() -> None:
   """Serves until its standard input closes, or says why it cannot."""
   try:
     steps = syscalls.program()
+    os.umask(0o022)  # What is made for programs they have to be able to read.
     _die_with_parent()
     _enter_namespaces()
     child = os.fork()

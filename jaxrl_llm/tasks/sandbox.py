@@ -15,7 +15,7 @@ for there is no weaker level to fall back to:
     secrets     empty environment (but for a fixed hash seed), no descriptor
                 but its standard three, errors to /dev/null
     limits      address space, wall time, CPU time, 1 MiB of output or of any
-                file, 64 open files; 64 threads, unless the run is root's
+                file, 64 open files, about 60 threads
     its end     everything it started is killed before the next program, or
                 when this process dies, however that dies
 
@@ -52,7 +52,7 @@ def denied(act, *arguments):
     return True
 print(*[
   os.getpid() < 10 and os.getuid() == 65534,
-  not any(map(os.path.lexists, ('/etc', '/home', '/proc', '/usr/bin'))),
+  not any(map(os.path.lexists, ('/etc', '/proc', '/sys', '/usr/bin/env'))),
   set(os.environ) <= {'PYTHONHASHSEED', 'LC_CTYPE'},
   denied(socket.socket),
   denied(os.fork),

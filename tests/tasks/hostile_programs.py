@@ -73,7 +73,7 @@ print('reached')
 import os
 for _ in range(20):
   os.chdir('..')
-print('reached' if {'etc', 'home', 'var'} & set(os.listdir('.')) else '')
+print('reached' if {'etc', 'proc', 'sys'} & set(os.listdir('.')) else '')
 """,
   'follow_a_link': """
 import os

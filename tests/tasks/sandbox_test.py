@@ -117,6 +117,24 @@ def test_how_a_program_ended_is_told(box):
   assert box.run('while True: pass', seconds=0.1).code is None
 
 
+def test_threads_are_counted_whoever_runs(box):
+  finished = box.run(
+    """
+import os, threading, time
+threading.stack_size(1 << 16)
+for number in range(1000):
+  try:
+    threading.Thread(target=time.sleep, args=(99,), daemon=True).start()
+  except RuntimeError:
+    break
+print(number, flush=True)
+os._exit(0)
+""",
+    seconds=30,
+  )
+  assert finished.code == 0 and 16 < int(finished.output) <= 64
+
+
 def test_equal_programs_print_equal_sets(box):
   program = "print({f'{i}' for i in range(50)})"
   assert len({box.run(program, seconds=10).output for _ in range(3)}) == 1
@@ -171,7 +189,7 @@ def descendants(pid: int) -> set[int]:
 def test_a_killed_run_leaves_no_program():
   script = (
     'from jaxrl_llm.tasks.sandbox import Sandbox\n'
-    "Sandbox().run('while True: pass', seconds=1000)"
+    "Sandbox().run('while True: pass', seconds=120)"
   )
   with subprocess.Popen([sys.executable, '-c', script]) as process:
     # The jail, its first process, and the program.
