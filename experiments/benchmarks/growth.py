@@ -18,6 +18,7 @@ import math
 import pathlib
 import time
 
+from experiments import command
 from experiments.benchmarks import cases
 
 _MODEL = cases.Model(2, 256, 4, 2, 64, 768, 2048)
@@ -39,7 +40,8 @@ def write(results: pathlib.Path) -> None:
   lines = []
   for name, values in SIZES.items():
     for value in values:
-      lines.append({'size': name, 'value': value} | measure(*of(name, value)))
+      cell = {'size': name, 'value': value, 'git_commit': command.commit()}
+      lines.append(cell | measure(*of(name, value)))
       print(json.dumps(lines[-1]), flush=True)
   text = ''.join(json.dumps(line) + '\n' for line in lines)
   (results / 'growth.jsonl').write_text(text)
@@ -235,15 +237,16 @@ def page(lines: list[dict]) -> str:
     ]
     grid.append([size, str(values[0]), str(values[-1]), *cells])
   table = '\n'.join('| ' + ' | '.join(row) + ' |' for row in grid)
-  return _PAGE.format(model=_MODEL, shape=_SHAPE, table=table)
+  commit = lines[0]['git_commit'][:12]
+  return _PAGE.format(model=_MODEL, shape=_SHAPE, table=table, commit=commit)
 
 
 _PAGE = """# How time and memory grow
 
-`python -m experiments.bench --growth` measured this, as the docstring of
-`experiments/benchmarks/growth.py` says. Slopes of logarithms: 1 doubles where
-the size doubles. In brackets, what the counts of operations and of numbers
-kept make one expect.
+`python -m experiments.bench --growth` measured this at `{commit}`, as the
+docstring of `experiments/benchmarks/growth.py` says. Slopes of logarithms: 1
+doubles where the size doubles. In brackets, what the counts of operations and
+of numbers kept make one expect.
 
 {table}
 
@@ -256,6 +259,8 @@ All but one size are those of
 - A prompt of 1,024 tokens takes longer than its operations: whole matrices of
   scores (67 MB a layer here) go through memory, which the count leaves out.
   Attention in blocks would mend it.
+- The learner's memory grows with the vocabulary under `model.chunk`, which this
+  is; under `model.block` it does not (`tests/models/blocks_test.py`).
 - Small sizes lie above the line: a step of the decode loop costs some time
   whatever it multiplies.
 

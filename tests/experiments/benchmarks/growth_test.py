@@ -7,7 +7,7 @@ from experiments.benchmarks import cases, growth
 
 def _lines(power):
   return [
-    {'size': size, 'value': value}
+    {'size': size, 'value': value, 'git_commit': 'abc'}
     | {
       f'{program} {unit}': 3.0 * value**power
       for program in growth.PROGRAMS
@@ -69,7 +69,7 @@ def test_page_and_figure_show_every_size(tmp_path):
   page = growth.page([json.loads(json.dumps(line)) for line in lines])
   for size in growth.SIZES:
     assert f'| {size} |' in page
-  assert '| 2.00 (' in page
+  assert '| 2.00 (' in page and 'at `abc`' in page
   growth.figure(lines, tmp_path / 'growth.png')
   assert (tmp_path / 'growth.png').stat().st_size > 10_000
 

@@ -22,6 +22,8 @@ def test_iteration_is_one_of_a_run_with_the_lengths_of_the_shape(
   monkeypatch.setitem(cases.MODELS, 'atom', cases.Model(1, 16, 2, 1, 8, 16, 32))
   shape = cases.Shape(2, 2, 3, 9, least=2)
   monkeypatch.setitem(cases.SHAPES, 'atom', shape)
+  # Fewer than the four rows, so that slots are refilled.
+  monkeypatch.setattr(ours, '_SLOTS', 2)
   seen = []
   iterate = loop.iterate
 
