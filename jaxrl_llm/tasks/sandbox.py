@@ -15,7 +15,8 @@ for there is no weaker level to fall back to:
     secrets     empty environment (but for a fixed hash seed), no descriptor
                 but its standard three, errors to /dev/null
     limits      address space, wall time, CPU time, 1 MiB of output or of any
-                file, 64 open files, about 60 threads
+                file, 64 open files, about 60 threads (for the root of a
+                container that has no second user, what memory holds)
     its end     everything it started is killed before the next program, or
                 when this process dies, however that dies
 
