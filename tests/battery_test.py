@@ -248,11 +248,11 @@ def begin(recipe, length=LENGTH):
   return state.replace(params=start, opt=recorder(move).init(start))
 
 
-def iteration(recipe, microbatches=1, constrain=lambda tree: tree):
+def iteration(recipe, microbatches=1, layout=shard.ALONE):
   """f(state, case) -> (state, Outcome): score, assign and learn as one."""
 
   def run(state, move, case):
-    program = Program(recipe, score, recorder(move), microbatches, constrain)
+    program = Program(recipe, score, recorder(move), microbatches, layout)
     state = state.replace(opt=recorder(move).init(state.params))
     rollouts = program.score(state, {}, case.rollouts)
     credit, memory, row_metrics = program.assign(
@@ -418,7 +418,7 @@ def test_sharded_microbatches_equal_the_whole(name):
   rows = case_of(recipe).rollouts.valid.shape[0]
   mesh = shard.make_mesh(data=math.gcd(rows, 8), model=1)
   pieces = 1 if whole else 4
-  run = quick_jit(iteration(recipe, pieces, shard.constrain_rows(mesh)))
+  run = quick_jit(iteration(recipe, pieces, shard.Layout(mesh)))
   everywhere = shard.replicated(mesh)
   state = jax.device_put(begin(recipe), everywhere)
   move = jax.device_put(move_of(recipe), everywhere)

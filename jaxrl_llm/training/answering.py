@@ -19,7 +19,7 @@ from jaxrl_llm.rollouts import mixture as mixture_lib
 from jaxrl_llm.rollouts.sampler import Sampler
 from jaxrl_llm.rollouts.truncation import Sampling
 from jaxrl_llm.tasks import answers, environments, verify
-from jaxrl_llm.training import evaluate, oracles
+from jaxrl_llm.training import evaluate, oracles, shard
 from jaxrl_llm.training.questions import Questions
 from jaxrl_llm.training.tools import Speaker
 from jaxrl_llm.types import Rollouts, Scores
@@ -49,6 +49,7 @@ class Answering:
     batch: prompts sampled at once in evaluation.
     environment: what answers the policy's turns, or None.
     turns: the most of an episode, 0 without an environment.
+    layout: where prompts and responses live.
   """
 
   sampler: Sampler
@@ -60,6 +61,7 @@ class Answering:
   oracle: oracles.Oracle | None = None
   environment: environments.Environment | None = None
   turns: int = 0
+  layout: shard.Layout = shard.ALONE
 
   @property
   def greedy(self) -> Sampling:
@@ -78,22 +80,31 @@ class Answering:
     sampler = self.sampler
     if most:
       sampler = dataclasses.replace(sampler, max_tokens=most)
-    return sampler(
+    rollouts = sampler(
       params,
-      prompts,
-      jnp.arange(rows),
+      self.layout.rows(prompts),
+      self.layout.rows(jnp.arange(rows)),
       key,
       self.sampling if sampling is None else sampling,
       samples=samples,
     )
+    # Plans and verifiers read them in Python.
+    return self.layout.everywhere(rollouts)
 
   def mixed(self, params, prompts, key, samples, share) -> Rollouts:
     """Responses of a mixture of two policies of the model, see `mixture`."""
     mixture = mixture_lib.Mixture(self.sampler, self.sampler.config)
     uids = jnp.arange(prompts.tokens.shape[0] * samples)
-    return mixture(
-      params, prompts, uids, key, self.sampling, share, samples=samples
+    rollouts = mixture(
+      params,
+      self.layout.rows(prompts),
+      self.layout.rows(uids),
+      key,
+      self.sampling,
+      share,
+      samples=samples,
     )
+    return self.layout.everywhere(rollouts)
 
   def verify(self, rollouts: Rollouts, rows, texts=None):
     """Scores of every response; rows whose verifier failed become invalid.

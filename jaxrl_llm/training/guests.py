@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from flax import traverse_util
 from ml_collections import ConfigDict
 
 from jaxrl_llm.models import config as config_lib
@@ -100,11 +99,9 @@ def teachers(
 
 
 def _parameters(source, model, mesh) -> PyTree:
-  """The decoder's parameters, placed where those of the policy would be."""
-  if mesh.size == 1:
-    return hf.load(source)[1]
-  places = {
-    path: shard.sharding(leaf.axes, leaf.shape, mesh)
-    for path, leaf in transformer.table(model).items()
-  }
-  return hf.load(source, shardings=traverse_util.unflatten_dict(places))[1]
+  """The decoder's parameters, as a program uses those of the policy."""
+  shapes = jax.eval_shape(lambda: transformer.init(model, jax.random.key(0)))
+  axes = {path: leaf.axes for path, leaf in transformer.table(model).items()}
+  layout = shard.layout(mesh, axes, shapes)
+  places = layout.shardings(shapes, whole='data')
+  return hf.load(source, shardings=places)[1]

@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import traverse_util
 from ml_collections import ConfigDict
 
 from jaxrl_llm import optimizers
@@ -49,7 +48,7 @@ class Session:
 
   Attributes:
     config: its settings. recipe: its method. spec: its static sizes.
-    mesh: where arrays live. model: the decoder. tokenizer: of the model.
+    mesh: of all devices. model: the decoder. tokenizer: of the model.
     source: the Hugging Face folder the parameters came from.
     train, held_out: encoded questions.
     program: what is compiled. compiled: its jitted parts.
@@ -75,7 +74,12 @@ class Session:
 
   def init(self, trainable: PyTree) -> TrainState:
     """The state before the first iteration."""
-    return self.program.init(trainable, self.spec)
+    return self.layout.kept(self.program.init(trainable, self.spec))
+
+  @property
+  def layout(self) -> shard.Layout:
+    """Where the run's arrays live."""
+    return self.program.layout
 
   def draw(self, curriculum, key):
     """The tasks of one draw, and the curriculum's new state."""
@@ -85,7 +89,10 @@ class Session:
 
   @functools.cached_property
   def _merge(self):
-    return jax.jit(lambda *parts: lora.merge(lora.join(*parts)))
+    def merge(*parts):
+      return lora.merge(self.layout.gathered(lora.join(*parts)))
+
+    return jax.jit(merge)
 
   def sampling_params(self, state: TrainState) -> PyTree:
     """The whole policy as ordinary parameters, LoRA products merged."""
@@ -98,13 +105,16 @@ class Session:
   @functools.cached_property
   def start_params(self) -> PyTree:
     """The decoder's parameters before the run, whatever it resumed from."""
-    whole = parameters(
+    whole, _ = parameters(
       self.config, self.recipe, self.source, self.model, self.mesh, False
     )
-    return lora.merge(whole)
+    return self.layout.gathered(lora.merge(whole))
 
   def _merged(self, trainable: PyTree) -> PyTree:
-    return self._merge(trainable, self.frozen) if self.frozen else trainable
+    # Gathered once, where every sampled token would do it again.
+    if self.frozen:
+      return self._merge(trainable, self.frozen)
+    return self.layout.gathered(trainable)
 
   def whole(self, trainable: PyTree) -> PyTree:
     """The decoder's parameters alone: LoRA merged, heads left out."""
@@ -192,7 +202,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
     train, held_out = questions_lib.load(config, tokenizer, plan.columns)
   if config.warm_start.steps and not abstract:
     source = warmed_up(config, workdir, source, tokenizer, train, mesh)
-  params = parameters(config, recipe, source, model, mesh, abstract)
+  params, layout = parameters(config, recipe, source, model, mesh, abstract)
   teachers = () if abstract else guests.teachers(config, model, mesh, scorer)
   trainable, frozen = lora.split(params)
   total = config.steps * recipe.epochs * recipe.minibatches
@@ -203,7 +213,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
     scorer=functools.partial(scorer(model, config), shared=shared),
     tx=optimizers.chain(total=total, seed=config.seed, **config.optimizer),
     microbatches=config.learn.microbatches,
-    constrain=shard.constrain_rows(mesh),
+    layout=layout,
     shared=shared,
     widths=widths_of(config),
   )
@@ -228,7 +238,9 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
     held_out=held_out,
     program=program,
     compiled=program.compile(),
-    answering=answering_of(config, plan, model, tokenizer, source, verifiers),
+    answering=answering_of(
+      config, plan, model, tokenizer, source, verifiers, layout
+    ),
     frozen=frozen,
     teachers=teachers,
   )
@@ -358,15 +370,21 @@ def warmed_up(config, workdir, source, tokenizer, train, mesh) -> pathlib.Path:
     batch=config.warm_start.batch,
     learning_rate=config.warm_start.learning_rate,
     seed=config.seed,
-    constrain=shard.constrain_rows(mesh),
+    layout=shard.layout(mesh, {}, {}),
     progress=functools.partial(progress.bar, desc='warm start'),
   )
   hf.save(folder, model, params, source=source, tokenizer=tokenizer)
   return folder
 
 
-def parameters(config, recipe, source, model, mesh, abstract) -> PyTree:
-  """All parameters on the mesh: the decoder's, LoRA's, the critic's head."""
+def parameters(
+  config, recipe, source, model, mesh, abstract
+) -> tuple[PyTree, shard.Layout]:
+  """All parameters, the decoder's, LoRA's, the critic's head; where they live.
+
+  Raises:
+    ValueError: parameters that no sharding rule covers.
+  """
   key = jax.random.key(config.seed)
   shape = recipe.critic.shape
   critics = [name for need, name in heads.NAMES.items() if need in recipe.needs]
@@ -386,9 +404,18 @@ def parameters(config, recipe, source, model, mesh, abstract) -> PyTree:
       params |= {name: heads.init_value(model, own, shape=shape)}
     return params
 
-  tables = transformer.table(model)
   base = jax.eval_shape(lambda: transformer.init(model, key))
   shapes = jax.eval_shape(complete, base)
+  layout = shard.layout(mesh, _axes(config, recipe, model, critics), shapes)
+  if abstract:
+    return layout.abstract(shapes), layout
+  _, params = hf.load(source, shardings=layout.shardings(base))
+  return layout.kept(complete(params)), layout
+
+
+def _axes(config, recipe, model, critics):
+  """Logical axes of every parameter by path, out of the models' tables."""
+  tables = transformer.table(model)
   if config.model.lora_rank:
     tables |= lora.table(
       model,
@@ -397,31 +424,12 @@ def parameters(config, recipe, source, model, mesh, abstract) -> PyTree:
       targets=config.model.lora_targets,
     )
   for name in critics:
-    tables |= heads.value_table(model, name=name, shape=shape)
-  if mesh.size == 1 and not abstract:
-    # Unplaced, as the programs' results are: a sharding, even of one device,
-    # would make the second iteration compile everything again.
-    return complete(hf.load(source)[1])
-  places = {
-    path: shard.sharding(tables[path].axes, tables[path].shape, mesh)
-    for path in traverse_util.flatten_dict(shapes)
-  }
-  whole = traverse_util.unflatten_dict(places)
-  if abstract:
-    return jax.tree.map(
-      lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
-      shapes,
-      whole,
-    )
-  decoder = traverse_util.unflatten_dict(
-    {path: places[path] for path in traverse_util.flatten_dict(base)}
-  )
-  _, params = hf.load(source, shardings=decoder)
-  return jax.device_put(complete(params), whole)
+    tables |= heads.value_table(model, name=name, shape=recipe.critic.shape)
+  return {path: leaf.axes for path, leaf in tables.items()}
 
 
 def answering_of(
-  config, plan, model, tokenizer, source, verifiers
+  config, plan, model, tokenizer, source, verifiers, layout
 ) -> Answering:
   """Sampling as the config and the plan say, with the verifiers."""
   settings = config.sample
@@ -450,4 +458,5 @@ def answering_of(
     batch=settings.prompts,
     environment=guests.environment(config),
     turns=plan.turns,
+    layout=layout,
   )

@@ -1,17 +1,21 @@
 """Meshes and where arrays live on them.
 
-Two mesh axes: rows of a batch are split over `data`, and so are parameters
-(FSDP); heads, MLP columns and the vocabulary are split over `model` (tensor
-parallelism). Every parameter names its logical axes once, in the model's
-table; `RULES` maps a logical axis to a mesh axis.
+Two mesh axes: rows of a batch are split over `data`, and so is all that is
+kept between programs (FSDP); heads, MLP columns and the vocabulary are split
+over `model` (tensor parallelism). Every parameter names its logical axes once,
+in the model's table; `RULES` maps a logical axis to a mesh axis, and `Layout`
+derives from the two where everything else lives.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
+from flax import traverse_util
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 RULES: Mapping[str | None, str | None] = {
@@ -52,12 +56,19 @@ def make_mesh(data: int = -1, model: int = 1, devices=None) -> Mesh:
 
 
 def spec(
-  axes: tuple[str | None, ...], shape: tuple[int, ...], mesh: Mesh
+  axes: tuple[str | None, ...],
+  shape: tuple[int, ...],
+  mesh: Mesh,
+  *,
+  whole: str | None = None,
 ) -> PartitionSpec:
   """The partition of an array with these logical axes.
 
   A dimension that its mesh axis does not divide is kept whole, as is a second
   dimension on the same mesh axis.
+
+  Args:
+    whole: a mesh axis over which nothing is split.
 
   Raises:
     KeyError: an axis that `RULES` does not cover.
@@ -67,16 +78,9 @@ def spec(
     if name not in RULES:
       raise KeyError(f'no sharding rule for axis {name!r}; add it to RULES')
     place = RULES[name]
-    free = place is not None and place not in taken
+    free = place not in (None, whole, *taken)
     taken.append(place if free and size % mesh.shape[place] == 0 else None)
   return PartitionSpec(*taken)
-
-
-def sharding(
-  axes: tuple[str | None, ...], shape: tuple[int, ...], mesh: Mesh
-) -> NamedSharding:
-  """Where an array with these logical axes lives."""
-  return NamedSharding(mesh, spec(axes, shape, mesh))
 
 
 def rows(mesh: Mesh) -> NamedSharding:
@@ -89,17 +93,128 @@ def replicated(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec())
 
 
-def constrain_rows(mesh: Mesh):
-  """A function that splits the leading axis of every leaf over `data`."""
-  if mesh.size == 1:
-    return lambda tree: tree
+@dataclasses.dataclass(frozen=True, eq=False)
+class Layout:
+  """Where the arrays of a run live.
 
-  def constrain(tree):
+      parameters, optimiser, reference    split over `data` and `model`
+      parameters while a program runs     whole over `data`
+      rows that a model reads             split over `data`
+      everything else                     whole on every device
+
+  So parameters cross the network once a program, and gradients once an
+  optimizer step, whatever the number of microbatches. The price is room for
+  one whole copy of the parameters and one of the gradients on the devices of
+  each `model` axis while they learn.
+
+  The methods take and return pytrees, placed anew; inside `jit` they are
+  constraints. Without a mesh they return what they are given.
+
+  Attributes:
+    mesh: None is one device, where nothing is placed.
+    axes: logical axes of every parameter, by path.
+  """
+
+  mesh: Mesh | None = None
+  axes: Mapping[tuple[str, ...], tuple[str | None, ...]] = dataclasses.field(
+    default_factory=dict
+  )
+
+  @property
+  def data(self) -> int:
+    """Devices that rows are split over."""
+    return self.mesh.shape['data'] if self.mesh else 1
+
+  def kept(self, tree):
+    """Parameters, or a state made of them, as between programs."""
+    return self._place(tree, self.shardings(tree))
+
+  def gathered(self, tree):
+    """Parameters as a program uses them."""
+    return self._place(tree, self.shardings(tree, whole='data'))
+
+  def rows(self, tree):
+    """Leaves [rows, ...], split where `data` divides the rows."""
+
     def place(x):
-      split = x.ndim and x.shape[0] % mesh.shape['data'] == 0
-      where = rows(mesh) if split else replicated(mesh)
-      return jax.lax.with_sharding_constraint(x, where)
+      split = x.ndim and x.shape[0] % self.data == 0
+      return (rows if split else replicated)(self.mesh)
 
-    return jax.tree.map(place, tree)
+    return self._place(tree, self.mesh and jax.tree.map(place, tree))
 
-  return constrain
+  def everywhere(self, tree):
+    """Whole on every device, and so readable by every process."""
+    return self._place(tree, self.mesh and replicated(self.mesh))
+
+  def abstract(self, tree):
+    """Shapes of arrays that live as between programs."""
+    if self.mesh is None:
+      return tree
+    return jax.tree.map(
+      lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+      tree,
+      self.shardings(tree),
+    )
+
+  def shardings(self, tree, *, whole: str | None = None):
+    """The sharding of every leaf; None without a mesh.
+
+    A leaf whose path ends as that of a parameter is split as the parameter
+    is, which covers moments of the optimiser and copies in the reference.
+    """
+    if self.mesh is None:
+      return None
+
+    def place(path, leaf):
+      names = tuple(_name(key) for key in path)
+      ends = (names[i:] for i in range(len(names)))
+      axes = next((self.axes[end] for end in ends if end in self.axes), ())
+      if len(axes) != len(leaf.shape):
+        return replicated(self.mesh)
+      return NamedSharding(
+        self.mesh, spec(axes, leaf.shape, self.mesh, whole=whole)
+      )
+
+    return jax.tree_util.tree_map_with_path(place, tree)
+
+  def _place(self, tree, shardings):
+    if self.mesh is None:
+      return tree
+    return jax.lax.with_sharding_constraint(tree, shardings)
+
+
+# One device.
+ALONE = Layout()
+
+
+def layout(
+  mesh: Mesh, axes: Mapping[tuple[str, ...], tuple[str | None, ...]], params
+) -> Layout:
+  """The layout of a model's parameters; that of one device for a mesh of one.
+
+  Args:
+    axes: logical axes by path. params: nested dicts, of which all are placed.
+
+  Raises:
+    ValueError: parameters without logical axes, or with one that `RULES` does
+      not cover; all are listed.
+  """
+  paths = traverse_util.flatten_dict(params)
+  bare = [
+    '.'.join(path)
+    for path in paths
+    if path not in axes or not RULES.keys() >= {*axes[path]}
+  ]
+  if bare:
+    raise ValueError(
+      f'no sharding rule covers {", ".join(bare)}; give their logical axes in '
+      f'the table of their model, out of {sorted(filter(None, RULES))}'
+    )
+  # One device stays unplaced, as the programs' results are: a sharding, even
+  # of one device, would make the second iteration compile everything again.
+  return Layout(mesh, axes) if mesh.size > 1 else ALONE
+
+
+def _name(key: Any) -> str:
+  """The word in a path of `jax.tree_util`: a key, a field or an index."""
+  return str(getattr(key, 'key', getattr(key, 'name', getattr(key, 'idx', ''))))

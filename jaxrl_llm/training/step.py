@@ -28,6 +28,7 @@ from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.rollouts.plans import Plan
 from jaxrl_llm.training import diagnostics
 from jaxrl_llm.training import widths as widths_lib
+from jaxrl_llm.training.shard import ALONE, Layout
 from jaxrl_llm.types import (
   Batch,
   Credit,
@@ -71,7 +72,7 @@ class Program:
     scorer: the policy seen through its tokens.
     tx: the optimiser.
     microbatches: pieces of one optimizer step, accumulated.
-    constrain: places [rows, ...] arrays on the mesh; identity on one device.
+    layout: where the arrays live; by default on one device.
     shared: adjacent rows that the scorer reads together, see `shared_rows`.
     widths: columns that a microbatch may be computed in, see
       `jaxrl_llm.training.widths`; () computes all of them.
@@ -81,7 +82,7 @@ class Program:
   scorer: Scorer
   tx: optax.GradientTransformation
   microbatches: int = 1
-  constrain: Callable[[PyTree], PyTree] = lambda tree: tree
+  layout: Layout = ALONE
   shared: int = 1
   widths: tuple[int, ...] = ()
 
@@ -163,7 +164,8 @@ class Program:
       credit, rollouts, credit_state
     )
     credit = jax.lax.stop_gradient(credit)
-    return credit, credit_state, diagnostics.of_iteration(rollouts, credit)
+    metrics = diagnostics.of_iteration(rollouts, credit)
+    return self.layout.everywhere((credit, credit_state, metrics))
 
   def learn(
     self,
@@ -187,7 +189,7 @@ class Program:
       rows = (rollouts, credit)
       if self.steps > 1:
         rows = jax.tree.map(lambda x: x[index], rows)
-      batch = self.batch(*self.constrain(rows), fresh=number == 0)
+      batch = self.batch(*self.layout.rows(rows), fresh=number == 0)
       params, opt, metrics = self.recipe.update(
         lambda params, batch: self._gradient(params, frozen, batch, coefs),
         self.tx,
@@ -224,7 +226,8 @@ class Program:
     if self.recipe.refers:
       reference = self.recipe.reference.update(reference, params, step)
     method = state.method | {'controllers': _select(healthy, moved, held)}
-    return TrainState(params, opt, reference, method, step), metrics
+    state = TrainState(params, opt, reference, method, step)
+    return self.layout.kept(state), self.layout.everywhere(metrics)
 
   def _indices(self, rollouts, key):
     """i32[steps, rows of a step]: whole groups, shuffled in every epoch."""
@@ -254,8 +257,14 @@ class Program:
     )
 
   def _gradient(self, params, frozen, batch, coefs):
-    """Loss, gradient and metrics of a step, summed over its microbatches."""
+    """Loss, gradient and metrics of a step, summed over its microbatches.
+
+    Every device sums those of its own rows, whatever their number; sums over
+    devices are made once, at the end.
+    """
     columns = batch.rollouts.response.shape[1]
+    pieces, devices = self.microbatches, self._devices(batch.rollouts)
+    params, frozen = self.layout.gathered((params, frozen))
 
     def loss_fn(params, batch, width):
       stats = self._seen(
@@ -268,44 +277,49 @@ class Program:
       metrics |= diagnostics.of_microbatch(self._valued(stats), batch)
       metrics |= {'loss': loss}
       if self.widths:
-        metrics['learn/columns'] = width / columns / self.microbatches
+        metrics['learn/columns'] = width / columns / (pieces * devices)
       if 'recorded' in batch.rollouts.extras:
         metrics |= diagnostics.of_pairs(
           self._valued(stats),
           batch,
           samples=self.recipe.plan.samples,
-          microbatches=self.microbatches,
+          microbatches=pieces * devices,
         )
       return loss, jax.lax.stop_gradient(metrics)
 
-    def of_width(width, batch):
-      return jax.grad(loss_fn, has_aux=True)(params, batch, width)
+    def of_width(width, piece):
+      def gradient(rows):
+        return jax.grad(loss_fn, has_aux=True)(params, rows, width)
 
-    def of_piece(batch):
-      mask = self._read(batch)
-      return widths_lib.at_narrowest(of_width, self.widths, mask, batch)
+      if devices == 1:
+        return gradient(piece)
+      return jax.vmap(gradient)(_split(piece, devices))
 
-    if self.microbatches == 1:
-      return of_piece(batch)
-    if self.widths:
-      order = self._by_length(self._read(batch), self._block(batch.rollouts))
-      batch = jax.tree.map(lambda x: x[order], batch)
+    def of_piece(piece):
+      piece = self.layout.rows(piece)
+      mask = self._read(piece)
+      return widths_lib.at_narrowest(of_width, self.widths, mask, piece)
 
-    def add(total, piece):
-      grads, metrics = of_piece(self.constrain(piece))
-      grads = jax.tree.map(jnp.add, total[0], grads)
-      metrics = {
-        name: (jnp.maximum if name.endswith('_max') else jnp.add)(
-          total[1][name], value
-        )
-        for name, value in metrics.items()
-      }
-      return (grads, metrics), None
+    if pieces == 1:
+      total = of_piece(batch)
+    else:
+      if self.widths:
+        order = self._by_length(self._read(batch), self._block(batch.rollouts))
+        batch = jax.tree.map(lambda x: x[order], batch)
+      # Rows in the order of their lengths are not where they were.
+      total = _accumulated(
+        of_piece, _split(batch, pieces, 1 if self.widths else devices)
+      )
+    grads, metrics = total if devices == 1 else _summed(total)
+    return self.layout.kept(grads), metrics
 
-    pieces = _split(batch, self.microbatches)
-    shapes = jax.eval_shape(of_piece, jax.tree.map(lambda x: x[0], pieces))
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    return jax.lax.scan(add, zeros, pieces)[0]
+  def _devices(self, rollouts):
+    """Devices with whole blocks of every microbatch of their own, or 1."""
+    rows = rollouts.valid.shape[0] // self.microbatches
+    block = self._block(rollouts)
+    if 'batch' in (block, self.recipe.objective.block):
+      return 1
+    return 1 if rows % (self.layout.data * block) else self.layout.data
 
   def _valued(self, stats):
     """The statistics with the critic's answers read as values."""
@@ -315,27 +329,31 @@ class Program:
 
   def _in_pieces(self, params, frozen, rollouts, needs):
     """The scorer over rows in as many pieces as an iteration has."""
-    params = lora.join(params, frozen)
+    params = self.layout.gathered(lora.join(params, frozen))
     pieces = self.microbatches * self.recipe.minibatches
+    rows, devices = rollouts.valid.shape[0], self.layout.data
+    # Rows in the order of their lengths are not where they were.
+    devices = 1 if self.widths or rows % (pieces * devices) else devices
 
     def of_width(width, piece):
       return self._seen(params, piece, needs, width)
 
     def score(piece):
-      piece = self.constrain(piece)
+      piece = self.layout.rows(piece)
       mask = piece.response_mask
       return widths_lib.at_narrowest(of_width, self.widths, mask, piece)
 
+    rollouts = self.layout.rows(rollouts)
     if pieces == 1:
       return score(rollouts)
     if self.widths:
       order = self._by_length(rollouts.response_mask, 1)
       rollouts = jax.tree.map(lambda x: x[order], rollouts)
-    stats = jax.lax.map(score, _split(rollouts, pieces))
-    stats = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), stats)
+    stats = jax.lax.map(score, _split(rollouts, pieces, devices))
+    stats = _joined(stats, devices)
     if self.widths:
       stats = jax.tree.map(lambda x: x[jnp.argsort(order)], stats)
-    return stats
+    return self.layout.rows(stats)
 
   def _seen(self, params, rollouts, needs, width):
     """The scorer's statistics, computed in the first columns alone."""
@@ -387,9 +405,55 @@ def _no_passes(state, frozen, rollouts):
   return rollouts
 
 
-def _split(tree, pieces):
-  """[rows, ...] -> [pieces, rows / pieces, ...]."""
-  return jax.tree.map(lambda x: x.reshape(pieces, -1, *x.shape[1:]), tree)
+def _split(tree, pieces, devices=1):
+  """[rows, ...] -> [pieces, rows / pieces, ...].
+
+  Each piece takes a part of the rows of every device, so none has to move.
+  """
+
+  def split(x):
+    x = x.reshape(devices, pieces, -1, *x.shape[1:]).swapaxes(0, 1)
+    return x.reshape(pieces, -1, *x.shape[3:])
+
+  return jax.tree.map(split, tree)
+
+
+def _joined(tree, devices=1):
+  """The inverse of `_split`."""
+
+  def join(x):
+    x = x.reshape(x.shape[0], devices, -1, *x.shape[2:]).swapaxes(0, 1)
+    return x.reshape(-1, *x.shape[3:])
+
+  return jax.tree.map(join, tree)
+
+
+def _accumulated(of_piece, pieces):
+  """Gradients and metrics of all pieces, one after the other."""
+
+  def add(total, piece):
+    grads, metrics = of_piece(piece)
+    grads = jax.tree.map(jnp.add, total[0], grads)
+    metrics = {
+      name: (jnp.maximum if name.endswith('_max') else jnp.add)(
+        total[1][name], value
+      )
+      for name, value in metrics.items()
+    }
+    return (grads, metrics), None
+
+  shapes = jax.eval_shape(of_piece, jax.tree.map(lambda x: x[0], pieces))
+  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+  return jax.lax.scan(add, zeros, pieces)[0]
+
+
+def _summed(parts):
+  """Gradients and metrics over the leading axis: sums, but for maxima."""
+  grads, metrics = parts
+  return jax.tree.map(lambda x: jnp.sum(x, axis=0), grads), {
+    name: (jnp.max if name.endswith('_max') else jnp.sum)(x, axis=0)
+    for name, x in metrics.items()
+  }
 
 
 def _select(condition, new, old):

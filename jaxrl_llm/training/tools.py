@@ -248,7 +248,9 @@ class Tools(Speaker):
     program = self._session.program
     pieces = program.microbatches * program.recipe.minibatches
     pieces = pieces if rollouts.valid.shape[0] % pieces == 0 else 1
-    return _mapped(fn, pieces, params, rollouts)
+    layout = self._session.layout
+    found = _mapped(fn, pieces, params, layout.rows(rollouts))
+    return layout.everywhere(found)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,7 @@ from jaxrl_llm.advantages import group
 from jaxrl_llm.objectives import aggregate, base, surrogates
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.rollouts import plans
-from jaxrl_llm.training import step
+from jaxrl_llm.training import shard, step
 from jaxrl_llm.training.questions import Questions
 from jaxrl_llm.types import Rollouts, Scores, Spec
 
@@ -42,7 +42,7 @@ def train(
   batch: int,
   learning_rate: float,
   seed: int,
-  constrain=lambda tree: tree,
+  layout: shard.Layout = shard.ALONE,
   progress=iter,
 ):
   """Parameters after `steps` steps on shuffled demonstrations.
@@ -54,6 +54,7 @@ def train(
     learning_rate: the peak; warms up over a tenth of the steps, then decays
       linearly to 0.
     seed: of the order.
+    layout: where rows and parameters live.
     progress: wraps the range of steps, as tqdm does.
 
   Raises:
@@ -71,7 +72,7 @@ def train(
     warmup=steps // 10,
     total=steps,
   )
-  program = step.Program(RECIPE, scorer, tx, constrain=constrain)
+  program = step.Program(RECIPE, scorer, tx, layout=layout)
   spec = Spec(batch, 1, *_lengths(demonstrations))
   state = program.init(jax.tree.map(jnp.copy, params), spec)
   learn = jax.jit(program.learn, donate_argnums=0)

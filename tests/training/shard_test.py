@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax.sharding import AxisType, PartitionSpec
 
@@ -51,17 +52,42 @@ def test_axes_and_shape_must_match():
     shard.spec(('embed',), (4, 4), shard.make_mesh())
 
 
-def test_constraint_splits_rows_and_keeps_the_rest_whole():
-  mesh = shard.make_mesh(8, 1)
+def test_rows_are_split_and_the_rest_kept_whole():
+  layout = shard.Layout(shard.make_mesh(8, 1))
   tree = {'rows': jnp.arange(16.0), 'odd': jnp.arange(3.0), 'one': jnp.ones(())}
-  placed = jax.jit(shard.constrain_rows(mesh))(tree)
-  assert placed['rows'].sharding.is_equivalent_to(shard.rows(mesh), 1)
+  placed = jax.jit(layout.rows)(tree)
+  assert placed['rows'].sharding.is_equivalent_to(shard.rows(layout.mesh), 1)
   assert placed['odd'].sharding.is_fully_replicated
   assert placed['one'].sharding.is_fully_replicated
   np.testing.assert_array_equal(placed['rows'], tree['rows'])
 
 
-def test_one_device_needs_no_constraint():
+@pytest.mark.parametrize('jit', [jax.jit, lambda f: f])
+def test_what_a_state_keeps_of_a_parameter_lives_where_it_does(jit):
+  mesh = shard.make_mesh(2, 4)
+  params = {'head': {'kernel': jnp.ones((8, 4)), 'bias': jnp.ones(4)}}
+  axes = {('head', 'kernel'): ('embed', 'vocab'), ('head', 'bias'): ('vocab',)}
+  layout = shard.layout(mesh, axes, params)
+  state = {'params': params, 'opt': optax.adam(1.0).init(params)}
+  kept, gathered = jit(layout.kept)(state), jit(layout.gathered)(state)
+  for part in (kept['params'], kept['opt'][0].mu, kept['opt'][0].nu):
+    places = jax.tree.map(lambda x: x.sharding.spec, part)
+    assert places['head']['kernel'] == PartitionSpec('data', 'model')
+    assert places['head']['bias'] == PartitionSpec('model')
+  assert kept['opt'][0].count.sharding.is_fully_replicated
+  whole = gathered['params']['head']['kernel'].sharding.spec
+  assert whole == PartitionSpec(None, 'model')
+
+
+def test_one_device_places_nothing():
   mesh = shard.make_mesh(1, 1, jax.devices()[:1])
   tree = object()
-  assert shard.constrain_rows(mesh)(tree) is tree
+  layout = shard.layout(mesh, {}, {})
+  assert layout.rows(tree) is tree and layout.kept(tree) is tree
+
+
+def test_parameters_that_no_rule_covers_are_listed():
+  params = {'a': jnp.ones(2), 'b': {'c': jnp.ones(2)}, 'd': jnp.ones(2)}
+  axes = {('a',): ('embed',), ('b', 'c'): ('depth',)}
+  with pytest.raises(ValueError, match='covers b.c, d; give their'):
+    shard.layout(shard.make_mesh(), axes, params)

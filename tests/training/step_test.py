@@ -226,7 +226,7 @@ def test_mesh_shape_does_not_matter(data, model):
   one, one_metrics = jax.jit(alone.learn)(state, {}, rollouts, credit, KEY)
   devices = jax.devices()[: data * model]
   mesh = shard.make_mesh(data, model, devices)
-  split = dataclasses.replace(alone, constrain=shard.constrain_rows(mesh))
+  split = dataclasses.replace(alone, layout=shard.Layout(mesh))
   many, many_metrics = jax.jit(split.learn)(
     jax.device_put(state, shard.replicated(mesh)),
     {},
