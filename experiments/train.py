@@ -80,11 +80,7 @@ class Stopper:
     if self._asked:
       os._exit(128 + number)
     self._asked = True
-    say('\nstopping after this iteration; once more leaves at once')
-
-
-def say(text: str) -> None:
-  print(text, file=sys.stderr, flush=True)
+    os.write(2, b'\nstopping after this iteration; once more leaves at once\n')
 
 
 def main() -> int:
@@ -95,7 +91,10 @@ def main() -> int:
     from experiments import dry_run
 
     return dry_run.report(config)
+  from jaxrl_llm.training import hosts
+
   with Stopper() as stopping:
+    hosts.initialize()
     return _locked(config, workdir, stopping)
 
 
@@ -117,9 +116,9 @@ def config_flags_path() -> str:
 
 def _locked(config, workdir: pathlib.Path, stopping: Stopper) -> int:
   """The run, or no trace of it where it cannot start."""
-  from jaxrl_llm.training import checkpoint, session, writers
+  from jaxrl_llm.training import checkpoint, hosts, session, writers
 
-  with checkpoint.Lock(workdir):
+  with hosts.on_first(lambda: checkpoint.Lock(workdir)):
     free = ('steps',) if config.optimizer.schedule == 'constant' else ()
     checkpoint.check_config(workdir, config.to_dict(), allowed=(*_FREE, *free))
     # What a failed start leaves would pass for the work of the next one,
@@ -134,7 +133,7 @@ def _locked(config, workdir: pathlib.Path, stopping: Stopper) -> int:
       with writers.says_disk_full(workdir):
         started = _start(config, workdir)
     except Exception:
-      for path in made:
+      for path in made if hosts.is_first() else ():
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
       raise
     return _train(config, workdir, *started, stopping)
@@ -142,11 +141,12 @@ def _locked(config, workdir: pathlib.Path, stopping: Stopper) -> int:
 
 def _start(config, workdir: pathlib.Path):
   """The session, its checkpoints, and the state to go on from."""
-  from jaxrl_llm.training import checkpoint, session, writers
+  from jaxrl_llm.training import checkpoint, hosts, session, writers
 
   command.use_compilation_cache(workdir.parent)
   # First, so that whatever an interrupted start leaves has an owner.
-  writers.write_config(workdir, _record(config, session.recipe_of(config)))
+  record = _record(config, session.recipe_of(config))
+  hosts.on_first(lambda: writers.write_config(workdir, record))
   parts, params = session.assemble(config, workdir)
   state, bad, step = parts.init(params), 0, None
   checkpointer = checkpoint.Checkpointer(
@@ -161,17 +161,20 @@ def _start(config, workdir: pathlib.Path):
     state, bad = restored.state, restored.metadata['bad_in_a_row']
     # Iteration 0 was saved before it was evaluated: it is logged anew.
     step = restored.step or None
-    say(f'going on from iteration {restored.step} of {workdir}')
-  run = writers.Run(
-    workdir, total_steps=config.steps, resume_step=step, quiet=_QUIET.value
+    hosts.say(f'going on from iteration {restored.step} of {workdir}')
+  run = hosts.on_first(
+    lambda: writers.Run(
+      workdir, total_steps=config.steps, resume_step=step, quiet=_QUIET.value
+    )
   )
+  hosts.say(hosts.description())
   return parts, checkpointer, run, state, bad
 
 
 def _train(
   config, workdir, parts, checkpointer, run, state, bad, stopping
 ) -> int:
-  from jaxrl_llm.training import loop, writers
+  from jaxrl_llm.training import hosts, loop, writers
 
   # Closed in reverse: the checkpointer first waits for its last save.
   with (
@@ -181,22 +184,27 @@ def _train(
   ):
     try:
       state = loop.train(
-        parts, state, run, checkpointer, bad_in_a_row=bad, stopping=stopping
+        parts,
+        state,
+        run,
+        checkpointer,
+        bad_in_a_row=bad,
+        stopping=lambda: hosts.agreed(stopping()),
       )
     except loop.Diverged as error:
-      say(f'error: {error}')
+      hosts.say(f'error: {error}')
       return 3
   if int(state.step) < config.steps:
-    say(
+    hosts.say(
       f'saved iteration {int(state.step)} of {config.steps}; go on with:\n'
       f'  {_command()}'
     )
     return 0
-  print(report(workdir))
+  hosts.on_first(lambda: print(report(workdir)))
   if _EXPORT.value:
     with writers.says_disk_full(workdir):
       parts.export(state, workdir / 'export')
-    print(f'exported to {workdir / "export"}')
+    hosts.on_first(lambda: print(f'exported to {workdir / "export"}'))
   return 0
 
 

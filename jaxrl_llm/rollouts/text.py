@@ -58,7 +58,11 @@ def encode_prompts(
 
 
 def decode(
-  tokenizer, rollouts: Rollouts, *, stop: Sequence[str] = ()
+  tokenizer,
+  rollouts: Rollouts,
+  *,
+  stop: Sequence[str] = (),
+  rows: slice = slice(None),
 ) -> list[str]:
   """The text of every response, without special tokens.
 
@@ -67,13 +71,14 @@ def decode(
     rollouts: N of them.
     stop: strings; what follows the first end of any of them is cut. The
       string itself stays: the policy wrote it, and verifiers look for it.
+    rows: which of them.
 
   Returns:
-    N texts. Bytes that are not UTF-8 become U+FFFD.
+    A text each. Bytes that are not UTF-8 become U+FFFD.
   """
   texts = []
-  masks = np.asarray(rollouts.response_mask)
-  for ids, mask in zip(np.asarray(rollouts.response), masks):
+  masks = np.asarray(rollouts.response_mask)[rows]
+  for ids, mask in zip(np.asarray(rollouts.response)[rows], masks):
     text = tokenizer.decode(
       ids[mask].tolist(),
       skip_special_tokens=True,

@@ -7,8 +7,7 @@ command: what is sampled and verified, and how, is the same in all three.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,21 +18,10 @@ from jaxrl_llm.rollouts import mixture as mixture_lib
 from jaxrl_llm.rollouts.sampler import Sampler
 from jaxrl_llm.rollouts.truncation import Sampling
 from jaxrl_llm.tasks import answers, environments, verify
-from jaxrl_llm.training import evaluate, oracles, shard
+from jaxrl_llm.training import evaluate, hosts, oracles, shard
 from jaxrl_llm.training.questions import Questions
 from jaxrl_llm.training.tools import Speaker
 from jaxrl_llm.types import Rollouts, Scores
-
-
-class Verified(NamedTuple):
-  """What verification found beside the scores.
-
-  Attributes:
-    texts: N responses. counts: failures by kind, named `verify/...`.
-  """
-
-  texts: list[str]
-  counts: Mapping[str, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,23 +97,33 @@ class Answering:
   def verify(self, rollouts: Rollouts, rows, texts=None):
     """Scores of every response; rows whose verifier failed become invalid.
 
+    Every process verifies its own rows, and hears of the others'.
+
     Args:
       rollouts: N of them. rows: the records of their questions.
       texts: what is judged; None is the responses themselves.
+
+    Returns:
+      The rollouts, their scores, and the failures by kind, as `verify/...`.
     """
+    own = hosts.own(len(rows))
     if texts is None:
-      texts = text.decode(self.tokenizer, rollouts, stop=self.stop)
-    verdict = self.verifiers.score(texts, rows)
-    valid = rollouts.valid & jnp.asarray(verdict.ok)
+      texts = text.decode(self.tokenizer, rollouts, stop=self.stop, rows=own)
+    else:
+      texts = texts[own]
+    verdict = self.verifiers.score(texts, rows[own])
+    components, ok = hosts.joined((verdict.components, verdict.ok), len(rows))
+    valid = rollouts.valid & jnp.asarray(ok)
     scores = Scores(
-      components=jnp.asarray(verdict.components, jnp.float32),
+      components=jnp.asarray(components, jnp.float32),
       weights=jnp.asarray(self.verifiers.weights, jnp.float32),
     )
-    verified = Verified(texts, verdict.counts)
-    return rollouts.replace(valid=valid), scores, verified
+    return rollouts.replace(valid=valid), scores, hosts.summed(verdict.counts)
 
   def compare(self, rollouts: Rollouts, scores: Scores, rows):
     """The scores with the preferences within every group, if one judges.
+
+    Every process has its own groups judged, and hears of the others'.
 
     Args:
       rollouts: N of them, groups adjacent and of equal sizes.
@@ -136,11 +134,15 @@ class Answering:
     """
     if self.oracle is None:
       return scores, {}
-    texts = text.decode(self.tokenizer, rollouts, stop=self.stop)
     samples = int(np.sum(np.asarray(rollouts.group) == rollouts.group[0]))
-    game, failed = oracles.of_groups(self.oracle, texts, rows, samples)
-    scores = scores.replace(preference=jnp.asarray(game))
-    return scores, {'verify/preferences': failed}
+    groups = len(rows) // samples
+    mine = hosts.own(groups)
+    own = slice(samples * mine.start, samples * mine.stop)
+    texts = text.decode(self.tokenizer, rollouts, stop=self.stop, rows=own)
+    game, failed = oracles.of_groups(self.oracle, texts, rows[own], samples)
+    game = hosts.joined(game.reshape(-1, samples, samples), groups)
+    scores = scores.replace(preference=jnp.asarray(game.reshape(-1, samples)))
+    return scores, hosts.summed({'verify/preferences': failed})
 
   def evaluate(
     self, params, questions: Questions, key, *, samples: int = 0
@@ -201,6 +203,5 @@ class Answering:
       )
       return *episodes.judged(speaker, rollouts, log), log.last
     rollouts = speaker.generate(prompts, key, samples)
-    rows = speaker.rows(rollouts.task)
-    rollouts, scores, verified = self.verify(rollouts, rows)
-    return rollouts, scores, verified.texts
+    said = speaker.decode(rollouts)
+    return *speaker.verify(rollouts, said), said

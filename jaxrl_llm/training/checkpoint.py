@@ -14,6 +14,7 @@ all; the fingerprints catch what happens to its files later.
 from __future__ import annotations
 
 import fcntl
+import functools
 import hashlib
 import json
 import math
@@ -29,7 +30,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 from jax import lax
 
-from jaxrl_llm.training import writers
+from jaxrl_llm.training import hosts, writers
 from jaxrl_llm.types import Array, PyTree
 
 _SET_ASIDE = 'corrupt'
@@ -157,7 +158,7 @@ class Checkpointer:
     if restored is None:
       return None
     for step, why in restored.damaged.items():
-      moved = _move_aside(self._folder, step)
+      moved = hosts.on_first(functools.partial(_move_aside, self._folder, step))
       logging.warning(
         'checkpoint %d in %s is damaged (%s) and was moved to %s; going on'
         ' from checkpoint %d',

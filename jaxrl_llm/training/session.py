@@ -24,6 +24,7 @@ from jaxrl_llm.rollouts.truncation import Sampling
 from jaxrl_llm.tasks import tokens, verify
 from jaxrl_llm.training import (
   guests,
+  hosts,
   oracles,
   progress,
   recordings,
@@ -123,14 +124,20 @@ class Session:
 
   def export(self, state: TrainState, folder: pathlib.Path) -> None:
     """Writes the policy as a Hugging Face folder, its heads beside it."""
-    hf.save(
-      folder,
-      self.model,
-      self.whole(state.params),
-      source=self.source,
-      tokenizer=self.tokenizer,
-    )
-    heads.save(folder, state.params)
+    params = self.layout.everywhere(state.params)
+    whole = self.layout.everywhere(self.whole(params))
+
+    def save():
+      hf.save(
+        folder,
+        self.model,
+        whole,
+        source=self.source,
+        tokenizer=self.tokenizer,
+      )
+      heads.save(folder, params)
+
+    hosts.on_first(save)
 
   def close(self) -> None:
     """Ends the processes that verify."""
@@ -139,7 +146,9 @@ class Session:
   def examples(self, rollouts: Rollouts, credit) -> list[dict[str, Any]]:
     """The first responses of an iteration, for people to read."""
     count = min(self.config.log.samples, rollouts.valid.shape[0])
-    first = jax.tree.map(lambda x: np.asarray(x[:count]), rollouts)
+    first = jax.tree.map(
+      lambda x: np.asarray(x[:count]), rollouts.replace(extras={})
+    )
     # A stop string ends a turn, which need not be the last of its row.
     stop = () if self.answering.turns else self.answering.stop
     texts = text.decode(self.tokenizer, first, stop=stop)
@@ -319,13 +328,14 @@ def source_folder(config: ConfigDict, workdir: pathlib.Path) -> pathlib.Path:
   if config.model.path:
     return hf.resolve(config.model.path)
   folder = workdir / 'model'
-  if not (folder / 'config.json').exists():
-    _make_model(config, folder)
+  hosts.on_first(lambda: _make_model(config, folder))
   return folder
 
 
 def _make_model(config: ConfigDict, folder: pathlib.Path) -> None:
-  """A fresh model and tokenizer, as an ordinary Hugging Face folder."""
+  """A fresh model and tokenizer, as a Hugging Face folder, unless made."""
+  if (folder / 'config.json').exists():
+    return
   import tempfile
 
   import transformers
@@ -373,7 +383,8 @@ def warmed_up(config, workdir, source, tokenizer, train, mesh) -> pathlib.Path:
     layout=shard.layout(mesh, {}, {}),
     progress=functools.partial(progress.bar, desc='warm start'),
   )
-  hf.save(folder, model, params, source=source, tokenizer=tokenizer)
+  save = functools.partial(hf.save, source=source, tokenizer=tokenizer)
+  hosts.on_first(lambda: save(folder, model, params))
   return folder
 
 

@@ -19,6 +19,7 @@ from flax import traverse_util
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 RULES: Mapping[str | None, str | None] = {
+  'rows': 'data',
   'layers': None,
   'vocab': 'model',
   'embed': 'data',
@@ -34,7 +35,8 @@ def make_mesh(data: int = -1, model: int = 1, devices=None) -> Mesh:
   """A ('data', 'model') mesh; -1 takes the rest of the devices.
 
   Raises:
-    ValueError: the axes do not multiply to the number of devices.
+    ValueError: the axes do not multiply to the number of devices, or leave a
+      process without one.
   """
   devices = jax.devices() if devices is None else devices
   sizes = [data, model]
@@ -47,6 +49,11 @@ def make_mesh(data: int = -1, model: int = 1, devices=None) -> Mesh:
       f'and there are {len(devices)}; use -1 for the rest'
     )
   used = devices[: sizes[0] * sizes[1]]
+  if len({each.process_index for each in used}) < jax.process_count():
+    raise ValueError(
+      f'mesh data={data}, model={model} leaves some of the '
+      f'{jax.process_count()} processes without a device; use -1 for the rest'
+    )
   return jax.make_mesh(
     sizes,
     ('data', 'model'),
@@ -146,14 +153,14 @@ class Layout:
     """Whole on every device, and so readable by every process."""
     return self._place(tree, self.mesh and replicated(self.mesh))
 
-  def abstract(self, tree):
-    """Shapes of arrays that live as between programs."""
+  def abstract(self, tree, *, whole: str | None = None):
+    """Shapes of arrays that live as `shardings` says."""
     if self.mesh is None:
       return tree
     return jax.tree.map(
       lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
       tree,
-      self.shardings(tree),
+      self.shardings(tree, whole=whole),
     )
 
   def shardings(self, tree, *, whole: str | None = None):

@@ -152,7 +152,8 @@ class Program:
       ref = self._in_pieces(params, frozen, rollouts, frozenset())
       ref_logp = ref.logp
     stats = self._valued(stats)
-    return diagnostics.rating(stats, ref_logp, rollouts.loss_mask)
+    found = diagnostics.rating(stats, ref_logp, rollouts.loss_mask)
+    return self.layout.everywhere(found)
 
   def assign(self, credit_state, rollouts: Rollouts, scores: Scores):
     """Rewards, advantages and weights: the constants of the iteration."""

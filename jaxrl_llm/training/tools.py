@@ -163,8 +163,8 @@ class Tools(Speaker):
     """Scores; a row whose verifier failed is no longer valid."""
     start = time.perf_counter()
     rows = self.rows(rollouts.task) if rows is None else rows
-    rollouts, scores, found = self._answering.verify(rollouts, rows, texts)
-    for name, count in found.counts.items():
+    rollouts, scores, failed = self._answering.verify(rollouts, rows, texts)
+    for name, count in failed.items():
       self.note(name, self.metrics.get(name, 0) + count)
     self.metrics['time/verify'] += time.perf_counter() - start
     return rollouts, scores

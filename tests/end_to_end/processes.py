@@ -51,12 +51,18 @@ def run(
 
 def state_of(workdir: pathlib.Path) -> tuple[int, dict[str, bytes]]:
   """The newest step and the bytes of every leaf of its checkpoint."""
-  options = ocp.CheckpointManagerOptions(read_only=True)
   folder = workdir / 'checkpoints'
-  with ocp.CheckpointManager(folder, options=options) as manager:
-    step = manager.latest_step()
-    item = ocp.args.Composite(state=ocp.args.PyTreeRestore())
-    state = manager.restore(step, args=item)['state']
+  step = max(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+  with ocp.PyTreeCheckpointer() as checkpointer:
+    described = checkpointer.metadata(folder / str(step) / 'state')
+    # On the host, wherever its devices and processes were.
+    to_numpy = jax.tree.map(
+      lambda _: ocp.RestoreArgs(restore_type=np.ndarray),
+      described.item_metadata.tree,
+    )
+    state = checkpointer.restore(
+      folder / str(step) / 'state', restore_args=to_numpy
+    )
   leaves = jax.tree_util.tree_leaves_with_path(state)
   return step, {
     jax.tree_util.keystr(path): np.asarray(leaf).tobytes()
