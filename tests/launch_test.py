@@ -4,8 +4,10 @@ import shutil
 import subprocess
 
 import pytest
+import yaml
 
-_SCRIPT = pathlib.Path(__file__).parents[1] / 'launch' / 'local.sh'
+_FOLDER = pathlib.Path(__file__).parents[1] / 'launch'
+_SCRIPT = _FOLDER / 'local.sh'
 
 # Stands in for Python, in `PYTHON` and in `.venv` alike: it writes down what
 # it is asked, makes a virtual environment of itself, and installs nothing.
@@ -94,3 +96,36 @@ def test_help_explains_and_nothing_is_made(repository):
   assert '#' not in explained.stdout
   assert _launch(repository).returncode == 2
   assert not (repository / '.venv').exists()
+
+
+SCRIPTS = sorted([*_FOLDER.glob('*.sh'), *_FOLDER.glob('*.sbatch')])
+
+
+@pytest.mark.parametrize('script', SCRIPTS, ids=lambda path: path.name)
+def test_a_script_parses_and_says_how_to_use_it(script):
+  subprocess.run(['bash', '-n', script], check=True)
+  if shutil.which('shellcheck'):
+    subprocess.run(['shellcheck', script], check=True)
+  header = script.read_text().partition('set -euo')[0]
+  assert f'launch/{script.name} ' in header and 'MODULE' in header.replace(
+    'experiments.train', 'MODULE'
+  )
+
+
+def test_the_manifest_starts_as_many_processes_as_it_says():
+  (job_set,) = yaml.safe_load_all((_FOLDER / 'gke.yaml').read_text())
+  assert job_set['kind'] == 'JobSet'
+  (replicated,) = job_set['spec']['replicatedJobs']
+  job = replicated['template']['spec']
+  pod = job['template']['spec']
+  (container,) = pod['containers']
+  env = {each['name']: each.get('value') for each in container['env']}
+  assert int(env['JAX_NUM_PROCESSES']) == job['parallelism']
+  assert job['completions'] == job['parallelism']
+  host, port = env['JAX_COORDINATOR_ADDRESS'].split(':')
+  name = job_set['metadata']['name']
+  assert host == f'{name}-{replicated["name"]}-0-0.{name}'
+  assert [each['containerPort'] for each in container['ports']] == [int(port)]
+  assert 'JAX_PROCESS_ID' in env
+  mounted = {each['name'] for each in container['volumeMounts']}
+  assert mounted == {each['name'] for each in pod['volumes']}
