@@ -12,6 +12,7 @@ def report(config: ConfigDict) -> int:
   """Builds and compiles everything on shapes alone, and prints the sizes."""
   import jax
 
+  from experiments import collectives
   from jaxrl_llm import recipe
   from jaxrl_llm.training import session
 
@@ -20,20 +21,23 @@ def report(config: ConfigDict) -> int:
       config, pathlib.Path(scratch), abstract=True
     )
     parts.close()
-    state = jax.eval_shape(parts.init, params)
+    state = parts.layout.abstract(jax.eval_shape(parts.init, params))
     sizes = {
       'trained parameters': params,
       'frozen parameters': parts.frozen,
       'optimiser': state.opt,
       'reference': state.reference,
+      'KV cache': _cache(parts),
     }
     print(f'recipe {config.recipe.name}')
     for slot, value in recipe.describe(parts.recipe).items():
       print(f'  {slot:32}{value}')
     print(f'model from {config.model.path or "a fresh one"}: {parts.model}')
+    print(f'  {"":24}{"numbers":>16}{"bytes":>12}{"per device":>12}')
     for name, tree in sizes.items():
       count = sum(x.size for x in jax.tree.leaves(tree))
-      print(f'  {name:24}{count:>16,}{_size(_bytes(tree)):>12}')
+      whole, part = _size(_bytes(tree)), _size(_bytes(tree, parts.layout))
+      print(f'  {name:24}{count:>16,}{whole:>12}{part:>12}')
     spec = parts.spec
     tokens = spec.rows * spec.response_length
     print(
@@ -50,10 +54,12 @@ def report(config: ConfigDict) -> int:
       parts_of = {
         'arguments': memory.argument_size_in_bytes,
         'results': memory.output_size_in_bytes - memory.alias_size_in_bytes,
-        'temporary': memory.temp_size_in_bytes,
+        'activations': memory.temp_size_in_bytes,
       }
       listed = ', '.join(f'{k} {_size(v)}' for k, v in parts_of.items())
       print(f'  {name:8}per device: {listed}')
+      for line in collectives.table(collectives.of_program(compiled)):
+        print(f'    {line}')
   return 0
 
 
@@ -66,19 +72,18 @@ def _programs(parts, state):
   from jaxrl_llm.types import Scores
 
   prompts = parts.train.prompts(np.zeros(parts.config.sample.prompts, int))
-  key = jax.random.key(0)
+  key, place = jax.random.key(0), parts.layout.abstract
   params = jax.eval_shape(parts.sampling_params, state)
   answering = parts.answering
 
   def generate(params, key):
     return answering.generate(params, prompts, key, parts.spec.samples)
 
-  sampled = jax.jit(generate).lower(params, key)
+  sampled = jax.jit(generate).lower(place(params, whole='data'), key)
   if parts.recipe.plan.provides:
     # What the plan adds to the rows is known when it runs.
     return {'sample': sampled.compile()}
-  rollouts = jax.eval_shape(generate, params, key)
-  rollouts = jax.eval_shape(parts.compiled.score, state, parts.frozen, rollouts)
+  rollouts = place(jax.eval_shape(generate, params, key))
   scores = Scores(
     jnp.zeros((parts.spec.rows, parts.spec.components)),
     jnp.ones(parts.spec.components),
@@ -86,17 +91,58 @@ def _programs(parts, state):
     if answering.oracle
     else None,
   )
+  compiled = {'sample': sampled.compile()}
+  score = parts.compiled.score
+  if parts.program.passes:
+    passes = score.lower(state, parts.frozen, rollouts)
+    compiled['score'] = passes.compile()
+  rollouts = jax.eval_shape(score, state, parts.frozen, rollouts)
   credit, _, _ = jax.eval_shape(
     parts.compiled.assign, state.method['credit'], rollouts, scores
   )
-  learn = parts.compiled.learn.lower(state, parts.frozen, rollouts, credit, key)
-  return {'sample': sampled.compile(), 'learn': learn.compile()}
+  learn = parts.compiled.learn.lower(
+    state, parts.frozen, place(rollouts), place(credit), key
+  )
+  return compiled | {'learn': learn.compile()}
 
 
-def _bytes(tree) -> int:
+def _cache(parts):
+  """Keys and values of all prompts and of all responses of an iteration."""
+  import jax
+  import jax.numpy as jnp
+
+  from jaxrl_llm.models import transformer
+  from jaxrl_llm.training import shard
+
+  spec, dtype = parts.spec, jnp.dtype(parts.config.model.dtype)
+  rows = parts.config.sample.prompts, spec.rows
+  lengths = spec.prompt_length, spec.response_length
+  axes = {
+    ('k',): ('rows', 'kv_heads', 'head_dim', None),
+    ('v',): ('rows', 'kv_heads', None, 'head_dim'),
+  }
+  layout = shard.Layout(parts.layout.mesh, axes)
+  caches = jax.eval_shape(
+    lambda: [
+      transformer.empty_cache(parts.model, n, length, dtype)
+      for n, length in zip(rows, lengths)
+    ]
+  )
+  return layout.abstract(caches)
+
+
+def _bytes(tree, layout=None) -> int:
+  """Of the whole tree, or of what of it is on one device of a layout."""
+  import math
+
   import jax
 
-  return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
+  def count(x):
+    place = getattr(x, 'sharding', None)
+    shape = place.shard_shape(x.shape) if layout and place else x.shape
+    return math.prod(shape) * x.dtype.itemsize
+
+  return sum(map(count, jax.tree.leaves(tree)))
 
 
 def _size(count: float) -> str:
