@@ -46,6 +46,15 @@ def iterations(config, folder, count=2):
   return lines
 
 
+# What spares slots, columns and logits.
+ECONOMY = {
+  'sample.slots': 5,
+  'learn.microbatches': 2,
+  'learn.widths': 2,
+  'model.block': 8,
+}
+
+
 @pytest.mark.parametrize(
   ('recipe', 'settings'),
   [
@@ -58,7 +67,7 @@ def iterations(config, folder, count=2):
     ('reinforce_plus_plus', {}),
     ('grpo', {'model.lora_rank': 2}),
     ('grpo', {'sample.top_k': 8, 'sample.support': 8}),
-    ('grpo', {'sample.stop': ('1',)}),
+    ('grpo', {'sample.stop': ('1',)} | ECONOMY),
   ],
 )
 def test_a_recipe_runs_and_keeps_the_contract(recipe, settings, tmp_path):

@@ -33,6 +33,9 @@ def changed(**settings):
     ({'model__dtype': 'float8'}, "model.dtype 'float8' is none of float32"),
     ({'mesh__data': 0}, 'mesh.data is 0; use 1 or more, or -1'),
     ({'model__fresh__width': 30}, 'use a multiple of 8'),
+    ({'sample__slots': -1}, 'sample.slots is -1; use 0 or more'),
+    ({'learn__widths': 0}, 'learn.widths is 0; use 1 or more'),
+    ({'model__block': 9, 'mesh__model': 2}, 'mesh.model=2 already splits'),
   ],
 )
 def test_a_value_that_means_nothing_is_refused(settings, words):
@@ -50,6 +53,7 @@ def test_defaults_and_extremes_that_mean_something_pass():
   ('name', 'settings', 'why'),
   [
     ('model.fresh.width', {'model__path': 'folder'}, 'model.path is given'),
+    ('model.chunk', {'model__block': 512}, 'model.block is given'),
     ('model.lora_alpha', {}, 'model.lora_rank is 0'),
     ('warm_start.batch', {'warm_start__steps': 0}, 'warm_start.steps is 0'),
     ('eval.samples', {'eval__every': 0}, 'eval.every is 0'),
