@@ -12,7 +12,8 @@ a teacher who copies the question's number four times of ten, which loses, and
 mostly throws r otherwise. It first learns to throw p, which beats the start,
 and overshoots; then it circles in. `eval/exploitability`, 0.42 at the start,
 is 0.10 at the equilibrium of the game with this KL, whose `eval/win_rate`
-against the start is 0.75. With a tenth of the KL and momentum
+against the start is 0.75; the run ends at 0.12 and 0.78 after two CPU minutes.
+With a tenth of the KL and momentum
 (`--config.recipe.kl_weight=0.01 --config.optimizer.b1=0.9`) it stays at p,
 which wins 0.91 and is exploited as much as the start.
 """
@@ -36,7 +37,8 @@ def get_config(recipe: str = 'nash_md'):
   config.sample.max_response = 6
   config.model.chunk = 0
   config.learn.microbatches = 4
-  config.optimizer.learning_rate = 2e-4
+  config.optimizer.learning_rate = 3e-4
+  config.optimizer.schedule = 'linear'
   config.optimizer.warmup = 5
   config.optimizer.b1 = 0.0  # momentum carries past an equilibrium
   config.warm_start.steps = 100
