@@ -12,7 +12,8 @@ a teacher who copies the question's number four times of ten, which loses, and
 mostly throws r otherwise. It first learns to throw p, which beats the start,
 and overshoots; then it circles in. `eval/exploitability`, 0.42 at the start,
 is 0.10 at the equilibrium of the game with this KL, whose `eval/win_rate`
-against the start is 0.75; the run ends at 0.12 and 0.78 after two CPU minutes.
+against the start is 0.75; the run ends at 0.12 and 0.78, within three minutes
+of CPU time.
 With a tenth of the KL and momentum
 (`--config.recipe.kl_weight=0.01 --config.optimizer.b1=0.9`) it stays at p,
 which wins 0.91 and is exploited as much as the start.
