@@ -23,6 +23,7 @@ import shutil
 import signal
 import sys
 
+import jax
 from absl import flags
 
 from experiments import command, settings
@@ -167,7 +168,8 @@ def _start(config, workdir: pathlib.Path):
       workdir, total_steps=config.steps, resume_step=step, quiet=_QUIET.value
     )
   )
-  hosts.say(hosts.description())
+  if jax.device_count() > 1:
+    hosts.say(hosts.description())
   return parts, checkpointer, run, state, bad
 
 

@@ -7,6 +7,7 @@ import re
 import tempfile
 
 import hypothesis
+import pytest
 
 # In the environment and before jax is imported, so that the programs which
 # tests start in processes of their own get the same.
@@ -39,3 +40,17 @@ def pytest_make_parametrize_id(config, val, argname):
 
 
 _ADDRESS = re.compile(r'(?:<function )?([\w.<>]+) at 0x[0-9a-f]+>?')
+
+
+@pytest.fixture(scope='session')
+def namespaces():
+  """Skips what can only be shown where the kernel lets users isolate.
+
+  There, and only there, `tasks.sandbox` runs programs at all.
+  """
+  from jaxrl_llm.tasks import sandbox
+
+  try:
+    sandbox.require()
+  except sandbox.Unavailable as error:
+    pytest.skip(str(error))

@@ -5,6 +5,8 @@ import pytest
 from jaxrl_llm.tasks import programs, verify
 from tests.tasks import hostile_programs
 
+pytestmark = pytest.mark.usefixtures('namespaces')
+
 DOUBLE = {'tests': ['assert f(2) == 4', 'assert f([1]) == [1, 1]']}
 ECHO = {
   'tests': [

@@ -14,6 +14,8 @@ from jaxrl_llm.tasks import sandbox, syscalls
 from tests.tasks import hostile_programs
 from tests.tasks.pool_test import gone, wait_until
 
+pytestmark = pytest.mark.usefixtures('namespaces')
+
 SECONDS = 0.4
 # A loaded machine may take a while to start and to clear away a process; idle,
 # it is about 0.1 s.
@@ -56,9 +58,7 @@ def world(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def box(world):
-  # Programs below go for what is outside: not before it is known to hold.
-  sandbox.require()
+def box(world, namespaces):
   with sandbox.Sandbox(memory=128 << 20) as box:
     yield box
 
