@@ -38,7 +38,7 @@ _DRY_RUN = flags.DEFINE_bool(
 _EXPORT = flags.DEFINE_bool(
   'export', False, 'Write WORKDIR/export for transformers at the end.'
 )
-_QUIET = flags.DEFINE_bool('quiet', False, 'No progress bar.')
+_QUIET = flags.DEFINE_bool('quiet', False, 'No progress, nor devices.')
 
 # A run may go on with other values of these: they change no number.
 _FREE = (
@@ -168,7 +168,7 @@ def _start(config, workdir: pathlib.Path):
       workdir, total_steps=config.steps, resume_step=step, quiet=_QUIET.value
     )
   )
-  if jax.device_count() > 1:
+  if jax.device_count() > 1 and not _QUIET.value:
     hosts.say(hosts.description())
   return parts, checkpointer, run, state, bad
 
