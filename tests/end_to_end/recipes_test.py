@@ -87,7 +87,6 @@ def test_a_recipe_runs_and_keeps_the_contract(recipe, settings, tmp_path):
 
 def test_exported_deltas_are_the_policy_that_was_trained(tmp_path):
   config = tiny.get_config()
-  config.warm_start.steps = 0
   config.update_from_flattened_dict(
     {'model.lora_rank': 2, 'optimizer.learning_rate': 3e-2}
   )

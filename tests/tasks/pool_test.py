@@ -126,9 +126,12 @@ def test_close_leaves_no_process_and_refuses_work(hostile):
     pool.map([(hostile, 'fine', {})])
 
 
+# A shell ignores SIGINT for what it starts in the background, and its children
+# inherit that.
 SCRIPT = """
-import sys
+import signal, sys
 from jaxrl_llm.tasks.pool import Pool
+signal.signal(signal.SIGINT, signal.default_int_handler)
 pool = Pool(workers=2, seconds=2)
 pool.map([('hostile:act', 'print', {})] * 2)
 print(*[w.process.pid for w in pool._workers], flush=True)
