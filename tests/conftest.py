@@ -21,6 +21,13 @@ os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(_CACHE))
 os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
 os.environ['JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES'] = '-1'
 
+# Tests run a program for a millisecond and compile it for a second: compile
+# carelessly.
+os.environ.setdefault(
+  'XLA_FLAGS',
+  '--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false',
+)
+
 # Compilation makes first calls slow, and a failure must be there again on the
 # next machine.
 hypothesis.settings.register_profile(
