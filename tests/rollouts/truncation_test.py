@@ -168,7 +168,8 @@ def test_every_draw_is_from_its_own_support(logits, support, seed, **values):
 
 
 def test_values_are_traced():
-  _draw.clear_cache()
+  # Programs that were evicted while many were loaded would spoil the count.
+  jax.clear_caches()
   for values in _SETTINGS[:6]:
     _drawn(_logits(8, 37), _uniform(8), **values)
   _drawn(_logits(8, 37), _uniform(8), temperature=1, top_p=1, min_p=0)
