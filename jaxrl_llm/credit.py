@@ -4,8 +4,9 @@
                 update(credit, rollouts, state) -> (credit, state)
 
 A stage is a frozen dataclass, so a recipe prints, diffs and compares. Most
-stages are a pure array function lifted by one of the names below; a stage
-with memory writes its own `init` and `update`.
+stages are a pure array function lifted by one of the names below; another
+that has no memory is `Memoryless`, and one with memory writes its own `init`
+and `update`.
 
     shape            f(rewards [N], rollouts) -> [N]
     weigh            f(rewards [N], group [N], valid [N]) -> [N] >= 0
@@ -57,8 +58,22 @@ def needs_of(part) -> frozenset[str]:
   return frozenset(getattr(part, 'needs', ()))
 
 
+class Memoryless:
+  """A stage that keeps nothing between iterations and writes `apply` alone."""
+
+  def init(self, spec):
+    del spec
+    return ()
+
+  def update(self, credit, rollouts, state):
+    return self.apply(credit, rollouts), state
+
+  def apply(self, credit: Credit, rollouts: Rollouts) -> Credit:
+    raise NotImplementedError
+
+
 @dataclasses.dataclass(frozen=True)
-class Stage:
+class Stage(Memoryless):
   """A pure function at one joint of credit assignment.
 
   Attributes:
@@ -70,16 +85,6 @@ class Stage:
   @property
   def needs(self) -> frozenset[str]:
     return needs_of(self.fn)
-
-  def init(self, spec):
-    del spec
-    return ()
-
-  def update(self, credit, rollouts, state):
-    return self.apply(credit, rollouts), state
-
-  def apply(self, credit: Credit, rollouts: Rollouts) -> Credit:
-    raise NotImplementedError
 
 
 class Shape(Stage):

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
+from jaxrl_llm.credit import Memoryless
 
 
 def accumulate(token_rewards, values, mask, last_value, *, discount, trace):
@@ -44,7 +45,7 @@ def accumulate(token_rewards, values, mask, last_value, *, discount, trace):
 
 
 @dataclasses.dataclass(frozen=True)
-class ExtendedGAE:
+class ExtendedGAE(Memoryless):
   """Stage: advantages of rows that the token budget cut off, too.
 
   A finished row ends at value 0 with its reward. A truncated one has no
@@ -63,11 +64,7 @@ class ExtendedGAE:
   trace: float = 0.95
   needs = frozenset({'values'})
 
-  def init(self, spec):
-    del spec
-    return ()
-
-  def update(self, credit, rollouts, state):
+  def apply(self, credit, rollouts):
     mask, values = rollouts.loss_mask, rollouts.extras['values']
     cut = rollouts.truncated
     outcome = numerics.at_last(jnp.where(cut, 0.0, credit.rewards), mask)
@@ -82,11 +79,11 @@ class ExtendedGAE:
       trace=self.trace,
     )
     targets = numerics.discounted_sum(outcome, mask, decay=self.discount)
-    return credit.replace(advantages=advantages, targets=targets), state
+    return credit.replace(advantages=advantages, targets=targets)
 
 
 @dataclasses.dataclass(frozen=True)
-class PenalisedGAE:
+class PenalisedGAE(Memoryless):
   """Stage: advantages with a KL penalty on every token's reward.
 
       q_t = [t is last] r - kl_weight (old_logp_t - ref_logp_t)
@@ -102,11 +99,7 @@ class PenalisedGAE:
   kl_weight: float = 0.05
   needs = frozenset({'values', 'old_logp', 'ref_logp'})
 
-  def init(self, spec):
-    del spec
-    return ()
-
-  def update(self, credit, rollouts, state):
+  def apply(self, credit, rollouts):
     mask, extras = rollouts.loss_mask, rollouts.extras
     kl = jnp.where(mask, extras['old_logp'] - extras['ref_logp'], 0.0)
     outcome = numerics.at_last(credit.rewards, mask)
@@ -119,11 +112,11 @@ class PenalisedGAE:
       trace=self.trace,
     )
     targets = jnp.where(mask, advantages + extras['values'], 0.0)
-    return credit.replace(advantages=advantages, targets=targets), state
+    return credit.replace(advantages=advantages, targets=targets)
 
 
 @dataclasses.dataclass(frozen=True)
-class PostDecision:
+class PostDecision(Memoryless):
   """Stage: normalised returns minus the lower of two critics.
 
       G_t = discount^(steps to the last token) r,   R = (G - mean) / (std + e)
@@ -144,11 +137,7 @@ class PostDecision:
   epsilon: float = 1e-7
   needs = frozenset({'values', 'after_values'})
 
-  def init(self, spec):
-    del spec
-    return ()
-
-  def update(self, credit, rollouts, state):
+  def apply(self, credit, rollouts):
     mask, extras = rollouts.loss_mask, rollouts.extras
     outcome = numerics.at_last(credit.rewards, mask)
     returns = numerics.discounted_sum(outcome, mask, decay=self.discount)
@@ -160,7 +149,7 @@ class PostDecision:
     targets = jnp.where(mask, centred / (spread + self.epsilon), 0.0)
     lower = jnp.minimum(extras['values'], extras['after_values'])
     advantages = jnp.where(mask, targets - lower, 0.0)
-    return credit.replace(advantages=advantages, targets=targets), state
+    return credit.replace(advantages=advantages, targets=targets)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from jaxrl_llm import numerics
 from jaxrl_llm.advantages import group
+from jaxrl_llm.credit import Memoryless
 
 
 def steering_temperature(entropy, target, *, hot=1.2, cold=0.8):
@@ -89,7 +90,7 @@ class TemperedMix:
 
 
 @dataclasses.dataclass(frozen=True)
-class TemperedSuccesses:
+class TemperedSuccesses(Memoryless):
   """Stage: GRPO, beside rows sampled at another temperature that succeeded.
 
       own rows:       (r - mean) / (std + epsilon) among the group's own rows
@@ -109,11 +110,7 @@ class TemperedSuccesses:
   least: float = 0.05
   needs = frozenset({'extras:tempered'})
 
-  def init(self, spec):
-    del spec
-    return ()
-
-  def update(self, credit, rollouts, state):
+  def apply(self, credit, rollouts):
     tempered = rollouts.extras['tempered'].astype(bool)
 
     def among(rows):
@@ -126,4 +123,4 @@ class TemperedSuccesses:
     row = jnp.where(tempered, success * 1.0, among(~tempered))
     advantages = jnp.where(rollouts.loss_mask, row[:, None], 0.0)
     keep = jnp.where(tempered & ~success, 0.0, credit.keep)
-    return credit.replace(advantages=advantages, keep=keep), state
+    return credit.replace(advantages=advantages, keep=keep)

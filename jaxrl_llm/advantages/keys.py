@@ -28,7 +28,7 @@ def key(rollouts, names):
 
 
 @dataclasses.dataclass(frozen=True)
-class EstimateBy:
+class EstimateBy(credit_lib.Memoryless):
   """Stage: advantages <- fn(rewards, key, valid), the same for every token.
 
   Attributes:
@@ -45,13 +45,9 @@ class EstimateBy:
     extras = {f'extras:{n}' for n in self.names if n not in _FIELDS}
     return credit_lib.needs_of(self.fn) | extras
 
-  def init(self, spec):
-    del spec
-    return ()
-
-  def update(self, credit, rollouts, state):
+  def apply(self, credit, rollouts):
     advantages = self.fn(
       credit.rewards, key(rollouts, self.names), rollouts.valid
     )
     advantages = jnp.where(rollouts.loss_mask, advantages[:, None], 0)
-    return credit.replace(advantages=advantages), state
+    return credit.replace(advantages=advantages)

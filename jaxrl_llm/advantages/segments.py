@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_llm.advantages import tokens
-from jaxrl_llm.credit import needs
+from jaxrl_llm.credit import Memoryless, needs
 
 
 def starts(logp, mask, *, threshold=0.9, interval=5):
@@ -74,7 +74,7 @@ def chain(rewards, rollouts, *, threshold=0.9, interval=5):
 
 
 @dataclasses.dataclass(frozen=True)
-class ActionGAE:
+class ActionGAE(Memoryless):
   """Stage: generalised advantages discounted by actions, not by tokens.
 
       delta_t = q_t + g_t V_next(t) - V_t
@@ -96,11 +96,7 @@ class ActionGAE:
   trace: float = 0.95
   needs = frozenset({'values', 'extras:action_end'})
 
-  def init(self, spec):
-    del spec
-    return ()
-
-  def update(self, credit, rollouts, state):
+  def apply(self, credit, rollouts):
     end = rollouts.extras['action_end'].astype(bool)
     advantages, targets = tokens.generalized_advantage(
       credit.rewards,
@@ -109,4 +105,4 @@ class ActionGAE:
       discount=jnp.where(end, self.discount, 1.0),
       trace=self.trace,
     )
-    return credit.replace(advantages=advantages, targets=targets), state
+    return credit.replace(advantages=advantages, targets=targets)

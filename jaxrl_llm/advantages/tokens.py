@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from jaxrl_llm import grouping, numerics
 from jaxrl_llm.advantages import group
-from jaxrl_llm.credit import needs
+from jaxrl_llm.credit import Memoryless, needs
 
 
 @needs('old_logp', 'ref_logp')
@@ -167,7 +167,7 @@ def generalized_advantage(rewards, values, mask, *, discount=1.0, trace=0.95):
 
 
 @dataclasses.dataclass(frozen=True)
-class GAE:
+class GAE(Memoryless):
   """Stage: advantages and critic targets from the old policy's values.
 
   Attributes:
@@ -178,11 +178,7 @@ class GAE:
   trace: float = 0.95
   needs = frozenset({'values'})
 
-  def init(self, spec):
-    del spec
-    return ()
-
-  def update(self, credit, rollouts, state):
+  def apply(self, credit, rollouts):
     advantages, targets = generalized_advantage(
       credit.rewards,
       rollouts.extras['values'],
@@ -190,4 +186,4 @@ class GAE:
       discount=self.discount,
       trace=self.trace,
     )
-    return credit.replace(advantages=advantages, targets=targets), state
+    return credit.replace(advantages=advantages, targets=targets)

@@ -6,13 +6,12 @@ f(rewards f32[N], passed bool[N], rollouts) -> f32[N]
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
-from jaxrl_llm.credit import needs, needs_of
+from jaxrl_llm.credit import Stage, needs
 from jaxrl_llm.selection import pairs
 
 
@@ -59,7 +58,7 @@ def within(rewards, passed, rollouts, *, most=10.0):
 
 
 @dataclasses.dataclass(frozen=True)
-class Constrained:
+class Constrained(Stage):
   """rewards <- fn(rewards, passed, rollouts).
 
   The judges are the verifiers but the first; see `pairs.accepted`.
@@ -68,21 +67,11 @@ class Constrained:
     fn: f(rewards, passed, rollouts) -> f32[N].
   """
 
-  fn: Callable
-
-  @property
-  def needs(self) -> frozenset[str]:
-    return needs_of(self.fn)
-
-  def init(self, spec):
-    del spec
-    return ()
-
-  def update(self, credit, rollouts, state):
+  def apply(self, credit, rollouts):
     passed = pairs.accepted(credit.components)
     rewards = self.fn(credit.rewards, passed, rollouts)
     rewards = jnp.where(rollouts.valid, rewards, 0.0)
-    return credit.replace(rewards=rewards), state
+    return credit.replace(rewards=rewards)
 
 
 def minus_batch_mean(rewards, group, valid):

@@ -11,12 +11,11 @@ are the judge: the higher one wins, equals draw.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
-from jaxrl_llm.credit import needs, needs_of
+from jaxrl_llm.credit import Stage, needs
 
 
 def judged(rewards):
@@ -89,7 +88,7 @@ def against_mixture(preference, live, rollouts, *, share=0.125):
 
 
 @dataclasses.dataclass(frozen=True)
-class Duels:
+class Duels(Stage):
   """preference <- the oracle's or the judge's; rewards <- fn(preference).
 
   Attributes:
@@ -97,18 +96,9 @@ class Duels:
     samples: G.
   """
 
-  fn: Callable
   samples: int
 
-  @property
-  def needs(self) -> frozenset[str]:
-    return needs_of(self.fn)
-
-  def init(self, spec):
-    del spec
-    return ()
-
-  def update(self, credit, rollouts, state):
+  def apply(self, credit, rollouts):
     live = rollouts.valid.reshape(-1, self.samples)
     if credit.preference is None:
       preference = judged(credit.rewards.reshape(live.shape))
@@ -122,7 +112,7 @@ class Duels:
       rewards=rewards.reshape(-1),
       preference=preference.reshape(-1, self.samples),
     )
-    return credit, state
+    return credit
 
 
 def less_a_half(rewards, rollouts):

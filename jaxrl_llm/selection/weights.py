@@ -15,7 +15,7 @@ import chex
 import jax.numpy as jnp
 
 from jaxrl_llm import grouping, numerics
-from jaxrl_llm.credit import needs
+from jaxrl_llm.credit import Memoryless, needs
 
 _TIE = 1e-4  # advantages closer than this are one value
 
@@ -163,7 +163,7 @@ def spread_tokens(advantages, entropy, mask, *, share=0.5):
 
 
 @dataclasses.dataclass(frozen=True)
-class SpreadTokens:
+class SpreadTokens(Memoryless):
   """Stage: token_keep <- `spread_tokens` among the tokens still kept.
 
   Attributes:
@@ -173,16 +173,12 @@ class SpreadTokens:
   share: float = 0.5
   needs = frozenset({'entropy'})
 
-  def init(self, spec):
-    del spec
-    return ()
-
-  def update(self, credit, rollouts, state):
+  def apply(self, credit, rollouts):
     kept = credit.token_keep * (credit.keep > 0)[:, None] > 0
     weight = spread_tokens(
       credit.advantages, rollouts.extras['entropy'], kept, share=self.share
     )
-    return credit.replace(token_keep=credit.token_keep * weight), state
+    return credit.replace(token_keep=credit.token_keep * weight)
 
 
 @needs('extras:quality')
