@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import time
@@ -120,27 +121,21 @@ class Tools(Speaker):
 
   def generate(self, prompts, key, samples, *, most=0):
     """Responses to each prompt, at the temperature of the run."""
-    start = time.perf_counter()
-    rollouts = super().generate(prompts, key, samples, most=most)
-    jax.block_until_ready(rollouts.response)
-    self.metrics['time/sample'] += time.perf_counter() - start
-    return rollouts
+    with self._timed('time/sample'):
+      rollouts = super().generate(prompts, key, samples, most=most)
+      return jax.block_until_ready(rollouts)
 
   def tempered(
     self, prompts: Prompts, key: Array, samples: int, temperature: float
   ) -> Rollouts:
     """Responses at another temperature; their log-probs are the policy's."""
-    start = time.perf_counter()
     sampling = self._answering.sampling
-    rollouts = self._answering.generate(
-      self._params,
-      prompts,
-      key,
-      samples,
-      sampling.replace(temperature=jnp.float32(temperature)),
-    )
-    jax.block_until_ready(rollouts.response)
-    self.metrics['time/sample'] += time.perf_counter() - start
+    sampling = sampling.replace(temperature=jnp.float32(temperature))
+    with self._timed('time/sample'):
+      rollouts = self._answering.generate(
+        self._params, prompts, key, samples, sampling
+      )
+      jax.block_until_ready(rollouts)
     logp = self.score(rollouts).logp
     extras = dict(rollouts.extras)
     if 'support' not in extras:
@@ -150,33 +145,27 @@ class Tools(Speaker):
 
   def greedy(self, prompts: Prompts) -> Rollouts:
     """The most probable token at every place, one response a prompt."""
-    start = time.perf_counter()
-    # At temperature 0 the key decides nothing.
-    rollouts = self._answering.generate(
-      self._params, prompts, jax.random.key(0), 1, self._answering.greedy
-    )
-    jax.block_until_ready(rollouts.response)
-    self.metrics['time/sample'] += time.perf_counter() - start
-    return rollouts
+    with self._timed('time/sample'):
+      # At temperature 0 the key decides nothing.
+      rollouts = self._answering.generate(
+        self._params, prompts, jax.random.key(0), 1, self._answering.greedy
+      )
+      return jax.block_until_ready(rollouts)
 
   def verify(self, rollouts, texts=None, rows=None):
     """Scores; a row whose verifier failed is no longer valid."""
-    start = time.perf_counter()
-    rows = self.rows(rollouts.task) if rows is None else rows
-    rollouts, scores, failed = self._answering.verify(rollouts, rows, texts)
-    for name, count in failed.items():
-      self.note(name, self.metrics.get(name, 0) + count)
-    self.metrics['time/verify'] += time.perf_counter() - start
+    with self._timed('time/verify'):
+      rows = self.rows(rollouts.task) if rows is None else rows
+      rollouts, scores, failed = self._answering.verify(rollouts, rows, texts)
+    self._count(failed)
     return rollouts, scores
 
   def compare(self, rollouts: Rollouts, scores: Scores) -> Scores:
     """The scores with the preferences within every group, if one judges."""
-    start = time.perf_counter()
-    rows = self.rows(rollouts.task)
-    scores, failed = self._answering.compare(rollouts, scores, rows)
-    for name, count in failed.items():
-      self.note(name, self.metrics.get(name, 0) + count)
-    self.metrics['time/verify'] += time.perf_counter() - start
+    with self._timed('time/verify'):
+      rows = self.rows(rollouts.task)
+      scores, failed = self._answering.compare(rollouts, scores, rows)
+    self._count(failed)
     return scores
 
   def score(self, rollouts: Rollouts, *needs: str) -> Stats:
@@ -204,7 +193,9 @@ class Tools(Speaker):
     _, params, model = self._session.teachers[0]
     sampler = dataclasses.replace(self._answering.sampler, config=model)
     rival = dataclasses.replace(self._answering, sampler=sampler)
-    return rival.generate(params, prompts, key, samples)
+    with self._timed('time/sample'):
+      rollouts = rival.generate(params, prompts, key, samples)
+      return jax.block_until_ready(rollouts)
 
   def opponent(
     self, prompts: Prompts, key: Array, samples: int, share: float
@@ -214,17 +205,15 @@ class Tools(Speaker):
     Args:
       share: of the opponent, which at 1 is asked alone.
     """
-    start = time.perf_counter()
-    other = self._session.opponent_params(self._state)
-    answering = self._answering
-    if share == 1:
-      rollouts = answering.generate(other, prompts, key, samples)
-    else:
-      both = (self._params, other)
-      rollouts = answering.mixed(both, prompts, key, samples, share)
-    jax.block_until_ready(rollouts.response)
-    self.metrics['time/sample'] += time.perf_counter() - start
-    return rollouts
+    with self._timed('time/sample'):
+      other = self._session.opponent_params(self._state)
+      answering = self._answering
+      if share == 1:
+        rollouts = answering.generate(other, prompts, key, samples)
+      else:
+        both = (self._params, other)
+        rollouts = answering.mixed(both, prompts, key, samples, share)
+      return jax.block_until_ready(rollouts)
 
   def ahead(self, rollouts: Rollouts, scores: Scores, key: Array) -> Speaker:
     """The policy after a step on these rows, which the run does not take."""
@@ -242,6 +231,18 @@ class Tools(Speaker):
   def note(self, name: str, value: float) -> None:
     """Adds a metric of this iteration."""
     self.metrics[name] = value
+
+  @contextlib.contextmanager
+  def _timed(self, name: str):
+    """Adds the seconds of its block to a metric."""
+    start = time.perf_counter()
+    yield
+    self.metrics[name] += time.perf_counter() - start
+
+  def _count(self, failed: Mapping[str, int]) -> None:
+    """Adds failures, by name, to those of the iteration so far."""
+    for name, count in failed.items():
+      self.note(name, self.metrics.get(name, 0) + count)
 
   def _in_pieces(self, fn, params, rollouts):
     """f(params, rows) over as many pieces as an iteration's learner has."""
