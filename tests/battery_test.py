@@ -48,16 +48,6 @@ def name(request):
   return request.param
 
 
-# Running takes a millisecond and compiling a second, so compile carelessly.
-quick_jit = functools.partial(
-  jax.jit,
-  compiler_options={
-    'xla_backend_optimization_level': 0,
-    'xla_cpu_use_fusion_emitters': False,
-  },
-)
-
-
 # The policy, the optimiser and the data that recipes are tried on.
 
 
@@ -271,7 +261,7 @@ def iteration(recipe, microbatches=1, layout=shard.ALONE):
 def compiled(name):
   """The recipe's iteration on one device, jitted, and its beginning."""
   recipe = twice(name)
-  return recipe, quick_jit(iteration(recipe)), begin(recipe)
+  return recipe, jax.jit(iteration(recipe)), begin(recipe)
 
 
 @functools.cache
@@ -299,7 +289,7 @@ def _outcome_at(name, values):
   if not values:
     return usual(name)
   recipe = twice(name, **dict(values))
-  run = quick_jit(iteration(recipe))
+  run = jax.jit(iteration(recipe))
   return run(begin(recipe), move_of(recipe), case_of(recipe))[1]
 
 
@@ -418,7 +408,7 @@ def test_sharded_microbatches_equal_the_whole(name):
   rows = case_of(recipe).rollouts.valid.shape[0]
   mesh = shard.make_mesh(data=math.gcd(rows, 8), model=1)
   pieces = 1 if whole else 4
-  run = quick_jit(iteration(recipe, pieces, shard.Layout(mesh)))
+  run = jax.jit(iteration(recipe, pieces, shard.Layout(mesh)))
   everywhere = shard.replicated(mesh)
   state = jax.device_put(begin(recipe), everywhere)
   move = jax.device_put(move_of(recipe), everywhere)
@@ -563,7 +553,7 @@ def test_improves_expected_reward_of_a_bandit(name):
     return state, metrics['bad_steps']
 
   keys = jax.random.split(KEY, 40)
-  after, bad_steps = quick_jit(functools.partial(jax.lax.scan, iterate))(
+  after, bad_steps = jax.jit(functools.partial(jax.lax.scan, iterate))(
     state, keys
   )
   before, best = expected_reward(params), sum(WEIGHTS)

@@ -32,7 +32,7 @@ def test_an_oracles_preferences_decide_and_microbatches_do_not(name):
   recipe = battery.twice(name)
   case, move = _case(recipe), battery.move_of(recipe)
   whole, split = (
-    battery.quick_jit(battery.iteration(recipe, pieces))(
+    jax.jit(battery.iteration(recipe, pieces))(
       battery.begin(recipe), move, case
     )[1]
     for pieces in (1, 4)
@@ -95,7 +95,7 @@ def test_nash_md_ascends_the_game_against_the_mixture(share):
   """The expected update is the exact gradient of the regularised game."""
   weight = 0.3
   recipe = recipe_lib.build('nash_md', samples=2, share=share, kl_weight=weight)
-  slope = battery.quick_jit(partial(_slope, recipe))
+  slope = jax.jit(partial(_slope, recipe))
   chances = jnp.exp(jnp.sum(_logp(START), axis=1))
   mixture = _mixture(share)
   expected = sum(
