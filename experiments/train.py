@@ -117,7 +117,7 @@ def config_flags_path() -> str:
 
 def _locked(config, workdir: pathlib.Path, stopping: Stopper) -> int:
   """The run, or no trace of it where it cannot start."""
-  from jaxrl_llm.training import checkpoint, hosts, session, writers
+  from jaxrl_llm.training import checkpoint, hosts, sources, writers
 
   with hosts.on_first(lambda: checkpoint.Lock(workdir)):
     free = ('steps',) if config.optimizer.schedule == 'constant' else ()
@@ -126,7 +126,7 @@ def _locked(config, workdir: pathlib.Path, stopping: Stopper) -> int:
     # which may have other settings.
     made = [
       workdir / name
-      for name in ('config.json', *session.FOLDERS)
+      for name in ('config.json', *sources.FOLDERS)
       if not (workdir / name).exists()
     ]
     try:

@@ -9,7 +9,7 @@ import pytest
 
 from jaxrl_llm.rollouts import text
 from jaxrl_llm.tasks import tokens
-from jaxrl_llm.training import session
+from jaxrl_llm.training import sources
 
 ROOT = pathlib.Path(__file__).parents[1]
 # Programs that run peers, in environments of their own.
@@ -90,7 +90,7 @@ def test_code_in_a_model_folder_is_refused_and_not_run(tmp_path, monkeypatch):
   monkeypatch.setattr('builtins.input', lambda *_: 'y')
   monkeypatch.setattr(sys, 'stdin', None)
   with pytest.raises(ValueError, match='custom code'):
-    session.load_tokenizer(folder)
+    sources.tokenizer_of(folder)
   assert not mark.exists()
 
 

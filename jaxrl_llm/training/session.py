@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import pathlib
 from typing import Any
 
@@ -21,26 +20,22 @@ from jaxrl_llm.models.config import Config
 from jaxrl_llm.rollouts import text
 from jaxrl_llm.rollouts.sampler import Sampler
 from jaxrl_llm.rollouts.truncation import Sampling
-from jaxrl_llm.tasks import tokens, verify
+from jaxrl_llm.tasks import verify
 from jaxrl_llm.training import (
   guests,
   hosts,
   oracles,
-  progress,
   recordings,
   reward_models,
   shard,
+  sources,
   step,
-  warm_start,
   widths,
 )
 from jaxrl_llm.training import questions as questions_lib
 from jaxrl_llm.training.answering import Answering
 from jaxrl_llm.training.questions import Questions
 from jaxrl_llm.types import PyTree, Rollouts, Spec, TrainState
-
-# What `assemble` may leave in a run folder: a fresh model, a warmed-up one.
-FOLDERS = ('model', 'warm_start')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,9 +191,9 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
     workers=config.verify.workers,
     judges=reward_models.judges(config.verify.names),
   )
-  source = source_folder(config, workdir)
+  source = sources.folder_of(config, workdir)
   model = config_lib.from_hf(source)
-  tokenizer = load_tokenizer(source)
+  tokenizer = sources.tokenizer_of(source)
   from_data = recordings.used(config)
   if not (from_data or verifiers.names or config.verify.preference):
     raise ValueError(
@@ -210,7 +205,9 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   else:
     train, held_out = questions_lib.load(config, tokenizer, plan.columns)
   if config.warm_start.steps and not abstract:
-    source = warmed_up(config, workdir, source, tokenizer, train, mesh)
+    source = sources.warmed_up(
+      config, workdir, source, tokenizer, train, scorer(model, config), mesh
+    )
   params, layout = parameters(config, recipe, source, model, mesh, abstract)
   teachers = () if abstract else guests.teachers(config, model, mesh, scorer)
   trainable, frozen = lora.split(params)
@@ -287,107 +284,6 @@ def _score(params, rollouts, needs, *, model, **options):
   return score.score(params, model, rollouts, needs=needs, **options)
 
 
-def load_tokenizer(source: pathlib.Path):
-  """The tokenizer of a model folder, able to pad and to end a response.
-
-  Raises:
-    ValueError: it names no end-of-sequence token, or needs code of its own.
-  """
-  import transformers
-
-  # Else it asks on the terminal whether to run code of the folder.
-  tokenizer = transformers.AutoTokenizer.from_pretrained(
-    source, trust_remote_code=False
-  )
-  if tokenizer.eos_token_id is None:
-    raise ValueError(
-      f'the tokenizer of {source} has no eos_token; a response could not '
-      'end. Add one to its tokenizer_config.json'
-    )
-  if tokenizer.pad_token_id is None:
-    # Padding is masked everywhere: any token will do.
-    tokenizer.pad_token = tokenizer.eos_token
-  return tokenizer
-
-
-def end_tokens(tokenizer, source: pathlib.Path) -> tuple[int, ...]:
-  """What ends a response: the tokenizer's EOS and those of the model.
-
-  Chat models name several in generation_config.json: Llama 3 ends a turn with
-  another token than a text.
-  """
-  path = source / 'generation_config.json'
-  named = json.loads(path.read_text()) if path.exists() else {}
-  ids = named.get('eos_token_id') or []
-  ids = ids if isinstance(ids, list) else [ids]
-  return tuple(sorted({tokenizer.eos_token_id, *ids}))
-
-
-def source_folder(config: ConfigDict, workdir: pathlib.Path) -> pathlib.Path:
-  """The Hugging Face folder that a run starts from."""
-  if config.model.path:
-    return hf.resolve(config.model.path)
-  folder = workdir / 'model'
-  hosts.on_first(lambda: _make_model(config, folder))
-  return folder
-
-
-def _make_model(config: ConfigDict, folder: pathlib.Path) -> None:
-  """A fresh model and tokenizer, as a Hugging Face folder, unless made."""
-  if (folder / 'config.json').exists():
-    return
-  import tempfile
-
-  import transformers
-
-  size = config.model.fresh
-  with tempfile.TemporaryDirectory() as scratch:
-    tokenizer = tokens.toy_tokenizer(pathlib.Path(scratch))
-    description = transformers.Qwen3Config(
-      vocab_size=len(tokenizer),
-      hidden_size=size.width,
-      intermediate_size=size.mlp_width,
-      num_hidden_layers=size.layers,
-      num_attention_heads=size.heads,
-      num_key_value_heads=size.kv_heads,
-      head_dim=size.width // size.heads,
-      max_position_embeddings=4096,
-      tie_word_embeddings=True,
-      bos_token_id=tokenizer.bos_token_id,
-      eos_token_id=tokenizer.eos_token_id,
-      pad_token_id=tokenizer.pad_token_id,
-      architectures=['Qwen3ForCausalLM'],
-      dtype='float32',
-    )
-    model = config_lib.from_hf(description)
-    init = jax.jit(transformer.init, static_argnums=0)
-    params = init(model, jax.random.key(config.seed))
-    hf.save(folder, model, params, source=description, tokenizer=tokenizer)
-
-
-def warmed_up(config, workdir, source, tokenizer, train, mesh) -> pathlib.Path:
-  """The model folder after the supervised warm start, made once per run."""
-  folder = workdir / 'warm_start'
-  if (folder / 'config.json').exists():
-    return folder
-  model, params = hf.load(source)
-  params = warm_start.train(
-    params,
-    {},
-    warm_start.encode(train, tokenizer, config.sample.max_response),
-    scorer=scorer(model, config),
-    steps=config.warm_start.steps,
-    batch=config.warm_start.batch,
-    learning_rate=config.warm_start.learning_rate,
-    seed=config.seed,
-    layout=shard.layout(mesh, {}, {}),
-    progress=functools.partial(progress.bar, desc='warm start'),
-  )
-  save = functools.partial(hf.save, source=source, tokenizer=tokenizer)
-  hosts.on_first(lambda: save(folder, model, params))
-  return folder
-
-
 def parameters(
   config, recipe, source, model, mesh, abstract
 ) -> tuple[PyTree, shard.Layout]:
@@ -452,7 +348,7 @@ def answering_of(
       dtype=jnp.dtype(config.model.dtype),
       slots=settings.slots,
       support=settings.support,
-      stop_tokens=end_tokens(tokenizer, source),
+      stop_tokens=sources.end_tokens(tokenizer, source),
       stop_table=text.stop_table(tokenizer, stop) if stop else None,
       pad=tokenizer.pad_token_id,
     ),

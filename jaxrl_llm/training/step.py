@@ -27,6 +27,7 @@ from jaxrl_llm.objectives import aggregate
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.rollouts.plans import Plan
 from jaxrl_llm.training import diagnostics
+from jaxrl_llm.training import pieces as pieces_lib
 from jaxrl_llm.training import widths as widths_lib
 from jaxrl_llm.training.shard import ALONE, Layout
 from jaxrl_llm.types import (
@@ -294,7 +295,7 @@ class Program:
 
       if devices == 1:
         return gradient(piece)
-      return jax.vmap(gradient)(_split(piece, devices))
+      return jax.vmap(gradient)(pieces_lib.split(piece, devices))
 
     def of_piece(piece):
       piece = self.layout.rows(piece)
@@ -308,10 +309,10 @@ class Program:
         order = self._by_length(self._read(batch), self._block(batch.rollouts))
         batch = jax.tree.map(lambda x: x[order], batch)
       # Rows in the order of their lengths are not where they were.
-      total = _accumulated(
-        of_piece, _split(batch, pieces, 1 if self.widths else devices)
+      total = pieces_lib.accumulated(
+        of_piece, pieces_lib.split(batch, pieces, 1 if self.widths else devices)
       )
-    grads, metrics = total if devices == 1 else _summed(total)
+    grads, metrics = total if devices == 1 else pieces_lib.summed(total)
     return self.layout.kept(grads), metrics
 
   def _devices(self, rollouts):
@@ -350,8 +351,8 @@ class Program:
     if self.widths:
       order = self._by_length(rollouts.response_mask, 1)
       rollouts = jax.tree.map(lambda x: x[order], rollouts)
-    stats = jax.lax.map(score, _split(rollouts, pieces, devices))
-    stats = _joined(stats, devices)
+    stats = jax.lax.map(score, pieces_lib.split(rollouts, pieces, devices))
+    stats = pieces_lib.joined(stats, devices)
     if self.widths:
       stats = jax.tree.map(lambda x: x[jnp.argsort(order)], stats)
     return self.layout.rows(stats)
@@ -404,57 +405,6 @@ def shared_rows(plan: Plan, rows: int, devices: int = 1) -> int:
 def _no_passes(state, frozen, rollouts):
   del state, frozen
   return rollouts
-
-
-def _split(tree, pieces, devices=1):
-  """[rows, ...] -> [pieces, rows / pieces, ...].
-
-  Each piece takes a part of the rows of every device, so none has to move.
-  """
-
-  def split(x):
-    x = x.reshape(devices, pieces, -1, *x.shape[1:]).swapaxes(0, 1)
-    return x.reshape(pieces, -1, *x.shape[3:])
-
-  return jax.tree.map(split, tree)
-
-
-def _joined(tree, devices=1):
-  """The inverse of `_split`."""
-
-  def join(x):
-    x = x.reshape(x.shape[0], devices, -1, *x.shape[2:]).swapaxes(0, 1)
-    return x.reshape(-1, *x.shape[3:])
-
-  return jax.tree.map(join, tree)
-
-
-def _accumulated(of_piece, pieces):
-  """Gradients and metrics of all pieces, one after the other."""
-
-  def add(total, piece):
-    grads, metrics = of_piece(piece)
-    grads = jax.tree.map(jnp.add, total[0], grads)
-    metrics = {
-      name: (jnp.maximum if name.endswith('_max') else jnp.add)(
-        total[1][name], value
-      )
-      for name, value in metrics.items()
-    }
-    return (grads, metrics), None
-
-  shapes = jax.eval_shape(of_piece, jax.tree.map(lambda x: x[0], pieces))
-  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-  return jax.lax.scan(add, zeros, pieces)[0]
-
-
-def _summed(parts):
-  """Gradients and metrics over the leading axis: sums, but for maxima."""
-  grads, metrics = parts
-  return jax.tree.map(lambda x: jnp.sum(x, axis=0), grads), {
-    name: (jnp.max if name.endswith('_max') else jnp.sum)(x, axis=0)
-    for name, x in metrics.items()
-  }
 
 
 def _select(condition, new, old):

@@ -1,0 +1,60 @@
+"""Rows in pieces: taken apart, worked through one by one, put together.
+
+A microbatch is a piece of the rows of an optimizer step. What objectives sum
+over rows adds up over pieces and over devices; what ends in `_max` is the
+largest of them.
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+def split(tree, pieces, devices=1):
+  """[rows, ...] -> [pieces, rows / pieces, ...].
+
+  Each piece takes a part of the rows of every device, so none has to move.
+  """
+
+  def cut(x):
+    x = x.reshape(devices, pieces, -1, *x.shape[1:]).swapaxes(0, 1)
+    return x.reshape(pieces, -1, *x.shape[3:])
+
+  return jax.tree.map(cut, tree)
+
+
+def joined(tree, devices=1):
+  """The inverse of `split`."""
+
+  def join(x):
+    x = x.reshape(x.shape[0], devices, -1, *x.shape[2:]).swapaxes(0, 1)
+    return x.reshape(-1, *x.shape[3:])
+
+  return jax.tree.map(join, tree)
+
+
+def accumulated(of_piece, pieces):
+  """Gradients and metrics of all pieces, one after the other."""
+
+  def add(total, piece):
+    grads, metrics = of_piece(piece)
+    grads = jax.tree.map(jnp.add, total[0], grads)
+    metrics = {
+      name: (jnp.maximum if name.endswith('_max') else jnp.add)(
+        total[1][name], value
+      )
+      for name, value in metrics.items()
+    }
+    return (grads, metrics), None
+
+  shapes = jax.eval_shape(of_piece, jax.tree.map(lambda x: x[0], pieces))
+  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+  return jax.lax.scan(add, zeros, pieces)[0]
+
+
+def summed(parts):
+  """Gradients and metrics over the leading axis: sums, but for maxima."""
+  grads, metrics = parts
+  return jax.tree.map(lambda x: jnp.sum(x, axis=0), grads), {
+    name: (jnp.max if name.endswith('_max') else jnp.sum)(x, axis=0)
+    for name, x in metrics.items()
+  }
