@@ -50,6 +50,7 @@ _INERT = (
       'sample.top_p',
       'sample.min_p',
       'sample.slots',
+      'sample.widths',
       'sample.support',
       'sample.stop',
     )
@@ -135,6 +136,7 @@ _LEAST = {
   'sample.max_prompt': 1,
   'sample.max_response': 1,
   'sample.slots': 0,
+  'sample.widths': 1,
   'sample.support': 0,
   'learn.microbatches': 1,
   'learn.widths': 1,

@@ -91,6 +91,11 @@ SETTINGS = {
     'responses written at once, each in a slot that the next one takes when '
     'it ends; 0: all. Pays where lengths differ',
   ),
+  'sample.widths': (
+    1,
+    'loops that write a response, each with a cache twice as wide as the one '
+    'before. Pays where responses are long and memory is slow',
+  ),
   'sample.stop': ((), 'strings that end a response'),
   'learn.microbatches': (1, 'pieces of an optimizer step; saves memory'),
   'learn.widths': (

@@ -365,6 +365,19 @@ def empty_cache(
   )
 
 
+def widened(cache: Cache, length: int) -> Cache:
+  """The cache with room for `length` tokens, what is written in its place."""
+
+  def widen(x, axis):
+    more = [(0, 0)] * x.ndim
+    more[axis] = (0, length - x.shape[axis])
+    return jnp.pad(x, more)
+
+  return tuple(
+    {'k': widen(layer['k'], 3), 'v': widen(layer['v'], 2)} for layer in cache
+  )
+
+
 def _sequence(
   params, config, tokens, mask, *, dtype, remat=False, unroll=1, keep=False
 ):

@@ -17,6 +17,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from jaxrl_llm.models import transformer
 from jaxrl_llm.models.config import Config
 from jaxrl_llm.rollouts import drawing
 from jaxrl_llm.rollouts import sampler as sampler_lib
@@ -130,7 +131,8 @@ def _write(
     )
     return state, caches
 
-  state, _ = jax.lax.while_loop(
-    functools.partial(sampler_lib.unfinished, mixture.first), step, (state, own)
-  )
+  def widened(caches, columns):
+    return tuple(transformer.widened(cache, columns) for cache in caches)
+
+  state = sampler_lib.until_ended(mixture.first, step, state, own, widened)
   return sampler_lib.finished(prompts, state)

@@ -3,8 +3,10 @@
 The first, `_read`, runs the prompts through the model once and draws the first
 token of every row; the second, `_write`, is a `while_loop` that draws one
 token a row and step until every row has ended. G rows share the keys and
-values of their prompt, which are never repeated. In the place of the second,
-`slots.write` keeps fewer rows at work, each in a slot that the next one takes.
+values of their prompt, which are never repeated. A step reads all columns of
+its cache, so the loop may be several, each with a cache twice as wide as the
+one before. In the place of the second program, `slots.write` keeps fewer rows
+at work, each in a slot that the next one takes.
 
 The random numbers of a row are a function of (key, its uid, the index of the
 token), so a sample depends on neither its slot, nor its neighbours, nor the
@@ -41,6 +43,8 @@ class Sampler:
     cache_dtype: of the keys and values kept; None is `dtype`.
     slots: rows at work at once; 0 is all of them. Fewer cost less where
       lengths differ, see `jaxrl_llm.rollouts.slots`.
+    widths: loops of a response. Each is compiled, and the caches of all but
+      the last are narrower than T; 1 where there are slots.
     support: S; when positive, tokens are drawn among the S most probable and
       `extras['support']` says which were kept.
     stop_tokens: ids that end a response.
@@ -55,6 +59,7 @@ class Sampler:
   dtype: Any = jnp.float32
   cache_dtype: Any = None
   slots: int = 0
+  widths: int = 1
   support: int = 0
   stop_tokens: tuple[int, ...] = ()
   stop_table: Any = dataclasses.field(default=None, compare=False)
@@ -65,6 +70,11 @@ class Sampler:
       raise ValueError(f'max_tokens {self.max_tokens} must be at least 1')
     if self.slots < 0:
       raise ValueError(f'slots {self.slots} must be at least 0; 0 is all rows')
+    if self.widths < 1 or (self.slots and self.widths > 1):
+      raise ValueError(
+        f'widths {self.widths} with slots {self.slots}: give at least 1, and '
+        'with slots 1, whose columns are written in a ring'
+      )
     vocab = self.config.vocab
     for token in (*self.stop_tokens, self.pad):
       if not 0 <= token < vocab:
@@ -77,6 +87,12 @@ class Sampler:
         f'stop_table has {self.stop_table.shape[1]} tokens and the model '
         f'{vocab}; make it with the tokenizer of this model'
       )
+
+  @property
+  def columns(self) -> tuple[int, ...]:
+    """Columns of the cache of each loop, the last of them T."""
+    halved = {-(-self.max_tokens // 2**i) for i in range(self.widths)}
+    return tuple(sorted(halved))
 
   def __call__(
     self,
@@ -139,9 +155,7 @@ def _write(
     logits, cache = following(state, cache)
     return emit(sampler, state, logits, keys, sampling, stop_table), cache
 
-  state, _ = jax.lax.while_loop(
-    functools.partial(unfinished, sampler), step, (state, cache)
-  )
+  state = until_ended(sampler, step, state, cache, transformer.widened)
   return finished(prompts, state)
 
 
@@ -216,15 +230,29 @@ def decoder(sampler, params, prompts, prompt_cache, rows):
     return transformer.logits(rest, config, hidden), cache
 
   cache = transformer.empty_cache(
-    config, rows, sampler.max_tokens, sampler.cache_dtype or sampler.dtype
+    config, rows, sampler.columns[0], sampler.cache_dtype or sampler.dtype
   )
   return cache, following
 
 
-def unfinished(sampler, carry):
-  """bool[]: there is room left, and a row that has not ended."""
-  state, _ = carry
-  return (state.t < sampler.max_tokens) & ~jnp.all(state.ended)
+def until_ended(sampler, step, state, cache, widened):
+  """The state when every row has ended, by steps (state, cache) -> same.
+
+  Args:
+    cache: of the first of `sampler.columns`, or a tree of such caches.
+    widened: f(cache, columns), with more room.
+  """
+  for columns in sampler.columns:
+    # The step writes the column before the token that it draws.
+    room = min(columns + 1, sampler.max_tokens)
+
+    def unfinished(carry, room=room):
+      state, _ = carry
+      return (state.t < room) & ~jnp.all(state.ended)
+
+    carry = state, widened(cache, columns)
+    state, cache = jax.lax.while_loop(unfinished, step, carry)
+  return state
 
 
 def emit(sampler, state, logits, keys, sampling, stop_table):

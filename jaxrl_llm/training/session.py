@@ -347,6 +347,7 @@ def answering_of(
       max_tokens=settings.max_response,
       dtype=jnp.dtype(config.model.dtype),
       slots=settings.slots,
+      widths=settings.widths,
       support=settings.support,
       stop_tokens=sources.end_tokens(tokenizer, source),
       stop_table=text.stop_table(tokenizer, stop) if stop else None,

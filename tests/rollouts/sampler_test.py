@@ -63,6 +63,49 @@ def test_a_sample_depends_on_neither_slot_nor_neighbours_nor_padding():
   assert np.any(one.response[0] != one.response[1])
 
 
+@pytest.mark.parametrize('widths', (2, 3, 9))
+@pytest.mark.parametrize('most', (7, 12))
+def test_caches_that_grow_change_no_response(most, widths):
+  stops = (2, 7) if most == 7 else (7,)
+  arguments = {'max_tokens': most, 'stop_tokens': stops, 'samples': 3}
+  one = _sample(_prompts([3, 5]), range(6), **arguments)
+  other = _sample(_prompts([3, 5]), range(6), widths=widths, **arguments)
+  np.testing.assert_array_equal(one.response, other.response)
+  np.testing.assert_array_equal(one.response_mask, other.response_mask)
+  np.testing.assert_array_equal(one.truncated, other.truncated)
+  np.testing.assert_allclose(one.logp, other.logp, rtol=0, atol=1e-5)
+  assert np.sum(one.response_mask, axis=1).max() > most // 2
+
+
+def test_each_loop_reads_a_cache_of_its_own_width():
+  config, params = _model()
+  sampler = Sampler(config, 12, widths=3)
+  assert sampler.columns == (3, 6, 12)
+  prompts, keys = _prompts([3, 5]), jax.random.split(jax.random.key(0), 4)
+  state, cache = sampler_lib._read(
+    sampler, 2, params, prompts, keys, Sampling(), None
+  )
+  program = (
+    jax.make_jaxpr(sampler_lib._write, static_argnums=0)(
+      sampler, params, prompts, keys, Sampling(), None, cache, state
+    )
+    .eqns[0]
+    .params['jaxpr']
+  )
+  loops = [e for e in program.eqns if e.primitive.name == 'while']
+  shape = (4, config.kv_heads, config.head_dim)
+  columns = [
+    {v.aval.shape[3] for v in loop.outvars if v.aval.shape[:3] == shape}
+    for loop in loops
+  ]
+  assert columns == [{3}, {6}, {12}]
+
+
+def test_slots_and_growing_caches_exclude_each_other():
+  with pytest.raises(ValueError, match='widths 2 with slots 3'):
+    Sampler(_model()[0], 8, slots=3, widths=2)
+
+
 def test_rows_carry_what_their_prompt_says():
   got = _sample(_prompts([3, 5]), range(6), samples=3)
   np.testing.assert_array_equal(got.group, [0, 0, 0, 1, 1, 1])
