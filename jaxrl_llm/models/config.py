@@ -1,8 +1,8 @@
 """What a decoder is made of: sizes, rotations, and the fields families vary in.
 
-A family (Llama, Mistral, Qwen, Gemma) is a setting of the fields of `Config`,
-never a class of its own. `from_hf` reads the setting out of a Hugging Face
-configuration and refuses, by name, whatever the decoder does not compute.
+A family (Llama, Mistral, Mixtral, Qwen, Gemma) is a setting of the fields of
+`Config`, never a class of its own. `from_hf` reads the setting out of a Hugging
+Face configuration and refuses, by name, whatever the decoder does not compute.
 """
 
 from __future__ import annotations
@@ -128,6 +128,9 @@ class Config:
     attention_cap, logit_cap: x becomes cap * tanh(x / cap); 0 is off.
     embedding_scale: multiplies embeddings (Gemma: sqrt(D)).
     query_scale: multiplies queries; 0 means h ** -0.5.
+    experts: E, of every layer, each as wide as `mlp_width`; 0 is one MLP that
+      all tokens use. experts_per_token: k of them.
+    experts_norm: the weights of a token's experts are made to sum to 1.
   """
 
   vocab: int
@@ -153,6 +156,9 @@ class Config:
   logit_cap: float = 0.0
   embedding_scale: float = 1.0
   query_scale: float = 0.0
+  experts: int = 0
+  experts_per_token: int = 0
+  experts_norm: bool = False
 
   def __post_init__(self):
     if self.heads % self.kv_heads:
@@ -172,6 +178,14 @@ class Config:
       raise ValueError(
         f'{len(self.windows)} windows for {self.layers} layers; give one each.'
       )
+    fewest = 1 if self.experts else 0
+    if not fewest <= self.experts_per_token <= self.experts:
+      raise ValueError(
+        f'a token cannot choose {self.experts_per_token} of {self.experts} '
+        'experts; choose at least one, and none where there are none.'
+      )
+    if self.experts and self.mlp_bias:
+      raise ValueError('experts have no biases; leave mlp_bias out.')
 
   @property
   def layer_windows(self) -> tuple[int, ...]:
@@ -201,21 +215,21 @@ def from_hf(source: Any) -> Config:
   _check_fields(family, source)
   rope, local_rope = _ropes(family, source)
   head_dim = getattr(source, 'head_dim', None)
-  return Config(
-    vocab=source.vocab_size,
-    width=source.hidden_size,
-    layers=source.num_hidden_layers,
-    heads=source.num_attention_heads,
-    kv_heads=source.num_key_value_heads,
-    head_dim=head_dim or source.hidden_size // source.num_attention_heads,
-    mlp_width=source.intermediate_size,
-    norm_epsilon=float(source.rms_norm_eps),
-    tied=bool(source.tie_word_embeddings),
-    windows=_windows(family, source),
-    rope=rope,
-    local_rope=local_rope,
-    **_FAMILIES[family](source),
-  )
+  fields = {
+    'vocab': source.vocab_size,
+    'width': source.hidden_size,
+    'layers': source.num_hidden_layers,
+    'heads': source.num_attention_heads,
+    'kv_heads': source.num_key_value_heads,
+    'head_dim': head_dim or source.hidden_size // source.num_attention_heads,
+    'mlp_width': source.intermediate_size,
+    'norm_epsilon': float(source.rms_norm_eps),
+    'tied': bool(source.tie_word_embeddings),
+    'windows': _windows(family, source),
+    'rope': rope,
+    'local_rope': local_rope,
+  }
+  return Config(**fields | _FAMILIES[family](source))
 
 
 def _llama(source):
@@ -244,6 +258,25 @@ def _qwen3(source):
   }
 
 
+def _qwen3_moe(source):
+  return {
+    **_qwen3(source),
+    'mlp_width': source.moe_intermediate_size,
+    'experts': source.num_experts,
+    'experts_per_token': source.num_experts_per_tok,
+    'experts_norm': source.norm_topk_prob,
+  }
+
+
+def _mixtral(source):
+  return {
+    **_mistral(source),
+    'experts': source.num_local_experts,
+    'experts_per_token': source.num_experts_per_tok,
+    'experts_norm': True,
+  }
+
+
 def _gemma2(source):
   return {
     'activation': source.hidden_activation,
@@ -267,6 +300,8 @@ _FAMILIES = {
   'mistral': _mistral,
   'qwen2': _qwen2,
   'qwen3': _qwen3,
+  'qwen3_moe': _qwen3_moe,
+  'mixtral': _mixtral,
   'gemma2': _gemma2,
   'gemma3_text': _gemma3,
 }
@@ -311,12 +346,18 @@ def _check_fields(family, source):
     ('use_bidirectional_attention', False),
     ('use_mrope', False),
     ('quantization_config', None),
+    # Those of experts: dense layers, noise on the way to the router, and a
+    # loss that balances loads.
+    ('decoder_sparse_step', 1),
+    ('mlp_only_layers', []),
+    ('router_jitter_noise', 0.0),
+    ('output_router_logits', False),
   ]
   # The reference applies this cap in Gemma 2 only, and ignores it here.
   fields += [('attn_logit_softcapping', None)] * (family == 'gemma3_text')
   for name, plain in fields:
     value = getattr(source, name, plain)
-    if value:
+    if value and value != plain:
       raise ValueError(
         f'{family} with {name}={value!r} is not supported; the decoder '
         f'computes {name}={plain!r} only.'
@@ -327,7 +368,7 @@ def _windows(family, source) -> tuple[int, ...]:
   layers, window = source.num_hidden_layers, 0
   if family != 'llama':
     window = source.sliding_window or 0
-  if family == 'llama' or family == 'mistral':
+  if family in ('llama', 'mistral', 'mixtral', 'qwen3_moe'):
     return (window,) * layers if window else ()
   kinds = tuple(source.layer_types)
   unknown = sorted(set(kinds) - {'full_attention', 'sliding_attention'})

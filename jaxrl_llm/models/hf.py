@@ -8,6 +8,7 @@ go through one by one, without torch; `transformers` loads what is written.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -40,6 +41,8 @@ _CLASSES = {
   'mistral': 'MistralForCausalLM',
   'qwen2': 'Qwen2ForCausalLM',
   'qwen3': 'Qwen3ForCausalLM',
+  'qwen3_moe': 'Qwen3MoeForCausalLM',
+  'mixtral': 'MixtralForCausalLM',
   'gemma2': 'Gemma2ForCausalLM',
   'gemma3_text': 'Gemma3ForCausalLM',
 }
@@ -59,7 +62,7 @@ _COMPANIONS = (
 
 
 class _Bijection(NamedTuple):
-  """Between an array of ours (one layer of it) and a tensor of theirs."""
+  """Between an array of ours (one layer or expert) and a tensor of theirs."""
 
   their_shape: Callable[[tuple[int, ...]], tuple[int, ...]]
   to_ours: Callable[[np.ndarray, tuple[int, ...]], np.ndarray]
@@ -92,12 +95,22 @@ _BIJECTIONS = {
 
 
 class _Row(NamedTuple):
-  name: str  # with {} for the layer
+  name: str  # with {} for the layer, and another for the expert
   bijection: _Bijection
 
+  @property
+  def stacked(self) -> int:
+    """Leading axes of our array that count tensors of theirs."""
+    return self.name.count('{}')
 
-def _table(config: Config) -> dict[tuple[str, ...], _Row]:
-  """Their name and the bijection for each path of `transformer.table`."""
+
+def _table(config: Config, family: str) -> dict[tuple[str, ...], _Row]:
+  """Their name and the bijection for each path of `transformer.table`.
+
+  Args:
+    family: `model_type` of their configuration: two of one architecture may
+      have different names for it.
+  """
   modules = {
     'q': 'self_attn.q_proj',
     'k': 'self_attn.k_proj',
@@ -120,6 +133,7 @@ def _table(config: Config) -> dict[tuple[str, ...], _Row]:
     ('embed', 'kernel'): ('model.embed_tokens.weight', 'same'),
     ('final_norm', 'scale'): ('model.norm.weight', 'same'),
     ('unembed', 'kernel'): ('lm_head.weight', 'transposed'),
+    **_expert_names(family),
   }
   rows = {}
   for path in transformer.table(config):
@@ -138,11 +152,23 @@ def _table(config: Config) -> dict[tuple[str, ...], _Row]:
   return rows
 
 
+def _expert_names(family: str) -> dict[tuple[str, ...], tuple[str, str]]:
+  """Names and bijections of a router and of experts, one a layer and expert."""
+  module, names = 'mlp', ('gate_proj', 'up_proj', 'down_proj')
+  if family == 'mixtral':
+    module, names = 'block_sparse_moe', ('w1', 'w3', 'w2')
+  module = f'model.layers.{{}}.{module}'
+  rows = {
+    ('layers', 'experts', ours): f'{module}.experts.{{}}.{theirs}.weight'
+    for ours, theirs in zip(('gate', 'up', 'down'), names)
+  }
+  rows['layers', 'router', 'kernel'] = f'{module}.gate.weight'
+  return {path: (name, 'transposed') for path, name in rows.items()}
+
+
 def _names(row: _Row, shape: tuple[int, ...]) -> list[str]:
-  """The tensors behind one of our arrays: one, or one a layer."""
-  if '{}' not in row.name:
-    return [row.name]
-  return [row.name.format(layer) for layer in range(shape[0])]
+  """The tensors behind one of our arrays, in its order."""
+  return [row.name.format(*each) for each in np.ndindex(shape[: row.stacked])]
 
 
 def resolve(name: str | os.PathLike) -> pathlib.Path:
@@ -202,11 +228,12 @@ def load(
   """
   folder = pathlib.Path(folder)
   config = from_hf(folder)
-  rows, entries = _table(config), transformer.table(config)
+  rows = _table(config, _description(folder)['model_type'])
+  entries = transformer.table(config)
   placed = traverse_util.flatten_dict(shardings) if shardings else {}
   with contextlib.ExitStack() as stack:
     files = _open(folder, stack)
-    _check(folder, config, files)
+    _check(folder, config, rows, files)
     flat = {
       path: _array(files, row, entries[path].shape, dtype, placed.get(path))
       for path, row in rows.items()
@@ -255,15 +282,15 @@ def _shard_names(index: pathlib.Path) -> list[str]:
   return names
 
 
-def _check(folder, config, files):
+def _check(folder, config, rows, files):
   """Raises unless the stored tensors are exactly the expected ones."""
   expected = {}
   entries = transformer.table(config)
-  for path, row in _table(config).items():
+  for path, row in rows.items():
     shape = entries[path].shape
     names = _names(row, shape)
-    shape = shape[1:] if '{}' in row.name else shape
-    expected |= dict.fromkeys(names, row.bijection.their_shape(shape))
+    shape = row.bijection.their_shape(shape[row.stacked :])
+    expected |= dict.fromkeys(names, shape)
   problems = [f'missing {name}' for name in expected if name not in files]
   for name, file in files.items():
     part = file.get_slice(name)
@@ -293,18 +320,17 @@ def _check(folder, config, files):
 
 
 def _array(files, row, shape, dtype, sharding):
-  names = _names(row, shape)
+  stacked = row.stacked
 
   def read(index):
     """The part of our array at `index`, a slice for each axis."""
-    if '{}' not in row.name:
-      x = row.bijection.to_ours(files[names[0]].get_tensor(names[0]), shape)
-      return np.ascontiguousarray(x[index].astype(dtype))
+    counted = [range(size)[part] for size, part in zip(shape, index[:stacked])]
     parts = []
-    for name in names[index[0]]:
-      x = row.bijection.to_ours(files[name].get_tensor(name), shape[1:])
-      parts.append(x[index[1:]].astype(dtype))
-    return np.stack(parts)
+    for each in itertools.product(*counted):
+      name = row.name.format(*each)
+      x = row.bijection.to_ours(files[name].get_tensor(name), shape[stacked:])
+      parts.append(x[index[stacked:]].astype(dtype))
+    return np.stack(parts).reshape(*map(len, counted), *parts[0].shape)
 
   if sharding is None:
     return jnp.asarray(read((slice(None),) * len(shape)))
@@ -363,7 +389,8 @@ def save(
   temporary = folder.with_name(f'.{folder.name}.{os.getpid()}.partial')
   temporary.mkdir(parents=True)
   try:
-    _write_weights(temporary, config, params, jnp.dtype(dtype), max_shard_bytes)
+    rows = _table(config, description['model_type'])
+    _write_weights(temporary, rows, params, jnp.dtype(dtype), max_shard_bytes)
     _write_json(temporary / 'config.json', description)
     _write_companions(temporary, source, tokenizer)
     for path in temporary.rglob('*'):
@@ -418,19 +445,20 @@ def _description(source) -> dict[str, Any]:
   return description
 
 
-def _tensors(config, params, dtype) -> Iterator[tuple[str, np.ndarray]]:
-  flat = traverse_util.flatten_dict(params)
-  for path, row in _table(config).items():
+def _tensors(rows, flat, dtype) -> Iterator[tuple[str, np.ndarray]]:
+  for path, row in rows.items():
     leaf = np.asarray(flat[path])
-    for layer, name in enumerate(_names(row, leaf.shape)):
-      x = row.bijection.to_theirs(leaf[layer] if '{}' in row.name else leaf)
+    for each in np.ndindex(leaf.shape[: row.stacked]):
+      x = row.bijection.to_theirs(leaf[each])
       # safetensors writes the memory as it lies, whatever the strides say.
-      yield name, np.ascontiguousarray(x.astype(dtype))
+      yield row.name.format(*each), np.ascontiguousarray(x.astype(dtype))
 
 
-def _write_weights(folder, config, params, dtype, max_shard_bytes):
-  shards = _shards(config, dtype, max_shard_bytes)
-  stored = iter(_tensors(config, params, dtype))
+def _write_weights(folder, rows, params, dtype, max_shard_bytes):
+  flat = traverse_util.flatten_dict(params)
+  shapes = {path: flat[path].shape for path in rows}
+  shards = _shards(rows, shapes, dtype, max_shard_bytes)
+  stored = iter(_tensors(rows, flat, dtype))
   index = {}
   for number, names in enumerate(shards, 1):
     file = _WEIGHTS
@@ -440,21 +468,19 @@ def _write_weights(folder, config, params, dtype, max_shard_bytes):
     safetensors.numpy.save_file(tensors, folder / file, {'format': 'pt'})
     index |= dict.fromkeys(tensors, file)
   if len(shards) > 1:
-    sizes = (entry.shape for entry in transformer.table(config).values())
-    total = dtype.itemsize * sum(math.prod(shape) for shape in sizes)
+    total = dtype.itemsize * sum(map(math.prod, shapes.values()))
     _write_json(
       folder / _INDEX,
       {'metadata': {'total_size': total}, 'weight_map': index},
     )
 
 
-def _shards(config, dtype, max_shard_bytes) -> list[list[str]]:
+def _shards(rows, shapes, dtype, max_shard_bytes) -> list[list[str]]:
   """Names of the tensors of each file, in the order of `_tensors`."""
   shards, room = [[]], max_shard_bytes
-  entries = transformer.table(config)
-  for path, row in _table(config).items():
-    names = _names(row, entries[path].shape)
-    size = dtype.itemsize * math.prod(entries[path].shape) // len(names)
+  for path, row in rows.items():
+    names = _names(row, shapes[path])
+    size = dtype.itemsize * math.prod(shapes[path]) // len(names)
     for name in names:
       if size > room and shards[-1]:
         shards.append([])

@@ -47,7 +47,8 @@ def table(
     `lora_scale` [L], which is not trained.
 
   Raises:
-    ValueError: a target the decoder does not have, or a rank below 1.
+    ValueError: a target the decoder does not have or, in a mixture of
+      experts, has of each expert; a rank below 1.
   """
   unknown = sorted(set(targets) - set(TARGETS))
   if unknown or not targets:
@@ -58,6 +59,12 @@ def table(
   if rank < 1:
     raise ValueError(f'LoRA rank {rank} is below 1; use 1 or more.')
   base = transformer.table(config)
+  absent = [each for each in targets if ('layers', each, 'kernel') not in base]
+  if absent:
+    raise ValueError(
+      f'LoRA targets {absent} are {config.experts} experts in this model, '
+      'whose maps are not adapted; name targets out of q, k, v, o.'
+    )
   scale = jax.nn.initializers.constant(alpha / rank)
   zeros = jax.nn.initializers.zeros
   entries = {}

@@ -8,6 +8,8 @@ sharding specs and the Hugging Face import derive:
     layers.{attention_norm, mlp_norm}.scale [L, D]
     layers.{q, k, v}.kernel [L, D, heads, h]   layers.o.kernel [L, H, h, D]
     layers.{gate, up}.kernel [L, D, F]         layers.down.kernel [L, F, D]
+      or, with experts,                        layers.router.kernel [L, D, E]
+    layers.experts.{gate, up} [L, E, D, F]     layers.experts.down [L, E, F, D]
     final_norm.scale [D]                       unembed.kernel [D, V], if untied
 
 and, where the configuration asks, biases beside kernels, `q_norm` and
@@ -19,7 +21,7 @@ Four ways through the same block: `hidden` (whole sequences, for learning),
 (prompts, keeping keys and values) and `decode` (one token a row, G rows
 sharing the keys of their prompt). Letters of the docstrings: S tokens of a
 sequence, D width, H heads, K key-value heads, R = H / K, h head width, F MLP
-width, L layers; the others as in `jaxrl_llm.types`.
+width, E experts, L layers; the others as in `jaxrl_llm.types`.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ import jax
 import jax.numpy as jnp
 from flax import traverse_util
 
-from jaxrl_llm.models import attention
+from jaxrl_llm.models import attention, experts
 from jaxrl_llm.models.config import Config
 
 Array = jax.Array
@@ -66,7 +68,7 @@ def table(config: Config) -> dict[tuple[str, ...], Param]:
 
   Returns:
     path -> `Param`. Logical axes: 'layers', 'vocab', 'embed', 'heads',
-    'kv_heads', 'head_dim', 'mlp'.
+    'kv_heads', 'head_dim', 'mlp', 'experts', and 'routes', which are as many.
   """
   sizes = {
     'layers': config.layers,
@@ -76,6 +78,8 @@ def table(config: Config) -> dict[tuple[str, ...], Param]:
     'kv_heads': config.kv_heads,
     'head_dim': config.head_dim,
     'mlp': config.mlp_width,
+    'experts': config.experts,
+    'routes': config.experts,
   }
   entries = {}
 
@@ -83,10 +87,13 @@ def table(config: Config) -> dict[tuple[str, ...], Param]:
     shape = tuple(sizes[axis] for axis in axes)
     entries[tuple(path.split('.'))] = Param(shape, axes, init)
 
-  def linear(name, inputs, outputs, bias, gain=1.0):
+  def kernel(name, inputs, outputs, gain, *each):
     fan_in = math.prod(sizes[axis] for axis in inputs)
     init = jax.nn.initializers.normal(gain * fan_in**-0.5)
-    add(f'layers.{name}.kernel', ('layers', *inputs, *outputs), init)
+    add(f'layers.{name}', ('layers', *each, *inputs, *outputs), init)
+
+  def linear(name, inputs, outputs, bias, gain=1.0):
+    kernel(f'{name}.kernel', inputs, outputs, gain)
     if bias:
       add(f'layers.{name}.bias', ('layers', *outputs), _zeros)
 
@@ -106,9 +113,15 @@ def table(config: Config) -> dict[tuple[str, ...], Param]:
     norm('layers.k_norm', 'layers', 'head_dim')
   linear('o', ('heads', 'head_dim'), ('embed',), config.o_bias, residual)
   norm('layers.mlp_norm', 'layers', 'embed')
-  linear('gate', ('embed',), ('mlp',), config.mlp_bias)
-  linear('up', ('embed',), ('mlp',), config.mlp_bias)
-  linear('down', ('mlp',), ('embed',), config.mlp_bias, residual)
+  if config.experts:
+    linear('router', ('embed',), ('routes',), False)
+    kernel('experts.gate', ('embed',), ('mlp',), 1.0, 'experts')
+    kernel('experts.up', ('embed',), ('mlp',), 1.0, 'experts')
+    kernel('experts.down', ('mlp',), ('embed',), residual, 'experts')
+  else:
+    linear('gate', ('embed',), ('mlp',), config.mlp_bias)
+    linear('up', ('embed',), ('mlp',), config.mlp_bias)
+    linear('down', ('mlp',), ('embed',), config.mlp_bias, residual)
   if config.post_norms:
     norm('layers.post_attention_norm', 'layers', 'embed')
     norm('layers.post_mlp_norm', 'layers', 'embed')
@@ -434,8 +447,12 @@ def _block(layer, config, x, rotation, attend):
     y = _norm(layer['post_attention_norm'], config, y)
   x = x + y
   y = _norm(layer['mlp_norm'], config, x)
-  gate = _ACTIVATIONS[config.activation](_linear(layer['gate'], y))
-  y = _linear(layer['down'], gate * _linear(layer['up'], y))
+  activation = _ACTIVATIONS[config.activation]
+  if config.experts:
+    y = experts.mixture(layer, config, y, activation)
+  else:
+    gate = activation(_linear(layer['gate'], y))
+    y = _linear(layer['down'], gate * _linear(layer['up'], y))
   if config.post_norms:
     y = _norm(layer['post_mlp_norm'], config, y)
   return x + y, kept

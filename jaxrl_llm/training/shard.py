@@ -1,14 +1,15 @@
 """Meshes and where arrays live on them.
 
 Two mesh axes: rows of a batch are split over `data`, and so is all that is
-kept between programs (FSDP); heads, MLP columns and the vocabulary are split
-over `model` (tensor parallelism). Every parameter names its logical axes once,
-in the model's table; `RULES` maps a logical axis to a mesh axis, and `Layout`
-derives from the two where everything else lives.
+kept between programs (FSDP); heads, MLP columns, experts and the vocabulary
+are split over `model` (tensor and expert parallelism). Every parameter names
+its logical axes once, in the model's table; `RULES` maps a logical axis to a
+mesh axis, and `Layout` derives from the two where everything else lives.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
@@ -27,6 +28,8 @@ RULES: Mapping[str | None, str | None] = {
   'kv_heads': 'model',
   'head_dim': None,
   'mlp': 'model',
+  'experts': 'model',
+  'routes': None,
   None: None,
 }
 
@@ -131,6 +134,16 @@ class Layout:
   def data(self) -> int:
     """Devices that rows are split over."""
     return self.mesh.shape['data'] if self.mesh else 1
+
+  def known(self):
+    """A context in which models that are traced can ask for the mesh.
+
+    `jaxrl_llm.models.experts` does, to say where its arithmetic is done; all
+    else follows from where the arrays are.
+    """
+    if self.mesh is None:
+      return contextlib.nullcontext()
+    return jax.sharding.use_abstract_mesh(self.mesh.abstract_mesh)
 
   def kept(self, tree):
     """Parameters, or a state made of them, as between programs."""

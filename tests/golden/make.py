@@ -8,6 +8,7 @@ variant, and look at what else changed.
 """
 
 import pathlib
+import tempfile
 
 import numpy as np
 
@@ -43,6 +44,7 @@ def _batch(vocab):
 
 
 def main():
+  import safetensors.numpy
   import torch
   import transformers
 
@@ -50,14 +52,17 @@ def main():
 
   for variant in families.NAMES:
     config = families.hf_config(variant)
-    model = transformers.AutoModelForCausalLM.from_config(
-      config, attn_implementation='eager'
-    ).eval()
-    named = dict(sorted(model.named_parameters()))
-    shapes = [tuple(x.shape) for x in named.values()]
-    for name, x in weights(named, shapes).items():
-      named[name].data = torch.tensor(x)
-    model.tie_weights()
+    described = config.to_json_string(use_diff=False)
+    auto = transformers.AutoModelForCausalLM
+    with tempfile.TemporaryDirectory() as folder:
+      # Files have names of their own: the experts of a layer apart.
+      auto.from_config(config).save_pretrained(folder)
+      file = pathlib.Path(folder) / 'model.safetensors'
+      named = dict(sorted(safetensors.numpy.load_file(file).items()))
+      shapes = [tuple(x.shape) for x in named.values()]
+      tensors = weights(named, shapes)
+      safetensors.numpy.save_file(tensors, file, {'format': 'pt'})
+      model = auto.from_pretrained(folder, attn_implementation='eager').eval()
     tokens, mask = _batch(config.vocab_size)
     attention = torch.tensor(mask).long()
     with torch.no_grad():
@@ -68,7 +73,7 @@ def main():
       ).logits.numpy()
     np.savez_compressed(
       FOLDER / f'{variant}.npz',
-      config=config.to_json_string(use_diff=False),
+      config=described,
       names=list(named),
       shapes=[str(shape) for shape in shapes],
       tokens=tokens.astype(np.int32),

@@ -23,6 +23,15 @@ def test_families_differ_in_the_fields_they_are_known_for():
   assert gemma2.query_scale == 20**-0.5
   assert gemma2.embedding_scale == 32**0.5
   assert gemma3.windows == (5, 5, 0) and gemma3.qk_norm
+  moe, raw, mixtral = (
+    from_hf(families.hf_config(name))
+    for name in ('qwen3_moe', 'qwen3_moe_raw', 'mixtral')
+  )
+  assert (moe.experts, moe.experts_per_token, moe.mlp_width) == (6, 2, 24)
+  assert moe.qk_norm and moe.experts_norm and not raw.experts_norm
+  assert raw.windows == (5, 5, 5) and not llama.experts
+  assert (mixtral.experts, mixtral.experts_per_token) == (4, 2)
+  assert mixtral.experts_norm and mixtral.mlp_width == 40
   assert gemma3.local_rope == Rope(100.0) and gemma3.rope.kind == 'linear'
 
 
@@ -58,7 +67,7 @@ def test_files_older_than_transformers_5_are_read(tmp_path):
 
 def test_other_architectures_are_refused_by_name(tmp_path):
   (tmp_path / 'config.json').write_text('{"model_type": "gpt_oss"}')
-  with pytest.raises(ValueError, match="'gpt_oss' is not .* qwen3, gemma2"):
+  with pytest.raises(ValueError, match="'gpt_oss' is not .* qwen3, .* gemma2"):
     from_hf(tmp_path)
 
 
@@ -93,6 +102,10 @@ def test_a_folder_without_configuration_is_named(tmp_path):
     ('gemma3', 'attn_logit_softcapping', 9.0, 'attn_logit_softcapping=9.0'),
     ('gemma2', 'use_bidirectional_attention', True, 'use_bidirectional'),
     ('qwen2', 'quantization_config', {'bits': 4}, 'quantization_config='),
+    ('qwen3_moe', 'decoder_sparse_step', 2, 'decoder_sparse_step=1 only'),
+    ('qwen3_moe', 'mlp_only_layers', [1], r'mlp_only_layers=\[1\]'),
+    ('qwen3_moe', 'output_router_logits', True, 'output_router_logits=True'),
+    ('mixtral', 'router_jitter_noise', 0.1, 'router_jitter_noise=0.1'),
     ('qwen3', 'layer_types', ['full_attention', 'linear'] * 2, 'layer_types'),
     (
       'llama2',
@@ -134,11 +147,18 @@ _PLAIN = Config(
     ('head_dim', 3, 'head_dim 3 is odd'),
     ('windows', (1,), '1 windows for 2 layers'),
     ('activation', 'tanh', "'tanh' is not one of"),
+    ('experts', 4, 'cannot choose 0 of 4 experts'),
+    ('experts_per_token', 2, 'cannot choose 2 of 0 experts'),
   ],
 )
 def test_impossible_sizes_are_refused(field, value, message):
   with pytest.raises(ValueError, match=message):
     dataclasses.replace(_PLAIN, **{field: value})
+
+
+def test_experts_with_biases_are_refused():
+  with pytest.raises(ValueError, match='leave mlp_bias out'):
+    dataclasses.replace(_PLAIN, experts=4, experts_per_token=2, mlp_bias=True)
 
 
 def test_sizes_can_be_replaced_freely():

@@ -32,6 +32,12 @@ _YARN = {
 }
 # 16 wide heads, for a ramp over several pairs.
 _WIDE = {'num_attention_heads': 2, 'num_key_value_heads': 1}
+_MOE = {
+  'head_dim': 12,
+  'num_experts': 6,
+  'num_experts_per_tok': 2,
+  'moe_intermediate_size': 24,
+}
 _GEMMA = {'head_dim': 12, 'query_pre_attn_scalar': 20, 'sliding_window': 5}
 _VARIANTS = {
   'llama2': ('llama', {'num_key_value_heads': 4}),
@@ -86,6 +92,14 @@ _VARIANTS = {
   ),
   'qwen3': ('qwen3', {'head_dim': 12, 'tie_word_embeddings': True}),
   'qwen3_biases': ('qwen3', {'head_dim': 12, 'attention_bias': True}),
+  'qwen3_moe': ('qwen3_moe', _MOE | {'norm_topk_prob': True}),
+  'qwen3_moe_raw': (
+    'qwen3_moe',
+    _MOE
+    | {'num_experts_per_tok': 3, 'use_sliding_window': True}
+    | {'sliding_window': 5, 'attention_bias': True},
+  ),
+  'mixtral': ('mixtral', {'num_local_experts': 4, 'sliding_window': 5}),
   'gemma2': ('gemma2', _GEMMA),
   'gemma3': (
     'gemma3_text',

@@ -44,7 +44,9 @@ def _rewrite(folder, change):
   safetensors.numpy.save_file(tensors, file)
 
 
-@pytest.mark.parametrize('name', ['llama_biases', 'qwen3', 'gemma3'])
+@pytest.mark.parametrize(
+  'name', ['llama_biases', 'qwen3', 'gemma3', 'qwen3_moe', 'mixtral']
+)
 @pytest.mark.parametrize('max_shard_bytes', [1, 20_000, 10**9])
 def test_export_then_import_is_the_identity(name, max_shard_bytes, tmp_path):
   config, params = _source(

@@ -1,3 +1,5 @@
+import dataclasses
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -139,3 +141,30 @@ def test_without_factors_everything_is_trainable():
 def test_what_cannot_be_adapted_is_refused(options, message):
   with pytest.raises(ValueError, match=message):
     lora.table(_CONFIG, alpha=1.0, **options)
+
+
+_EXPERTS = dataclasses.replace(_CONFIG, experts=3, experts_per_token=2)
+
+
+def test_attention_of_a_mixture_of_experts_is_adapted():
+  attention = ('q', 'k', 'v', 'o')
+  entries = transformer.table(_EXPERTS) | lora.table(
+    _EXPERTS, rank=3, alpha=6.0, targets=attention
+  )
+  params = traverse_util.unflatten_dict(_random(entries))
+
+  def hidden(params):
+    return transformer.hidden(params, _EXPERTS, _TOKENS, _MASK)
+
+  merged = lora.merge(params)
+  np.testing.assert_allclose(hidden(merged), hidden(params), atol=2e-5)
+  trainable, frozen = lora.split(params)
+  slopes = jax.grad(lambda x: jnp.sum(hidden(lora.join(x, frozen))))(trainable)
+  assert set(slopes['layers']) == set(attention)
+  for leaf in jax.tree.leaves(slopes):
+    assert jnp.abs(leaf).max() > 1e-5
+
+
+def test_experts_are_not_adapted():
+  with pytest.raises(ValueError, match="'gate', 'up', 'down'.* 3 experts"):
+    lora.table(_EXPERTS, rank=3, alpha=6.0)

@@ -12,7 +12,7 @@ from jaxrl_llm.rollouts.truncation import Sampling
 from jaxrl_llm.types import Prompts
 from tests.models import families
 
-_FAMILIES = ['qwen3', 'llama3', 'gemma2']
+_FAMILIES = ['qwen3', 'llama3', 'gemma2', 'qwen3_moe']
 _score = jax.jit(
   score.score, static_argnums=1, static_argnames=('needs', 'chunk')
 )
@@ -120,7 +120,8 @@ def test_chunks_and_remat_change_neither_value_nor_gradient(options):
 # Windows of 5 end inside prompts of 6 and of 4, padded on the left; layers
 # differ in them (gemma2), in rotations (gemma3), or do not (mistral).
 @pytest.mark.parametrize(
-  'name', ['qwen3', 'llama3', 'mistral', 'gemma2', 'gemma3', 'gemma3_caps']
+  'name',
+  ['qwen3', 'llama3', 'mistral', 'gemma2', 'gemma3', 'gemma3_caps', 'mixtral'],
 )
 @pytest.mark.parametrize('shared', [2, 4])
 def test_sharing_prompts_changes_neither_value_nor_gradient(name, shared):

@@ -39,6 +39,9 @@ _CONFIGS = {
     logit_cap=3.0,
     activation='gelu_pytorch_tanh',
   ),
+  'experts': dataclasses.replace(
+    _PLAIN, experts=4, experts_per_token=2, experts_norm=True
+  ),
 }
 _KEY = jax.random.key(0)
 # float32 sums of tens of terms of order one, in another order.
@@ -148,9 +151,10 @@ def test_a_window_hides_what_is_older():
   assert jnp.abs(before[:, 2] - after[:, 2]).max() > 1e-3
 
 
+@pytest.mark.parametrize('name', ['alternating', 'experts'])
 @pytest.mark.parametrize('unroll', [1, True])
-def test_remat_and_unroll_change_no_gradient(unroll):
-  config = _CONFIGS['alternating']
+def test_remat_and_unroll_change_no_gradient(unroll, name):
+  config = _CONFIGS[name]
   params, tokens = _params(config), _tokens((2, 6))
 
   def gradients(**options):
