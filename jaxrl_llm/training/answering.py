@@ -68,14 +68,15 @@ class Answering:
     sampler = self.sampler
     if most:
       sampler = dataclasses.replace(sampler, max_tokens=most)
-    rollouts = sampler(
-      params,
-      self.layout.rows(prompts),
-      self.layout.rows(jnp.arange(rows)),
-      key,
-      self.sampling if sampling is None else sampling,
-      samples=samples,
-    )
+    with self.layout.known():
+      rollouts = sampler(
+        params,
+        self.layout.rows(prompts),
+        self.layout.rows(jnp.arange(rows)),
+        key,
+        self.sampling if sampling is None else sampling,
+        samples=samples,
+      )
     # Plans and verifiers read them in Python.
     return self.layout.everywhere(rollouts)
 
@@ -83,15 +84,16 @@ class Answering:
     """Responses of a mixture of two policies of the model, see `mixture`."""
     mixture = mixture_lib.Mixture(self.sampler, self.sampler.config)
     uids = jnp.arange(prompts.tokens.shape[0] * samples)
-    rollouts = mixture(
-      params,
-      self.layout.rows(prompts),
-      self.layout.rows(uids),
-      key,
-      self.sampling,
-      share,
-      samples=samples,
-    )
+    with self.layout.known():
+      rollouts = mixture(
+        params,
+        self.layout.rows(prompts),
+        self.layout.rows(uids),
+        key,
+        self.sampling,
+        share,
+        samples=samples,
+      )
     return self.layout.everywhere(rollouts)
 
   def verify(self, rollouts: Rollouts, rows, texts=None):

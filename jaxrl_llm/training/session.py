@@ -209,14 +209,15 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
       config, workdir, source, tokenizer, train, scorer(model, config), mesh
     )
   params, layout = parameters(config, recipe, source, model, mesh, abstract)
-  teachers = () if abstract else guests.teachers(config, model, mesh, scorer)
+  here = functools.partial(scorer, layout=layout)
+  teachers = () if abstract else guests.teachers(config, model, mesh, here)
   trainable, frozen = lora.split(params)
   total = config.steps * recipe.epochs * recipe.minibatches
   piece = rows // (recipe.minibatches * config.learn.microbatches)
   shared = step.shared_rows(plan, piece, mesh.shape['data'])
   program = step.Program(
     recipe=recipe,
-    scorer=functools.partial(scorer(model, config), shared=shared),
+    scorer=functools.partial(here(model, config), shared=shared),
     tx=optimizers.chain(total=total, seed=config.seed, **config.optimizer),
     microbatches=config.learn.microbatches,
     layout=layout,
@@ -266,11 +267,14 @@ def recipe_of(config: ConfigDict) -> recipe_lib.Recipe:
   return recordings.planned(recipe) if recordings.used(config) else recipe
 
 
-def scorer(model: Config, config: ConfigDict) -> step.Scorer:
+def scorer(
+  model: Config, config: ConfigDict, layout: shard.Layout = shard.ALONE
+) -> step.Scorer:
   """The policy as objectives see it, at the sampling temperature."""
   return functools.partial(
     _score,
     model=model,
+    layout=layout,
     temperature=config.sample.temperature,
     chunk=config.model.chunk,
     block=config.model.block,
@@ -280,8 +284,9 @@ def scorer(model: Config, config: ConfigDict) -> step.Scorer:
   )
 
 
-def _score(params, rollouts, needs, *, model, **options):
-  return score.score(params, model, rollouts, needs=needs, **options)
+def _score(params, rollouts, needs, *, model, layout, **options):
+  with layout.known():
+    return score.score(params, model, rollouts, needs=needs, **options)
 
 
 def parameters(

@@ -7,8 +7,12 @@ import jax
 import numpy as np
 import pytest
 
+from jaxrl_llm.models import hf, transformer
+from jaxrl_llm.models.config import from_hf
+from jaxrl_llm.tasks import tokens
 from jaxrl_llm.training import loop, session
 from tests.end_to_end import tiny
+from tests.models import families
 
 # What the rows sampled and what credit they got; sums over devices differ in
 # their order, so float metrics of the learner agree to rounding.
@@ -37,11 +41,34 @@ def first_iteration(folder, data, model, recipe='grpo', **settings):
   config.update_from_flattened_dict(
     {'mesh.data': data, 'mesh.model': model, **settings}
   )
+  if config.model.path:
+    config.model.path = str(mixture(folder / config.model.path))
   parts, params = session.assemble(config, folder)
   state, metrics, (rollouts, _) = loop.iterate(parts, parts.init(params), 0)
   parts.close()
   places = {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(params)}
   return places, jax.device_get((state, metrics, rollouts))
+
+
+def mixture(folder):
+  """The folder of a model of four experts, made once."""
+  if not folder.exists():
+    tokenizer = tokens.toy_tokenizer(folder.parent)
+    source = families.hf_config(
+      'qwen3_moe',
+      vocab_size=len(tokenizer),
+      num_hidden_layers=1,
+      num_experts=4,
+      bos_token_id=tokenizer.bos_token_id,
+      eos_token_id=tokenizer.eos_token_id,
+      pad_token_id=tokenizer.pad_token_id,
+    )
+    config = from_hf(source)
+    params = jax.jit(transformer.init, static_argnums=0)(
+      config, jax.random.key(0)
+    )
+    hf.save(folder, config, params, source=source, tokenizer=tokenizer)
+  return folder
 
 
 @functools.cache
@@ -52,6 +79,7 @@ def on_one_device(folder, recipe, settings):
 GRPO = ('grpo', {'learn.microbatches': 2})
 CRITIC = ('ppo', {'recipe.minibatches': 2, 'recipe.epochs': 1})
 DELTAS = ('gspo', {'recipe.minibatches': 2, 'model.lora_rank': 2})
+EXPERTS = ('grpo', {'model.path': 'experts'})
 
 
 @pytest.mark.parametrize(
@@ -59,7 +87,7 @@ DELTAS = ('gspo', {'recipe.minibatches': 2, 'model.lora_rank': 2})
   [
     (GRPO, 4, 2),
     (GRPO, 8, 1),
-    (GRPO, 2, 4),
+    (EXPERTS, 2, 4),
     (CRITIC, 4, 2),
     (DELTAS, 2, 4),
   ],
