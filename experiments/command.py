@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
@@ -43,6 +44,14 @@ def _guarded(main) -> int:
       raise
     _say(error)
     return 1
+
+
+def tell(error: Exception) -> None:
+  """A mistake of the user's in one line, a bug with its traceback."""
+  if isinstance(error, USER_ERRORS) and not _DEBUG.value:
+    _say(error)
+  else:
+    traceback.print_exception(error)
 
 
 def config_flag(default: str) -> flags.FlagHolder:

@@ -96,7 +96,8 @@ def main() -> int:
 
   with Stopper() as stopping:
     hosts.initialize()
-    return _locked(config, workdir, stopping)
+    with hosts.ending_at_once(command.tell):
+      return _locked(config, workdir, stopping)
 
 
 def _workdir() -> pathlib.Path:
@@ -183,6 +184,7 @@ def _train(
     contextlib.closing(parts),
     contextlib.closing(run),
     contextlib.closing(checkpointer),
+    hosts.ending_at_once(command.tell),
   ):
     try:
       state = loop.train(

@@ -4,6 +4,7 @@
 #   EXTRAS=cuda13 launch/local.sh experiments.train --help    installs, once
 #   launch/gpu.sh experiments.train --config.mesh.data=-1     all GPUs
 #   GPUS=4 launch/gpu.sh MODULE [FLAGS]                       the first four
+#   RESTARTS=3 launch/gpu.sh MODULE [FLAGS]                   again after failures
 #
 # One process that sees all GPUs, launch/local.sh with the same flags, computes
 # the same and is simpler; several feed and verify in parallel.

@@ -1,7 +1,9 @@
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
+import time
 
 import pytest
 import yaml
@@ -96,6 +98,158 @@ def test_help_explains_and_nothing_is_made(repository):
   assert '#' not in explained.stdout
   assert _launch(repository).returncode == 2
   assert not (repository / '.venv').exists()
+
+
+# A process of a cluster: process FAILING fails as often as FAILS says, the
+# others go on for a minute, unless SIGTERM makes them save.
+_PROCESS = """#!/usr/bin/env bash
+if [ "$1" = -c ]; then echo 1234; exit; fi
+trap 'echo "$JAX_PROCESS_ID saves"; exit 0' TERM
+echo $$ >>"$FOLDER/started"
+if [ "$JAX_PROCESS_ID" = "${FAILING:-none}" ]; then
+  [ "$(wc -l <"$FOLDER/failed")" -lt "${FAILS:-9}" ] || exit 0
+  echo >>"$FOLDER/failed"
+  [ -z "${KILLED:-}" ] || kill -KILL $$
+  exit 7
+elif [ "${FAILING:-none}" = none ]; then
+  for _ in $(seq 600); do sleep 0.1; done
+fi
+"""
+
+
+@pytest.fixture
+def cluster(tmp_path):
+  """Starts local_cluster.sh on processes that only pretend."""
+  python = tmp_path / 'python'
+  python.write_text(_PROCESS)
+  python.chmod(0o755)
+  (tmp_path / 'failed').touch()
+  (tmp_path / 'started').touch()
+
+  def start(count, **environment):
+    given = {'PYTHON': str(python), 'FOLDER': str(tmp_path), **environment}
+    return subprocess.Popen(
+      [_FOLDER / 'local_cluster.sh', str(count), 'a.module'],
+      env={'PATH': os.environ['PATH'], **given},
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+      # Ctrl-C reaches a whole group, and these tests are not to be in it.
+      start_new_session=True,
+    )
+
+  return start
+
+
+def _started(folder, count):
+  """The processes, once there are as many."""
+  deadline = time.monotonic() + 30
+  while time.monotonic() < deadline:
+    pids = [int(line) for line in (folder / 'started').read_text().split()]
+    if len(pids) == count:
+      return pids
+    time.sleep(0.02)
+  raise AssertionError(f'{pids} of {count} processes')
+
+
+def _gone(pids):
+  """Whether none of them is left, a moment later."""
+  deadline = time.monotonic() + 10
+  alive = pids
+  while alive and time.monotonic() < deadline:
+    alive = [pid for pid in alive if pathlib.Path(f'/proc/{pid}').exists()]
+    time.sleep(0.02)
+  return not alive
+
+
+def test_a_cluster_that_fails_starts_again_as_often_as_allowed(
+  cluster, tmp_path
+):
+  for restarts, fails, status in (('2', '2', 0), ('1', '9', 7), ('0', '9', 7)):
+    (tmp_path / 'failed').write_text('')
+    running = cluster(2, RESTARTS=restarts, FAILING='1', FAILS=fails)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == status, said
+    assert said.count('starting all of them again') == int(restarts)
+    assert 'process 2 of 2 ended with status 7' in said
+  # (1 + 2) + (1 + 1) + 1 times two processes.
+  assert len(_started(tmp_path, 12)) == 12
+
+
+def test_a_cluster_says_which_process_was_killed(cluster):
+  running = cluster(3, FAILING='2', KILLED='1')
+  _, said = running.communicate(timeout=60)
+  assert running.returncode == 137
+  assert 'process 3 of 3 was killed by SIGKILL; ending the others' in said
+
+
+def test_restarts_that_are_no_number_are_refused(cluster):
+  running = cluster(2, RESTARTS='often')
+  _, said = running.communicate(timeout=60)
+  assert running.returncode == 2 and 'RESTARTS=often' in said
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_reaches_every_process_once_and_none_starts_again(
+  cluster, tmp_path, number
+):
+  running = cluster(2, RESTARTS='5')
+  pids = _started(tmp_path, 2)
+  # As a terminal does: to everything in the group of the script.
+  os.killpg(running.pid, number)
+  said, _ = running.communicate(timeout=60)
+  assert running.returncode == 0
+  assert sorted(said.splitlines()) == ['0 saves', '1 saves']
+  assert _gone(pids)
+
+
+def test_no_process_outlives_a_cluster_that_is_killed(cluster, tmp_path):
+  running = cluster(3)
+  pids = _started(tmp_path, 3)
+  running.kill()
+  running.communicate(timeout=60)
+  assert _gone(pids)
+
+
+# Stands in for srun and scontrol, which write down what they are asked.
+_SLURM = """#!/usr/bin/env bash
+echo "${0##*/} $*"
+[ "${0##*/}" = scontrol ] || exit "${STATUS:-0}"
+"""
+
+
+@pytest.mark.parametrize(
+  ('environment', 'requeued'),
+  [
+    ({'STATUS': '0', 'RESTARTS': '2'}, False),
+    ({'STATUS': '9'}, False),
+    ({'STATUS': '9', 'RESTARTS': '2'}, True),
+    ({'STATUS': '9', 'RESTARTS': '2', 'SLURM_RESTART_COUNT': '1'}, True),
+    ({'STATUS': '9', 'RESTARTS': '2', 'SLURM_RESTART_COUNT': '2'}, False),
+  ],
+)
+def test_a_slurm_job_that_fails_is_queued_again_as_often_as_allowed(
+  tmp_path, environment, requeued
+):
+  for name in ('srun', 'scontrol'):
+    (tmp_path / name).write_text(_SLURM)
+    (tmp_path / name).chmod(0o755)
+  done = subprocess.run(
+    ['bash', _FOLDER / 'slurm.sbatch', 'a.module', '--flag=a b'],
+    env={
+      'PATH': f'{tmp_path}{os.pathsep}{os.environ["PATH"]}',
+      'SLURM_SUBMIT_DIR': str(tmp_path),
+      'SLURM_JOB_ID': '42',
+      **environment,
+    },
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  asked = done.stdout.splitlines()
+  first = 'srun --kill-on-bad-exit=1 .venv/bin/python -m a.module --flag=a b'
+  assert asked == [first] + ['scontrol requeue 42'] * requeued
+  assert done.returncode == int(environment['STATUS'])
 
 
 SCRIPTS = sorted([*_FOLDER.glob('*.sh'), *_FOLDER.glob('*.sbatch')])

@@ -11,9 +11,12 @@ The processes share a file system, for the run folder, the model and the data.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -21,6 +24,13 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from jaxrl_llm.types import PyTree
+
+# How transports and the coordination service begin to speak of a lost peer.
+_LOST = re.compile(
+  r'(UNKNOWN|INTERNAL|ABORTED|CANCELLED|UNAVAILABLE|DEADLINE_EXCEEDED): .*'
+  r'(gloo|nccl|connection|heartbeat|barrier|coordination|unavailable)',
+  re.IGNORECASE | re.DOTALL,
+)
 
 
 class Silent:
@@ -43,28 +53,78 @@ def initialize() -> None:
       JAX_NUM_PROCESSES, JAX_PROCESS_ID    as `launch/` sets them
       SLURM_STEP_NUM_TASKS      more than one: JAX reads the rest from SLURM
       JAX_DISTRIBUTED=auto      JAX finds out: TPU slices, Open MPI
+      JAX_HEARTBEAT_SECONDS     100: the others end once a process has been
+                                silent for so long
 
   Call it before anything else of JAX. Without any of these a process is
-  alone, as on a laptop.
+  alone, as on a laptop. One that never joins is waited for 300 s. Where a
+  process ends, its connections close, and the others know at their next
+  collective; the heartbeat is for machines that vanish, and for programs that
+  hang without a word.
 
   Raises:
     ValueError: half of a description, or numbers that are none.
   """
   env = os.environ
   count, number = env.get('JAX_NUM_PROCESSES'), env.get('JAX_PROCESS_ID')
+  heartbeat = env.get('JAX_HEARTBEAT_SECONDS', '100')
+  if not heartbeat.isdigit() or not int(heartbeat):
+    raise ValueError(
+      f'JAX_HEARTBEAT_SECONDS={heartbeat!r} must be a number of whole seconds'
+    )
+  # It would catch SIGTERM in the place of our own handler, and tell nobody.
+  jax.config.update('jax_enable_preemption_service', False)
+  join = functools.partial(
+    jax.distributed.initialize, heartbeat_timeout_seconds=int(heartbeat)
+  )
   if env.get('JAX_COORDINATOR_ADDRESS') and (count or number):
     if not (count and number and count.isdigit() and number.isdigit()):
       raise ValueError(
         f'JAX_NUM_PROCESSES={count!r} and JAX_PROCESS_ID={number!r} must both '
         'be numbers'
       )
-    jax.distributed.initialize(
-      env['JAX_COORDINATOR_ADDRESS'], int(count), int(number)
-    )
+    join(env['JAX_COORDINATOR_ADDRESS'], int(count), int(number))
   elif int(env.get('SLURM_STEP_NUM_TASKS', 1)) > 1:
-    jax.distributed.initialize()
+    join()
   elif env.get('JAX_DISTRIBUTED') == 'auto':
-    jax.distributed.initialize()
+    join()
+
+
+@contextlib.contextmanager
+def ending_at_once(tell: Callable[[Exception], None]) -> Iterator[None]:
+  """Where a process of several fails, it says why and is gone.
+
+  Otherwise it would wait for the others, for minutes: the end of a save does,
+  and so does that of JAX. They in turn wait for it. What is whole on disk
+  stays, as after a kill. Of a process alone, errors are raised as usual.
+
+  Args:
+    tell: prints an error; that another process is lost is said here.
+  """
+  try:
+    yield
+  except Exception as error:
+    if jax.process_count() == 1:
+      raise
+    if lost(error):
+      first = str(error).strip().splitlines()[0]
+      print(
+        f'error: process {jax.process_index() + 1} of {jax.process_count()} '
+        f'has lost another one, whose own output says why ({first}). The same '
+        'command goes on from the newest checkpoint',
+        file=sys.stderr,
+      )
+    else:
+      tell(error)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
+
+
+def lost(error: Exception) -> bool:
+  """Whether it says that another process ended, or cannot be reached."""
+  spoken = isinstance(error, (jax.errors.JaxRuntimeError, ValueError))
+  return spoken and _LOST.match(str(error)) is not None
 
 
 def description() -> str:
@@ -102,6 +162,9 @@ def on_first(make: Callable[[], Any]) -> Any:
     except Exception as raised:  # They wait: none may be left behind.
       error = raised
   failed = multihost_utils.broadcast_one_to_all(np.bool_(error is not None))
+  if failed:
+    # All know, and none has to wait at the end, or to take the others for dead.
+    jax.distributed.shutdown()
   if error is not None:
     raise error
   if failed:

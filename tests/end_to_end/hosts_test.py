@@ -4,15 +4,18 @@ Real processes on the loopback interface, started as a user starts them.
 """
 
 import os
+import pathlib
+import signal
 import subprocess
 import sys
+import time
 
 from tests.end_to_end import processes
 
 # Half the rows get a reward, so that there is something to learn.
 RUN = (
   f'--config={processes.TINY}',
-  '--config.steps=2',
+  '--config.steps=6',
   '--config.warm_start.steps=0',
   '--config.data.size=16',
   '--config.eval.every=2',
@@ -23,25 +26,58 @@ RUN = (
 )
 
 
-def cluster(count, *words, devices=1):
-  """N processes of `devices` devices each, finished."""
-  return subprocess.run(
+def start(count, *words, devices=1, **environment):
+  """N processes of `devices` devices each, running."""
+  given = {'PYTHON': sys.executable, 'DEVICES': str(devices), **environment}
+  return subprocess.Popen(
     [processes.ROOT / 'launch' / 'local_cluster.sh', str(count), *words],
-    env=os.environ | {'PYTHON': sys.executable, 'DEVICES': str(devices)},
+    env=os.environ | given,
     text=True,
-    capture_output=True,
-    timeout=600,
-    check=False,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
   )
 
 
-def test_two_processes_are_one_run(tmp_path):
+def cluster(count, *words, devices=1):
+  """N processes of `devices` devices each, finished."""
+  running = start(count, *words, devices=devices)
+  output = running.communicate(timeout=600)
+  return subprocess.CompletedProcess(words, running.returncode, *output)
+
+
+def logged(workdir, steps, running):
+  """Returns once the run has logged as many iterations."""
+  path = workdir / 'metrics.jsonl'
+  deadline = time.monotonic() + 300
+  while not path.exists() or path.read_bytes().count(b'\n') <= steps:
+    assert running.poll() is None and time.monotonic() < deadline
+    time.sleep(0.01)
+
+
+def pid_of(number, running):
+  """The process of this number of a running cluster."""
+  listed = pathlib.Path(f'/proc/{running.pid}/task/{running.pid}/children')
+  for pid in listed.read_text().split():
+    environment = pathlib.Path('/proc', pid, 'environ').read_bytes()
+    if f'JAX_PROCESS_ID={number}'.encode() in environment.split(b'\0'):
+      return int(pid)
+  raise AssertionError(f'no process {number}')
+
+
+def test_two_processes_are_one_run_though_one_is_killed(tmp_path):
   two, one = tmp_path / 'two', tmp_path / 'one'
-  done = cluster(2, 'experiments.train', *RUN, f'--workdir={two}')
-  assert done.returncode == 0, done.stderr
-  assert 'process 1 of 2' in done.stderr and '1 of 2 devices' in done.stderr
+  words = ('experiments.train', *RUN, f'--workdir={two}')
+  running = start(2, *words, RESTARTS='1')
+  logged(two, 3, running)
+  os.kill(pid_of(1, running), signal.SIGKILL)
+  stdout, stderr = running.communicate(timeout=300)
+  assert running.returncode == 0, stderr
+  assert 'process 1 of 2' in stderr and '1 of 2 devices' in stderr
+  assert 'process 2 of 2 was killed by SIGKILL' in stderr
+  assert 'process 1 of 2 has lost another one' in stderr
+  assert 'going on from iteration' in stderr
   # Only the first process speaks.
-  assert done.stdout.count('run folder') == 1
+  assert stdout.count('run folder') == 1
   words = RUN[1:]
   done = processes.run(
     'train', *words, f'--workdir={one}', JAX_NUM_CPU_DEVICES='2'
@@ -50,6 +86,19 @@ def test_two_processes_are_one_run(tmp_path):
   # With two devices a sum over them has one order: the bits are the same.
   processes.assert_same_run(one, two)
   assert processes.metrics_of(one)[1]['grad/norm'] > 0
+
+
+def test_a_signal_to_one_process_saves_and_stops_all(tmp_path):
+  words = ('experiments.train', *RUN, f'--workdir={tmp_path}')
+  running = start(2, *words, '--config.steps=1000')
+  logged(tmp_path, 1, running)
+  os.kill(pid_of(1, running), signal.SIGTERM)
+  _, stderr = running.communicate(timeout=300)
+  assert running.returncode == 0, stderr
+  assert stderr.count('stopping after this iteration') == 1
+  saved = processes.state_of(tmp_path)[0]
+  assert f'saved iteration {saved} of 1000' in stderr
+  assert processes.metrics_of(tmp_path)[-1]['step'] == saved
 
 
 def test_a_checkpoint_moves_between_numbers_of_processes(tmp_path):
