@@ -50,7 +50,8 @@ def restore(workdir: pathlib.Path, config: ConfigDict | None = None):
   config = config_of(workdir) if config is None else config
   parts, params = session.assemble(config, workdir)
   state = parts.init(params)
-  restored = checkpoint.load(workdir / 'checkpoints', state)
+  # Rows that wait to be learned from stay where they are.
+  restored = checkpoint.load(workdir / 'checkpoints', state, partial=True)
   if restored is None:
     parts.close()
     raise Refused(

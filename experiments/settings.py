@@ -28,6 +28,17 @@ def _no_warm_start(config) -> bool:
   return not config.warm_start.steps
 
 
+def _no_lag(config) -> bool:
+  """No token is weighed for its age, or the recipe weighs it already."""
+  if not config.pipeline:
+    return True
+  from jaxrl_llm import recipe
+  from jaxrl_llm.training import pipeline
+
+  values = config.recipe.to_dict()
+  return pipeline.corrects_itself(recipe.build(values.pop('name'), **values))
+
+
 def _never_sampled(config) -> bool:
   """Responses are recorded, and nobody judges those of the policy."""
   return config.data.responses != 'sampled' and not config.verify.names
@@ -35,6 +46,11 @@ def _never_sampled(config) -> bool:
 
 # Settings that do nothing where the condition on the config holds.
 _INERT = (
+  (
+    'pipeline_cap',
+    _no_lag,
+    'pipeline is 0, or the recipe has an importance weight of its own',
+  ),
   ('model.fresh', lambda c: bool(c.model.path), 'model.path is given'),
   ('model.chunk', lambda c: c.model.block > 0, 'model.block is given'),
   ('model.lora_alpha', _no_lora, 'model.lora_rank is 0'),
@@ -120,6 +136,7 @@ def _below(name: str, prefix: str) -> bool:
 _LEAST = {
   'steps': 1,
   'max_bad_steps': 1,
+  'pipeline': 0,
   'model.fresh.layers': 1,
   'model.fresh.width': 1,
   'model.fresh.heads': 1,
@@ -180,6 +197,12 @@ def check_values(config) -> None:
     raise Refused(
       f'model.dtype {config.model.dtype!r} is none of {", ".join(_DTYPES)}'
     )
+  if config.pipeline > 1:
+    raise Refused(
+      f'pipeline is {config.pipeline}; use 0, or 1 for rows one step old'
+    )
+  if not config.pipeline_cap > 0:
+    raise Refused(f'pipeline_cap is {config.pipeline_cap}; use more than 0')
   for name in ('data', 'model'):
     size = config.mesh[name]
     if size < 1 and size != -1:

@@ -143,14 +143,14 @@ def _locked(config, workdir: pathlib.Path, stopping: Stopper) -> int:
 
 def _start(config, workdir: pathlib.Path):
   """The session, its checkpoints, and the state to go on from."""
-  from jaxrl_llm.training import checkpoint, hosts, session, writers
+  from jaxrl_llm.training import checkpoint, hosts, loop, session, writers
 
   command.use_compilation_cache(workdir.parent)
   # First, so that whatever an interrupted start leaves has an owner.
   record = _record(config, session.recipe_of(config))
   hosts.on_first(lambda: writers.write_config(workdir, record))
   parts, params = session.assemble(config, workdir)
-  state, bad, step = parts.init(params), 0, None
+  state, bad, step = loop.begin(parts, params), 0, None
   checkpointer = checkpoint.Checkpointer(
     workdir / 'checkpoints',
     every=config.checkpoint.every,

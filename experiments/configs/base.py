@@ -17,6 +17,12 @@ SETTINGS = {
   'seed': (0, 'all randomness is a function of it'),
   'steps': (100, 'iterations: sample, verify, learn'),
   'max_bad_steps': (5, 'iterations in a row without a finite gradient'),
+  'pipeline': (
+    0,
+    '1: the responses of the next iteration are sampled before this one '
+    'learns, and verified while it does; they are one step old then',
+  ),
+  'pipeline_cap': (2.0, 'of the importance weight of a token that is old'),
   'model.path': ('', 'Hugging Face folder or hub name; empty: a fresh model'),
   'model.fresh.layers': (4, 'size of the fresh model'),
   'model.fresh.width': (128, 'likewise'),

@@ -9,12 +9,39 @@ Regions give 1 or 0; weights give importance ratios.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
+
 import chex
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm import numerics
-from jaxrl_llm.objectives.base import takes
+from jaxrl_llm import credit, numerics
+from jaxrl_llm.objectives.base import taken, takes
+
+
+@dataclasses.dataclass(frozen=True)
+class Product:
+  """The product of two gates, which takes what either takes."""
+
+  first: Callable
+  second: Callable
+
+  @property
+  def takes(self) -> tuple[str, ...]:
+    return taken(self.first) + taken(self.second)
+
+  @property
+  def needs(self) -> frozenset[str]:
+    return credit.needs_of(self.first) | credit.needs_of(self.second)
+
+  def __call__(self, logp, old_logp, advantages, mask, **inputs):
+    def factor(gate):
+      names = (name.removeprefix('extras:') for name in taken(gate))
+      own = {name: inputs[name] for name in names}
+      return gate(logp, old_logp, advantages, mask, **own)
+
+    return factor(self.first) * factor(self.second)
 
 
 def _log_ratio(logp, old_logp, advantages, mask):

@@ -54,6 +54,7 @@ class PrefixValues(Plan):
   samples: int = 8
   continuations: int = 9
   provides = frozenset({'prefix_value'})
+  may_lag = True
 
   def collect(self, tools, prompts, state, key):
     own, others = jax.random.split(key)
@@ -104,6 +105,7 @@ class Tree(Plan):
   samples: int = 8
   depth: int = 3
   provides = frozenset({'node_path', 'level'})
+  may_lag = True
 
   def __post_init__(self):
     if self.children**self.depth != self.samples:

@@ -33,6 +33,7 @@ class Budgeted(Plan):
   least: int = 2
   most: int = 128
   initial: float = 0.5
+  may_lag = True
 
   def init(self, spec):
     return jnp.full(spec.tasks, self.initial, jnp.float32)

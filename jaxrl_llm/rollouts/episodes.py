@@ -197,6 +197,7 @@ class MultiTurn(Plan):
   provides = frozenset(
     {'turn', 'action_end', 'decision_reward', 'tool_calls', 'tool_start'}
   )
+  may_lag = True
 
   def collect(self, tools, prompts, state, key):
     rollouts, log = play(
@@ -251,6 +252,7 @@ class Steps(Plan):
   provides = frozenset(
     {'trajectory', 'step', 'step_reward', 'agent', 'anchor', 'node'}
   )
+  may_lag = True
 
   @property
   def samples(self):

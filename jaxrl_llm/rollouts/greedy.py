@@ -26,6 +26,7 @@ class WithGreedy(Plan):
 
   samples: int = 1
   provides = frozenset({'greedy_reward'})
+  may_lag = True
 
   def collect(self, tools, prompts, state, key):
     greedy, scores = tools.verify(tools.greedy(prompts))

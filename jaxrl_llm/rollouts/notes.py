@@ -78,6 +78,10 @@ class Noted(Plan):
     return self.plan.turns
 
   @property
+  def may_lag(self):
+    return self.plan.may_lag
+
+  @property
   def provides(self):
     return self.plan.provides.union(*(n.provides for n in self.notes))
 

@@ -137,6 +137,9 @@ class Plan:
     refers: it samples from the recipe's reference.
     one_prompt: the rows of a group answer one and the same prompt, which the
       learner then reads once for all of them.
+    may_lag: of the run's state it reads the policy's parameters alone, and
+      every row carries the log-probs it was sampled with, so that rows may be
+      learned from a step later, see `training.pipeline`.
   """
 
   samples: int
@@ -148,6 +151,7 @@ class Plan:
   turns: int = 0
   refers: bool = False
   one_prompt: bool = False
+  may_lag: bool = False
 
   def init(self, spec: Spec):
     del spec
@@ -168,6 +172,7 @@ class Independent(Plan):
   samples: int = 8
   columns: tuple[str, ...] = ()
   one_prompt = True
+  may_lag = True
 
   @property
   def provides(self):
@@ -192,6 +197,7 @@ class WithinSupport(Plan):
 
   samples: int = 1
   provides = frozenset({'support'})
+  may_lag = True
 
   def collect(self, tools, prompts, state, key):
     rollouts = tools.generate(prompts, key, self.samples)
@@ -241,6 +247,7 @@ class Refill(Plan):
   samples: int = 8
   rounds: int = 4
   one_prompt = True
+  may_lag = True
 
   def collect(self, tools, prompts, state, key):
     kept = alive = None

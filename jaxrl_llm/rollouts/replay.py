@@ -103,6 +103,7 @@ class SelectiveBuffer(Plan):
   capacity: int = 64
   share: float = 0.5
   power: float = 1.0
+  may_lag = True
 
   def init(self, spec):
     lead = (self.capacity, self.samples)

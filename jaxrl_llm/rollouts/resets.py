@@ -37,6 +37,7 @@ class DatasetReset(Plan):
 
   samples: int = 1
   share: float = 1.0
+  may_lag = True
 
   def collect(self, tools, prompts, state, key):
     place, speak = jax.random.split(key)

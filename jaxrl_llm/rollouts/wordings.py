@@ -53,6 +53,7 @@ class Wordings(Plan):
   samples: int = 4
   groups: int = 4
   provides = frozenset({'agreement'})
+  may_lag = True
 
   def collect(self, tools, prompts, state, key):
     prompts = reworded(tools, prompts, self.groups)
@@ -89,6 +90,7 @@ class Variants(Plan):
 
   samples: int = 8
   wordings: int = 4
+  may_lag = True
 
   def __post_init__(self):
     if self.samples % self.wordings:

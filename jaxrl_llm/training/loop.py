@@ -11,7 +11,9 @@ One iteration, in this order:
     6  the curriculum hears the rewards
     7  every so often: held-out evaluation, checkpoint
 
-Steps 1, 2 (its sampling), 3, 4 and 5 are one compiled program each. Every key
+Steps 1, 2 (its sampling), 3, 4 and 5 are one compiled program each. With
+`pipeline` = 1 steps 1 and 2 are those of the next iteration, made with the
+policy that this one begins with; see `jaxrl_llm.training.pipeline`. Every key
 is a function of (seed, step, purpose), and everything else that a step
 depends on is in the `TrainState`, so a resumed run continues byte for byte.
 """
@@ -21,16 +23,26 @@ from __future__ import annotations
 import enum
 import time
 from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from absl import logging
 
 from jaxrl_llm.training import games, recordings
 from jaxrl_llm.training.checkpoint import Checkpointer
+from jaxrl_llm.training.pipeline import Waiting
 from jaxrl_llm.training.session import Session
 from jaxrl_llm.training.tools import Tools
 from jaxrl_llm.training.writers import Run
-from jaxrl_llm.types import TrainState
+from jaxrl_llm.types import (
+  Array,
+  Credit,
+  PyTree,
+  Rollouts,
+  Scores,
+  TrainState,
+)
 
 
 class Purpose(enum.IntEnum):
@@ -53,6 +65,18 @@ def key_for(seed: int, step: int, purpose: Purpose) -> jax.Array:
   return jax.random.fold_in(root, purpose)
 
 
+def begin(session: Session, trainable: PyTree) -> TrainState:
+  """The state before the first iteration.
+
+  Where a run is pipelined, the rows of its first iteration are part of it.
+  """
+  state = session.init(trainable)
+  if not session.config.pipeline:
+    return state
+  made = _collect(session, state, 0)
+  return _remembering(session, state, made, waiting=_waiting(made))
+
+
 def iterate(session: Session, state: TrainState, step: int):
   """One iteration up to its curriculum, without evaluation and saving.
 
@@ -62,42 +86,146 @@ def iterate(session: Session, state: TrainState, step: int):
   Returns:
     The new state, the metrics as numbers, and the rollouts with their credit.
   """
-  program, seed = session.compiled, session.config.seed
+  if session.config.pipeline:
+    return _pipelined(session, state, step)
   start = time.perf_counter()
-  tools = Tools(session, state, key_for(seed, step, Purpose.TASKS))
-  sample_key = key_for(seed, step, Purpose.SAMPLE)
-  rollouts, scores, plan_state = session.recipe.plan.collect(
-    tools, tools.draw(), state.method['plan'], sample_key
-  )
-  scores = tools.compare(rollouts, scores)
+  made = _collect(session, state, step)
   scored = time.perf_counter()
-  rollouts = program.score(state, session.frozen, rollouts)
+  rollouts = session.compiled.score(state, session.frozen, made.rollouts)
   jax.block_until_ready(rollouts)
   assigned = time.perf_counter()
-  credit, credit_state, sampled = program.assign(
-    state.method['credit'], rollouts, scores
-  )
-  curriculum = session.recipe.curriculum.update(
-    tools.curriculum, rollouts.task, credit.rewards, rollouts.valid
-  )
-  state = state.replace(
-    method=state.method
-    | {'credit': credit_state, 'plan': plan_state, 'curriculum': curriculum}
-  )
-  learn_key = key_for(seed, step, Purpose.LEARN)
-  state, learned = program.learn(
-    state, session.frozen, rollouts, credit, learn_key
-  )
-  metrics = jax.device_get(sampled | learned)
-  scores = zip(session.spec.component_names, metrics.pop('scores'))
-  metrics |= {f'score/{name}': mean for name, mean in scores}
+  learned = _learn(session, state, rollouts, made.scores, step)
+  state = _remembering(session, learned.state, made, learned)
+  metrics = _numbers(session, learned.metrics)
   end = time.perf_counter()
-  metrics |= tools.metrics | {
+  metrics |= made.metrics | {
     'time/score': assigned - scored,
     'time/learn': end - assigned,
     'time/step': end - start,
   }
-  return state, metrics, (rollouts, credit)
+  return state, metrics, (learned.rollouts, learned.credit)
+
+
+def _pipelined(session, state, step):
+  """An iteration that learns from rows that wait, and makes the next ones.
+
+  The learner's programs are dispatched when the first verification begins:
+  earlier they would keep the device from sampling, later the host from
+  verifying. One thread decides, so every process of a run sends its programs
+  in the same order. `time/learn` lasts until their results were asked for.
+  """
+  waiting, learned = state.method['waiting'], []
+  start = dispatched = time.perf_counter()
+
+  def learn():
+    nonlocal dispatched
+    if learned:
+      return
+    dispatched = time.perf_counter()
+    rows = session.compiled.score(state, session.frozen, waiting.rollouts)
+    learned.append(_learn(session, state, rows, waiting.scores, step))
+
+  # The learner takes over the buffers of its state.
+  sampler = state.replace(params=jax.tree.map(jnp.copy, state.params))
+  made = _collect(session, sampler, step + 1, meanwhile=learn)
+  learn()
+  [done] = learned
+  after = _waiting(made)
+  state = _remembering(session, done.state, made, done, waiting=after)
+  metrics = _numbers(session, done.metrics | waiting.metrics)
+  end = time.perf_counter()
+  # Counts are of the rows learned from, seconds those of this iteration.
+  metrics |= {k: v for k, v in made.metrics.items() if k.startswith('time/')}
+  metrics |= {'time/learn': end - dispatched, 'time/step': end - start}
+  return state, metrics, (done.rollouts, done.credit)
+
+
+class _Made(NamedTuple):
+  """Steps 1 and 2: verified responses, and what remembers them.
+
+  Attributes:
+    curriculum, plan: their states. metrics: by name, clocks among them.
+  """
+
+  rollouts: Rollouts
+  scores: Scores
+  curriculum: PyTree
+  plan: PyTree
+  metrics: Mapping[str, float]
+
+
+class _Learned(NamedTuple):
+  """Steps 3 to 5: the state without what `_Made` remembers; dispatched."""
+
+  state: TrainState
+  rollouts: Rollouts
+  credit: Credit
+  metrics: Mapping[str, Array]
+
+
+def _collect(session, state, step, **options) -> _Made:
+  """Responses for one iteration, sampled from the policy of a state."""
+  seed, plan = session.config.seed, session.recipe.plan
+  key = key_for(seed, step, Purpose.TASKS)
+  tools = Tools(session, state, key, **options)
+  key = key_for(seed, step, Purpose.SAMPLE)
+  rollouts, scores, memory = plan.collect(
+    tools, tools.draw(), state.method['plan'], key
+  )
+  scores = tools.compare(rollouts, scores)
+  return _Made(rollouts, scores, tools.curriculum, memory, tools.metrics)
+
+
+def _learn(session, state, rollouts, scores, step) -> _Learned:
+  """Credit and optimizer steps of rows with their passes."""
+  program = session.compiled
+  credit, memory, sampled = program.assign(
+    state.method['credit'], rollouts, scores
+  )
+  # Its buffers are the learner's from now on; others hold the rest.
+  controllers = state.method['controllers']
+  method = {'credit': memory, 'controllers': controllers}
+  key = key_for(session.config.seed, step, Purpose.LEARN)
+  state, learned = program.learn(
+    state.replace(method=method), session.frozen, rollouts, credit, key
+  )
+  return _Learned(state, rollouts, credit, sampled | learned)
+
+
+def _remembering(session, state, made, learned=None, **waiting) -> TrainState:
+  """The state with the memories of curriculum and plan, and rows that wait.
+
+  Args:
+    learned: rows of which the curriculum hears the rewards.
+  """
+  curriculum = made.curriculum
+  if learned:
+    curriculum = session.recipe.curriculum.update(
+      curriculum,
+      learned.rollouts.task,
+      learned.credit.rewards,
+      learned.rollouts.valid,
+    )
+  held = {'curriculum': curriculum, 'plan': made.plan, **waiting}
+  held = session.layout.everywhere(held)
+  return state.replace(method=state.method | held)
+
+
+def _waiting(made: _Made) -> Waiting:
+  """The responses with what was counted of them, clocks left out."""
+  counts = {
+    name: jnp.asarray(value)
+    for name, value in made.metrics.items()
+    if not name.startswith('time/')
+  }
+  return Waiting(made.rollouts, made.scores, counts)
+
+
+def _numbers(session, metrics) -> dict[str, Any]:
+  """Metrics on the host, the mean of every score under its name."""
+  metrics = jax.device_get(metrics)
+  scores = zip(session.spec.component_names, metrics.pop('scores'))
+  return metrics | {f'score/{name}': mean for name, mean in scores}
 
 
 def train(

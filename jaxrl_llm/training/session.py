@@ -25,6 +25,7 @@ from jaxrl_llm.training import (
   guests,
   hosts,
   oracles,
+  pipeline,
   recordings,
   reward_models,
   shard,
@@ -264,7 +265,9 @@ def recipe_of(config: ConfigDict) -> recipe_lib.Recipe:
   """The recipe that the config names, with its hyper-parameters."""
   values = config.recipe.to_dict()
   recipe = recipe_lib.build(values.pop('name'), **values)
-  return recordings.planned(recipe) if recordings.used(config) else recipe
+  if recordings.used(config):
+    recipe = recordings.planned(recipe)
+  return pipeline.corrected(recipe, config) if config.pipeline else recipe
 
 
 def scorer(

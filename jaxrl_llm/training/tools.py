@@ -102,13 +102,22 @@ class Tools(Speaker):
   Args:
     session: the assembled run. state: before the iteration.
     key: of the draws of prompts.
+    meanwhile: called before every verification, for what a device may do
+      while the host verifies.
   """
 
-  def __init__(self, session, state: TrainState, key: Array):
+  def __init__(
+    self,
+    session,
+    state: TrainState,
+    key: Array,
+    meanwhile: Callable[[], None] = lambda: None,
+  ):
     params = session.sampling_params(state)
     super().__init__(session.answering, params, session.train)
     self._session, self._state = session, state
     self._draw_key, self._draws = key, 0
+    self._meanwhile = meanwhile
     self.curriculum = state.method['curriculum']
     self.metrics: dict[str, Any] = {'time/sample': 0.0, 'time/verify': 0.0}
 
@@ -154,6 +163,7 @@ class Tools(Speaker):
 
   def verify(self, rollouts, texts=None, rows=None):
     """Scores; a row whose verifier failed is no longer valid."""
+    self._meanwhile()
     with self._timed('time/verify'):
       rows = self.rows(rollouts.task) if rows is None else rows
       rollouts, scores, failed = self._answering.verify(rollouts, rows, texts)
@@ -218,8 +228,10 @@ class Tools(Speaker):
   def ahead(self, rollouts: Rollouts, scores: Scores, key: Array) -> Speaker:
     """The policy after a step on these rows, which the run does not take."""
     compiled, frozen = self._session.compiled, self._session.frozen
-    # The learner takes over the buffers of its state.
-    state = jax.tree.map(jnp.copy, self._state)
+    # The learner takes over the buffers of its state, without memories as in
+    # the loop, or it would be compiled twice.
+    method = {k: self._state.method[k] for k in ('credit', 'controllers')}
+    state = jax.tree.map(jnp.copy, self._state.replace(method=method))
     rollouts = compiled.score(state, frozen, rollouts)
     memory = state.method['credit']
     scores = self.compare(rollouts, scores)

@@ -78,6 +78,23 @@ def test_killed_at_any_moment_a_run_ends_as_if_it_never_was(whole, folder):
   processes.assert_same_run(workdir, whole)
 
 
+def test_killed_with_rows_that_wait_a_run_ends_as_if_it_never_was(folder):
+  workdir, other = folder / 'killed_waiting', folder / 'whole_waiting'
+  flags = (*FLAGS, '--config.pipeline=1', '--config.steps=8')
+  done = processes.run('train', f'--workdir={other}', *flags)
+  assert done.returncode == 0, done.stderr
+  process = processes.start(workdir, *flags)
+  # One save ends before the next begins, so an earlier one is complete.
+  until(lambda: lines_of(workdir) > 3 and saving(workdir), process)
+  process.kill()
+  process.communicate()
+  assert process.returncode == -signal.SIGKILL
+  done = processes.run('train', f'--workdir={workdir}', *flags)
+  assert done.returncode == 0, done.stderr
+  assert 'going on from iteration' in done.stderr
+  processes.assert_same_run(workdir, other)
+
+
 def stopped(workdir: pathlib.Path, number: int, ready) -> int:
   """Sends a signal once the run is ready for it; the iteration it saved."""
   process = processes.start(workdir, *FLAGS)
@@ -124,11 +141,16 @@ def test_a_truncated_checkpoint_costs_one_save_interval(whole, folder):
 
 def test_another_config_is_refused_with_the_fields(whole):
   before = (whole / 'config.json').read_bytes()
-  changed = ('--config.seed=1', '--config.recipe.clip_low=0.3')
+  changed = (
+    '--config.seed=1',
+    '--config.pipeline=1',
+    '--config.recipe.clip_low=0.3',
+  )
   done = processes.run('train', f'--workdir={whole}', *FLAGS, *changed)
   assert done.returncode == 1
   assert done.stderr.startswith('error: ')
   assert 'seed is 0 there and 1 here' in done.stderr
+  assert 'pipeline is 0 there and 1 here' in done.stderr
   assert 'recipe.clip_low is 0.2 there and 0.3 here' in done.stderr
   assert 'Traceback' not in done.stderr
   assert (whole / 'config.json').read_bytes() == before

@@ -148,3 +148,19 @@ def test_a_guides_tokens_leave_the_policys_gradient():
   guide = np.random.default_rng(0).random(arrays[-1].shape) < 0.5
   gate = gates.own_tokens(*cases.single(arrays), guide=guide)
   np.testing.assert_array_equal(gate, 1.0 - guide)
+
+
+def test_a_product_gives_each_gate_what_it_takes():
+  first = functools.partial(gates.unclipped_covariance, fraction=0.2)
+  second = functools.partial(gates.truncated_importance, cap=1.1)
+  product = gates.Product(first, second)
+  assert product.takes == ('share', 'tokens', 'task', 'sampler_logp')
+  arrays, extra = _arrays(product)
+  sampler_logp = extra.pop('sampler_logp')
+  some = np.asarray(first(*arrays, **extra))
+  weights = oracle.truncated_importance(
+    *arrays, sampler_logp=sampler_logp, cap=1.1
+  )
+  found = np.asarray(product(*arrays, sampler_logp=sampler_logp, **extra))
+  mask = np.asarray(arrays[-1])
+  np.testing.assert_allclose(found[mask], (some * weights)[mask], rtol=1e-5)
