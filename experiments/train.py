@@ -143,9 +143,17 @@ def _locked(config, workdir: pathlib.Path, stopping: Stopper) -> int:
 
 def _start(config, workdir: pathlib.Path):
   """The session, its checkpoints, and the state to go on from."""
-  from jaxrl_llm.training import checkpoint, hosts, loop, session, writers
+  from jaxrl_llm.training import (
+    checkpoint,
+    hosts,
+    loop,
+    programs,
+    session,
+    writers,
+  )
 
   command.use_compilation_cache(workdir.parent)
+  programs.count()  # Begins to.
   # First, so that whatever an interrupted start leaves has an owner.
   record = _record(config, session.recipe_of(config))
   hosts.on_first(lambda: writers.write_config(workdir, record))
@@ -177,7 +185,7 @@ def _start(config, workdir: pathlib.Path):
 def _train(
   config, workdir, parts, checkpointer, run, state, bad, stopping
 ) -> int:
-  from jaxrl_llm.training import hosts, loop, writers
+  from jaxrl_llm.training import hosts, loop, programs, writers
 
   # Closed in reverse: the checkpointer first waits for its last save.
   with (
@@ -204,7 +212,11 @@ def _train(
       f'  {_command()}'
     )
     return 0
+  loaded = programs.count()
   hosts.on_first(lambda: print(report(workdir)))
+  hosts.on_first(
+    lambda: print(f'programs: {loaded.loaded}, {loaded.compiled} compiled anew')
+  )
   if _EXPORT.value:
     with writers.says_disk_full(workdir):
       parts.export(state, workdir / 'export')

@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 from absl import logging
 
-from jaxrl_llm.training import games, recordings
+from jaxrl_llm.training import games, programs, recordings
 from jaxrl_llm.training.checkpoint import Checkpointer
 from jaxrl_llm.training.pipeline import Waiting
 from jaxrl_llm.training.session import Session
@@ -257,12 +257,19 @@ def train(
   config = session.config
   step = int(state.step)
 
+  loaded = programs.count()
+
+  def log(metrics):
+    nonlocal loaded
+    before, loaded = loaded, programs.count()
+    run.log(step, metrics | {'time/compile': (loaded - before).seconds})
+
   def save():
     run.sync()
     checkpointer.save(step, state, {'bad_in_a_row': bad_in_a_row})
 
   if step == 0:
-    run.log(0, session.train.counts | evaluation(session, state, 0))
+    log(session.train.counts | evaluation(session, state, 0))
   while step < config.steps and not stopping():
     state, metrics, (rollouts, credit) = iterate(session, state, step)
     step += 1
@@ -278,7 +285,7 @@ def train(
     ):
       metrics |= evaluation(session, state, step)
     run.samples(step, session.examples(rollouts, credit))
-    run.log(step, metrics)
+    log(metrics)
     if bad_in_a_row >= config.max_bad_steps:
       save()
       checkpointer.wait()

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import shutil
 
 import jax
@@ -35,6 +36,15 @@ def test_a_run_folder_holds_what_the_readme_promises(trained):
   assert first['step'] == 0 and last['step'] == 2
   for line in (first, last):
     assert {'eval/accuracy', 'eval/pass@1', 'eval/pass@2'} <= line.keys()
+
+
+def test_a_second_start_compiles_nothing(trained, tmp_path):
+  flags = ('--config.steps=2', f'--workdir={tmp_path / "again"}')
+  done = processes.run('train', *flags)
+  assert done.returncode == 0, done.stderr
+  [line] = [x for x in done.stdout.splitlines() if x.startswith('programs: ')]
+  loaded, compiled = map(int, re.findall(r'\d+', line))
+  assert compiled == 0 and 10 < loaded < 200
 
 
 def test_export_is_the_newest_checkpoint(trained):

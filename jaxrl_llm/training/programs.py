@@ -1,0 +1,62 @@
+"""How many programs this process has loaded, and how many it compiled.
+
+Every function has a program for each shape of its arguments. A run that keeps
+loading them after its first iterations lets a shape vary, and a second start
+that compiles what the first one did has lost its cache: `time/compile` in the
+metrics shows the one, the last line of a run the other.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import jax
+
+_LOADED = '/jax/core/compile/backend_compile_duration'
+_FOUND = '/jax/compilation_cache/cache_hits'
+
+
+class Count(NamedTuple):
+  """What was loaded up to some moment; `later - earlier` is what since.
+
+  Attributes:
+    loaded: programs. found: of which in the cache on disk.
+    seconds: that compiling them, or reading them from there, took.
+  """
+
+  loaded: int = 0
+  found: int = 0
+  seconds: float = 0.0
+
+  def __sub__(self, earlier: Count) -> Count:
+    return Count(*(now - then for now, then in zip(self, earlier)))
+
+  @property
+  def compiled(self) -> int:
+    """Programs that no cache held."""
+    return self.loaded - self.found
+
+
+def count() -> Count:
+  """Since the first call, which begins to count."""
+  return _watch()[0]
+
+
+@functools.cache
+def _watch() -> list[Count]:
+  """The one count of the process: listeners are never taken away."""
+  total = [Count()]
+
+  def loaded(event, seconds, **_):
+    if event == _LOADED:
+      n = total[0]
+      total[0] = n._replace(loaded=n.loaded + 1, seconds=n.seconds + seconds)
+
+  def found(event, **_):
+    if event == _FOUND:
+      total[0] = total[0]._replace(found=total[0].found + 1)
+
+  jax.monitoring.register_event_duration_secs_listener(loaded)
+  jax.monitoring.register_event_listener(found)
+  return total

@@ -1,0 +1,44 @@
+"""Programs are counted by shape, and a run soon needs no new ones."""
+
+import contextlib
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxrl_llm.training import loop, programs, session
+from tests.end_to_end import tiny
+
+
+def test_a_program_is_counted_once_for_every_shape():
+  programs.count()
+  three, four = jnp.zeros(3), jnp.zeros(4)
+  double = jax.jit(lambda x: 2 * x)
+  before = programs.count()
+  for x in (three, four, three, four):
+    double(x)
+  since = programs.count() - before
+  assert since.loaded == 2 and 0 <= since.found <= 2 and since.seconds > 0
+  assert since.compiled == since.loaded - since.found
+
+
+@pytest.mark.parametrize(
+  ('recipe', 'settings'),
+  [('grpo', {}), ('grpo', {'pipeline': 1}), ('knapsack', {})],
+)
+def test_later_iterations_load_no_new_programs(recipe, settings, tmp_path):
+  config = tiny.get_config(recipe)
+  config.warm_start.steps = 0
+  config.update_from_flattened_dict(settings)
+  parts, params = session.assemble(config, tmp_path)
+  with contextlib.closing(parts):
+    state = loop.begin(parts, params)
+    counts = []
+    for step in range(5):
+      state, _, _ = loop.iterate(parts, state, step)
+      parts.answering.evaluate(
+        parts.sampling_params(state), parts.held_out, jax.random.key(step)
+      )
+      counts.append(programs.count())
+  # The second may see arrays where programs left them, not as they were made.
+  assert (counts[-1] - counts[1]).loaded == 0
