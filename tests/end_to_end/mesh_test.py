@@ -86,7 +86,6 @@ EXPERTS = ('grpo', {'model.path': 'experts'})
   ('method', 'data', 'model'),
   [
     (GRPO, 4, 2),
-    (GRPO, 8, 1),
     (EXPERTS, 2, 4),
     (CRITIC, 4, 2),
     (DELTAS, 2, 4),
