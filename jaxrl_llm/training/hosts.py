@@ -16,6 +16,7 @@ import functools
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -31,6 +32,8 @@ _LOST = re.compile(
   r'(gloo|nccl|connection|heartbeat|barrier|coordination|unavailable)',
   re.IGNORECASE | re.DOTALL,
 )
+# How much longer than the others the first process stays where it failed.
+_LAST_SECONDS = 3
 
 
 class Silent:
@@ -116,6 +119,9 @@ def ending_at_once(tell: Callable[[Exception], None]) -> Iterator[None]:
       )
     else:
       tell(error)
+      # The others may be about to find the same mistake, and JAX would end
+      # them in words of its own as soon as the first is gone.
+      time.sleep(_LAST_SECONDS if is_first() else 0)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(1)
