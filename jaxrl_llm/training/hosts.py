@@ -33,7 +33,7 @@ _LOST = re.compile(
   re.IGNORECASE | re.DOTALL,
 )
 # How much longer than the others the first process stays where it failed.
-_LAST_SECONDS = 3
+_LAST_SECONDS = 10
 
 
 class Silent:
