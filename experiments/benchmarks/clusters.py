@@ -57,7 +57,7 @@ def start(
   with open(log, 'a') as file:
     return subprocess.Popen(
       [ROOT / 'launch' / 'local_cluster.sh', str(count), *given],
-      env=_environment() | environment,
+      env=surroundings() | environment,
       stdout=file,
       stderr=subprocess.STDOUT,
     )
@@ -71,7 +71,7 @@ def start_one(
     return subprocess.Popen(
       [sys.executable, '-m', *given],
       cwd=ROOT,
-      env=_environment()
+      env=surroundings()
       | {
         'JAX_PLATFORMS': 'cpu',
         'JAX_CPU_COLLECTIVES_IMPLEMENTATION': 'gloo',
@@ -97,7 +97,7 @@ def met(log: pathlib.Path) -> bool:
   return 'process 1 of' in log.read_text()
 
 
-def _environment() -> dict[str, str]:
+def surroundings() -> dict[str, str]:
   inherited = os.environ.get('PYTHONPATH', '')
   return os.environ | {
     'PYTHON': sys.executable,
