@@ -1,3 +1,4 @@
+import math
 import os
 import pathlib
 import shutil
@@ -283,3 +284,25 @@ def test_the_manifest_starts_as_many_processes_as_it_says():
   assert 'JAX_PROCESS_ID' in env
   mounted = {each['name'] for each in container['volumeMounts']}
   assert mounted == {each['name'] for each in pod['volumes']}
+  chips = math.prod(
+    int(n)
+    for n in pod['nodeSelector']['cloud.google.com/gke-tpu-topology'].split('x')
+  )
+  limits = container['resources']['limits']
+  assert chips == job['parallelism'] * limits['google.com/tpu']
+
+
+def test_the_manifest_leaves_every_restart_to_the_job_set():
+  (job_set,) = yaml.safe_load_all((_FOLDER / 'gke.yaml').read_text())
+  assert job_set['apiVersion'] == 'jobset.x-k8s.io/v1alpha2'
+  assert job_set['spec']['failurePolicy']['maxRestarts'] > 0
+  (replicated,) = job_set['spec']['replicatedJobs']
+  assert replicated['replicas'] == 1
+  job = replicated['template']['spec']
+  # Its number tells a process which it is; one that came back alone would wait
+  # for the others, which know nothing of it.
+  assert job['completionMode'] == 'Indexed' and job['backoffLimit'] == 0
+  pod = job['template']['spec']
+  assert pod['restartPolicy'] == 'Never'
+  # There is time to save after SIGTERM.
+  assert pod['terminationGracePeriodSeconds'] >= 60
