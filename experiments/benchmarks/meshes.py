@@ -162,9 +162,10 @@ and memory of the method, each relative to its largest entry (of the loss, to
 
 {equal}
 
-By what it is of, at most: {most}. A step is the difference
-of two parameters, which float32 resolves to about 1e-5 of it. Of all cells,
-{tokens} sampled tokens differ, and log-probs of tokens by at most {logp:.0e} nats.
+By what it is of, at most: {most}.
+A step is the difference of two parameters, which float32 resolves to about
+1e-5 of it. Of all cells, {tokens} sampled tokens differ, and log-probs of
+tokens by at most {logp:.0e} nats.
 
 ## What the devices send each other
 
