@@ -1,13 +1,16 @@
-"""Moves one run between numbers of processes and devices.
+"""Moves one run between numbers of processes and devices, or divides it.
 
   python -m experiments.benchmarks.moves
+  python -m experiments.benchmarks.moves --divided
+      four processes, against one process with four devices and the same mesh
 
 Each stage is stopped by SIGTERM, which saves, and the next goes on with other
 processes and devices. The whole must equal a run that nobody stopped, on one
 device: the same questions in the same order, the same tokens and rewards, the
 same keys and method state; parameters to rounding, since sums over devices
 have another order. Lines go to --results, one for each stage and one for the
-comparison; --table prints them. Takes about four minutes of two cores.
+comparison, or one for each mesh; --table prints those. Takes about four
+minutes of two cores.
 """
 
 from __future__ import annotations
@@ -26,11 +29,16 @@ from experiments.benchmarks import clusters
 _STEPS = flags.DEFINE_integer('steps', 24, 'Iterations in all.')
 _EACH = flags.DEFINE_integer('each', 3, 'Iterations of a stage, at least.')
 _TABLE = flags.DEFINE_bool('table', False, 'Only print the table.')
+_DIVIDED = flags.DEFINE_bool('divided', False, 'Meshes instead; see above.')
 _RESULTS = flags.DEFINE_string(
-  'results', command.here('results', 'moves.jsonl'), 'Where lines are written.'
+  'results',
+  command.here('results'),
+  'The folder of moves.jsonl, divided.jsonl.',
 )
 # Processes, and devices of each. The last stage goes on to the end.
 STAGES = ((1, 1), (2, 1), (4, 1), (2, 1), (1, 1), (1, 8), (2, 2))
+# Of data and model, for four processes.
+MESHES = ((4, 1), (2, 2), (1, 4))
 # What depends on tokens and keys alone, so that it must be the same number.
 EXACT = (
   'step',
@@ -47,13 +55,16 @@ EXACT = (
 def main(argv) -> None:
   del argv
   logging.set_verbosity(logging.WARNING)
-  results = pathlib.Path(_RESULTS.value)
+  name, measure, show = 'moves.jsonl', measured, table
+  if _DIVIDED.value:
+    name, measure, show = 'divided.jsonl', divided, divided_table
+  results = pathlib.Path(_RESULTS.value) / name
   if not _TABLE.value:
     with tempfile.TemporaryDirectory() as scratch:
-      lines = measured(pathlib.Path(scratch))
+      lines = measure(pathlib.Path(scratch))
     commit = {'git_commit': command.commit()}
     results.write_text(''.join(json.dumps(commit | x) + '\n' for x in lines))
-  print(table([json.loads(x) for x in results.read_text().splitlines()]))
+  print(show([json.loads(x) for x in results.read_text().splitlines()]))
 
 
 def measured(folder: pathlib.Path) -> list[dict]:
@@ -71,10 +82,38 @@ def measured(folder: pathlib.Path) -> list[dict]:
   return [*lines, comparison(whole, moved)]
 
 
-def _stage(workdir, count, devices, until: int) -> None:
+def divided(folder: pathlib.Path) -> list[dict]:
+  """A line for each mesh: whether processes change a bit of a run."""
+  lines = []
+  for data, model in MESHES:
+    mesh = (f'--config.mesh.data={data}', f'--config.mesh.model={model}')
+    runs = [folder / f'{data}x{model}-{count}' for count in (4, 1)]
+    for workdir, count in zip(runs, (4, 1)):
+      _stage(workdir, count, 4 // count, _STEPS.value, *mesh)
+    equal = clusters.equal(*runs)
+    lines.append({'data': data, 'model': model, 'equal': equal})
+    lines[-1] |= {'iterations': clusters.saved(runs[0])}
+    lines[-1] |= {'arrays': len(clusters.state(runs[0]))}
+    print(json.dumps(lines[-1]), flush=True)
+  return lines
+
+
+def divided_table(lines) -> str:
+  """Markdown, a row for each mesh."""
+  rows = ['| data x model | iterations | arrays of the state | equal |']
+  rows.append('| --- | --- | --- | --- |')
+  rows += [
+    f'| {x["data"]} x {x["model"]} | {x["iterations"]} | {x["arrays"]} '
+    f'| {"yes" if x["equal"] else "no"} |'
+    for x in lines
+  ]
+  return '\n'.join(rows)
+
+
+def _stage(workdir, count, devices, until: int, *more: str) -> None:
   """Runs to the end, or until an iteration is logged, and then is stopped."""
   log = workdir.with_suffix('.log')
-  given = clusters.words(workdir, _STEPS.value)
+  given = [*clusters.words(workdir, _STEPS.value), *more]
   running = clusters.start(count, given, log, DEVICES=str(devices))
   while running.poll() is None and clusters.iteration(workdir) < until:
     time.sleep(0.01)
