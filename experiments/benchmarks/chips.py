@@ -22,6 +22,7 @@ steps of a ring, uneven lengths and idle chips come on top.
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 from experiments.benchmarks import cases
 
@@ -104,7 +105,7 @@ def need(
     rows: that a chip learns at a time, of its microbatch.
   """
   chips, weights = data * mesh_model, parameters(model)
-  forward = cases.forward(model, shape)
+  forward, shared = _forward(model, shape)
   length = shape.prompt + shape.response
   here = shape.rows / data
   # The sampler, each pass, and the learner gather; the learner sums gradients.
@@ -127,13 +128,19 @@ def need(
   learning = (2 * _KEPT + _USED) * weights / mesh_model + inputs + logits
   sampling = (_KEPT + _USED) * weights / mesh_model + cached
   return Need(
-    operations=(cases.shared(model, shape) + (passes + 4) * forward) / chips,
+    operations=(shared + (passes + 4) * forward) / chips,
     read=shape.response * (weights_read + prompt) + past,
     far=far,
     near=near,
     kept=kept,
     peak=kept + max(learning, sampling),
   )
+
+
+@functools.cache
+def _forward(model, shape):
+  """Operations of a forward pass, and of one that reads a prompt once."""
+  return cases.forward(model, shape), cases.shared(model, shape)
 
 
 def seconds(asked: Need, chip: Chip) -> dict[str, float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import socket
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import orbax.checkpoint as ocp
 from experiments import command
 from jaxrl_llm.training import writers
 
+_UNITS = {'B': 1, 'KiB': 2**10, 'MiB': 2**20, 'GiB': 2**30}
 ROOT = pathlib.Path(command.here('..')).resolve()
 _WORDS = (
   'experiments.train',
@@ -219,3 +221,26 @@ def equal(one: pathlib.Path, other: pathlib.Path) -> bool:
   samples = [(run / 'samples.jsonl').read_bytes() for run in (one, other)]
   logged = [metrics(run) for run in (one, other)]
   return all(a == b for a, b in (states, samples, logged))
+
+
+def dry_run_sizes(said: str) -> dict[str, float]:
+  """Numbers of the report of a dry run."""
+  found, program = {}, ''
+  for line in said.splitlines():
+    kept = re.match(
+      r'  (trained parameters|optimiser|reference) +[\d,]+ ', line
+    )
+    if kept:
+      number, unit = line.split()[-2:]
+      found['kept'] = found.get('kept', 0) + float(number) * _UNITS[unit]
+    start = re.match(r'  (\w+) +per device: .*activations ([\d.]+) (\w+)', line)
+    if start:
+      program = start.group(1)
+      number, unit = start.groups()[1:]
+      found[f'{program} activations'] = float(number) * _UNITS[unit]
+      found[f'{program} sends'] = found[f'{program} sends a turn'] = 0
+    sent = re.match(r' +\d+ [a-z\-]+ +([\d,]+) bytes( a turn)?', line)
+    if sent and program:
+      name = f'{program} sends{sent.group(2) or ""}'
+      found[name] += int(sent.group(1).replace(',', ''))
+  return found

@@ -20,7 +20,6 @@ import os
 import pathlib
 import random
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -29,7 +28,7 @@ import time
 from absl import app, flags, logging
 
 from experiments import command
-from experiments.benchmarks import clusters
+from experiments.benchmarks import clusters, tables
 
 _KILLS = flags.DEFINE_integer('kills', 20, 'How many.')
 _PROCESSES = flags.DEFINE_integer('processes', 2, 'Of each run.')
@@ -50,7 +49,9 @@ def main(argv) -> None:
   logging.set_verbosity(logging.WARNING)
   results = pathlib.Path(_RESULTS.value)
   if _TABLE.value:
-    print(table([json.loads(x) for x in results.read_text().splitlines()]))
+    print(
+      tables.kills([json.loads(x) for x in results.read_text().splitlines()])
+    )
     return
   draw = random.Random(_SEED.value)
   kill_some = killed_apart if _APART.value else killed_in_a_cluster
@@ -165,41 +166,6 @@ def _killed(workdir, victim, pid, others, log):
   line['sentence'] = any(words in text for words in _SENTENCES)
   print(json.dumps(line), file=sys.stderr)
   return line
-
-
-def table(lines) -> str:
-  """Markdown: a row for each way to start and each kind of victim."""
-  groups = {}
-  for line in lines:
-    number = line['victim']
-    victim = {'launcher': 'the launcher', 0: 'the first process'}.get(
-      number, 'another process'
-    )
-    way = 'apart' if line['apart'] else 'launcher'
-    groups.setdefault((line['processes'], way, victim), []).append(line)
-  rows = [
-    '| processes | started | killed | times | iteration of the kill '
-    '| iterations lost | others ended after s | a survivor said why '
-    '| ends equal |',
-    '|' + ' --- |' * 9,
-  ]
-  for (count, way, victim), group in sorted(groups.items()):
-    steps = [line['iteration'] for line in group]
-    lost = [max(line['iteration'], 0) - line['checkpoint'] for line in group]
-    seconds = [line['seconds'] for line in group]
-    cells = (
-      count,
-      way,
-      victim,
-      len(group),
-      f'{min(steps)} to {max(steps)}',
-      f'{min(lost)} to {max(lost)}',
-      f'{statistics.median(seconds):.2f} (at most {max(seconds):.2f})',
-      f'{sum(line["sentence"] for line in group)}',
-      f'{sum(line["equal"] for line in group)}',
-    )
-    rows.append('| ' + ' | '.join(map(str, cells)) + ' |')
-  return '\n'.join(rows)
 
 
 if __name__ == '__main__':

@@ -24,7 +24,7 @@ import numpy as np
 from absl import app, flags, logging
 
 from experiments import command
-from experiments.benchmarks import clusters
+from experiments.benchmarks import clusters, tables
 
 _STEPS = flags.DEFINE_integer('steps', 24, 'Iterations in all.')
 _EACH = flags.DEFINE_integer('each', 3, 'Iterations of a stage, at least.')
@@ -55,9 +55,9 @@ EXACT = (
 def main(argv) -> None:
   del argv
   logging.set_verbosity(logging.WARNING)
-  name, measure, show = 'moves.jsonl', measured, table
+  name, measure, show = 'moves.jsonl', measured, tables.moves
   if _DIVIDED.value:
-    name, measure, show = 'divided.jsonl', divided, divided_table
+    name, measure, show = 'divided.jsonl', divided, tables.divided
   results = pathlib.Path(_RESULTS.value) / name
   if not _TABLE.value:
     with tempfile.TemporaryDirectory() as scratch:
@@ -96,18 +96,6 @@ def divided(folder: pathlib.Path) -> list[dict]:
     lines[-1] |= {'arrays': len(clusters.state(runs[0]))}
     print(json.dumps(lines[-1]), flush=True)
   return lines
-
-
-def divided_table(lines) -> str:
-  """Markdown, a row for each mesh."""
-  rows = ['| data x model | iterations | arrays of the state | equal |']
-  rows.append('| --- | --- | --- | --- |')
-  rows += [
-    f'| {x["data"]} x {x["model"]} | {x["iterations"]} | {x["arrays"]} '
-    f'| {"yes" if x["equal"] else "no"} |'
-    for x in lines
-  ]
-  return '\n'.join(rows)
 
 
 def _stage(workdir, count, devices, until: int, *more: str) -> None:
@@ -158,26 +146,6 @@ def _numbers(x):
 
 def _largest(apart, name):
   return max(d for path, d in apart.items() if path.startswith(name))
-
-
-def table(lines) -> str:
-  """Markdown: the stages, then the comparison."""
-  *stages, compared = lines
-  rows = ['| processes | devices of each | goes to iteration |']
-  rows.append('| --- | --- | --- |')
-  rows += [
-    f'| {x["processes"]} | {x["devices"]} | {x["iteration"]} |' for x in stages
-  ]
-  rows += [
-    '',
-    '| against an undisturbed run on one device | |',
-    '| --- | --- |',
-  ]
-  for name, value in compared.items():
-    if name != 'git_commit':
-      shown = f'{value:.2g}' if isinstance(value, float) else value
-      rows.append(f'| {name} | {shown} |')
-  return '\n'.join(rows)
 
 
 if __name__ == '__main__':

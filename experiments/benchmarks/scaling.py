@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import pathlib
-import re
 import statistics
 import subprocess
 import sys
@@ -21,7 +20,7 @@ import tempfile
 from absl import app, flags
 
 from experiments import command
-from experiments.benchmarks import chips, clusters
+from experiments.benchmarks import chips, clusters, tables
 
 _DRAW = flags.DEFINE_bool('draw', False, 'Only write the page.')
 _RESULTS = flags.DEFINE_string(
@@ -39,9 +38,7 @@ _SIZES = (
   '--config.model.fresh.mlp_width=384',
   '--config.sample.prompts=16',
 )
-PARTS = ('sample', 'verify', 'score', 'learn', 'step')
 _MARKS = '<!-- measured: begin -->', '<!-- measured: end -->'
-_UNITS = {'B': 1, 'KiB': 2**10, 'MiB': 2**20, 'GiB': 2**30}
 
 
 def main(argv) -> None:
@@ -66,8 +63,8 @@ def main(argv) -> None:
   text = page.read_text()
   head, tail = text.partition(begin)[0], text.partition(end)[2]
   lines = [json.loads(line) for line in path.read_text().splitlines()]
-  tables = '\n\n'.join([measured(lines), '## Estimated', chips.table()])
-  page.write_text(f'{head}{begin}\n\n{tables}\n\n{end}{tail}')
+  parts = '## Measured', tables.scaling(lines), '## Estimated', chips.table()
+  page.write_text('\n\n'.join([head + begin, *parts, end + tail]))
 
 
 def timed(folder: pathlib.Path, count: int, devices: int) -> dict[str, float]:
@@ -81,7 +78,7 @@ def timed(folder: pathlib.Path, count: int, devices: int) -> dict[str, float]:
   lines = [json.loads(x) for x in (workdir / 'metrics.jsonl').open()][3:]
   return {
     name: round(statistics.median(x[f'time/{name}'] for x in lines), 4)
-    for name in PARTS
+    for name in tables.PARTS
   }
 
 
@@ -96,50 +93,7 @@ def sizes(devices: int) -> dict[str, float]:
     capture_output=True,
     check=True,
   ).stdout
-  return parsed(said)
-
-
-def parsed(said: str) -> dict[str, float]:
-  """Numbers of the report of a dry run."""
-  found, program = {}, ''
-  for line in said.splitlines():
-    kept = re.match(r'  (trained parameters|optimiser|reference) ', line)
-    if kept:
-      number, unit = line.split()[-2:]
-      found['kept'] = found.get('kept', 0) + float(number) * _UNITS[unit]
-    start = re.match(r'  (\w+) +per device: .*activations ([\d.]+) (\w+)', line)
-    if start:
-      program = start.group(1)
-      number, unit = start.groups()[1:]
-      found[f'{program} activations'] = float(number) * _UNITS[unit]
-      found[f'{program} sends'] = found[f'{program} sends a turn'] = 0
-    sent = re.match(r' +\d+ [a-z\-]+ +([\d,]+) bytes( a turn)?', line)
-    if sent and program:
-      name = f'{program} sends{sent.group(2) or ""}'
-      found[name] += int(sent.group(1).replace(',', ''))
-  return found
-
-
-def measured(lines: list[dict]) -> str:
-  """Markdown: times of every cell, and sizes of a device."""
-  rows = [
-    '| processes | devices | ' + ' | '.join(f'{x} s' for x in PARTS) + ' |',
-    '|' + ' --- |' * (2 + len(PARTS)),
-  ]
-  for line in lines:
-    times = ' | '.join(f'{line[x]:.3f}' for x in PARTS)
-    rows.append(f'| {line["processes"]} | {line["devices"]} | {times} |')
-  names = [x for x in lines[0] if x == 'kept' or ' ' in x]
-  rows += [
-    '',
-    '| KiB of a device | ' + ' | '.join(names) + ' |',
-    '|' + ' --- |' * (1 + len(names)),
-  ]
-  for line in lines:
-    if 'kept' in line:
-      cells = ' | '.join(f'{line[x] / 1024:,.0f}' for x in names)
-      rows.append(f'| {line["devices"]} | {cells} |')
-  return '\n'.join(rows)
+  return clusters.dry_run_sizes(said)
 
 
 if __name__ == '__main__':
