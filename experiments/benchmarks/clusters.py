@@ -193,8 +193,13 @@ def metrics(workdir: pathlib.Path) -> list[dict[str, float]]:
   """Logged lines without what reads a clock."""
   return [
     {k: v for k, v in line.items() if not k.startswith('time/')}
-    for line in writers.read(workdir / 'metrics.jsonl')
+    for line in logged(workdir)
   ]
+
+
+def logged(workdir: pathlib.Path) -> list[dict[str, float]]:
+  """Lines of metrics.jsonl."""
+  return writers.read(workdir / 'metrics.jsonl')
 
 
 def state(workdir: pathlib.Path) -> dict[str, np.ndarray]:

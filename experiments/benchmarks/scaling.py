@@ -75,7 +75,7 @@ def timed(folder: pathlib.Path, count: int, devices: int) -> dict[str, float]:
   running = clusters.start(count, given, log, DEVICES=str(devices))
   if running.wait():
     raise RuntimeError(log.read_text())
-  lines = [json.loads(x) for x in (workdir / 'metrics.jsonl').open()][3:]
+  lines = clusters.logged(workdir)[3:]
   return {
     name: round(statistics.median(x[f'time/{name}'] for x in lines), 4)
     for name in tables.PARTS

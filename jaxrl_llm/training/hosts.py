@@ -62,8 +62,8 @@ def initialize() -> None:
   Call it before anything else of JAX. Without any of these a process is
   alone, as on a laptop. One that never joins is waited for 300 s. Where a
   process ends, its connections close, and the others know at their next
-  collective; the heartbeat is for machines that vanish, and for programs that
-  hang without a word.
+  collective; the heartbeat is for machines that vanish, and for processes that
+  are stopped.
 
   Raises:
     ValueError: half of a description, or numbers that are none.
@@ -119,9 +119,10 @@ def ending_at_once(tell: Callable[[Exception], None]) -> Iterator[None]:
       )
     else:
       tell(error)
-      # The others may be about to find the same mistake, and JAX would end
-      # them in words of its own as soon as the first is gone.
-      time.sleep(_LAST_SECONDS if is_first() else 0)
+      if is_first() and jax.distributed.is_initialized():
+        # The others may be about to find the same mistake, and JAX would end
+        # them in words of its own as soon as the first is gone.
+        time.sleep(_LAST_SECONDS)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(1)
