@@ -324,13 +324,14 @@ def _array(files, row, shape, dtype, sharding):
 
   def read(index):
     """The part of our array at `index`, a slice for each axis."""
-    counted = [range(size)[part] for size, part in zip(shape, index[:stacked])]
-    parts = []
-    for each in itertools.product(*counted):
+    counted = [range(size)[part] for size, part in zip(shape, index)]
+    part = np.empty([len(each) for each in counted], dtype)
+    places = np.ndindex(part.shape[:stacked])
+    for place, each in zip(places, itertools.product(*counted[:stacked])):
       name = row.name.format(*each)
       x = row.bijection.to_ours(files[name].get_tensor(name), shape[stacked:])
-      parts.append(x[index[stacked:]].astype(dtype))
-    return np.stack(parts).reshape(*map(len, counted), *parts[0].shape)
+      part[place] = x[index[stacked:]]
+    return part
 
   if sharding is None:
     return jnp.asarray(read((slice(None),) * len(shape)))
