@@ -44,6 +44,12 @@ _SHAPE = flags.DEFINE_enum('shape', 'short', tuple(cases.SHAPES), 'Sizes.')
 _DTYPE = flags.DEFINE_enum(
   'dtype', 'float32', ('float32', 'bfloat16'), 'Of our arithmetic.'
 )
+_SET = flags.DEFINE_multi_string(
+  'set', [], 'A setting of our run, as sample.widths=3.'
+)
+_SHARE_PROMPTS = flags.DEFINE_bool(
+  'share_prompts', True, 'Our learner reads a prompt once a group.'
+)
 _ROUNDS = flags.DEFINE_integer('rounds', 5, 'Timed iterations.', 1)
 _MICROBATCH = flags.DEFINE_integer('microbatch', 8, 'Rows of ours.', 1)
 _PEER_MICROBATCH = flags.DEFINE_integer(
@@ -121,11 +127,16 @@ def _cells(pythons) -> list[dict]:
     'microbatch': _MICROBATCH.value,
     'peer_microbatch': _PEER_MICROBATCH.value,
     'peer_compile': _PEER_COMPILE.value,
+    'set': _SET.value,
+    'share_prompts': _SHARE_PROMPTS.value,
   }
   if _ALL.value:
     known = ('none', *pythons)
     cells = [{**flagged, 'peer': 'none', **row} for row in ROWS]
     return [cell for cell in cells if cell['peer'] in known]
+  for word in _SET.value:
+    if '=' not in word:
+      raise command.Refused(f'--set={word} is not NAME=VALUE')
   if _PEER.value != 'none' and _PEER.value not in pythons:
     raise command.Refused(f'--peer={_PEER.value} needs --peer_python=PATH')
   if _PEER_COMPILE.value and _PEER.value not in peers.TORCH:
@@ -155,8 +166,12 @@ def _command(cell) -> str:
   """What measures one cell again."""
   words = ['python', '-m', 'experiments.bench']
   for name, value in cell.items():
-    if value != flags.FLAGS[name].default:
-      words.append(f'--{name}' if value is True else f'--{name}={value}')
+    if isinstance(value, list):
+      words += [f'--{name}={each}' for each in value]
+    elif value != flags.FLAGS[name].default:
+      is_switch = isinstance(value, bool)
+      switch = f'--{name}' if value else f'--no{name}'
+      words.append(switch if is_switch else f'--{name}={value}')
   if cell['peer'] != 'none':
     words.append('--peer_python=PATH')
   return shlex.join(words)

@@ -131,6 +131,7 @@ def heavy_tail(count: int, least: int, most: int) -> tuple[int, ...]:
 SHAPES = {
   'short': Shape(8, 8, 64, 128),
   'long': Shape(4, 16, 512, 128),
+  'deep': Shape(8, 8, 64, 512),
   'ragged': Shape(64, 8, 64, 512, least=8),
 }
 

@@ -31,7 +31,7 @@ def measure(cell: dict, peer_python: str) -> dict:
       'machine': (sys.executable, {'dtypes': ['float32', 'bfloat16']}),
       'ours': (
         sys.executable,
-        {'dtype': cell['dtype'], 'microbatch': cell['microbatch']},
+        {k: cell[k] for k in ('dtype', 'microbatch', 'set', 'share_prompts')},
       ),
     }
     tried = {}

@@ -29,14 +29,21 @@ def prepare(request):
   """See `protocol`.
 
   Args:
-    request: model (a folder), shape (a name of `cases.SHAPES`), dtype, and
-      microbatch (rows of one).
+    request: model (a folder), shape (a name of `cases.SHAPES`), dtype,
+      microbatch (rows of one), set (other settings of the run, NAME=VALUE)
+      and share_prompts (whether the learner reads them once a group).
   """
   workdir = pathlib.Path(tempfile.mkdtemp())
   shape = cases.SHAPES[request['shape']]
   config = _config(request, shape, workdir / 'questions.jsonl')
   parts, params = session.assemble(config, workdir)
   parts = _ending(parts, shape)
+  if not request['share_prompts']:
+    scorer = session.scorer(parts.model, config)
+    program = dataclasses.replace(parts.program, scorer=scorer, shared=1)
+    parts = dataclasses.replace(
+      parts, program=program, compiled=program.compile()
+    )
   state = parts.init(params)
   run = writers.Run(workdir, total_steps=1, quiet=True)
   step = 0
@@ -100,6 +107,8 @@ def _config(request, shape, questions: pathlib.Path):
   config.learn.microbatches = shape.rows // request['microbatch']
   config.optimizer.learning_rate = 1e-6
   config.optimizer.b2 = 0.999
+  settings = (word.split('=', 1) for word in request['set'])
+  config.update_from_flattened_dict({k: json.loads(v) for k, v in settings})
   return config.lock()
 
 

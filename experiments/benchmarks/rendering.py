@@ -101,6 +101,10 @@ def _lines(row: dict) -> list[dict[str, str]]:
   for name, system in measured.items():
     if name == 'machine':
       continue
+    shown = name
+    if name == 'ours':
+      plain = () if cell.get('share_prompts', True) else ('prompts not shared',)
+      shown = ', '.join((name, *plain, *cell.get('set', ())))
     sample, learn = (
       expected * statistics.median(_per_token(system, k))
       for k in ('sample', 'learn')
@@ -115,7 +119,7 @@ def _lines(row: dict) -> list[dict[str, str]]:
       {
         'model': cell['model'],
         'shape': cell['shape'],
-        'system': name,
+        'system': shown,
         'sample tok/s': f'{expected / sample:,.0f}',
         'learn tok/s': f'{expected / learn:,.0f}',
         'step s': _seconds(system),

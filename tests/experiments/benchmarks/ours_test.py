@@ -16,8 +16,9 @@ def test_countdown_ends_a_row_at_the_length_of_its_first_token(length):
   assert drawn == length
 
 
+@pytest.mark.parametrize('share', [True, False])
 def test_iteration_is_one_of_a_run_with_the_lengths_of_the_shape(
-  tmp_path, monkeypatch
+  tmp_path, monkeypatch, share
 ):
   monkeypatch.setitem(cases.MODELS, 'atom', cases.Model(1, 16, 2, 1, 8, 16, 32))
   shape = cases.Shape(2, 2, 3, 9, least=2)
@@ -27,14 +28,23 @@ def test_iteration_is_one_of_a_run_with_the_lengths_of_the_shape(
   seen = []
   iterate = loop.iterate
 
-  def recorded(*args):
-    seen.append(iterate(*args))
+  def recorded(session, *args):
+    assert session.program.widths == (5, 9)
+    assert session.program.shared == (2 if share else 1)
+    seen.append(iterate(session, *args))
     return seen[-1]
 
   monkeypatch.setattr(loop, 'iterate', recorded)
   folder = folders.folder_of('atom', tmp_path)
   iteration = ours.prepare(
-    {'model': folder, 'shape': 'atom', 'dtype': 'float32', 'microbatch': 2}
+    {
+      'model': folder,
+      'shape': 'atom',
+      'dtype': 'float32',
+      'microbatch': 2,
+      'set': ['learn.widths=2'],
+      'share_prompts': share,
+    }
   )
   outcome = iteration()
   _, metrics, (rollouts, credit) = seen[0]
