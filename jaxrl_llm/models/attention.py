@@ -69,10 +69,10 @@ def within_group(
   q = q.reshape(b, g, t, kv, -1, h)
   far = _scores('bgtkrh,bpkh->bkgrtp', q, prompt_k, cap)
   near = _scores('bgtkrh,bgzkh->bkgrtz', q, k, cap)
-  scores = jnp.concatenate([far, near], axis=-1)
-  scores = jnp.where(seen[:, None, :, None], scores, _UNSEEN)
-  weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-  far, near = weights[..., :p], weights[..., p:]
+  seen = seen[:, None, :, None]
+  far = jnp.where(seen[..., :p], far, _UNSEEN)
+  near = jnp.where(seen[..., p:], near, _UNSEEN)
+  far, near = _softmax(far, near, v.dtype)
   y = jnp.einsum('bkgrtp,bpkh->bgtkrh', far, prompt_v)
   y = y + jnp.einsum('bkgrtz,bgzkh->bgtkrh', near, v)
   return y.reshape(b, g, t, heads, h)
@@ -90,8 +90,7 @@ def over_caches(
   """One token a row attends to its prompt and to its own past at once.
 
   Row n belongs to prompt n // G, with G = N / B. There is one softmax, but no
-  copy joins the two parts and none repeats the prompt: each part is
-  exponentiated against the common maximum, and the sums are added.
+  copy joins the two parts and none repeats the prompt.
 
   Args:
     q: [N, H, h], scaled.
@@ -113,11 +112,7 @@ def over_caches(
   q, far = q.reshape(n, kv, -1, h), far.reshape(n, kv, -1, far.shape[-1])
   near = _scores('nkrh,nkht->nkrt', q, own['k'], cap)
   near = jnp.where(own_seen[..., None, None, :], near, _UNSEEN)
-
-  top = jnp.maximum(far.max(-1), near.max(-1))[..., None]
-  far, near = jnp.exp(far - top), jnp.exp(near - top)
-  total = far.sum(-1, keepdims=True) + near.sum(-1, keepdims=True)
-  far, near = (far / total).astype(q.dtype), (near / total).astype(q.dtype)
+  far, near = _softmax(far, near, q.dtype)
   far = far.reshape(b, n // b, *far.shape[1:])
   y = jnp.einsum('bgkrp,bkph->bgkrh', far, prompt['v']).reshape(q.shape)
   y = y + jnp.einsum('nkrt,nkth->nkrh', near, own['v'])
@@ -140,6 +135,18 @@ def capped(x: Array, cap: float) -> Array:
   Source: Gemma 2, arXiv 2408.00118, section 2.
   """
   return cap * jnp.tanh(x / cap) if cap else x
+
+
+def _softmax(far: Array, near: Array, dtype):
+  """One softmax over the last axes of two arrays, which no copy joins.
+
+  Each part is exponentiated against the common maximum, and the sums added.
+  """
+  # What is subtracted changes no weight, so no gradient passes through it.
+  top = jax.lax.stop_gradient(jnp.maximum(far.max(-1), near.max(-1)))
+  far, near = (jnp.exp(x - top[..., None]) for x in (far, near))
+  total = far.sum(-1, keepdims=True) + near.sum(-1, keepdims=True)
+  return (far / total).astype(dtype), (near / total).astype(dtype)
 
 
 def _scores(subscripts, q, k, cap):

@@ -551,7 +551,12 @@ def _linear(params, x, inputs=1):
 
   The last `inputs` axes of x meet the first ones of the kernel.
   """
-  y = jnp.tensordot(x, params['kernel'].astype(x.dtype), inputs)
+  kernel = params['kernel'].astype(x.dtype)
+  # As a product of matrices: with more axes the compiler would transpose
+  # copies of activations and kernels in the backward pass.
+  width = math.prod(kernel.shape[:inputs])
+  y = x.reshape(-1, width) @ kernel.reshape(width, -1)
+  y = y.reshape(*x.shape[:-inputs], *kernel.shape[inputs:])
   if 'lora_a' in params:
     low = jnp.tensordot(x, params['lora_a'].astype(x.dtype), inputs)
     delta = jnp.tensordot(low, params['lora_b'].astype(x.dtype), 1)
