@@ -100,8 +100,17 @@ finish() {
   while [ "$left" -gt 0 ]; do
     each=0
     wait -f -n -p ended || each=$?
-    # None ended: a signal came, and its trap has passed it on.
-    [ -n "${ended:-}" ] || continue
+    if [ -z "${ended:-}" ]; then
+      # A signal came, and its trap has passed it on; or none is left, because
+      # bash has told of several that ended at once as if they were one.
+      [ "$each" = 127 ] || continue
+      for ended in "${pids[@]}"; do
+        each=0
+        wait "$ended" || each=$?
+        [ "$status" != 0 ] || status=$each
+      done
+      break
+    fi
     left=$((left - 1))
     if [ "$each" != 0 ] && [ "$status" = 0 ]; then
       status=$each
