@@ -66,9 +66,7 @@ _GROWTH = flags.DEFINE_bool(
   'growth', False, 'Measure how time and memory grow with each size.'
 )
 _RENDER = flags.DEFINE_bool('render', False, 'Only write the pages.')
-_RESULTS = flags.DEFINE_string(
-  'results', command.here('results'), 'Folder of bench.jsonl.'
-)
+_RESULTS = command.results_flag()
 
 # What --all measures; peers with the settings that served them best.
 ROWS = (

@@ -75,6 +75,15 @@ def config_flag(default: str) -> flags.FlagHolder:
 _default_config = ''
 
 
+def results_flag() -> flags.FlagHolder | flags.Flag:
+  """The flag `--results=FOLDER`, for modules that are imported side by side."""
+  if 'results' in flags.FLAGS:
+    return flags.FLAGS['results']
+  return flags.DEFINE_string(
+    'results', here('results'), 'Folder of what was measured, and of its pages.'
+  )
+
+
 def _parse(argv: Sequence[str]) -> list[str]:
   argv = list(argv)
   given = any(re.match(r'--?config(=|$)', word) for word in argv)

@@ -45,9 +45,7 @@ _VMAP = flags.DEFINE_bool(
   'vmap', False, 'One program for all values of what the study traces.'
 )
 _FORCE = flags.DEFINE_bool('force', False, 'Run finished cells again.')
-_RESULTS = flags.DEFINE_string(
-  'results', command.here('results'), 'Folder of the results.'
-)
+_RESULTS = command.results_flag()
 _RUNS = flags.DEFINE_string('runs', 'runs', 'Folder of the training runs.')
 
 

@@ -5,6 +5,7 @@ import itertools
 import os
 import pathlib
 import re
+import signal
 import sys
 import tempfile
 
@@ -28,6 +29,11 @@ os.environ.setdefault(
   '--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false'
   ' --xla_cpu_parallel_codegen_split_count=1',
 )
+
+# What a shell runs in the background ignores Ctrl-C, and so would the programs
+# whose answer to it is tested.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+  signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Compilation makes first calls slow, and a failure must be there again on the
 # next machine.

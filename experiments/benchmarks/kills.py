@@ -36,9 +36,7 @@ _STEPS = flags.DEFINE_integer('steps', 20, 'Iterations of each run.')
 _SEED = flags.DEFINE_integer('seed', 0, 'Of victims and moments.')
 _APART = flags.DEFINE_bool('apart', False, 'No launcher; see above.')
 _TABLE = flags.DEFINE_bool('table', False, 'Only print the table.')
-_RESULTS = flags.DEFINE_string(
-  'results', command.here('results', 'kills.jsonl'), 'Where lines are added.'
-)
+_RESULTS = command.results_flag()
 # What a survivor says, and what JAX says where the first process is lost.
 _SENTENCES = ('has lost another one', 'another task died')
 _LONGEST = 120.0
@@ -47,7 +45,7 @@ _LONGEST = 120.0
 def main(argv) -> None:
   del argv
   logging.set_verbosity(logging.WARNING)
-  results = pathlib.Path(_RESULTS.value)
+  results = pathlib.Path(_RESULTS.value) / 'kills.jsonl'
   if _TABLE.value:
     print(
       tables.kills([json.loads(x) for x in results.read_text().splitlines()])

@@ -16,9 +16,7 @@ from absl import flags
 
 from experiments import command
 
-_RESULTS = flags.DEFINE_string(
-  'results', command.here('results'), 'Folder of meshes.jsonl.'
-)
+_RESULTS = command.results_flag()
 _RENDER = flags.DEFINE_bool('render', False, 'Only write the page.')
 
 _PROGRAMS = ('sample', 'learn')

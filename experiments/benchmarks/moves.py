@@ -30,11 +30,7 @@ _STEPS = flags.DEFINE_integer('steps', 24, 'Iterations in all.')
 _EACH = flags.DEFINE_integer('each', 3, 'Iterations of a stage, at least.')
 _TABLE = flags.DEFINE_bool('table', False, 'Only print the table.')
 _DIVIDED = flags.DEFINE_bool('divided', False, 'Meshes instead; see above.')
-_RESULTS = flags.DEFINE_string(
-  'results',
-  command.here('results'),
-  'The folder of moves.jsonl, divided.jsonl.',
-)
+_RESULTS = command.results_flag()
 # Processes, and devices of each. The last stage goes on to the end.
 STAGES = ((1, 1), (2, 1), (4, 1), (2, 1), (1, 1), (1, 8), (2, 2))
 # Of data and model, for four processes.

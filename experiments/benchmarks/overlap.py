@@ -21,9 +21,7 @@ from experiments import command
 from experiments.benchmarks import cases
 
 _STEPS = flags.DEFINE_integer('steps', 15, 'Iterations of each run.', 4)
-_RESULTS = flags.DEFINE_string(
-  'results', command.here('results'), 'Folder of overlap.jsonl.'
-)
+_RESULTS = command.results_flag()
 
 _TIMES = ('sample', 'verify', 'learn', 'step')
 _COMPILING = 3

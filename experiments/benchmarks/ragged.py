@@ -25,9 +25,7 @@ from experiments import command
 from experiments.benchmarks import cases
 
 _ROUNDS = flags.DEFINE_integer('rounds', 2, 'Timed calls of each cell.', 1)
-_RESULTS = flags.DEFINE_string(
-  'results', command.here('results'), 'Folder of ragged.jsonl.'
-)
+_RESULTS = command.results_flag()
 
 _MODEL = cases.MODELS['tiny']
 _SHAPE = dataclasses.replace(cases.SHAPES['ragged'], prompts=8)

@@ -23,9 +23,7 @@ from experiments import command
 from experiments.benchmarks import chips, clusters, tables
 
 _DRAW = flags.DEFINE_bool('draw', False, 'Only write the page.')
-_RESULTS = flags.DEFINE_string(
-  'results', command.here('results'), 'The folder of scaling.jsonl and .md.'
-)
+_RESULTS = command.results_flag()
 # Processes, and devices of each.
 CELLS = ((1, 1), (1, 2), (1, 4), (1, 8), (2, 1), (4, 1))
 _STEPS = 12
