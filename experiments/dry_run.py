@@ -64,7 +64,11 @@ def report(config: ConfigDict) -> int:
 
 
 def _programs(parts, state):
-  """The compiled sampler, and the compiled learner on its shapes."""
+  """What is compiled, in the order of an iteration.
+
+  First what the sampler is given once an iteration: all parameters, out of the
+  places where they are kept between programs.
+  """
   import jax
   import jax.numpy as jnp
   import numpy as np
@@ -79,10 +83,15 @@ def _programs(parts, state):
   def generate(params, key):
     return answering.generate(params, prompts, key, parts.spec.samples)
 
-  sampled = jax.jit(generate).lower(place(params, whole='data'), key)
+  compiled = {
+    'gather': jax.jit(parts.sampling_params).lower(state).compile(),
+    'sample': jax.jit(generate)
+    .lower(place(params, whole='data'), key)
+    .compile(),
+  }
   if parts.recipe.plan.provides:
     # What the plan adds to the rows is known when it runs.
-    return {'sample': sampled.compile()}
+    return compiled
   rollouts = place(jax.eval_shape(generate, params, key))
   scores = Scores(
     jnp.zeros((parts.spec.rows, parts.spec.components)),
@@ -91,7 +100,6 @@ def _programs(parts, state):
     if answering.oracle
     else None,
   )
-  compiled = {'sample': sampled.compile()}
   score = parts.compiled.score
   if parts.program.passes:
     passes = score.lower(state, parts.frozen, rollouts)

@@ -72,7 +72,7 @@ def test_the_cache_of_keys_and_values(said):
 def test_every_program_says_what_it_keeps_and_sends(said):
   starts = [i for i, line in enumerate(said) if 'per device: ' in line]
   names = [said[i].split()[0] for i in starts]
-  assert names == ['sample', 'score', 'learn']
+  assert names == ['gather', 'sample', 'score', 'learn']
   for start, end in zip(starts, [*starts[1:], len(said)]):
     for part in ('arguments', 'results', 'activations'):
       assert re.search(rf'{part} [\d.]+ [KM]?i?B', said[start])
