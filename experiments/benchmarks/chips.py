@@ -24,7 +24,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 
-from experiments.benchmarks import cases
+from experiments.benchmarks import cases, markdown
 
 _KEPT, _USED = 4, 2  # Bytes of a parameter between programs, and in them.
 
@@ -155,12 +155,24 @@ def seconds(asked: Need, chip: Chip) -> dict[str, float]:
 
 def table() -> str:
   """Markdown, a row for each kind of chip, number and mesh."""
-  rows = [
-    '| chip | chips | data x model | PFLOP | GB read by sampling '
-    '| GB sent along data | along model | GB kept | GB at most | fits '
-    '| s arithmetic | s memory | s data links | s model links | bound by |',
-    '|' + ' --- |' * 15,
-  ]
+  head = (
+    'chip',
+    'chips',
+    'data x model',
+    'PFLOP',
+    'GB read by sampling',
+    'GB sent along data',
+    'along model',
+    'GB kept',
+    'GB at most',
+    'fits',
+    's arithmetic',
+    's memory',
+    's data links',
+    's model links',
+    'bound by',
+  )
+  rows = []
   for name, chip in CHIPS.items():
     for chips in (16, 256):
       for model in (1, 4, 8):
@@ -173,8 +185,8 @@ def table() -> str:
         cells += ['yes' if asked.peak < chip.memory else 'no']
         cells += [f'{x:.2f}' for x in times.values()]
         cells += [max(times, key=times.get)]
-        rows.append('| ' + ' | '.join(map(str, cells)) + ' |')
-  return '\n'.join(rows)
+        rows.append(cells)
+  return markdown.table(head, rows)
 
 
 if __name__ == '__main__':

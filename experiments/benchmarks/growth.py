@@ -19,7 +19,7 @@ import pathlib
 import time
 
 from experiments import command
-from experiments.benchmarks import cases
+from experiments.benchmarks import cases, markdown
 
 _MODEL = cases.Model(2, 256, 4, 2, 64, 768, 2048)
 _SHAPE = cases.Shape(prompts=4, samples=8, prompt=64, response=32)
@@ -228,15 +228,15 @@ def page(lines: list[dict]) -> str:
   """The slopes as a table."""
   names = [f'{p} {unit}' for unit in ('seconds', 'bytes') for p in PROGRAMS]
   head = ['size', 'from', 'to', *names]
-  grid = [head, ['---'] * len(head)]
+  rows = []
   found = curves(lines)
   for size, values in SIZES.items():
     cells = [
       f'{slope(x, measured):.2f} ({slope(x, expected):.2f})'
       for x, measured, expected in (found[size, name] for name in names)
     ]
-    grid.append([size, str(values[0]), str(values[-1]), *cells])
-  table = '\n'.join('| ' + ' | '.join(row) + ' |' for row in grid)
+    rows.append([size, str(values[0]), str(values[-1]), *cells])
+  table = markdown.table(head, rows)
   commit = lines[0]['git_commit'][:12]
   return _PAGE.format(model=_MODEL, shape=_SHAPE, table=table, commit=commit)
 

@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 
-from absl import app, flags, logging
+from absl import flags, logging
 
 from experiments import command
 from experiments.benchmarks import clusters, tables
@@ -42,8 +42,7 @@ _SENTENCES = ('has lost another one', 'another task died')
 _LONGEST = 120.0
 
 
-def main(argv) -> None:
-  del argv
+def main() -> None:
   logging.set_verbosity(logging.WARNING)
   results = pathlib.Path(_RESULTS.value) / 'kills.jsonl'
   if _TABLE.value:
@@ -167,4 +166,4 @@ def _killed(workdir, victim, pid, others, log):
 
 
 if __name__ == '__main__':
-  app.run(main)
+  command.run(main)

@@ -15,6 +15,7 @@ import pathlib
 from absl import flags
 
 from experiments import command
+from experiments.benchmarks import markdown
 
 _RESULTS = command.results_flag()
 _RENDER = flags.DEFINE_bool('render', False, 'Only write the page.')
@@ -99,14 +100,14 @@ def page(lines: list[dict]) -> str:
 def _equal(lines) -> str:
   """The largest difference of each cell, of all that is relative."""
   meshes = list(dict.fromkeys(tuple(line['mesh']) for line in lines))
-  grid = [['kind', 'recipe', *map(_shape, meshes)]]
+  head, rows = ('kind', 'recipe', *map(_shape, meshes)), []
   for kind in dict.fromkeys(line['kind'] for line in lines):
     own = {tuple(x['mesh']): x for x in lines if x['kind'] == kind}
     recipe = next(iter(own.values()))['recipe']
     apart = [own[mesh]['apart'] for mesh in meshes]
     most = [max(x[name] for name in _RELATIVE) for x in apart]
-    grid.append([kind, f'`{recipe}`', *(f'{x:.0e}' for x in most)])
-  return _table(grid)
+    rows.append([kind, f'`{recipe}`', *(f'{x:.0e}' for x in most)])
+  return markdown.table(head, rows)
 
 
 _RELATIVE = ('loss', 'gradient', 'step', 'memory')
@@ -114,8 +115,8 @@ _RELATIVE = ('loss', 'gradient', 'step', 'memory')
 
 def _sent_table(lines) -> str:
   names = ('all-gather', 'all-reduce', _LOOPED)
-  head = [f'{p}: {name}' for p in _PROGRAMS for name in (*names, 'other')]
-  grid = [['kind', 'mesh', *head]]
+  counted = [f'{p}: {x}' for p in _PROGRAMS for x in (*names, 'other')]
+  head, rows = ('kind', 'mesh', *counted), []
   for line in lines:
     counts = []
     for program in _PROGRAMS:
@@ -123,28 +124,23 @@ def _sent_table(lines) -> str:
       rest = sum(sent.values()) - sum(sent.get(name, 0) for name in names)
       counts += [*(sent.get(name, 0) for name in names), rest]
     numbers = [f'{count:,}' for count in counts]
-    grid.append([line['kind'], _shape(line['mesh']), *numbers])
-  return _table(grid)
+    rows.append([line['kind'], _shape(line['mesh']), *numbers])
+  return markdown.table(head, rows)
 
 
 def _sharded(lines) -> str:
   """What full sharding should send, each parameter twice, and what it sent."""
-  grid = [['kind', '4 p', 'all-gather', 'all-reduce']]
+  head, rows = ('kind', '4 p', 'all-gather', 'all-reduce'), []
   for line in lines:
     if line['kind'] == 'pair, no reference' and line['mesh'] == [8, 1]:
       sent, whole = line['learn'], line['parameters']
       ratios = [sent[name] / whole for name in ('all-gather', 'all-reduce')]
-      grid.append([line['kind'], f'{whole:,}', *(f'{x:.3f}' for x in ratios)])
-  return _table(grid)
+      rows.append([line['kind'], f'{whole:,}', *(f'{x:.3f}' for x in ratios)])
+  return markdown.table(head, rows)
 
 
 def _shape(mesh) -> str:
   return ' x '.join(map(str, mesh))
-
-
-def _table(grid) -> str:
-  grid = [grid[0], ['---'] * len(grid[0]), *grid[1:]]
-  return '\n'.join('| ' + ' | '.join(row) + ' |' for row in grid)
 
 
 _PAGE = """# What a mesh changes

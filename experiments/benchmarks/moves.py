@@ -21,7 +21,7 @@ import tempfile
 import time
 
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
 
 from experiments import command
 from experiments.benchmarks import clusters, tables
@@ -48,8 +48,7 @@ EXACT = (
 )
 
 
-def main(argv) -> None:
-  del argv
+def main() -> None:
   logging.set_verbosity(logging.WARNING)
   name, measure, show = 'moves.jsonl', measured, tables.moves
   if _DIVIDED.value:
@@ -145,4 +144,4 @@ def _largest(apart, name):
 
 
 if __name__ == '__main__':
-  app.run(main)
+  command.run(main)

@@ -6,10 +6,7 @@ import json
 import pathlib
 import statistics
 
-from experiments.benchmarks import cases
-
-# What is written by hand in performance.md stays; this lies between the marks.
-BEGIN, END = '<!-- measured: begin -->', '<!-- measured: end -->'
+from experiments.benchmarks import cases, markdown
 
 # Times faster than the best peer that we mean to be: sampling, learning, step.
 TARGETS = {
@@ -47,12 +44,9 @@ def write(results: pathlib.Path) -> pathlib.Path:
   for line in text.splitlines():
     row = json.loads(line)
     rows[json.dumps(row['cell'], sort_keys=True)] = row
-  path = results / 'performance.md'
-  before, _, rest = path.read_text().partition(BEGIN)
-  _, _, after = rest.partition(END)
-  body = '\n\n'.join([BEGIN, *_sections(list(rows.values())), END])
-  path.write_text(before + body + after)
-  return path
+  return markdown.put(
+    results / 'performance.md', _sections(list(rows.values()))
+  )
 
 
 def summary(row: dict) -> str:
@@ -64,20 +58,18 @@ def summary(row: dict) -> str:
 
 def _sections(rows: list[dict]) -> list[str]:
   lines = [line for row in rows for line in _lines(row)]
-  grid = [_COLUMNS, ('---',) * len(_COLUMNS)]
-  grid += [tuple(line.get(name, '') for name in _COLUMNS) for line in lines]
-  sections = [_table(grid)]
+  grid = [[line.get(name, '') for name in _COLUMNS] for line in lines]
+  sections = [markdown.table(_COLUMNS, grid)]
   compared = [row for row in rows if row['cell']['peer'] != 'none']
   if compared:
     head = ('model', 'shape', 'peer', 'by', 'sampling', 'learning', 'step')
-    grid = [head, ('---',) * len(head)]
-    grid += [line for row in compared for line in _ratios(row)]
+    grid = [line for row in compared for line in _ratios(row)]
     words = (
       'Times faster than the peer, per token: ratio of the medians (least '
       'and most of any two rounds), and the target. By the clock where both '
       'had calm rounds, and by the time of processors over all rounds.'
     )
-    sections += [words, _table(grid)]
+    sections += [words, markdown.table(head, grid)]
   commands = '\n'.join(
     f'- `{row["command"]}` at `{row["git_commit"][:12]}`, '
     f'{row["cores"]} cores, {_versions(row)}'
@@ -204,7 +196,3 @@ def _versions(row: dict) -> str:
   for system in row['measured'].values():
     known |= system['versions']
   return ', '.join(f'{name} {version}' for name, version in known.items())
-
-
-def _table(grid) -> str:
-  return '\n'.join('| ' + ' | '.join(line) + ' |' for line in grid)

@@ -17,10 +17,10 @@ import subprocess
 import sys
 import tempfile
 
-from absl import app, flags
+from absl import flags
 
 from experiments import command
-from experiments.benchmarks import chips, clusters, tables
+from experiments.benchmarks import chips, clusters, markdown, tables
 
 _DRAW = flags.DEFINE_bool('draw', False, 'Only write the page.')
 _RESULTS = command.results_flag()
@@ -36,11 +36,9 @@ _SIZES = (
   '--config.model.fresh.mlp_width=384',
   '--config.sample.prompts=16',
 )
-_MARKS = '<!-- measured: begin -->', '<!-- measured: end -->'
 
 
-def main(argv) -> None:
-  del argv
+def main() -> None:
   results = pathlib.Path(_RESULTS.value)
   path = results / 'scaling.jsonl'
   if not _DRAW.value:
@@ -56,13 +54,9 @@ def main(argv) -> None:
         )
         print(json.dumps(lines[-1]), file=sys.stderr, flush=True)
     path.write_text(''.join(json.dumps(line) + '\n' for line in lines))
-  page = results / 'scaling.md'
-  begin, end = _MARKS
-  text = page.read_text()
-  head, tail = text.partition(begin)[0], text.partition(end)[2]
   lines = [json.loads(line) for line in path.read_text().splitlines()]
   parts = '## Measured', tables.scaling(lines), '## Estimated', chips.table()
-  page.write_text('\n\n'.join([head + begin, *parts, end + tail]))
+  markdown.put(results / 'scaling.md', parts)
 
 
 def timed(folder: pathlib.Path, count: int, devices: int) -> dict[str, float]:
@@ -95,4 +89,4 @@ def sizes(devices: int) -> dict[str, float]:
 
 
 if __name__ == '__main__':
-  app.run(main)
+  command.run(main)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import statistics
 
+from experiments.benchmarks import markdown
+
 PARTS = ('sample', 'verify', 'score', 'learn', 'step')
 
 
@@ -17,17 +19,23 @@ def kills(lines) -> str:
     )
     way = 'apart' if line['apart'] else 'launcher'
     groups.setdefault((line['processes'], way, victim), []).append(line)
-  rows = [
-    '| processes | started | killed | times | iteration of the kill '
-    '| iterations lost | others ended after s | a survivor said why '
-    '| ends equal |',
-    '|' + ' --- |' * 9,
-  ]
+  head = (
+    'processes',
+    'started',
+    'killed',
+    'times',
+    'iteration of the kill',
+    'iterations lost',
+    'others ended after s',
+    'a survivor said why',
+    'ends equal',
+  )
+  rows = []
   for (count, way, victim), group in sorted(groups.items()):
     steps = [line['iteration'] for line in group]
     lost = [max(line['iteration'], 0) - line['checkpoint'] for line in group]
     seconds = [line['seconds'] for line in group]
-    cells = (
+    row = (
       count,
       way,
       victim,
@@ -38,59 +46,59 @@ def kills(lines) -> str:
       f'{sum(line["sentence"] for line in group)}',
       f'{sum(line["equal"] for line in group)}',
     )
-    rows.append('| ' + ' | '.join(map(str, cells)) + ' |')
-  return '\n'.join(rows)
+    rows.append(row)
+  return markdown.table(head, rows)
 
 
 def moves(lines) -> str:
   """The stages, then the comparison."""
   *stages, compared = lines
-  rows = ['| processes | devices of each | goes to iteration |']
-  rows.append('| --- | --- | --- |')
-  rows += [
-    f'| {x["processes"]} | {x["devices"]} | {x["iteration"]} |' for x in stages
+  head = 'processes', 'devices of each', 'goes to iteration'
+  names = 'processes', 'devices', 'iteration'
+  found = [
+    (name, f'{value:.2g}' if isinstance(value, float) else value)
+    for name, value in compared.items()
+    if name != 'git_commit'
   ]
-  rows += [
-    '',
-    '| against an undisturbed run on one device | |',
-    '| --- | --- |',
-  ]
-  for name, value in compared.items():
-    if name != 'git_commit':
-      shown = f'{value:.2g}' if isinstance(value, float) else value
-      rows.append(f'| {name} | {shown} |')
-  return '\n'.join(rows)
+  return '\n\n'.join(
+    [
+      markdown.table(head, [[x[name] for name in names] for x in stages]),
+      markdown.table(('against an undisturbed run on one device', ''), found),
+    ]
+  )
 
 
 def divided(lines) -> str:
   """A row for each mesh."""
-  rows = ['| data x model | iterations | arrays of the state | equal |']
-  rows.append('| --- | --- | --- | --- |')
-  rows += [
-    f'| {x["data"]} x {x["model"]} | {x["iterations"]} | {x["arrays"]} '
-    f'| {"yes" if x["equal"] else "no"} |'
+  head = 'data x model', 'iterations', 'arrays of the state', 'equal'
+  rows = [
+    (
+      f'{x["data"]} x {x["model"]}',
+      x['iterations'],
+      x['arrays'],
+      'yes' if x['equal'] else 'no',
+    )
     for x in lines
   ]
-  return '\n'.join(rows)
+  return markdown.table(head, rows)
 
 
 def scaling(lines: list[dict]) -> str:
   """Times of every cell, and sizes of a device."""
-  rows = [
-    '| processes | devices | ' + ' | '.join(f'{x} s' for x in PARTS) + ' |',
-    '|' + ' --- |' * (2 + len(PARTS)),
+  head = ('processes', 'devices', *(f'{x} s' for x in PARTS))
+  times = [
+    (x['processes'], x['devices'], *(f'{x[name]:.3f}' for name in PARTS))
+    for x in lines
   ]
-  for line in lines:
-    times = ' | '.join(f'{line[x]:.3f}' for x in PARTS)
-    rows.append(f'| {line["processes"]} | {line["devices"]} | {times} |')
   names = [x for x in lines[0] if x == 'kept' or ' ' in x]
-  rows += [
-    '',
-    '| KiB of a device | ' + ' | '.join(names) + ' |',
-    '|' + ' --- |' * (1 + len(names)),
+  sizes = [
+    (x['devices'], *(f'{x[name] / 1024:,.0f}' for name in names))
+    for x in lines
+    if 'kept' in x
   ]
-  for line in lines:
-    if 'kept' in line:
-      cells = ' | '.join(f'{line[x] / 1024:,.0f}' for x in names)
-      rows.append(f'| {line["devices"]} | {cells} |')
-  return '\n'.join(rows)
+  return '\n\n'.join(
+    [
+      markdown.table(head, times),
+      markdown.table(('KiB of a device', *names), sizes),
+    ]
+  )

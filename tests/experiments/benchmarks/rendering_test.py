@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from experiments.benchmarks import cases, rendering
+from experiments.benchmarks import cases, markdown, rendering
 
 
 def _row(model='tiny', peer='trl', ours=1.0):
@@ -45,7 +45,7 @@ def _row(model='tiny', peer='trl', ours=1.0):
 
 @pytest.fixture
 def results(tmp_path):
-  page = f'# Title\n\n{rendering.BEGIN}old{rendering.END}\n\nprose\n'
+  page = f'# Title\n\n{markdown.BEGIN}old{markdown.END}\n\nprose\n'
   (tmp_path / 'performance.md').write_text(page)
 
   def write(*rows):
