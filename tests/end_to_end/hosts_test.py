@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+from experiments.benchmarks import clusters
 from tests.end_to_end import processes
 
 # Half the rows get a reward, so that there is something to learn.
@@ -85,7 +86,7 @@ def test_two_processes_are_one_run_though_one_is_killed(tmp_path):
   assert done.returncode == 0, done.stderr
   # With two devices a sum over them has one order: the bits are the same.
   processes.assert_same_run(one, two)
-  assert processes.metrics_of(one)[1]['grad/norm'] > 0
+  assert clusters.metrics(one)[1]['grad/norm'] > 0
 
 
 def test_a_signal_to_one_process_saves_and_stops_all(tmp_path):
@@ -98,7 +99,7 @@ def test_a_signal_to_one_process_saves_and_stops_all(tmp_path):
   assert stderr.count('stopping after this iteration') == 1
   saved = processes.state_of(tmp_path)[0]
   assert f'saved iteration {saved} of 1000' in stderr
-  assert processes.metrics_of(tmp_path)[-1]['step'] == saved
+  assert clusters.metrics(tmp_path)[-1]['step'] == saved
 
 
 def test_a_checkpoint_moves_between_numbers_of_processes(tmp_path):

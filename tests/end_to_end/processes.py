@@ -7,11 +7,7 @@ import pathlib
 import subprocess
 import sys
 
-import jax
-import numpy as np
-import orbax.checkpoint as ocp
-
-from jaxrl_llm.training import writers
+from experiments.benchmarks import clusters
 
 TINY = pathlib.Path(__file__).with_name('tiny.py')
 ROOT = TINY.parents[2]
@@ -51,31 +47,9 @@ def run(
 
 def state_of(workdir: pathlib.Path) -> tuple[int, dict[str, bytes]]:
   """The newest step and the bytes of every leaf of its checkpoint."""
-  folder = workdir / 'checkpoints'
-  step = max(int(path.name) for path in folder.iterdir() if path.name.isdigit())
-  with ocp.PyTreeCheckpointer() as checkpointer:
-    described = checkpointer.metadata(folder / str(step) / 'state')
-    # On the host, wherever its devices and processes were.
-    to_numpy = jax.tree.map(
-      lambda _: ocp.RestoreArgs(restore_type=np.ndarray),
-      described.item_metadata.tree,
-    )
-    state = checkpointer.restore(
-      folder / str(step) / 'state', restore_args=to_numpy
-    )
-  leaves = jax.tree_util.tree_leaves_with_path(state)
-  return step, {
-    jax.tree_util.keystr(path): np.asarray(leaf).tobytes()
-    for path, leaf in leaves
+  return clusters.saved(workdir), {
+    name: leaf.tobytes() for name, leaf in clusters.state(workdir).items()
   }
-
-
-def metrics_of(workdir: pathlib.Path) -> list[dict[str, float]]:
-  """The lines of metrics.jsonl without what reads a clock."""
-  return [
-    {k: v for k, v in line.items() if not k.startswith('time/')}
-    for line in writers.read(workdir / 'metrics.jsonl')
-  ]
 
 
 def assert_same_run(one: pathlib.Path, other: pathlib.Path) -> None:
@@ -84,7 +58,7 @@ def assert_same_run(one: pathlib.Path, other: pathlib.Path) -> None:
   assert step == other_step
   assert state.keys() == other_state.keys()
   assert [k for k in state if state[k] != other_state[k]] == []
-  assert any(name.startswith("['opt']") for name in state)
-  assert metrics_of(one) == metrics_of(other)
+  assert any(name.startswith('opt/') for name in state)
+  assert clusters.metrics(one) == clusters.metrics(other)
   samples = [(run / 'samples.jsonl').read_bytes() for run in (one, other)]
   assert samples[0] and samples[0] == samples[1]
