@@ -69,27 +69,31 @@ _RENDER = flags.DEFINE_bool('render', False, 'Only write the pages.')
 _RESULTS = command.results_flag()
 
 # What --all measures; peers with the settings that served them best.
-ROWS = (
-  {'model': 'tiny', 'shape': 'short'},
-  {'model': 'small', 'shape': 'short'},
-  {'model': 'small', 'shape': 'long', 'microbatch': 16},
-  {'model': 'tiny', 'shape': 'ragged'},
-  *(
-    {
-      'model': model,
-      'shape': shape,
-      'peer': peer,
-      'peer_compile': peer in peers.TORCH,
-      'microbatch': 16 if shape == 'long' else 8,
-    }
-    for model, shape, whom in (
-      ('tiny', 'short', peers.PEERS),
-      ('small', 'short', peers.PEERS),
-      ('small', 'long', ('trl', 'tunix')),
-      ('tiny', 'ragged', ('trl', 'tunix')),
-    )
-    for peer in whom
-  ),
+_OF_SHAPE = {
+  'short': {},
+  'long': {'microbatch': 16, 'peer_microbatch': 16},
+  'ragged': {
+    'microbatch': 2,
+    'peer_microbatch': 8,
+    'set': ['learn.widths=4'],
+  },
+}
+_WHOM = (
+  ('tiny', 'short', ('none', *peers.PEERS)),
+  ('small', 'short', ('none', *peers.PEERS)),
+  ('small', 'long', ('none', 'trl', 'tunix')),
+  ('small', 'ragged', ('none', 'trl', 'tunix')),
+)
+ROWS = tuple(
+  {
+    'model': model,
+    'shape': shape,
+    'peer': peer,
+    'peer_compile': peer in peers.TORCH,
+    **_OF_SHAPE[shape],
+  }
+  for model, shape, whom in _WHOM
+  for peer in whom
 )
 
 
@@ -130,7 +134,7 @@ def _cells(pythons) -> list[dict]:
   }
   if _ALL.value:
     known = ('none', *pythons)
-    cells = [{**flagged, 'peer': 'none', **row} for row in ROWS]
+    cells = [{**flagged, **row} for row in ROWS]
     return [cell for cell in cells if cell['peer'] in known]
   for word in _SET.value:
     if '=' not in word:

@@ -3,9 +3,16 @@
 Softmax is float32; products have the dtype of the queries. Letters as in
 `jaxrl_llm.models.transformer`: S tokens of a sequence, H heads, K key-value
 heads, h head width. Query head i uses key-value head i // (H / K).
+
+Scores, one for every query and key, are the largest arrays of a layer. Here
+those of a block of queries exist at a time, and the backward pass makes them
+again: memory grows with the length of a sequence and not with its square, and
+on a CPU a block stays in its caches.
 """
 
 from __future__ import annotations
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +22,10 @@ Array = jax.Array
 # Scores of keys that may not be seen. Finite, so that a row without any key
 # averages its values instead of giving NaN.
 _UNSEEN = -1e30
+# Scores of a block at most: on a CPU what its caches hold; elsewhere a block
+# is rather work for the whole device.
+_AT_ONCE = {'cpu': 2**20}
+_AT_ONCE_ELSEWHERE = 2**28
 
 
 def within_sequence(
@@ -32,12 +43,9 @@ def within_sequence(
   Returns:
     [N, S, H, h]. A token that sees nothing gets the mean of all values.
   """
-  n, s, _, h = q.shape
-  q = q.reshape(n, s, k.shape[2], -1, h)
-  scores = _scores('nskrh,nzkh->nkrsz', q, k, cap)
-  scores = jnp.where(seen[:, None, None], scores, _UNSEEN)
-  weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-  return jnp.einsum('nkrsz,nzkh->nskrh', weights, v).reshape(n, s, -1, h)
+  k, v = (x.swapaxes(1, 2) for x in (k, v))
+  y = _in_blocks(_by_head(q, k.shape[1]), (k,), (v,), seen, cap)
+  return jnp.moveaxis(y, 3, 1).reshape(q.shape)
 
 
 def within_group(
@@ -53,7 +61,7 @@ def within_group(
   """Tokens of G responses attend to one prompt and to their own response.
 
   `within_sequence` of prompt and response joined, for the response's queries,
-  without joining them: the G rows multiply the keys of one prompt at once.
+  without joining them: the G rows multiply the keys of one prompt.
 
   Args:
     q: [B, G, T, H, h], scaled.
@@ -64,18 +72,20 @@ def within_group(
   Returns:
     [B, G, T, H, h]. A token that sees nothing gets the mean of all values.
   """
-  b, g, t, heads, h = q.shape
-  p, kv = prompt_k.shape[1:3]
-  q = q.reshape(b, g, t, kv, -1, h)
-  far = _scores('bgtkrh,bpkh->bkgrtp', q, prompt_k, cap)
-  near = _scores('bgtkrh,bgzkh->bkgrtz', q, k, cap)
-  seen = seen[:, None, :, None]
-  far = jnp.where(seen[..., :p], far, _UNSEEN)
-  near = jnp.where(seen[..., p:], near, _UNSEEN)
-  far, near = _softmax(far, near, v.dtype)
-  y = jnp.einsum('bkgrtp,bpkh->bgtkrh', far, prompt_v)
-  y = y + jnp.einsum('bkgrtz,bgzkh->bgtkrh', near, v)
-  return y.reshape(b, g, t, heads, h)
+  prompt_k, prompt_v = (x.swapaxes(1, 2) for x in (prompt_k, prompt_v))
+
+  def of_row(row):
+    q, k, v, seen = row
+    k, v = (x.swapaxes(1, 2) for x in (k, v))
+    q = _by_head(q, k.shape[1])
+    return _in_blocks(q, (prompt_k, k), (prompt_v, v), seen, cap)
+
+  rows = jax.tree.map(lambda x: x.swapaxes(0, 1), (q, k, v, seen))
+  if q.shape[3] * seen.size <= _at_once():
+    y = jax.vmap(of_row)(rows)
+  else:
+    y = jax.lax.map(of_row, rows)
+  return y.transpose(1, 0, 4, 2, 3, 5).reshape(q.shape)
 
 
 def over_caches(
@@ -112,7 +122,7 @@ def over_caches(
   q, far = q.reshape(n, kv, -1, h), far.reshape(n, kv, -1, far.shape[-1])
   near = _scores('nkrh,nkht->nkrt', q, own['k'], cap)
   near = jnp.where(own_seen[..., None, None, :], near, _UNSEEN)
-  far, near = _softmax(far, near, q.dtype)
+  far, near = _softmax(far, near, dtype=q.dtype)
   far = far.reshape(b, n // b, *far.shape[1:])
   y = jnp.einsum('bgkrp,bkph->bgkrh', far, prompt['v']).reshape(q.shape)
   y = y + jnp.einsum('nkrt,nkth->nkrh', near, own['v'])
@@ -137,16 +147,75 @@ def capped(x: Array, cap: float) -> Array:
   return cap * jnp.tanh(x / cap) if cap else x
 
 
-def _softmax(far: Array, near: Array, dtype):
-  """One softmax over the last axes of two arrays, which no copy joins.
+def _at_once() -> int:
+  return _AT_ONCE.get(jax.default_backend(), _AT_ONCE_ELSEWHERE)
+
+
+def _by_head(q, kv):
+  """[N, T, H, h] -> [N, K, R, T, h]."""
+  n, t, _, h = q.shape
+  return jnp.moveaxis(q.reshape(n, t, kv, -1, h), 1, 3)
+
+
+def _in_blocks(q, keys, values, seen, cap):
+  """`_attend` of all queries, [N, K, R, T, h], in blocks of at most `_AT_ONCE`.
+
+  Args:
+    seen: bool[N, T, S].
+  """
+  t = q.shape[3]
+  scores = q.shape[1] * q.shape[2] * seen.size
+  count = min(-(-scores // _at_once()), t)
+
+  @jax.checkpoint
+  def attend(q, seen):
+    return _attend(q, keys, values, seen, cap)
+
+  if count == 1:
+    return attend(q, seen)
+  # Even blocks waste least; the last queries are padding.
+  size = -(-t // count)
+
+  def blocks(x, axis):
+    more = [(0, 0)] * x.ndim
+    more[axis] = (0, count * size - t)
+    shape = (*x.shape[:axis], count, size, *x.shape[axis + 1 :])
+    return jnp.moveaxis(jnp.pad(x, more).reshape(shape), axis, 0)
+
+  inputs = blocks(q, 3), blocks(seen, 1)
+  y = jnp.moveaxis(jax.lax.map(lambda x: attend(*x), inputs), 0, 3)
+  return y.reshape(*q.shape[:3], -1, q.shape[4])[:, :, :, :t]
+
+
+def _attend(q, keys, values, seen, cap):
+  """One softmax over the keys of all parts, [N, K, S_i, h], S in all."""
+  n, kv, _, t, h = q.shape
+  # As products of matrices: with R and T apart, the compiler would transpose
+  # copies of the scores to contract both in the backward pass.
+  q = q.reshape(n, kv, -1, h)
+  ends = [sum(k.shape[2] for k in keys[:i]) for i in range(1, len(keys))]
+  scores = []
+  for k, part in zip(keys, jnp.split(seen, ends, axis=-1)):
+    each = _scores('nkqh,nksh->nkqs', q, k, cap)
+    each = each.reshape(n, kv, -1, t, k.shape[2])
+    scores.append(jnp.where(part[:, None, None], each, _UNSEEN))
+  y = 0
+  for w, v in zip(_softmax(*scores, dtype=q.dtype), values):
+    y += jnp.einsum('nkqs,nksh->nkqh', w.reshape(n, kv, -1, v.shape[2]), v)
+  return y.reshape(n, kv, -1, t, h)
+
+
+def _softmax(*scores: Array, dtype) -> list[Array]:
+  """One softmax over the last axes of several arrays, which no copy joins.
 
   Each part is exponentiated against the common maximum, and the sums added.
   """
   # What is subtracted changes no weight, so no gradient passes through it.
-  top = jax.lax.stop_gradient(jnp.maximum(far.max(-1), near.max(-1)))
-  far, near = (jnp.exp(x - top[..., None]) for x in (far, near))
-  total = far.sum(-1, keepdims=True) + near.sum(-1, keepdims=True)
-  return (far / total).astype(dtype), (near / total).astype(dtype)
+  top = functools.reduce(jnp.maximum, (x.max(-1) for x in scores))
+  top = jax.lax.stop_gradient(top)[..., None]
+  weights = [jnp.exp(x - top) for x in scores]
+  total = sum(x.sum(-1, keepdims=True) for x in weights)
+  return [(x / total).astype(dtype) for x in weights]
 
 
 def _scores(subscripts, q, k, cap):

@@ -18,8 +18,15 @@ def _oracle(q, keys, values, seen, cap):
   return weights @ np.float64(values) / weights.sum()
 
 
+@pytest.fixture(params=[2**20, 60, 1])
+def at_once(request, monkeypatch):
+  """Scores of a block: all of the tests' arrays, a few queries, one query."""
+  monkeypatch.setattr(attention, '_AT_ONCE', {})
+  monkeypatch.setattr(attention, '_AT_ONCE_ELSEWHERE', request.param)
+
+
 @pytest.mark.parametrize('cap', [0.0, 1.5])
-def test_sequences_equal_a_loop_over_queries(cap):
+def test_sequences_equal_a_loop_over_queries(cap, at_once):
   q, k, v = (
     _random(2, 5, 4, 3),
     _random(2, 5, 2, 3, seed=1),
@@ -36,7 +43,7 @@ def test_sequences_equal_a_loop_over_queries(cap):
 
 
 @pytest.mark.parametrize('cap', [0.0, 1.5])
-def test_responses_of_a_group_equal_a_loop_over_queries(cap):
+def test_responses_of_a_group_equal_a_loop_over_queries(cap, at_once):
   b, g, t, p = 2, 3, 4, 5
   q, k, v = (
     _random(b, g, t, 4, 3),
@@ -56,6 +63,54 @@ def test_responses_of_a_group_equal_a_loop_over_queries(cap):
       cap,
     )
     np.testing.assert_allclose(y[i, j, s, head], expected, atol=1e-5)
+
+
+def test_gradients_do_not_depend_on_blocks(monkeypatch):
+  b, g, t, p = 2, 3, 5, 4
+  inputs = (
+    _random(b, g, t, 4, 3),
+    _random(b, p, 2, 3, seed=1),
+    _random(b, p, 2, 3, seed=2),
+    _random(b, g, t, 2, 3, seed=3),
+    _random(b, g, t, 2, 3, seed=4),
+  )
+  seen = np.random.default_rng(5).random((b, g, t, p + t)) < 0.5
+  weights = _random(b, g, t, 4, 3, seed=6)
+
+  def gradients(at_once):
+    monkeypatch.setattr(attention, '_AT_ONCE', {'cpu': at_once})
+
+    def of_group(*inputs):
+      return jnp.sum(weights * attention.within_group(*inputs, seen, cap=2.0))
+
+    def of_rows(q, k, v):
+      y = attention.within_sequence(q, k, v, seen[:, 0, :, p:], cap=2.0)
+      return jnp.sum(weights[:, 0] * y)
+
+    q, _, _, k, v = inputs
+    return (
+      *jax.grad(of_group, range(5))(*inputs),
+      *jax.grad(of_rows, range(3))(q[:, 0], k[:, 0], v[:, 0]),
+    )
+
+  whole = gradients(2**20)
+  for at_once in (1, 40, 100):
+    for a, b in zip(gradients(at_once), whole):
+      np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_scores_of_all_queries_never_exist_at_once(monkeypatch):
+  monkeypatch.setattr(attention, '_AT_ONCE', {'cpu': 2 * 4 * 16 * 512})
+  q = jnp.zeros((2, 512, 4, 8))
+  k = jnp.zeros((2, 512, 2, 8))
+  seen = jnp.ones((2, 512, 512), bool)
+
+  def loss(q, k):
+    return jnp.sum(attention.within_sequence(q, k, k, seen))
+
+  compiled = jax.jit(jax.grad(loss, (0, 1))).lower(q, k).compile()
+  whole = 4 * 2 * 4 * 512 * 512
+  assert compiled.memory_analysis().temp_size_in_bytes < whole / 4
 
 
 @pytest.mark.parametrize('cap', [0.0, 1.5])
