@@ -22,10 +22,10 @@ Array = jax.Array
 # Scores of keys that may not be seen. Finite, so that a row without any key
 # averages its values instead of giving NaN.
 _UNSEEN = -1e30
-# Scores of a block at most: on a CPU what its caches hold; elsewhere a block
-# is rather work for the whole device.
-_AT_ONCE = {'cpu': 2**20}
-_AT_ONCE_ELSEWHERE = 2**28
+# Scores of a block at most, on one device: what the caches of a CPU hold;
+# elsewhere a block is rather work for the whole device.
+AT_ONCE = {'cpu': 2**20}
+ELSEWHERE = 2**28
 
 
 def within_sequence(
@@ -81,7 +81,7 @@ def within_group(
     return _in_blocks(q, (prompt_k, k), (prompt_v, v), seen, cap)
 
   rows = jax.tree.map(lambda x: x.swapaxes(0, 1), (q, k, v, seen))
-  if q.shape[3] * seen.size <= _at_once():
+  if q.shape[3] * seen.size <= _at_once(len(q)):
     y = jax.vmap(of_row)(rows)
   else:
     y = jax.lax.map(of_row, rows)
@@ -147,8 +147,12 @@ def capped(x: Array, cap: float) -> Array:
   return cap * jnp.tanh(x / cap) if cap else x
 
 
-def _at_once() -> int:
-  return _AT_ONCE.get(jax.default_backend(), _AT_ONCE_ELSEWHERE)
+def _at_once(rows: int) -> int:
+  """Scores of a block, on all devices that its rows and heads are split over."""
+  mesh = jax.sharding.get_abstract_mesh().shape
+  data, model = mesh.get('data', 1), mesh.get('model', 1)
+  devices = model * (1 if rows % data else data)
+  return devices * AT_ONCE.get(jax.default_backend(), ELSEWHERE)
 
 
 def _by_head(q, kv):
@@ -158,14 +162,14 @@ def _by_head(q, kv):
 
 
 def _in_blocks(q, keys, values, seen, cap):
-  """`_attend` of all queries, [N, K, R, T, h], in blocks of at most `_AT_ONCE`.
+  """`_attend` of all queries, [N, K, R, T, h], in blocks of at most `AT_ONCE`.
 
   Args:
     seen: bool[N, T, S].
   """
   t = q.shape[3]
   scores = q.shape[1] * q.shape[2] * seen.size
-  count = min(-(-scores // _at_once()), t)
+  count = min(-(-scores // _at_once(len(q))), t)
 
   @jax.checkpoint
   def attend(q, seen):

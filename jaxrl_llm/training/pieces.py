@@ -36,15 +36,10 @@ def accumulated(of_piece, pieces):
   """Gradients and metrics of all pieces, one after the other."""
 
   def add(total, piece):
-    grads, metrics = of_piece(piece)
-    grads = jax.tree.map(jnp.add, total[0], grads)
-    metrics = {
-      name: (jnp.maximum if name.endswith('_max') else jnp.add)(
-        total[1][name], value
-      )
-      for name, value in metrics.items()
-    }
-    return (grads, metrics), None
+    (grads, metrics), new = total, of_piece(piece)
+    grads = jax.tree.map(jnp.add, grads, new[0])
+    both = jax.tree.map(lambda *pair: jnp.stack(pair), metrics, new[1])
+    return (grads, merged(both, jnp.sum)), None
 
   shapes = jax.eval_shape(of_piece, jax.tree.map(lambda x: x[0], pieces))
   zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
@@ -54,7 +49,13 @@ def accumulated(of_piece, pieces):
 def summed(parts):
   """Gradients and metrics over the leading axis: sums, but for maxima."""
   grads, metrics = parts
-  return jax.tree.map(lambda x: jnp.sum(x, axis=0), grads), {
-    name: (jnp.max if name.endswith('_max') else jnp.sum)(x, axis=0)
+  grads = jax.tree.map(lambda x: jnp.sum(x, axis=0), grads)
+  return grads, merged(metrics, jnp.sum)
+
+
+def merged(metrics, reduce):
+  """Metrics over their leading axis, by `reduce` or, where `_max`, the most."""
+  return {
+    name: (jnp.max if name.endswith('_max') else reduce)(x, axis=0)
     for name, x in metrics.items()
   }

@@ -212,10 +212,7 @@ class Program:
       )
     else:
       carry, stacked = jax.lax.scan(optimizer_step, carry, plans)
-      metrics = {
-        name: jnp.max(x) if name.endswith('_max') else jnp.mean(x)
-        for name, x in stacked.items()
-      }
+      metrics = pieces_lib.merged(stacked, jnp.mean)
     params, opt = carry
     metrics['bad_steps'] *= self.steps
     metrics['tokens/learned'] *= self.steps

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from experiments.benchmarks import clusters
 from tests.end_to_end import processes
 
@@ -65,10 +67,13 @@ def pid_of(number, running):
   raise AssertionError(f'no process {number}')
 
 
-def test_two_processes_are_one_run_though_one_is_killed(tmp_path):
+@pytest.mark.parametrize('pipeline', [0, 1])
+def test_two_processes_are_one_run_though_one_is_killed(tmp_path, pipeline):
   two, one = tmp_path / 'two', tmp_path / 'one'
-  words = ('experiments.train', *RUN, f'--workdir={two}')
-  running = start(2, *words, RESTARTS='1')
+  words = *RUN, f'--config.pipeline={pipeline}'
+  running = start(
+    2, 'experiments.train', *words, f'--workdir={two}', RESTARTS='1'
+  )
   logged(two, 3, running)
   os.kill(pid_of(1, running), signal.SIGKILL)
   stdout, stderr = running.communicate(timeout=300)
@@ -79,9 +84,8 @@ def test_two_processes_are_one_run_though_one_is_killed(tmp_path):
   assert 'going on from iteration' in stderr
   # Only the first process speaks.
   assert stdout.count('run folder') == 1
-  words = RUN[1:]
   done = processes.run(
-    'train', *words, f'--workdir={one}', JAX_NUM_CPU_DEVICES='2'
+    'train', *words[1:], f'--workdir={one}', JAX_NUM_CPU_DEVICES='2'
   )
   assert done.returncode == 0, done.stderr
   # With two devices a sum over them has one order: the bits are the same.

@@ -21,8 +21,8 @@ def _oracle(q, keys, values, seen, cap):
 @pytest.fixture(params=[2**20, 60, 1])
 def at_once(request, monkeypatch):
   """Scores of a block: all of the tests' arrays, a few queries, one query."""
-  monkeypatch.setattr(attention, '_AT_ONCE', {})
-  monkeypatch.setattr(attention, '_AT_ONCE_ELSEWHERE', request.param)
+  monkeypatch.setattr(attention, 'AT_ONCE', {})
+  monkeypatch.setattr(attention, 'ELSEWHERE', request.param)
 
 
 @pytest.mark.parametrize('cap', [0.0, 1.5])
@@ -78,7 +78,7 @@ def test_gradients_do_not_depend_on_blocks(monkeypatch):
   weights = _random(b, g, t, 4, 3, seed=6)
 
   def gradients(at_once):
-    monkeypatch.setattr(attention, '_AT_ONCE', {'cpu': at_once})
+    monkeypatch.setattr(attention, 'AT_ONCE', {'cpu': at_once})
 
     def of_group(*inputs):
       return jnp.sum(weights * attention.within_group(*inputs, seen, cap=2.0))
@@ -100,7 +100,7 @@ def test_gradients_do_not_depend_on_blocks(monkeypatch):
 
 
 def test_scores_of_all_queries_never_exist_at_once(monkeypatch):
-  monkeypatch.setattr(attention, '_AT_ONCE', {'cpu': 2 * 4 * 16 * 512})
+  monkeypatch.setattr(attention, 'AT_ONCE', {'cpu': 2 * 4 * 16 * 512})
   q = jnp.zeros((2, 512, 4, 8))
   k = jnp.zeros((2, 512, 2, 8))
   seen = jnp.ones((2, 512, 512), bool)
