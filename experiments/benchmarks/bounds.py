@@ -78,7 +78,8 @@ def _programs(model, shape):
   from jaxrl_llm import recipe as recipe_lib
   from jaxrl_llm.models import config as config_lib
   from jaxrl_llm.models import score, transformer
-  from jaxrl_llm.rollouts import drawing, sampler as sampler_lib
+  from jaxrl_llm.rollouts import drawing
+  from jaxrl_llm.rollouts import sampler as sampler_lib
   from jaxrl_llm.rollouts.truncation import Sampling
   from jaxrl_llm.training import step
   from jaxrl_llm.types import Prompts, Scores, Spec

@@ -148,7 +148,7 @@ def capped(x: Array, cap: float) -> Array:
 
 
 def _at_once(rows: int) -> int:
-  """Scores of a block, on all devices that its rows and heads are split over."""
+  """Scores of a block, on all devices that have its rows and heads."""
   mesh = jax.sharding.get_abstract_mesh().shape
   data, model = mesh.get('data', 1), mesh.get('model', 1)
   devices = model * (1 if rows % data else data)

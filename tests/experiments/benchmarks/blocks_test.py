@@ -1,4 +1,4 @@
-from experiments.benchmarks import blocks, cases
+from experiments.benchmarks import blocks
 
 
 def test_operations_by_hand():

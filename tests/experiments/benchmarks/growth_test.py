@@ -56,8 +56,8 @@ def test_bytes_kept_by_hand():
   shape = cases.Shape(prompts=2, samples=4, prompt=3, response=2)
   kept = growth.kept(model, shape)
   # 68 weights, caches of 4 numbers for 2 * 3 prompt tokens and 8 * 2 others,
-  # 8 rows of 5 logits, 9 pairs of each prompt.
-  assert kept['sample'] == 4 * (68 + 4 * (6 + 16) + 8 * 5 + 2 * 9)
+  # 8 rows of 5 logits, 9 pairs of each prompt, and 4 + 2 * 3 of its tokens.
+  assert kept['sample'] == 4 * (68 + 4 * (6 + 16) + 8 * 5 + 2 * 9 + 6 * 10)
   # 4 rows share their prompt: 3 + 8 tokens of 4*4 + 8 + 3*3 numbers, 9 + 4*2*5
   # pairs, twice 8 logits of 5; 88 parameters twice.
   assert model.parameters == 2 * (4 * 4) + 3 * 12 + 20
