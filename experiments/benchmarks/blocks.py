@@ -26,7 +26,6 @@ _RESULTS = command.results_flag()
 
 # Model, prompt, responses of a group, their tokens; one sequence where none.
 CELLS = (
-  ('small', 64, 4, 128),
   ('small', 512, 16, 128),
   ('tiny', 64, 8, 512),
   ('small', 1024, 0, 0),
