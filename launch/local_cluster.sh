@@ -107,7 +107,10 @@ finish() {
       for ended in "${pids[@]}"; do
         each=0
         wait "$ended" || each=$?
-        [ "$status" != 0 ] || status=$each
+        if [ "$each" != 0 ] && [ "$status" = 0 ]; then
+          status=$each
+          failed "$ended" "$status"
+        fi
       done
       break
     fi

@@ -16,12 +16,9 @@ import pathlib
 import time
 from unittest import mock
 
-from absl import flags
-
 from experiments import command
 from experiments.benchmarks import cases
 
-_ROUNDS = flags.DEFINE_integer('rounds', 5, 'Timed calls of each cell.', 1)
 _RESULTS = command.results_flag()
 
 # Model, prompt, responses of a group, their tokens; one sequence where none.
@@ -31,6 +28,7 @@ CELLS = (
   ('small', 1024, 0, 0),
 )
 _ALL = 2**62
+_ROUNDS = 5
 
 
 def main() -> int:
@@ -43,7 +41,7 @@ def main() -> int:
   for cell in CELLS:
     compiled = {'all': _compiled(cell, _ALL), 'blocks': _compiled(cell)}
     times = {name: [] for name in compiled}
-    for _ in range(_ROUNDS.value):
+    for _ in range(_ROUNDS):
       for name, (program, arguments) in compiled.items():
         started = time.perf_counter()
         jax.block_until_ready(program(*arguments))
