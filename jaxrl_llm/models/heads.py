@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
+from jaxrl_llm.models import hf
 from jaxrl_llm.models.config import Config
 from jaxrl_llm.models.transformer import Param
 
@@ -69,7 +70,7 @@ def load(folder: pathlib.Path) -> dict[str, dict[str, Array]]:
   """The heads of a model folder, by their places in the parameters.
 
   Raises:
-    ValueError: the folder has none.
+    ValueError: the folder has none, or one that holds NaN or infinity.
   """
   path = folder / _FILE
   if not path.exists():
@@ -79,6 +80,7 @@ def load(folder: pathlib.Path) -> dict[str, dict[str, Array]]:
     )
   found: dict[str, dict[str, Array]] = {}
   for name, tensor in safetensors.numpy.load_file(path).items():
+    hf.check_finite(f'{name} of {path}', tensor)
     head, _, leaf = name.partition('.')
     found.setdefault(head, {})[leaf] = jnp.asarray(tensor)
   return found

@@ -224,7 +224,8 @@ def load(
   Raises:
     FileNotFoundError: no folder, configuration or weights.
     ValueError: an unsupported model; missing, leftover or misshapen tensors
-      (all are listed); a stored dtype other than f32, f16, bf16.
+      (all are listed); a stored dtype other than f32, f16, bf16; a tensor in
+      two files, or one that holds NaN or infinity.
   """
   folder = pathlib.Path(folder)
   config = from_hf(folder)
@@ -242,9 +243,19 @@ def load(
 
 
 def _open(folder, stack) -> dict[str, Any]:
-  """Tensor name -> the open file that holds it."""
+  """Tensor name -> the open file that holds it.
+
+  Raises:
+    ValueError: a tensor that two files hold, or a whole file beside an index
+      of others: which is meant, nobody can tell.
+  """
   index = folder / _INDEX
   names = _shard_names(index) if index.is_file() else [_WEIGHTS]
+  if _WEIGHTS not in names and (folder / _WEIGHTS).is_file():
+    raise ValueError(
+      f'{folder} holds both {_WEIGHTS} and {_INDEX}, which names other files; '
+      'delete the weights that are not meant.'
+    )
   paths = [folder / name for name in names]
   absent = [path.name for path in paths if not path.is_file()]
   if absent:
@@ -252,7 +263,7 @@ def _open(folder, stack) -> dict[str, Any]:
       f'{folder} lacks {", ".join(absent)}; weights must be safetensors, so '
       'convert others with save_pretrained.'
     )
-  files = {}
+  files, homes = {}, {}
   for path in paths:
     try:
       file = stack.enter_context(safetensors.safe_open(path, 'np'))
@@ -260,7 +271,13 @@ def _open(folder, stack) -> dict[str, Any]:
       raise ValueError(
         f'{path} is not a whole safetensors file: {error}; fetch it again.'
       ) from error
-    files |= dict.fromkeys(file.keys(), file)
+    for name in file.keys():
+      if name in files:
+        raise ValueError(
+          f'{folder} holds {name} twice, in {homes[name]} and in {path.name}; '
+          'fetch or write it again.'
+        )
+      files[name], homes[name] = file, path.name
   return files
 
 
@@ -319,6 +336,15 @@ def _check(folder, config, rows, files):
     )
 
 
+def check_finite(name: str, x: np.ndarray) -> None:
+  """Refuses a stored tensor, or a part of one, that holds NaN or infinity."""
+  if not np.isfinite(x).all():
+    raise ValueError(
+      f'the stored weights {name} are not finite as {x.dtype}; the training '
+      'that wrote them diverged or the file is damaged, so use another one.'
+    )
+
+
 def _array(files, row, shape, dtype, sharding):
   stacked = row.stacked
 
@@ -330,7 +356,9 @@ def _array(files, row, shape, dtype, sharding):
     for place, each in zip(places, itertools.product(*counted[:stacked])):
       name = row.name.format(*each)
       x = row.bijection.to_ours(files[name].get_tensor(name), shape[stacked:])
-      part[place] = x[index[stacked:]]
+      with np.errstate(over='ignore'):  # refused below, by name
+        part[place] = x[index[stacked:]]
+      check_finite(name, part[place])
     return part
 
   if sharding is None:

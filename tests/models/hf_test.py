@@ -116,6 +116,13 @@ def test_parameters_can_be_loaded_onto_a_mesh(tmp_path):
   kernel = loaded['layers']['q']['kernel']
   assert kernel.sharding == shardings['layers']['q']['kernel']
 
+  def change(tensors):
+    tensors['model.norm.weight'][0] = np.nan
+
+  _rewrite(tmp_path / 'a', change)
+  with pytest.raises(ValueError, match='model.norm.weight .* not finite'):
+    hf.load(tmp_path / 'a', shardings=shardings)
+
 
 def test_missing_leftover_and_misshapen_tensors_are_all_listed(tmp_path):
   _source(tmp_path / 'a')
@@ -168,6 +175,57 @@ def test_absent_and_broken_weight_files_are_named(tmp_path):
   file.unlink()
   with pytest.raises(FileNotFoundError, match=f'lacks {file.name}'):
     hf.load(tmp_path / 'a')
+
+
+def test_a_tensor_in_two_files_names_both(tmp_path):
+  _source(tmp_path / 'a', max_shard_bytes=20_000)
+  first, second = sorted((tmp_path / 'a').glob('*.safetensors'))[:2]
+  tensors = safetensors.numpy.load_file(first)
+  name = min(tensors)
+  more = safetensors.numpy.load_file(second) | {name: tensors[name] + 1}
+  safetensors.numpy.save_file(more, second)
+  with pytest.raises(ValueError) as error:
+    hf.load(tmp_path / 'a')
+  for word in (name, first.name, second.name, 'twice'):
+    assert word in str(error.value)
+
+
+def test_whole_weights_beside_an_index_of_others_are_refused(tmp_path):
+  _source(tmp_path / 'a', max_shard_bytes=20_000)
+  _source(tmp_path / 'b')
+  whole = tmp_path / 'a' / 'model.safetensors'
+  (tmp_path / 'b' / 'model.safetensors').rename(whole)
+  with pytest.raises(ValueError, match='holds both .* and .*delete'):
+    hf.load(tmp_path / 'a')
+
+
+def test_an_index_may_name_the_one_file_there_is(tmp_path):
+  _, params = _source(tmp_path / 'a')
+  index = {'weight_map': {'model.norm.weight': 'model.safetensors'}}
+  (tmp_path / 'a' / hf._INDEX).write_text(json.dumps(index))
+  chex.assert_trees_all_equal(hf.load(tmp_path / 'a')[1], params)
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16', 'float16'])
+def test_a_weight_that_is_not_finite_is_named(value, dtype, tmp_path):
+  _source(tmp_path / 'a', dtype=jnp.dtype(dtype))
+  name = 'model.layers.1.mlp.up_proj.weight'
+
+  def change(tensors):
+    tensors[name][3, 5] = value
+
+  _rewrite(tmp_path / 'a', change)
+  with pytest.raises(ValueError, match=f'{name} .* not finite'):
+    hf.load(tmp_path / 'a')
+
+
+def test_a_weight_too_large_for_the_asked_dtype_is_named(tmp_path):
+  _source(tmp_path / 'a')
+  _rewrite(tmp_path / 'a', lambda x: np.put(x['model.norm.weight'], 0, [1e6]))
+  hf.load(tmp_path / 'a')
+  with pytest.raises(ValueError, match='model.norm.weight .* as float16'):
+    hf.load(tmp_path / 'a', dtype=jnp.float16)
 
 
 def test_folders_of_other_weight_formats_are_refused(tmp_path):
