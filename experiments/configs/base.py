@@ -102,7 +102,7 @@ SETTINGS = {
     'loops that write a response, each with a cache twice as wide as the one '
     'before. Pays where responses are long and memory is slow',
   ),
-  'sample.stop': ((), 'strings that end a response'),
+  'sample.stop': ((), 'strings and special tokens that end a response'),
   'learn.microbatches': (1, 'pieces of an optimizer step; saves memory'),
   'learn.widths': (
     1,

@@ -11,6 +11,10 @@ from jaxrl_llm.models import transformer
 from jaxrl_llm.rollouts import truncation
 from jaxrl_llm.types import Array, PyTree
 
+# What stands after the end of a response. Masked everywhere: any token of any
+# model will do, and the padding token of a tokenizer need not be one.
+_PADDING = 0
+
 
 class State(NamedTuple):
   """What is known of N rows between two steps.
@@ -41,7 +45,7 @@ def initial(sampler, n: int) -> State:
     ended=jnp.zeros(n, bool),
     progress=jnp.zeros(n, jnp.int32),
     outputs={
-      'token': outputs(jnp.int32(sampler.pad)),
+      'token': outputs(jnp.int32(_PADDING)),
       'mask': outputs(False),
       'logp': outputs(jnp.float32(0)),
       'log_mass': outputs(jnp.float32(0)),
@@ -84,7 +88,7 @@ def draw(sampler, logits, keys, t, live, progress, sampling, stop_table):
     lambda key, t: jax.random.uniform(jax.random.fold_in(key, t), (2,))
   )(keys, t)
   drawn = truncation.draw(logits, uniform, sampling, support=sampler.support)
-  token = jnp.where(live, drawn.token, sampler.pad)
+  token = jnp.where(live, drawn.token, _PADDING)
   new = {
     'token': token,
     'mask': live,

@@ -50,7 +50,6 @@ class Sampler:
     stop_tokens: ids that end a response.
     stop_table: i32[states, V'] from `text.stop_table`, or None. Tokens from
       V' on have no text.
-    pad: the id after a response's end. It is masked: any will do.
   """
 
   config: Config
@@ -63,7 +62,6 @@ class Sampler:
   support: int = 0
   stop_tokens: tuple[int, ...] = ()
   stop_table: Any = dataclasses.field(default=None, compare=False)
-  pad: int = 0
 
   def __post_init__(self):
     if self.max_tokens < 1:
@@ -76,11 +74,11 @@ class Sampler:
         'with slots 1, whose columns are written in a ring'
       )
     vocab = self.config.vocab
-    for token in (*self.stop_tokens, self.pad):
+    for token in self.stop_tokens:
       if not 0 <= token < vocab:
         raise ValueError(
           f'token {token} is not in the vocabulary of {vocab}; check '
-          'stop_tokens and pad'
+          'stop_tokens'
         )
     if self.stop_table is not None and self.stop_table.shape[1] > vocab:
       raise ValueError(

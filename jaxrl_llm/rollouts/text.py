@@ -40,7 +40,9 @@ def encode_prompts(
     ValueError: messages for a tokenizer without a chat template, or with one
       that cannot write them, or a prompt without any token.
   """
-  tokens = np.full((len(prompts), length), _pad(tokenizer), np.int32)
+  # Padding is masked, so any token of the model will do; that of the tokenizer
+  # need not be one.
+  tokens = np.zeros((len(prompts), length), np.int32)
   mask = np.zeros(tokens.shape, bool)
   too_long = []
   for row, prompt in enumerate(prompts):
@@ -90,21 +92,26 @@ def decode(
   return texts
 
 
-def stop_table(tokenizer, strings: Sequence[str]) -> np.ndarray:
+def stop_table(
+  tokenizer, strings: Sequence[str], *, vocab: int | None = None
+) -> np.ndarray:
   """The automaton that notices stop strings, as a table over tokens.
 
   A row starts in state 0; a token moves it from state s to table[s, token].
   The last state says that the text so far contains a string; it is never
   left. Special tokens, which decoding leaves out, and ids without a token move
-  nothing.
+  nothing, but for a special token that is itself a stop string: it leads to
+  the last state, as its letters do.
 
   Args:
     tokenizer: of `transformers`, with a byte-level or SentencePiece-style
       decoder.
     strings: at least one, none empty.
+    vocab: V of the model. Tokens from there on, which a tokenizer may have
+      and the model cannot write, get no column.
 
   Returns:
-    i32[states, V], V the largest token id + 1.
+    i32[states, V'], V' the largest token id + 1, at most V.
 
   Raises:
     ValueError: an unusable string, or a decoder of another kind.
@@ -117,26 +124,29 @@ def stop_table(tokenizer, strings: Sequence[str]) -> np.ndarray:
     if token.special
   }
   if not strings or not all(strings):
-    raise ValueError(f'stop strings {strings!r} must be non-empty')
+    raise ValueError(f'sample.stop {strings!r} must hold non-empty strings')
+  ends = [special[string] for string in strings if string in special]
   for string in strings:
-    if string in special:
+    token = special.get(string, 0)
+    if vocab is not None and token >= vocab:
       raise ValueError(
-        f'stop string {string!r} is a special token, which has no text; stop '
-        f'at token {special[string]} instead'
+        f'stop string {string!r} is token {token}, which a model of {vocab} '
+        'tokens cannot write; leave it out of sample.stop'
       )
   decoder = _decoder(tokenizer)
-  texts = _token_texts(tokenizer, decoder, set(special.values()))
+  texts = _token_texts(tokenizer, decoder, set(special.values()))[:vocab]
   moves = _automaton([string.encode() for string in strings])
   silent = np.array([text is None for text in texts])
   states = np.arange(len(moves), dtype=np.int32)[:, None]
   table = np.where(silent, states, _walk(moves, texts))
-  if not decoder.first:
-    return table
-  # At the start of a text the decoder drops spaces, so the start is a state
-  # of its own, which nothing comes back to.
-  first = [text and text[_dropped(text, decoder.first) :] for text in texts]
-  start = np.where(silent, 0, _walk(moves[:1], first, moves)[0] + 1)
-  return np.concatenate([start[None], table + 1]).astype(np.int32)
+  if decoder.first:
+    # At the start of a text the decoder drops spaces, so the start is a state
+    # of its own, which nothing comes back to.
+    first = [text and text[_dropped(text, decoder.first) :] for text in texts]
+    start = np.where(silent, 0, _walk(moves[:1], first, moves)[0] + 1)
+    table = np.concatenate([start[None], table + 1])
+  table[:, ends] = len(table) - 1
+  return table.astype(np.int32)
 
 
 class _Decoder(NamedTuple):
@@ -174,18 +184,13 @@ def _encode(tokenizer, prompt) -> list[int]:
     ) from error
 
 
-def _pad(tokenizer) -> int:
-  """An id for padding; masked everywhere, so that any will do."""
-  return 0 if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-
-
 def _decoder(tokenizer) -> _Decoder:
   backend = getattr(tokenizer, 'backend_tokenizer', None)
   node = backend and backend.decoder
   if node is None:
     raise ValueError(
       f'{type(tokenizer).__name__} does not say how tokens become text, so '
-      'stop strings cannot be used; use stop tokens'
+      'stop strings cannot be noticed; leave sample.stop empty'
     )
   node = json.loads(node.__getstate__())
   kinds, replaced, first = set(), [], 0
@@ -202,8 +207,8 @@ def _decoder(tokenizer) -> _Decoder:
       first = part['start']
     elif kind not in ('ByteLevel', 'ByteFallback', 'Fuse'):
       raise ValueError(
-        f'stop strings know byte-level and SentencePiece-style decoders, not '
-        f'{kind}; use stop tokens'
+        'stop strings are noticed in the text of byte-level and '
+        f'SentencePiece-style decoders, not {kind}; leave sample.stop empty'
       )
   return _Decoder(
     'ByteLevel' in kinds, 'ByteFallback' in kinds, tuple(replaced), first

@@ -357,9 +357,10 @@ def answering_of(
       slots=settings.slots,
       widths=settings.widths,
       support=settings.support,
-      stop_tokens=sources.end_tokens(tokenizer, source),
-      stop_table=text.stop_table(tokenizer, stop) if stop else None,
-      pad=tokenizer.pad_token_id,
+      stop_tokens=sources.end_tokens(tokenizer, source, model.vocab),
+      stop_table=text.stop_table(tokenizer, stop, vocab=model.vocab)
+      if stop
+      else None,
     ),
     sampling=Sampling(
       temperature=settings.temperature,

@@ -23,7 +23,7 @@ FOLDERS = ('model', 'warm_start')
 
 
 def tokenizer_of(source: pathlib.Path):
-  """The tokenizer of a model folder, able to pad and to end a response.
+  """The tokenizer of a model folder, able to end a response.
 
   Raises:
     ValueError: it names no end-of-sequence token, or needs code of its own.
@@ -39,23 +39,50 @@ def tokenizer_of(source: pathlib.Path):
       f'the tokenizer of {source} has no eos_token; a response could not '
       'end. Add one to its tokenizer_config.json'
     )
-  if tokenizer.pad_token_id is None:
-    # Padding is masked everywhere: any token will do.
-    tokenizer.pad_token = tokenizer.eos_token
   return tokenizer
 
 
-def end_tokens(tokenizer, source: pathlib.Path) -> tuple[int, ...]:
+def end_tokens(tokenizer, source: pathlib.Path, vocab: int) -> tuple[int, ...]:
   """What ends a response: the tokenizer's EOS and those of the model.
 
-  Chat models name several in generation_config.json: Llama 3 ends a turn with
-  another token than a text.
+  Chat models name several in generation_config.json, or in config.json: Llama
+  3 ends a turn with another token than a text.
+
+  Args:
+    source: the model folder. vocab: V of the model.
+
+  Raises:
+    ValueError: a file that names no token of the model, or no JSON object.
   """
-  path = source / 'generation_config.json'
-  named = json.loads(path.read_text()) if path.exists() else {}
-  ids = named.get('eos_token_id') or []
-  ids = ids if isinstance(ids, list) else [ids]
-  return tuple(sorted({tokenizer.eos_token_id, *ids}))
+  ends = {tokenizer.eos_token_id}
+  if tokenizer.eos_token_id >= vocab:
+    raise ValueError(
+      f'the eos_token of the tokenizer of {source} is '
+      f'{tokenizer.eos_token_id}, and the model has a vocabulary of {vocab}; '
+      'a response could not end. Name another in its tokenizer_config.json'
+    )
+  for name in ('generation_config.json', 'config.json'):
+    ends |= _named_ends(source / name, vocab)
+  return tuple(sorted(ends))
+
+
+def _named_ends(path: pathlib.Path, vocab: int) -> set[int]:
+  """The `eos_token_id` of a file, one or several; none without the file."""
+  if not path.exists():
+    return set()
+  try:
+    named = dict(json.loads(path.read_bytes())).get('eos_token_id')
+  except (ValueError, RecursionError, TypeError) as error:
+    raise ValueError(f'{path} is no JSON object: {error}') from error
+  ids = named if isinstance(named, list) else [named]
+  ids = [] if named is None else ids
+  # A boolean is an integer to Python.
+  if not all(type(i) is int and 0 <= i < vocab for i in ids):
+    raise ValueError(
+      f'{path} names eos_token_id {named!r}, and the tokens of the model are '
+      f'0 to {vocab - 1}; mend it, or take it out'
+    )
+  return set(ids)
 
 
 def folder_of(config: ConfigDict, workdir: pathlib.Path) -> pathlib.Path:

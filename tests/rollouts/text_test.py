@@ -190,15 +190,45 @@ def test_a_prompt_without_tokens_is_refused():
     text.encode_prompts(_TOKENIZERS['byte_level'], ['a', ''], 4)
 
 
+@pytest.mark.parametrize('name', _TOKENIZERS)
+def test_a_special_token_is_a_stop_by_itself_and_in_letters(name):
+  tokenizer = _TOKENIZERS[name]
+  ids = tokenizer.get_vocab()
+  table = text.stop_table(tokenizer, ['<eos>', 'bc'])
+  last = len(table) - 1
+  np.testing.assert_array_equal(table[:, ids['<eos>']], last)
+  assert (table[:-1, ids['a']] < last).all()
+  state = table[table[0, ids['b']], ids['c']]
+  assert state == last
+  if name == 'byte_level':
+    state = 0
+    for letter in '<eos>':
+      assert state < last
+      state = table[state, ids[letter]]
+    assert state == last
+
+
+def test_tokens_without_a_row_in_the_embedding_need_no_column():
+  tokenizer = _TOKENIZERS['byte_level']
+  whole = text.stop_table(tokenizer, ['abca'])
+  cut = text.stop_table(tokenizer, ['abca'], vocab=len(tokenizer) - 2)
+  np.testing.assert_array_equal(cut, whole[:, :-2])
+  longer = text.stop_table(tokenizer, ['abca'], vocab=len(tokenizer) + 9)
+  np.testing.assert_array_equal(longer, whole)
+
+
 def test_unusable_stop_strings_are_refused():
   tokenizer = _TOKENIZERS['byte_level']
   eos = tokenizer.eos_token_id
-  with pytest.raises(ValueError, match=f'stop at token {eos} instead'):
-    text.stop_table(tokenizer, ['<eos>'])
-  with pytest.raises(ValueError, match='must be non-empty'):
+  with pytest.raises(ValueError, match=f"'<eos>' is token {eos}, .* {eos} tok"):
+    text.stop_table(tokenizer, ['<eos>'], vocab=eos)
+  with pytest.raises(ValueError, match='sample.stop .* non-empty'):
     text.stop_table(tokenizer, ['a', ''])
 
 
 def test_other_decoders_are_refused_by_name():
-  with pytest.raises(ValueError, match='not WordPiece; use stop tokens'):
+  with pytest.raises(ValueError, match='WordPiece; leave sample.stop empty'):
     text.stop_table(_sentencepiece(decoders.WordPiece()), ['a'])
+  backend = tokenizers.Tokenizer(models.WordLevel({'a': 0}, unk_token='a'))
+  with pytest.raises(ValueError, match='leave sample.stop empty'):
+    text.stop_table(_fast(backend), ['a'])

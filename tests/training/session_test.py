@@ -1,0 +1,81 @@
+"""Sessions on model folders whose tokenizer and embedding do not agree."""
+
+import json
+
+import numpy as np
+
+from jaxrl_llm.training import loop, session
+from tests.end_to_end import tiny
+from tests.training import folders
+
+
+def assembled(folder, workdir, **changed):
+  config = tiny.get_config()
+  config.warm_start.steps = 0
+  config.model.path = str(folder)
+  config.update_from_flattened_dict(
+    {name.replace('__', '.'): value for name, value in changed.items()}
+  )
+  return session.assemble(config, workdir)
+
+
+def sampled(parts, params):
+  """The responses of an iteration that was learned from."""
+  state, metrics, (rollouts, _) = loop.iterate(parts, parts.init(params), 0)
+  parts.close()
+  assert np.isfinite(metrics['loss'])
+  return rollouts
+
+
+def test_a_padding_token_past_the_embedding_is_never_read(tmp_path):
+  """As of Llama 2 with the [PAD] that recipes for it add."""
+  tokenizer = folders.tokenizer_in(tmp_path / 'more', special=['[PAD]'])
+  tokenizer.pad_token = '[PAD]'
+  vocab = len(tokenizer) - 1
+  folder = folders.model_in(tmp_path, special=['[PAD]'], vocab=vocab)
+  tokenizer.save_pretrained(str(folder))
+  parts, params = assembled(folder, tmp_path / 'run')
+  assert parts.tokenizer.pad_token_id == parts.model.vocab == vocab
+  parts.export(parts.init(params), tmp_path / 'export')
+  exported = (tmp_path / 'export' / 'tokenizer_config.json').read_text()
+  assert json.loads(exported)['pad_token'] == '[PAD]'
+  rollouts = sampled(parts, params)
+  for tokens in (rollouts.prompt, rollouts.response, parts.train.tokens):
+    assert np.max(tokens) < vocab
+
+
+def test_stop_strings_work_where_the_tokenizer_is_longer(tmp_path):
+  """As of Gemma 3, whose text models have no row for the image token."""
+  folder = folders.model_in(tmp_path, special=['<image>'], vocab=259)
+  parts, params = assembled(folder, tmp_path / 'run', sample__stop=('ab',))
+  assert len(parts.tokenizer) == parts.model.vocab + 1
+  assert parts.answering.sampler.stop_table.shape[1] == parts.model.vocab
+  sampled(parts, params)
+
+
+def test_a_special_token_stops_a_response(tmp_path):
+  special = [f'<{i}>' for i in range(40)]
+  folder = folders.model_in(tmp_path, special=special)
+  parts, params = assembled(
+    folder, tmp_path / 'run', sample__stop=tuple(special)
+  )
+  ids = [parts.tokenizer.convert_tokens_to_ids(name) for name in special]
+  rollouts = sampled(parts, params)
+  response, length = np.asarray(rollouts.response), np.asarray(rollouts.length)
+  stopped = ~np.asarray(rollouts.truncated)
+  last = response[np.arange(len(length)), length - 1]
+  ends = [*ids, parts.tokenizer.eos_token_id]
+  np.testing.assert_array_equal(np.isin(last, ends), stopped)
+  assert np.isin(last, ids).any()
+  inner = np.arange(response.shape[1]) < length[:, None] - 1
+  assert not np.isin(response, ends)[inner].any()
+
+
+def test_an_end_named_only_by_the_models_configuration_stops(tmp_path):
+  folder = folders.model_in(tmp_path)
+  config = json.loads((folder / 'config.json').read_text())
+  (folder / 'config.json').write_text(json.dumps(config | {'eos_token_id': 77}))
+  parts, _ = assembled(folder, tmp_path / 'run')
+  parts.close()
+  ends = (parts.tokenizer.eos_token_id, 77)
+  assert parts.answering.sampler.stop_tokens == ends
