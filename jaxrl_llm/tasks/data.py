@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxrl_llm.tasks import toys
+from jaxrl_llm.tasks import conversations, toys
 
 Row = dict[str, Any]
 PARTS = ('train', 'held_out')
@@ -304,21 +304,15 @@ def load_jsonl(
 
 
 def prompt_of(place: str, prompt: Any) -> Any:
-  """The prompt itself, if it is text or chat messages.
+  """The prompt: text as it is, or a conversation, see `conversations`.
 
   Raises:
     ValueError: it is neither, or empty.
   """
   if isinstance(prompt, str) and prompt:
     return prompt
-  if (
-    isinstance(prompt, list)
-    and prompt
-    and all(
-      isinstance(m, dict) and {'role', 'content'} <= set(m) for m in prompt
-    )
-  ):
-    return prompt
+  if isinstance(prompt, list) and prompt:
+    return conversations.conversation(place, prompt)
   raise ValueError(
     f'{place}: the prompt must be text, or a list of messages with role and '
     f'content, not {str(prompt)[:60]!r}'

@@ -72,9 +72,13 @@ def test_each_file_of_a_folder_is_a_domain(tmp_path):
     ('{"question": "?"}', r"no field 'prompt'; the record has \['question'\]"),
     ('{"prompt": "?"}', r"2: no field 'answer'; the record has \['prompt'\]"),
     ('{"prompt": "", "answer": ""}', 'must be text, or a list of messages'),
-    ('{"prompt": [{"role": "user"}], "answer": ""}', 'messages with role'),
+    ('{"prompt": [], "answer": ""}', 'must be text, or a list of messages'),
+    ('{"prompt": [{"role": "user"}], "answer": ""}',
+     r'a\.jsonl:2: message 0, of the user, must have content that is text'),
+    ('{"prompt": [{"role": "user", "content": [{"type": "image"}]}]}',
+     "part 0 of the content is of type 'image', and the models read text"),
   ],
-)
+)  # fmt: skip
 def test_bad_line_is_named_with_its_reason(tmp_path, line, message):
   file = write(tmp_path / 'a.jsonl', {'prompt': 'p', 'answer': 'a'}, line)
   with pytest.raises(ValueError, match=message):
