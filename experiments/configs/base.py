@@ -56,7 +56,14 @@ SETTINGS = {
     'sampled by the policy; recorded: the data holds them, with preferences; '
     'compared: likewise, each followed by its rival',
   ),
-  'data.system': ('', 'system message put before every prompt'),
+  'data.system': (
+    '',
+    'system message put before every prompt that has none of its own',
+  ),
+  'data.chat_template_kwargs': (
+    '{}',
+    'what else the chat template reads, as JSON: {"enable_thinking": false}',
+  ),
   'data.size': (4096, 'questions of a generated task to train on'),
   'data.held_out': (256, 'questions kept for evaluation'),
   'data.held_out_path': ('', 'their own JSONL; empty: split data.path'),

@@ -10,53 +10,109 @@ from __future__ import annotations
 
 import collections
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
+from jaxrl_llm.rollouts import chat
 from jaxrl_llm.types import Rollouts
-
-Messages = Sequence[Mapping[str, Any]]
 
 
 def encode_prompts(
-  tokenizer, prompts: Sequence[str | Messages], length: int
+  tokenizer, prompts: Sequence[str | chat.Messages], length: int
 ) -> tuple[np.ndarray, np.ndarray, list[int]]:
   """Prompts as left-padded tokens.
 
   Args:
     tokenizer: of `transformers`.
-    prompts: text, encoded as it is with the tokens that the tokenizer always
-      adds, or chat messages, put into the tokenizer's chat template up to
-      where the answer begins.
+    prompts: text, see `encode_prompt`, or chat messages, see `chat.Template`.
     length: P, the most tokens of a prompt.
 
   Returns:
-    i32[B, P]; bool[B, P]; the indices of prompts longer than P, whose rows
-    are masked as a whole and must be dropped.
+    As `padded`.
 
   Raises:
     ValueError: messages for a tokenizer without a chat template, or with one
       that cannot write them, or a prompt without any token.
   """
-  # Padding is masked, so any token of the model will do; that of the tokenizer
-  # need not be one.
-  tokens = np.zeros((len(prompts), length), np.int32)
-  mask = np.zeros(tokens.shape, bool)
-  too_long = []
-  for row, prompt in enumerate(prompts):
-    ids = _encode(tokenizer, prompt)
+  texts = [isinstance(prompt, str) for prompt in prompts]
+  template = None if all(texts) else chat.Template(tokenizer)
+  rows = [
+    encode_prompt(tokenizer, prompt) if plain else template.encode(prompt)
+    for prompt, plain in zip(prompts, texts)
+  ]
+  for row, ids in enumerate(rows):
     if not ids:
       raise ValueError(
-        f'prompt {row}, {prompt!r}, has no tokens; there is nothing to continue'
+        f'prompt {row}, {prompts[row]!r}, has no tokens; there is nothing to '
+        'continue'
       )
+  return padded(rows, length)
+
+
+def encode_prompt(tokenizer, prompt: str) -> list[int]:
+  """A text as it is, control tokens and all, where a response begins.
+
+  What the tokenizer puts before every text stands before it once: a prompt that
+  was written by a template has it. What some put after every text, its end, is
+  left out: the response goes on from there.
+
+  Raises:
+    ValueError: a text without any token.
+  """
+  whole = tokenizer(prompt)['input_ids']
+  own = tokenizer(prompt, add_special_tokens=False)['input_ids']
+  for count in range(len(whole) - len(own) + 1):
+    if whole[count : count + len(own)] == own:
+      return own if whole[:count] == own[:count] else whole[:count] + own
+  return whole
+
+
+def padded(
+  rows: Sequence[Sequence[int]], length: int
+) -> tuple[np.ndarray, np.ndarray, list[int]]:
+  """Tokens of B prompts, padded on the left.
+
+  Args:
+    length: P, the most tokens of a prompt.
+
+  Returns:
+    i32[B, P]; bool[B, P]; the indices of prompts longer than P, whose rows
+    are masked as a whole and must be dropped.
+  """
+  # Padding is masked, so any token of the model will do; that of the tokenizer
+  # need not be one.
+  tokens = np.zeros((len(rows), length), np.int32)
+  mask = np.zeros(tokens.shape, bool)
+  too_long = []
+  for row, ids in enumerate(rows):
     if len(ids) > length:
       too_long.append(row)
       continue
     tokens[row, length - len(ids) :] = ids
     mask[row, length - len(ids) :] = True
   return tokens, mask, too_long
+
+
+def check_vocabulary(tokenizer, ids: Iterable[int], vocab: int, what: str):
+  """Refuses tokens that the tokenizer has and the model has not.
+
+  An embedding would be read past its end, which gives some row of it.
+
+  Args:
+    ids: of `what`. vocab: V of the model.
+
+  Raises:
+    ValueError: naming the first of them.
+  """
+  past = next((i for i in ids if i >= vocab), None)
+  if past is not None:
+    raise ValueError(
+      f'{what} holds {tokenizer.convert_ids_to_tokens(int(past))!r}, token '
+      f'{past} of the tokenizer, and the model has the tokens 0 to '
+      f'{vocab - 1}; take it out, or use a model with a row for it'
+    )
 
 
 def decode(
@@ -163,25 +219,6 @@ class _Decoder(NamedTuple):
   byte_fallback: bool
   replaced: tuple[tuple[str, str], ...]
   first: int
-
-
-def _encode(tokenizer, prompt) -> list[int]:
-  if isinstance(prompt, str):
-    return tokenizer(prompt)['input_ids']
-  if tokenizer.chat_template is None:
-    raise ValueError(
-      'the tokenizer has no chat template; give prompts as text, or add one '
-      'to the model folder'
-    )
-  try:
-    return tokenizer.apply_chat_template(
-      list(prompt), add_generation_prompt=True, tokenize=True, return_dict=False
-    )
-  except Exception as error:  # A template is a program, and raises what it may.
-    raise ValueError(
-      f'the chat template of the tokenizer cannot write the messages '
-      f'{str(prompt)[:200]}: {type(error).__name__}: {error}'
-    ) from error
 
 
 def _decoder(tokenizer) -> _Decoder:

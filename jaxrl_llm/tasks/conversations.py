@@ -106,3 +106,23 @@ def _part(place: str, number: int, part: Any) -> str:
 def own_system(messages: Sequence[Mapping[str, Any]]) -> bool:
   """Whether a conversation says itself what the system is told."""
   return any(m['role'] in ('system', 'developer') for m in messages)
+
+
+def tools(place: str, given: Any) -> list[Any]:
+  """The tools of a record, as JSON schemas; makers also keep them as JSON.
+
+  Raises:
+    ValueError: something else than a list of objects.
+  """
+  if isinstance(given, str) and given.strip():
+    try:
+      given = json.loads(given)
+    except (ValueError, RecursionError) as error:
+      raise ValueError(f'{place}: the tools are no JSON: {error}') from error
+  if given in (None, [], ''):
+    return []
+  if not isinstance(given, list) or not all(isinstance(t, dict) for t in given):
+    raise ValueError(
+      f'{place}: tools must be a list of JSON schemas, not {given!r:.60}'
+    )
+  return given

@@ -41,6 +41,7 @@ class Dataset:
     domain: i32[A], index into `domains` of the source of a row.
     domains: names of the sources.
     verifier: the verifier that fits, '' when only the user can know.
+    places: 'file:line' of each row, () for generated ones.
   """
 
   name: str
@@ -48,6 +49,7 @@ class Dataset:
   domain: np.ndarray
   domains: tuple[str, ...]
   verifier: str = ''
+  places: Sequence[str] = ()
 
   def __post_init__(self):
     if not self.rows:
@@ -67,7 +69,12 @@ class Dataset:
       self,
       rows=[self.rows[i] for i in indices],
       domain=self.domain[np.asarray(indices, int)],
+      places=[self.places[i] for i in indices] if self.places else (),
     )
+
+  def place(self, row: int) -> str:
+    """Where a row comes from, for messages."""
+    return self.places[row] if self.places else f'{self.name}, question {row}'
 
 
 def load(
@@ -284,7 +291,7 @@ def load_jsonl(
     ValueError: no rows, a malformed line, a missing field, or a prompt that
       is neither text nor messages; with file and line.
   """
-  rows, sources = [], []
+  rows, sources, places = [], [], []
   for place, source, record in read_records(path):
     row = dict(record)
     row['prompt'] = prompt_of(place, field(place, record, prompt_field))
@@ -298,9 +305,10 @@ def load_jsonl(
       row['answer'] = answer
     rows.append(row)
     sources.append(source)
+    places.append(place)
   domains = tuple(sorted(set(sources)))
   ids = np.array([domains.index(s) for s in sources], np.int32)
-  return Dataset(str(path), rows, ids, domains)
+  return Dataset(str(path), rows, ids, domains, places=places)
 
 
 def prompt_of(place: str, prompt: Any) -> Any:

@@ -95,3 +95,33 @@ def test_a_system_message_of_the_record_is_found(role):
   said = [{'role': role, 'content': 'a'}, {'role': 'user', 'content': 'b'}]
   assert conversations.own_system(said)
   assert not conversations.own_system(said[1:])
+
+
+@pytest.mark.parametrize(
+  ('given', 'expected'),
+  [
+    (None, []),
+    ([], []),
+    ('', []),
+    ('null', []),
+    ([{'name': 'f'}], [{'name': 'f'}]),
+    ('[{"name": "f"}]', [{'name': 'f'}]),
+  ],
+)
+def test_tools_are_a_list_of_schemas(given, expected):
+  assert conversations.tools('f:1', given) == expected
+
+
+@pytest.mark.parametrize(
+  ('given', 'words'),
+  [
+    ('f', 'the tools are no JSON'),
+    ('{"name": "f"}', 'must be a list of JSON schemas'),
+    (['f'], "not \\['f'\\]"),
+    (0, 'not 0'),
+    ({}, 'not {}'),
+  ],
+)
+def test_tools_of_another_form_are_refused(given, words):
+  with pytest.raises(ValueError, match=f'^f:1: .*{words}'):
+    conversations.tools('f:1', given)

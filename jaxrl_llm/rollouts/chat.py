@@ -1,0 +1,188 @@
+"""Chat templates: conversations in, tokens out.
+
+A template writes control tokens, such as the marks between turns, around what
+people wrote. What they wrote may hold the same letters and stays text: such
+letters go through the template between two marks, and are spelled out when the
+rest is encoded. Messages of the assistant are the policy's own words, in which
+control tokens, such as <think>, are tokens.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+Messages = Sequence[Mapping[str, Any]]
+
+# Code points that Unicode keeps for programs and no text has.
+_OPEN, _CLOSE = '\ufdd0', '\ufdd1'
+_NO_MARKS = {ord(_OPEN): None, ord(_CLOSE): None}
+
+
+def _blank(message: Mapping[str, Any]) -> bool:
+  return not message['content'].strip() and not message.get('tool_calls')
+
+
+class Template:
+  """The chat template of a tokenizer.
+
+  Args:
+    tokenizer: of `transformers`.
+    variables: what else the template is given, such as enable_thinking.
+
+  Raises:
+    ValueError: no template, or a variable that it does not read.
+  """
+
+  def __init__(self, tokenizer, variables: Mapping[str, Any] | None = None):
+    if tokenizer.chat_template is None:
+      raise ValueError(
+        'the tokenizer has no chat template; give prompts as text, or add one '
+        'to the model folder'
+      )
+    self._tokenizer, self._variables = tokenizer, dict(variables or {})
+    # One, or several by name.
+    self._source = str(tokenizer.chat_template)
+    for name in self._variables:
+      self._check(name)
+    control = [
+      re.escape(token.content)
+      for token in tokenizer.added_tokens_decoder.values()
+      if token.special
+      or (token.content in self._source and not token.content.isspace())
+    ]
+    # The longest first: one may be the beginning of another.
+    control = '|'.join(sorted(control, key=len, reverse=True)) or '(?!)'
+    self._control = re.compile(control)
+    self._marks = re.compile(f'{_OPEN}({control}){_CLOSE}|[{_OPEN}{_CLOSE}]')
+    self._newline = self._plain('\n')
+
+  def encode(
+    self, messages: Messages, tools: Sequence[Any] = (), *, whole: bool = False
+  ) -> list[int]:
+    """A conversation as tokens, up to where the answer begins or goes on.
+
+    A last message of the assistant is how the answer begins: its turn stays
+    open. Where it is blank, the turn begins as that of any answer does.
+
+    Args:
+      tools: that may be called, as JSON schemas.
+      whole: to the end of the last message instead.
+
+    Raises:
+      ValueError: messages or tools that the template cannot write, or control
+        tokens in them that the tokenizer cannot spell.
+    """
+    open_turn = messages[-1]['role'] == 'assistant' and not whole
+    if open_turn and _blank(messages[-1]):
+      # The space that a template puts before it would be cut off with it.
+      messages, open_turn = messages[:-1], False
+    if tools and not self._reads('tools'):
+      raise ValueError(
+        'the record has tools, and the chat template of the tokenizer writes '
+        'none; take them out, or use a template for tools'
+      )
+    if open_turn and messages[-1].get('tool_calls'):
+      raise ValueError(
+        'the last message calls tools, and no answer of theirs follows that '
+        f'the policy could go on from: {str(messages)[-200:]}'
+      )
+    try:
+      written = self._tokenizer.apply_chat_template(
+        [m if m['role'] == 'assistant' else self._marked(m) for m in messages],
+        tools=self._marked(tools) or None,
+        add_generation_prompt=not (open_turn or whole),
+        continue_final_message=open_turn,
+        tokenize=False,
+        **self._variables,
+      )
+    except Exception as error:  # A template is a program: it raises anything.
+      raise ValueError(
+        f'the chat template of the tokenizer cannot write the messages '
+        f'{str(messages)[:200]}: {type(error).__name__}: {str(error)[:400]}'
+      ) from error
+    return self._tokens(written)
+
+  def spells(self, messages: Messages) -> bool:
+    """Whether others than the assistant wrote what reads as a control token."""
+    others = [dict(m) for m in messages if m['role'] != 'assistant']
+    return self._marked(others) != others
+
+  def _check(self, name: str) -> None:
+    if (
+      name in inspect.signature(self._tokenizer.apply_chat_template).parameters
+    ):
+      raise ValueError(
+        f'data.chat_template_kwargs: {name!r} is what the run itself gives the '
+        'chat template; take it out'
+      )
+    if not self._reads(name):
+      raise ValueError(
+        f'data.chat_template_kwargs: {name!r} would do nothing: the chat '
+        'template of the tokenizer does not read it; take it out'
+      )
+
+  def _reads(self, name: str) -> bool:
+    return re.search(rf'\b{re.escape(name)}\b', self._source) is not None
+
+  def _marked(self, value: Any) -> Any:
+    """A value with marks around the control tokens of every text in it."""
+    if isinstance(value, str):
+      # Whoever wrote marks could forge with them.
+      value = value.translate(_NO_MARKS)
+      return self._control.sub(rf'{_OPEN}\g<0>{_CLOSE}', value)
+    if isinstance(value, Mapping):
+      return {key: self._marked(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+      return [self._marked(each) for each in value]
+    return value
+
+  def _tokens(self, written: str) -> list[int]:
+    """Tokens of what a template wrote, of which marked pieces are text.
+
+    A template may cut a text between its marks. What is left of them is
+    dropped, and nothing joins across it.
+    """
+    first, *pieces = self._marks.split(written)
+    ids = self._plain(first)
+    for spelled, text in zip(pieces[::2], pieces[1::2]):
+      if spelled:
+        ids += self._spelled(spelled)
+      if text:
+        ids += self._inside(text, self._plain)
+    return ids
+
+  def _spelled(self, token: str) -> list[int]:
+    ids = self._inside(token, self._letters)
+    if self._tokenizer.convert_tokens_to_ids(token) in ids:
+      raise ValueError(
+        f'{token!r} in the text of a message is a control token, which the '
+        'tokenizer cannot spell in other tokens; take it out'
+      )
+    return ids
+
+  def _inside(self, text: str, encode: Callable[[str], list[int]]) -> list[int]:
+    """Tokens of a text that does not begin where the others do.
+
+    Some tokenizers put a space before the first word of a text; after a
+    newline they do not.
+    """
+    ids, count = encode(f'\n{text}'), len(self._newline)
+    return ids[count:] if ids[:count] == self._newline else encode(text)
+
+  def _plain(self, text: str) -> list[int]:
+    return self._tokenizer(text, add_special_tokens=False)['input_ids']
+
+  def _letters(self, text: str) -> list[int]:
+    """Tokens of a text in which no added token is looked for."""
+    backend = getattr(self._tokenizer, 'backend_tokenizer', None)
+    if backend is None:
+      return self._plain(text)
+    if backend.normalizer is not None:
+      text = backend.normalizer.normalize_str(text)
+    words = [text]
+    if backend.pre_tokenizer is not None:
+      words = [w for w, _ in backend.pre_tokenizer.pre_tokenize_str(text)]
+    return [token.id for w in words for token in backend.model.tokenize(w)]
