@@ -144,7 +144,9 @@ def warmed_up(
   params = warm_start.train(
     params,
     {},
-    warm_start.encode(train, tokenizer, config.sample.max_response),
+    warm_start.encode(
+      train, tokenizer, config.sample.max_response, model.vocab
+    ),
     scorer=scorer,
     steps=config.warm_start.steps,
     batch=config.warm_start.batch,

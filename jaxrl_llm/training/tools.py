@@ -71,14 +71,26 @@ class Speaker:
 
   def prompts(self, tasks: Array, texts: Sequence[Any]) -> Prompts:
     """Prompts of other texts than those of the tasks' records."""
-    return self._questions.reworded(
-      np.asarray(tasks), texts, self._answering.tokenizer
+    answering = self._answering
+    prompts = self._questions.reworded(
+      np.asarray(tasks), texts, answering.tokenizer
     )
+    found = np.where(prompts.mask, prompts.tokens, 0)
+    self._check(np.unique(found).tolist(), 'a prompt')
+    return prompts
 
   def encode(self, texts: Sequence[str]) -> list[list[int]]:
     """Tokens of plain texts."""
     encode = self._answering.tokenizer
-    return encode(list(texts), add_special_tokens=False)['input_ids']
+    rows = encode(list(texts), add_special_tokens=False)['input_ids']
+    for row, said in zip(rows, texts):
+      self._check(row, f'the text {said[:60]!r}')
+    return rows
+
+  def _check(self, ids: Sequence[int], what: str) -> None:
+    answering = self._answering
+    vocab = answering.sampler.config.vocab
+    text.check_vocabulary(answering.tokenizer, ids, vocab, what)
 
   def decode(self, rollouts: Rollouts) -> list[str]:
     """The text of every response."""

@@ -19,7 +19,7 @@ from jaxrl_llm import credit, optimizers
 from jaxrl_llm.advantages import group
 from jaxrl_llm.objectives import aggregate, base, surrogates
 from jaxrl_llm.recipe import Recipe
-from jaxrl_llm.rollouts import plans
+from jaxrl_llm.rollouts import plans, text
 from jaxrl_llm.training import shard, step
 from jaxrl_llm.training.questions import Questions
 from jaxrl_llm.types import Rollouts, Scores, Spec
@@ -101,15 +101,19 @@ def _lengths(rollouts):
   return rollouts.prompt.shape[1], rollouts.response.shape[1]
 
 
-def encode(questions: Questions, tokenizer, length: int) -> Rollouts:
+def encode(
+  questions: Questions, tokenizer, length: int, vocab: int
+) -> Rollouts:
   """The demonstrations of a dataset as rollouts, ended by the EOS token.
 
   Args:
     questions: rows with a `demonstration`.
     length: T; the longest demonstration must fit with its EOS.
+    vocab: V of the model.
 
   Raises:
-    ValueError: a row without a demonstration, or one that is too long.
+    ValueError: a row without a demonstration, or one that is too long or holds
+      a token that the model has not.
   """
   rows = questions.rows
   without = sum('demonstration' not in row for row in rows)
@@ -129,6 +133,8 @@ def encode(questions: Questions, tokenizer, length: int) -> Rollouts:
   response = np.zeros((len(rows), length), np.int32)
   mask = np.zeros((len(rows), length), bool)
   for row, ids in enumerate(encoded):
+    place = f'{questions.places[row]}: the demonstration'
+    text.check_vocabulary(tokenizer, ids, vocab, place)
     ids = [*ids, tokenizer.eos_token_id]
     response[row, : len(ids)] = ids
     mask[row, : len(ids)] = True

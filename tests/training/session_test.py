@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 
 from jaxrl_llm.training import loop, session
 from tests.end_to_end import tiny
@@ -79,3 +80,31 @@ def test_an_end_named_only_by_the_models_configuration_stops(tmp_path):
   parts.close()
   ends = (parts.tokenizer.eos_token_id, 77)
   assert parts.answering.sampler.stop_tokens == ends
+
+
+def test_text_with_tokens_past_the_embedding_is_refused_by_place(tmp_path):
+  folder = folders.model_in(tmp_path, special=['<image>'], vocab=259)
+  good = {'prompt': 'sort 1=', 'answer': '1', 'demonstration': '1'}
+  cases = {
+    'prompt': {'prompt': 'a<image>'},
+    'demonstration': {'demonstration': '1<image>'},
+    'response': {'chosen': '<image>', 'rejected': '1'},
+  }
+  for what, bad in cases.items():
+    path = tmp_path / f'{what}.jsonl'
+    pair = {'chosen': '1', 'rejected': '2'} if what == 'response' else {}
+    lines = [good | pair | {'prompt': f'sort {i}='} for i in '12']
+    lines.insert(1, good | pair | {'prompt': 'x'} | bad)
+    path.write_text('\n'.join(map(json.dumps, lines)))
+    other = good | pair | {'prompt': 'sort 9='}
+    path.with_name('held_out.jsonl').write_text(json.dumps(other))
+    with pytest.raises(ValueError, match=rf'{what}\.jsonl:2: .*<image>.* 258;'):
+      assembled(
+        folder,
+        tmp_path / what,
+        recipe__samples=2,
+        data__path=str(path),
+        data__held_out_path=str(path.with_name('held_out.jsonl')),
+        data__responses='recorded' if pair else 'sampled',
+        warm_start__steps=1 if what == 'demonstration' else 0,
+      )
