@@ -34,8 +34,7 @@ def demonstrated(tools, prompts):
       f'{without} of {len(records)} questions have no field "demonstration", '
       'which the recipe learns from; add it to the data'
     )
-  ids = tools.encode([record['demonstration'] for record in records])
-  ids = [[*tokens, tools.end] for tokens in ids]
+  ids = tools.responses([record['demonstration'] for record in records])
   fits = np.array([len(tokens) <= columns for tokens in ids])
   ids = [tokens if fit else [] for tokens, fit in zip(ids, fits)]
   rows = prefixes.blank(prompts, 1, columns)

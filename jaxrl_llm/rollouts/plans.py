@@ -51,13 +51,11 @@ class Tools(Protocol):
   Attributes:
     columns: T, the token budget of a response.
     components: names of the run's scores, length K.
-    end: the token that ends a text.
     environment: what answers the policy's turns, see `tasks.environments`.
   """
 
   columns: int
   components: tuple[str, ...]
-  end: int
   environment: Any
 
   def draw(self) -> Prompts:
@@ -93,6 +91,9 @@ class Tools(Protocol):
 
   def encode(self, texts: Sequence[str]) -> list[list[int]]:
     """Tokens of plain texts, without any that the tokenizer adds."""
+
+  def responses(self, texts: Sequence[str]) -> list[list[int]]:
+    """Tokens of whole responses, each ended once."""
 
   def decode(self, rollouts: Rollouts) -> list[str]:
     """The text of every response."""

@@ -13,12 +13,13 @@ A record of fewer than G responses has rows without tokens, which do not count.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrl_llm.rollouts import text
 from jaxrl_llm.rollouts.plans import Plan
 from jaxrl_llm.types import Prompts, Rollouts, Scores
 
@@ -80,12 +81,15 @@ def encode(
   *,
   samples: int,
   length: int,
+  ends: Collection[int] = (),
 ) -> tuple[dict[str, np.ndarray], dict[str, int]]:
-  """The responses of A records as columns, each ended by the EOS token.
+  """The responses of A records as columns, each ended once.
 
   Args:
     records: with `responses`, at most G texts, and their `scores`.
-    samples: G. length: T, the budget of a response, its EOS included.
+    samples: G. length: T, the budget of a response, its end included.
+    ends: tokens that end a response, beside the EOS, which one gets that ends
+      with none of them.
 
   Returns:
     The columns, and counts: `data/records`, and of them `data/identical`
@@ -98,12 +102,11 @@ def encode(
   score = np.zeros(shape, np.float32)
   cut = np.zeros(shape, bool)
   counts = dict.fromkeys(('data/identical', 'data/empty', 'data/truncated'), 0)
-  texts = [text for record in records for text in record['responses']]
-  encoded = iter(tokenizer(texts, add_special_tokens=False)['input_ids'])
+  texts = [said for record in records for said in record['responses']]
+  encoded = iter(text.encode_responses(tokenizer, texts, ends))
   for row, record in enumerate(records):
-    found = []
-    for place in range(len(record['responses'])):
-      ids = [*next(encoded), tokenizer.eos_token_id]
+    found, whole = [], [next(encoded) for _ in record['responses']]
+    for place, ids in enumerate(whole):
       cut[row, place] = len(ids) > length
       ids = ids[:length]
       found.append(tuple(ids))
@@ -111,7 +114,7 @@ def encode(
       mask[row, place, : len(ids)] = True
     score[row, : len(found)] = record['scores']
     counts['data/identical'] += len(set(found)) < len(found)
-    counts['data/empty'] += '' in record['responses']
+    counts['data/empty'] += any(len(ids) == 1 for ids in whole)
     counts['data/truncated'] += bool(cut[row].any())
   columns = {
     'recorded': tokens,

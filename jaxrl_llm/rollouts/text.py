@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import collections
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -67,6 +67,33 @@ def encode_prompt(tokenizer, prompt: str) -> list[int]:
     if whole[count : count + len(own)] == own:
       return own if whole[:count] == own[:count] else whole[:count] + own
   return whole
+
+
+def encode_responses(
+  tokenizer, texts: Sequence[str], ends: Collection[int] = ()
+) -> list[list[int]]:
+  """Whole responses as tokens, each ended once.
+
+  A text that ends with an end token, and perhaps white space that a template
+  puts after it, keeps that one; others get the tokenizer's EOS.
+
+  Args:
+    ends: tokens that end a response, beside the EOS.
+  """
+  ends = {tokenizer.eos_token_id, *ends}
+
+  def encoded(texts):
+    return tokenizer(texts, add_special_tokens=False)['input_ids']
+
+  def ended(ids):
+    return bool(ids) and ids[-1] in ends
+
+  rows = encoded(list(texts))
+  for row, said in enumerate(texts):
+    if not ended(rows[row]) and said != said.rstrip():
+      [bare] = encoded([said.rstrip()])
+      rows[row] = bare if ended(bare) else rows[row]
+  return [ids if ended(ids) else [*ids, tokenizer.eos_token_id] for ids in rows]
 
 
 def padded(

@@ -153,7 +153,8 @@ def compared(dataset: data.Dataset, mark: str) -> data.Dataset:
         f'{dataset.name}: a preference model compares two responses; the '
         f'record of {str(row["prompt"])[:60]!r} has {len(row["responses"])}'
       )
-    first, second = row['responses']
+    # One may bring the mark that ends it.
+    first, second = (said.removesuffix(mark) for said in row['responses'])
     responses = [f'{first}{mark}{second}', f'{second}{mark}{first}']
     rows.append(row | {'responses': responses})
   return dataclasses.replace(dataset, rows=rows)

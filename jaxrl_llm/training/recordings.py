@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,12 +51,13 @@ def planned(recipe: recipe_lib.Recipe) -> recipe_lib.Recipe:
 
 
 def load(
-  config: ConfigDict, tokenizer, samples: int
+  config: ConfigDict, tokenizer, samples: int, ends: Collection[int] = ()
 ) -> tuple[Questions, Questions]:
   """The records to train on and those held out, encoded; counts are reported.
 
   Args:
     samples: G, the most responses to a prompt.
+    ends: tokens that end a response, beside the tokenizer's EOS.
 
   Raises:
     ValueError: as `tasks.preferences.load` and `questions.encode` do.
@@ -73,6 +75,7 @@ def load(
       tokenizer,
       samples=samples,
       length=config.sample.max_response,
+      ends=ends,
     )
     parts.append(dataclasses.replace(part, columns=columns, counts=counts))
   train, held_out = parts

@@ -195,6 +195,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   source = sources.folder_of(config, workdir)
   model = config_lib.from_hf(source)
   tokenizer = sources.tokenizer_of(source)
+  ends = sources.end_tokens(tokenizer, source, model.vocab)
   from_data = recordings.used(config)
   if not (from_data or verifiers.names or config.verify.preference):
     raise ValueError(
@@ -202,7 +203,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
       'verify.preference of a game'
     )
   if from_data:
-    train, held_out = recordings.load(config, tokenizer, plan.samples)
+    train, held_out = recordings.load(config, tokenizer, plan.samples, ends)
   else:
     train, held_out = questions_lib.load(config, tokenizer, plan.columns)
   for part in (train, held_out):
@@ -249,7 +250,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
     program=program,
     compiled=program.compile(),
     answering=answering_of(
-      config, plan, model, tokenizer, source, verifiers, layout
+      config, plan, model, tokenizer, ends, verifiers, layout
     ),
     frozen=frozen,
     teachers=teachers,
@@ -346,7 +347,7 @@ def _axes(config, recipe, model, critics):
 
 
 def answering_of(
-  config, plan, model, tokenizer, source, verifiers, layout
+  config, plan, model, tokenizer, ends, verifiers, layout
 ) -> Answering:
   """Sampling as the config and the plan say, with the verifiers."""
   settings = config.sample
@@ -359,7 +360,7 @@ def answering_of(
       slots=settings.slots,
       widths=settings.widths,
       support=settings.support,
-      stop_tokens=sources.end_tokens(tokenizer, source, model.vocab),
+      stop_tokens=ends,
       stop_table=text.stop_table(tokenizer, stop, vocab=model.vocab)
       if stop
       else None,

@@ -145,7 +145,11 @@ def warmed_up(
     params,
     {},
     warm_start.encode(
-      train, tokenizer, config.sample.max_response, model.vocab
+      train,
+      tokenizer,
+      config.sample.max_response,
+      ends=end_tokens(tokenizer, source, model.vocab),
+      vocab=model.vocab,
     ),
     scorer=scorer,
     steps=config.warm_start.steps,

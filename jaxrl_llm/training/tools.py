@@ -49,7 +49,6 @@ class Speaker:
     self._sampling = answering.sampling if sampling is None else sampling
     self.columns = answering.sampler.max_tokens
     self.components = answering.verifiers.names
-    self.end = answering.tokenizer.eos_token_id
     self.environment = answering.environment
 
   def generate(
@@ -83,6 +82,15 @@ class Speaker:
     """Tokens of plain texts."""
     encode = self._answering.tokenizer
     rows = encode(list(texts), add_special_tokens=False)['input_ids']
+    return self._checked(rows, texts)
+
+  def responses(self, texts: Sequence[str]) -> list[list[int]]:
+    """Tokens of whole responses, each ended once."""
+    ends = self._answering.sampler.stop_tokens
+    rows = text.encode_responses(self._answering.tokenizer, texts, ends)
+    return self._checked(rows, texts)
+
+  def _checked(self, rows, texts):
     for row, said in zip(rows, texts):
       self._check(row, f'the text {said[:60]!r}')
     return rows

@@ -10,6 +10,8 @@ so that the loss, the masks, the microbatches and the mesh are those of RL.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -102,14 +104,19 @@ def _lengths(rollouts):
 
 
 def encode(
-  questions: Questions, tokenizer, length: int, vocab: int
+  questions: Questions,
+  tokenizer,
+  length: int,
+  *,
+  ends: Collection[int],
+  vocab: int,
 ) -> Rollouts:
-  """The demonstrations of a dataset as rollouts, ended by the EOS token.
+  """The demonstrations of a dataset as rollouts, each ended once.
 
   Args:
     questions: rows with a `demonstration`.
-    length: T; the longest demonstration must fit with its EOS.
-    vocab: V of the model.
+    length: T; the longest demonstration must fit with its end.
+    ends: tokens that end a response, beside the EOS. vocab: V of the model.
 
   Raises:
     ValueError: a row without a demonstration, or one that is too long or holds
@@ -123,8 +130,8 @@ def encode(
       'warm_start.steps=0 or add them'
     )
   texts = [row['demonstration'] for row in rows]
-  encoded = tokenizer(texts, add_special_tokens=False)['input_ids']
-  longest = max(map(len, encoded)) + 1
+  encoded = text.encode_responses(tokenizer, texts, ends)
+  longest = max(map(len, encoded))
   if longest > length:
     raise ValueError(
       f'a demonstration of {longest} tokens exceeds sample.max_response='
@@ -135,7 +142,6 @@ def encode(
   for row, ids in enumerate(encoded):
     place = f'{questions.places[row]}: the demonstration'
     text.check_vocabulary(tokenizer, ids, vocab, place)
-    ids = [*ids, tokenizer.eos_token_id]
     response[row, : len(ids)] = ids
     mask[row, : len(ids)] = True
   count = len(rows)

@@ -97,7 +97,6 @@ class Scripted:
   columns: int = 6
   environment: Any = None
   components: tuple[str, ...] = ('score',)
-  end: int = 0
   asked: list = dataclasses.field(default_factory=list)
   notes: dict = dataclasses.field(default_factory=dict)
 
@@ -128,6 +127,9 @@ class Scripted:
 
   def encode(self, texts):
     return [encode(text) for text in texts]
+
+  def responses(self, texts):
+    return [[*encode(text), 0] for text in texts]
 
   def decode(self, rollouts):
     return words(rollouts)

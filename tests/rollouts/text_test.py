@@ -9,6 +9,7 @@ from tokenizers import decoders, models, pre_tokenizers
 
 from jaxrl_llm.rollouts import text
 from jaxrl_llm.types import Rollouts
+from tests.rollouts import templates
 
 _TEMPLATE = (
   "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}"
@@ -232,3 +233,25 @@ def test_other_decoders_are_refused_by_name():
   backend = tokenizers.Tokenizer(models.WordLevel({'a': 0}, unk_token='a'))
   with pytest.raises(ValueError, match='leave sample.stop empty'):
     text.stop_table(_fast(backend), ['a'])
+
+
+def test_responses_end_once():
+  tokenizer = templates.tokenizer('qwen3')
+  end, other = '<|im_end|>', '<|endoftext|>'
+  eos, second = map(tokenizer.convert_tokens_to_ids, (end, other))
+  texts = ['ab', f'ab{end}', f'ab{end}\n', f'ab{other}', 'ab\n', '', end, ' ']
+  a, b, line, space = tokenizer('ab\n ')['input_ids']
+  assert text.encode_responses(tokenizer, texts, (eos, second)) == [
+    [a, b, eos],
+    [a, b, eos],
+    [a, b, eos],
+    [a, b, second],
+    [a, b, line, eos],
+    [eos],
+    [eos],
+    [space, eos],
+  ]
+  assert text.encode_responses(tokenizer, [f'ab{other}'])[0][-2:] == [
+    second,
+    eos,
+  ]

@@ -4,9 +4,10 @@ import json
 import re
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from jaxrl_llm.tasks import preferences
+from jaxrl_llm.tasks import data, preferences
 
 USER = [{'role': 'user', 'content': 'p'}]
 
@@ -140,3 +141,10 @@ def test_an_answer_without_two_different_symbols_is_repeated():
   row = preferences.written({'prompt': 'x', 'answer': '77'}, 0, 3)
   assert sorted(row['responses']) == ['77', '7777', '777777']
   assert sorted(row['scores']) == [2 / 6, 2 / 4, 1]
+
+
+def test_a_compared_response_brings_no_second_mark():
+  rows = [{'prompt': 'p', 'responses': ['a<e>', 'b'], 'scores': [1, 0]}]
+  dataset = data.Dataset('some', rows, np.zeros(1, int), ('s',))
+  [row] = preferences.compared(dataset, '<e>').rows
+  assert row['responses'] == ['a<e>b', 'b<e>a']

@@ -8,6 +8,7 @@ import pytest
 
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.rollouts import recorded
+from jaxrl_llm.tasks import tokens
 from jaxrl_llm.training import recordings, session
 from tests.end_to_end import tiny
 
@@ -100,3 +101,28 @@ def test_held_out_ratings_are_those_of_every_record_once(tmp_path):
   np.testing.assert_allclose(
     found['preference/margin'], np.mean(margins), rtol=1e-3, atol=1e-5
   )
+
+
+def test_responses_that_bring_their_end_get_no_second_one(tmp_path):
+  end = tokens.EOS
+  pairs = [
+    {'prompt': 'a', 'chosen': f'1{end}', 'rejected': '2'},
+    {'prompt': 'b', 'chosen': end, 'rejected': '1'},
+    {'prompt': 'c', 'chosen': '1', 'rejected': f'1{end}'},
+  ]
+  other = tmp_path / 'held_out.jsonl'
+  other.write_text(json.dumps(pairs[0] | {'prompt': 'e'}))
+  file = tmp_path / 'pairs.jsonl'
+  file.write_text('\n'.join(map(json.dumps, pairs)))
+  config = config_of(
+    data__path=str(file),
+    data__held_out_path=str(other),
+    data__answer_field='',
+    verify__names=(),
+    verify__weights=(),
+  )
+  parts, _ = session.assemble(config, tmp_path)
+  lengths = parts.train.columns['recorded_mask'].sum(-1)
+  assert lengths.tolist() == [[2, 2], [1, 2], [2, 2]]
+  assert parts.train.counts['data/empty'] == 1
+  assert parts.train.counts['data/identical'] == 1

@@ -1,6 +1,8 @@
 """What plans are lent, with a real model: it agrees with itself."""
 
 import contextlib
+import copy
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +11,9 @@ import pytest
 
 from jaxrl_llm.models import transformer
 from jaxrl_llm.rollouts import prefixes
+from jaxrl_llm.tasks import tokens
 from jaxrl_llm.training import loop, session
-from jaxrl_llm.training.tools import Tools
+from jaxrl_llm.training.tools import Speaker, Tools
 from tests.end_to_end import tiny
 
 KEY = jax.random.key(0)
@@ -119,3 +122,22 @@ def test_pieces_are_the_text_token_by_token(run):
   rows = prefixes.written(rollouts, tools.encode(['ab\nc'] * 8))
   assert tools.pieces(rows) == [['a', 'b', '\n', 'c']] * 8
   assert tools.decode(rows) == ['ab\nc'] * 8
+
+
+def test_a_whole_response_ends_once(run):
+  _, _, tools, _, _ = run
+  bare, ended = tools.responses(['ab', f'ab{tokens.EOS}'])
+  assert bare == ended == [*tools.encode(['ab'])[0], 2]
+
+
+def test_words_that_the_model_cannot_read_are_refused(run):
+  parts, state, _, _, _ = run
+  longer = copy.deepcopy(parts.tokenizer)
+  longer.add_tokens(['<image>'])
+  answering = dataclasses.replace(parts.answering, tokenizer=longer)
+  speaker = Speaker(answering, state.params, parts.train)
+  for put in (speaker.encode, speaker.responses):
+    with pytest.raises(ValueError, match="'a<image>' holds '<image>', token"):
+      put(['a', 'a<image>'])
+  with pytest.raises(ValueError, match="a prompt holds '<image>'"):
+    speaker.prompts(jnp.zeros(1, jnp.int32), ['a<image>'])
