@@ -35,19 +35,20 @@ def _tuples(value):
   return tuple(value) if isinstance(value, list) else value
 
 
-def restore(workdir: pathlib.Path, config: ConfigDict | None = None):
+def restore(workdir: pathlib.Path):
   """The session of a run and the state of its newest whole checkpoint.
 
   Args:
     workdir: the run folder; nothing in it is changed.
-    config: settings to use in place of the run's own.
 
   Raises:
     Refused: there is no checkpoint yet.
+    checkpoint.WorkdirError: the run read other files than are there now.
   """
-  from jaxrl_llm.training import checkpoint, session
+  from jaxrl_llm.training import checkpoint, inputs, session
 
-  config = config_of(workdir) if config is None else config
+  config = config_of(workdir)
+  checkpoint.check_files(workdir, inputs.fingerprints(config))
   parts, params = session.assemble(config, workdir)
   state = parts.init(params)
   # Rows that wait to be learned from stay where they are.

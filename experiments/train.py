@@ -118,11 +118,13 @@ def config_flags_path() -> str:
 
 def _locked(config, workdir: pathlib.Path, stopping: Stopper) -> int:
   """The run, or no trace of it where it cannot start."""
-  from jaxrl_llm.training import checkpoint, hosts, sources, writers
+  from jaxrl_llm.training import checkpoint, hosts, inputs, sources, writers
 
   with hosts.on_first(lambda: checkpoint.Lock(workdir)):
     free = ('steps',) if config.optimizer.schedule == 'constant' else ()
     checkpoint.check_config(workdir, config.to_dict(), allowed=(*_FREE, *free))
+    files = inputs.fingerprints(config)
+    checkpoint.check_files(workdir, files)
     # What a failed start leaves would pass for the work of the next one,
     # which may have other settings.
     made = [
@@ -133,7 +135,7 @@ def _locked(config, workdir: pathlib.Path, stopping: Stopper) -> int:
     try:
       # Models are written by a library that knows no error of the disk.
       with writers.says_disk_full(workdir):
-        started = _start(config, workdir)
+        started = _start(config, workdir, files)
     except Exception:
       for path in made if hosts.is_first() else ():
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
@@ -141,7 +143,7 @@ def _locked(config, workdir: pathlib.Path, stopping: Stopper) -> int:
     return _train(config, workdir, *started, stopping)
 
 
-def _start(config, workdir: pathlib.Path):
+def _start(config, workdir: pathlib.Path, files: dict[str, str]):
   """The session, its checkpoints, and the state to go on from."""
   from jaxrl_llm.training import (
     checkpoint,
@@ -155,7 +157,7 @@ def _start(config, workdir: pathlib.Path):
   command.use_compilation_cache(workdir.parent)
   programs.count()  # Begins to.
   # First, so that whatever an interrupted start leaves has an owner.
-  record = _record(config, session.recipe_of(config))
+  record = _record(config, session.recipe_of(config)) | {'files': files}
   hosts.on_first(lambda: writers.write_config(workdir, record))
   parts, params = session.assemble(config, workdir)
   state, bad, step = loop.begin(parts, params), 0, None

@@ -204,6 +204,13 @@ def resolve(name: str | os.PathLike) -> pathlib.Path:
     ) from error
 
 
+def files(folder: pathlib.Path) -> list[pathlib.Path]:
+  """The files of a folder that make it this model and no other, sorted."""
+  names = {'config.json', _INDEX, *_COMPANIONS}
+  found = [folder / name for name in names if (folder / name).is_file()]
+  return sorted([*found, *folder.glob('*.safetensors')])
+
+
 def load(
   folder: str | os.PathLike, *, dtype=jnp.float32, shardings: Any = None
 ) -> tuple[Config, Params]:

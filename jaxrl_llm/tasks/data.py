@@ -214,6 +214,19 @@ def _gym_rows(name, size, seed, level, options) -> tuple[Iterator[Row], str]:
   return gym.questions(task, seed, limit, **options), 'reasoning_gym'
 
 
+def files(path: str | pathlib.Path) -> list[pathlib.Path]:
+  """The JSONL file itself, or those of a folder, in the order of their names.
+
+  Raises:
+    ValueError: a folder without any.
+  """
+  path = pathlib.Path(path)
+  found = sorted(path.glob('*.jsonl')) if path.is_dir() else [path]
+  if not found:
+    raise ValueError(f'the folder {path} holds no *.jsonl file')
+  return found
+
+
 def read_records(path: str | pathlib.Path) -> Iterator[tuple[str, str, Row]]:
   """The JSON objects of a JSONL file, or of all `*.jsonl` files of a folder.
 
@@ -228,11 +241,7 @@ def read_records(path: str | pathlib.Path) -> Iterator[tuple[str, str, Row]]:
     ValueError: no such file, no JSONL in the folder, or a line that is no
       JSON object, with file, line and reason.
   """
-  path = pathlib.Path(path)
-  files = sorted(path.glob('*.jsonl')) if path.is_dir() else [path]
-  if not files:
-    raise ValueError(f'the folder {path} holds no *.jsonl file')
-  for file in files:
+  for file in files(path):
     if not file.is_file():
       raise ValueError(f'there is no file {file}')
     with open(file, 'rb') as lines:

@@ -305,15 +305,10 @@ def check_config(
   Raises:
     WorkdirError: names the fields that differ, with both values.
   """
-  path = pathlib.Path(workdir) / 'config.json'
-  if not path.exists():
+  record = _recorded(workdir)
+  if record is None:
     return
-  try:
-    there = _fields(json.loads(path.read_text())['config'])
-  except (ValueError, RecursionError, KeyError, TypeError) as error:
-    raise WorkdirError(
-      f'{path} cannot be read ({_summary(error)}); choose another workdir'
-    ) from None
+  there = _fields(record['config'])
   here = _fields(json.loads(json.dumps(config)))
   names = sorted(
     name
@@ -329,6 +324,50 @@ def check_config(
       f'{workdir} belongs to another config: {listed}. Use the same config,'
       ' choose another workdir, or delete this one to start anew'
     )
+
+
+def check_files(workdir: str | os.PathLike, files: Mapping[str, str]) -> None:
+  """Refuses a run folder whose run began with other files.
+
+  Args:
+    workdir: as in `check_config`.
+    files: the fingerprint of every file that is read, by path.
+
+  Raises:
+    WorkdirError: names the files that changed, came or went.
+  """
+  there = (_recorded(workdir) or {}).get('files')
+  if there is None:  # Nobody's folder yet, or that of an older version.
+    return
+  differ = []
+  for name in sorted({*there, *files}):
+    if name not in there:
+      differ.append(f'{name} is new')
+    elif name not in files:
+      differ.append(f'{name} is gone')
+    elif there[name] != files[name]:
+      differ.append(f'{name} has changed')
+  if differ:
+    raise WorkdirError(
+      f'{workdir} began with other files: {"; ".join(differ)}. Put back what'
+      ' was there, choose another workdir, or delete this one to start anew'
+    )
+
+
+def _recorded(workdir: str | os.PathLike) -> dict[str, Any] | None:
+  """What `config.json` says of a run; None where there is no such file."""
+  path = pathlib.Path(workdir) / 'config.json'
+  if not path.exists():
+    return None
+  try:
+    record = json.loads(path.read_text())
+    return {'config': record['config'], 'files': record.get('files')}
+  except (
+    ValueError, RecursionError, KeyError, TypeError, AttributeError
+  ) as error:  # fmt: skip
+    raise WorkdirError(
+      f'{path} cannot be read ({_summary(error)}); choose another workdir'
+    ) from None
 
 
 def _fields(tree: Any, prefix: str = '') -> dict[str, Any]:
@@ -385,7 +424,7 @@ def _check_leaves(step, leaves, target, partial):
     more = f'; and {len(differ) - 8} more' if len(differ) > 8 else ''
     raise WorkdirError(
       f'checkpoint {step} holds another state: {listed}{more}. Resume with'
-      ' the config and code that wrote it, or choose another workdir'
+      ' the config, code and data that wrote it, or choose another workdir'
     )
 
 

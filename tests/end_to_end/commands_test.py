@@ -84,6 +84,33 @@ def test_dry_run_compiles_and_writes_nothing(tmp_path):
   assert not workdir.exists()
 
 
+def test_a_run_whose_questions_changed_does_not_go_on(tmp_path):
+  path = jsonl(tmp_path, *GOOD)
+  workdir = tmp_path / 'run'
+  flags = (
+    f'--workdir={workdir}',
+    f'--config.data.path={path}',
+    '--config.data.held_out=1',
+    '--config.sample.prompts=2',
+    '--config.warm_start.steps=0',
+    '--config.eval.every=0',
+  )
+  done = processes.run('train', *flags, '--config.steps=1')
+  assert done.returncode == 0, done.stderr
+  record = json.loads((workdir / 'config.json').read_text())
+  assert [*record['files']] == [path]
+  jsonl(tmp_path, *GOOD, json.dumps({'prompt': 'sort 9=', 'answer': '9'}))
+  done = processes.run('train', *flags, '--config.steps=2')
+  assert done.returncode == 1
+  assert f'began with other files: {path} has changed' in done.stderr
+  assert 'Traceback' not in done.stderr
+  with pytest.raises(ValueError, match=f'{path} has changed'):
+    runs.restore(workdir)
+  jsonl(tmp_path, *GOOD)
+  done = processes.run('train', *flags, '--config.steps=2')
+  assert done.returncode == 0, done.stderr
+
+
 def refused(tmp_path, **settings):
   """The message with which a run of these settings is refused."""
   config = tiny.get_config()

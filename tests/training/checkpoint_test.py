@@ -1,4 +1,3 @@
-import json
 import os
 import pathlib
 import shutil
@@ -368,10 +367,31 @@ def test_a_folder_of_another_config_is_refused_with_the_fields(tmp_path):
   assert 'every' not in message and 'clip' not in message
 
 
-def test_a_config_file_that_cannot_be_read_is_refused(tmp_path):
-  (tmp_path / 'config.json').write_text(json.dumps({'config': 1})[:-3])
+@pytest.mark.parametrize('content', ['{"config": 1', '[]', '{}', '7'])
+def test_a_config_file_that_cannot_be_read_is_refused(tmp_path, content):
+  (tmp_path / 'config.json').write_text(content)
   with pytest.raises(checkpoint.WorkdirError, match='cannot be read'):
     checkpoint.check_config(tmp_path, {})
+  with pytest.raises(checkpoint.WorkdirError, match='cannot be read'):
+    checkpoint.check_files(tmp_path, {})
+
+
+def test_a_run_that_began_with_other_files_names_them(tmp_path):
+  files = {'a.jsonl': '1', 'b.jsonl': '2', 'c.jsonl': '3'}
+  checkpoint.check_files(tmp_path, files)
+  writers.write_config(tmp_path, {'config': {}, 'files': files})
+  checkpoint.check_files(tmp_path, files)
+  other = {'a.jsonl': '1', 'b.jsonl': '9', 'd.jsonl': '3'}
+  with pytest.raises(checkpoint.WorkdirError) as error:
+    checkpoint.check_files(tmp_path, other)
+  assert (
+    'other files: b.jsonl has changed; c.jsonl is gone; d.jsonl is new. Put'
+  ) in str(error.value)
+
+
+def test_a_run_of_a_version_that_recorded_no_files_goes_on(tmp_path):
+  writers.write_config(tmp_path, {'config': {}})
+  checkpoint.check_files(tmp_path, {'a.jsonl': '1'})
 
 
 def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):

@@ -1,0 +1,66 @@
+"""The files that a run reads, by fingerprint.
+
+A run that goes on with other questions or other weights is another run. What
+it read first stands in its `config.json`, see `checkpoint.check_files`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pathlib
+from collections.abc import Iterator
+
+from ml_collections import ConfigDict
+
+from jaxrl_llm.models import hf
+from jaxrl_llm.tasks import data, verifiers
+
+# Weights up to this size are read whole, larger ones in this many places.
+_WHOLE = 1 << 26
+_PLACES = 64
+_PIECE = 1 << 20
+
+
+def fingerprints(config: ConfigDict) -> dict[str, str]:
+  """The fingerprint of every file that the settings name, by its path.
+
+  Data are read whole. Of weights beyond 64 MiB it is the size, and 64 pieces of
+  1 MiB at even distances: training moves all of them.
+
+  Raises:
+    ValueError, FileNotFoundError: a folder that cannot be read, as loading it
+      would say.
+  """
+  found = {}
+  for path in (config.data.path, config.data.held_out_path):
+    for file in data.files(path) if os.path.exists(path) else ():
+      found[str(file)] = _fingerprint(file, os.path.getsize(file))
+  for path in _models(config):
+    for file in hf.files(hf.resolve(path)):
+      found[f'{path}/{file.name}'] = _fingerprint(file, _WHOLE)
+  return found
+
+
+def _models(config: ConfigDict) -> Iterator[str]:
+  """The model folders that the settings name."""
+  yield from filter(None, (config.model.path, *config.teacher.paths))
+  judges = [config.verify.preference, *config.verify.names]
+  for name in map(verifiers.without_label, judges):
+    if verifiers.is_model(name):
+      yield from filter(None, name.partition(':')[2].split(','))
+
+
+def _fingerprint(path: pathlib.Path, whole: int) -> str:
+  """A hash of a file up to `whole` bytes, or of pieces of a larger one."""
+  size = path.stat().st_size
+  digest = hashlib.blake2b(str(size).encode(), digest_size=16)
+  places = range(0, size, _PIECE)
+  if size > whole:
+    # From the first bytes to the last.
+    places = [(size - _PIECE) * i // (_PLACES - 1) for i in range(_PLACES)]
+  with open(path, 'rb') as file:
+    for place in places:
+      file.seek(place)
+      digest.update(file.read(_PIECE))
+  return digest.hexdigest()
