@@ -16,7 +16,11 @@ from jaxrl_llm import recipe as recipe_lib
 SETTINGS = {
   'seed': (0, 'all randomness is a function of it'),
   'steps': (100, 'iterations: sample, verify, learn'),
-  'max_bad_steps': (5, 'iterations in a row without a finite gradient'),
+  'max_bad_steps': (
+    5,
+    'iterations in a row that teach nothing: no finite gradient, or no '
+    'response that could be judged',
+  ),
   'pipeline': (
     0,
     '1: the responses of the next iteration are sampled before this one '

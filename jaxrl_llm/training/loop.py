@@ -56,7 +56,10 @@ class Purpose(enum.IntEnum):
 
 
 class Diverged(RuntimeError):
-  """Too many iterations in a row had a loss or gradient that is not finite."""
+  """Too many iterations in a row taught nothing.
+
+  Their loss or gradient was not finite, or none of their rows was valid.
+  """
 
 
 def key_for(seed: int, step: int, purpose: Purpose) -> jax.Array:
@@ -244,18 +247,19 @@ def train(
     state: a fresh or a restored state.
     run: where metrics and samples go.
     checkpointer: where the state goes.
-    bad_in_a_row: iterations without a finite step before this call.
+    bad_in_a_row: iterations that taught nothing before this call.
     stopping: asked between iterations.
 
   Returns:
     The state after the last iteration.
 
   Raises:
-    Diverged: `config.max_bad_steps` iterations in a row changed nothing
-      because a loss or a gradient was not finite. The state is saved.
+    Diverged: `config.max_bad_steps` iterations in a row, or all of the run,
+      taught nothing: a loss or a gradient was not finite, or no row was valid.
+      The state is saved.
   """
   config = session.config
-  step = int(state.step)
+  step, metrics = int(state.step), {}
 
   loaded = programs.count()
 
@@ -274,7 +278,8 @@ def train(
     state, metrics, (rollouts, credit) = iterate(session, state, step)
     step += 1
     bad = metrics['bad_steps'] > 0
-    bad_in_a_row = bad_in_a_row + 1 if bad else 0
+    useless = bad or not metrics['rows/valid'] > 0
+    bad_in_a_row = bad_in_a_row + 1 if useless else 0
     if bad:
       logging.warning(
         'iteration %d: loss or gradient not finite in %d optimizer steps; '
@@ -294,6 +299,8 @@ def train(
       save()
   save()
   checkpointer.wait()
+  if 0 < config.steps == step == bad_in_a_row:
+    raise Diverged(_diagnosis(step, bad_in_a_row, metrics))
   return state
 
 
@@ -329,6 +336,19 @@ def evaluation(
 
 
 def _diagnosis(step, count, metrics):
+  failed = [
+    f'{name}={value:g}'
+    for name, value in sorted(metrics.items())
+    if name.startswith('verify/') and value
+  ]
+  if not metrics.get('rows/valid', 1.0) > 0:
+    return (
+      f'{count} iterations in a row, up to {step}, taught nothing; in the last '
+      'no response could be judged '
+      f'({", ".join(failed) or "no verifier failed"}). Their state is saved. '
+      'The first failure of each verifier stands in the log; mend it, or the '
+      'answers of the data'
+    )
   shown = ('loss', 'grad/norm', 'reward/mean', 'policy/kl', 'sampler/gap_max')
   values = ', '.join(f'{k}={metrics[k]:.4g}' for k in shown if k in metrics)
   return (

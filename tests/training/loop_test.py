@@ -1,0 +1,55 @@
+"""When a run stops because nothing can come of it."""
+
+import contextlib
+
+import numpy as np
+import pytest
+
+from jaxrl_llm.training import checkpoint, loop, session, writers
+from tests.end_to_end import tiny
+
+
+def train(workdir, **changed):
+  config = tiny.get_config()
+  config.warm_start.steps = 0
+  config.eval.every = 0
+  config.steps = 2
+  config.update_from_flattened_dict(
+    {name.replace('__', '.'): value for name, value in changed.items()}
+  )
+  parts, params = session.assemble(config, workdir)
+  state, bad = parts.init(params), 0
+  saver = checkpoint.Checkpointer(workdir / 'checkpoints', asynchronous=False)
+  restored = saver.restore(state)
+  if restored:
+    state, bad = restored.state, restored.metadata['bad_in_a_row']
+  run = writers.Run(workdir, total_steps=config.steps, quiet=True)
+  with (
+    contextlib.closing(parts),
+    contextlib.closing(run),
+    contextlib.closing(saver),
+  ):
+    return loop.train(parts, state, run, saver, bad_in_a_row=bad)
+
+
+# It is given responses and rows, and raises TypeError at both.
+NEVER = {'verify__names': ('json:loads',)}
+
+
+def test_a_run_in_which_nothing_could_be_judged_is_no_success(tmp_path):
+  for _ in range(2):  # The second start finds all iterations done.
+    with pytest.raises(loop.Diverged, match='2 iterations in a row, up to 2'):
+      train(tmp_path, **NEVER)
+
+
+def test_it_stops_as_soon_as_one_that_explodes_would(tmp_path):
+  with pytest.raises(loop.Diverged) as stopped:
+    train(tmp_path, **NEVER, max_bad_steps=1, steps=9)
+  for words in ('1 iterations in a row', 'could be judged (verify/errors=16)'):
+    assert words in str(stopped.value)
+  assert int(np.max([x['step'] for x in writers.read(
+    tmp_path / 'metrics.jsonl')])) == 1  # fmt: skip
+
+
+def test_a_run_of_good_iterations_ends_well(tmp_path):
+  assert int(train(tmp_path).step) == 2
