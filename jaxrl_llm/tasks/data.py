@@ -282,6 +282,7 @@ def load_jsonl(
   prompt_field: str = 'prompt',
   answer_field: str = 'answer',
   answer_mark: str = '####',
+  prepared: Callable[[str, Row], Row] = lambda place, record: record,
 ) -> Dataset:
   """Questions from a JSONL file, or a folder of them (one domain per file).
 
@@ -295,6 +296,7 @@ def load_jsonl(
     prompt_field: text, or chat messages [{'role': ..., 'content': ...}, ...].
     answer_field: '' where verifiers need no answer.
     answer_mark: '' leaves answers as they are.
+    prepared: what is done to a record before it is read.
 
   Raises:
     ValueError: no rows, a malformed line, a missing field, or a prompt that
@@ -302,6 +304,7 @@ def load_jsonl(
   """
   rows, sources, places = [], [], []
   for place, source, record in read_records(path):
+    record = prepared(place, record)
     row = dict(record)
     row['prompt'] = prompt_of(place, field(place, record, prompt_field))
     if answer_field:

@@ -4,27 +4,37 @@ A record of a JSONL file holds its `prompt` and one of
 
     chosen, rejected        two responses
     responses, scores       any number of them, higher is better
-    responses, ranks        likewise, 1 is best; equal ranks are ties
+    responses, ranks        two or more, 1 is best; equal ranks are ties
+    completion, label       one response, desirable (true) or not
 
 A response is text, or chat messages of which the last is the assistant's; the
-messages before it may only repeat the prompt. Rows come out with `responses`,
-texts, and `scores`, numbers: 1 and 0 for a pair, (n - rank) / (n - 1) for
-ranks. Generated tasks write their own: the right answer, and others with
-symbols in wrong places.
+messages before it may only repeat the prompt, and then a prompt that is text
+is one of a conversation. Without a `prompt` it is what the responses share: the
+messages before their last, or the text that they begin with. Rows come out
+with `responses`, texts, and `scores`, numbers: 1 and 0 for a pair and for a
+label, (n - rank) / (n - 1) for ranks. Generated tasks write their own: the
+right answer, and others with symbols in wrong places.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+import os
 import random
 from collections.abc import Mapping
 from typing import Any
 
-from jaxrl_llm.tasks import data
+from jaxrl_llm.tasks import conversations, data
 
 Row = dict[str, Any]
-_FORMS = 'chosen and rejected, responses and scores, or responses and ranks'
+_FORMS = (
+  ('chosen', 'rejected'),
+  ('responses', 'scores'),
+  ('responses', 'ranks'),
+  ('completion', 'label'),
+)
 
 
 def load(
@@ -49,63 +59,131 @@ def load(
   return tuple(_completed(part, seed, samples) for part in parts)
 
 
-def load_jsonl(path, *, samples: int, **fields: str) -> data.Dataset:
+def load_jsonl(
+  path, *, samples: int, prompt_field: str = 'prompt', **fields: str
+) -> data.Dataset:
   """Records of a JSONL file, or of a folder of them, as `data.load_jsonl`.
 
   Raises:
     ValueError: as `data.load_jsonl` and `judged` do, with file and line.
   """
-  dataset = data.load_jsonl(path, **fields)
+  dataset = data.load_jsonl(
+    path,
+    prompt_field=prompt_field,
+    prepared=functools.partial(_with_prompt, field=prompt_field),
+    **fields,
+  )
   rows = []
-  for row, (place, _, _) in zip(dataset.rows, data.read_records(path)):
-    responses, scores = judged(place, row)
+  for row, place in zip(dataset.rows, dataset.places):
+    prompt, responses, scores = judged(place, row)
     if len(responses) > samples:
       raise ValueError(
         f'{place}: {len(responses)} responses are more than '
         f'recipe.samples={samples}; set it to at least {len(responses)}'
       )
-    rows.append(row | {'responses': responses, 'scores': scores})
+    found = {'prompt': prompt, 'responses': responses, 'scores': scores}
+    rows.append(row | found)
   return dataclasses.replace(dataset, rows=rows)
 
 
-def judged(place: str, row: Mapping[str, Any]) -> tuple[list[str], list[float]]:
-  """The responses of a record as texts, and their scores.
+def _with_prompt(place: str, record: Row, field: str) -> Row:
+  """The record with what its responses share as their prompt, if it has none.
 
   Raises:
-    ValueError: naming the place: none or several of the three forms, one
-      response only, another number of scores, scores that are not finite
-      numbers, ranks below 1, or a response that is neither text nor messages.
+    ValueError: they share nothing, or it is not clear where it ends.
+
+  Source: `extract_prompt` of TRL.
   """
-  forms = [
-    form
-    for form in (('chosen', 'rejected'), ('responses', 'scores'),
-                 ('responses', 'ranks'))
-    if set(form) <= row.keys()
-  ]  # fmt: skip
+  names = ('chosen', 'rejected')
+  if record.get(field) is not None or not set(names) <= record.keys():
+    return record
+  given = [record[name] for name in names]
+  if all(isinstance(response, str) for response in given):
+    prompt, rest = _shared_text(place, given)
+  else:
+    prompt, rest = _shared_messages(place, given)
+  return record | {field: prompt} | dict(zip(names, rest))
+
+
+def _shared_text(place: str, given: list[str]) -> tuple[str, list[str]]:
+  prompt = os.path.commonprefix(given)
+  # A space before the first word is part of that word.
+  prompt = prompt.removesuffix(' ')
+  if not prompt or len(set(given)) == 1:
+    raise ValueError(
+      f'{place}: without a prompt it is the text that the responses begin '
+      f'with, and these {"are equal" if prompt else "share none"}; add a '
+      'prompt'
+    )
+  return prompt, [response[len(prompt) :] for response in given]
+
+
+def _shared_messages(place: str, given: list[Any]):
+  talks = [
+    conversations.conversation(f'{place}: response {i}', response)
+    for i, response in enumerate(given)
+  ]
+  # The last message of each is its response, whatever it says.
+  count = 0
+  for same in zip(*(talk[:-1] for talk in talks)):
+    if same[0] != same[1]:
+      break
+    count += 1
+  if not count:
+    raise ValueError(
+      f'{place}: without a prompt it is the messages that the responses begin '
+      'with, and these share none; add a prompt'
+    )
+  return talks[0][:count], [talk[count:] for talk in talks]
+
+
+def judged(
+  place: str, row: Mapping[str, Any]
+) -> tuple[Any, list[str], list[float]]:
+  """The prompt of a record, its responses as texts, and their scores.
+
+  Raises:
+    ValueError: naming the place: none or several of the forms, too few
+      responses, another number of scores, scores that are not finite numbers,
+      ranks below 1, a label that is neither true nor false, or a response that
+      is neither text nor messages.
+  """
+  forms = [form for form in _FORMS if set(form) <= row.keys()]
   if len(forms) != 1:
     raise ValueError(
-      f'{place}: a record needs either {_FORMS}; this has {sorted(row)}'
+      f'{place}: a record needs either '
+      f'{", or ".join(" and ".join(form) for form in _FORMS)}; this has '
+      f'{sorted(row)}'
     )
   first, second = forms[0]
   if first == 'chosen':
     given, marks = [row['chosen'], row['rejected']], [1, 0]
+  elif first == 'completion':
+    given, marks = [row['completion']], [_label(place, row['label'])]
   else:
     given, marks = row[first], row[second]
     for name, values in ((first, given), (second, marks)):
       if not isinstance(values, list):
         raise ValueError(f'{place}: {name} must be a list, not {values!r:.60}')
-  if len(given) != len(marks) or len(given) < 2:
+  least = 2 if second == 'ranks' else 1
+  if len(given) != len(marks) or len(given) < least:
     raise ValueError(
-      f'{place}: {len(given)} responses and {len(marks)} {second}; give two '
-      'or more, and one of these each'
+      f'{place}: {len(given)} responses and {len(marks)} {second}; give '
+      f'{"two" if least > 1 else "one"} or more, and one of these each'
     )
-  texts = [_text(place, response, row['prompt']) for response in given]
+  prompt, texts = _said(place, given, row['prompt'])
   scores = [_number(place, second, mark) for mark in marks]
   if second == 'ranks':
     if min(scores) < 1:
       raise ValueError(f'{place}: ranks {marks} must be 1 (the best) or more')
     scores = [(len(scores) - rank) / (len(scores) - 1) for rank in scores]
-  return texts, scores
+  return prompt, texts, scores
+
+
+def _label(place: str, label: Any) -> int:
+  if label not in (0, 1):  # True is 1 to Python.
+    raise ValueError(f'{place}: label must be true or false, not {label!r}')
+  return int(label)
 
 
 def _number(place, name, mark) -> float:
@@ -115,26 +193,43 @@ def _number(place, name, mark) -> float:
   return float(mark)
 
 
-def _text(place: str, response: Any, prompt: Any) -> str:
-  """What the assistant said."""
+def _said(place: str, given: list[Any], prompt: Any) -> tuple[Any, list[str]]:
+  """What the assistant said to a prompt, and the prompt.
+
+  A prompt that is text is a conversation where responses bring it as one.
+  """
+  texts = []
+  for response in given:
+    before, text = _parted(place, response)
+    if before and prompt != before:
+      asked = isinstance(prompt, str) and {'role': 'user', 'content': prompt}
+      if before[-1] != asked:
+        raise ValueError(
+          f'{place}: the messages before a response must be those of the prompt'
+        )
+      prompt = before
+    texts.append(text)
+  return prompt, texts
+
+
+def _parted(place: str, response: Any) -> tuple[list[Mapping[str, Any]], str]:
+  """The messages before a response, and its text."""
   if isinstance(response, str):
-    return response
-  messages = response if isinstance(response, list) and response else [None]
-  last, before = messages[-1], messages[:-1]
-  said = isinstance(last, dict) and last.get('role') == 'assistant'
-  if not said or not isinstance(last.get('content'), str):
+    return [], response
+  talk = response
+  if isinstance(response, list) and response:
+    talk = conversations.conversation(f'{place}: a response', response)
+  if talk is response or talk[-1]['role'] != 'assistant':
     raise ValueError(
       f'{place}: a response must be text, or messages that end with one of '
       f'the assistant, not {str(response)[:60]!r}'
     )
-  asked = prompt
-  if isinstance(prompt, str):
-    asked = [{'role': 'user', 'content': prompt}]
-  if before and before != asked:
+  if talk[-1].get('tool_calls'):
     raise ValueError(
-      f'{place}: the messages before a response must be those of the prompt'
+      f'{place}: a response calls tools apart from its text; write the call '
+      'into its content as the model does'
     )
-  return last['content']
+  return talk[:-1], talk[-1]['content']
 
 
 def compared(dataset: data.Dataset, mark: str) -> data.Dataset:
@@ -175,22 +270,23 @@ def written(row: Mapping[str, Any], seed: int, samples: int) -> Row:
   Response k has k pairs of different symbols exchanged, so that it is wrong
   and later ones tend to be worse; an answer of equal symbols is repeated k
   more times. Its score is the share of symbols in their right place; a pair
-  is scored 1 and 0. The order is random, or a model could learn that.
+  is scored 1 and 0, and a single response is one of a pair. The order is
+  random, or a model could learn that.
 
   Args:
     row: with a `prompt` and the text of its `answer`.
     seed: with the prompt, of all that is random.
-    samples: responses, at least 2.
+    samples: responses.
   """
   rng = random.Random(f'{seed}/{row["prompt"]}')
-  answer = row['answer']
+  answer, count = row['answer'], max(samples, 2)
   texts = [answer]
-  for _ in range(samples - 1):
+  for _ in range(count - 1):
     texts.append(_exchanged(rng, texts[-1], answer))
   scores = [1.0, 0.0]
-  if samples > 2:
+  if count > 2:
     scores = [_agreement(text, answer) for text in texts]
-  order = rng.sample(range(samples), samples)
+  order = rng.sample(range(count), count)[:samples]
   return {
     'responses': [texts[i] for i in order],
     'scores': [scores[i] for i in order],

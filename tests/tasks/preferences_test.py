@@ -44,10 +44,14 @@ def settings(path, **changed):
     ({'responses': [*'abc'], 'ranks': [1, 1, 3]}, [*'abc'], [1, 1, 0]),
     ({'responses': ['a', 'b'], 'ranks': [1, 2]}, ['a', 'b'], [1, 0]),
     ({'chosen': said('a'), 'rejected': said('b')}, ['a', 'b'], [1, 0]),
+    ({'completion': 'a', 'label': True}, ['a'], [1]),
+    ({'completion': said('a'), 'label': False}, ['a'], [0]),
+    ({'completion': '', 'label': 0}, [''], [0]),
+    ({'responses': ['a'], 'scores': [0.3]}, ['a'], [0.3]),
     (
-      {'chosen': said('a', USER), 'rejected': said('', USER)},
-      ['a', ''],
-      [1, 0],
+      {'completion': said([{'type': 'text', 'text': 'a'}]), 'label': 1},
+      ['a'],
+      [1],
     ),
   ],
 )
@@ -70,6 +74,24 @@ def test_every_form_gives_texts_and_scores(record, responses, scores, tmp_path):
     ({'responses': 'ab', 'scores': [1, 0]}, 'responses must be a list'),
     ({'responses': ['a', 'b'], 'scores': [1]}, '2 responses and 1 scores'),
     ({'responses': ['a'], 'ranks': [1]}, '1 responses and 1 ranks; give two'),
+    ({'responses': [], 'scores': []}, '0 responses and 0 scores; give one'),
+    ({'completion': 'a', 'label': None}, 'label must be true or false, not No'),
+    ({'completion': 'a', 'label': 'yes'}, "true or false, not 'yes'"),
+    ({'completion': 'a', 'label': 0.5}, 'true or false, not 0.5'),
+    ({'completion': 'a'}, 'or completion and label; this has'),
+    (
+      {'completion': 'a', 'label': True, 'chosen': 'a', 'rejected': 'b'},
+      'needs either',
+    ),
+    (
+      {'chosen': [{'role': 'assistant', 'tool_calls': [{'name': 'f'}]}],
+       'rejected': 'b'},
+      'a response calls tools apart from its text',
+    ),
+    (
+      {'chosen': said([{'type': 'image'}]), 'rejected': 'b'},
+      "part 0 of the content is of type 'image'",
+    ),
     ({'responses': ['a', 'b'], 'ranks': [0, 1]}, 'must be 1 (the best)'),
     ({'responses': ['a', 'b'], 'scores': [1, '0']}, "numbers, not '0'"),
     ({'responses': ['a', 'b'], 'scores': [True, 0]}, 'numbers, not True'),
@@ -79,9 +101,13 @@ def test_every_form_gives_texts_and_scores(record, responses, scores, tmp_path):
       {'chosen': said('a', said('x')), 'rejected': 'b'},
       'must be those of the prompt',
     ),
+    (
+      {'prompt': USER, 'chosen': said('a', said('x')), 'rejected': 'b'},
+      'must be those of the prompt',
+    ),
     ({'responses': [*'abcd'], 'ranks': [1] * 4}, 'recipe.samples=3'),
   ],
-)
+)  # fmt: skip
 def test_a_bad_record_names_file_and_line(record, words, tmp_path):
   good = {'chosen': 'a', 'rejected': 'b'}
   file = write(tmp_path / 'a.jsonl', good, record)
@@ -91,6 +117,82 @@ def test_a_bad_record_names_file_and_line(record, words, tmp_path):
       file, samples=3, prompt_field='prompt', answer_field=''
     )
   assert words in str(refused.value)
+
+
+OTHER = [{'role': 'user', 'content': 'q'}]
+SYSTEM = [{'role': 'system', 'content': 's'}]
+TALK = [*USER, *said('x'), *OTHER]
+
+
+@pytest.mark.parametrize(
+  ('chosen', 'rejected', 'prompt', 'responses'),
+  [
+    (said('a', TALK), said('b', TALK), TALK, ['a', 'b']),
+    (said('a', SYSTEM + USER), said('b', SYSTEM + USER), SYSTEM + USER,
+     ['a', 'b']),
+    # The last message is the response, though both say the same.
+    (said('a', USER), said('a', USER), USER, ['a', 'a']),
+    ('p: yes', 'p: no', 'p:', [' yes', ' no']),
+    ('p:yes', 'p:no', 'p:', ['yes', 'no']),
+    ('p: yes', 'p: yes, sure', 'p: yes', ['', ', sure']),
+  ],
+)  # fmt: skip
+@pytest.mark.parametrize('field', ['prompt', 'question'])
+def test_without_a_prompt_it_is_what_both_begin_with(
+  chosen, rejected, prompt, responses, field, tmp_path
+):
+  """The cases of TRL's `extract_prompt`, and where that ends early."""
+  record = {'chosen': chosen, 'rejected': rejected}
+  for given in (record, record | {field: None}):
+    file = tmp_path / 'a.jsonl'
+    file.write_text(json.dumps(given))
+    [row] = preferences.load_jsonl(
+      file, samples=2, prompt_field=field, answer_field=''
+    ).rows
+    assert row['prompt'] == prompt
+    assert (row['responses'], row['scores']) == (responses, [1, 0])
+
+
+@pytest.mark.parametrize(
+  ('chosen', 'rejected', 'words'),
+  [
+    ('a', 'b', 'and these share none; add a prompt'),
+    (' a', ' b', 'and these share none; add a prompt'),
+    ('ab', 'ab', 'and these are equal; add a prompt'),
+    (said('a', USER), said('b', OTHER), 'these share none; add a prompt'),
+    (said('a'), said('b'), 'these share none; add a prompt'),
+    (said('a', USER), 'b', 'response 1: messages must be a list'),
+    (said('a', TALK), said('b', USER), 'must be those of the prompt'),
+    (
+      said('a', USER),
+      USER + OTHER,
+      'messages that end with one of the assistant',
+    ),
+  ],
+)
+def test_a_prompt_that_is_not_shared_is_asked_for(
+  chosen, rejected, words, tmp_path
+):
+  file = tmp_path / 'a.jsonl'
+  file.write_text(json.dumps({'chosen': chosen, 'rejected': rejected}))
+  with pytest.raises(ValueError, match=re.escape(f'{file}:1: ')) as refused:
+    preferences.load_jsonl(
+      file, samples=2, prompt_field='prompt', answer_field=''
+    )
+  assert words in str(refused.value)
+
+
+@pytest.mark.parametrize('before', [USER, SYSTEM + USER])
+def test_a_prompt_in_text_is_the_conversation_that_responses_bring(
+  before, tmp_path
+):
+  record = {'chosen': said('a', before), 'rejected': said('', before)}
+  dataset = preferences.load_jsonl(
+    write(tmp_path / 'a.jsonl', record, {'completion': 'c', 'label': True}),
+    samples=2, prompt_field='prompt', answer_field='',
+  )  # fmt: skip
+  assert [row['prompt'] for row in dataset.rows] == [before, 'p']
+  assert dataset.rows[0]['responses'] == ['a', '']
 
 
 def test_scores_that_json_calls_infinite_are_refused(tmp_path):
@@ -111,6 +213,16 @@ def test_a_file_is_divided_and_no_prompt_is_on_both_sides(tmp_path):
   parts = preferences.load(settings(file), seed=0, samples=2)
   train, held_out = ({row['prompt'] for row in part.rows} for part in parts)
   assert len(held_out) == 5 and len(train) == 3 and not train & held_out
+
+
+def test_generated_single_responses_are_right_or_wrong():
+  train, _ = preferences.load(settings('sort'), seed=0, samples=1)
+  labels = []
+  for row in train.rows:
+    [text], [label] = row['responses'], row['scores']
+    assert (text == row['answer']) == label
+    labels.append(label)
+  assert set(labels) == {0, 1}
 
 
 @pytest.mark.parametrize('task', ['sort', 'reverse', 'chain_sum'])
