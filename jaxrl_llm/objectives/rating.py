@@ -36,3 +36,25 @@ def bradley_terry(chosen, rejected, gap, *, margin=0.0, centring=0.01):
   return learned.bradley_terry(
     chosen, rejected, margin=margin * gap, centring=centring
   )
+
+
+@takes('own_after_values', 'rewards')
+def reaction(
+  logp, old_logp, advantages, mask, *, own_after_values, rewards, correct=0.5
+):
+  """`rewards.learned.reaction` of each response alone.
+
+      -log sigmoid(r) where liked,   -log(1 - sigmoid(r)) elsewhere
+
+  Args:
+    correct: a reward above it says that the response was liked.
+
+  Returns:
+    f32[N]; 0 for a row without tokens.
+
+  Source: RLUF, arXiv 2505.14946; reconstructed from its abstract.
+  """
+  del advantages
+  ratings = last_value(logp, old_logp, mask, own_after_values=own_after_values)
+  losses = learned.reaction(ratings, (rewards > correct) * 1.0)
+  return jnp.where(jnp.any(mask, axis=-1), losses, 0.0)

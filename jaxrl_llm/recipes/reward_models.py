@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from jaxrl_llm.objectives import listwise, rating
+from jaxrl_llm.objectives.base import row_losses
 from jaxrl_llm.objectives.grouped import group_losses, pair_losses
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.rollouts import plans
@@ -47,4 +48,19 @@ def ranking_reward_model(*, samples: int = 4) -> Recipe:
       rating.last_value,
       samples=samples,
     ),
+  )
+
+
+@register(
+  Paper('Reinforcement Learning from User Feedback', '2505.14946', 'ABSTRACT'),
+  joints=('reward model',),
+)
+def unary_reward_model(*, samples: int = 1, correct: float = 0.5) -> Recipe:
+  """The log-odds that a response alone is liked: binary cross-entropy.
+
+  Learns from single labelled responses, which need no rival.
+  """
+  return Recipe(
+    plan=plans.independent(samples=samples),
+    objective=row_losses(partial(rating.reaction, correct=correct)),
   )

@@ -117,11 +117,15 @@ def of_pairs(
 ) -> dict[str, Array]:
   """`compared` of the rows that are being learned, averaged over groups.
 
+  Single responses, with one of which a prompt comes, are compared with those
+  to the other prompts of their microbatch.
+
   Raises:
     ValueError: a microbatch that cuts a group.
   """
   live = batch.rollouts.loss_mask
   rows = live.shape[0]
+  samples = rows if samples == 1 else samples
   if rows % samples:
     raise ValueError(
       f'microbatches of {rows} rows cut groups of {samples}; use fewer '

@@ -51,17 +51,22 @@ def planned(recipe: recipe_lib.Recipe) -> recipe_lib.Recipe:
 
 
 def load(
-  config: ConfigDict, tokenizer, samples: int, ends: Collection[int] = ()
+  config: ConfigDict,
+  tokenizer,
+  recipe: recipe_lib.Recipe,
+  ends: Collection[int] = (),
 ) -> tuple[Questions, Questions]:
   """The records to train on and those held out, encoded; counts are reported.
 
   Args:
-    samples: G, the most responses to a prompt.
+    recipe: whose plan says G, the most responses to a prompt.
     ends: tokens that end a response, beside the tokenizer's EOS.
 
   Raises:
-    ValueError: as `tasks.preferences.load` and `questions.encode` do.
+    ValueError: as `tasks.preferences.load` and `questions.encode` do, or
+      single responses for a recipe that compares those to a prompt.
   """
+  samples = recipe.plan.samples
   train, held_out = preferences.load(
     config.data, seed=config.seed, samples=samples
   )
@@ -79,6 +84,7 @@ def load(
     )
     parts.append(dataclasses.replace(part, columns=columns, counts=counts))
   train, held_out = parts
+  _check_compared(recipe, train)
   found = {k: n for k, n in train.counts.items() if n}
   total = found.pop('data/records')
   if found:
@@ -89,11 +95,29 @@ def load(
   return train, held_out
 
 
+def _check_compared(recipe: recipe_lib.Recipe, train: Questions) -> None:
+  """Refuses single responses where those to a prompt are compared."""
+  most = max(len(row['responses']) for row in train.rows)
+  samples = recipe.plan.samples
+  if most == 1 and recipe.objective.samples:
+    raise ValueError(
+      'every record has one response, and the recipe learns from comparing '
+      'several to a prompt; choose one that learns from single responses, '
+      'such as kto or unary_reward_model, with recipe.samples=1'
+    )
+  if most == 1 < samples:
+    logging.warning(
+      'every record has one response, and recipe.samples=%d: most rows of a '
+      'batch are empty; set recipe.samples=1', samples,
+    )  # fmt: skip
+
+
 def evaluate(session: Session, state: TrainState) -> dict[str, float]:
   """How the held-out responses are rated, see `diagnostics.compared`.
 
   Of a reward model, also how far its probabilities can be trusted, and what
-  choosing by it earns, see `calibration`.
+  choosing by it earns, see `calibration`. Single responses are compared with
+  those to the other prompts of their batch, and their margin is from 0.
   """
   questions, samples = session.held_out, session.spec.samples
   size = session.config.sample.prompts
@@ -106,12 +130,19 @@ def evaluate(session: Session, state: TrainState) -> dict[str, float]:
     piece = (*ratings, scores.components[:, 0], rollouts.valid)
     count = samples * min(size, len(questions) - start)
     pieces.append([np.asarray(x[:count]) for x in piece])
-  arrays = map(np.concatenate, zip(*pieces))
-  ratings, logp, rewards, live = arrays
-  found = diagnostics.compared(ratings, logp, rewards, live, samples=samples)
+  ratings, logp, rewards, live = map(np.concatenate, zip(*pieces))
+  arrays, group = (ratings, logp, rewards, live), samples
+  if samples == 1:
+    # The last batch is filled up with rows that do not count.
+    fill, group = (0, -len(live) % size), size
+    arrays = [np.pad(x, fill) for x in arrays]
+  found = diagnostics.compared(*arrays, samples=group)
   metrics = {name: float(np.mean(x)) for name, x in found.items()}
   if 'after_values' in session.recipe.needs:
     by_group = [x.reshape(-1, samples) for x in (ratings, rewards, live)]
-    metrics |= calibration.summarize(calibration.margins(*by_group))
+    margins = calibration.margins(*by_group)
+    if samples == 1:
+      margins = np.where(rewards > 0.5, ratings, -ratings)[live]
+    metrics |= calibration.summarize(margins)
     metrics |= calibration.best_of(*by_group)
   return metrics

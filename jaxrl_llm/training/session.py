@@ -203,7 +203,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
       'verify.preference of a game'
     )
   if from_data:
-    train, held_out = recordings.load(config, tokenizer, plan.samples, ends)
+    train, held_out = recordings.load(config, tokenizer, recipe, ends)
   else:
     train, held_out = questions_lib.load(config, tokenizer, plan.columns)
   for part in (train, held_out):

@@ -69,6 +69,35 @@ def test_loss_and_slope_equal_loops_over_pairs(samples, margin, centring):
     np.testing.assert_allclose(slope[i, t], (up - down) / 2e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize('correct', [0.5, 0.2])
+def test_loss_and_slope_equal_loops_over_labelled_rows(correct):
+  rollouts, rewards, values = rows(1, groups=7)
+  recipe = recipe_lib.build('unary_reward_model', correct=correct)
+  program = Program(recipe, policy.score, optax.sgd(1.0))
+  scores = Scores(jnp.asarray(rewards)[:, None], jnp.ones(1))
+  credit, _, _ = program.assign((), rollouts, scores)
+  batch = program.batch(rollouts, credit, fresh=True)
+
+  def loss(values):
+    stats = Stats(rollouts.logp, -rollouts.logp, after_values=values)
+    return recipe.objective.loss(stats, batch, {})[0]
+
+  values = jnp.asarray(values, jnp.float32)
+  value, slope = jax.jit(jax.value_and_grad(loss))(values)
+  exact = np.asarray(values, float)
+  given = np.asarray(rollouts.response_mask), rewards
+  expected = oracle.unary_reward_model_loss(exact, *given, correct=correct)
+  np.testing.assert_allclose(value, expected, rtol=1e-5)
+  for i, t in np.ndindex(*exact.shape):
+    step = np.zeros_like(exact)
+    step[i, t] = 1e-5
+    up, down = (
+      oracle.unary_reward_model_loss(exact + d, *given, correct=correct)
+      for d in (step, -step)
+    )
+    np.testing.assert_allclose(slope[i, t], (up - down) / 2e-5, atol=1e-6)
+
+
 def test_a_response_is_read_at_its_last_token():
   mask = jnp.array([[True, True, False], [False, False, False]])
   values = jnp.arange(1.0, 7.0).reshape(2, 3)

@@ -20,6 +20,16 @@ def reward_model_loss(values, mask, rewards, samples, *, margin, centring):
   return total / groups
 
 
+def unary_reward_model_loss(values, mask, rewards, *, correct):
+  """The mean over rows of the cross-entropy of their label."""
+  total = 0.0
+  for row, reward in enumerate(rewards):
+    r = values[row][np.flatnonzero(mask[row])[-1]]
+    liked = 1 / (1 + math.exp(-r))
+    total -= math.log(liked if reward > correct else 1 - liked)
+  return total / len(rewards)
+
+
 def statistics(margins, bins):
   """accuracy, nll, brier, ece."""
   p = [1 / (1 + math.exp(-m)) for m in margins]

@@ -161,6 +161,17 @@ def test_recorded_rows_have_no_gap_to_a_sampler():
   assert not any(name.startswith('sampler/') for name in metrics)
 
 
+def test_single_responses_are_compared_with_those_to_other_prompts():
+  rollouts = rows()
+  logp = -jnp.arange(12.0).reshape(4, LENGTH)
+  stats, batch = Stats(logp, -logp), batch_of(rollouts, logp)
+  rewards = jnp.array([0.0, 1.0, 1.0, 0.0])
+  batch = batch.replace(credit=batch.credit.replace(rewards=rewards))
+  alone = diagnostics.of_pairs(stats, batch, samples=1, microbatches=1)
+  whole = diagnostics.of_pairs(stats, batch, samples=4, microbatches=1)
+  assert alone == whole and alone['preference/margin'] != 0
+
+
 def test_comparisons_add_over_microbatches_that_keep_groups_whole():
   rollouts = rows()
   logp = -jnp.arange(12.0).reshape(4, LENGTH)

@@ -9,7 +9,7 @@ import pytest
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.rollouts import recorded
 from jaxrl_llm.tasks import tokens
-from jaxrl_llm.training import recordings, session
+from jaxrl_llm.training import loop, recordings, session
 from tests.end_to_end import tiny
 
 
@@ -126,3 +126,81 @@ def test_responses_that_bring_their_end_get_no_second_one(tmp_path):
   assert lengths.tolist() == [[2, 2], [1, 2], [2, 2]]
   assert parts.train.counts['data/empty'] == 1
   assert parts.train.counts['data/identical'] == 1
+
+
+def labelled(folder, count=12):
+  """A file of labelled words, right and wrong, and settings that read it."""
+  lines = [
+    {'prompt': f'sort {i}1=', 'completion': f'1{i}'[::sign], 'label': sign > 0}
+    for i in range(2, 2 + count // 2)
+    for sign in (1, -1)
+  ]
+  path = folder / 'labelled.jsonl'
+  path.write_text('\n'.join(map(json.dumps, lines)))
+  return {
+    'data__path': str(path),
+    'data__held_out': 3,
+    'data__answer_field': '',
+    'verify__names': (),
+    'verify__weights': (),
+  }
+
+
+@pytest.mark.parametrize('recipe', ['kto', 'unary_reward_model'])
+def test_single_labelled_responses_are_learned_from(recipe, tmp_path):
+  config = config_of(
+    recipe, **labelled(tmp_path), optimizer__learning_rate=1e-2
+  )
+  config.recipe.samples = 1
+  parts, params = session.assemble(config, tmp_path)
+  state = parts.init(params)
+  before = recordings.evaluate(parts, state)
+  for step in range(30):
+    state, metrics, _ = loop.iterate(parts, state, step)
+    assert metrics['bad_steps'] == 0 and metrics['grad/norm'] > 0
+    assert metrics['rows/valid'] == 1
+  after = recordings.evaluate(parts, state)
+  parts.close()
+  assert after['preference/margin'] > before['preference/margin']
+  assert metrics['preference/accuracy'] > 0.9
+  if recipe == 'unary_reward_model':
+    # At ratings of 0 it is log 2; rather more for a model that knows nothing.
+    assert after['rating/nll'] < before['rating/nll']
+    assert 0 <= after['rating/accuracy'] <= 1
+
+
+def test_held_out_single_responses_are_compared_within_their_batches(tmp_path):
+  """Six records in batches of four: the last is filled up."""
+  config = config_of('unary_reward_model', **labelled(tmp_path))
+  config.recipe.samples = 1
+  parts, params = session.assemble(config, tmp_path)
+  state = parts.init(params)
+  found = recordings.evaluate(parts, state)
+  assert len(parts.held_out) == 6
+  ratings, labels = [], []
+  for task in range(6):
+    rollouts, scores = recorded.rows(parts.held_out.prompts([task]))
+    stats = parts.program.scorer(params, rollouts, frozenset({'after_values'}))
+    ratings.append(stats.after_values[0, int(rollouts.length[0]) - 1])
+    labels.append(scores.components[0, 0])
+  parts.close()
+  ratings, labels = np.array(ratings), np.array(labels)
+  margins = []
+  for batch in (slice(0, 4), slice(4, 6)):
+    r, l = ratings[batch], labels[batch]
+    margins.append(np.mean(r[l == 1]) - np.mean(r[l == 0]))
+  np.testing.assert_allclose(
+    found['preference/margin'], np.mean(margins), rtol=1e-3, atol=1e-6
+  )
+  signed = np.where(labels == 1, ratings, -ratings)
+  np.testing.assert_allclose(
+    found['rating/nll'], np.mean(np.log1p(np.exp(-signed))), rtol=1e-4
+  )
+
+
+def test_single_responses_are_no_pairs(tmp_path, caplog):
+  with pytest.raises(ValueError, match='such as kto or unary_reward_model'):
+    session.assemble(config_of('dpo', **labelled(tmp_path)), tmp_path)
+  parts, _ = session.assemble(config_of('kto', **labelled(tmp_path)), tmp_path)
+  parts.close()
+  assert 'and recipe.samples=2: most rows of a batch are empty' in caplog.text
