@@ -8,6 +8,7 @@ go through one by one, without torch; `transformers` loads what is written.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import json
 import math
@@ -91,7 +92,14 @@ _BIJECTIONS = {
   ),
   'transposed': _linear(1),
   'transposed from heads': _linear(2),
+  'one row': _Bijection(
+    lambda shape: (1, *shape),
+    lambda x, shape: x.reshape(shape),
+    lambda x: x[None],
+  ),
 }
+# Where the score of a classifier is among its arrays.
+_SCORE = ('score', 'kernel')
 
 
 class _Row(NamedTuple):
@@ -237,16 +245,55 @@ def load(
   folder = pathlib.Path(folder)
   config = from_hf(folder)
   rows = _table(config, _description(folder)['model_type'])
-  entries = transformer.table(config)
+  return config, _read(folder, config, rows, {}, dtype, shardings)
+
+
+def is_classifier(folder: str | os.PathLike) -> bool:
+  """Whether a folder says that its model classifies whole sequences."""
+  named = _description(folder).get('architectures') or ['']
+  return named[0].endswith('ForSequenceClassification')
+
+
+def load_classifier(
+  folder: str | os.PathLike, *, dtype=jnp.float32
+) -> tuple[Config, Params, jax.Array]:
+  """Reads a folder of a `...ForSequenceClassification` with one label.
+
+  Returns:
+    (config, params, score): the decoder, of which no logits can be asked, and
+    the weights [D] by which the last hidden state is scored.
+
+  Raises:
+    FileNotFoundError, ValueError: as `load`; or another number of labels.
+  """
+  folder = pathlib.Path(folder)
+  labels = _description(folder).get('id2label') or {}
+  if len(labels) > 1:
+    raise ValueError(
+      f'{folder} gives scores to the labels {[*labels.values()]}, and a reward '
+      'is one number; use a model with one label.'
+    )
+  # There is no output layer; tied, none is looked for.
+  config = dataclasses.replace(from_hf(folder), tied=True)
+  rows = _table(config, _description(folder)['model_type'])
+  rows[_SCORE] = _Row('score.weight', _BIJECTIONS['one row'])
+  params = _read(folder, config, rows, {_SCORE: (config.width,)}, dtype, None)
+  return config, params, params.pop('score')['kernel']
+
+
+def _read(folder, config, rows, more, dtype, shardings) -> Params:
+  """The arrays of a table; `more` are shapes beside those of the decoder."""
+  shapes = {p: entry.shape for p, entry in transformer.table(config).items()}
+  shapes |= more
   placed = traverse_util.flatten_dict(shardings) if shardings else {}
   with contextlib.ExitStack() as stack:
     files = _open(folder, stack)
-    _check(folder, config, rows, files)
+    _check(folder, config, rows, shapes, files)
     flat = {
-      path: _array(files, row, entries[path].shape, dtype, placed.get(path))
+      path: _array(files, row, shapes[path], dtype, placed.get(path))
       for path, row in rows.items()
     }
-  return config, traverse_util.unflatten_dict(flat)
+  return traverse_util.unflatten_dict(flat)
 
 
 def _open(folder, stack) -> dict[str, Any]:
@@ -306,12 +353,11 @@ def _shard_names(index: pathlib.Path) -> list[str]:
   return names
 
 
-def _check(folder, config, rows, files):
+def _check(folder, config, rows, shapes, files):
   """Raises unless the stored tensors are exactly the expected ones."""
   expected = {}
-  entries = transformer.table(config)
   for path, row in rows.items():
-    shape = entries[path].shape
+    shape = shapes[path]
     names = _names(row, shape)
     shape = row.bijection.their_shape(shape[row.stacked :])
     expected |= dict.fromkeys(names, shape)

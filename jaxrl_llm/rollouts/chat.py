@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 Messages = Sequence[Mapping[str, Any]]
@@ -19,6 +19,15 @@ Messages = Sequence[Mapping[str, Any]]
 # Code points that Unicode keeps for programs and no text has.
 _OPEN, _CLOSE = '\ufdd0', '\ufdd1'
 _NO_MARKS = {ord(_OPEN): None, ord(_CLOSE): None}
+
+
+def _any_of(texts: Iterable[str]) -> re.Pattern:
+  """Finds any of some texts, the longest first, as one may begin another."""
+  longest = sorted(map(re.escape, texts), key=len, reverse=True)
+  return re.compile('|'.join(longest) or '(?!)')
+
+
+_NONE = _any_of(())
 
 
 def _blank(message: Mapping[str, Any]) -> bool:
@@ -47,16 +56,16 @@ class Template:
     self._source = str(tokenizer.chat_template)
     for name in self._variables:
       self._check(name)
-    control = [
-      re.escape(token.content)
-      for token in tokenizer.added_tokens_decoder.values()
-      if token.special
-      or (token.content in self._source and not token.content.isspace())
-    ]
-    # The longest first: one may be the beginning of another.
-    control = '|'.join(sorted(control, key=len, reverse=True)) or '(?!)'
-    self._control = re.compile(control)
-    self._marks = re.compile(f'{_OPEN}({control}){_CLOSE}|[{_OPEN}{_CLOSE}]')
+    added = tokenizer.added_tokens_decoder.values()
+    special = {token.content for token in added if token.special}
+    written = {
+      token.content for token in added if token.content in self._source
+    }
+    self._special = _any_of(special)
+    self._control = _any_of(special | {t for t in written if not t.isspace()})
+    self._marks = re.compile(
+      f'{_OPEN}({self._control.pattern}){_CLOSE}|[{_OPEN}{_CLOSE}]'
+    )
     self._newline = self._plain('\n')
 
   def encode(
@@ -69,7 +78,9 @@ class Template:
 
     Args:
       tools: that may be called, as JSON schemas.
-      whole: to the end of the last message instead.
+      whole: to the end of the last message instead, for who judges it. The
+        special tokens of the assistant are text then, too: who is judged must
+        not end a turn by spelling its end.
 
     Raises:
       ValueError: messages or tools that the template cannot write, or control
@@ -91,8 +102,8 @@ class Template:
       )
     try:
       written = self._tokenizer.apply_chat_template(
-        [m if m['role'] == 'assistant' else self._marked(m) for m in messages],
-        tools=self._marked(tools) or None,
+        [self._marked(m, self._protected(m, whole)) for m in messages],
+        tools=self._marked(tools, self._control) or None,
         add_generation_prompt=not (open_turn or whole),
         continue_final_message=open_turn,
         tokenize=False,
@@ -108,7 +119,13 @@ class Template:
   def spells(self, messages: Messages) -> bool:
     """Whether others than the assistant wrote what reads as a control token."""
     others = [dict(m) for m in messages if m['role'] != 'assistant']
-    return self._marked(others) != others
+    return self._marked(others, self._control) != others
+
+  def _protected(self, message: Mapping[str, Any], whole: bool) -> re.Pattern:
+    """The control tokens that are text in a message."""
+    if message['role'] != 'assistant':
+      return self._control
+    return self._special if whole else _NONE
 
   def _check(self, name: str) -> None:
     if (
@@ -127,16 +144,16 @@ class Template:
   def _reads(self, name: str) -> bool:
     return re.search(rf'\b{re.escape(name)}\b', self._source) is not None
 
-  def _marked(self, value: Any) -> Any:
-    """A value with marks around the control tokens of every text in it."""
+  def _marked(self, value: Any, tokens: re.Pattern) -> Any:
+    """A value with marks around the tokens of every text in it."""
     if isinstance(value, str):
       # Whoever wrote marks could forge with them.
       value = value.translate(_NO_MARKS)
-      return self._control.sub(rf'{_OPEN}\g<0>{_CLOSE}', value)
+      return tokens.sub(rf'{_OPEN}\g<0>{_CLOSE}', value)
     if isinstance(value, Mapping):
-      return {key: self._marked(each) for key, each in value.items()}
+      return {key: self._marked(each, tokens) for key, each in value.items()}
     if isinstance(value, list | tuple):
-      return [self._marked(each) for each in value]
+      return [self._marked(each, tokens) for each in value]
     return value
 
   def _tokens(self, written: str) -> list[int]:

@@ -47,7 +47,10 @@ def load(spec: str) -> Oracle | None:
       raise ValueError(
         f'verify.preference={spec!r} needs a folder, as in {name}:FOLDER'
       )
-    return _MODELS[name](reward_models.load(rest.split(',')))
+    models = reward_models.load(
+      rest.split(','), compared=name == 'preference_model'
+    )
+    return _MODELS[name](models)
   whose = f'verify.preference={spec!r}'
   if name in BUILTINS and not rest:
     return verifiers.imported(whose, BUILTINS[name])

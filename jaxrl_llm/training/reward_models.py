@@ -1,7 +1,8 @@
 """Trained reward models as judges: folders in, scores of texts out.
 
-Models of one architecture are stacked and run as one program, one `vmap` over
-their parameters.
+A folder is one of ours, with a head beside the decoder, or a Hugging Face
+`...ForSequenceClassification` with one label. Models of one architecture are
+stacked and run as one program, one `vmap` over their parameters.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from jaxrl_llm.models import heads, hf, score
 from jaxrl_llm.models.config import Config
 from jaxrl_llm.objectives import rating
 from jaxrl_llm.rewards import combine
-from jaxrl_llm.rollouts import recorded, text
+from jaxrl_llm.rollouts import chat, recorded, text
 from jaxrl_llm.tasks import verifiers, verify
 from jaxrl_llm.types import Prompts, PyTree, Rollouts
 
@@ -42,87 +43,163 @@ class RewardModels:
   Attributes:
     model: their configuration. params: their parameters, leading axis U.
     tokenizer: of the first.
+    classifier: they are Hugging Face's, which read a whole conversation, and
+      not ours, which read a prompt and a response to its end.
+    padding: a token; a classifier answers at the last other one. Or None.
   """
 
   model: Config
   params: PyTree
   tokenizer: Any
+  classifier: bool = False
+  padding: int | None = None
 
   def __call__(
     self, prompts: Sequence[Any], responses: Sequence[str]
   ) -> np.ndarray:
-    """f32[U, N]: the rating of every response, ended by the EOS token.
+    """f32[U, N]: the rating of every response, ended once.
 
     Sizes are rounded up to powers of 2, so that few programs are compiled.
 
     Args:
       prompts: N texts or chat messages. responses: N texts.
+
+    Returns:
+      NaN for a text with tokens that the models have not.
     """
+    encode = self._conversation if self.classifier else self._parts
+    rows = [encode(*pair) for pair in zip(prompts, responses, strict=True)]
     found = []
-    for start in range(0, len(responses), _ROWS):
-      piece = slice(start, start + _ROWS)
-      rollouts = self._encoded(prompts[piece], responses[piece])
-      count = len(responses[piece])
-      ratings = _ratings(self.model, self.params, rollouts)
-      found.append(np.asarray(ratings[:, :count]))
+    for start in range(0, len(rows), _ROWS):
+      piece = rows[start : start + _ROWS]
+      ratings = _ratings(self.model, self.params, _padded(piece))
+      known = [max(asked + said) < self.model.vocab for asked, said in piece]
+      found.append(np.where(known, ratings[:, : len(piece)], np.nan))
     return np.concatenate(found, axis=1)
 
-  def _encoded(self, prompts, responses) -> Rollouts:
-    width, too_long = _SHORTEST, [0]
-    while len(too_long):
-      tokens, mask, too_long = text.encode_prompts(
-        self.tokenizer, prompts, width
-      )
-      width *= 2
-    length, cut = _SHORTEST, 1
-    while cut:
-      columns, counts = recorded.encode(
-        [{'responses': [r], 'scores': [0.0]} for r in responses],
-        self.tokenizer,
-        samples=1,
-        length=length,
-      )
-      cut = counts['data/truncated']
-      length *= 2
-
-    def padded(x):
-      return jnp.asarray(np.resize(x, (_ROWS, *x.shape[1:])))
-
-    nothing = jnp.zeros(_ROWS, jnp.int32)
-    asked = Prompts(
-      tokens=padded(tokens),
-      mask=padded(mask),
-      task=nothing,
-      domain=nothing,
-      extras={name: padded(x) for name, x in columns.items()},
+  def _parts(self, prompt, response: str) -> tuple[list[int], list[int]]:
+    """Tokens of a prompt, and of the response that is rated at its last."""
+    asked = (
+      text.encode_prompt(self.tokenizer, prompt)
+      if isinstance(prompt, str)
+      else self._template.encode(prompt)
     )
-    return recorded.rows(asked)[0]
+    [said] = text.encode_responses(self.tokenizer, [response])
+    return asked, said
+
+  def _conversation(self, prompt, response) -> tuple[list[int], list[int]]:
+    """The first token of a conversation, and the others up to the rated one.
+
+    Text is the only message of a user where there is a template; elsewhere the
+    response is put behind it and ended by EOS, as TRL trains such models.
+    """
+    if isinstance(prompt, str) and self.tokenizer.chat_template is None:
+      whole = prompt + response.removesuffix(self.tokenizer.eos_token)
+      whole += self.tokenizer.eos_token
+      ids = text.encode_prompt(self.tokenizer, whole)
+    else:
+      ids = self._template.encode(_answered(prompt, response), whole=True)
+    while len(ids) > 2 and ids[-1] == self.padding:
+      ids = ids[:-1]
+    return ids[:1], ids[1:]
+
+  @functools.cached_property
+  def _template(self) -> chat.Template:
+    return chat.Template(self.tokenizer)
 
 
-def load(paths: Sequence[str]) -> RewardModels:
+def _answered(prompt: Any, response: str) -> list[Mapping[str, Any]]:
+  """A conversation with the answer; one that was begun is gone on with."""
+  if isinstance(prompt, str):
+    prompt = [{'role': 'user', 'content': prompt}]
+  answer = {'role': 'assistant', 'content': response}
+  last = prompt[-1]
+  if last['role'] == 'assistant' and not last.get('tool_calls'):
+    answer['content'] = last['content'] + response
+    prompt = prompt[:-1]
+  return [*prompt, answer]
+
+
+def _padded(rows: Sequence[tuple[list[int], list[int]]]) -> Rollouts:
+  """Rows of prompts and responses in one of a few shapes; rows repeat."""
+
+  def rounded(lengths):
+    return max(_SHORTEST, 1 << (max(lengths) - 1).bit_length())
+
+  asked, said = zip(*(rows[i % len(rows)] for i in range(_ROWS)))
+  tokens, mask, _ = text.padded(asked, rounded(map(len, asked)))
+  response = np.zeros((_ROWS, rounded(map(len, said))), np.int32)
+  response_mask = np.zeros(response.shape, bool)
+  for row, ids in enumerate(said):
+    response[row, : len(ids)] = ids
+    response_mask[row, : len(ids)] = True
+  nothing = jnp.zeros(_ROWS, jnp.int32)
+  columns = {
+    'recorded': response[:, None],
+    'recorded_mask': response_mask[:, None],
+    'recorded_score': np.zeros((_ROWS, 1), np.float32),
+    'recorded_cut': np.zeros((_ROWS, 1), bool),
+  }
+  extras = {name: jnp.asarray(x) for name, x in columns.items()}
+  prompts = Prompts(
+    jnp.asarray(tokens), jnp.asarray(mask), nothing, nothing, extras
+  )
+  return recorded.rows(prompts)[0]
+
+
+def load(paths: Sequence[str], *, compared: bool = False) -> RewardModels:
   """The reward models of some folders.
 
+  Args:
+    compared: they will read a response followed by its rival.
+
   Raises:
-    ValueError: a folder without a head, or models of different shapes.
+    ValueError: a folder without a head, models of different shapes or kinds,
+      or classifiers, which read one response, to be `compared`.
   """
-  from transformers import AutoTokenizer
+  import transformers
 
   folders = [hf.resolve(path) for path in paths]
-  models = [config_lib.from_hf(folder) for folder in folders]
-  for path, model in zip(paths, models):
-    if model != models[0]:
+  kinds = [
+    (config_lib.from_hf(folder), hf.is_classifier(folder)) for folder in folders
+  ]
+  for path, kind in zip(paths, kinds):
+    if kind != kinds[0]:
       raise ValueError(
         f'the reward models {paths[0]} and {path} differ in architecture; an '
         'ensemble runs as one program'
       )
-  params = [hf.load(f)[1] | heads.load(f) for f in folders]
+  model, classifier = kinds[0]
+  if classifier and compared:
+    raise ValueError(
+      f'{paths[0]} classifies one conversation, and a preference model reads '
+      'two responses; ask for reward_model:FOLDER'
+    )
+  parts = [_classifier(f) if classifier else _own(f) for f in folders]
+  model, params = parts[0][0], [params for _, params in parts]
+  settings = transformers.AutoConfig.from_pretrained(
+    folders[0], trust_remote_code=False
+  )
   return RewardModels(
-    model=models[0],
+    model=model,
     params=jax.tree.map(lambda *leaves: jnp.stack(leaves), *params),
-    tokenizer=AutoTokenizer.from_pretrained(
+    tokenizer=transformers.AutoTokenizer.from_pretrained(
       folders[0], trust_remote_code=False
     ),
+    classifier=classifier,
+    padding=settings.pad_token_id,
   )
+
+
+def _own(folder) -> tuple[Config, PyTree]:
+  model, params = hf.load(folder)
+  return model, params | heads.load(folder)
+
+
+def _classifier(folder) -> tuple[Config, PyTree]:
+  model, params, weights = hf.load_classifier(folder)
+  head = {'kernel': weights, 'bias': jnp.zeros((), weights.dtype)}
+  return model, params | {heads.NAMES['after_values']: head}
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -192,7 +269,7 @@ def _judge(name: str, folders: str = '') -> verify.Judge:
       f'verifier {name!r} needs a folder, or several, as in '
       f'{name}:FOLDER,FOLDER'
     )
-  models = load(folders.split(','))
+  models = load(folders.split(','), compared=name == 'preference_model')
 
   def judge(responses: Sequence[str], rows: Sequence[Mapping[str, Any]]):
     prompts = [row['prompt'] for row in rows]

@@ -1,5 +1,6 @@
 """Folders in and out without torch: what is kept and what is refused."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -275,6 +276,37 @@ def test_a_failed_export_leaves_nothing(tmp_path):
       tokenizer=Tokenizer(),
     )
   assert os.listdir(tmp_path) == ['a']
+
+
+@pytest.mark.parametrize('name', ['qwen3', 'llama3'])
+def test_a_classifier_is_its_decoder_and_a_score(name, tmp_path):
+  config, params = _source(tmp_path / 'a', name)
+  score = np.arange(config.width, dtype=np.float32)
+
+  def change(tensors):
+    tensors.pop('lm_head.weight', None)
+    tensors['score.weight'] = score[None]
+
+  _rewrite(tmp_path / 'a', change)
+  assert not hf.is_classifier(tmp_path / 'a')
+  path = tmp_path / 'a' / 'config.json'
+  described = json.loads(path.read_text())
+  described['architectures'] = ['Qwen3ForSequenceClassification']
+  described['id2label'] = {'0': 'good'}
+  path.write_text(json.dumps(described))
+  assert hf.is_classifier(tmp_path / 'a')
+  found, loaded, weights = hf.load_classifier(tmp_path / 'a')
+  assert found == dataclasses.replace(config, tied=True)
+  params.pop('unembed', None)
+  chex.assert_trees_all_equal(loaded, params)
+  np.testing.assert_array_equal(weights, score)
+
+  def widen(tensors):
+    tensors['score.weight'] = np.stack([score, score])
+
+  _rewrite(tmp_path / 'a', widen)
+  with pytest.raises(ValueError, match=r'score.weight is \[2, 32\], not \[1,'):
+    hf.load_classifier(tmp_path / 'a')
 
 
 def test_exports_overwrite_nothing(tmp_path):
