@@ -22,7 +22,7 @@ from experiments.configs import base
 from jaxrl_llm.models import hf, transformer
 from jaxrl_llm.models.config import from_hf
 from jaxrl_llm.rollouts import text
-from jaxrl_llm.tasks import data, tokens
+from jaxrl_llm.tasks import data, preferences, tokens
 from jaxrl_llm.training import checkpoint, session, writers
 from tests.end_to_end import tiny
 from tests.models import families
@@ -110,6 +110,44 @@ def test_questions_are_read_or_refused_with_their_place(
     text.encode_prompts(tokenizer, [r['prompt'] for r in dataset.rows], 32)
   except ValueError as error:
     assert_clear(error)
+
+
+MESSAGES = st.lists(
+  st.fixed_dictionaries(
+    {'role': st.sampled_from(['user', 'assistant', 'system']) | VALUES},
+    optional={'content': TEXTS | VALUES, 'tool_calls': VALUES},
+  ),
+  max_size=3,
+)
+PREFERENCES = st.fixed_dictionaries(
+  {},
+  optional={
+    'prompt': TEXTS | MESSAGES | VALUES,
+    'chosen': TEXTS | MESSAGES | VALUES,
+    'rejected': TEXTS | MESSAGES | VALUES,
+    'responses': st.lists(TEXTS | MESSAGES, max_size=3) | VALUES,
+    'scores': st.lists(st.floats(0, 1), max_size=3) | VALUES,
+    'completion': TEXTS | MESSAGES,
+    'label': st.booleans() | VALUES,
+  },
+)
+
+
+@fuzz(150, records=st.lists(PREFERENCES, min_size=1, max_size=2))
+def test_preferences_are_read_or_refused_with_their_place(
+  tmp_path_factory, records
+):
+  path = tmp_path_factory.getbasetemp() / 'preferences.jsonl'
+  path.write_bytes(b'\n'.join(map(as_json, records)))
+  try:
+    dataset = preferences.load_jsonl(path, samples=3, answer_field='')
+  except ValueError as error:
+    assert_clear(error)
+    assert f'{path}:' in str(error)
+    return
+  for row in dataset.rows:
+    assert row['prompt'] and len(row['responses']) == len(row['scores'])
+    assert all(isinstance(said, str) for said in row['responses'])
 
 
 @fuzz(
