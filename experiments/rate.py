@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+from collections.abc import Iterable
 
 import numpy as np
 from absl import flags
@@ -30,8 +31,14 @@ _SAMPLES = flags.DEFINE_integer(
 _OUTPUT = flags.DEFINE_string(
   'output', 'rating', 'Files to write: OUTPUT.json and OUTPUT.png.'
 )
-# What the measurement reads of the settings.
+# What the measurement reads of the settings, and what of that it does not.
 _READ = ('seed', 'data')
+_UNREAD = (
+  'data.responses',
+  'data.system',
+  'data.chat_template_kwargs',
+  'data.too_long',
+)
 
 
 def main() -> int:
@@ -39,11 +46,7 @@ def main() -> int:
     raise command.Refused('nothing to rate with: give --models=FOLDER,FOLDER')
   if _SAMPLES.value < 2:
     raise command.Refused(f'--samples={_SAMPLES.value} must be 2 or more')
-  for name in command.overridden():
-    if name.split('.')[0] not in _READ:
-      raise command.Refused(
-        f'--config.{name} would do nothing: only {" and ".join(_READ)} are read'
-      )
+  check(command.overridden())
   config = _CONFIG.value
   settings.check_values(config)
   found = measure(_MODELS.value, config, _SAMPLES.value)
@@ -54,6 +57,16 @@ def main() -> int:
   output.with_suffix('.png').write_bytes(figure(found))
   print(f'written to {output.with_suffix(".json")} and .png')
   return 0
+
+
+def check(names: Iterable[str]) -> None:
+  """Refuses settings on the command line that would do nothing."""
+  for name in names:
+    if name.split('.')[0] not in _READ or name in _UNREAD:
+      raise command.Refused(
+        f'--config.{name} would do nothing: only {" and ".join(_READ)} are '
+        f'read, without {", ".join(_UNREAD)}'
+      )
 
 
 def measure(folders, config, samples: int) -> dict[str, dict]:

@@ -2,7 +2,9 @@
 
 import math
 
-from experiments import rate
+import pytest
+
+from experiments import command, rate
 from experiments.configs import preference
 from jaxrl_llm.training import session
 from tests.end_to_end import tiny
@@ -39,3 +41,10 @@ def test_models_and_their_ensembles_are_measured_on_lists(tmp_path):
     'accuracy', 'nll', 'brier', 'ece'
   ]  # fmt: skip
   assert rate.figure(found).startswith(b'\x89PNG')
+
+
+@pytest.mark.parametrize('name', ['steps', 'data.system', 'data.responses'])
+def test_a_setting_that_is_not_read_is_refused(name):
+  rate.check(['seed', 'data.path', 'data.held_out'])
+  with pytest.raises(command.Refused, match=f'{name} would do nothing'):
+    rate.check(['seed', name])
