@@ -75,7 +75,8 @@ def load(folder: pathlib.Path) -> dict[str, dict[str, Array]]:
   path = folder / _FILE
   if not path.exists():
     raise ValueError(
-      f'{folder} holds no {_FILE}: it is no reward model. Train one with '
+      f'{folder} holds no {_FILE}, and its config.json names no '
+      '...ForSequenceClassification: it is no reward model. Train one with '
       'experiments/configs/preference.py:reward_model and --export'
     )
   found: dict[str, dict[str, Array]] = {}

@@ -116,6 +116,12 @@ class Template:
       ) from error
     return self._tokens(written)
 
+  @property
+  def reads_clock(self) -> bool:
+    """Whether it may write the date of the day, unless it is given one."""
+    given = 'date_string' in self._variables
+    return self._reads('strftime_now') and not given
+
   def spells(self, messages: Messages) -> bool:
     """Whether others than the assistant wrote what reads as a control token."""
     others = [dict(m) for m in messages if m['role'] != 'assistant']

@@ -107,8 +107,8 @@ def encode(
   """A dataset's prompts as tokens, those over the budget dropped or refused.
 
   Raises:
-    ValueError: what `data` asks for cannot be done or would do nothing, with
-      file and line where one record is at fault.
+    ValueError: what `data` asks for cannot be done, with file and line where
+      one record is at fault.
   """
   if config.data.too_long not in ('stop', 'drop'):
     raise ValueError(
@@ -185,34 +185,46 @@ def _encoded(tokenizer, asked: Sequence[_Asked], length: int, variables):
 
 
 def _say_what_is_odd(dataset, asked, system, variables, tokenizer) -> None:
-  """Refuses settings that do nothing, and says what some records decide."""
+  """Says once what records decide against a setting or in spite of a field."""
   name, count = dataset.name, len(asked)
+
+  def say(number, words):
+    if number:
+      logging.warning('%d of %d prompts of %s %s', number, count, name, words)
+
+  if system:
+    say(
+      sum(map(_own_system, dataset.rows)),
+      'have a system message of their own, which they keep; others are given '
+      'data.system',
+    )
   chats = [each.prompt for each in asked if not isinstance(each.prompt, str)]
-  if variables and not chats:
-    raise ValueError(
-      f'data.chat_template_kwargs {variables} would do nothing: the prompts of '
-      f'{name} are text, which no template writes; leave it out'
-    )
-  given = [row['prompt'] for row in dataset.rows]
-  own = sum(conversations.own_system(p) for p in given if isinstance(p, list))
-  if system and own == count:
-    raise ValueError(
-      f'data.system would do nothing: every prompt of {name} has a system '
-      'message of its own; leave it out'
-    )
-  if system and own:
+  say(
+    sum(
+      isinstance(each.prompt, str) and bool(row.get('tools'))
+      for each, row in zip(asked, dataset.rows)
+    ),
+    'are text and come with tools, which only a chat template would write',
+  )
+  if not chats:
+    return
+  template = chat.Template(tokenizer, variables)
+  if template.reads_clock:
     logging.warning(
-      '%d of %d prompts of %s have a system message of their own, which they '
-      'keep; the others are given data.system', own, count, name,
-    )  # fmt: skip
-  spelled = 0
-  if chats:
-    spelled = sum(map(chat.Template(tokenizer).spells, chats))
-  if spelled:
-    logging.warning(
-      '%d of %d prompts of %s hold control tokens in what people wrote; they '
-      'are encoded as text there', spelled, count, name,
-    )  # fmt: skip
+      'the chat template writes the date into the prompts of %s, so that a run '
+      'that goes on tomorrow asks otherwise; set data.chat_template_kwargs to '
+      '{"date_string": "01 Jan 2026"}, if it reads that',
+      name,
+    )
+  say(
+    sum(map(template.spells, chats)),
+    'hold control tokens in what people wrote, where they are encoded as text',
+  )
+
+
+def _own_system(row: Mapping[str, Any]) -> bool:
+  prompt = row['prompt']
+  return not isinstance(prompt, str) and conversations.own_system(prompt)
 
 
 def _variables(given: str) -> dict[str, Any]:
@@ -231,12 +243,33 @@ def _variables(given: str) -> dict[str, Any]:
   return variables
 
 
-def check_vocabulary(questions: Questions, tokenizer, vocab: int) -> None:
-  """Refuses prompts and recorded responses with tokens that no model has.
+def check(parts: Sequence[Questions], tokenizer, vocab: int) -> None:
+  """Refuses settings that do nothing, and tokens that the model has not.
+
+  Args:
+    parts: all questions of a run.
 
   Raises:
-    ValueError: naming file, line and token, see `text.check_vocabulary`.
+    ValueError: naming the setting, or file, line and token.
   """
+  rows = [row for part in parts for row in part.rows]
+  system, variables = parts[0].system, parts[0].variables
+  if system and all(map(_own_system, rows)):
+    raise ValueError(
+      'data.system would do nothing: every prompt has a system message of its '
+      'own; leave it out'
+    )
+  if variables and not system:
+    if all(isinstance(row['prompt'], str) for row in rows):
+      raise ValueError(
+        f'data.chat_template_kwargs {variables} would do nothing: all prompts '
+        'are text, which no template writes; leave it out'
+      )
+  for part in parts:
+    _check_vocabulary(part, tokenizer, vocab)
+
+
+def _check_vocabulary(questions: Questions, tokenizer, vocab: int) -> None:
   tokens = {'the prompt': np.where(questions.mask, questions.tokens, 0)}
   if 'recorded' in questions.columns:
     given = questions.columns
@@ -260,11 +293,3 @@ def _column(dataset: data.Dataset, name: str) -> np.ndarray:
         f'{dataset.name} it is {value!r} for {row["prompt"]!r}'
       )
   return np.array(values, np.float32)
-
-
-def _with_system(prompt, system: str):
-  if not system:
-    return prompt
-  if isinstance(prompt, str):
-    prompt = [{'role': 'user', 'content': prompt}]
-  return [{'role': 'system', 'content': system}, *prompt]

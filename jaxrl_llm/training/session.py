@@ -206,8 +206,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
     train, held_out = recordings.load(config, tokenizer, recipe, ends)
   else:
     train, held_out = questions_lib.load(config, tokenizer, plan.columns)
-  for part in (train, held_out):
-    questions_lib.check_vocabulary(part, tokenizer, model.vocab)
+  questions_lib.check((train, held_out), tokenizer, model.vocab)
   if config.warm_start.steps and not abstract:
     source = sources.warmed_up(
       config, workdir, source, tokenizer, train, scorer(model, config), mesh

@@ -197,3 +197,11 @@ def test_a_token_that_cannot_be_spelled_is_refused():
   tokenizer = templates.words()
   with pytest.raises(ValueError, match="'<end>' in the text of a message"):
     written(tokenizer, [{'role': 'user', 'content': 'a <end>'}])
+
+
+def test_a_tokenizer_may_have_a_template_for_tools():
+  style = templates.tokenizer('qwen3')
+  plain = templates.STYLES['smollm2'].template
+  style.chat_template = {'default': plain, 'tool_use': style.chat_template}
+  assert '"name": "f"' in written(style, [USER], TOOLS)[1]
+  assert 'You help.' in written(style, [USER])[1]

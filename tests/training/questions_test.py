@@ -98,8 +98,13 @@ def test_a_system_message_of_the_record_wins_and_is_said_once(chatty, caplog):
 
 
 def test_a_system_message_that_nobody_gets_is_refused(chatty):
+  own, other = (
+    encoded(chatty, [{'prompt': p}], length=99, system='ours')
+    for p in (OWN, [USER])
+  )
+  questions.check((own, other), chatty, 999)
   with pytest.raises(ValueError, match='data.system would do nothing: every'):
-    encoded(chatty, [{'prompt': OWN}], length=99, system='ours')
+    questions.check((own, own), chatty, 999)
 
 
 @pytest.mark.parametrize('tools', [TOOLS, '[{"name": "f"}]'])
@@ -141,12 +146,31 @@ def test_variables_of_the_template_are_a_setting(chatty):
     ('[1]', [USER], 'must be a JSON object, as in'),
     ('{"thinking": 1}', [USER], "'thinking' would do nothing: the chat temp"),
     ('{"tokenize": true}', [USER], "'tokenize' is what the run itself gives"),
-    ('{"enable_thinking": false}', 'hi', 'do nothing: the prompts of some are'),
   ],
 )
 def test_variables_that_do_nothing_are_refused(chatty, given, prompt, words):
   with pytest.raises(ValueError, match=f'data.chat_template_kwargs.*{words}'):
     encoded(chatty, [{'prompt': prompt}], chat_template_kwargs=given)
+
+
+def test_variables_of_a_template_that_nobody_uses_are_refused(chatty):
+  off = '{"enable_thinking": false}'
+  plain, chats, system = (
+    encoded(
+      chatty, [{'prompt': p}], length=99, chat_template_kwargs=off, **more
+    )
+    for p, more in (('hi', {}), ([USER], {}), ('hi', {'system': 'ours'}))
+  )
+  questions.check((plain, chats), chatty, 999)
+  questions.check((system, system), chatty, 999)
+  with pytest.raises(ValueError, match='kwargs.* do nothing: all prompts are'):
+    questions.check((plain, plain), chatty, 999)
+
+
+def test_tools_of_a_prompt_in_text_are_said(chatty, caplog):
+  encoded(chatty, [{'prompt': 'hi', 'tools': TOOLS}, {'prompt': 'ho'}])
+  [line] = [r.getMessage() for r in caplog.records]
+  assert line.startswith('1 of 2 prompts of some are text and come with tools')
 
 
 def test_what_a_record_is_refused_for_names_its_place(chatty):
@@ -169,14 +193,31 @@ def test_control_tokens_in_what_people_wrote_are_said(chatty, caplog):
   assert line.startswith('1 of 3 prompts of some hold control tokens')
 
 
+def test_a_template_that_writes_the_date_is_said(caplog):
+  dated = templates.tokenizer('qwen3')
+  dated.chat_template += (
+    "{% if not date_string is defined %}{% set date_string = strftime_now('%d')"
+    ' %}{% endif %}{{ date_string }}'
+  )
+  encoded(dated, [{'prompt': 'hi'}], length=99)
+  given = '{"date_string": "1 May"}'
+  found = encoded(
+    dated, [{'prompt': [USER]}], length=99, chat_template_kwargs=given
+  )
+  assert said(dated, found).endswith('1 May') and not caplog.records
+  encoded(dated, [{'prompt': [USER]}], length=99)
+  [line] = [r.getMessage() for r in caplog.records]
+  assert 'writes the date into the prompts of some' in line
+
+
 def test_tokens_that_the_model_has_not_name_file_and_line(chatty):
   records = [{'prompt': p} for p in ('x', 'y', 'a<think>')]
   places = [f'a.jsonl:{line}' for line in (1, 2, 5)]
   found = encoded(chatty, records, places=places)
   past = chatty.convert_tokens_to_ids('<think>')
-  questions.check_vocabulary(found, chatty, past + 1)
+  questions.check([found], chatty, past + 1)
   with pytest.raises(ValueError) as refused:
-    questions.check_vocabulary(found, chatty, past)
+    questions.check([found], chatty, past)
   for word in ('a.jsonl:5: the prompt', "'<think>'", f'0 to {past - 1}'):
     assert word in str(refused.value)
   columns = {
@@ -188,4 +229,4 @@ def test_tokens_that_the_model_has_not_name_file_and_line(chatty):
     columns=columns,
   )
   with pytest.raises(ValueError, match='a.jsonl:2: a response .*<think>'):
-    questions.check_vocabulary(found, chatty, past)
+    questions.check([found], chatty, past)
