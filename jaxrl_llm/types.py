@@ -153,6 +153,19 @@ class Stats:
   after_values: Array | None = None
   log_probs: Array | None = None
 
+  def on(self, mask: Array) -> Stats:
+    """The same on a mask bool[N, T]; 0 with zero gradient off it.
+
+    What a scorer leaves there may be NaN or infinite, as in a padded row of a
+    recurrent layer or one that attends to nothing. A weight of 0 would not
+    remove that, in a sum or in its slope.
+    """
+
+    def cut(x):
+      return jnp.where(mask.reshape(mask.shape + (1,) * (x.ndim - 2)), x, 0)
+
+    return jax.tree.map(cut, self)
+
 
 @struct.dataclass
 class Batch:

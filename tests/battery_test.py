@@ -52,9 +52,17 @@ def name(request):
 
 
 def score(params, rollouts, needs=frozenset()):
-  """A table of its own for every row, whatever its place in the batch."""
+  """A table of its own for every row, whatever its place in the batch.
+
+  Off the action mask it says the extra `blank` more than it should.
+  """
   own = rollouts.replace(task=rollouts.extras['row'])
-  return policy.score(params, own, needs)
+  blank = jnp.where(rollouts.action_mask, 0, rollouts.extras['blank'][:, None])
+
+  def blanked(x):
+    return x + blank.reshape(blank.shape + (1,) * (x.ndim - 2))
+
+  return jax.tree.map(blanked, policy.score(params, own, needs))
 
 
 class Recorded(NamedTuple):
@@ -148,7 +156,7 @@ def padded_case(samples, needs):
     domain=jnp.asarray(group % 2, jnp.int32),
     valid=jnp.asarray(valid),
     truncated=jnp.asarray(ends == LENGTH),
-    extras={'row': jnp.arange(rows, dtype=jnp.int32)},
+    extras={'row': jnp.arange(rows, dtype=jnp.int32), 'blank': jnp.zeros(rows)},
   )
   start, _, teacher = tables(rows, length)
   sampler_gap = 0.1 * rng.standard_normal(mask.shape)
@@ -446,6 +454,19 @@ def test_nan_of_a_failed_verifier_is_masked(name):
   assert_same(usual(name), outcome)
 
 
+@pytest.mark.parametrize('blank', [jnp.nan, -jnp.inf])
+def test_statistics_off_the_action_mask_are_inert(name, blank):
+  """A padded row of a recurrent layer, or of attention, may hold anything."""
+  rollouts, scores = case_of(twice(name))
+  extras = rollouts.extras | {
+    'blank': jnp.full_like(scores.components[:, 0], blank)
+  }
+  outcome = outcome_of(name, Case(rollouts.replace(extras=extras), scores))
+  assert_finite(outcome)
+  assert_same(usual(name), outcome)
+  chex.assert_trees_all_close(usual(name).method, outcome.method, rtol=1e-5)
+
+
 @pytest.mark.parametrize('reward', [0.0, 1.0])
 def test_uniform_rewards_give_finite_everything(name, reward):
   rollouts, scores = case_of(twice(name))
@@ -532,7 +553,7 @@ def answers(params, teacher, key, *, samples, rows):
     task=task_of(params, samples)[:rows],
     group=row // samples,
     logp=widen(drawn.logp),
-  ).replace(extras={'row': row})
+  ).replace(extras={'row': row, 'blank': jnp.zeros(rows)})
   scores = Scores(bandit_reward(rollouts.response), jnp.asarray(WEIGHTS))
   return Case(rollouts, scores), score(teacher, rollouts).logp
 

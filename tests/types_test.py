@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxrl_llm.tabular import policy
-from jaxrl_llm.types import Scores, Spec, initial_credit
+from jaxrl_llm.types import Scores, Spec, Stats, initial_credit
 
 
 def two_rows():
@@ -23,6 +23,22 @@ def test_loss_mask_needs_a_chosen_token_in_a_row_that_counts():
 
 def test_length_counts_tokens_that_exist():
   np.testing.assert_array_equal(two_rows().length, [2, 3])
+
+
+@pytest.mark.parametrize('blank', [np.nan, np.inf, -np.inf])
+def test_statistics_on_a_mask_have_neither_value_nor_slope_off_it(blank):
+  mask = two_rows().action_mask
+  wide = jnp.where(mask[..., None], 2.0, blank) * jnp.ones(4)
+  whole = Stats(wide[..., 0], wide[..., 1], wide[..., 2], wide, wide)
+
+  def total(stats):
+    return sum(jnp.sum(x**2) for x in jax.tree.leaves(stats.on(mask)))
+
+  slopes = jax.grad(total)(whole)
+  for x, slope in zip(jax.tree.leaves(whole.on(mask)), jax.tree.leaves(slopes)):
+    here = mask.reshape(mask.shape + (1,) * (x.ndim - 2))
+    np.testing.assert_array_equal(x, jnp.where(here, 2.0, 0.0) + 0 * x)
+    np.testing.assert_array_equal(slope, jnp.where(here, 4.0, 0.0) + 0 * x)
 
 
 def test_initial_credit_masks_the_nan_of_a_failed_verifier():

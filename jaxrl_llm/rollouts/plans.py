@@ -102,7 +102,7 @@ class Tools(Protocol):
     """The text of every response, token by token."""
 
   def score(self, rollouts: Rollouts, *needs: str) -> Stats:
-    """What the current policy says of the rows."""
+    """What the current policy says of the tokens it chose, 0 of others."""
 
   def hidden_square(self, rollouts: Rollouts) -> Array:
     """f32[N, T], |h|^2 of the state that each token was drawn from."""

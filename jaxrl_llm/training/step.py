@@ -355,12 +355,18 @@ class Program:
     return self.layout.rows(stats)
 
   def _seen(self, params, rollouts, needs, width):
-    """The scorer's statistics, computed in the first columns alone."""
-    if not self.widths:
-      return self.scorer(params, rollouts, needs)
-    narrow = widths_lib.narrowed(rollouts, width)
-    stats = self.scorer(params, narrow, needs)
-    return widths_lib.widened(stats, rollouts.response.shape[1])
+    """The scorer's statistics, computed in the first columns alone.
+
+    Nothing that learns reads more of the scorer: here, and nowhere later,
+    what it says of tokens that do not count is cut off.
+    """
+    if self.widths:
+      narrow = widths_lib.narrowed(rollouts, width)
+      stats = self.scorer(params, narrow, needs)
+      stats = widths_lib.widened(stats, rollouts.response.shape[1])
+    else:
+      stats = self.scorer(params, rollouts, needs)
+    return stats.on(rollouts.loss_mask)
 
   def _block(self, rollouts):
     """Adjacent rows that a loss or a metric reads together."""

@@ -199,7 +199,10 @@ class Tools(Speaker):
     return scores
 
   def score(self, rollouts: Rollouts, *needs: str) -> Stats:
-    """What the current policy says of the rows, at the run's temperature."""
+    """What the current policy says of the rows, at the run's temperature.
+
+    0 where it did not choose the token.
+    """
     scorer = self._session.program.scorer
     scores = _Scores(scorer, frozenset(needs))
     return self._in_pieces(scores, self._params, rollouts)
@@ -211,7 +214,10 @@ class Tools(Speaker):
     return self._in_pieces(square, self._params, rollouts)
 
   def teachers(self, rollouts: Rollouts) -> Array:
-    """f32[N, T, C], log-probs under the policies of `teacher.paths`."""
+    """f32[N, T, C], log-probs under the policies of `teacher.paths`.
+
+    0 where the policy did not choose the token.
+    """
     logps = [
       self._in_pieces(_Scores(scorer), params, rollouts).logp
       for scorer, params, _ in self._session.teachers
@@ -294,7 +300,7 @@ class _Scores:
   needs: frozenset[str] = frozenset()
 
   def __call__(self, params, rollouts):
-    return self.scorer(params, rollouts, self.needs)
+    return self.scorer(params, rollouts, self.needs).on(rollouts.action_mask)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

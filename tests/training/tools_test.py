@@ -41,6 +41,28 @@ def test_scores_of_fresh_responses_are_those_of_the_sampler(run):
   np.testing.assert_allclose(stats.logp, rollouts.logp, atol=1e-4)
 
 
+def test_passes_say_nothing_of_tokens_that_the_policy_did_not_choose(run):
+  parts, state, _, _, rollouts = run
+
+  def blank(params, rollouts, needs):
+    stats = parts.program.scorer(params, rollouts, needs)
+    return jax.tree.map(
+      lambda x: jnp.where(rollouts.action_mask, x, jnp.nan), stats
+    )
+
+  blanked = dataclasses.replace(
+    parts,
+    program=dataclasses.replace(parts.program, scorer=blank),
+    teachers=[(blank, state.params, parts.model)],
+  )
+  tools = Tools(blanked, state, KEY)
+  mask = rollouts.action_mask.at[:, 1].set(False)
+  rollouts = rollouts.replace(action_mask=mask)
+  for logp in (tools.score(rollouts).logp, tools.teachers(rollouts)[..., 0]):
+    np.testing.assert_array_equal(jnp.where(mask, 0, logp), 0)
+    assert jnp.all(jnp.where(mask, logp, -1) < 0)
+
+
 def test_greedy_takes_the_most_probable_token_everywhere(run):
   _, _, tools, prompts, _ = run
   rollouts = tools.greedy(prompts)
