@@ -381,7 +381,7 @@ class Program:
     if self._block(batch.rollouts) != 1:
       return mask
     # Where no row reads another, one without weight changes nothing.
-    weighed = (batch.row_weights > 0) | jnp.any(batch.weights > 0, axis=1)
+    weighed = (batch.row_weights != 0) | jnp.any(batch.weights != 0, axis=1)
     return mask & weighed[:, None]
 
   def _by_length(self, mask, block):

@@ -142,6 +142,22 @@ def test_the_first_ratio_is_exactly_one_in_every_width():
   assert metrics['first/policy/kl'] == 0
 
 
+def test_rows_are_read_that_weigh_as_a_whole_or_by_a_token_of_any_sign():
+  program = program_of('grpo', 2, samples=SAMPLES)
+  _, rollouts, credit = iteration(program)
+  batch = program.batch(rollouts, credit, fresh=True)
+  nothing = jnp.zeros_like(batch.weights)
+  batch = batch.replace(
+    weights=nothing.at[1, 0].set(0.5).at[2, 0].set(-0.5),
+    row_weights=nothing[:, 0].at[3].set(0.5).at[4].set(-0.5),
+  )
+  read = np.asarray(program._read(batch))
+  mask = np.array(rollouts.response_mask)
+  mask[[0, *range(5, len(mask))]] = False
+  np.testing.assert_array_equal(read, mask)
+  assert mask.any(axis=1).sum() == 4
+
+
 def test_rows_without_weight_cost_the_narrowest_width():
   program = program_of('dapo', 3, samples=SAMPLES)
   state, rollouts, credit = iteration(program, drop=range(8, 24))
