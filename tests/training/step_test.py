@@ -68,6 +68,85 @@ def test_first_ratio_is_exactly_one(name, microbatches, minibatches):
   assert metrics['first/policy/kl'] == 0
 
 
+def test_later_minibatches_are_compared_with_the_start_of_the_iteration():
+  """Only the first optimizer step is at the parameters of `old_logp`."""
+  built = recipe.build('grpo', samples=2, minibatches=2, kl_weight=0.0)
+
+  def note(grad_fn, tx, params, opt, batch):
+    kl = grad_fn(params, batch)[1]['policy/kl']
+    return *update.single(grad_fn, tx, params, opt, batch)[:2], {
+      'loss': kl,
+      'grad/norm': kl,
+      'tokens/learned': jnp.float32(0),
+      'kl_last': kl * ~batch.fresh[0],
+      'kl_first': kl * batch.fresh[0],
+      'fresh': batch.fresh[0] * 1.0,
+    }
+
+  program = Program(
+    dataclasses.replace(built, update=note), policy.score, optax.sgd(10.0)
+  )
+  state = begin(program, 2)
+  rollouts, credit = collect(program, state, samples=2)
+  _, metrics = program.learn(state, {}, rollouts, credit, KEY)
+  assert metrics['fresh'] == 0.5
+  assert metrics['kl_first'] == 0
+  assert metrics['kl_last'] > 1e-4
+
+
+def silenced(rows):
+  """A program, its state, rollouts, and credit in which rows weigh nothing."""
+  program = Program(
+    recipe.build('grpo', samples=2), policy.score, optax.sgd(1.0)
+  )
+  state = begin(program, 2)
+  rollouts, credit = collect(program, state, samples=2)
+  keep = credit.keep.at[jnp.array(rows)].set(0)
+  return program, state, rollouts, credit.replace(keep=keep)
+
+
+def test_rows_without_weight_leave_the_metrics():
+  program, state, rollouts, credit = silenced([0, 5])
+  tokens = credit.token_keep.at[2, 0].set(0)
+  batch = program.batch(rollouts, credit.replace(token_keep=tokens), fresh=True)
+  counted = np.array(rollouts.loss_mask)
+  counted[[0, 5]] = False
+  counted[2, 0] = False
+  np.testing.assert_allclose(batch.share, counted / counted.sum(), rtol=1e-6)
+  _, metrics = program.learn(state, {}, rollouts, credit, KEY)
+  rest = np.delete(np.array(rollouts.loss_mask), [0, 5], axis=0)
+  assert metrics['tokens/learned'] == rest.sum()
+
+
+@pytest.mark.parametrize('epochs, minibatches', [(1, 1), (1, 4), (3, 2)])
+def test_learned_tokens_are_counted_over_all_steps(epochs, minibatches):
+  built = recipe.build('grpo', samples=2, minibatches=minibatches)
+  built = dataclasses.replace(built, epochs=epochs)
+  program = Program(built, policy.score, optax.sgd(1.0), microbatches=2)
+  state = begin(program, 2)
+  rollouts, credit = collect(program, state, samples=2)
+  _, metrics = program.learn(state, {}, rollouts, credit, KEY)
+  assert metrics['tokens/learned'] == epochs * jnp.sum(rollouts.loss_mask)
+
+
+def test_rows_that_do_not_count_have_no_reward():
+  """Whatever their scores are, and whatever a combiner makes of them."""
+
+  def combine(components, weights, rollouts):
+    del weights, rollouts
+    return components[:, 0] + 7.0
+
+  built = dataclasses.replace(recipe.build('grpo', samples=2), combine=combine)
+  program = Program(built, policy.score, optax.sgd(1.0))
+  state = begin(program, 2)
+  rollouts, _ = collect(program, state, samples=2)
+  valid = rollouts.valid.at[jnp.array([1, 6])].set(False)
+  rollouts = rollouts.replace(valid=valid)
+  scores = Scores(jnp.ones((valid.size, 1)), jnp.ones(1))
+  credit, _, _ = program.assign(state.method['credit'], rollouts, scores)
+  np.testing.assert_array_equal(credit.rewards, jnp.where(valid, 8.0, 0.0))
+
+
 def expected_reward(params, task, response, mask, rewards):
   rollouts = policy.as_rollouts(response, mask, task=task)
   logp = jnp.sum(policy.score(params, rollouts).logp, axis=1)
