@@ -43,6 +43,19 @@ def test_weigh_multiplies_what_rows_count():
   np.testing.assert_array_equal(after.keep, before.keep * before.rewards)
 
 
+def test_weights_of_several_stages_multiply():
+  by_reward = credit.weigh(lambda r, group, valid: r)
+  third = credit.weigh(lambda r, group, valid: jnp.full(4, 1 / 3))
+  uneven = credit.weigh_tokens(lambda a, rollouts: jnp.arange(3.0) + 0 * a)
+  halves = credit.weigh_tokens(lambda a, rollouts: jnp.full(a.shape, 0.5))
+  rollouts, before = start()
+  stage = credit.chain(by_reward, uneven, third, halves)
+  after, _ = stage.update(before, rollouts, stage.init(SPEC))
+  np.testing.assert_allclose(after.keep[:3], np.r_[1:4] / 3, rtol=1e-6)
+  wanted = np.array([0, 0.5, 1.0]) * np.asarray(rollouts.loss_mask)
+  np.testing.assert_array_equal(after.token_keep, wanted)
+
+
 def test_weigh_tokens_multiplies_what_tokens_count():
   halves = credit.weigh_tokens(lambda a, rollouts: jnp.full(a.shape, 0.5))
   rollouts, _, after = apply(halves)

@@ -64,6 +64,17 @@ def test_pool_draws_among_the_last_checkpoints():
   assert sorted(seen) == [0, 2, 4]
 
 
+def test_pool_draws_no_slot_before_it_is_filled():
+  held = reference.Pool(count=3, every=20)
+  state, drawn = held.init(START), set()
+  for step in range(1, 60):
+    state = held.update(state, {'w': jnp.array([step * 1.0, 1.0])}, step)
+    empty = jnp.arange(3)[:, None] > step // 20
+    marked = {'w': jnp.where(empty, jnp.nan, state['held']['w'])}
+    drawn.add(float(held.params(state | {'held': marked})['w'][0]))
+  assert drawn == {0.0, 20.0, 40.0}
+
+
 def test_the_opponent_is_the_reference_unless_another_stands_beside_it():
   alone = reference.EMA(decay=0.5)
   pair = reference.Beside(reference.Frozen(), alone)

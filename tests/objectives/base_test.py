@@ -59,9 +59,9 @@ def test_a_controlled_cost_is_kept():
 
 
 def test_a_gate_scales_the_surrogate_and_passes_no_gradient():
-  def halves(logp, old_logp, advantages, mask):
+  def likely(logp, old_logp, advantages, mask):
     del old_logp, advantages, mask
-    return 0.5 + 0.0 * logp**2
+    return jnp.exp(logp)
 
   stats, batch = _given()
 
@@ -73,7 +73,51 @@ def test_a_gate_scales_the_surrogate_and_passes_no_gradient():
 
     return jax.grad(loss)(stats.logp)
 
-  np.testing.assert_allclose(slope(gate=halves), 0.5 * slope(), rtol=1e-6)
+  gate = likely(stats.logp, None, None, None)
+  np.testing.assert_allclose(slope(gate=likely), gate * slope(), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+  'name', ['entropy', 'values', 'sampler_logp', 'ref_logp', 'rewards']
+)
+def test_what_a_part_takes_as_a_constant_has_no_gradient(name):
+  @base.takes(name)
+  def read(logp, old_logp, advantages, mask, **arrays):
+    (array,) = arrays.values()
+    return logp * (1 + (array if array.ndim == 2 else array[:, None]))
+
+  stats, batch = _given()
+  stats = stats.replace(values=stats.logp**2)
+  extras = {'values': batch.old_logp}
+  batch = batch.replace(rollouts=batch.rollouts.replace(extras=extras))
+  objective = base.policy_gradient(read)
+  slopes = jax.grad(lambda stats: objective.loss(stats, batch, {})[0])(stats)
+  assert jnp.any(slopes.logp != 0)
+  np.testing.assert_array_equal(slopes.entropy, 0)
+  np.testing.assert_array_equal(slopes.values, 0)
+
+
+@pytest.mark.parametrize(
+  ('name', 'field'),
+  [
+    ('own_values', 'values'),
+    ('own_after_values', 'after_values'),
+    ('log_probs', 'log_probs'),
+  ],
+)
+def test_what_a_part_takes_of_the_policy_itself_has_a_gradient(name, field):
+  @base.takes(name)
+  def read(stats, batch, **arrays):
+    (array,) = arrays.values()
+    return array**2 / 2
+
+  stats, batch = _given()
+  stats = stats.replace(**{field: stats.logp + 1})
+  objective = base.policy_gradient(surrogates.clip, own=base.Cost(read))
+  coefs = {'own': jnp.float32(1)}
+  slopes = jax.grad(lambda stats: objective.loss(stats, batch, coefs)[0])(stats)
+  expected = batch.weights * (stats.logp + 1)
+  np.testing.assert_allclose(getattr(slopes, field), expected, rtol=1e-6)
 
 
 def test_clip_fraction_counts_tokens_without_slope():

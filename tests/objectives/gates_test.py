@@ -60,6 +60,28 @@ def test_a_sampler_that_equals_the_learner_needs_no_correction(fn):
   np.testing.assert_array_equal(weights, 1)
 
 
+@pytest.mark.parametrize(
+  ('fn', 'hyper'),
+  [
+    (gates.sequence_one_side, {'low': 0.1, 'high': 0.1}),
+    (gates.sequence_truncated_importance, {'cap': 1.5}),
+    (gates.sequence_masked_importance, {'floor': 0.9, 'cap': 1.1}),
+  ],
+)
+def test_gates_of_whole_responses_do_not_count_padding(fn, hyper):
+  """Two tokens at a ratio of 1.3: outside, unless blanks are averaged in."""
+  mask = np.arange(8) < np.array([[2], [8]])
+  d = np.where(mask, np.log(1.3), 0.0)
+  zeros, ones = np.zeros(mask.shape), np.ones(mask.shape)
+  extra = {'sampler_logp': -d} if getattr(fn, 'takes', ()) else {}
+  now = zeros if extra else d
+  gate = np.asarray(
+    fn(*cases.single([now, zeros, ones, mask]), **extra, **hyper)
+  )
+  expected = {'sequence_truncated_importance': 1.5}.get(fn.__name__, 0.0)
+  np.testing.assert_allclose(gate[mask], expected, rtol=1e-6)
+
+
 def test_one_sided_importance_has_the_gradient_of_clip():
   logp, old, advantages, mask = cases.single(cases.inputs())
   rest = (old, advantages, mask)

@@ -99,6 +99,53 @@ def test_ties_at_the_threshold_are_kept_together():
     np.testing.assert_allclose(got.logp, -np.log(8), rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+  ('values', 'kept'),
+  [
+    # Weights 1, 1/2, 1/4, 1/4: half of the mass, three quarters, all.
+    ({'top_p': 0.5}, 1),
+    ({'top_p': 0.75}, 2),
+    ({'top_p': 0.5 - 2**-20}, 1),
+    ({'top_p': 0.5 + 2**-20}, 2),
+    ({'top_p': 0.75 + 2**-20}, 4),
+    ({'top_k': 1}, 1),
+    ({'top_k': 2}, 2),
+    ({'top_k': 3}, 4),
+    ({'min_p': 0.5}, 2),
+    ({'min_p': 0.5 + 2**-20}, 1),
+    ({'min_p': 0.25}, 4),
+  ],
+  ids=str,
+)
+def test_a_threshold_that_is_met_exactly_is_met(values, kept):
+  weights = np.array([[0.25, 1.0, 0.25, 0.5]], 'f')
+  sampling = Sampling(**values).checked()
+  got = np.asarray(truncation.truncate(jnp.asarray(weights), sampling))
+  largest = np.sort(weights)[:, ::-1][:, :kept]
+  np.testing.assert_array_equal(
+    got, np.where(weights >= largest.min(), weights, 0)
+  )
+  assert np.count_nonzero(got) == kept
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_top_p_keeps_the_fewest_tokens_whose_mass_is_enough(seed):
+  """Just below and just above the share of every number of tokens."""
+  weights = np.random.default_rng(seed).random(37).astype('f')
+  weights = np.sort(weights / weights.max())[::-1]
+  share = np.cumsum(weights, dtype='d') / np.sum(weights, dtype='d')
+  truncate = jax.jit(
+    lambda p: truncation.truncate(weights[None], Sampling(top_p=p))
+  )
+  for number in range(1, 36):
+    # Float32 sums of 37 weights are exact to about 1e-6.
+    for side, kept in ((-2e-6, number), (2e-6, number + 1)):
+      got = truncate(jnp.float32(share[number - 1] + side))[0]
+      np.testing.assert_array_equal(
+        got, np.where(np.arange(37) < kept, weights, 0)
+      )
+
+
 def test_settings_that_keep_all_are_off():
   logits = _logits(64, 37)
   plain = _drawn(logits, _uniform(64))

@@ -28,6 +28,13 @@ def test_numeric_is_exact_on_integers_and_tolerant_elsewhere():
   assert scores('numeric:0.01', '3.14159', '3.14', '3.2') == [1, 0]
 
 
+def test_numeric_tolerance_is_relative_above_one_and_absolute_below():
+  assert scores('numeric', '1000000.5', '1000000.9', '1000002.5') == [1, 0]
+  assert scores('numeric:0.01', '1234.5', '1240.5', '1250.5') == [1, 0]
+  assert scores('numeric:0.01', '0.001', '0.009', '0.0111') == [1, 0]
+  assert scores('numeric:0.01', '-1234.5', '-1240.5', '1234.5') == [1, 0]
+
+
 def test_numeric_names_an_answer_without_a_number():
   with pytest.raises(ValueError, match="'many' holds no number"):
     scores('numeric', 'many', '3')
