@@ -1,0 +1,112 @@
+"""Oracles of PPO and its kin."""
+
+from __future__ import annotations
+
+from math import sqrt
+
+import numpy as np
+
+from tests.oracles.parts import (
+  Answer,
+  clamp,
+  clipped,
+  entropy_bonus,
+  entry,
+  gae,
+  mean,
+  over_tokens,
+  returns,
+  token_mean,
+  whitened,
+)
+
+
+def value_error(case, targets, weight, clip):
+  """A term: half the squared error of the critic, or of its clipped move."""
+
+  def term(now, it):
+    old = case.old.values[it]
+    near = old + clamp(now.values[it] - old, -clip, clip)
+    return (
+      weight * max((v - targets[it]) ** 2 for v in (now.values[it], near)) / 2
+    )
+
+  return term
+
+
+@entry()
+def ppo(
+  case,
+  *,
+  clip_low,
+  clip_high,
+  discount,
+  trace,
+  value_weight,
+  value_clip,
+  entropy_weight,
+):
+  """Arxiv 1707.06347, equations 7, 9 and 11, with whitened advantages."""
+  raw = gae(case, case.rewards, case.old.values, discount, trace)
+  targets = np.where(case.mask, raw + case.old.values, 0.0)
+  a, w = whitened(case, raw), token_mean(case)
+  loss = over_tokens(
+    case,
+    w,
+    clipped(case, a, clip_low, clip_high),
+    value_error(case, targets, value_weight, value_clip),
+    entropy_bonus(entropy_weight),
+  )
+  return Answer(loss, advantages=a, weights=w, targets=targets)
+
+
+@entry()
+def truncated_ppo(
+  case, *, clip_low, clip_high, discount, trace, value_weight, value_clip
+):
+  """Arxiv 2506.15050: a row that was cut off goes on as it is valued there."""
+  cut, values = case.truncated, case.old.values
+  rewards, last = np.where(cut, 0.0, case.rewards), np.zeros(len(cut))
+  for i in case.rows:
+    last[i] = values[i, case.columns(i)[-1]] if cut[i] else 0.0
+  raw = gae(case, rewards, values, discount, trace, last=last)
+  targets = returns(case, rewards, decay=discount)
+  a, w = whitened(case, raw), token_mean(case)
+  error = value_error(case, targets, value_weight, value_clip)
+
+  def finished(now, it):
+    return 0.0 if cut[it[0]] else error(now, it)
+
+  loss = over_tokens(case, w, clipped(case, a, clip_low, clip_high), finished)
+  return Answer(loss, advantages=a, weights=w, targets=targets)
+
+
+@entry(moved=({'bound': 0.8},))
+def ppo_max(
+  case,
+  *,
+  clip,
+  bound,
+  kl_weight,
+  discount,
+  trace,
+  value_weight,
+  value_clip,
+):
+  """Arxiv 2307.04964, section 5: scores in running spreads, KL in rewards."""
+  now = [case.rewards[i] for i in np.flatnonzero(case.valid)]
+  seen = [case.before.rewards[i] for i in np.flatnonzero(case.valid)] + now
+  scale = sqrt(mean((x - mean(seen)) ** 2 for x in seen))
+  scaled = np.zeros(len(case.valid))
+  for i in np.flatnonzero(case.valid):
+    scaled[i] = clamp((case.rewards[i] - mean(seen)) / scale, -bound, bound)
+  paid = -kl_weight * (case.old.logp - case.ref_logp)
+  raw = gae(case, scaled, case.old.values, discount, trace, paid=paid)
+  targets = np.where(case.mask, raw + case.old.values, 0.0)
+  a, w = whitened(case, raw), token_mean(case)
+  terms = (
+    clipped(case, a, clip, clip),
+    value_error(case, targets, value_weight, value_clip),
+  )
+  loss = over_tokens(case, w, *terms)
+  return Answer(loss, advantages=a, weights=w, targets=targets, rewards=scaled)

@@ -1,0 +1,151 @@
+"""Oracles of the entries that play preference games.
+
+Write P_ij for the chance that response i beats response j of its group, as
+an oracle says, or 1, 1/2 or 0 as its reward is higher, the same or lower.
+"""
+
+from __future__ import annotations
+
+from math import exp
+
+import numpy as np
+
+from tests.oracles.parts import (
+  Answer,
+  entry,
+  over_groups,
+  over_tokens,
+  returns,
+  score_function,
+  sequence_sum,
+  summed,
+)
+
+
+def _preference(case):
+  """f64[N, G], P_ij of a row and the j-th of its group; others draw."""
+  out = np.full((len(case.valid), case.samples), 0.5)
+  for rows in case.groups:
+    for i in rows:
+      for j in rows:
+        place = i, j % case.samples
+        if case.preference is not None:
+          out[place] = case.preference[place]
+        else:
+          gap = case.rewards[i] - case.rewards[j]
+          out[place] = 0.5 + 0.5 * np.sign(gap)
+  return out
+
+
+def _chances(case, weight):
+  """f64[N]: sum_j w_j P_ij / sum_j w_j over the valid rows of a group.
+
+  Args:
+    weight: f(i, j), that of the opponent j; without one, a draw.
+  """
+  out, p = np.zeros(len(case.valid)), _preference(case)
+  for rows in case.groups:
+    for i in rows:
+      w = {j: weight(i, j) for j in rows}
+      won = sum(w[j] * p[i, j % case.samples] for j in rows)
+      out[i] = won / sum(w.values()) if sum(w.values()) else 0.5
+  return out
+
+
+def _against(case, weight, kl_weight, own=None):
+  """The policy gradient of P - 1/2 - tau log pi / pi_ref, with KL to go.
+
+  Args:
+    own: bool[N], rows that the policy wrote and learns; None is all.
+  """
+  chances = _chances(case, weight)
+  rewards = np.where(case.valid, chances - 0.5, 0.0)
+  paid = -kl_weight * (case.old.logp - case.ref_logp)
+  a = returns(case, rewards, paid)
+  share = case.mask if own is None else case.mask & own[:, None]
+  w = sequence_sum(case, token_keep=share * 1.0)
+  return Answer(
+    over_tokens(case, w, score_function(case, a)),
+    advantages=a,
+    rewards=rewards,
+    token_keep=share,
+    weights=w,
+    preference=_preference(case),
+  )
+
+
+def _against_rows(case, kl_weight):
+  """Likewise against the rows of the group that somebody else wrote."""
+  other = case.extras['opponent']
+  return _against(case, lambda i, j: float(other[j]), kl_weight, own=~other)
+
+
+@entry(judged=True)
+def nash_self_play(case, *, kl_weight):
+  """Arxiv 2312.00886, section 7, with a mixture of 0: the policy itself."""
+  return _against(case, lambda i, j: float(i != j), kl_weight)
+
+
+@entry(judged=True)
+def nash_md_reweighted(case, *, kl_weight, share):
+  """Arxiv 2312.00886: rows weighed as the mixture pi^(1 - b) pi_ref^b."""
+  h = summed(case, case.old.logp - case.ref_logp)
+  return _against(
+    case, lambda i, j: exp(-share * h[j]) if i != j else 0.0, kl_weight
+  )
+
+
+@entry(judged=True)
+def nash_md(case, *, kl_weight):
+  """Arxiv 2312.00886, section 7: Nash-MD-PG, opponents from the mixture."""
+  return _against_rows(case, kl_weight)
+
+
+def _average(past, *, decay):
+  """The moving average of the policy after each iteration."""
+  average = past[0]
+  for policy in past[1:]:
+    average = decay * average + (1 - decay) * policy
+  return average
+
+
+@entry(judged=True, opponent=_average)
+def nash_ema(case, *, kl_weight):
+  """Arxiv 2312.00886, section 7: Nash-EMA-PG, opponents from the average."""
+  return _against_rows(case, kl_weight)
+
+
+@entry(judged=True)
+def nash_opponents(case, *, kl_weight):
+  """The same gradient against rows of any other policy."""
+  return _against_rows(case, kl_weight)
+
+
+@entry(judged=True)
+def nash_mp(case, *, weight, pull):
+  """Arxiv 2505.19731, its proximal step as a policy gradient; recalled.
+
+  coef = -(P(y beats policy) - 1/2) + beta log pi / pi_ref
+         + (beta / eta) log pi / pi_old,   over samples of the old policy
+  """
+  moved = summed(case, case.now.logp - case.old.logp)
+  drift = summed(case, case.now.logp - case.ref_logp)
+  p = _preference(case)
+
+  def loss(now):
+    live = summed(case, now.logp - case.old.logp)
+
+    def of_group(rows):
+      total = 0.0
+      for i in rows:
+        rivals = {j: exp(moved[j]) for j in rows if j != i}
+        won = sum(w * p[i, j % case.samples] for j, w in rivals.items())
+        chance = won / sum(rivals.values()) if rivals else 0.5
+        coef = weight * drift[i] + weight / pull * moved[i] - (chance - 0.5)
+        total += exp(moved[i]) * coef * live[i]
+      return total / len(rows)
+
+    return over_groups(case, of_group)
+
+  chances = _chances(case, lambda i, j: float(i != j))
+  return Answer(loss, advantages=0 * chances, rewards=chances, preference=p)

@@ -1,0 +1,181 @@
+"""Oracles of the entries that learn from pairs of responses.
+
+Write h for the log-ratio of a response to the reference, h = sum_t log pi /
+pi_ref, and w and l for the better and the worse one.
+"""
+
+from __future__ import annotations
+
+from tests.oracles.parts import (
+  Answer,
+  averaged,
+  better,
+  entry,
+  every,
+  log_sigmoid,
+  mean,
+  over_pairs,
+  row_weights,
+  sigmoid,
+  summed,
+)
+
+
+@entry()
+def dpo(case, *, weight):
+  """Arxiv 2305.18290, equation 7: -log sigmoid(beta (h_w - h_l))."""
+
+  def loss(now):
+    h = summed(case, now.logp - case.ref_logp)
+    return over_pairs(
+      case,
+      better(case.rewards),
+      lambda i, j: -log_sigmoid(weight * (h[i] - h[j])),
+    )
+
+  return Answer(loss)
+
+
+@entry()
+def cdpo(case, *, weight, smoothing):
+  """DPO with labels that are wrong by a chance of `smoothing`."""
+
+  def loss(now):
+    h = summed(case, now.logp - case.ref_logp)
+
+    def pair(i, j):
+      right, wrong = (log_sigmoid(s * weight * (h[i] - h[j])) for s in (1, -1))
+      return -(1 - smoothing) * right - smoothing * wrong
+
+    return over_pairs(case, better(case.rewards), pair)
+
+  return Answer(loss)
+
+
+@entry()
+def rdpo(case, *, weight, flip):
+  """Arxiv 2403.00409, equation 10: flipped labels, without their bias."""
+
+  def loss(now):
+    h = summed(case, now.logp - case.ref_logp)
+
+    def pair(i, j):
+      right, wrong = (-log_sigmoid(s * weight * (h[i] - h[j])) for s in (1, -1))
+      return ((1 - flip) * right - flip * wrong) / (1 - 2 * flip)
+
+    return over_pairs(case, better(case.rewards), pair)
+
+  return Answer(loss)
+
+
+def _square(case, scores, weight):
+  """Arxiv 2310.12036, equation 17: (h_w - h_l - 1 / (2 tau))^2."""
+
+  def loss(now):
+    h = scores(case, now.logp - case.ref_logp)
+    return over_pairs(
+      case,
+      better(case.rewards),
+      lambda i, j: (h[i] - h[j] - 1 / (2 * weight)) ** 2,
+    )
+
+  return Answer(loss)
+
+
+@entry()
+def ipo(case, *, weight):
+  """Arxiv 2310.12036, equation 17, of summed log-ratios."""
+  return _square(case, summed, weight)
+
+
+@entry()
+def ipo_mean(case, *, weight):
+  """The same of log-ratios averaged over tokens, as trainers have it."""
+  return _square(case, averaged, weight)
+
+
+@entry()
+def rso(case, *, weight):
+  """Arxiv 2309.06657, equation 12: max(0, 1 - gamma (h_w - h_l))."""
+
+  def loss(now):
+    h = summed(case, now.logp - case.ref_logp)
+    return over_pairs(
+      case,
+      better(case.rewards),
+      lambda i, j: max(0, 1 - weight * (h[i] - h[j])),
+    )
+
+  return Answer(loss)
+
+
+@entry()
+def kto(case, *, weight, gain, loss, correct):
+  """Arxiv 2402.01306, equation 8; z is the step's mean log-ratio, at least 0.
+
+  The paper pairs prompts with the responses to others for z.
+  """
+  held = summed(case, case.now.logp - case.ref_logp)
+  z = max(0.0, mean(held[i] for i in case.rows))
+  w = row_weights(case)
+
+  def total(now):
+    h = summed(case, now.logp - case.ref_logp)
+    desired = {i: case.rewards[i] > correct for i in case.rows}
+    return sum(
+      w[i] * gain * (1 - sigmoid(weight * (h[i] - z)))
+      if desired[i]
+      else w[i] * loss * (1 - sigmoid(weight * (z - h[i])))
+      for i in case.rows
+    )
+
+  return Answer(total)
+
+
+@entry()
+def simpo(case, *, weight, margin_ratio):
+  """Arxiv 2405.14734, equation 6: mean log-probs, and a margin to keep."""
+
+  def loss(now):
+    s = averaged(case, now.logp)
+    margin = margin_ratio * weight
+    return over_pairs(
+      case,
+      better(case.rewards),
+      lambda i, j: -log_sigmoid(weight * (s[i] - s[j]) - margin),
+    )
+
+  return Answer(loss)
+
+
+@entry()
+def rebel(case, *, scale):
+  """Arxiv 2404.16767, algorithm 1: moves regressed on gaps of rewards."""
+  r = case.rewards
+
+  def loss(now):
+    moved = summed(case, now.logp - case.old.logp)
+    return over_pairs(
+      case,
+      every,
+      lambda i, j: (moved[i] - moved[j] - scale * (r[i] - r[j])) ** 2,
+    )
+
+  return Answer(loss)
+
+
+@entry()
+def refuel(case, *, scale):
+  """Arxiv 2410.04612, equation 4: the tokens of the turn that was resampled."""
+  r = case.rewards
+  own = case.extras['turn'] == case.extras['resampled'][:, None]
+
+  def loss(now):
+    moved = summed(case, own * (now.logp - case.old.logp))
+    return over_pairs(
+      case,
+      every,
+      lambda i, j: (moved[i] - moved[j] - scale * (r[i] - r[j])) ** 2,
+    )
+
+  return Answer(loss)

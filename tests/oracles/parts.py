@@ -1,0 +1,486 @@
+"""What the oracles of whole entries are made of: cases, answers, plain loops.
+
+An oracle of an entry reads one iteration, a `Case`, and says what the method
+makes of it, an `Answer`: from rollouts, scores and log-probs to advantages,
+token weights and a loss. It is written from the paper, in NumPy float64 and
+Python loops, and imports nothing of the package.
+
+    @entry()
+    def grpo(case, *, clip_low, clip_high, kl_weight, epsilon):
+      ...
+      return Answer(loss, advantages=..., weights=...)
+
+`loss(now)` is a function of the policy that is learned, a `Policy`, whose
+numbers are moved one by one to get its slopes. What a paper holds constant
+is read from `case.now` instead, which holds the same numbers and stays.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass
+class Policy:
+  """What a policy says of each token of the responses.
+
+  Attributes:
+    logp: f64[N, T]. entropy: f64[N, T].
+    values, after_values: f64[N, T], or what a critic of bins answers,
+      f64[N, T, K]. log_probs: f64[N, T, V].
+  """
+
+  logp: np.ndarray
+  entropy: np.ndarray
+  values: np.ndarray
+  after_values: np.ndarray
+  log_probs: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+  """One iteration: N rows of T columns in groups of `samples` adjacent rows.
+
+  Attributes:
+    samples: G. group, task, domain: i[N]. valid, truncated: bool[N].
+    response: i[N, T]. response_mask: bool[N, T], tokens that exist.
+    mask: bool[N, T], tokens that the policy chose, in rows that count.
+    components: f64[N, K]. weights: f64[K]. preference: f64[N, G] or None.
+    sampler_logp, teacher_logp: f64[N, T].
+    past: f64[K, N, T], log-probs after 0, 1, ... iterations, as if the policy
+      were these numbers. ref_logp: f64[N, T], what the reference makes of
+      them, see `Oracle`.
+    old: the policy at the start of the iteration. now: the one that learns.
+    extras: what a plan provides, by name.
+    step: iterations before this one. measured: their metrics, by name.
+    before: the iteration before, for what remembers; it differs in the
+      components alone.
+  """
+
+  samples: int
+  group: np.ndarray
+  task: np.ndarray
+  domain: np.ndarray
+  valid: np.ndarray
+  truncated: np.ndarray
+  response: np.ndarray
+  response_mask: np.ndarray
+  mask: np.ndarray
+  components: np.ndarray
+  weights: np.ndarray
+  preference: np.ndarray | None
+  sampler_logp: np.ndarray
+  teacher_logp: np.ndarray
+  past: np.ndarray
+  ref_logp: np.ndarray
+  old: Policy
+  now: Policy
+  extras: Mapping[str, np.ndarray]
+  step: int
+  measured: Mapping[str, float]
+  before: Case | None = None
+
+  @functools.cached_property
+  def rewards(self) -> np.ndarray:
+    """f64[N]: the weighted sum of the components, 0 in rows without count."""
+    return np.where(self.valid, self.components @ self.weights, 0.0)
+
+  @functools.cached_property
+  def tokens(self) -> list[tuple[int, int]]:
+    """The tokens that count, row by row."""
+    return [(int(i), int(t)) for i, t in np.argwhere(self.mask)]
+
+  @functools.cached_property
+  def rows(self) -> list[int]:
+    """The rows with a token that counts."""
+    return [int(i) for i in np.flatnonzero(self.mask.any(axis=1))]
+
+  @functools.cached_property
+  def groups(self) -> list[list[int]]:
+    """The valid rows of each group, whether they have tokens or not."""
+    return _by(self.group, np.flatnonzero(self.valid))
+
+  @functools.cached_property
+  def lists(self) -> list[list[int]]:
+    """The rows of each group that have a token that counts."""
+    return _by(self.group, self.rows)
+
+  def columns(self, i: int) -> list[int]:
+    """The tokens of a row that count."""
+    return [int(t) for t in np.flatnonzero(self.mask[i])]
+
+
+def _by(key, rows) -> list[list[int]]:
+  members = {}
+  for i in rows:
+    members.setdefault(int(key[i]), []).append(int(i))
+  return list(members.values())
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+  """What a method makes of a case.
+
+  Attributes:
+    loss: f(now: Policy) -> a number.
+    advantages: f64[N], or f64[N, T]; None is the rewards after shaping.
+    weights: f64[N, T], of the tokens' losses, costs included; None where the
+      method has none, but losses of whole responses alone.
+    keep: f64[N], None is 1. token_keep: f64[N, T], None is 1.
+    targets: f64[N, T] of a critic, None is 0.
+    rewards: f64[N] after shaping, None is the weighted sum.
+    preference: f64[N, G], None is the case's.
+  """
+
+  loss: Callable[[Policy], float]
+  advantages: np.ndarray | None = None
+  weights: np.ndarray | None = None
+  keep: np.ndarray | None = None
+  token_keep: np.ndarray | None = None
+  targets: np.ndarray | None = None
+  rewards: np.ndarray | None = None
+  preference: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Oracle:
+  """An oracle and the cases it is asked about.
+
+  Attributes:
+    fn: f(case, **hyper) -> Answer; it names the hyper-parameters it reads.
+    values: hyper-parameters that keep cases small, in all of them.
+    moved: hyper-parameters of every further case, as far as the rule for
+      others would not do; see `tests/recipes/entries_test.py`.
+    judged: whether an oracle of preferences compares the responses, but in
+      the first case, where the higher reward wins.
+    components: K of the scores.
+    reference, opponent: f(past, **hyper) -> f64[N, T], the policy that costs
+      refer to, and the one that games are played against.
+    same: (slot, neighbour) -> why the neighbour means the same there.
+  """
+
+  fn: Callable[..., Answer]
+  values: Mapping[str, Any]
+  moved: tuple[Mapping[str, Any], ...]
+  judged: bool
+  components: int
+  reference: Callable[..., np.ndarray]
+  opponent: Callable[..., np.ndarray]
+  same: Mapping[tuple[str, str], str]
+
+
+ENTRIES: dict[str, Oracle] = {}
+
+
+def start(past):
+  """The policy that the run began with: the usual reference."""
+  return past[0]
+
+
+def entry(
+  *,
+  values: Mapping[str, Any] | None = None,
+  moved: tuple[Mapping[str, Any], ...] = ({},),
+  judged: bool = False,
+  components: int = 3,
+  reference: Callable[..., np.ndarray] = start,
+  opponent: Callable[..., np.ndarray] | None = None,
+  same: Mapping[tuple[str, str], str] | None = None,
+):
+  """Enters the oracle of the recipe of the same name; see `Oracle`."""
+
+  def enter(fn):
+    assert fn.__name__ not in ENTRIES, f'{fn.__name__} has two oracles'
+    ENTRIES[fn.__name__] = Oracle(
+      fn,
+      values or {},
+      moved,
+      judged,
+      components,
+      reference,
+      opponent or reference,
+      same or {},
+    )
+    return fn
+
+  return enter
+
+
+# Numbers.
+
+
+def mean(numbers) -> float:
+  """0 of nothing."""
+  numbers = list(numbers)
+  return math.fsum(numbers) / len(numbers) if numbers else 0.0
+
+
+def spread(numbers, *, ddof=1) -> float:
+  """The standard deviation; 0 where it is not defined."""
+  numbers = list(numbers)
+  if len(numbers) <= ddof:
+    return 0.0
+  middle = mean(numbers)
+  squares = math.fsum((x - middle) ** 2 for x in numbers)
+  return math.sqrt(squares / (len(numbers) - ddof))
+
+
+def clamp(x: float, low: float, high: float) -> float:
+  return min(max(x, low), high)
+
+
+def sigmoid(x: float) -> float:
+  return 1 / (1 + math.exp(-x))
+
+
+def log_sigmoid(x: float) -> float:
+  return -math.log1p(math.exp(-x)) if x > 0 else x - math.log1p(math.exp(x))
+
+
+def ppo(ratio: float, advantage: float, low: float, high: float) -> float:
+  """-min(r A, clip(r, 1 - low, 1 + high) A)."""
+  clipped = clamp(ratio, 1 - low, 1 + high)
+  return -min(ratio * advantage, clipped * advantage)
+
+
+def k2(x: float) -> float:
+  return x**2 / 2
+
+
+def k3(x: float) -> float:
+  return math.exp(-x) - 1 + x
+
+
+# Rows of tokens.
+
+
+def summed(case: Case, x) -> list[float]:
+  """The sum over the tokens of each row."""
+  return [sum(x[i, t] for t in case.columns(i)) for i in range(len(case.mask))]
+
+
+def averaged(case: Case, x) -> list[float]:
+  """The mean over the tokens of each row; 0 of a row without any."""
+  return [mean(x[i, t] for t in case.columns(i)) for i in range(len(case.mask))]
+
+
+def on_tokens(case: Case, rows) -> np.ndarray:
+  """f64[N, T]: the number of each row on its tokens."""
+  return np.where(case.mask, np.asarray(rows, np.float64)[:, None], 0.0)
+
+
+# Weights of tokens, `keep` f64[N] and `token_keep` f64[N, T] included. Rows
+# and tokens that weigh nothing leave every count.
+
+
+def _kept(case, keep, token_keep):
+  keep = np.ones(len(case.mask)) if keep is None else keep
+  share = np.ones(case.mask.shape) if token_keep is None else token_keep
+  share = np.where(case.mask, share, 0.0)
+  length = share.sum(axis=1)
+  live = [i for i in range(len(keep)) if keep[i] > 0 and length[i] > 0]
+  return keep, share, length, live
+
+
+def row_weights(case: Case, keep=None, token_keep=None) -> np.ndarray:
+  """f64[N], keep / rows: what losses of whole responses are weighed by."""
+  keep, _, _, live = _kept(case, keep, token_keep)
+  out = np.zeros(len(keep))
+  for i in live:
+    out[i] = keep[i] / len(live)
+  return out
+
+
+def token_mean(case: Case, keep=None, token_keep=None) -> np.ndarray:
+  """f64[N, T], 1 / tokens: every token counts alike."""
+  keep, share, length, live = _kept(case, keep, token_keep)
+  out = np.zeros(share.shape)
+  for i in live:
+    out[i] = keep[i] * share[i] / sum(length[j] for j in live)
+  return out
+
+
+def sequence_sum(case: Case, keep=None, token_keep=None) -> np.ndarray:
+  """f64[N, T], 1 / rows: a response's loss is the sum over its tokens."""
+  _, share, _, _ = _kept(case, keep, token_keep)
+  return share * row_weights(case, keep, token_keep)[:, None]
+
+
+def sequence_mean(case: Case, keep=None, token_keep=None) -> np.ndarray:
+  """f64[N, T], 1 / (rows length): it is the mean over its tokens."""
+  _, _, length, _ = _kept(case, keep, token_keep)
+  return (
+    sequence_sum(case, keep, token_keep) / np.maximum(length, 1e-30)[:, None]
+  )
+
+
+def budget_mean(case: Case, keep=None, token_keep=None, budget=0) -> np.ndarray:
+  """f64[N, T], 1 / (rows budget): their sum over the response budget."""
+  budget = budget or case.mask.shape[1]
+  return sequence_sum(case, keep, token_keep) / budget
+
+
+# Advantages.
+
+
+def centred(case: Case, rewards) -> np.ndarray:
+  """f64[N], r_i - mean_g."""
+  out = np.zeros(len(rewards))
+  for rows in case.groups:
+    for i in rows:
+      out[i] = rewards[i] - mean(rewards[j] for j in rows)
+  return out
+
+
+def normalised(case: Case, rewards, epsilon) -> np.ndarray:
+  """f64[N], (r_i - mean_g) / (std_g + epsilon), std of n - 1."""
+  out = centred(case, rewards)
+  for rows in case.groups:
+    for i in rows:
+      out[i] /= spread(rewards[j] for j in rows) + epsilon
+  return out
+
+
+def leave_one_out(case: Case, rewards) -> np.ndarray:
+  """f64[N], r_i - mean of the group's others; 0 of a row alone."""
+  out = np.zeros(len(rewards))
+  for rows in case.groups:
+    for i in rows:
+      others = [rewards[j] for j in rows if j != i]
+      out[i] = rewards[i] - mean(others) if others else 0.0
+  return out
+
+
+def returns(case: Case, rewards, paid=None, *, decay=1.0) -> np.ndarray:
+  """f64[N, T]: the discounted sum, to the end, of what each token earns.
+
+  Args:
+    rewards: f64[N], earned at the last token.
+    paid: f64[N, T], earned at every token besides.
+  """
+  out = np.zeros(case.mask.shape)
+  for i in case.rows:
+    total = rewards[i]
+    for number, t in enumerate(reversed(case.columns(i))):
+      total = total if number == 0 else decay * total
+      total += 0.0 if paid is None else paid[i, t]
+      out[i, t] = total
+  return out
+
+
+def gae(case: Case, rewards, values, discount, trace, *, paid=None, last=None):
+  """Generalised advantages f64[N, T], Schulman et al. 2016, equation 16.
+
+  Args:
+    rewards: f64[N], at the last token. paid: f64[N, T], at every token.
+    values: f64[N, T]. last: f64[N], V after the last token; None is 0.
+  """
+  out = np.zeros(case.mask.shape)
+  for i in case.rows:
+    steps = case.columns(i)
+    v = [values[i, t] for t in steps] + [0.0 if last is None else last[i]]
+    q = [0.0 if paid is None else paid[i, t] for t in steps]
+    q[-1] += rewards[i]
+    delta = [q[k] + discount * v[k + 1] - v[k] for k in range(len(steps))]
+    for k, t in enumerate(steps):
+      out[i, t] = sum(
+        (discount * trace) ** (u - k) * delta[u] for u in range(k, len(steps))
+      )
+  return out
+
+
+def whitened(case: Case, advantages, epsilon=1e-8) -> np.ndarray:
+  """f64[N, T], (A - mean) / sqrt(var + epsilon) over the step's tokens."""
+  seen = [advantages[it] for it in case.tokens]
+  middle, scale = mean(seen), math.sqrt(spread(seen) ** 2 + epsilon)
+  out = np.zeros(case.mask.shape)
+  for it in case.tokens:
+    out[it] = (advantages[it] - middle) / scale
+  return out
+
+
+# Losses of tokens: f(now, (i, t)) -> a number, summed by their weights.
+
+Term = Callable[[Policy, tuple[int, int]], float]
+
+
+def over_tokens(case: Case, weights, *terms: Term):
+  """A loss: the weighted sum of some terms over the step's tokens."""
+
+  def loss(now):
+    return sum(
+      weights[it] * sum(term(now, it) for term in terms) for it in case.tokens
+    )
+
+  return loss
+
+
+def ratio(case: Case, now: Policy, it) -> float:
+  """r = pi / pi_old of a token."""
+  return math.exp(now.logp[it] - case.old.logp[it])
+
+
+def clipped(case: Case, advantages, low, high) -> Term:
+  """PPO's clip, arXiv 1707.06347, equation 7; advantages f64[N] or [N, T]."""
+  a = advantages if np.ndim(advantages) == 2 else on_tokens(case, advantages)
+  return lambda now, it: ppo(ratio(case, now, it), a[it], low, high)
+
+
+def score_function(case: Case, advantages) -> Term:
+  """-A log pi, Williams 1992; advantages f64[N] or [N, T]."""
+  a = advantages if np.ndim(advantages) == 2 else on_tokens(case, advantages)
+  return lambda now, it: -a[it] * now.logp[it]
+
+
+def penalty(case: Case, weight, k) -> Term:
+  """weight k(log pi / pi_ref)."""
+  return lambda now, it: weight * k(now.logp[it] - case.ref_logp[it])
+
+
+def entropy_bonus(weight) -> Term:
+  """-weight H."""
+  return lambda now, it: -weight * now.entropy[it]
+
+
+# Losses of whole groups.
+
+
+def over_groups(case: Case, loss: Callable[[list[int]], float]) -> float:
+  """The mean over rows of the loss of each row's group.
+
+  Args:
+    loss: f(rows of a group with tokens) -> a number.
+  """
+  total = sum(len(rows) * loss(rows) for rows in case.lists)
+  return total / len(case.rows)
+
+
+def better(rewards) -> Callable[[list[int]], list[tuple[int, int]]]:
+  """The pairs (i, j) of a group with r_i > r_j."""
+
+  def pairs(rows):
+    return [(i, j) for i in rows for j in rows if rewards[i] > rewards[j]]
+
+  return pairs
+
+
+def every(rows: list[int]) -> list[tuple[int, int]]:
+  """Each row with each other one, both ways."""
+  return [(i, j) for i in rows for j in rows if i != j]
+
+
+def over_pairs(case: Case, pairs, loss: Callable[[int, int], float]) -> float:
+  """The mean over the pairs of each group, then over groups by their rows.
+
+  Args:
+    pairs: f(rows) -> pairs of a group. loss: f(better row, worse row).
+  """
+  return over_groups(
+    case, lambda rows: mean(loss(i, j) for i, j in pairs(rows))
+  )
