@@ -4,7 +4,8 @@
     sample(state, key, n) -> (i32[n] tasks, state)
     update(state, tasks, rewards, valid) -> state
 
-The state is checkpointed, so a resumed run draws the tasks it would have.
+The state is checkpointed, so a resumed run draws the tasks it would have. A
+run compiles `sample`, with n static, and `update`.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class Shuffled:
   """Every task once per epoch, in a new order each epoch.
 
   The state is the order of the present epoch and how much of it is used. A
-  draw that crosses the end takes the rest from a fresh order.
+  draw that crosses the end takes the rest from a fresh order; no other draw
+  pays for one.
   """
 
   def init(self, spec):
@@ -48,12 +50,19 @@ class Shuffled:
         f'an iteration draws {n} prompts but the dataset has {size}; set '
         f'sample.prompts to at most {size}'
       )
-    fresh = jax.random.permutation(key, size).astype(jnp.int32)
+    end = state['used'] + n
     place = state['used'] + jnp.arange(n)
-    drawn = jnp.concatenate([state['order'], fresh])[place]
-    crossed = state['used'] + n > size
-    order = jnp.where(crossed, fresh, state['order'])
-    used = jnp.where(crossed, state['used'] + n - size, state['used'] + n)
+
+    def crossing(order):
+      fresh = jax.random.permutation(key, size).astype(jnp.int32)
+      return jnp.concatenate([order, fresh])[place], fresh, end - size
+
+    def within(order):
+      return order[place], order, end
+
+    drawn, order, used = jax.lax.cond(
+      end > size, crossing, within, state['order']
+    )
     return drawn, {'order': order, 'used': used}
 
   def update(self, state, tasks, rewards, valid):

@@ -1,13 +1,17 @@
+import functools
+
 import hypothesis
 import hypothesis.strategies as st
 import jax
 import numpy as np
 import pytest
+from jax import extend
 
 from jaxrl_llm.selection import curricula
 from jaxrl_llm.types import Spec
 
 ROOT = jax.random.key(0)
+sample = jax.jit(curricula.Shuffled().sample, static_argnums=2)
 
 
 def draws(state, tasks, n, numbers):
@@ -15,7 +19,7 @@ def draws(state, tasks, n, numbers):
   shuffled, seen = curricula.Shuffled(), []
   for number in numbers:
     key = jax.random.fold_in(ROOT, number)
-    drawn, state = shuffled.sample(state, key, n)
+    drawn, state = sample(state, key, n)
     state = shuffled.update(state, drawn, None, None)
     seen.extend(np.asarray(drawn).tolist())
   return seen, state
@@ -59,3 +63,31 @@ def test_more_prompts_than_tasks_are_refused_with_the_numbers():
     ValueError, match='draws 6 prompts .* has 5; .* at most 5'
   ):
     draws(begin(5), 5, 6, [0])
+
+
+def outside_of_branches(jaxpr):
+  """Names of the primitives that run whatever a condition says."""
+  for equation in jaxpr.eqns:
+    yield equation.primitive.name
+    if equation.primitive.name != 'cond':
+      for inner in extend.core.jaxprs_in_params(equation.params):
+        yield from outside_of_branches(inner)
+
+
+def test_only_the_draw_that_ends_an_epoch_pays_for_a_new_order():
+  draw = functools.partial(curricula.Shuffled().sample, n=2)
+  always = set(outside_of_branches(jax.make_jaxpr(draw)(begin(9), ROOT).jaxpr))
+  assert 'cond' in always and 'sort' not in always
+
+
+def test_draws_equal_those_that_shuffle_every_time():
+  """What a run has drawn so far stays, whichever version resumes it."""
+  order, used, expected = np.arange(7), 7, []
+  for number in range(9):
+    key = jax.random.fold_in(ROOT, number)
+    fresh = np.asarray(jax.random.permutation(key, 7))
+    place = used + np.arange(3)
+    expected += np.concatenate([order, fresh])[place].tolist()
+    crossed = used + 3 > 7
+    order, used = (fresh, used - 4) if crossed else (order, used + 3)
+  assert draws(begin(7), 7, 3, range(9))[0] == expected
