@@ -11,7 +11,7 @@ One iteration, in this order:
     6  the curriculum hears the rewards
     7  every so often: held-out evaluation, checkpoint
 
-Steps 1, 2 (its sampling), 3, 4 and 5 are one compiled program each. With
+Steps 1, 2 (its sampling), 3, 4, 5 and 6 are one compiled program each. With
 `pipeline` = 1 steps 1 and 2 are those of the next iteration, made with the
 policy that this one begins with; see `jaxrl_llm.training.pipeline`. Every key
 is a function of (seed, step, purpose), and everything else that a step
@@ -203,7 +203,7 @@ def _remembering(session, state, made, learned=None, **waiting) -> TrainState:
   """
   curriculum = made.curriculum
   if learned:
-    curriculum = session.recipe.curriculum.update(
+    curriculum = session.compiled.hear(
       curriculum,
       learned.rollouts.task,
       learned.credit.rewards,

@@ -80,9 +80,7 @@ class Session:
 
   def draw(self, curriculum, key):
     """The tasks of one draw, and the curriculum's new state."""
-    return self.recipe.curriculum.sample(
-      curriculum, key, self.config.sample.prompts
-    )
+    return self.compiled.draw(curriculum, key, self.config.sample.prompts)
 
   @functools.cached_property
   def _merge(self):

@@ -44,12 +44,17 @@ from jaxrl_llm.types import (
 
 
 class Compiled(NamedTuple):
-  """The programs of a run, see `Program`."""
+  """The programs of a run, see `Program`.
+
+  `draw` and `hear` are the curriculum's `sample` and `update`.
+  """
 
   score: Callable
   assign: Callable
   learn: Callable
   rate: Callable
+  draw: Callable
+  hear: Callable
 
 
 # Passes of the old policy, by the field of `Stats` that holds each.
@@ -103,12 +108,15 @@ class Program:
     return wanted | ({'old_logp'} if self.steps > 1 else frozenset())
 
   def compile(self) -> Compiled:
-    """The three programs, jitted; `learn` takes over its state's buffers."""
+    """The programs, jitted; `learn` takes over its state's buffers."""
+    curriculum = self.recipe.curriculum
     return Compiled(
       score=jax.jit(self.score) if self.passes else _no_passes,
       assign=jax.jit(self.assign),
       learn=jax.jit(self.learn, donate_argnums=0),
       rate=jax.jit(self.rate),
+      draw=jax.jit(curriculum.sample, static_argnums=2),
+      hear=jax.jit(curriculum.update),
     )
 
   def init(self, params: PyTree, spec: Spec) -> TrainState:

@@ -345,6 +345,23 @@ def test_donated_state_survives_several_iterations(held):
   assert compiled.learn._cache_size() == 1
 
 
+def test_the_curriculum_draws_and_hears_in_compiled_programs():
+  # Programs that were evicted while many were loaded would spoil the count.
+  jax.clear_caches()
+  compiled = Program(
+    recipe.build('grpo'), policy.score, optax.sgd(1.0)
+  ).compile()
+  curriculum = recipe.build('grpo').curriculum
+  state = curriculum.init(Spec(4, 1, 1, LENGTH, tasks=5))
+  for number in range(3):
+    key = jax.random.fold_in(KEY, number)
+    expected, _ = curriculum.sample(state, key, 4)
+    tasks, state = compiled.draw(state, key, 4)
+    np.testing.assert_array_equal(tasks, expected)
+    state = compiled.hear(state, tasks, jnp.ones(4), jnp.ones(4, bool))
+  assert compiled.draw._cache_size() == compiled.hear._cache_size() == 1
+
+
 def test_one_step_spends_no_pass_on_old_log_probs():
   plain = Program(recipe.build('dapo'), policy.score, optax.sgd(1.0))
   assert plain.passes == frozenset()
