@@ -27,6 +27,7 @@ FORBIDDEN = {
   'models': ('recipe', 'recipes', 'training', 'tasks', *METHODS),
   'rollouts': ('recipe', 'recipes', 'training'),
   'tabular': ('recipe', 'recipes', 'training'),
+  'environments': ('credit', 'control', 'learners', *METHODS, *ABOVE_METHODS),
   'training': ('recipes',),
 }
 # The registry loads the entries, which build on it, when it is first asked.

@@ -1,0 +1,1 @@
+"""Small environments in pure JAX, each with a known optimum."""
