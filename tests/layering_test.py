@@ -28,6 +28,7 @@ FORBIDDEN = {
   'rollouts': ('recipe', 'recipes', 'training'),
   'tabular': ('recipe', 'recipes', 'training'),
   'environments': ('credit', 'control', 'learners', *METHODS, *ABOVE_METHODS),
+  'learners': ('credit', 'control', *METHODS, *ABOVE_METHODS),
   'training': ('recipes',),
 }
 # The registry loads the entries, which build on it, when it is first asked.

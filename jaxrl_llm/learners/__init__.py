@@ -1,0 +1,1 @@
+"""What learns without a gradient through log-probs."""
