@@ -11,11 +11,17 @@ run compiles `sample`, with n static, and `update`.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from jaxrl_llm import grouping, numerics
+from jaxrl_llm.environments import base as environments
+from jaxrl_llm.learners.base import Learner
+from jaxrl_llm.selection import bandits
 from jaxrl_llm.types import Array, Spec
 
 
@@ -68,3 +74,85 @@ class Shuffled:
   def update(self, state, tasks, rewards, valid):
     del tasks, rewards, valid
     return state
+
+
+def each_task(spec):
+  """i32[A]: every task is an arm."""
+  return np.arange(spec.tasks)
+
+
+def each_domain(spec):
+  """i32[A]: every domain that has tasks is an arm."""
+  domains = spec.task_domains or (0,) * spec.tasks
+  return np.unique(domains, return_inverse=True)[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class OfBandit:
+  """A bandit whose arms are tasks, or sets of them; see `of_bandit`."""
+
+  learner: Learner
+  arms: Callable
+  signal: Callable
+
+  def init(self, spec):
+    arm = self.arms(spec)
+    count = int(arm.max()) + 1
+    order = np.argsort(arm, kind='stable')
+    facts = {
+      'arm': arm,
+      'order': order,
+      'first': np.searchsorted(arm[order], np.arange(count + 1)),
+    }
+    one = environments.Discrete(1)
+    arms = environments.Discrete(count)
+    return {
+      'learner': self.learner.init(environments.Spec(1, 1, one, arms)),
+      **{name: jnp.asarray(x, jnp.int32) for name, x in facts.items()},
+    }
+
+  def sample(self, state, key, n):
+    choose, pick = jax.random.split(key)
+    nothing = jnp.zeros(n, jnp.int32)
+    arm, learner = self.learner.act(state['learner'], nothing, choose)
+    first = state['first']
+    place = jax.random.randint(pick, (n,), first[arm], first[arm + 1])
+    return state['order'][place], state | {'learner': learner}
+
+  def update(self, state, tasks, rewards, valid):
+    key = grouping.joint(tasks)
+    signal = self.signal(tasks, rewards, valid)
+    nobody = state['first'].shape[0] - 1
+    pulled = grouping.representatives(key, valid)
+    nothing = jnp.zeros_like(tasks)
+    learner = self.learner.update(
+      state['learner'],
+      nothing,
+      jnp.where(pulled, state['arm'][tasks], nobody),
+      environments.Outcome(
+        reward=numerics.group_mean(signal, key, valid),
+        terminated=jnp.ones_like(valid),
+        truncated=jnp.zeros_like(valid),
+        agent=nothing,
+      ),
+    )
+    return state | {'learner': learner}
+
+
+def of_bandit(
+  learner: Learner, *, arms=each_task, signal=bandits.signal
+) -> OfBandit:
+  """The curriculum that a learner of bandits makes.
+
+  It pulls an arm for every prompt and draws one of the arm's tasks, all alike,
+  so a task may come twice in an iteration. A task drawn is one pull, however
+  many rows it has, and pays the mean signal of its rows that count. A draw
+  looks at every arm for every prompt: of many tasks, make domains the arms.
+
+  Args:
+    learner: see `jaxrl_llm.learners`.
+    arms: f(spec) -> int[A], the arm of each task, from 0 on without gaps.
+    signal: f(tasks, rewards, valid) -> f32[N]. The mean |advantage| of GRPO,
+      in [0, 1), unless another is given.
+  """
+  return OfBandit(learner, arms, signal)

@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm.selection import bandits
+from jaxrl_llm.learners import bandits as learners
+from jaxrl_llm.selection import bandits, curricula
 from jaxrl_llm.types import Spec
 from tests.oracles import selection as oracle
 
@@ -13,6 +14,8 @@ CURRICULA = [
   bandits.VarianceAware(),
   bandits.SelfEvolving(),
   bandits.UpperConfidence(window=5),
+  curricula.of_bandit(learners.UCB1()),
+  curricula.of_bandit(learners.BetaThompson(), arms=curricula.each_domain),
 ]
 
 

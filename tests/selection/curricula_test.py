@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from jax import extend
 
+from jaxrl_llm.learners import bandits as learners
 from jaxrl_llm.selection import curricula
 from jaxrl_llm.types import Spec
 
@@ -91,3 +92,63 @@ def test_draws_equal_those_that_shuffle_every_time():
     crossed = used + 3 > 7
     order, used = (fresh, used - 4) if crossed else (order, used + 3)
   assert draws(begin(7), 7, 3, range(9))[0] == expected
+
+
+SPEC = Spec(16, 4, 1, 6, tasks=6, domains=3, task_domains=(0, 0, 2, 2, 2, 0))
+# Of four answers to each task, how many are right.
+RIGHT = np.array([0, 4, 4, 1, 2, 4])
+
+
+def lessons(curriculum, count, n=2):
+  """Tasks drawn in turn, where answers are as right as `RIGHT` says."""
+  draw = jax.jit(curriculum.sample, static_argnums=2)
+  hear = jax.jit(curriculum.update)
+  state, seen = curriculum.init(SPEC), []
+  for number in range(count):
+    drawn, state = draw(state, jax.random.fold_in(ROOT, number), n)
+    rows = np.repeat(drawn, 4)
+    rewards = np.tile(np.arange(4), n) < RIGHT[rows]
+    state = hear(state, rows, rewards.astype('f'), np.ones(4 * n, bool))
+    seen.append(np.asarray(drawn))
+  return np.array(seen), state
+
+
+@pytest.mark.parametrize(
+  'learner',
+  [
+    learners.UCB1(scale=0.3),
+    learners.GaussianThompson(spread=0.2),
+    learners.BetaThompson(),
+  ],
+)
+def test_a_bandit_comes_to_draw_the_task_with_the_largest_signal(learner):
+  seen, _ = lessons(curricula.of_bandit(learner), 100)
+  # Task 4 has the signal 0.87, task 3 has 0.75 and the others 0.
+  counts = np.bincount(seen[50:].ravel(), minlength=6)
+  assert np.argmax(counts) == 4
+  assert counts[[3, 4]].sum() > 0.85 * counts.sum()
+
+
+def test_a_bandit_over_domains_draws_all_tasks_of_the_best():
+  curriculum = curricula.of_bandit(
+    learners.UCB1(scale=0.3), arms=curricula.each_domain
+  )
+  seen, state = lessons(curriculum, 100)
+  counts = np.bincount(seen[50:].ravel(), minlength=6)
+  assert counts[2:5].sum() > 0.85 * counts.sum()
+  assert counts[2:5].min() > 0.2 * counts.sum()
+  # Domain 1 has no tasks, and is no arm.
+  assert state['learner']['count'].shape == (2,)
+
+
+def test_a_pull_is_a_task_however_many_rows_it_has():
+  curriculum = curricula.of_bandit(learners.UCB1())
+  state = curriculum.init(SPEC)
+  rows = np.array([4, 4, 4, 4, 4, 4, 0, 3], np.int32)
+  rewards = np.array([1, 0, 1, 0, 9, 1, 1, 9], np.float32)
+  valid = np.array([1, 1, 1, 1, 0, 1, 1, 0], bool)
+  state = curriculum.update(state, rows, rewards, valid)['learner']
+  assert state['count'].tolist() == [1, 0, 0, 0, 1, 0]
+  right = np.array([1, 0, 1, 0, 1])
+  signal = np.mean(np.abs(right - right.mean())) / right.std(ddof=1)
+  np.testing.assert_allclose(state['total'], [0, 0, 0, 0, signal, 0], rtol=1e-5)
