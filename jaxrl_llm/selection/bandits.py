@@ -41,6 +41,20 @@ def without_replacement(key, weights, n, *, name):
   return jax.lax.top_k(noisy, n)[1].astype(jnp.int32)
 
 
+def with_replacement(key, weights, n):
+  """i32[n] indices, each drawn on its own by the weights, in one pass.
+
+  Args:
+    weights: f32[A] >= 0, not all 0. Chances are multiples of 2^-30, so a
+      weight of less than half of that share, and only such, is never drawn.
+  """
+  # Sums of whole numbers are exact in any order: a weight of 0 has no room.
+  shares = jnp.round(weights / jnp.sum(weights) * 2.0**30).astype(jnp.int32)
+  ends = jnp.cumsum(shares)
+  place = jax.random.randint(key, (n,), 0, ends[-1])
+  return jnp.searchsorted(ends, place, side='right').astype(jnp.int32)
+
+
 @dataclasses.dataclass(frozen=True)
 class Uncertain:
   """Tasks by the spread of a coin with their tracked success rate.
@@ -114,7 +128,7 @@ class VarianceAware:
     weighted = int(self.share * n)
     variance = state * (1 - state)
     weights = jnp.where(jnp.max(variance) > 0, variance, 1.0)
-    drawn = jax.random.categorical(first, jnp.log(weights), shape=(weighted,))
+    drawn = with_replacement(first, weights, weighted)
     rest = jax.random.randint(second, (n - weighted,), 0, state.shape[0])
     return jnp.concatenate([drawn, rest]).astype(jnp.int32), state
 
@@ -141,9 +155,7 @@ def draw_by_domain(key, probabilities, domain, n):
   size = probabilities.shape[0]
   count = jnp.zeros(size).at[domain].add(1.0)
   weights = numerics.safe_divide(probabilities, count)[domain]
-  return jax.random.categorical(key, jnp.log(weights), shape=(n,)).astype(
-    jnp.int32
-  )
+  return with_replacement(key, weights, n)
 
 
 def signal(tasks, rewards, valid):

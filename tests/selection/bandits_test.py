@@ -1,7 +1,10 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import extend
 
 from jaxrl_llm.learners import bandits as learners
 from jaxrl_llm.selection import bandits, curricula
@@ -70,6 +73,23 @@ def test_at_first_every_task_is_drawn(curriculum):
   assert drawn.dtype == np.int32 and set(drawn.ravel()) == set(range(6))
 
 
+def sizes(jaxpr):
+  """How many numbers each intermediate value of a program has."""
+  for equation in jaxpr.eqns:
+    yield from (value.aval.size for value in equation.outvars)
+    for inner in extend.core.jaxprs_in_params(equation.params):
+      yield from sizes(inner)
+
+
+@pytest.mark.parametrize('curriculum', CURRICULA)
+def test_no_draw_looks_at_every_task_for_every_prompt(curriculum):
+  tasks, n = 400, 50
+  spec = Spec(16, 4, 1, 6, tasks=tasks, domains=2, task_domains=(0, 1) * 200)
+  draw = functools.partial(curriculum.sample, n=n)
+  program = jax.make_jaxpr(draw)(curriculum.init(spec), jax.random.key(0))
+  assert max(sizes(program.jaxpr)) < tasks * n / 4
+
+
 def test_uncertain_weights_equal_those_of_counts():
   curriculum = bandits.Uncertain(keep=0.8, floor=0.05)
   state = curriculum.init(SPEC)
@@ -102,6 +122,20 @@ def test_more_draws_than_tasks_are_refused_with_the_numbers():
   curriculum = bandits.Uncertain()
   with pytest.raises(ValueError, match='draws 7 prompts .* has 6'):
     curriculum.sample(curriculum.init(SPEC), jax.random.key(0), 7)
+
+
+def test_draws_with_replacement_follow_the_weights_exactly():
+  # Of a million, every other one has no weight, and the last a tenth of all.
+  weights = np.tile(np.float32([1.0, 0.0]), 500_000)
+  weights[-1] = 500_000 / 9
+  draw = jax.jit(bandits.with_replacement, static_argnums=2)
+  found = np.asarray(draw(jax.random.key(0), weights, 40_000))
+  assert np.all(weights[found] > 0)
+  # Four standard errors of a tenth, and of each tenth of the rest.
+  last = found == len(weights) - 1
+  assert abs(np.mean(last) - 0.1) < 0.006
+  counts, _ = np.histogram(found[~last], bins=10, range=(0, len(weights)))
+  np.testing.assert_allclose(counts / len(found), 0.09, atol=0.006)
 
 
 def test_variance_aware_gives_its_share_to_tasks_half_solved():
