@@ -76,18 +76,21 @@ def score(
   masked like that of any verifier that raises.
 
   Args:
-    responses: their final answers (`answers.final`) are scored, line breaks
-      kept where nothing marks an answer.
+    responses: the marked answer is scored, as it stands and bare
+      (`answers.bare`), whichever is better; else the whole text.
     rows: made by `questions`.
   """
   scores = []
   for response, row in zip(responses, rows, strict=True):
-    found = answers.marked(response)
+    whole = answers.without_reasoning(response)
+    said = next(answers.marks(response), whole).strip()
     entry = {
       'question': row['prompt'],
       'answer': row['answer'],
       'metadata': row['metadata'],
     }
-    answer = response.strip() if found is None else found
-    scores.append(float(_scorer(row['task'])(answer, entry=entry)))
+    scorer = _scorer(row['task'])
+    # Some tasks ask for signs around the answer, and some models add them.
+    given = {said, answers.inner(said)}
+    scores.append(max(float(scorer(one, entry=entry)) for one in given))
   return scores

@@ -8,46 +8,137 @@ kills it at the item's limit.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from math_verify import parse, verify
+import math_verify
 
-from jaxrl_llm.tasks import answers
+from jaxrl_llm.tasks import answers, numbers
 
 # It would warn on every call that its time limits are off.
 logging.getLogger('math_verify').setLevel(logging.ERROR)
-
-
-def _expressions(text: str) -> list[Any]:
-  """Parsed forms of a text; a marked answer is boxed, so that it is LaTeX."""
-  found = answers.marked(text)
-  if found is not None:
-    text = '\\boxed{' + found.strip('$ ') + '}'
-  return parse(text, parsing_timeout=None)
+_LATEX = (math_verify.LatexExtractionConfig(),)
+_STYLE = re.compile(r'\\(?:text|math)(?:rm|bf|it|sf)?\s*\{([^{}]*)\}')
+_SIGNS = str.maketrans(
+  {
+    '∞': r'\infty ',
+    '∪': r'\cup ',
+    '∩': r'\cap ',
+    '∈': r'\in ',
+    '∅': r'\emptyset ',
+    '≤': r'\le ',
+    '≥': r'\ge ',
+    '≠': r'\ne ',
+    '±': r'\pm ',
+    '×': r'\times ',
+    '·': r'\cdot ',
+    'π': r'\pi ',
+    '√': r'\sqrt ',
+    '−': '-',
+    '²': '^2',
+    '³': '^3',
+  }
+)
+# Two of these are compared letter by letter: the library reads a word as a
+# product, in which their order does not matter.
+_WORD = re.compile(r'(?:no|[^\W\d_]{3,})(?:[ -][^\W\d_]+)*')
+_CONSTANTS = frozenset({'infinity', 'inf'})
+_EQUATION = re.compile(r'[^\W\d_][^=]*=')
+_PROSE = re.compile(r'(?<![\\\w])[^\W\d_]{2,}')
+_FORMULA = re.compile(r'(?<!\\)\$|\\\(')
+_COPULA = re.compile(r'\b(?:is|are|equals)\b')
 
 
 def equal(
   responses: Sequence[str], rows: Sequence[Mapping[str, Any]]
 ) -> list[float]:
-  """1 where the response's expression equals the row's answer, else 0.
+  """1 where the response's answer equals one of the row's, else 0.
+
+  In this order: equal texts, also in other capitals if they are words; equal
+  numbers, whatever unit or word follows them (`numbers.stated`); equal
+  expressions, as the library says. A decimal fraction is right to one part in
+  a million.
 
   Args:
-    responses: the marked answer is compared (`answers.marked`), else the last
-      expression that the library finds.
-    rows: 'answer' is LaTeX, with or without `$` and `\\boxed`, or plain.
+    responses: the marked answer is compared (`answers.marked`), else the whole
+      text, its last number, or the last expression that the library finds.
+    rows: 'answer' is LaTeX, with or without `$` and `\\boxed`, or plain; or a
+      list of them, any of which is right.
 
   Raises:
-    ValueError: the row's answer is no expression.
+    ValueError: a row's answer is no expression.
 
   Source: Math-Verify, github.com/huggingface/Math-Verify.
   """
-  scores = []
-  for response, row in zip(responses, rows, strict=True):
-    reference = answers.final(str(row['answer'])).strip('$ ')
-    gold = parse('\\boxed{' + reference + '}', parsing_timeout=None)
-    if not gold:
-      raise ValueError(f'the answer {row["answer"]!r} is no expression')
-    found = _expressions(response)
-    scores.append(float(verify(gold, found, timeout_seconds=None)))
-  return scores
+  return [
+    float(any(_equals(response, gold) for gold in answers.accepted(row)))
+    for response, row in zip(responses, rows, strict=True)
+  ]
+
+
+def _equals(response: str, gold: str) -> bool:
+  gold, said = answers.final(gold), answers.final(response)
+  words = _words(gold)
+  if _words(said) == words:
+    return True
+  if _WORD.fullmatch(words) and words not in _CONSTANTS:
+    return False
+  # x = 1 is more than the number 1 where y = 1 is another answer.
+  right = () if _EQUATION.search(gold) else numbers.stated(gold)
+  found = answers.number(response)
+  if right and found:
+    return any(_same_number(x, a) for x in found for a in right)
+  reference = _boxed(gold)
+  if not reference:
+    raise ValueError(f'the answer {gold!r} is no expression')
+  return any(
+    math_verify.verify(
+      reference, expression, timeout_seconds=None, allow_set_relation_comp=True
+    )
+    for expression in _expressions(response, said)
+  )
+
+
+def _expressions(response: str, said: str) -> Iterator[list[Any]]:
+  """What the library reads in a response, and in what it says at last."""
+  if answers.marked(response) is None and _PROSE.search(said):
+    text = re.sub(r'\*\*|`', '', answers.without_reasoning(response))
+    yield math_verify.parse(_latex(text), parsing_timeout=None)
+    said = answers.bare(_COPULA.split(said)[-1])
+  formula = _FORMULA.search(said)
+  yield formula and _parsed(_latex(said)) or _boxed(said)
+
+
+def _same_number(one: numbers.Number, other: numbers.Number) -> bool:
+  if one.rounded or other.rounded:
+    # The sixth digit of 0.333333 is off by slightly more than 1e-6 of 1/3.
+    return numbers.same(one, other, 1.00001e-6, least=0)
+  return numbers.same(one, other, 1e-20, least=0)
+
+
+def _words(text: str) -> str:
+  """A text to compare: a single option without brackets, words in small."""
+  text = ' '.join(_STYLE.sub(r'\1', text).split())
+  text = re.sub(r'\A\(([A-Za-z])\)\Z', r'\1', text)
+  return text.casefold() if re.fullmatch(r'(?:[^\W\d_]|[ -])+', text) else text
+
+
+def _latex(text: str) -> str:
+  """The text with signs of Unicode as LaTeX."""
+  text = unicodedata.normalize('NFKC', text.translate(_SIGNS))
+  # One letter in another script is that letter: \mathrm{e}.
+  text = re.sub(r'\\(?:text|math)(?:rm|bf|it)?\{(\w)\}', r'\1', text)
+  return text.replace('\\varnothing', '\\emptyset')
+
+
+def _boxed(text: str) -> list[Any]:
+  """What the library reads where all of a text is one expression."""
+  return _parsed('\\boxed{' + _latex(text) + '}')
+
+
+def _parsed(text: str) -> list[Any]:
+  return math_verify.parse(
+    text, _LATEX, fallback_mode='no_fallback', parsing_timeout=None
+  )

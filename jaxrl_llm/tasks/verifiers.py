@@ -21,7 +21,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from jaxrl_llm.tasks import answers, sandbox
+from jaxrl_llm.tasks import answers, numbers, options, sandbox
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -76,13 +76,16 @@ _LABEL = re.compile(r'([A-Za-z_]\w*)=(?=.)')
 
 
 def exact(responses: Sequence[str], rows: Rows) -> list[float]:
-  """1 where the response's final answer equals the row's, else 0.
+  """1 where the response's final answer equals one of the row's, else 0.
 
   Final answers are those of `answers.final`: the marked one, or the whole
   text; runs of white space count as one space, case matters.
+
+  Raises:
+    ValueError: a row's answer is empty, or neither text nor number.
   """
   return [
-    float(answers.final(response) == answers.final(str(row['answer'])))
+    float(answers.final(response) in map(answers.final, answers.accepted(row)))
     for response, row in zip(responses, rows, strict=True)
   ]
 
@@ -90,81 +93,65 @@ def exact(responses: Sequence[str], rows: Rows) -> list[float]:
 def numeric(
   responses: Sequence[str], rows: Rows, *, tolerance: float = 1e-6
 ) -> list[float]:
-  """1 where the response's last number equals the row's, else 0.
+  """1 where the response's number equals one of the row's, else 0.
 
       x = a  if both are integers,  else  |x - a| <= tolerance * max(1, |a|)
 
   Args:
     responses: read by `answers.number`; one without a number scores 0.
-    rows: their 'answer' is read the same way.
+    rows: their 'answer' states one number. Where one of the two has a percent
+      sign and the other has none, 50% is both 50 and 0.5.
     tolerance: of numbers that are not integers.
 
   Raises:
     ValueError: a row's answer holds no number.
   """
   return [
-    _same_number(answers.number(response), row, tolerance)
+    float(
+      any(
+        _same_number(answers.number(response), answer, tolerance)
+        for answer in answers.accepted(row)
+      )
+    )
     for response, row in zip(responses, rows, strict=True)
   ]
 
 
-def _same_number(value, row, tolerance: float) -> float:
-  reference = answers.number(str(row['answer']))
-  if reference is None:
+def _same_number(
+  found: Sequence[numbers.Number], answer: str, tolerance: float
+) -> bool:
+  right = numbers.stated(answers.final(answer))
+  if not right:
     raise ValueError(
-      f'the answer {row["answer"]!r} holds no number; use the verifier exact '
-      'or math'
+      f'the answer {answer!r} holds no number; use the verifier exact or math'
     )
-  if value is None:
-    return 0.0
-  if value == value.to_integral_value() and (
-    reference == reference.to_integral_value()
-  ):
-    return float(value == reference)
-  error = abs(value - reference)
-  return float(error <= type(error)(tolerance) * max(1, abs(reference)))
+  return any(numbers.same(x, a, tolerance) for x in found for a in right)
 
 
 def multiple_choice(responses: Sequence[str], rows: Rows) -> list[float]:
-  """1 where the response picks the row's option, else 0.
+  """1 where the response picks an option that is right, else 0.
 
   Args:
-    responses: read by `answers.letter`; in rows with 'choices', a final
-      answer that repeats the text of an option picks it too.
-    rows: 'answer' is a letter ('B', '(B)'), or, in rows with 'choices', the
-      text of one of them. 'choices' is a list of texts, A first.
+    responses: read by `options.chosen`.
+    rows: 'answer' names an option as in `options.reference`, or is a list of
+      those that are right; the options are in 'choices' or 'options'.
 
   Raises:
     ValueError: the row's answer names no option.
   """
-  return [
-    float(_option(str(response), row) == _reference_option(row))
-    for response, row in zip(responses, rows, strict=True)
-  ]
-
-
-def _option(text: str, row: Mapping[str, Any]) -> str | None:
-  choices = [answers.final(str(c)).casefold() for c in row.get('choices', ())]
-  said = answers.final(text).casefold()
-  if said in choices:
-    return chr(ord('A') + choices.index(said))
-  return answers.letter(text)
-
-
-def _reference_option(row: Mapping[str, Any]) -> str:
-  option = _option(str(row['answer']), row)
-  if option is None:
-    raise ValueError(
-      f'the answer {row["answer"]!r} names no option; write a letter, or one '
-      f'of the choices {row.get("choices", [])!r}'
-    )
-  return option
+  scores = []
+  for response, row in zip(responses, rows, strict=True):
+    answer = row['answer']
+    given = answer if isinstance(answer, list) else [answer]
+    right = [options.reference(row, one) for one in given]
+    scores.append(float(options.chosen(response, options.of(row)) in right))
+  return scores
 
 
 def listed(responses: Sequence[str], rows: Rows) -> list[float]:
   """1 where the final answer is one of the row's 'choices', else 0."""
   return [
-    float(answers.final(response) in row['choices'])
+    float(answers.final(response) in map(answers.final, row['choices']))
     for response, row in zip(responses, rows, strict=True)
   ]
 
