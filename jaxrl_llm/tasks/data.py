@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxrl_llm.tasks import conversations, toys
+from jaxrl_llm.tasks import conversations, numbers, options, toys
 
 Row = dict[str, Any]
 PARTS = ('train', 'held_out')
@@ -286,10 +286,11 @@ def load_jsonl(
 ) -> Dataset:
   """Questions from a JSONL file, or a folder of them (one domain per file).
 
-  A worked answer in the style of GSM8K, `... #### 42`, is cut to what follows
-  its last mark, and kept whole as 'solution'. Numbers and booleans become
-  text. The prompt and answer fields are renamed to 'prompt' and 'answer', and
-  all other fields are kept.
+  A worked answer in the style of GSM8K, with `#### 42` as its last line, is cut
+  to that number, and kept whole as 'solution'. Numbers and booleans become
+  text, but for the place of an option, an integer beside 'choices' or
+  'options'. A list holds several right answers. The prompt and answer fields
+  are renamed to 'prompt' and 'answer', and all other fields are kept.
 
   Args:
     path: a file, or a folder with `*.jsonl` files.
@@ -299,8 +300,9 @@ def load_jsonl(
     prepared: what is done to a record before it is read.
 
   Raises:
-    ValueError: no rows, a malformed line, a missing field, or a prompt that
-      is neither text nor messages; with file and line.
+    ValueError: no rows, a malformed line, a missing field, a prompt that is
+      neither text nor messages, or an answer that is null, an object or an
+      empty list; with file and line.
   """
   rows, sources, places = [], [], []
   for place, source, record in read_records(path):
@@ -309,18 +311,41 @@ def load_jsonl(
     row['prompt'] = prompt_of(place, field(place, record, prompt_field))
     if answer_field:
       answer = field(place, record, answer_field)
-      if isinstance(answer, bool | int | float):
-        answer = str(answer)
-      if answer_mark and isinstance(answer, str) and answer_mark in answer:
-        row['solution'] = answer
-        answer = answer.rpartition(answer_mark)[2].strip()
-      row['answer'] = answer
+      row['answer'] = _answer(place, answer, bool(options.of(record)))
+      worked = _worked(answer, answer_mark) if answer_mark else ''
+      if worked:
+        row |= {'answer': worked, 'solution': answer}
     rows.append(row)
     sources.append(source)
     places.append(place)
   domains = tuple(sorted(set(sources)))
   ids = np.array([domains.index(s) for s in sources], np.int32)
   return Dataset(str(path), rows, ids, domains, places=places)
+
+
+def _answer(place: str, answer: Any, among: bool) -> Any:
+  """A reference answer, or a list of them, as text.
+
+  Args:
+    among: options stand beside it, of which an integer is the place.
+  """
+  given = answer if isinstance(answer, list) else [answer]
+  if not given or not all(isinstance(x, str | int | float) for x in given):
+    raise ValueError(
+      f'{place}: the answer {str(answer)[:60]} is nothing to compare with; '
+      'write a text, a number or a list of those that are right, or set '
+      'data.answer_field to nothing where no verifier needs one'
+    )
+  texts = [x if among and type(x) is int else str(x) for x in given]
+  return texts if isinstance(answer, list) else texts[0]
+
+
+def _worked(answer: Any, mark: str) -> str:
+  """The number on the marked last line of a worked answer, else ''."""
+  above, _, line = str(answer).rstrip().rpartition('\n')
+  number = line.removeprefix(mark).strip()
+  worked = above.strip() and line.startswith(mark) and numbers.stated(number)
+  return number if worked else ''
 
 
 def prompt_of(place: str, prompt: Any) -> Any:

@@ -55,6 +55,52 @@ def test_worked_answers_are_cut_at_their_mark(tmp_path):
   assert row['answer'] == worked and 'solution' not in row
 
 
+@pytest.mark.parametrize(
+  'answer',
+  [
+    '#### Setup\nBoil water.\n#### Steps\n1. Pour it.',
+    'def f():\n  #### 2\n  return 2',
+    'Roses are red.\n#### The end',
+    '#### 2',
+    'x #### 2',
+  ],
+)
+def test_prose_and_code_are_answers_as_they_are(tmp_path, answer):
+  file = write(tmp_path / 'a.jsonl', {'prompt': 'p', 'answer': answer})
+  [row] = data.load_jsonl(file).rows
+  assert row['answer'] == answer and 'solution' not in row
+
+
+@pytest.mark.parametrize(
+  ('record', 'answer'),
+  [
+    ({'answer': 2}, '2'),
+    ({'answer': 2.5}, '2.5'),
+    ({'answer': True}, 'True'),
+    ({'answer': ['a', 2]}, ['a', '2']),
+    # As of MMLU: the place in the list.
+    ({'answer': 2, 'choices': ['x', 'y', 'z']}, 2),
+    ({'answer': [0, 2], 'options': ['x', 'y', 'z']}, [0, 2]),
+    ({'answer': ''}, ''),
+  ],
+)
+def test_answers_are_texts_and_places_in_a_list_stay(tmp_path, record, answer):
+  file = write(tmp_path / 'a.jsonl', {'prompt': 'p', **record})
+  [row] = data.load_jsonl(file).rows
+  assert row['answer'] == answer and type(row['answer']) is type(answer)
+
+
+@pytest.mark.parametrize(
+  'answer', [None, [], {'text': 'a'}, ['a', None], [[1]]]
+)
+def test_an_answer_that_nothing_can_equal_is_refused(tmp_path, answer):
+  records = [{'prompt': 'p', 'answer': given} for given in ('a', answer)]
+  file = write(tmp_path / 'a.jsonl', *records)
+  with pytest.raises(ValueError, match='jsonl:2: the answer .* write a text'):
+    data.load_jsonl(file)
+  assert len(data.load_jsonl(file, answer_field='').rows) == 2
+
+
 def test_each_file_of_a_folder_is_a_domain(tmp_path):
   write(tmp_path / 'b.jsonl', {'prompt': '1', 'answer': '1'})
   write(tmp_path / 'a.jsonl', *[{'prompt': '2', 'answer': '2'}] * 2)
