@@ -69,6 +69,7 @@ _INERT = (
       'sample.widths',
       'sample.support',
       'sample.stop',
+      'sample.special',
     )
   ),
   ('data.level', lambda c: not _generated(c), 'data.path is a file'),

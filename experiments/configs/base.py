@@ -114,6 +114,12 @@ SETTINGS = {
     'before. Pays where responses are long and memory is slow',
   ),
   'sample.stop': ((), 'strings and special tokens that end a response'),
+  'sample.special': (
+    True,
+    'special tokens, such as <think>, have their text for all who read a '
+    'response: verifiers, environments, people; False: none. Those that end '
+    'or pad it have none',
+  ),
   'learn.microbatches': (1, 'pieces of an optimizer step; saves memory'),
   'learn.widths': (
     1,

@@ -142,18 +142,38 @@ def check_vocabulary(tokenizer, ids: Iterable[int], vocab: int, what: str):
     )
 
 
+def silent_tokens(
+  tokenizer, ends: Collection[int] = (), *, special: bool = True
+) -> frozenset[int]:
+  """The tokens without text: those that end or pad a response.
+
+  Args:
+    tokenizer: of `transformers`.
+    ends: tokens that end a response, beside the tokenizer's.
+    special: other special tokens, such as `<think>`, have their text; False:
+      they have none either.
+  """
+  silent = {*ends, tokenizer.eos_token_id, tokenizer.pad_token_id} - {None}
+  if not special:
+    added = tokenizer.added_tokens_decoder.items()
+    silent |= {i for i, token in added if token.special}
+  return frozenset(silent)
+
+
 def decode(
   tokenizer,
   rollouts: Rollouts,
   *,
+  silent: Collection[int] | None = None,
   stop: Sequence[str] = (),
   rows: slice = slice(None),
 ) -> list[str]:
-  """The text of every response, without special tokens.
+  """The text of every response.
 
   Args:
     tokenizer: of `transformers`.
     rollouts: N of them.
+    silent: tokens without text; None is `silent_tokens` of the tokenizer.
     stop: strings; what follows the first end of any of them is cut. The
       string itself stays: the policy wrote it, and verifiers look for it.
     rows: which of them.
@@ -161,35 +181,56 @@ def decode(
   Returns:
     A text each. Bytes that are not UTF-8 become U+FFFD.
   """
+  silent = silent_tokens(tokenizer) if silent is None else silent
   texts = []
   masks = np.asarray(rollouts.response_mask)[rows]
   for ids, mask in zip(np.asarray(rollouts.response)[rows], masks):
-    text = tokenizer.decode(
-      ids[mask].tolist(),
-      skip_special_tokens=True,
-      clean_up_tokenization_spaces=False,
-    )
+    text = _text(tokenizer, ids[mask].tolist(), silent)
     found = [(text.find(s), s) for s in stop if s in text]
     end = min((start + len(s) for start, s in found), default=len(text))
     texts.append(text[:end])
   return texts
 
 
+def pieces(
+  tokenizer, rollouts: Rollouts, *, silent: Collection[int]
+) -> list[list[str]]:
+  """The text of every response, token by token; '' for silent ones."""
+  ids, place = np.unique(np.asarray(rollouts.response), return_inverse=True)
+  texts = [_text(tokenizer, [token], silent) for token in ids.tolist()]
+  place = place.reshape(rollouts.response.shape)
+  masks = np.asarray(rollouts.response_mask)
+  return [[texts[i] for i in row[m]] for row, m in zip(place, masks)]
+
+
+def _text(tokenizer, ids: Sequence[int], silent: Collection[int]) -> str:
+  return tokenizer.decode(
+    [token for token in ids if token not in silent],
+    skip_special_tokens=False,
+    clean_up_tokenization_spaces=False,
+  )
+
+
 def stop_table(
-  tokenizer, strings: Sequence[str], *, vocab: int | None = None
+  tokenizer,
+  strings: Sequence[str],
+  *,
+  silent: Collection[int] | None = None,
+  vocab: int | None = None,
 ) -> np.ndarray:
   """The automaton that notices stop strings, as a table over tokens.
 
   A row starts in state 0; a token moves it from state s to table[s, token].
   The last state says that the text so far contains a string; it is never
-  left. Special tokens, which decoding leaves out, and ids without a token move
-  nothing, but for a special token that is itself a stop string: it leads to
-  the last state, as its letters do.
+  left. Tokens without text and ids without a token move nothing, but for a
+  special token that is itself a stop string: it leads to the last state, as its
+  letters do.
 
   Args:
     tokenizer: of `transformers`, with a byte-level or SentencePiece-style
       decoder.
     strings: at least one, none empty.
+    silent: tokens without text, as of `decode`.
     vocab: V of the model. Tokens from there on, which a tokenizer may have
       and the model cannot write, get no column.
 
@@ -217,16 +258,17 @@ def stop_table(
         'tokens cannot write; leave it out of sample.stop'
       )
   decoder = _decoder(tokenizer)
-  texts = _token_texts(tokenizer, decoder, set(special.values()))[:vocab]
+  silent = silent_tokens(tokenizer) if silent is None else silent
+  texts = _token_texts(tokenizer, decoder, silent)[:vocab]
   moves = _automaton([string.encode() for string in strings])
-  silent = np.array([text is None for text in texts])
+  still = np.array([text is None for text in texts])
   states = np.arange(len(moves), dtype=np.int32)[:, None]
-  table = np.where(silent, states, _walk(moves, texts))
+  table = np.where(still, states, _walk(moves, texts))
   if decoder.first:
     # At the start of a text the decoder drops spaces, so the start is a state
     # of its own, which nothing comes back to.
     first = [text and text[_dropped(text, decoder.first) :] for text in texts]
-    start = np.where(silent, 0, _walk(moves[:1], first, moves)[0] + 1)
+    start = np.where(still, 0, _walk(moves[:1], first, moves)[0] + 1)
     table = np.concatenate([start[None], table + 1])
   table[:, ends] = len(table) - 1
   return table.astype(np.int32)
@@ -279,13 +321,13 @@ def _decoder(tokenizer) -> _Decoder:
   )
 
 
-def _token_texts(tokenizer, decoder, special) -> list[bytes | None]:
+def _token_texts(tokenizer, decoder, silent) -> list[bytes | None]:
   """The bytes of each id; None where decoding leaves the token out."""
   vocab = tokenizer.get_vocab()
   texts: list[bytes | None] = [None] * (max(vocab.values()) + 1)
   characters = _byte_characters()
   for token, i in vocab.items():
-    if i in special:
+    if i in silent:
       continue
     for old, new in decoder.replaced:
       token = token.replace(old, new)

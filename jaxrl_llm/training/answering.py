@@ -32,6 +32,7 @@ class Answering:
     sampler: compiled sampling.
     sampling: temperature and truncation of training.
     tokenizer: of the model. stop: strings that end a response.
+    silent: tokens without text.
     verifiers: what scores a response, with names and weights.
     oracle: what says which of two responses is better, or None.
     batch: prompts sampled at once in evaluation.
@@ -44,6 +45,7 @@ class Answering:
   sampling: Sampling
   tokenizer: Any
   stop: tuple[str, ...]
+  silent: frozenset[int]
   verifiers: verify.Verifiers
   batch: int
   oracle: oracles.Oracle | None = None
@@ -80,6 +82,23 @@ class Answering:
     # Plans and verifiers read them in Python.
     return self.layout.everywhere(rollouts)
 
+  def texts(
+    self, rollouts: Rollouts, rows: slice = slice(None), *, whole: bool = False
+  ) -> list[str]:
+    """What responses say to all who read them.
+
+    Args:
+      rows: which of them.
+      whole: also what follows a stop string, as in rows of several turns.
+    """
+    return text.decode(
+      self.tokenizer,
+      rollouts,
+      silent=self.silent,
+      stop=() if whole else self.stop,
+      rows=rows,
+    )
+
   def mixed(self, params, prompts, key, samples, share) -> Rollouts:
     """Responses of a mixture of two policies of the model, see `mixture`."""
     mixture = mixture_lib.Mixture(self.sampler, self.sampler.config)
@@ -110,7 +129,7 @@ class Answering:
     """
     own = hosts.own(len(rows))
     if texts is None:
-      texts = text.decode(self.tokenizer, rollouts, stop=self.stop, rows=own)
+      texts = self.texts(rollouts, own)
     else:
       texts = texts[own]
     verdict = self.verifiers.score(texts, rows[own])
@@ -140,7 +159,7 @@ class Answering:
     groups = len(rows) // samples
     mine = hosts.own(groups)
     own = slice(samples * mine.start, samples * mine.stop)
-    texts = text.decode(self.tokenizer, rollouts, stop=self.stop, rows=own)
+    texts = self.texts(rollouts, own)
     game, failed = oracles.of_groups(self.oracle, texts, rows[own], samples)
     game = hosts.joined(game.reshape(-1, samples, samples), groups)
     scores = scores.replace(preference=jnp.asarray(game.reshape(-1, samples)))

@@ -22,7 +22,7 @@ from jaxrl_llm.models.config import Config
 from jaxrl_llm.objectives import rating
 from jaxrl_llm.rewards import combine
 from jaxrl_llm.rollouts import chat, recorded, text
-from jaxrl_llm.tasks import verifiers, verify
+from jaxrl_llm.tasks import answers, verifiers, verify
 from jaxrl_llm.types import Prompts, PyTree, Rollouts
 
 # How the scores of several models become one, by the verifier's name.
@@ -282,8 +282,9 @@ def _judge(name: str, folders: str = '') -> verify.Judge:
         f'preference_model compares responses with the answer of the record, '
         f'and that of {without[0]!r} has none'
       )
-    prompts, answers = zip(*((row['prompt'], row['answer']) for row in rows))
-    found = margins(models, prompts, responses, answers)
+    prompts = [row['prompt'] for row in rows]
+    right = [answers.accepted(row)[0] for row in rows]
+    found = margins(models, prompts, responses, right)
     return np.mean(found, axis=0)
 
   return against_answer if name == 'preference_model' else judge

@@ -144,8 +144,8 @@ class Session:
       lambda x: np.asarray(x[:count]), rollouts.replace(extras={})
     )
     # A stop string ends a turn, which need not be the last of its row.
-    stop = () if self.answering.turns else self.answering.stop
-    texts = text.decode(self.tokenizer, first, stop=stop)
+    whole = self.answering.turns > 0
+    texts = self.answering.texts(first, whole=whole)
     rewards, components = np.asarray(credit.rewards), credit.components
     return [
       {
@@ -349,6 +349,7 @@ def answering_of(
   """Sampling as the config and the plan say, with the verifiers."""
   settings = config.sample
   stop = tuple(settings.stop)
+  silent = text.silent_tokens(tokenizer, ends, special=settings.special)
   return Answering(
     sampler=Sampler(
       model,
@@ -358,7 +359,9 @@ def answering_of(
       widths=settings.widths,
       support=settings.support,
       stop_tokens=ends,
-      stop_table=text.stop_table(tokenizer, stop, vocab=model.vocab)
+      stop_table=text.stop_table(
+        tokenizer, stop, silent=silent, vocab=model.vocab
+      )
       if stop
       else None,
     ),
@@ -370,6 +373,7 @@ def answering_of(
     ).checked(),
     tokenizer=tokenizer,
     stop=stop,
+    silent=silent,
     verifiers=verifiers,
     oracle=oracles.load(config.verify.preference),
     batch=settings.prompts,

@@ -102,18 +102,12 @@ class Speaker:
 
   def decode(self, rollouts: Rollouts) -> list[str]:
     """The text of every response."""
-    answering = self._answering
-    return text.decode(answering.tokenizer, rollouts, stop=answering.stop)
+    return self._answering.texts(rollouts)
 
   def pieces(self, rollouts: Rollouts) -> list[list[str]]:
     """The text of every response, token by token."""
-    ids, place = np.unique(np.asarray(rollouts.response), return_inverse=True)
-    texts = self._answering.tokenizer.batch_decode(
-      [[token] for token in ids.tolist()], skip_special_tokens=True
-    )
-    place = place.reshape(rollouts.response.shape)
-    masks = np.asarray(rollouts.response_mask)
-    return [[texts[i] for i in row[m]] for row, m in zip(place, masks)]
+    answering = self._answering
+    return text.pieces(answering.tokenizer, rollouts, silent=answering.silent)
 
 
 class Tools(Speaker):

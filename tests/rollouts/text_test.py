@@ -80,6 +80,31 @@ _TABLES = {
 }
 
 
+def _specials(tokenizer):
+  """A tokenizer with another special token, and its tables by `special`."""
+  tokenizer.add_special_tokens({'additional_special_tokens': ['<T>']})
+  tables = {
+    special: {
+      stop: text.stop_table(
+        tokenizer,
+        [stop],
+        silent=text.silent_tokens(tokenizer, special=special),
+      )
+      for stop in ('aab', 'b<T>a', '> a', 'T>')
+    }
+    for special in (True, False)
+  }
+  return tokenizer, tables
+
+
+_SPECIAL = {
+  'byte_level': _specials(_byte_level()),
+  'llama': _specials(_sentencepiece(_LLAMA)),
+  'gemma': _specials(_sentencepiece(_GEMMA)),
+  'metaspace': _specials(_sentencepiece(decoders.Metaspace())),
+}
+
+
 def _rollouts(rows):
   width = max(map(len, rows))
   n = len(rows)
@@ -146,6 +171,40 @@ def test_decode_cuts_after_the_first_stop_string_and_skips_specials():
   assert whole == ['abcaabc', ' a<think>', 'babca']
   cut = text.decode(tokenizer, rollouts, stop=('ca', 'ab'))
   assert cut == ['ab', ' a<think>', 'bab']
+
+
+def test_special_tokens_have_text_but_for_those_that_end_or_pad():
+  tokenizer = _byte_level(pad_token='<pad>')
+  tokenizer.add_special_tokens({'additional_special_tokens': ['<T>', '<end>']})
+  ids = tokenizer.get_vocab()
+  row = [ids[t] for t in ('<T>', 'ab', '<T>', '<end>', 'ab', '<pad>', '<eos>')]
+  rollouts = _rollouts([row])
+  silent = text.silent_tokens(tokenizer, {ids['<end>']})
+  assert text.decode(tokenizer, rollouts, silent=silent) == ['<T>ab<T>ab']
+  bare = text.silent_tokens(tokenizer, {ids['<end>']}, special=False)
+  assert text.decode(tokenizer, rollouts, silent=bare) == ['abab']
+  assert text.decode(tokenizer, rollouts) == ['<T>ab<T><end>ab']
+  pieces = text.pieces(tokenizer, rollouts, silent=silent)
+  assert pieces == [['<T>', 'ab', '<T>', '', 'ab', '', '']]
+
+
+@pytest.mark.parametrize('special', [True, False])
+@pytest.mark.parametrize('name', ['byte_level', 'llama', 'gemma', 'metaspace'])
+@settings(max_examples=50, deadline=None)
+@given(data=st.data())
+def test_table_and_text_agree_on_special_tokens(name, special, data):
+  tokenizer, tables = _SPECIAL[name]
+  stop = data.draw(st.sampled_from(sorted(tables[special])))
+  words = ['<T>', 'a', 'b', 'ab', '<eos>', '<think>', ' a', '▁a', 'Ġa']
+  vocab = tokenizer.get_vocab()
+  known = [vocab[word] for word in words if word in vocab]
+  ids = data.draw(st.lists(st.sampled_from(known), min_size=1, max_size=8))
+  silent = text.silent_tokens(tokenizer, special=special)
+  table, state = tables[special][stop], 0
+  for count in range(1, len(ids) + 1):
+    state = table[state, ids[count - 1]]
+    [said] = text.decode(tokenizer, _rollouts([ids[:count]]), silent=silent)
+    assert (state == len(table) - 1) == (stop in said)
 
 
 def test_decode_of_an_empty_response_is_empty():

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxrl_llm import types
 from jaxrl_llm.models import transformer
 from jaxrl_llm.rollouts import prefixes
-from jaxrl_llm.tasks import tokens
+from jaxrl_llm.tasks import tokens, verify
 from jaxrl_llm.training import loop, session
 from jaxrl_llm.training.tools import Speaker, Tools
 from tests.end_to_end import tiny
@@ -136,6 +137,30 @@ def test_a_step_ahead_moves_a_copy_and_leaves_the_run_alone(run):
     parts.sampling_params(state),
   )
   assert max(jax.tree.leaves(moved)) > 0
+
+
+def test_all_who_read_a_response_see_its_special_tokens(run):
+  parts, _, tools, _, rollouts = run
+  tokenizer = copy.deepcopy(parts.tokenizer)
+  tokenizer.add_special_tokens({'additional_special_tokens': ['<think>']})
+  think, end = tokenizer.convert_tokens_to_ids(['<think>', tokenizer.eos_token])
+  [[a, b]] = tools.encode(['ab'])
+  rows = prefixes.written(rollouts, [[think, a, b, end]] * 8)
+  with verify.Verifiers(['format:^<think>ab$']) as verifiers:
+    answering = dataclasses.replace(
+      parts.answering, tokenizer=tokenizer, verifiers=verifiers
+    )
+    read = dataclasses.replace(parts, answering=answering)
+    reader = Speaker(answering, {}, parts.train)
+    assert reader.decode(rows) == ['<think>ab'] * 8
+    assert reader.pieces(rows) == [['<think>', 'a', 'b', '']] * 8
+    _, scores = reader.verify(rows)
+    assert np.asarray(scores.components).tolist() == [[1.0]] * 8
+    credit = types.initial_credit(rows, scores)
+    shown = read.examples(rows, credit)
+    assert {example['response'] for example in shown} == {'<think>ab'}
+    bare = dataclasses.replace(answering, silent=frozenset({think, end}))
+    assert bare.texts(rows) == ['ab'] * 8
 
 
 def test_pieces_are_the_text_token_by_token(run):
