@@ -104,6 +104,8 @@ def bare(text: str) -> str:
     for opening, closing in _AROUND:
       inside = text[len(opening) : -len(closing)]
       if text == f'{opening}{inside}{closing}' and closing not in inside:
+        # A fence may name its language.
+        inside = re.sub(r'\A\w+\n', '', inside) if opening == '```' else inside
         text = inside.strip() or text
     for sign in ('**', '*', '`'):
       # The other one of a pair stood before the answer.
@@ -167,7 +169,7 @@ def _hashed(text: str) -> str | None:
   """What follows the last `####` that is GSM8K's mark, and no heading."""
   end = len(text.rstrip())
   for match in reversed([*_HASHES.finditer(text)]):
-    value = match['value'].strip(' \t#')
+    value = match['value'].rstrip(' \t#').rpartition('####')[2].strip()
     above_text = match['begins'] is not None and match.end() < end
     if value and not (above_text and _HEADING.match(bare(value))):
       return value

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from jaxrl_llm import tasks
-from jaxrl_llm.tasks import data
+from jaxrl_llm.tasks import data, verifiers
 
 
 def write(path, *records):
@@ -88,6 +88,24 @@ def test_answers_are_texts_and_places_in_a_list_stay(tmp_path, record, answer):
   file = write(tmp_path / 'a.jsonl', {'prompt': 'p', **record})
   [row] = data.load_jsonl(file).rows
   assert row['answer'] == answer and type(row['answer']) is type(answer)
+
+
+@pytest.mark.parametrize(
+  'record',
+  [
+    # MMLU, MMLU-Pro, ARC twice, MedQA.
+    {'answer': 2, 'choices': ['x', 'y', 'z']},
+    {'answer': 'C', 'options': ['x', 'y', 'z', 'w']},
+    {'answer': 'C', 'choices': {'text': [*'xyz'], 'label': [*'ABC']}},
+    {'answer': '3', 'choices': {'text': [*'xyz'], 'label': [*'123']}},
+    {'answer': 'z', 'options': {'A': 'x', 'B': 'y', 'C': 'z'}},
+  ],
+)
+def test_options_of_known_data_sets_are_read_and_verified(tmp_path, record):
+  file = write(tmp_path / 'a.jsonl', {'prompt': 'p', **record})
+  rows = [*data.load_jsonl(file).rows] * 4
+  said = ['The answer is C.', '(c) z', 'B', 'The answer is E.']
+  assert verifiers.multiple_choice(said, rows) == [1, 1, 0, 0]
 
 
 @pytest.mark.parametrize(
