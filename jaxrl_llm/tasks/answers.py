@@ -71,7 +71,7 @@ _SPOKEN = re.compile(
 _BEFORE_ANSWER = re.compile(
   r'(?:(?<=\n)[-*•][ \t]+|[-=]{3,}(?=\n)|\s|\*{1,3}(?=\s)|[:：]'
   r'|(?:as follows|the following|given by|therefore|thus|simply|clearly'
-  r'|exactly|equal to)\b)*'
+  r'|exactly|equal to)\b|not\s[^.!?\n]{1,40}?\sbut\s)*'
 )
 # 'If the answer is unclear, ask' and 'this answer is' state no answer ...
 _SUPPOSED = re.compile(

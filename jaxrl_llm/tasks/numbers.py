@@ -44,6 +44,9 @@ _FUNCTIONS = frozenset('log ln sin cos tan exp lim binom mod'.split())
 _UNEQUAL = re.compile(
   r'[<>≤≥≠±∓∈∪∩∞]|\\(?:[lgn]eq?|[lgn]t|pm|mp|in|cup|cap|infty)(?![a-z])'
 )
+# '(7 tens and 3 ones)' explains the number before it.
+_REMARK = re.compile(r' \([^()\n]{0,80}[^\W\d_]{2}[^()\n]{0,80}\)')
+_DIGIT = re.compile(r'\d')
 # Units that exclude each other, by their spellings.
 _UNITS = {
   spelling: spellings[0]
@@ -246,7 +249,9 @@ def last(text: str) -> list[Number]:
     Its readings, as of `stated`; [] where there is none, or where the last is
     part of something else, as in (0, 1), 12:30 or 2x.
   """
-  tokens = arithmetic.tokens(arithmetic.plainer(text))
+  plain = arithmetic.plainer(text)
+  without = _REMARK.sub(' ', plain)
+  tokens = arithmetic.tokens(without if _DIGIT.search(without) else plain)
   lines = len(text.strip().splitlines())
   wordless = not any(token.kind == 'word' for token in tokens)
   if wordless and any(token.text in ',;' for token in tokens[1:-1]):

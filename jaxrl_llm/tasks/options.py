@@ -21,7 +21,7 @@ _ALONE = re.compile(
 _LABEL = re.compile(r'\W*(?:([A-Z])(?:\s*[.):,;]|\s+[-–—]|\s*\Z)|([a-z])[.):])')
 _LABELS = re.compile(r"\(([A-Za-z])\)|(?<![\w'’])([A-Z])[.):]")
 _LIST = re.compile(
-  rf'\b([A-Z]){_UNQUOTES}(?:\s*(?:[,/&;+]|\band\b|\bor\b))+\s*'
+  rf'\b([A-Z]){_UNQUOTES}(?:\s*(?:[,/&;+]|\b(?:and|or|to)\b))+\s*'
   rf"{_QUOTES}([A-Z])(?![\w'’])"
 )
 # 'Of A, B, C and D' names none.
@@ -44,8 +44,8 @@ _ASIDE = re.compile(
   re.DOTALL | re.IGNORECASE,
 )
 _REJECTED = re.compile(
-  r'(?:\b(?:not|except|than|instead of|unlike|eliminate[sd]?|exclude[sd]?'
-  r'|rule[sd]?\s+out)|n[\'’]t)(?:\s+be)?'
+  r'(?:\b(?:not|except|than|anything but|all but|instead of|unlike'
+  r'|eliminate[sd]?|exclude[sd]?|rule[sd]?\s+out)|n[\'’]t)(?:\s+be)?'
   rf'(?:\s+(?:option|choice))?\s+{_QUOTES}[A-Z]\b{_UNQUOTES}'
   rf'|\b[A-Z]{_UNQUOTES}(?:\s+(?:is|are|was|can|seems?)|\s*:)\s*(?:\w+ly\s+)?'
   r'(?:not|n[o\'’]t|wrong|incorrect|false|out|invalid|eliminated|excluded|ruled'
@@ -188,12 +188,13 @@ def _named(text: str, options: Options) -> set[str]:
       return {letter}
   said = _ASIDE.sub('', _MANY.sub(' ', _REJECTED.sub(' ', text)))
   label = _letter(_LABEL.match(said), options)
-  if label and not _LIST.search(said):
+  listed = _LIST.search(said)
+  if label and not listed:
     labels = {_letter(match, options) for match in _LABELS.finditer(said)}
     if labels <= {label, ''}:
       return {label}
   # 'Vitamin C' is the text of an option, not option C.
-  found, texts = set(), set()
+  found, texts = set(listed.groups() if listed else ()), set()
   for letter, option in options.items():
     pattern = rf'(?<!\w){re.escape(option)}(?!\w)'
     if len(option) > 1 and re.search(pattern, said, re.IGNORECASE):
@@ -203,4 +204,4 @@ def _named(text: str, options: Options) -> set[str]:
     word = match[match.lastindex] in 'AI' and match.lastindex == 2
     if not (word and _ENGLISH.match(said, match.end())):
       found.add(_letter(match, options))
-  return found - {''} or texts
+  return {x for x in found if x and (not options or x in options)} or texts

@@ -81,7 +81,7 @@ def equal(
 def _equals(response: str, gold: str) -> bool:
   gold, said = answers.final(gold), answers.final(response)
   words = _words(gold)
-  if _words(said) == words:
+  if words in (_words(said), _words(_predicate(said))):
     return True
   if _WORD.fullmatch(words) and words not in _CONSTANTS:
     return False
@@ -106,9 +106,14 @@ def _expressions(response: str, said: str) -> Iterator[list[Any]]:
   if answers.marked(response) is None and _PROSE.search(said):
     text = re.sub(r'\*\*|`', '', answers.without_reasoning(response))
     yield math_verify.parse(_latex(text), parsing_timeout=None)
-    said = answers.bare(_COPULA.split(said)[-1])
+    said = _predicate(said)
   formula = _FORMULA.search(said)
   yield formula and _parsed(_latex(said)) or _boxed(said)
+
+
+def _predicate(text: str) -> str:
+  """What something is said to be at last."""
+  return answers.bare(_COPULA.split(text)[-1])
 
 
 def _same_number(one: numbers.Number, other: numbers.Number) -> bool:
@@ -119,10 +124,12 @@ def _same_number(one: numbers.Number, other: numbers.Number) -> bool:
 
 
 def _words(text: str) -> str:
-  """A text to compare: a single option without brackets, words in small."""
+  """A text to compare: an option without brackets, small words, no article."""
   text = ' '.join(_STYLE.sub(r'\1', text).split())
   text = re.sub(r'\A\(([A-Za-z])\)\Z', r'\1', text)
-  return text.casefold() if re.fullmatch(r'(?:[^\W\d_]|[ -])+', text) else text
+  if not re.fullmatch(r'(?:[^\W\d_]|[ -])+', text):
+    return text
+  return re.sub(r'\A(?:an?|the) ', '', text.casefold())
 
 
 def _latex(text: str) -> str:

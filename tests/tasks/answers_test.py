@@ -33,6 +33,7 @@ NOISE = '0123456789.,-+eE/$% {}\\ab^!:=≈½()[]#*`\n'
     ('The answer is 12. Is the answer clear?', '12'),
     ('The answer is 12. If the answer is unclear, ask.', '12'),
     ('The answer is 12. This answer is final.', '12'),
+    ('The answer is not 11 but 12.', '12'),
     ('### Final Answer\n\n**12**', '12'),
     ('**Final answer:**\n\\[\n12\n\\]', '12'),
     ('Answer: B', 'B'),

@@ -88,6 +88,8 @@ def test_an_exact_number_keeps_its_rounded_one():
     ('5 m^2', '5'),
     ('9 kg of CO2', '9'),
     ('42.', '42'),
+    ('It is 73 (7 tens and 3 ones)', '73'),
+    ('five (5)', '5'),
     ('It is 5!', '5'),
     ('5!', '120'),
     ('50%', '50'),

@@ -34,6 +34,8 @@ COLOURS = dict(zip('ABCD', ['red', 'green', 'blue', 'black']))
     ('A good guess', None),
     ('Answer: B or C', None),
     ('B and C', None),
+    ('A to D', None),
+    ('all but D', None),
     ('A, B, and C', None),
     ('F', None),
     ('Maybe A. Answer: F', None),
