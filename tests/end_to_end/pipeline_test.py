@@ -129,7 +129,7 @@ def test_what_is_counted_goes_with_the_rows(tmp_path):
             np.asarray(rollouts.response), np.asarray(rollouts.response_mask)
           )
         ],
-        skip_special_tokens=True,
+        skip_special_tokens=False,
       )
       assert metrics['verify/errors'] == sum(map(len, texts))
 

@@ -73,10 +73,12 @@ def session_of(pipeline) -> Any:
     layout=types.SimpleNamespace(everywhere=lambda tree: tree),
     recipe=types.SimpleNamespace(
       plan=types.SimpleNamespace(collect=collect),
-      curriculum=types.SimpleNamespace(update=hear),
     ),
     compiled=types.SimpleNamespace(
-      score=lambda state, frozen, rollouts: rollouts, assign=assign, learn=learn
+      score=lambda state, frozen, rollouts: rollouts,
+      assign=assign,
+      learn=learn,
+      hear=hear,
     ),
     init=lambda params: TrainState(params, (), (), memories, 0),
   )
