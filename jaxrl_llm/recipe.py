@@ -29,6 +29,7 @@ from jaxrl_llm.selection import curricula
 PASSES = frozenset(
   {'old_logp', 'ref_logp', 'values', 'after_values', 'entropy', 'log_probs'}
 )
+_DEVIATES = 'Deviates:'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,11 +81,17 @@ class Paper:
     title: as published. arxiv: its id, or '' for older work.
     confidence: VERIFIED (read in published code or text), VERIFIED-2 (read
       in a third party's), RECALLED, or ABSTRACT (reconstructed from it).
+    other_titles: those of its other versions, earlier or later.
   """
 
   title: str
   arxiv: str = ''
   confidence: str = 'VERIFIED'
+  other_titles: tuple[str, ...] = ()
+
+  @property
+  def titles(self) -> tuple[str, ...]:
+    return self.title, *self.other_titles
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +136,17 @@ class Entry:
   @property
   def summary(self) -> str:
     return inspect.getdoc(self.factory).splitlines()[0]
+
+  @property
+  def deviates(self) -> str:
+    """The paragraph of the docstring that begins 'Deviates:', on one line.
+
+    It names every known difference from the paper; '' where none is known.
+    """
+    for paragraph in inspect.getdoc(self.factory).split('\n\n'):
+      if paragraph.startswith(_DEVIATES):
+        return ' '.join(paragraph.removeprefix(_DEVIATES).split())
+    return ''
 
 
 _ENTRIES: dict[str, Entry] = {}

@@ -73,7 +73,7 @@ def description(name: str) -> str:
   recipe = entry.factory()
   paper = entry.paper
   about = {
-    'paper': paper.title,
+    'paper': '; also '.join(paper.titles),
     'arXiv': f'https://arxiv.org/abs/{paper.arxiv}' if paper.arxiv else '-',
     'confidence': paper.confidence,
     'joints': ', '.join(entry.joints),
@@ -132,6 +132,7 @@ def table() -> str:
     'defaults',
     'limits',
     'confidence',
+    'deviates',
   )
   lines = [
     '# Papers',
@@ -140,7 +141,8 @@ def table() -> str:
     'is a special case\nthat the tests verify in loss and gradient. '
     'Confidence says how the method is known:\nVERIFIED in published text or '
     "code, VERIFIED-2 in a third party's, RECALLED, or ABSTRACT\n"
-    '(reconstructed from it).',
+    '(reconstructed from it). Deviates names every known difference from the '
+    'paper; empty where\nnone is known.',
     '',
     _row(columns),
     _row(['---'] * len(columns)),
@@ -154,12 +156,13 @@ def _cells(entry: recipe_lib.Entry) -> list[str]:
   link = f'[{paper.arxiv}](https://arxiv.org/abs/{paper.arxiv})'
   return [
     f'`{entry.name}`',
-    paper.title,
+    '; also '.join(paper.titles),
     link if paper.arxiv else '',
     ', '.join(entry.joints),
     _values(entry.defaults),
     '; '.join(map(_limit, entry.limits)),
     paper.confidence,
+    entry.deviates,
   ]
 
 

@@ -211,7 +211,8 @@ def bnpo(
 
 @register(
   Paper(
-    'Safe and Aligned Language Generation with Multi-Objective GRPO',
+    'Optimizing Safe and Aligned Language Generation: A Multi-Objective GRPO '
+    'Approach',
     '2503.21819',
     confidence='ABSTRACT',
   ),

@@ -284,6 +284,7 @@ def hi_agent(
     'Acting Less is Reasoning More! Teaching Model to Act Efficiently',
     '2504.14870',
     confidence='VERIFIED-2',
+    other_titles=('OTC: Optimal Tool Calls via Reinforcement Learning',),
   ),
   joints=('reward',),
 )

@@ -137,7 +137,11 @@ def sapo(
 
 
 @register(
-  Paper('Outcome-Guided Elastic Trust Regions', '2601.03723', 'ABSTRACT'),
+  Paper(
+    'ETR: Outcome-Guided Elastic Trust Regions for Policy Optimization',
+    '2601.03723',
+    'ABSTRACT',
+  ),
   joints=('surrogate',),
   limits=(Limit('grpo', {'micro': 0.0, 'macro': 0.0}, {'kl_weight': 0.0}),),
 )

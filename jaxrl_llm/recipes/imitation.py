@@ -80,6 +80,9 @@ def oreal(
     'Leftover Lunch: Advantage-based Offline Reinforcement Learning for '
     'Language Models',
     '2305.14718',
+    other_titles=(
+      'Improving Language Models with Advantage-based Offline Policy Gradients',
+    ),
   ),
   joints=('gate',),
 )

@@ -24,6 +24,10 @@ _ENSEMBLES = Paper(
     'MaxMin-RLHF: Alignment with Diverse Human Preferences',
     '2402.08925',
     'VERIFIED-2',
+    other_titles=(
+      'MaxMin-RLHF: Towards Equitable Alignment of Large Language Models '
+      'with Diverse Human Preferences',
+    ),
   ),
   joints=('reward',),
 )

@@ -11,11 +11,15 @@ from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.rollouts import plans
 
-_REC = 'Group-Relative REINFORCE Is Secretly an Off-Policy Algorithm'
+REC = Paper(
+  'Group-Relative REINFORCE Is Secretly an Off-Policy Algorithm: Demystifying '
+  'Some Myths About GRPO and Its Friends',
+  '2509.24203',
+)
 
 
 @register(
-  Paper(_REC, '2509.24203'),
+  REC,
   joints=('gate', 'surrogate'),
   limits=(Limit('grpo', {}, {'kl_weight': 0.0}, on_policy=True),),
 )
@@ -44,7 +48,7 @@ def rec_one_side(
 
 
 @register(
-  Paper(_REC, '2509.24203'),
+  REC,
   joints=('gate', 'surrogate'),
   limits=(Limit('dr_grpo', on_policy=True, up_to_scale=True),),
 )
@@ -69,7 +73,7 @@ def rec_two_side(
 
 
 @register(
-  Paper(_REC, '2509.24203'),
+  REC,
   joints=('gate', 'surrogate'),
   limits=(Limit('rec_two_side', {'far_low': 1.0, 'far_high': 1e9}),),
 )
@@ -97,7 +101,7 @@ def rec_ring(
   )
 
 
-@register(Paper(_REC, '2509.24203'), joints=('gate', 'surrogate'))
+@register(REC, joints=('gate', 'surrogate'))
 def red_weight(
   *, samples: int = 8, temperature: float = 1.0, minibatches: int = 4
 ) -> Recipe:
@@ -115,7 +119,7 @@ def red_weight(
 
 
 @register(
-  Paper(_REC, '2509.24203'),
+  REC,
   joints=('surrogate', 'cost'),
   limits=(
     Limit('dr_grpo', {'move_weight': 0.0}, on_policy=True, up_to_scale=True),

@@ -233,6 +233,10 @@ def riskpo(
     'LLM Alignment',
     '2503.18991',
     confidence='VERIFIED-2',
+    other_titles=(
+      'Inverse Reinforcement Learning with Dynamic Reward Scaling for LLM '
+      'Alignment',
+    ),
   ),
   joints=('advantage',),
 )

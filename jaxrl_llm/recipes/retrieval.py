@@ -100,6 +100,12 @@ def rank_grpo(
     'R1-Router: Learning to Route Queries Across Knowledge Bases for '
     'Step-wise Retrieval-Augmented Reasoning',
     '2505.22095',
+    other_titles=(
+      'Learning to Route Queries Across Knowledge Bases for Step-wise '
+      'Retrieval-Augmented Reasoning',
+      'MoRE: Mixture-of-Retrieval Experts for Reasoning-Guided Multimodal '
+      'Knowledge Exploitation',
+    ),
   ),
   joints=('advantage',),
 )

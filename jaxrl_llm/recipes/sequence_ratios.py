@@ -11,6 +11,11 @@ from jaxrl_llm.objectives.base import policy_gradient
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.rollouts import plans
 
+_DHPO = (
+  'Orchestrating Tokens and Sequences: Dynamic Hybrid Policy Optimization for '
+  'RLVR'
+)
+
 
 @register(
   Paper('Group Sequence Policy Optimization', '2507.18071'),
@@ -63,7 +68,7 @@ def gmpo(
 
 
 @register(
-  Paper('DHPO: Dynamic Hybrid Policy Optimization', '2601.05607', 'VERIFIED-2'),
+  Paper(_DHPO, '2601.05607', 'VERIFIED-2'),
   joints=('surrogate',),
   limits=(
     Limit('grpo', {'weight': 1.0}, {'kl_weight': 0.0}),
@@ -101,7 +106,7 @@ def dhpo(
 
 
 @register(
-  Paper('DHPO: Dynamic Hybrid Policy Optimization', '2601.05607', 'ABSTRACT'),
+  Paper(_DHPO, '2601.05607', 'ABSTRACT'),
   joints=('surrogate',),
   limits=(Limit('dhpo', on_policy=True),),
 )

@@ -27,6 +27,9 @@ from jaxrl_llm.selection import weights
     'GTPO: Stabilizing Group Relative Policy Optimization via Gradient and '
     'Entropy Control',
     '2508.03772',
+    other_titles=(
+      'GTPO: Trajectory-Based Policy Optimization in Large Language Models',
+    ),
   ),
   joints=('advantage', 'surrogate'),
 )

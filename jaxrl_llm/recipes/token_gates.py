@@ -9,6 +9,7 @@ from jaxrl_llm.credit import estimate
 from jaxrl_llm.objectives import aggregate, costs, gates, supervised, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
+from jaxrl_llm.recipes.off_policy import REC
 from jaxrl_llm.rollouts import episodes, plans
 
 
@@ -88,10 +89,7 @@ def llds_actions(
 
 
 @register(
-  Paper(
-    'Group-Relative REINFORCE Is Secretly an Off-Policy Algorithm',
-    '2509.24203',
-  ),
+  REC,
   joints=('gate', 'surrogate'),
   limits=(Limit('rec_two_side', on_policy=True),),
 )

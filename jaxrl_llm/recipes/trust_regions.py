@@ -45,7 +45,8 @@ def trpo(
 
 @register(
   Paper(
-    'Ratio-Variance Regularized Policy Optimization',
+    'Ratio-Variance Regularized Policy Optimization for Efficient LLM '
+    'Fine-tuning',
     '2601.03320',
     'VERIFIED-2',
   ),

@@ -1,3 +1,4 @@
+import inspect
 import pathlib
 
 import pytest
@@ -14,11 +15,62 @@ def test_papers_table_is_fresh():
   assert committed == command.table(), remedy
 
 
-def test_table_has_one_row_of_seven_cells_for_each_recipe():
+def _cells():
+  """The cells of every row of the table, by recipe."""
   rows = [r for r in command.table().splitlines() if r.startswith('| `')]
-  assert len(rows) == len(recipe_lib.names())
-  for row in rows:
-    assert row.replace(r'\|', '').count('|') == 8
+  cells = [
+    [c.strip() for c in row.replace(r'\|', '/').split('|')[1:-1]]
+    for row in rows
+  ]
+  return {row[0].strip('`'): row for row in cells}
+
+
+def test_table_has_one_row_of_eight_cells_for_each_recipe():
+  cells = _cells()
+  assert sorted(cells) == recipe_lib.names()
+  assert {len(row) for row in cells.values()} == {8}
+
+
+def test_table_says_how_every_entry_deviates():
+  cells = _cells()
+  for name in recipe_lib.names():
+    told = inspect.getdoc(recipe_lib.get(name).factory).split('Deviates:')
+    words = ' '.join(told[1].split('\n\n')[0].split()) if told[1:] else ''
+    assert cells[name][-1] == words.replace('|', '/'), name
+
+
+def test_deviations_are_the_paragraph_that_begins_with_the_word():
+  def differs():
+    """A method.
+
+    More of it.
+
+    Deviates: the first thing,
+    over two lines. The second.
+
+    Not this.
+    """
+
+  def follows():
+    """A method that deviates nowhere."""
+
+  paper = recipe_lib.Paper('A paper')
+  entries = [
+    recipe_lib.Entry('name', factory, paper, (), ())
+    for factory in (differs, follows)
+  ]
+  assert entries[0].deviates == 'the first thing, over two lines. The second.'
+  assert entries[1].deviates == ''
+
+
+@pytest.mark.parametrize('name', ['a_lol', 'otc', 'gtpo', 'step_grpo'])
+def test_a_paper_is_found_under_every_title(name, capsys):
+  assert command.main([name]) == 0
+  shown = ' '.join(capsys.readouterr().out.split())
+  titles = recipe_lib.get(name).paper.titles
+  assert len(titles) > 1
+  for title in titles:
+    assert title in _cells()[name][1] and title in shown
 
 
 def test_list_names_every_recipe(capsys):
