@@ -119,7 +119,7 @@ def _cache(parts):
   import jax
   import jax.numpy as jnp
 
-  from jaxrl_llm.models import transformer
+  from jaxrl_llm.policies.language import transformer
   from jaxrl_llm.training import shard
 
   spec, dtype = parts.spec, jnp.dtype(parts.config.model.dtype)

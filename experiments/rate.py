@@ -71,9 +71,9 @@ def check(names: Iterable[str]) -> None:
 
 def measure(folders, config, samples: int) -> dict[str, dict]:
   """For each model and ensemble: the statistics, and the curve of best of n."""
+  from jaxrl_llm.problems.text import calibration, reward_models
   from jaxrl_llm.rewards import learned
   from jaxrl_llm.tasks import preferences
-  from jaxrl_llm.training import calibration, reward_models
 
   _, held_out = preferences.load(config.data, seed=config.seed, samples=samples)
   models = reward_models.load(folders)

@@ -118,7 +118,8 @@ def config_flags_path() -> str:
 
 def _locked(config, workdir: pathlib.Path, stopping: Stopper) -> int:
   """The run, or no trace of it where it cannot start."""
-  from jaxrl_llm.training import checkpoint, hosts, inputs, sources, writers
+  from jaxrl_llm.problems.text import sources
+  from jaxrl_llm.training import checkpoint, hosts, inputs, writers
 
   with hosts.on_first(lambda: checkpoint.Lock(workdir)):
     free = ('steps',) if config.optimizer.schedule == 'constant' else ()

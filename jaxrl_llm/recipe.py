@@ -21,8 +21,8 @@ from jaxrl_llm import update as update_lib
 from jaxrl_llm.advantages import group
 from jaxrl_llm.objectives import aggregate as aggregate_lib
 from jaxrl_llm.objectives import base, critics, surrogates
+from jaxrl_llm.plans import base as plans
 from jaxrl_llm.rewards import combine as combine_lib
-from jaxrl_llm.rollouts import plans
 from jaxrl_llm.selection import curricula
 
 # What the loop itself can compute of the policies.

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from jaxrl_llm.rollouts import text
+from jaxrl_llm.problems.text import encoding as text
+from jaxrl_llm.problems.text import sources
 from jaxrl_llm.tasks import tokens
-from jaxrl_llm.training import sources
 
 ROOT = pathlib.Path(__file__).parents[1]
 # Programs that run peers, in environments of their own.

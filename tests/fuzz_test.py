@@ -19,13 +19,13 @@ from hypothesis import strategies as st
 
 from experiments import command, runs, settings
 from experiments.configs import base
-from jaxrl_llm.models import hf, transformer
-from jaxrl_llm.models.config import from_hf
-from jaxrl_llm.rollouts import text
+from jaxrl_llm.policies.language import hf, transformer
+from jaxrl_llm.policies.language.config import from_hf
+from jaxrl_llm.problems.text import encoding as text
 from jaxrl_llm.tasks import data, preferences, tokens
 from jaxrl_llm.training import checkpoint, session, writers
 from tests.end_to_end import tiny
-from tests.models import families
+from tests.policies.language import families
 
 VALUES = st.recursive(
   st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),

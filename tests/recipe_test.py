@@ -7,7 +7,7 @@ from jaxrl_llm import credit, recipe
 from jaxrl_llm.advantages import group
 from jaxrl_llm.objectives import surrogates
 from jaxrl_llm.objectives.base import PolicyGradient
-from jaxrl_llm.rollouts import plans
+from jaxrl_llm.plans import base as plans
 
 
 def test_unknown_recipe_suggests_a_near_one():

@@ -77,7 +77,7 @@ def _compiled(cell, at_once=None):
   import jax
   import jax.numpy as jnp
 
-  from jaxrl_llm.models import attention
+  from jaxrl_llm.policies.language import attention
 
   model, p, g, t = cell
   sizes = cases.MODELS[model]

@@ -47,7 +47,7 @@ def costs(model: cases.Model, shape: cases.Shape) -> dict[str, Cost]:
   """What compiled sampling and learning of one iteration cost."""
   import jax
 
-  from jaxrl_llm.models import attention
+  from jaxrl_llm.policies.language import attention
 
   found = {}
   with mock.patch.dict(attention.AT_ONCE, cpu=2**62):
@@ -76,11 +76,10 @@ def _programs(model, shape):
 
   from experiments.benchmarks import folders
   from jaxrl_llm import recipe as recipe_lib
-  from jaxrl_llm.models import config as config_lib
-  from jaxrl_llm.models import score, transformer
-  from jaxrl_llm.rollouts import drawing
-  from jaxrl_llm.rollouts import sampler as sampler_lib
-  from jaxrl_llm.rollouts.truncation import Sampling
+  from jaxrl_llm.policies.language import config as config_lib
+  from jaxrl_llm.policies.language import drawing, score, transformer
+  from jaxrl_llm.policies.language import sampler as sampler_lib
+  from jaxrl_llm.policies.language.truncation import Sampling
   from jaxrl_llm.training import step
   from jaxrl_llm.types import Prompts, Scores, Spec
 

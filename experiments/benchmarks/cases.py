@@ -6,7 +6,7 @@ in environments of their own, can import it.
 The count of operations, the same for everybody. A multiply-add is two; a
 backward pass is twice its forward pass; norms, rotations and softmax, which
 are memory traffic, are left out. With letters as in
-`jaxrl_llm.models.transformer`:
+`jaxrl_llm.policies.language.transformer`:
 
     linear  = 2 L (2 D H h + 2 D K h + 3 D F)         a token, all layers
     pair    = 4 L H h                                 a query and one key

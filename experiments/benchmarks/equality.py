@@ -19,10 +19,10 @@ import optax
 
 from experiments import collectives
 from jaxrl_llm import recipe
-from jaxrl_llm.models import heads, lora, score, transformer
-from jaxrl_llm.models.config import Config
-from jaxrl_llm.rollouts.sampler import Sampler
-from jaxrl_llm.rollouts.truncation import Sampling
+from jaxrl_llm.policies.language import heads, lora, score, transformer
+from jaxrl_llm.policies.language.config import Config
+from jaxrl_llm.policies.language.sampler import Sampler
+from jaxrl_llm.policies.language.truncation import Sampling
 from jaxrl_llm.training import shard
 from jaxrl_llm.training.step import Program, shared_rows
 from jaxrl_llm.types import Prompts, Rollouts, Scores, Spec

@@ -7,8 +7,8 @@ import pathlib
 import jax
 
 from experiments.benchmarks import cases
-from jaxrl_llm.models import config as config_lib
-from jaxrl_llm.models import hf, transformer
+from jaxrl_llm.policies.language import config as config_lib
+from jaxrl_llm.policies.language import hf, transformer
 
 
 def folder_of(name: str, scratch: pathlib.Path) -> pathlib.Path:

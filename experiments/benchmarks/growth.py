@@ -91,7 +91,7 @@ def kept(model: cases.Model, shape: cases.Shape) -> dict[str, int]:
   by layer; a block of scores; its logits, of at most `_CHUNK` positions, with
   their gradient.
   """
-  from jaxrl_llm.models import attention
+  from jaxrl_llm.policies.language import attention
 
   p, t, m = shape.prompt, shape.response, _MICROBATCH
   cache = model.cached * (shape.prompts * p + shape.rows * t)
@@ -151,10 +151,10 @@ def _programs(model, shape):
 
   from experiments.benchmarks import folders
   from jaxrl_llm import recipe as recipe_lib
-  from jaxrl_llm.models import config as config_lib
-  from jaxrl_llm.models import score, transformer
-  from jaxrl_llm.rollouts.sampler import Sampler
-  from jaxrl_llm.rollouts.truncation import Sampling
+  from jaxrl_llm.policies.language import config as config_lib
+  from jaxrl_llm.policies.language import score, transformer
+  from jaxrl_llm.policies.language.sampler import Sampler
+  from jaxrl_llm.policies.language.truncation import Sampling
   from jaxrl_llm.training import step
   from jaxrl_llm.types import Prompts, Scores, Spec
 
@@ -265,7 +265,8 @@ All but one size are those of
   with whole matrices of them, at `94815f0b55e6`, the slopes over prompt tokens
   were 0.76, 0.98, 1.04 and 0.62.
 - The learner's memory grows with the vocabulary under `model.chunk`, which this
-  is; under `model.block` it does not (`tests/models/blocks_test.py`).
+  is; under `model.block` it does not
+  (`tests/policies/language/blocks_test.py`).
 - Small sizes lie above the line: a step of the decode loop costs some time
   whatever it multiplies.
 

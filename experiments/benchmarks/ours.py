@@ -18,7 +18,7 @@ import numpy as np
 
 from experiments.benchmarks import cases, protocol
 from experiments.configs import base
-from jaxrl_llm.rollouts.sampler import Sampler
+from jaxrl_llm.policies.language.sampler import Sampler
 from jaxrl_llm.training import loop, session, writers
 
 # Rows at work at once where lengths differ; as many as the peers generate.
@@ -133,7 +133,7 @@ def _countdown(lengths, most: int) -> np.ndarray:
     lengths: V of them, 1 to `most`.
 
   Returns:
-    i32[most + 1, V], see `jaxrl_llm.rollouts.text.stop_table`.
+    i32[most + 1, V], see `jaxrl_llm.problems.text.encoding.stop_table`.
   """
   later = np.minimum(np.arange(1, most + 2), most)
   table = np.repeat(later[:, None], len(lengths), axis=1)

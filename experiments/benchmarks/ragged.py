@@ -130,8 +130,8 @@ def learner(cell: Cell):
 
   from experiments.benchmarks import folders
   from jaxrl_llm import recipe as recipe_lib
-  from jaxrl_llm.models import config as config_lib
-  from jaxrl_llm.models import score, transformer
+  from jaxrl_llm.policies.language import config as config_lib
+  from jaxrl_llm.policies.language import score, transformer
   from jaxrl_llm.training import step, widths
   from jaxrl_llm.types import Scores, Spec
 

@@ -12,10 +12,10 @@ from jaxrl_llm.advantages import group, keys, steps, targets
 from jaxrl_llm.credit import chain, estimate_tokens, refine
 from jaxrl_llm.objectives import aggregate, surrogates
 from jaxrl_llm.objectives.base import policy_gradient
+from jaxrl_llm.plans import episodes
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.recipes.advantages import grpo
 from jaxrl_llm.rewards import behaviour
-from jaxrl_llm.rollouts import episodes
 
 
 @register(

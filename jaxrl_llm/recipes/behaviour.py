@@ -7,10 +7,13 @@ from functools import partial
 from jaxrl_llm import update
 from jaxrl_llm.advantages import critics, group, tokens
 from jaxrl_llm.credit import chain, estimate, refine
+from jaxrl_llm.notes import base as notes
+from jaxrl_llm.notes import passes
 from jaxrl_llm.objectives import aggregate, costs, gates, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
+from jaxrl_llm.plans import base as plans
+from jaxrl_llm.plans import guides, offline_states
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
-from jaxrl_llm.rollouts import guides, notes, offline_states, passes, plans
 
 _RLGF = 'Learning to Generate Better Than Your LLM'
 

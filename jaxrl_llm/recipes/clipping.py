@@ -9,9 +9,9 @@ from jaxrl_llm.advantages import group
 from jaxrl_llm.credit import chain, estimate, shape, weigh
 from jaxrl_llm.objectives import adaptive, aggregate, surrogates
 from jaxrl_llm.objectives.base import policy_gradient
+from jaxrl_llm.plans import base as plans
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.rewards import length
-from jaxrl_llm.rollouts import plans
 from jaxrl_llm.selection import filters
 
 

@@ -9,8 +9,8 @@ from jaxrl_llm.advantages import tokens
 from jaxrl_llm.credit import chain, refine
 from jaxrl_llm.objectives import aggregate, costs, critics, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
+from jaxrl_llm.plans import base as plans
 from jaxrl_llm.recipe import Paper, Recipe, register
-from jaxrl_llm.rollouts import plans
 
 _STOP_REGRESSING = (
   'Stop Regressing: Training Value Functions via Classification for Scalable '

@@ -9,9 +9,10 @@ from jaxrl_llm.advantages import robust
 from jaxrl_llm.credit import chain, weigh
 from jaxrl_llm.objectives import gates, surrogates
 from jaxrl_llm.objectives.base import policy_gradient
+from jaxrl_llm.plans import base as plans
+from jaxrl_llm.plans import budgeted, replay
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.recipes.advantages import grpo
-from jaxrl_llm.rollouts import budgeted, plans, replay
 from jaxrl_llm.selection import bandits, budgets, filters
 
 

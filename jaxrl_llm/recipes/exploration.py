@@ -8,8 +8,9 @@ from jaxrl_llm.advantages import exploration, group, tokens
 from jaxrl_llm.credit import chain, estimate, estimate_tokens
 from jaxrl_llm.objectives import adaptive, aggregate, surrogates
 from jaxrl_llm.objectives.base import policy_gradient
+from jaxrl_llm.plans import base as plans
+from jaxrl_llm.plans import temperature
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
-from jaxrl_llm.rollouts import plans, temperature
 
 
 @register(

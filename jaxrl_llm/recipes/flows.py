@@ -9,11 +9,13 @@ from __future__ import annotations
 from functools import partial
 
 from jaxrl_llm.credit import chain
+from jaxrl_llm.notes import base as notes
+from jaxrl_llm.notes import parts
 from jaxrl_llm.objectives import aggregate, flows, grouped
 from jaxrl_llm.objectives.base import policy_gradient, row_losses
 from jaxrl_llm.objectives.grouped import group_losses, pair_losses
+from jaxrl_llm.plans import base as plans
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
-from jaxrl_llm.rollouts import notes, parts, plans
 from jaxrl_llm.selection import pairs
 
 _OP = Paper(

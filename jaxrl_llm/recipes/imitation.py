@@ -8,8 +8,9 @@ from jaxrl_llm.advantages import group, targets
 from jaxrl_llm.credit import chain, estimate, estimate_tokens, weigh
 from jaxrl_llm.objectives import aggregate, costs, supervised, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
+from jaxrl_llm.plans import base as plans
+from jaxrl_llm.plans import demonstrations
 from jaxrl_llm.recipe import Paper, Recipe, register
-from jaxrl_llm.rollouts import demonstrations, plans
 from jaxrl_llm.selection import filters
 
 

@@ -14,8 +14,8 @@ from jaxrl_llm.objectives import (
 )
 from jaxrl_llm.objectives.base import Cost
 from jaxrl_llm.objectives.grouped import group_losses, pair_losses
+from jaxrl_llm.plans import base as plans
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
-from jaxrl_llm.rollouts import plans
 from jaxrl_llm.selection import filters, pairs
 
 _LIPO = Paper(

@@ -9,10 +9,10 @@ from jaxrl_llm.advantages import group
 from jaxrl_llm.credit import estimate
 from jaxrl_llm.objectives import aggregate, barrier
 from jaxrl_llm.objectives.base import policy_gradient
+from jaxrl_llm.plans import base as plans
 from jaxrl_llm.recipe import Paper, Recipe, register
 from jaxrl_llm.recipes.advantages import grpo
 from jaxrl_llm.rewards import combine
-from jaxrl_llm.rollouts import plans
 
 _ENSEMBLES = Paper(
   'Reward Model Ensembles Help Mitigate Overoptimization', '2310.02743'

@@ -25,9 +25,10 @@ from jaxrl_llm.objectives import (
 )
 from jaxrl_llm.objectives.base import policy_gradient, row_losses
 from jaxrl_llm.objectives.grouped import pair_losses
+from jaxrl_llm.plans import base as plans
+from jaxrl_llm.plans import opponents
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.rewards import duels
-from jaxrl_llm.rollouts import opponents, plans
 from jaxrl_llm.selection import pairs
 
 _NASH = Paper('Nash Learning from Human Feedback', '2312.00886', 'VERIFIED-2')

@@ -19,16 +19,11 @@ from jaxrl_llm.objectives import (
 )
 from jaxrl_llm.objectives.base import Cost, policy_gradient, row_losses
 from jaxrl_llm.objectives.grouped import group_losses, pair_losses
+from jaxrl_llm.plans import base as plans
+from jaxrl_llm.plans import branching, demonstrations, greedy, resets
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.recipes.actor_critic import ppo
 from jaxrl_llm.rewards import constraints, duels
-from jaxrl_llm.rollouts import (
-  branching,
-  demonstrations,
-  greedy,
-  plans,
-  resets,
-)
 from jaxrl_llm.selection import filters, pairs
 
 _P3O = (

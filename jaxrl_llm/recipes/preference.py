@@ -18,8 +18,9 @@ from jaxrl_llm.objectives import (
 )
 from jaxrl_llm.objectives.base import Cost, row_losses
 from jaxrl_llm.objectives.grouped import pair_losses
+from jaxrl_llm.plans import base as plans
+from jaxrl_llm.plans import episodes
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
-from jaxrl_llm.rollouts import episodes, plans
 from jaxrl_llm.selection import filters, pairs
 
 _DPO = (

@@ -12,12 +12,15 @@ from functools import partial
 
 from jaxrl_llm.advantages import baselines, group, prompts, risk, tokens
 from jaxrl_llm.credit import chain, estimate, estimate_tokens, refine, shape
+from jaxrl_llm.notes import base as notes
+from jaxrl_llm.notes import passes
 from jaxrl_llm.objectives import aggregate, costs, regression, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient, row_losses
+from jaxrl_llm.plans import base as plans
+from jaxrl_llm.plans import demonstrations, greedy
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.recipes.advantages import dr_grpo, grpo
 from jaxrl_llm.rewards import behaviour
-from jaxrl_llm.rollouts import demonstrations, greedy, notes, passes, plans
 from jaxrl_llm.selection import bandits
 
 

@@ -7,10 +7,12 @@ from functools import partial
 from jaxrl_llm import control, reference
 from jaxrl_llm.advantages import group, targets, tokens
 from jaxrl_llm.credit import estimate, estimate_tokens
+from jaxrl_llm.notes import base as notes
+from jaxrl_llm.notes import passes
 from jaxrl_llm.objectives import aggregate, costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
+from jaxrl_llm.plans import base as plans
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
-from jaxrl_llm.rollouts import notes, passes, plans
 
 
 @register(

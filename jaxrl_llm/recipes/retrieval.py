@@ -10,13 +10,15 @@ from functools import partial
 
 from jaxrl_llm.advantages import group, keys, steps
 from jaxrl_llm.credit import chain, estimate_tokens, shape
+from jaxrl_llm.notes import base as notes
 from jaxrl_llm.objectives import aggregate, costs, ranked, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
+from jaxrl_llm.plans import base as plans
+from jaxrl_llm.plans import episodes
+from jaxrl_llm.plans import wordings as wordings_lib
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.recipes.advantages import grpo
 from jaxrl_llm.rewards import behaviour
-from jaxrl_llm.rollouts import episodes, notes, plans
-from jaxrl_llm.rollouts import wordings as wordings_lib
 
 
 @register(

@@ -7,8 +7,8 @@ from functools import partial
 from jaxrl_llm.objectives import listwise, rating
 from jaxrl_llm.objectives.base import row_losses
 from jaxrl_llm.objectives.grouped import group_losses, pair_losses
+from jaxrl_llm.plans import base as plans
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
-from jaxrl_llm.rollouts import plans
 
 _INSTRUCT = Paper(
   'Training language models to follow instructions with human feedback',

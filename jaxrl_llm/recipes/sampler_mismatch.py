@@ -8,8 +8,8 @@ from jaxrl_llm.advantages import group
 from jaxrl_llm.credit import estimate
 from jaxrl_llm.objectives import aggregate, gates, surrogates
 from jaxrl_llm.objectives.base import policy_gradient
+from jaxrl_llm.plans import base as plans
 from jaxrl_llm.recipe import Paper, Recipe, register
-from jaxrl_llm.rollouts import plans
 
 
 def _corrected(gate, samples, clip_low, clip_high, epsilon, minibatches):

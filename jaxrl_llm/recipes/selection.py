@@ -7,11 +7,13 @@ from functools import partial
 
 from jaxrl_llm.advantages import group
 from jaxrl_llm.credit import chain, estimate, weigh, weigh_tokens
+from jaxrl_llm.notes import base as notes
+from jaxrl_llm.notes import passes
 from jaxrl_llm.objectives import aggregate, surrogates
 from jaxrl_llm.objectives.base import policy_gradient
+from jaxrl_llm.plans import base as plans
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.recipes.advantages import grpo
-from jaxrl_llm.rollouts import notes, passes, plans
 from jaxrl_llm.selection import weights
 
 

@@ -23,9 +23,9 @@ from jaxrl_llm.objectives import (
 )
 from jaxrl_llm.objectives.base import policy_gradient
 from jaxrl_llm.objectives.grouped import group_losses, pair_losses
+from jaxrl_llm.plans import base as plans
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.rewards import duels
-from jaxrl_llm.rollouts import plans
 from jaxrl_llm.selection import pairs
 
 _DNO = Paper(

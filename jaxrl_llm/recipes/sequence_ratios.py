@@ -8,8 +8,8 @@ from jaxrl_llm.advantages import group
 from jaxrl_llm.credit import estimate
 from jaxrl_llm.objectives import aggregate, sequence
 from jaxrl_llm.objectives.base import policy_gradient
+from jaxrl_llm.plans import base as plans
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
-from jaxrl_llm.rollouts import plans
 
 _DHPO = (
   'Orchestrating Tokens and Sequences: Dynamic Hybrid Policy Optimization for '

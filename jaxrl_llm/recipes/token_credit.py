@@ -14,11 +14,14 @@ from jaxrl_llm.credit import (
   refine,
   weigh_tokens,
 )
+from jaxrl_llm.notes import base as notes
+from jaxrl_llm.notes import passes
 from jaxrl_llm.objectives import aggregate, costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
+from jaxrl_llm.plans import base as plans
+from jaxrl_llm.plans import branching, episodes
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.recipes.actor_critic import ppo
-from jaxrl_llm.rollouts import branching, episodes, notes, passes, plans
 from jaxrl_llm.selection import weights
 
 

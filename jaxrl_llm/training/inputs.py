@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from ml_collections import ConfigDict
 
-from jaxrl_llm.models import hf
+from jaxrl_llm.policies.language import hf
 from jaxrl_llm.tasks import data, verifiers
 
 # Weights up to this size are read whole, larger ones in this many places.

@@ -29,11 +29,12 @@ import jax
 import jax.numpy as jnp
 from absl import logging
 
-from jaxrl_llm.training import games, programs, recordings
+from jaxrl_llm.problems.text import games, recordings
+from jaxrl_llm.problems.text.tools import Tools
+from jaxrl_llm.training import programs
 from jaxrl_llm.training.checkpoint import Checkpointer
 from jaxrl_llm.training.pipeline import Waiting
 from jaxrl_llm.training.session import Session
-from jaxrl_llm.training.tools import Tools
 from jaxrl_llm.training.writers import Run
 from jaxrl_llm.types import (
   Array,

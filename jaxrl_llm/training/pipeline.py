@@ -28,8 +28,8 @@ from ml_collections import ConfigDict
 
 from jaxrl_llm import update
 from jaxrl_llm.objectives import base, gates
+from jaxrl_llm.plans import recorded
 from jaxrl_llm.recipe import Recipe
-from jaxrl_llm.rollouts import recorded
 from jaxrl_llm.types import Array, Rollouts, Scores
 
 

@@ -14,28 +14,24 @@ from ml_collections import ConfigDict
 
 from jaxrl_llm import optimizers
 from jaxrl_llm import recipe as recipe_lib
-from jaxrl_llm.models import config as config_lib
-from jaxrl_llm.models import heads, hf, lora, score, transformer
-from jaxrl_llm.models.config import Config
-from jaxrl_llm.rollouts import text
-from jaxrl_llm.rollouts.sampler import Sampler
-from jaxrl_llm.rollouts.truncation import Sampling
-from jaxrl_llm.tasks import verify
-from jaxrl_llm.training import (
+from jaxrl_llm.policies.language import config as config_lib
+from jaxrl_llm.policies.language import heads, hf, lora, score, transformer
+from jaxrl_llm.policies.language.config import Config
+from jaxrl_llm.policies.language.sampler import Sampler
+from jaxrl_llm.policies.language.truncation import Sampling
+from jaxrl_llm.problems.text import encoding as text
+from jaxrl_llm.problems.text import (
   guests,
-  hosts,
   oracles,
-  pipeline,
   recordings,
   reward_models,
-  shard,
   sources,
-  step,
-  widths,
 )
-from jaxrl_llm.training import questions as questions_lib
-from jaxrl_llm.training.answering import Answering
-from jaxrl_llm.training.questions import Questions
+from jaxrl_llm.problems.text import questions as questions_lib
+from jaxrl_llm.problems.text.answering import Answering
+from jaxrl_llm.problems.text.questions import Questions
+from jaxrl_llm.tasks import verify
+from jaxrl_llm.training import hosts, pipeline, shard, step, widths
 from jaxrl_llm.types import PyTree, Rollouts, Spec, TrainState
 
 

@@ -138,7 +138,7 @@ class Layout:
   def known(self):
     """A context in which models that are traced can ask for the mesh.
 
-    `jaxrl_llm.models.experts` does, to say where its arithmetic is done; all
+    `policies.language.experts` does, to say where its arithmetic is done; all
     else follows from where the arrays are.
     """
     if self.mesh is None:

@@ -22,10 +22,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxrl_llm.models import lora
 from jaxrl_llm.objectives import aggregate
+from jaxrl_llm.plans.base import Plan
+from jaxrl_llm.policies.language import lora
 from jaxrl_llm.recipe import Recipe
-from jaxrl_llm.rollouts.plans import Plan
 from jaxrl_llm.training import diagnostics
 from jaxrl_llm.training import pieces as pieces_lib
 from jaxrl_llm.training import widths as widths_lib

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from experiments import runs
-from jaxrl_llm.models import hf, transformer
+from jaxrl_llm.policies.language import hf, transformer
 from jaxrl_llm.training import session, writers
 from tests.end_to_end import processes, tiny
 

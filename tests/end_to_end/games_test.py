@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from jaxrl_llm.rollouts import text
+from jaxrl_llm.problems.text import encoding as text
 from jaxrl_llm.tasks import toys
 from jaxrl_llm.training import loop, session
 from tests.end_to_end import tiny

@@ -7,12 +7,12 @@ import jax
 import numpy as np
 import pytest
 
-from jaxrl_llm.models import hf, transformer
-from jaxrl_llm.models.config import from_hf
+from jaxrl_llm.policies.language import hf, transformer
+from jaxrl_llm.policies.language.config import from_hf
 from jaxrl_llm.tasks import tokens
 from jaxrl_llm.training import loop, session
 from tests.end_to_end import tiny
-from tests.models import families
+from tests.policies.language import families
 
 # What the rows sampled and what credit they got; sums over devices differ in
 # their order, so float metrics of the learner agree to rounding.

@@ -8,9 +8,9 @@ import jax
 import numpy as np
 import pytest
 
-from jaxrl_llm.rollouts import episodes
+from jaxrl_llm.plans import episodes
+from jaxrl_llm.problems.text.tools import Speaker
 from jaxrl_llm.training import checkpoint, loop, session
-from jaxrl_llm.training.tools import Speaker
 from tests.end_to_end import tiny
 
 AGENT = {

@@ -7,15 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from jaxrl_llm.rollouts import recorded, text
-from jaxrl_llm.training import (
-  checkpoint,
-  loop,
-  recordings,
-  reward_models,
-  session,
-  writers,
-)
+from jaxrl_llm.plans import recorded
+from jaxrl_llm.problems.text import encoding as text
+from jaxrl_llm.problems.text import recordings, reward_models
+from jaxrl_llm.training import checkpoint, loop, session, writers
 from tests.end_to_end import tiny
 
 PROMISED = {

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxrl_llm.models import hf, lora, score
+from jaxrl_llm.policies.language import hf, lora, score
 from jaxrl_llm.training import loop, session
 from tests.end_to_end import tiny
 

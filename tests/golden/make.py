@@ -1,6 +1,6 @@
 """Makes the golden logits: `python -m tests.golden.make`, with torch.
 
-One .npz for each variant of `tests/models/families.py`: the configuration,
+One .npz for each variant of `policies/language/families.py`: the configuration,
 names and shapes of the tensors, a left-padded batch, and the logits that the
 torch implementation of `transformers` gives in float32. The weights follow
 from `weights` and are not stored. About 10 s; run it again after adding a
@@ -48,7 +48,7 @@ def main():
   import torch
   import transformers
 
-  from tests.models import families
+  from tests.policies.language import families
 
   for variant in families.NAMES:
     config = families.hf_config(variant)

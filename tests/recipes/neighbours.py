@@ -262,7 +262,7 @@ def _places(value, joint, path):
 # Slots that no array of a step shows, and what proves them instead.
 _UNSEEN = {
   'Recipe.curriculum': 'tests/selection',
-  'Recipe.plan': 'tests/rollouts',
+  'Recipe.plan': 'tests/plans',
   'Recipe.update': 'tests/update_test.py',
 }
 

@@ -5,8 +5,8 @@ import pathlib
 import jax
 import transformers
 
-from jaxrl_llm.models import config as config_lib
-from jaxrl_llm.models import hf, transformer
+from jaxrl_llm.policies.language import config as config_lib
+from jaxrl_llm.policies.language import hf, transformer
 from jaxrl_llm.tasks import tokens
 
 # A template in the manner of ChatML, with tools, thinking and a turn's end.

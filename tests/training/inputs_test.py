@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from jaxrl_llm.models import hf
+from jaxrl_llm.policies.language import hf
 from jaxrl_llm.training import inputs
 from tests.end_to_end import tiny
 from tests.training import folders

@@ -9,8 +9,9 @@ import pytest
 from experiments.configs import base
 from jaxrl_llm import recipe
 from jaxrl_llm.objectives import gates
+from jaxrl_llm.problems.text import recordings
 from jaxrl_llm.tabular import policy
-from jaxrl_llm.training import pipeline, recordings
+from jaxrl_llm.training import pipeline
 from jaxrl_llm.training.step import Program
 from jaxrl_llm.types import Scores, Spec
 from tests.oracles import gates as oracle

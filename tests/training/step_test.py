@@ -11,7 +11,7 @@ import pytest
 from jaxrl_llm import control, recipe, reference, update
 from jaxrl_llm.objectives import costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
-from jaxrl_llm.rollouts import plans
+from jaxrl_llm.plans import base as plans
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.training import shard
 from jaxrl_llm.training.step import Program, shared_rows

@@ -5,10 +5,10 @@ import pytest
 from jax.extend import core
 
 from experiments.benchmarks import cases
-from jaxrl_llm.models import config as config_lib
-from jaxrl_llm.models import score, transformer
+from jaxrl_llm.policies.language import config as config_lib
+from jaxrl_llm.policies.language import score, transformer
 from jaxrl_llm.types import Rollouts
-from tests.models import families
+from tests.policies.language import families
 
 
 def _products(jaxpr) -> int:

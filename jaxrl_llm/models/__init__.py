@@ -1,1 +1,0 @@
-"""The decoder, its heads and its Hugging Face interchange."""

@@ -1,0 +1,1 @@
+"""What is said of finished responses beside their scores."""

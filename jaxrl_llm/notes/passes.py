@@ -1,0 +1,165 @@
+"""Notes that run a model over finished responses, see `notes`."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from jaxrl_llm import numerics
+from jaxrl_llm.notes.base import Stateless
+from jaxrl_llm.types import Array, Rollouts
+
+
+@dataclasses.dataclass(frozen=True)
+class Teacher(Stateless):
+  """`teacher_logp` f32[N, T], under the first policy of `teacher.paths`."""
+
+  provides = frozenset({'teacher_logp'})
+  asks = frozenset({'teacher'})
+
+  def write(self, tools, rollouts, scores, state):
+    del scores
+    return {'teacher_logp': tools.teachers(rollouts)[..., 0]}, state
+
+
+@dataclasses.dataclass(frozen=True)
+class Constraints(Stateless):
+  """`constraint_logp` f32[N, T, C], under the policies of `teacher.paths`.
+
+  Attributes:
+    count: C.
+  """
+
+  count: int = 2
+  provides = frozenset({'constraint_logp'})
+  asks = frozenset({'teacher'})
+
+  def write(self, tools, rollouts, scores, state):
+    del scores
+    logp = tools.teachers(rollouts)
+    if logp.shape[-1] != self.count:
+      raise ValueError(
+        f'teacher.paths names {logp.shape[-1]} policies, and the recipe '
+        f'weighs {self.count}'
+      )
+    return {'constraint_logp': logp}, state
+
+
+@dataclasses.dataclass(frozen=True)
+class HiddenSquare(Stateless):
+  """`hidden_square` f32[N, T], |h|^2 of the states that tokens are drawn from.
+
+  h is the normalised last hidden state, what the output layer multiplies.
+  """
+
+  provides = frozenset({'hidden_square'})
+
+  def write(self, tools, rollouts, scores, state):
+    del scores
+    return {'hidden_square': tools.hidden_square(rollouts)}, state
+
+
+@dataclasses.dataclass(frozen=True)
+class PromptLogp(Stateless):
+  """`prompt_logp` f32[N, P], log-probs of the prompt's own tokens.
+
+  The first token of a prompt follows nothing and has 0.
+  """
+
+  provides = frozenset({'prompt_logp'})
+
+  def write(self, tools, rollouts, scores, state):
+    del scores
+    rows, shift = as_responses(rollouts)
+    logp = tools.score(rows).logp
+    place = jnp.arange(rollouts.prompt.shape[1]) - shift[:, None] - 1
+    logp = jnp.take_along_axis(logp, jnp.maximum(place, 0), axis=1)
+    return {'prompt_logp': jnp.where(place >= 0, logp, 0.0)}, state
+
+
+@jax.jit
+def as_responses(rollouts: Rollouts) -> tuple[Rollouts, Array]:
+  """Prompts read as responses to their own first token.
+
+  Returns:
+    N rows with one prompt token and P - 1 response columns (at least one),
+    right padded, and i32[N], the padding before each prompt.
+  """
+  width = rollouts.prompt.shape[1]
+  shift = width - jnp.sum(rollouts.prompt_mask, axis=1, dtype=jnp.int32)
+  place = jnp.arange(max(width, 2)) + shift[:, None]
+  mask = place < width
+  tokens = jnp.take_along_axis(
+    rollouts.prompt, jnp.minimum(place, width - 1), axis=1
+  )
+  rows = rollouts.replace(
+    prompt=tokens[:, :1],
+    prompt_mask=jnp.ones_like(mask[:, :1]),
+    response=jnp.where(mask, tokens, 0)[:, 1:],
+    response_mask=mask[:, 1:],
+    action_mask=mask[:, 1:],
+    logp=jnp.zeros(mask[:, 1:].shape, jnp.float32),
+    extras={},
+  )
+  return rows, shift
+
+
+@dataclasses.dataclass(frozen=True)
+class Drift(Stateless):
+  """`drift` f32[N]: how far the policy moved since a task was last visited.
+
+      D_i = mean over the tokens of the task's last response of
+            |log pi_now - log pi_then|, in nats; 0 on the first visit
+
+  The last response to every task of the table is remembered with its
+  log-probs: 2 T + P numbers a task. Where an iteration visits a task more
+  than once, all its rows have one drift, and the last valid row is kept.
+
+  Source: Single-stream Policy Optimization, arXiv 2509.13232, section 3.1,
+    whose D is a KL; this is its per-token absolute form.
+  """
+
+  provides = frozenset({'drift'})
+
+  def init(self, spec):
+    prompt = (spec.tasks, spec.prompt_length)
+    response = (spec.tasks, spec.response_length)
+    return {
+      'prompt': jnp.zeros(prompt, jnp.int32),
+      'prompt_mask': jnp.zeros(prompt, bool),
+      'response': jnp.zeros(response, jnp.int32),
+      'response_mask': jnp.zeros(response, bool),
+      'action_mask': jnp.zeros(response, bool),
+      'logp': jnp.zeros(response, jnp.float32),
+    }
+
+  def write(self, tools, rollouts, scores, state):
+    del scores
+    then = jax.tree.map(lambda x: x[rollouts.task], state)
+    rows = rollouts.replace(**then, extras={})
+    # A task without a past has nothing to attend to; its mask is empty.
+    seen = jnp.any(rows.prompt_mask, axis=1)
+    start = rows.prompt_mask.at[:, -1].set(True)
+    now = tools.score(rows.replace(prompt_mask=start)).logp
+    gap = jnp.abs(now - then['logp'])
+    drift = numerics.masked_mean(gap, then['action_mask'], axis=1)
+    logp = tools.score(rollouts.replace(extras={})).logp
+    kept = {name: getattr(rollouts, name) for name in state} | {'logp': logp}
+    return {'drift': jnp.where(seen, drift, 0.0)}, remembered(
+      state, kept, rollouts.task, rollouts.valid
+    )
+
+
+@jax.jit
+def remembered(memory, rows, task, valid):
+  """A memory [A, ...] in which every task has its last valid row [N, ...]."""
+  number = jnp.arange(task.shape[0])
+  later = (task[:, None] == task) & valid & (number > number[:, None])
+  last = valid & ~jnp.any(later, axis=1)
+  tasks = jax.tree.leaves(memory)[0].shape[0]
+  place = jnp.where(last, task, tasks)
+  return jax.tree.map(
+    lambda old, new: old.at[place].set(new, mode='drop'), memory, rows
+  )

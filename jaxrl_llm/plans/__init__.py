@@ -1,0 +1,1 @@
+"""How the rows that train are made."""

@@ -1,0 +1,144 @@
+"""Plans that show the policy what somebody else wrote.
+
+The field `demonstration` of a question's record is its text. One that is too
+long for a response is no demonstration: its row is not valid.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrl_llm.notes.base import Stateless
+from jaxrl_llm.plans import prefixes
+from jaxrl_llm.plans.base import Plan
+
+
+def demonstrated(tools, prompts):
+  """The demonstrations of prompts as rows [B, T] of ordinary actions.
+
+  Their `logp` is that of the current policy, so that a ratio is about how it
+  has changed since.
+
+  Raises:
+    ValueError: a question without a demonstration.
+  """
+  columns = tools.columns
+  records = tools.rows(prompts.task)
+  without = sum('demonstration' not in record for record in records)
+  if without:
+    raise ValueError(
+      f'{without} of {len(records)} questions have no field "demonstration", '
+      'which the recipe learns from; add it to the data'
+    )
+  ids = tools.responses([record['demonstration'] for record in records])
+  fits = np.array([len(tokens) <= columns for tokens in ids])
+  ids = [tokens if fit else [] for tokens, fit in zip(ids, fits)]
+  rows = prefixes.blank(prompts, 1, columns)
+  nothing = jnp.zeros_like(rows.task)
+  rows = prefixes.joined(rows, nothing, prefixes.written(rows, ids))
+  rows = rows.replace(action_mask=rows.response_mask, valid=jnp.asarray(fits))
+  logp = tools.score(rows).logp
+  # On the whole vocabulary, where the sampler's mass is 1.
+  extras = {**rows.extras, 'log_mass': jnp.zeros_like(logp)}
+  return rows.replace(logp=logp, extras=extras)
+
+
+@dataclasses.dataclass(frozen=True)
+class WithDemonstration(Plan):
+  """Groups of own responses and, as their last row, the demonstration.
+
+  The extra `offline` bool[N] marks the demonstrations. They are verified like
+  any response.
+
+  Attributes:
+    samples: rows of a group, the demonstration included; at least 2.
+
+  Raises:
+    ValueError: no own response, or a sampler that records its candidates,
+      among which a demonstration need not be.
+  """
+
+  samples: int = 9
+  provides = frozenset({'offline'})
+
+  def __post_init__(self):
+    if self.samples < 2:
+      raise ValueError(
+        f'samples = {self.samples} leave no own response beside the '
+        'demonstration; use at least 2'
+      )
+
+  def collect(self, tools, prompts, state, key):
+    own = tools.generate(prompts, key, self.samples - 1)
+    if 'support' in own.extras:
+      raise ValueError(
+        'demonstrations have tokens outside the support of the sampler; set '
+        'sample.support = 0'
+      )
+    shown = demonstrated(tools, prompts)
+    count = prompts.tokens.shape[0]
+
+    def together(a, b):
+      a = a.reshape(count, -1, *a.shape[1:])
+      both = jnp.concatenate([a, b[:, None]], axis=1)
+      return both.reshape(-1, *b.shape[1:])
+
+    rollouts = jax.tree.map(together, own, shown)
+    place = jnp.arange(count * self.samples) % self.samples
+    offline = place == self.samples - 1
+    rollouts = rollouts.replace(extras={**rollouts.extras, 'offline': offline})
+    return *tools.verify(rollouts), state
+
+
+def with_demonstration(*, samples: int = 9) -> WithDemonstration:
+  """Groups of own responses and the demonstration."""
+  return WithDemonstration(samples)
+
+
+@dataclasses.dataclass(frozen=True)
+class Coverage(Stateless):
+  """Note: how near a prompt's responses come to its demonstration.
+
+  `coverage` f32[N] is the share of the demonstration's different words that a
+  response contains, averaged over its group; `demonstration_reward` f32[N] is
+  what the demonstration itself earns, 0 if it could not be verified.
+  """
+
+  provides = frozenset({'coverage', 'demonstration_reward'})
+
+  def write(self, tools, rollouts, scores, state):
+    del scores
+    texts = tools.decode(rollouts)
+    records = tools.rows(rollouts.task)
+    group = np.asarray(rollouts.group)
+    _, first, place = np.unique(group, return_index=True, return_inverse=True)
+    share = np.array(
+      [
+        words_covered(text, record.get('demonstration', ''))
+        for text, record in zip(texts, records, strict=True)
+      ]
+    )
+    mean = np.bincount(place, share) / np.bincount(place)
+    shown = prefixes.as_prompts(
+      jax.tree.map(lambda x: x[first], rollouts),
+      jnp.zeros(len(first), jnp.int32),
+    )
+    shown, judged = tools.verify(demonstrated(tools, shown))
+    earned = judged.components @ judged.weights
+    return {
+      'coverage': jnp.asarray(mean[place], jnp.float32),
+      'demonstration_reward': earned[place],
+    }, state
+
+
+def words_covered(text: str, demonstration: str) -> float:
+  """The share of the demonstration's different words found in a text.
+
+  1 for a demonstration without words.
+  """
+  words = set(demonstration.split())
+  return len(words & set(text.split())) / len(words) if words else 1.0

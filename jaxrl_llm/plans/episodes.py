@@ -1,0 +1,400 @@
+"""Plans of several turns, with an environment between them.
+
+The sampler writes a turn, the environment reads it, and what it says is put
+behind it: part of `response_mask`, which the policy reads, but not of
+`action_mask`, which it learns. A turn ends with the sampler's end token or
+stop strings, or after its share of the token budget.
+
+The verifiers judge the last thing that the policy said; in the record they get
+is what the environment gave in all, as 'return', which the verifier `returned`
+passes on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrl_llm.plans import prefixes
+from jaxrl_llm.plans.base import Plan
+from jaxrl_llm.types import Rollouts
+
+
+class Turns(NamedTuple):
+  """What happened in the H turns of N episodes.
+
+  Attributes:
+    taken: bool[N, H]. answered: bool[N, H], and the environment went on.
+    start, end: i32[N, H], the first column of each turn's action and the one
+      after its last; equal where it was not taken.
+    reward: f32[N, H], of the environment. agent: i32[N, H].
+    state, anchor: [N, H], the states that were acted in, and their names.
+    action: [N, H] texts.
+  """
+
+  taken: np.ndarray
+  answered: np.ndarray
+  start: np.ndarray
+  end: np.ndarray
+  reward: np.ndarray
+  agent: np.ndarray
+  anchor: np.ndarray
+  action: np.ndarray
+  state: np.ndarray
+
+  @property
+  def last(self) -> list[str]:
+    """N texts: what each episode ended with."""
+    count = self.taken.sum(axis=1)
+    return [row[max(n - 1, 0)] for row, n in zip(self.action, count)]
+
+
+def play(tools, prompts, key, *, samples: int, turns: int):
+  """`samples` episodes of at most `turns` turns from each prompt.
+
+  An episode also ends where the token budget has no room for what the
+  environment says and one more token; it then counts as truncated, as one
+  does that uses up its turns.
+
+  Returns:
+    Rollouts of whole episodes, not verified, and their `Turns`.
+
+  Raises:
+    ValueError: fewer tokens than turns.
+  """
+  if tools.columns < turns:
+    raise ValueError(
+      f'{tools.columns} response tokens do not hold {turns} turns; raise '
+      'sample.max_response or lower recipe.turns'
+    )
+  rollouts = prefixes.blank(prompts, samples, tools.columns)
+  rows = rollouts.valid.shape[0]
+  log = _empty(rows, turns)
+  states = tools.environment.reset(tools.rows(rollouts.task))
+  for row, state in enumerate(states):
+    log.state[row, 0] = state
+  return go_on(tools, rollouts, log, np.zeros(rows, int), key)
+
+
+def go_on(tools, rollouts: Rollouts, log: Turns, first: np.ndarray, key):
+  """Episodes played from some turn to their end.
+
+  Args:
+    rollouts: N rows, up to that turn.
+    log: of the turns before; `state`, `anchor` and `agent` of that turn. It
+      is filled in place.
+    first: i32[N], the turn of each row that is taken next.
+
+  Returns:
+    Rollouts of whole episodes, not verified, and their `Turns`.
+  """
+  rows, turns = log.taken.shape
+  going, finished = np.ones(rows, bool), np.zeros(rows, bool)
+  for turn in range(turns):
+    at = first + turn
+    cut = rollouts.length
+    more = tools.generate(
+      prefixes.as_prompts(rollouts, cut),
+      jax.random.fold_in(key, turn),
+      1,
+      most=tools.columns // turns,
+    )
+    rollouts = prefixes.joined(rollouts, cut, more, jnp.asarray(going))
+    acting = np.flatnonzero(going)
+    here = acting, at[acting]
+    log.taken[here] = True
+    log.start[here] = np.asarray(cut)[acting]
+    log.end[here] = np.asarray(rollouts.length)[acting]
+    texts, said = tools.decode(more), [''] * rows
+    log.action[here] = [texts[row] for row in acting]
+    steps = tools.environment.step(
+      list(log.state[here]), list(log.action[here])
+    )
+    for row, step in zip(acting, steps, strict=True):
+      finished[row], said[row] = step.done, step.observation
+      log.reward[row, at[row]] = step.reward
+      log.answered[row, at[row]] = not step.done
+      if at[row] + 1 < turns:
+        _enter(log, row, at[row] + 1, step)
+    going &= ~finished & (at + 1 < turns)
+    if not going.any():
+      break
+    rollouts, going = _told(tools, rollouts, said, going)
+    if not going.any():
+      break
+  return rollouts.replace(truncated=jnp.asarray(~finished)), log
+
+
+def _enter(log, row, turn, step):
+  """Notes the state that a turn will be taken in."""
+  log.state[row, turn] = step.state
+  log.anchor[row, turn], log.agent[row, turn] = step.anchor, step.agent
+
+
+def _empty(rows, turns) -> Turns:
+  shape = (rows, turns)
+  return Turns(
+    taken=np.zeros(shape, bool),
+    answered=np.zeros(shape, bool),
+    start=np.zeros(shape, np.int32),
+    end=np.zeros(shape, np.int32),
+    reward=np.zeros(shape, np.float32),
+    agent=np.zeros(shape, np.int32),
+    anchor=np.full(shape, '', object),
+    action=np.full(shape, '', object),
+    state=np.full(shape, None, object),
+  )
+
+
+def _told(tools, rollouts, said, going):
+  """Rows with what the environment said, and bool[N], which have room left."""
+  ids = tools.encode(said)
+  room = tools.columns - np.asarray(rollouts.length)
+  going = going & (np.array([len(tokens) for tokens in ids]) < room)
+  ids = [tokens if go else [] for tokens, go in zip(ids, going)]
+  heard = prefixes.written(rollouts, ids)
+  return (
+    prefixes.joined(rollouts, rollouts.length, heard, jnp.asarray(going)),
+    going,
+  )
+
+
+def judged(tools, rollouts: Rollouts, log: Turns):
+  """Verified episodes: what was said last, and what the environment gave."""
+  total = log.reward.sum(axis=1).tolist()
+  records = [
+    {**record, 'return': gained}
+    for record, gained in zip(tools.rows(rollouts.task), total)
+  ]
+  return tools.verify(rollouts, log.last, records)
+
+
+@dataclasses.dataclass(frozen=True)
+class MultiTurn(Plan):
+  """Episodes of several turns, one row each.
+
+  The extras say where things are in a row:
+
+      turn             i32[N, T], in [0, turns)
+      action_end       bool[N, T], the last token of a turn's action
+      decision_reward  f32[N, T], the environment's reward, on action tokens
+      tool_calls       i32[N], turns that the environment answered
+      tool_start       i32[N], the first column of the first of them, or -1
+
+  Attributes:
+    samples: episodes from a prompt. turns: the most of an episode, which
+      share the token budget.
+  """
+
+  samples: int = 8
+  turns: int = 4
+  asks = frozenset({'environment'})
+  provides = frozenset(
+    {'turn', 'action_end', 'decision_reward', 'tool_calls', 'tool_start'}
+  )
+  may_lag = True
+
+  def collect(self, tools, prompts, state, key):
+    rollouts, log = play(
+      tools, prompts, key, samples=self.samples, turns=self.turns
+    )
+    rollouts, scores = judged(tools, rollouts, log)
+    extras = {**rollouts.extras, **located(log, tools.columns)}
+    return rollouts.replace(extras=extras), scores, state
+
+
+def located(log: Turns, columns: int):
+  """The extras of `MultiTurn`, of episodes in rows of T columns."""
+  column = np.arange(columns)[:, None]
+  inside = (column >= log.start[:, None]) & (column < log.end[:, None])
+  inside &= log.taken[:, None]
+  begun = (column >= log.start[:, None]) & log.taken[:, None]
+  called = log.answered.any(axis=1)
+  first = log.start[np.arange(len(called)), log.answered.argmax(axis=1)]
+  arrays = {
+    'turn': np.maximum(begun.sum(axis=2) - 1, 0).astype(np.int32),
+    'action_end': (inside & (column == log.end[:, None] - 1)).any(axis=2),
+    'decision_reward': (inside * log.reward[:, None]).sum(axis=2),
+    'tool_calls': log.answered.sum(axis=1).astype(np.int32),
+    'tool_start': np.where(called, first, -1).astype(np.int32),
+  }
+  return jax.tree.map(jnp.asarray, arrays)
+
+
+@dataclasses.dataclass(frozen=True)
+class Steps(Plan):
+  """Episodes of several turns, one row a turn.
+
+  The prompt of a row is all that came before its turn. Turns that were not
+  taken are rows that are not valid. The rows of an episode share its outcome.
+  The extras, each [N]:
+
+      trajectory   i32, which episode of the prompt
+      step         i32, which turn of the episode
+      step_reward  f32, the environment's
+      agent        i32, who acted
+      anchor       i32, equal where the states acted in have one name
+      node         i32, equal where state and action do
+
+  Attributes:
+    episodes: from a prompt. turns: the most of an episode, which share the
+      token budget.
+  """
+
+  episodes: int = 8
+  turns: int = 4
+  asks = frozenset({'environment'})
+  provides = frozenset(
+    {'trajectory', 'step', 'step_reward', 'agent', 'anchor', 'node'}
+  )
+  may_lag = True
+
+  @property
+  def samples(self):
+    return self.episodes * self.turns
+
+  def collect(self, tools, prompts, state, key):
+    rollouts, log = play(
+      tools, prompts, key, samples=self.episodes, turns=self.turns
+    )
+    rollouts, scores = judged(tools, rollouts, log)
+    rows = as_steps(
+      rollouts, log.start, log.end, most=tools.columns // self.turns
+    )
+    valid = rows.valid & jnp.asarray(log.taken.reshape(-1))
+    extras = {**rows.extras, **named(log, self.episodes)}
+    components = jnp.repeat(scores.components, self.turns, axis=0)
+    components = jnp.where(valid[:, None], components, 0)
+    rows = rows.replace(valid=valid, extras=extras)
+    return rows, scores.replace(components=components), state
+
+
+@functools.partial(jax.jit, static_argnames='most')
+def as_steps(rollouts: Rollouts, start, end, *, most: int) -> Rollouts:
+  """Every turn of N episodes as a row of its own, after what came before it.
+
+  Args:
+    rollouts: N rows of P + T columns.
+    start, end: i32[N, H], columns of each turn's action.
+    most: response columns of the new rows, enough for any action.
+
+  Returns:
+    N H rows of P + T prompt columns; the turns of an episode are adjacent.
+  """
+  rows = prefixes.repeated(rollouts, start.shape[1])
+  start, end = start.reshape(-1), end.reshape(-1)
+  prompts = prefixes.as_prompts(rows, start)
+  place = jnp.arange(most) + start[:, None]
+  mask = place < end[:, None]
+  place = jnp.minimum(place, rollouts.response.shape[1] - 1)
+
+  def moved(x, empty):
+    tail = (1,) * (x.ndim - 2)
+    x = jnp.take_along_axis(x, place.reshape(place.shape + tail), axis=1)
+    return jnp.where(mask.reshape(mask.shape + tail), x, empty)
+
+  extras = dict(rows.extras)
+  for name, empty in prefixes.EMPTY.items():
+    if name in extras:
+      extras[name] = moved(extras[name], empty)
+  return rows.replace(
+    prompt=prompts.tokens,
+    prompt_mask=prompts.mask,
+    response=moved(rows.response, 0),
+    response_mask=mask,
+    action_mask=mask,
+    logp=moved(rows.logp, 0.0),
+    extras=extras,
+  )
+
+
+def named(log: Turns, episodes: int):
+  """The extras of `Steps`."""
+  count, turns = log.taken.shape
+  anchor = log.anchor.reshape(-1).astype(str)
+  action = log.action.reshape(-1).astype(str)
+  _, anchor = np.unique(anchor, return_inverse=True)
+  _, action = np.unique(action, return_inverse=True)
+  arrays = {
+    'trajectory': np.repeat(np.arange(count) % episodes, turns),
+    'step': np.tile(np.arange(turns), count),
+    'agent': log.agent.reshape(-1),
+    'anchor': anchor,
+    'node': anchor * (action.max() + 1) + action,
+  }
+  ids = {k: jnp.asarray(x, jnp.int32) for k, x in arrays.items()}
+  return ids | {'step_reward': jnp.asarray(log.reward.reshape(-1))}
+
+
+@dataclasses.dataclass(frozen=True)
+class Resampled(Plan):
+  """Episodes of one group that share what came before one of their turns.
+
+  One episode is played from each prompt, and one of the turns it took is
+  drawn; from there on `samples` episodes are played anew. The extras are
+  `turn` i32[N, T], as of `MultiTurn`, and `resampled` i32[N], that turn.
+
+  Attributes:
+    samples: rows of a group. turns: the most of an episode.
+
+  Source: REFUEL, arXiv 2410.04612, algorithm 1.
+  """
+
+  samples: int = 2
+  turns: int = 4
+  asks = frozenset({'environment'})
+  provides = frozenset({'turn', 'resampled'})
+
+  def collect(self, tools, prompts, state, key):
+    before, draw, after = jax.random.split(key, 3)
+    rollouts, log = play(tools, prompts, before, samples=1, turns=self.turns)
+    taken = jnp.asarray(log.taken.sum(axis=1))
+    drawn = jax.random.uniform(draw, taken.shape)
+    first = np.asarray((drawn * taken).astype(jnp.int32))
+    rollouts, log = parted(rollouts, log, first)
+    rollouts = prefixes.repeated(rollouts, self.samples)
+    log = Turns(*(np.repeat(x, self.samples, axis=0) for x in log))
+    first = np.repeat(first, self.samples)
+    rollouts, log = go_on(tools, rollouts, log, first, after)
+    rollouts, scores = judged(tools, rollouts, log)
+    extras = {
+      'turn': located(log, tools.columns)['turn'],
+      'resampled': jnp.asarray(first, jnp.int32),
+    }
+    extras = {**rollouts.extras, **extras}
+    return rollouts.replace(extras=extras), scores, state
+
+
+def parted(rollouts: Rollouts, log: Turns, first: np.ndarray):
+  """Episodes and their log, up to but not including one turn of each."""
+  start = log.start[np.arange(len(first)), first]
+  nothing = prefixes.written(rollouts, [[]] * len(first))
+  rollouts = prefixes.joined(rollouts, jnp.asarray(start), nothing)
+  gone = np.arange(log.taken.shape[1]) >= first[:, None]
+  fresh = _empty(*log.taken.shape)
+  kept = Turns(*(np.where(gone, new, old) for new, old in zip(fresh, log)))
+  # The state that the turn is taken in was known before it.
+  here = np.arange(len(first)), first
+  for name in ('state', 'anchor', 'agent'):
+    getattr(kept, name)[here] = getattr(log, name)[here]
+  return rollouts, kept
+
+
+def multi_turn(*, samples: int = 8, turns: int = 4) -> MultiTurn:
+  """Episodes of several turns, one row each."""
+  return MultiTurn(samples, turns)
+
+
+def steps(*, samples: int = 8, turns: int = 4) -> Steps:
+  """Episodes of several turns, one row a turn."""
+  return Steps(samples, turns)
+
+
+def resampled(*, samples: int = 2, turns: int = 4) -> Resampled:
+  """Episodes that share what came before one of their turns."""
+  return Resampled(samples, turns)

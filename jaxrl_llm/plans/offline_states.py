@@ -1,0 +1,54 @@
+"""Groups that act once in a state of the demonstrations, and then go on."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from jaxrl_llm.plans import demonstrations, prefixes, resets
+from jaxrl_llm.plans.base import Plan
+
+
+@dataclasses.dataclass(frozen=True)
+class OfflineStates(Plan):
+  """Ordinary groups, and groups that start from states of demonstrations.
+
+  Such a group shares one random prefix of its question's demonstration. The
+  first token of each row is drawn anew by the policy and is its only action;
+  the rest of the row, the policy's as well, finds out what it is worth. Its
+  reward minus the mean of the group then estimates Q(s, a) - V(s) in a state
+  that the policy alone may seldom reach.
+
+  Attributes:
+    samples: rows of a group. share: of groups that start from a prefix.
+
+  Source: HNPG, arXiv 2311.08384, whose Q is fitted.
+  """
+
+  samples: int = 8
+  share: float = 0.5
+
+  def collect(self, tools, prompts, state, key):
+    place, speak = jax.random.split(key)
+    shown = demonstrations.demonstrated(tools, prompts)
+    cut = resets.cuts(place, shown.length, share=self.share)
+    cut = jnp.repeat(cut, self.samples)
+    rows = prefixes.repeated(shown, self.samples)
+    # A demonstration that does not fit is empty: its group starts afresh.
+    rows = rows.replace(valid=jnp.ones_like(rows.valid))
+    more = tools.generate(prefixes.as_prompts(rows, cut), speak, 1)
+    rollouts = prefixes.joined(rows, cut, more)
+    column = jnp.arange(tools.columns)
+    free = (cut == 0)[:, None] | (column == cut[:, None])
+    action = rollouts.action_mask & free
+    rollouts = rollouts.replace(
+      action_mask=action, logp=jnp.where(action, rollouts.logp, 0.0)
+    )
+    return *tools.verify(rollouts), state
+
+
+def offline_states(*, samples: int = 8, share: float = 0.5) -> OfflineStates:
+  """Ordinary groups, and groups that start from states of demonstrations."""
+  return OfflineStates(samples, share)

@@ -1,0 +1,71 @@
+"""Responses that the data holds, in the place of sampled ones.
+
+They are encoded once, before a run, as columns that go with the prompts:
+
+    recorded        i32[A, G, T], right padded
+    recorded_mask   bool[A, G, T]
+    recorded_score  f32[A, G], what the record says of a response
+    recorded_cut    bool[A, G], longer than the budget and cut to it
+
+A record of fewer than G responses has rows without tokens, which do not count.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax.numpy as jnp
+
+from jaxrl_llm.plans.base import Plan
+from jaxrl_llm.types import Prompts, Rollouts, Scores
+
+
+@dataclasses.dataclass(frozen=True)
+class Recorded(Plan):
+  """The recorded responses to each prompt, scored by their record.
+
+  Nobody knows under which distribution they were written: their `logp` is 0.
+  The extra `recorded` bool[N] is True, and says so.
+
+  Attributes:
+    samples: G, rows of a group.
+  """
+
+  samples: int = 2
+  provides = frozenset({'recorded'})
+
+  def collect(self, tools, prompts, state, key):
+    del tools, key
+    return *rows(prompts), state
+
+
+def rows(prompts: Prompts) -> tuple[Rollouts, Scores]:
+  """The recorded responses to prompts [B] as rows [B * G], with their scores.
+
+  Args:
+    prompts: with the columns of `encode` among their extras.
+  """
+  columns = prompts.extras
+  count, samples, length = columns['recorded'].shape
+
+  def by_row(x):
+    return jnp.repeat(x, samples, axis=0)
+
+  mask = columns['recorded_mask'].reshape(-1, length)
+  everywhere = jnp.ones(count * samples, bool)
+  rollouts = Rollouts(
+    prompt=by_row(prompts.tokens),
+    prompt_mask=by_row(prompts.mask),
+    response=columns['recorded'].reshape(-1, length),
+    response_mask=mask,
+    action_mask=mask,
+    logp=jnp.zeros(mask.shape, jnp.float32),
+    group=by_row(jnp.arange(count, dtype=jnp.int32)),
+    task=by_row(prompts.task),
+    domain=by_row(prompts.domain),
+    valid=jnp.any(mask, axis=-1),
+    truncated=columns['recorded_cut'].reshape(-1),
+    extras={'recorded': everywhere},
+  )
+  scores = columns['recorded_score'].reshape(-1, 1)
+  return rollouts, Scores(scores, jnp.ones(1))

@@ -1,0 +1,147 @@
+"""Plans that ask one question in several words.
+
+The field `wordings` of a question's record lists other prompts for it, texts
+or chat messages; the prompt itself is the first wording.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import math
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrl_llm.plans.base import Plan
+from jaxrl_llm.rewards import behaviour
+
+
+def reworded(tools, prompts, wordings: int):
+  """`wordings` prompts of each question, adjacent.
+
+  Raises:
+    ValueError: a question with fewer.
+  """
+  tasks = np.asarray(prompts.task)
+  texts = []
+  for record in tools.rows(prompts.task):
+    known = [record['prompt'], *record.get('wordings', ())]
+    if len(known) < wordings:
+      raise ValueError(
+        f'the recipe asks a question in {wordings} wordings, and '
+        f'{record["prompt"]!r} has {len(known)}; add the others to its field '
+        '"wordings", or lower recipe.wordings'
+      )
+    texts += known[:wordings]
+  return tools.prompts(jnp.asarray(tasks.repeat(wordings)), texts)
+
+
+@dataclasses.dataclass(frozen=True)
+class Wordings(Plan):
+  """A group of responses to each wording of a question.
+
+  The extra `agreement` f32[N] is a response's mean similarity, `bleu`, to
+  those for the other wordings.
+
+  Attributes:
+    samples: responses to a wording. groups: wordings of a question.
+
+  Source: PS-GRPO, arXiv 2510.04392, section 3.
+  """
+
+  samples: int = 4
+  groups: int = 4
+  provides = frozenset({'agreement'})
+  may_lag = True
+
+  def collect(self, tools, prompts, state, key):
+    prompts = reworded(tools, prompts, self.groups)
+    rollouts = tools.generate(prompts, key, self.samples)
+    rollouts, scores = tools.verify(rollouts)
+    texts = tools.decode(rollouts)
+    rows = self.samples * self.groups
+    similarity = np.zeros((len(texts), len(texts)), np.float32)
+    for first in range(0, len(texts), rows):
+      own = range(first, first + rows)
+      for i in own:
+        similarity[i, own] = [bleu(texts[i], texts[j]) for j in own]
+    question = jnp.arange(len(texts)) // rows
+    agreement = behaviour.mean_similarity(
+      jnp.asarray(similarity), question, rollouts.group
+    )
+    extras = {**rollouts.extras, 'agreement': agreement}
+    return rollouts.replace(extras=extras), scores, state
+
+
+@dataclasses.dataclass(frozen=True)
+class Variants(Plan):
+  """One group of responses to all wordings of a question.
+
+  Attributes:
+    samples: rows of a group. wordings: of a question; they share the rows.
+
+  Raises:
+    ValueError: wordings that do not divide the rows.
+
+  Source: Information-Consistent Language Model Recommendations, arXiv
+    2512.12858, reconstructed from its abstract.
+  """
+
+  samples: int = 8
+  wordings: int = 4
+  may_lag = True
+
+  def __post_init__(self):
+    if self.samples % self.wordings:
+      raise ValueError(
+        f'{self.samples} samples are not shared evenly by {self.wordings} '
+        'wordings; use a multiple'
+      )
+
+  def collect(self, tools, prompts, state, key):
+    prompts = reworded(tools, prompts, self.wordings)
+    each = self.samples // self.wordings
+    rollouts = tools.generate(prompts, key, each)
+    rollouts = rollouts.replace(group=rollouts.group // self.wordings)
+    return *tools.verify(rollouts), state
+
+
+def bleu(text: str, other: str, *, order: int = 2) -> float:
+  """How much of a text's words and word pairs another text shares, in [0, 1].
+
+      exp(min(0, 1 - |other| / |text|)) (p_1 ... p_order)^(1 / order)
+
+  p_n is the share of the text's n-grams found in the other, each as often as
+  it stands there; an order for which the text is too short is left out.
+
+  Returns:
+    1 for two equal texts with words, 0 where either has none.
+
+  Source: BLEU, Papineni et al. 2002, equation 4, without smoothing.
+  """
+  words, others = text.split(), other.split()
+  if not words or not others:
+    return 0.0
+  logs = []
+  for n in range(1, min(order, len(words)) + 1):
+    grams, known = (
+      collections.Counter(zip(*(x[i:] for i in range(n))))
+      for x in (words, others)
+    )
+    shared = sum((grams & known).values())
+    if not shared:
+      return 0.0
+    logs.append(math.log(shared / sum(grams.values())))
+  brevity = min(0.0, 1 - len(others) / len(words))
+  return math.exp(brevity + sum(logs) / len(logs))
+
+
+def wordings(*, samples: int = 4, groups: int = 4) -> Wordings:
+  """A group of responses to each wording of a question."""
+  return Wordings(samples, groups)
+
+
+def variants(*, samples: int = 8, wordings: int = 4) -> Variants:
+  """One group of responses to all wordings of a question."""
+  return Variants(samples, wordings)

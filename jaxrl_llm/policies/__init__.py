@@ -1,0 +1,1 @@
+"""What is trained: policies, how they act and what they say of actions."""

@@ -1,0 +1,1 @@
+"""Decoder-only transformers: parameters, scoring, sampling, file formats."""

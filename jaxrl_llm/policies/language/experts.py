@@ -1,0 +1,353 @@
+"""Mixtures of experts: MLPs of which every token is given a few.
+
+    p_n  = softmax(W x_n)                                  over E experts
+    w_nj = the k largest p_ne, j = 1..k, and e_nj their experts
+    w_nj = w_nj / sum_i w_ni,                  if `config.experts_norm`
+    y_n  = sum_j w_nj down_e(act(gate_e x_n) * up_e x_n),      e = e_nj
+
+No token is dropped, whatever the experts' loads. The rows of each expert are
+brought together in blocks of its own, the last of which is filled up with
+zeros, so that every block is one product and the work is that of the chosen
+experts: k n rows, and less than a block more for each expert.
+
+Rows of a batch that a mesh splits over `data` are brought together on their
+own device alone, and the experts are split over `model` (their columns, where
+the axis does not divide their number): each device adds up what its experts
+say of its rows, and one sum over `model` completes it. The mesh is the one
+that `jax.sharding.get_abstract_mesh` knows, see `shard.Layout.known`. Without
+it the result is the same, and XLA decides where it is computed.
+
+Letters beside those of `transformer`: E experts, k of them a
+token, n tokens, C = k n choices, b rows of a block, Q blocks; l lanes, which
+are computed side by side and share no block.
+
+Source: Mixtral, arXiv 2401.04088, section 2.1, and the published code of
+`transformers` for it and for Qwen 3; blocks as in MegaBlocks, arXiv 2211.15841,
+section 4. `jax.lax.ragged_dot` multiplies every row by every expert outside of
+TPUs: on two CPU cores it took 4 to 16 times as long.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec
+
+from jaxrl_llm.policies.language.config import Config
+
+Array = jax.Array
+
+# Rows of a block: enough for its product to pay for reading the kernel, and
+# few enough that the zeros of the last one of each expert cost little.
+_FEWEST, _MOST = 8, 128
+
+
+def mixture(
+  params, config: Config, x: Array, activation: Callable[[Array], Array]
+) -> Array:
+  """What the chosen experts say of every token.
+
+  Args:
+    params: 'router' with 'kernel' [D, E], and 'experts' with 'gate' and 'up'
+      [E, D, F] and 'down' [E, F, D].
+    x: dtype[..., D], n tokens in all.
+    activation: of the gate.
+
+  Returns:
+    dtype[..., D]. Weights and their sum are float32, products are of x's
+    dtype. The backward pass computes the products with gate and up again.
+  """
+  weights, chosen = route(params['router'], config, x)
+  kernels = {name: y.astype(x.dtype) for name, y in params['experts'].items()}
+  k = config.experts_per_token
+
+  def rows(y, *axes):
+    return y.reshape(x.shape[0], -1, *axes)
+
+  y = _mixed(
+    activation,
+    kernels,
+    rows(x, config.width),
+    rows(weights, k),
+    rows(chosen, k),
+  )
+  return y.reshape(x.shape).astype(x.dtype)
+
+
+def route(router, config: Config, x: Array) -> tuple[Array, Array]:
+  """The weights of the experts of each token, and which they are.
+
+  Args:
+    router: 'kernel' [D, E].
+    x: dtype[..., D].
+
+  Returns:
+    f32[..., k], falling, and i32[..., k]; of equal experts the first ones.
+    Below float32, Qwen's published code rounds the weights to x's dtype and
+    Mixtral's does not; here they are not rounded.
+  """
+  scores = jnp.tensordot(x, router['kernel'].astype(x.dtype), 1)
+  probs = jax.nn.softmax(scores.astype(jnp.float32), axis=-1)
+  left, chosen = probs, []
+  # `jax.lax.top_k` would bring all tokens to every device of a mesh.
+  for _ in range(config.experts_per_token):
+    chosen.append(jnp.argmax(left, axis=-1))
+    taken = jnp.arange(config.experts) == chosen[-1][..., None]
+    left = jnp.where(taken, -1.0, left)
+  chosen = jnp.stack(chosen, axis=-1)
+  weights = jnp.take_along_axis(probs, chosen, axis=-1)
+  if config.experts_norm:
+    weights = weights / jnp.sum(weights, axis=-1, keepdims=True)
+  return weights, chosen
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _mixed(activation, kernels, x, weights, chosen):
+  """f32[N, S, D] of x[N, S, D], weights f32[N, S, k], chosen i32[N, S, k]."""
+  forward = functools.partial(_forward, activation)
+  return _in_lanes(forward)(kernels, x, weights, chosen)[1]
+
+
+def _mixed_forward(activation, *inputs):
+  return _mixed(activation, *inputs), inputs
+
+
+def _mixed_backward(activation, inputs, slope):
+  backward = functools.partial(_backward, activation)
+  of_kernels, of_rows = _in_lanes(backward, tuple(inputs[0]))(*inputs, slope)
+  return of_kernels, *of_rows, None
+
+
+_mixed.defvjp(_mixed_forward, _mixed_backward)
+
+
+def _in_lanes(core, summed: tuple[str, ...] = ()):
+  """f(kernels, *rows[N, S, ...]) -> sums over all rows, rows [N, S, ...].
+
+  Lanes are the rows of each device on `data`; under `vmap`, whose elements
+  have sums of their own, those of each element.
+
+  Args:
+    core: the same of rows [l, n, ...], with sums of each lane.
+    summed: the kernels that it gives sums of.
+  """
+
+  def by_lane(count, kernels, rows):
+    split = [x.reshape(count, -1, x.shape[-1]) for x in rows]
+    sums, outputs = _over_model(core, summed)(kernels, *split)
+    shape = rows[0].shape[:-1]
+    return sums, jax.tree.map(lambda x: x.reshape(*shape, -1), outputs)
+
+  def plain(kernels, *rows):
+    data = _known().get('data', 1)
+    count = 1 if rows[0].shape[0] % data else data
+    sums, outputs = by_lane(count, kernels, rows)
+    return jax.tree.map(lambda x: jnp.sum(x, axis=0), sums), outputs
+
+  call = jax.custom_batching.custom_vmap(plain)
+
+  @call.def_vmap
+  def of_vmap(size, batched, kernels, *rows):
+    if any(jax.tree.leaves(batched[0])):
+      axes = jax.tree.map(lambda each: 0 if each else None, tuple(batched))
+      result = jax.vmap(plain, axes, axis_size=size)(kernels, *rows)
+    else:
+      rows = [
+        x if each else jnp.broadcast_to(x, (size, *x.shape))
+        for x, each in zip(rows, batched[1:])
+      ]
+      result = by_lane(size, kernels, rows)
+    return result, jax.tree.map(lambda _: True, result)
+
+  return call
+
+
+def _known():
+  """Sizes of the axes of the mesh that this is traced for, by name."""
+  return jax.sharding.get_abstract_mesh().shape
+
+
+def _over_model(core, summed):
+  """f(kernels, *rows) that calls `core` on each device's part of the experts.
+
+  Args:
+    core: f(kernels, ids, *rows) -> sums by the names in `summed`, outputs.
+  """
+
+  def call(kernels, *rows):
+    experts, _, columns = kernels['gate'].shape
+    inputs = kernels, jnp.arange(experts), *rows
+    model = _known().get('model', 1)
+    if model == 1 or (experts % model and columns % model):
+      return core(*inputs)
+    # Experts apart or, where they cannot be, the columns of every one.
+    apart = experts % model == 0
+    wide = (
+      PartitionSpec('model') if apart else PartitionSpec(None, None, 'model')
+    )
+    tall = PartitionSpec('model') if apart else PartitionSpec(None, 'model')
+    ids = PartitionSpec('model') if apart else PartitionSpec()
+    places = {'gate': wide, 'up': wide, 'down': tall}
+
+    def own(*inputs):
+      sums, outputs = core(*inputs)
+      return sums, jax.lax.psum(outputs, 'model')
+
+    return jax.shard_map(
+      own,
+      in_specs=(places, ids, *[PartitionSpec()] * len(rows)),
+      out_specs=(
+        {name: PartitionSpec(None, *places[name]) for name in summed},
+        PartitionSpec(),
+      ),
+      axis_names={'model'},
+      # Nothing differentiates through this, which is what the check is for.
+      check_vma=False,
+    )(*inputs)
+
+  return call
+
+
+def _forward(activation, kernels, ids, x, weights, chosen):
+  """What the experts `ids` say, f32[l, n, D]; no sums over rows."""
+  places = _places(ids, chosen)
+  _, _, h = _hidden(activation, kernels, places, x)
+  y = _taken(_products(places, h, kernels['down']), places.place)
+  y = y.reshape(*weights.shape, -1).astype(jnp.float32)
+  return {}, jnp.sum(y * weights[..., None], axis=2)
+
+
+def _backward(activation, kernels, ids, x, weights, chosen, slope):
+  """The pullback of `_forward`: of kernels by lane, and of x and weights."""
+  places = _places(ids, chosen)
+  gate, up, h = _hidden(activation, kernels, places, x)
+  weight = _spread(places, weights.reshape(*chosen.shape[:1], -1, 1), 1)
+  slope = _spread(places, slope.astype(x.dtype), chosen.shape[-1])
+  # Of an answer, were its weight 1: its product with h is the weight's slope.
+  of_h = _products(places, slope, kernels['down'].swapaxes(1, 2))
+  of_weight = jnp.sum((h * of_h).astype(jnp.float32), axis=-1, keepdims=True)
+  weight = weight.astype(x.dtype)
+  _, pull = jax.vjp(lambda gate, up: activation(gate) * up, gate, up)
+  of_gate, of_up = pull(weight * of_h)
+  rows = _spread(places, x, chosen.shape[-1])
+  of_rows = _products(places, of_gate, kernels['gate'].swapaxes(1, 2))
+  of_rows += _products(places, of_up, kernels['up'].swapaxes(1, 2))
+  of_kernels = {
+    'gate': _outer(places, rows, of_gate, kernels['gate']),
+    'up': _outer(places, rows, of_up, kernels['up']),
+    'down': _outer(places, weight * h, slope, kernels['down']),
+  }
+  of_x = _taken(of_rows, places.place).reshape(*chosen.shape, -1)
+  of_x = jnp.sum(of_x.astype(jnp.float32), axis=2).astype(x.dtype)
+  of_weights = _taken(of_weight, places.place).reshape(weights.shape)
+  return of_kernels, (of_x, of_weights)
+
+
+def _hidden(activation, kernels, places, x):
+  """Gate, up and their product of every row in its block, [l, Q, b, F]."""
+  k = places.place.shape[1] // x.shape[1]
+  rows = _spread(places, x, k)
+  gate = _products(places, rows, kernels['gate'])
+  up = _products(places, rows, kernels['up'])
+  return gate, up, activation(gate) * up
+
+
+class _Places(NamedTuple):
+  """Which choices lie in which blocks.
+
+  Attributes:
+    place: i32[l, C], of each choice, counted over blocks; Q b for that of an
+      expert who is not here.
+    choice: i32[l, Q b], in each place; C for none.
+    expert: i32[l, Q], whose block it is; any for one that is not used.
+    used: i32[], blocks used, of the lane that uses most.
+  """
+
+  place: Array
+  choice: Array
+  expert: Array
+  used: Array
+
+
+def _places(ids, chosen) -> _Places:
+  """Finds a place for the choices [l, n, k] of the experts `ids`, adjacent."""
+  experts, count = ids.shape[0], math.prod(chosen.shape[1:])
+  rows = _rows_of_block(count, experts)
+  blocks = min(count, count // rows + experts)
+
+  def of_lane(chosen):
+    expert = chosen.reshape(-1) - ids[0]
+    here = (expert >= 0) & (expert < experts)
+    expert = jnp.where(here, expert, experts)
+    loads = jnp.bincount(expert, length=experts + 1)
+    first = jnp.cumsum(loads) - loads
+    filled = -(-loads // rows)
+    last = jnp.cumsum(filled)
+    order = jnp.argsort(expert)
+    ranks = jnp.arange(count)
+    rank = jnp.zeros_like(order).at[order].set(ranks) - first[expert]
+    place = (last - filled)[expert] * rows + rank
+    place = jnp.where(here, place, blocks * rows)
+    choice = jnp.full(blocks * rows, count)
+    choice = choice.at[place].set(ranks, mode='drop')
+    ended = last[:experts] <= jnp.arange(blocks)[:, None]
+    owner = jnp.minimum(jnp.sum(ended, axis=-1), experts - 1)
+    return place, choice, owner, last[experts - 1]
+
+  place, choice, expert, used = jax.vmap(of_lane)(chosen)
+  return _Places(place, choice, expert, jnp.max(used))
+
+
+def _rows_of_block(choices: int, experts: int) -> int:
+  """The power of 2 above an even load, within bounds."""
+  load = max(choices // experts, 1)
+  return min(max(1 << (load - 1).bit_length(), _FEWEST), _MOST)
+
+
+def _spread(places, x, each):
+  """Rows [l, Q, b, ...] in their blocks, of x [l, C / each, ...], else 0."""
+  # The choice that is none of C comes out as a row that is none of x.
+  rows = _taken(x[:, None], places.choice // each)
+  return rows.reshape(*places.expert.shape, -1, x.shape[-1])
+
+
+def _taken(x, places):
+  """x[l, Q, b, ...] at places [l, ...] counted over blocks; 0 beyond them."""
+  flat = x.reshape(x.shape[0], -1, x.shape[-1])
+
+  def take(x, place):
+    return x.at[place].get(mode='fill', fill_value=0)
+
+  return jax.vmap(take)(flat, places)
+
+
+def _products(places, x, kernel):
+  """x_q K_e of every used block [l, Q, b, ...], e its expert; 0 of others."""
+
+  def product(x, expert):
+    return (x @ kernel[expert]).astype(x.dtype)
+
+  def block(q, y):
+    return y.at[:, q].set(jax.vmap(product)(x[:, q], places.expert[:, q]))
+
+  y = jnp.zeros((*x.shape[:-1], kernel.shape[-1]), x.dtype)
+  return jax.lax.fori_loop(0, places.used, block, y)
+
+
+def _outer(places, x, y, like):
+  """sum_q x_q^T y_q over the blocks of each expert, [l, *like.shape]."""
+
+  def add(total, x, y, expert):
+    product = jnp.matmul(x.T, y, preferred_element_type=jnp.float32)
+    return total.at[expert].add(product)
+
+  def block(q, total):
+    return jax.vmap(add)(total, x[:, q], y[:, q], places.expert[:, q])
+
+  total = jnp.zeros((x.shape[0], *like.shape), jnp.float32)
+  return jax.lax.fori_loop(0, places.used, block, total).astype(like.dtype)

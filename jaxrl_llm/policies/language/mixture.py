@@ -1,0 +1,137 @@
+"""Samples from a geometric mixture of two policies, token by token.
+
+    mix(v | prefix) ~ first(v | prefix)^(1 - share) second(v | prefix)^share
+
+Two compiled programs as in `sampler`: one reads the prompts with both models,
+the other draws tokens, each of which both models then read. The product of
+these next-token distributions is not the mixture of the distributions over
+whole responses, whose normaliser is a sum over all of them; it is what
+Nash-MD samples from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from jaxrl_llm.policies.language import drawing, transformer
+from jaxrl_llm.policies.language import sampler as sampler_lib
+from jaxrl_llm.policies.language.config import Config
+from jaxrl_llm.policies.language.sampler import Sampler
+from jaxrl_llm.policies.language.truncation import Sampling
+from jaxrl_llm.types import Array, Prompts, PyTree, Rollouts
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixture:
+  """How responses of a mixture are generated.
+
+  Attributes:
+    first: sampler of the first model, with budget and ends of a response.
+    config: of the second model, with the vocabulary of the first.
+
+  Raises:
+    ValueError: two vocabularies.
+  """
+
+  first: Sampler
+  config: Config
+
+  def __post_init__(self):
+    if self.first.config.vocab != self.config.vocab:
+      raise ValueError(
+        f'a mixture of {self.first.config.vocab} and {self.config.vocab} '
+        'tokens; both models must share the tokenizer'
+      )
+
+  @property
+  def second(self) -> Sampler:
+    return dataclasses.replace(self.first, config=self.config)
+
+  def __call__(
+    self,
+    params: tuple[PyTree, PyTree],
+    prompts: Prompts,
+    uids: Array,
+    key: Array,
+    sampling: Sampling,
+    share: Array | float,
+    *,
+    samples: int = 1,
+  ) -> Rollouts:
+    """`samples` responses to each prompt; those of a prompt are adjacent.
+
+    Args:
+      params: of the first and of the second model.
+      prompts, uids, key, samples: as in `Sampler`.
+      sampling: of the mixture. The temperature is that of both policies; what
+        truncation keeps is decided on the mixture.
+      share: in [0, 1], of the second policy; traced. At 0 and 1 the responses
+        are those that the one `Sampler` or the other draws.
+
+    Returns:
+      Rollouts as of `Sampler`; their `logp` is that of the mixture.
+    """
+    sampler_lib.check_uids(prompts, uids, samples)
+    params = tuple(map(sampler_lib.decoded, params))
+    sampling, share = sampling.checked(), jnp.float32(share)
+    keys = sampler_lib.row_keys(key, uids)
+    shared = prompts, keys, sampling, share, self.first.stop_table
+    state, caches = _read(self, samples, params, *shared)
+    return _write(self, params, *shared, caches, state)
+
+
+def mixed(first: Array, second: Array, share: Array) -> Array:
+  """Logits of the mixture f32[N, V]: (1 - share) first + share second.
+
+  What the softmax makes of them is normalised, whatever constants the logits
+  of the two models hold. Exact at 0 and at 1, for finite logits.
+  """
+  first, second = (x.astype(jnp.float32) for x in (first, second))
+  return (1 - share) * first + share * second
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _read(mixture, samples, params, prompts, keys, sampling, share, stop_table):
+  samplers = mixture.first, mixture.second
+  both = [
+    sampler_lib.prompted(s, samples, p, prompts)
+    for s, p in zip(samplers, params)
+  ]
+  logits, caches = zip(*both)
+  state = drawing.initial(mixture.first, keys.shape[0])
+  state = sampler_lib.emit(
+    mixture.first, state, mixed(*logits, share), keys, sampling, stop_table
+  )
+  return state, caches
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _write(
+  mixture, params, prompts, keys, sampling, share, stop_table, read, state
+):
+  samplers = mixture.first, mixture.second
+  own, following = zip(
+    *[
+      sampler_lib.decoder(s, p, prompts, cache, keys.shape[0])
+      for s, p, cache in zip(samplers, params, read)
+    ]
+  )
+
+  def step(carry):
+    state, caches = carry
+    both = [f(state, cache) for f, cache in zip(following, caches)]
+    logits, caches = zip(*both)
+    state = sampler_lib.emit(
+      mixture.first, state, mixed(*logits, share), keys, sampling, stop_table
+    )
+    return state, caches
+
+  def widened(caches, columns):
+    return tuple(transformer.widened(cache, columns) for cache in caches)
+
+  state = sampler_lib.until_ended(mixture.first, step, state, own, widened)
+  return sampler_lib.finished(prompts, state)

@@ -1,0 +1,208 @@
+"""Log-probs of rollouts under a model: the policy as objectives see it."""
+
+from __future__ import annotations
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from jaxrl_llm.policies.language import blocks, heads, transformer
+from jaxrl_llm.policies.language.config import Config
+from jaxrl_llm.types import Array, PyTree, Rollouts, Stats
+
+# The scaled logit of a token outside the support. Finite, so that a position
+# without any support gives finite numbers, which the mask then drops.
+_DROPPED = -1e30
+
+
+def score(
+  params: PyTree,
+  config: Config,
+  rollouts: Rollouts,
+  *,
+  needs: frozenset[str] = frozenset(),
+  temperature: float | Array = 1.0,
+  chunk: int = 64,
+  block: int = 0,
+  dtype=jnp.float32,
+  remat: bool = False,
+  unroll: int | bool = 1,
+  shared: int = 1,
+) -> Stats:
+  """What the parameters say about every response token.
+
+      logp_t = z_t[a_t] / temperature - log sum_v exp(z_t[v] / temperature)
+
+  z_t are the logits at the token before t; v runs over the vocabulary or,
+  where `rollouts.extras` has 'support', over the tokens that the sampler kept
+  at t, so that a ratio compares distributions over one set.
+
+  Where tokens were sampled truncated and no support was recorded, `logp` is
+  that of the whole vocabulary: on policy, the sampler's logp + log_mass.
+
+  Args:
+    params: of the decoder, with the heads of `heads.NAMES` that are needed.
+    rollouts: prompts left padded, responses right padded; P is at least 1.
+    needs: 'values' adds what a head says of s_t, read before token t is
+      chosen, 'after_values' what another says once it is; 'log_probs' adds
+      whole rows over the vocabulary (never the support), and gives up the
+      saving of `chunk`. Other names are not this function's.
+    temperature: that of the sampler; traced, above 0.
+    chunk: response positions whose logits exist at once, in both directions.
+      0 keeps the logits of all of them for the backward pass: faster when
+      they fit.
+    block: vocabulary entries whose logits exist at once, in the place of
+      `chunk`; 0 is all. Not with a support or 'log_probs', which read them by
+      position.
+    dtype, remat, unroll: as in `transformer.hidden`.
+    shared: consecutive rows with one and the same prompt, which is read once
+      for all of them, forth and back. A row whose prompt differs from that of
+      the first of its `shared` gets NaN, not a number that looks right.
+
+  Returns:
+    Stats in float32, 0 off `response_mask`, with finite gradients everywhere.
+
+  Raises:
+    ValueError: a temperature known not to be positive, a negative chunk or
+      block, a block where whole rows of logits are read,
+      values without their head, or rows that `shared` does not divide.
+  """
+  chex.assert_equal_shape([rollouts.response, rollouts.response_mask])
+  if not isinstance(temperature, jax.core.Tracer) and not temperature > 0:
+    raise ValueError(
+      f'temperature {temperature} must be positive: greedy choices have no '
+      'log-probs to learn from'
+    )
+  if chunk < 0:
+    raise ValueError(f'chunk {chunk} must be at least 0; 0 is off')
+  if block < 0:
+    raise ValueError(f'block {block} must be at least 0; 0 is off')
+  by_position = 'log_probs' in needs or 'support' in rollouts.extras
+  if block and by_position:
+    raise ValueError(
+      f'logits in blocks of {block} of the vocabulary cannot give log_probs '
+      'or those of a support; use block=0 and a small chunk'
+    )
+  for need, head in heads.NAMES.items():
+    if need in needs and head not in params:
+      raise ValueError(
+        f'{need} are needed and params has no {head!r}; add one with '
+        'heads.init_value'
+      )
+  mask = rollouts.response_mask
+  x, after = _states(
+    params, config, rollouts, shared, dtype=dtype, remat=remat, unroll=unroll
+  )
+  # The model's layers are not needed beyond this point, and closing over them
+  # would make them residuals of every chunk.
+  unembed = {k: params[k] for k in ('embed', 'unembed') if k in params}
+
+  def scaled(x):
+    return transformer.logits(unembed, config, x) / temperature
+
+  def tokens(x, token, support):
+    return _tokens(scaled(x), token, support)
+
+  inputs = (x, rollouts.response, rollouts.extras.get('support'))
+  if block:
+    logp, entropy = blocks.token_logp(
+      params,
+      config,
+      x,
+      rollouts.response,
+      temperature=temperature,
+      block=block,
+    )
+  elif 'log_probs' in needs or not chunk:
+    logp, entropy = tokens(*inputs)
+  else:
+    logp, entropy = _in_chunks(tokens, chunk, inputs)
+  answers = {
+    need: _masked(heads.value(params[heads.NAMES[need]], at), mask)
+    for need, at in (('values', x), ('after_values', after))
+    if need in needs
+  }
+  log_probs = None
+  if 'log_probs' in needs:
+    rows = jax.nn.log_softmax(scaled(x))
+    log_probs = jnp.where(mask[..., None], rows, 0.0)
+  if shared > 1:
+    logp = jnp.where(_alike(rollouts, shared), logp, jnp.nan)
+  return Stats(
+    logp=jnp.where(mask, logp, 0.0),
+    entropy=jnp.where(mask, entropy, 0.0),
+    log_probs=log_probs,
+    **answers,
+  )
+
+
+def _states(params, config, rollouts, shared, **options):
+  """States before and after every response token, both [N, T, D]."""
+  prompt, prompt_mask = rollouts.prompt, rollouts.prompt_mask
+  response, mask = rollouts.response, rollouts.response_mask
+  n, first = prompt.shape
+  if n % shared:
+    raise ValueError(
+      f'{n} rows are not blocks of {shared} that share their prompt'
+    )
+  if shared == 1:
+    tokens = jnp.concatenate([prompt, response], axis=1)
+    whole = jnp.concatenate([prompt_mask, mask], axis=1)
+    x = transformer.hidden(params, config, tokens, whole, **options)
+    return x[:, first - 1 : -1], x[:, first:]
+  last, after = transformer.hidden_of_groups(
+    params,
+    config,
+    prompt[::shared],
+    prompt_mask[::shared],
+    response,
+    mask,
+    **options,
+  )
+  last = jnp.repeat(last, shared, axis=0)[:, None]
+  return jnp.concatenate([last, after[:, :-1]], axis=1), after
+
+
+def _alike(rollouts: Rollouts, shared: int) -> Array:
+  """bool[N, 1]: rows whose prompt is that of the first of their block."""
+
+  def first(x):
+    return jnp.repeat(x[::shared], shared, axis=0)
+
+  mask = first(rollouts.prompt_mask)
+  same = (rollouts.prompt == first(rollouts.prompt)) | ~mask
+  return jnp.all(same & (rollouts.prompt_mask == mask), 1, keepdims=True)
+
+
+def _masked(x: Array, mask: Array) -> Array:
+  return jnp.where(mask.reshape(mask.shape + (1,) * (x.ndim - 2)), x, 0.0)
+
+
+def _tokens(scores: Array, token: Array, support: Array | None):
+  """Log-prob of the token and entropy of its distribution, both [N, C]."""
+  chosen = jnp.take_along_axis(scores, token[..., None], axis=-1)[..., 0]
+  if support is not None:
+    kept = jnp.take_along_axis(scores, jnp.maximum(support, 0), axis=-1)
+    scores = jnp.where(support >= 0, kept, _DROPPED)
+  total = jax.nn.logsumexp(scores, axis=-1)
+  mean = jnp.sum(jnp.exp(scores - total[..., None]) * scores, axis=-1)
+  return chosen - total, total - mean
+
+
+def _in_chunks(tokens, chunk: int, inputs):
+  """Maps over pieces of axis 1, recomputing each in the backward pass."""
+  n, t = inputs[1].shape
+  count = -(-t // min(chunk, t))
+  size = -(-t // count)
+
+  def pieces(x):
+    # Even pieces waste least; the last columns are padding.
+    width = ((0, 0), (0, count * size - t)) + ((0, 0),) * (x.ndim - 2)
+    return jnp.pad(x, width).reshape(n, count, size, *x.shape[2:])
+
+  inputs = jax.tree.map(lambda x: pieces(x).swapaxes(0, 1), inputs)
+  body = jax.checkpoint(lambda piece: tokens(*piece), prevent_cse=False)
+  outputs = jax.lax.map(body, inputs)
+  return jax.tree.map(
+    lambda y: y.swapaxes(0, 1).reshape(n, count * size)[:, :t], outputs
+  )

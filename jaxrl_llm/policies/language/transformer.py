@@ -1,0 +1,566 @@
+"""The decoder: one block for every family, plain dictionaries of arrays.
+
+Parameters are a nested dictionary; those of the layers are stacked on axis 0
+and scanned. `table` is the one description of them, from which `init`, the
+sharding specs and the Hugging Face import derive:
+
+    embed.kernel [V, D]
+    layers.{attention_norm, mlp_norm}.scale [L, D]
+    layers.{q, k, v}.kernel [L, D, heads, h]   layers.o.kernel [L, H, h, D]
+    layers.{gate, up}.kernel [L, D, F]         layers.down.kernel [L, F, D]
+      or, with experts,                        layers.router.kernel [L, D, E]
+    layers.experts.{gate, up} [L, E, D, F]     layers.experts.down [L, E, F, D]
+    final_norm.scale [D]                       unembed.kernel [D, V], if untied
+
+and, where the configuration asks, biases beside kernels, `q_norm` and
+`k_norm` [L, h], `post_attention_norm` and `post_mlp_norm` [L, D]. A linear
+map that also holds `lora_a`, `lora_b` and `lora_scale` adds their product.
+
+Four ways through the same block: `hidden` (whole sequences, for learning),
+`hidden_of_groups` (the same where G rows share their prompt), `prefill`
+(prompts, keeping keys and values) and `decode` (one token a row, G rows
+sharing the keys of their prompt). Letters of the docstrings: S tokens of a
+sequence, D width, H heads, K key-value heads, R = H / K, h head width, F MLP
+width, E experts, L layers; the others as in `jaxrl_llm.types`.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+from flax import traverse_util
+
+from jaxrl_llm.policies.language import attention, experts
+from jaxrl_llm.policies.language.config import Config
+
+Array = jax.Array
+Params = dict[str, Any]
+Cache = tuple[dict[str, Array], ...]
+
+_zeros = jax.nn.initializers.zeros
+_ACTIVATIONS = {
+  'silu': jax.nn.silu,
+  'gelu': functools.partial(jax.nn.gelu, approximate=False),
+  'gelu_pytorch_tanh': functools.partial(jax.nn.gelu, approximate=True),
+}
+
+
+class Param(NamedTuple):
+  """Shape, logical axis names (one a dimension) and initializer of a leaf."""
+
+  shape: tuple[int, ...]
+  axes: tuple[str | None, ...]
+  init: Callable[..., Array]
+
+
+def table(config: Config) -> dict[tuple[str, ...], Param]:
+  """Every parameter by its path.
+
+  Kernels are normal with standard deviation fan_in ** -0.5; those that write
+  to the stream are divided by sqrt(2 L), so that its scale does not grow with
+  depth. Norms start as the identity, biases at 0.
+
+  Returns:
+    path -> `Param`. Logical axes: 'layers', 'vocab', 'embed', 'heads',
+    'kv_heads', 'head_dim', 'mlp', 'experts', and 'routes', which are as many.
+  """
+  sizes = {
+    'layers': config.layers,
+    'vocab': config.vocab,
+    'embed': config.width,
+    'heads': config.heads,
+    'kv_heads': config.kv_heads,
+    'head_dim': config.head_dim,
+    'mlp': config.mlp_width,
+    'experts': config.experts,
+    'routes': config.experts,
+  }
+  entries = {}
+
+  def add(path, axes, init):
+    shape = tuple(sizes[axis] for axis in axes)
+    entries[tuple(path.split('.'))] = Param(shape, axes, init)
+
+  def kernel(name, inputs, outputs, gain, *each):
+    fan_in = math.prod(sizes[axis] for axis in inputs)
+    init = jax.nn.initializers.normal(gain * fan_in**-0.5)
+    add(f'layers.{name}', ('layers', *each, *inputs, *outputs), init)
+
+  def linear(name, inputs, outputs, bias, gain=1.0):
+    kernel(f'{name}.kernel', inputs, outputs, gain)
+    if bias:
+      add(f'layers.{name}.bias', ('layers', *outputs), _zeros)
+
+  def norm(name, *axes):
+    identity = jax.nn.initializers.constant(1.0 - config.norm_offset)
+    add(f'{name}.scale', axes, identity)
+
+  width = jax.nn.initializers.normal(config.width**-0.5)
+  residual = (2 * config.layers) ** -0.5
+  add('embed.kernel', ('vocab', 'embed'), width)
+  norm('layers.attention_norm', 'layers', 'embed')
+  linear('q', ('embed',), ('heads', 'head_dim'), config.qkv_bias)
+  linear('k', ('embed',), ('kv_heads', 'head_dim'), config.qkv_bias)
+  linear('v', ('embed',), ('kv_heads', 'head_dim'), config.qkv_bias)
+  if config.qk_norm:
+    norm('layers.q_norm', 'layers', 'head_dim')
+    norm('layers.k_norm', 'layers', 'head_dim')
+  linear('o', ('heads', 'head_dim'), ('embed',), config.o_bias, residual)
+  norm('layers.mlp_norm', 'layers', 'embed')
+  if config.experts:
+    linear('router', ('embed',), ('routes',), False)
+    kernel('experts.gate', ('embed',), ('mlp',), 1.0, 'experts')
+    kernel('experts.up', ('embed',), ('mlp',), 1.0, 'experts')
+    kernel('experts.down', ('mlp',), ('embed',), residual, 'experts')
+  else:
+    linear('gate', ('embed',), ('mlp',), config.mlp_bias)
+    linear('up', ('embed',), ('mlp',), config.mlp_bias)
+    linear('down', ('mlp',), ('embed',), config.mlp_bias, residual)
+  if config.post_norms:
+    norm('layers.post_attention_norm', 'layers', 'embed')
+    norm('layers.post_mlp_norm', 'layers', 'embed')
+  norm('final_norm', 'embed')
+  if not config.tied:
+    add('unembed.kernel', ('embed', 'vocab'), width)
+  return entries
+
+
+def init(config: Config, key: Array, dtype=jnp.float32) -> Params:
+  """Random parameters, as `table` says. Pure, so that `jit` can shard them."""
+  entries = table(config)
+  keys = jax.random.split(key, len(entries))
+  return traverse_util.unflatten_dict(
+    {
+      path: entry.init(key, entry.shape, dtype)
+      for key, (path, entry) in zip(keys, entries.items())
+    }
+  )
+
+
+def hidden(
+  params: Params,
+  config: Config,
+  tokens: Array,
+  mask: Array,
+  *,
+  dtype=jnp.float32,
+  remat: bool = False,
+  unroll: int | bool = 1,
+) -> Array:
+  """The last hidden state of every token, after the final norm.
+
+  A token's position is the number of tokens before it, so that padding on
+  either side or in between changes nothing; windows count positions too.
+
+  Args:
+    tokens: i32[N, S].
+    mask: bool[N, S], True on tokens; others are never attended to.
+    dtype: of the arithmetic; norms and softmax are float32 in any case.
+    remat: recompute each layer in the backward pass instead of keeping it.
+    unroll: layers per step of the scan; True is all of them, faster to run
+      and slower to compile.
+
+  Returns:
+    dtype[N, S, D]; finite but without meaning off the mask.
+  """
+  chex.assert_rank([tokens, mask], 2)
+  chex.assert_equal_shape([tokens, mask])
+  x, _ = _sequence(
+    params, config, tokens, mask, dtype=dtype, remat=remat, unroll=unroll
+  )
+  return x
+
+
+def hidden_of_groups(
+  params: Params,
+  config: Config,
+  prompt: Array,
+  prompt_mask: Array,
+  response: Array,
+  response_mask: Array,
+  *,
+  dtype=jnp.float32,
+  remat: bool = False,
+  unroll: int | bool = 1,
+) -> tuple[Array, Array]:
+  """`hidden` of responses whose prompt is read once a group, forth and back.
+
+  Row n continues prompt n // G, with G = N / B. Every token gets the position
+  it has in the whole sequence and sees what it sees there, so the states are
+  those of `hidden` up to the order of sums.
+
+  Args:
+    prompt: i32[B, P]. prompt_mask: bool[B, P], at least one token each.
+    response: i32[N, T]. response_mask: bool[N, T].
+    dtype, remat, unroll: as in `hidden`.
+
+  Returns:
+    dtype[B, D] of the last column of every prompt, dtype[N, T, D].
+  """
+  b, p = prompt.shape
+  n, t = response.shape
+  chex.assert_equal_shape([prompt, prompt_mask])
+  chex.assert_equal_shape([response, response_mask])
+  # One row a group, so that its tokens stay on one device of a mesh: the
+  # prompt, then the responses one after the other.
+  own = response_mask.reshape(b, -1, t)
+  length = jnp.sum(prompt_mask, axis=-1, dtype=jnp.int32)[:, None, None]
+  before = _positions(prompt_mask)
+  after = jnp.maximum(length + jnp.cumsum(own, -1, dtype=jnp.int32) - 1, 0)
+  tokens = jnp.concatenate([prompt, response.reshape(b, -1)], axis=1)
+  positions = jnp.concatenate([before, after.reshape(b, -1)], axis=1)
+  in_prompt = _seen(prompt_mask), before[:, :, None] - before[:, None]
+  far = after[..., None] - before[:, None, None]
+  near = after[..., None] - after[:, :, None]
+  prompt_seen = jnp.broadcast_to(prompt_mask[:, None, None], far.shape)
+  in_response = (
+    jnp.concatenate([prompt_seen, _seen(own)], axis=-1),
+    jnp.concatenate([far, near], axis=-1),
+  )
+  attend = functools.partial(_attend_group, config, in_prompt, in_response)
+  x, _ = _layers(
+    params, config, tokens, positions, attend, dtype, remat, unroll
+  )
+  return x[:, p - 1], x[:, p:].reshape(n, t, -1)
+
+
+def prefill(
+  params: Params,
+  config: Config,
+  tokens: Array,
+  mask: Array,
+  *,
+  dtype=jnp.float32,
+) -> tuple[Array, Cache]:
+  """Reads prompts, keeping what `decode` attends to.
+
+  Args:
+    tokens: i32[B, P], left padded.
+    mask: bool[B, P], True on tokens.
+    dtype: of the arithmetic and of the cache.
+
+  Returns:
+    dtype[B, D], the hidden state of the last column, and the cache: for each
+    layer 'k' dtype[B, K, h, P] and 'v' dtype[B, K, P, h].
+  """
+  chex.assert_rank([tokens, mask], 2)
+  chex.assert_equal_shape([tokens, mask])
+  x, (keys, values) = _sequence(
+    params, config, tokens, mask, dtype=dtype, keep=True
+  )
+  cache = tuple(
+    {'k': keys[layer], 'v': values[layer]} for layer in range(config.layers)
+  )
+  return x[:, -1], cache
+
+
+def decode(
+  layers: tuple[Params, ...],
+  params: Params,
+  config: Config,
+  tokens: Array,
+  positions: Array,
+  prompt_cache: Cache,
+  prompt_mask: Array,
+  cache: Cache,
+  t: Array,
+  *,
+  age: Array | None = None,
+  dtype=jnp.float32,
+) -> tuple[Array, Cache]:
+  """One token of every response; rows of a group share their prompt's cache.
+
+  Row n continues prompt n // G, with G = N / B. It attends to the prompt and,
+  in one softmax, to its own tokens 0..t.
+
+  Args:
+    layers: parameters by layer, from `split_layers`.
+    params: the whole tree, or what is left of it without 'layers'.
+    tokens: i32[N], the t-th token of each response.
+    positions: i32[N], tokens of the row's prompt + t.
+    prompt_cache: from `prefill`.
+    prompt_mask: bool[B, P].
+    cache: from `empty_cache` or the step before; T slots.
+    t: i32[], the slot to write, below T.
+    age: i32[N, T], how many tokens before this one each slot of a row was
+      written, 0 for slot t and negative where it holds none of the row's.
+      None: all rows have written 0..t in order.
+    dtype: of the arithmetic; keys and values are written in the cache's own.
+
+  Returns:
+    dtype[N, D], hidden states after the final norm, and the new cache.
+  """
+  n, b = tokens.shape[0], prompt_mask.shape[0]
+  chex.assert_shape([tokens, positions], (n,))
+  if n % b:
+    raise ValueError(
+      f'{n} rows are not a whole number of groups of {b} prompts; give each '
+      'prompt equally many rows.'
+    )
+  prompt_distance = positions.reshape(b, -1)[:, :, None] - _positions(
+    prompt_mask
+  ).reshape(b, 1, -1)
+  if age is None:
+    age = t - jnp.arange(cache[0]['k'].shape[-1])
+  rotations = _rotations(config, positions)
+  x = _embed(params, config, tokens, dtype)
+  new_cache = []
+  for index, layer in enumerate(layers):
+    window = config.layer_windows[index]
+    attend = functools.partial(
+      _attend_cached,
+      config,
+      prompt_cache[index],
+      cache[index],
+      prompt_mask[:, None] & _within(prompt_distance, window),
+      (age >= 0) & _within(age, window),
+      t,
+    )
+    rotation = rotations[-1 if window else 0]
+    x, kept = _block(layer, config, x, rotation, attend)
+    new_cache.append(kept)
+  return _norm(params['final_norm'], config, x), tuple(new_cache)
+
+
+def logits(params: Params, config: Config, hidden: Array) -> Array:
+  """Scores of the next token, f32[..., V] from dtype[..., D]."""
+  if config.tied:
+    kernel, axis = params['embed']['kernel'], 1
+  else:
+    kernel, axis = params['unembed']['kernel'], 0
+  scores = jax.lax.dot_general(
+    hidden,
+    kernel.astype(hidden.dtype),
+    (((hidden.ndim - 1,), (axis,)), ((), ())),
+    preferred_element_type=jnp.float32,
+  )
+  return attention.capped(scores, config.logit_cap)
+
+
+def split_layers(
+  params: Params, config: Config, dtype=None
+) -> tuple[Params, ...]:
+  """The stacked layers as one tree each, cast to `dtype` if one is given.
+
+  For `decode`, once before its loop: the barrier keeps the compiler from
+  slicing (and casting) the stacks again in every step.
+  """
+
+  def layer(index):
+    return jax.tree.map(
+      lambda leaf: leaf[index].astype(dtype or leaf.dtype), params['layers']
+    )
+
+  layers = tuple(layer(index) for index in range(config.layers))
+  return jax.lax.optimization_barrier(layers)
+
+
+def empty_cache(
+  config: Config, rows: int, length: int, dtype=jnp.float32
+) -> Cache:
+  """Room for `length` tokens of `rows` responses.
+
+  Returns:
+    For each layer 'k' dtype[N, K, h, T] and 'v' dtype[N, K, T, h]: the layout
+    in which both products of attention read rows of memory in order.
+  """
+  k = (rows, config.kv_heads, config.head_dim, length)
+  v = (rows, config.kv_heads, length, config.head_dim)
+  return tuple(
+    {'k': jnp.zeros(k, dtype), 'v': jnp.zeros(v, dtype)}
+    for _ in range(config.layers)
+  )
+
+
+def widened(cache: Cache, length: int) -> Cache:
+  """The cache with room for `length` tokens, what is written in its place."""
+
+  def widen(x, axis):
+    more = [(0, 0)] * x.ndim
+    more[axis] = (0, length - x.shape[axis])
+    return jnp.pad(x, more)
+
+  return tuple(
+    {'k': widen(layer['k'], 3), 'v': widen(layer['v'], 2)} for layer in cache
+  )
+
+
+def _sequence(
+  params, config, tokens, mask, *, dtype, remat=False, unroll=1, keep=False
+):
+  """Final hidden states and, if `keep`, keys and values stacked over layers."""
+  positions = _positions(mask)
+  distance = positions[:, :, None] - positions[:, None, :]
+  attend = functools.partial(
+    _attend_sequence, config, (_seen(mask), distance), keep
+  )
+  return _layers(
+    params, config, tokens, positions, attend, dtype, remat, unroll
+  )
+
+
+def _layers(params, config, tokens, positions, attend, dtype, remat, unroll):
+  """All layers over tokens [..., S]; `attend` is told each layer's window."""
+  rotations = jnp.stack(_rotations(config, positions))
+  per_layer = {}
+  if len(set(config.layer_windows)) > 1:
+    # A window of all tokens reaches every one, as 0 does.
+    every = tokens.shape[-1]
+    per_layer['window'] = jnp.array([w or every for w in config.layer_windows])
+    if config.local_rope:
+      per_layer['local'] = jnp.array([int(w > 0) for w in config.layer_windows])
+  only = -1 if config.layer_windows[0] else 0
+
+  def body(x, inputs):
+    layer, own = inputs
+    window = own.get('window', config.layer_windows[0])
+    rotation = rotations[own.get('local', only)]
+    return _block(layer, config, x, rotation, functools.partial(attend, window))
+
+  if remat:
+    # Inside a loop nothing can merge the recomputation with the original;
+    # without the loop the compiler would, and undo it.
+    body = jax.checkpoint(body, prevent_cse=unroll != 1)
+  x = _embed(params, config, tokens, dtype)
+  x, kept = jax.lax.scan(body, x, (params['layers'], per_layer), unroll=unroll)
+  return _norm(params['final_norm'], config, x), kept
+
+
+def _block(layer, config, x, rotation, attend):
+  """One layer on [..., D]; `attend` maps q, k, v to their mix, and a cache."""
+  y = _norm(layer['attention_norm'], config, x)
+  q, k, v = (_linear(layer[name], y) for name in 'qkv')
+  if config.qk_norm:
+    q = _norm(layer['q_norm'], config, q)
+    k = _norm(layer['k_norm'], config, k)
+  q = _rotated(q, rotation * (config.query_scale or config.head_dim**-0.5))
+  k = _rotated(k, rotation)
+  y, kept = attend(q, k, v)
+  y = _linear(layer['o'], y, inputs=2)
+  if config.post_norms:
+    y = _norm(layer['post_attention_norm'], config, y)
+  x = x + y
+  y = _norm(layer['mlp_norm'], config, x)
+  activation = _ACTIVATIONS[config.activation]
+  if config.experts:
+    y = experts.mixture(layer, config, y, activation)
+  else:
+    gate = activation(_linear(layer['gate'], y))
+    y = _linear(layer['down'], gate * _linear(layer['up'], y))
+  if config.post_norms:
+    y = _norm(layer['post_mlp_norm'], config, y)
+  return x + y, kept
+
+
+def _attend_sequence(config, sight, keep, window, q, k, v):
+  seen = _in_sight(sight, window)
+  y = attention.within_sequence(q, k, v, seen, cap=config.attention_cap)
+  kept = (k.transpose(0, 2, 3, 1), v.transpose(0, 2, 1, 3)) if keep else None
+  return y, kept
+
+
+def _attend_group(config, in_prompt, in_response, window, q, k, v):
+  b, p = in_prompt[0].shape[:2]
+  groups = in_response[0].shape[:3]
+
+  def parts(x):
+    return x[:, :p], x[:, p:].reshape(*groups, *x.shape[2:])
+
+  (q, own_q), (k, own_k), (v, own_v) = map(parts, (q, k, v))
+  cap = config.attention_cap
+  seen = _in_sight(in_prompt, window)
+  y = attention.within_sequence(q, k, v, seen, cap=cap)
+  seen = _in_sight(in_response, window)
+  own_y = attention.within_group(own_q, k, v, own_k, own_v, seen, cap=cap)
+  own_y = own_y.reshape(b, -1, *y.shape[2:])
+  return jnp.concatenate([y, own_y], axis=1), None
+
+
+def _attend_cached(config, prompt, own, prompt_seen, own_seen, t, q, k, v):
+  cache = attention.written(own, k, v, t)
+  y = attention.over_caches(
+    q, prompt, cache, prompt_seen, own_seen, cap=config.attention_cap
+  )
+  return y, cache
+
+
+def _seen(mask):
+  """bool[..., S, S]: keys that exist and are not after the query."""
+  s = mask.shape[-1]
+  return jnp.tril(jnp.ones((s, s), bool)) & mask[..., None, :]
+
+
+def _in_sight(sight, window):
+  """Of what is seen and how far away it is, what lies within the window."""
+  seen, distance = sight
+  return seen & _within(distance, window)
+
+
+def _within(distance, window):
+  # A number 0 is no window; one that is traced differs between layers.
+  return True if isinstance(window, int) and not window else distance < window
+
+
+def _positions(mask):
+  """i32[N, S]: how many tokens come before each; 0 before the first."""
+  return jnp.maximum(jnp.cumsum(mask, axis=-1, dtype=jnp.int32) - 1, 0)
+
+
+def _rotations(config, positions):
+  """For each rope of the configuration, f32[2, ..., h / 2]: cosine and sine."""
+  ropes = (config.rope, config.local_rope or config.rope)
+  rotations = []
+  for rope in dict.fromkeys(ropes):
+    angles = positions[..., None] * rope.frequencies(config.head_dim)
+    pair = jnp.stack([jnp.cos(angles), jnp.sin(angles)])
+    rotations.append(rope.amplitude * pair)
+  return rotations
+
+
+def _rotated(x, rotation):
+  """Turns the pairs (i, i + h / 2) of [..., heads, h]."""
+  cosine, sine = rotation[:, ..., None, :]
+  first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+  turned = [first * cosine - second * sine, second * cosine + first * sine]
+  return jnp.concatenate(turned, axis=-1).astype(x.dtype)
+
+
+def _embed(params, config, tokens, dtype):
+  x = params['embed']['kernel'][tokens].astype(dtype)
+  # The scale is rounded to the arithmetic's dtype, as in the released models.
+  return x * jnp.asarray(config.embedding_scale, dtype)
+
+
+def _norm(params, config, x):
+  """RMSNorm over the last axis, in float32. Source: arXiv 1910.07467."""
+  y = x.astype(jnp.float32)
+  square = jnp.mean(y * y, axis=-1, keepdims=True)
+  y = y * jax.lax.rsqrt(square + config.norm_epsilon)
+  scale = config.norm_offset + params['scale'].astype(jnp.float32)
+  return (y * scale).astype(x.dtype)
+
+
+def _linear(params, x, inputs=1):
+  """x W + b, and (x A) B * scale where LoRA leaves are present.
+
+  The last `inputs` axes of x meet the first ones of the kernel.
+  """
+  kernel = params['kernel'].astype(x.dtype)
+  # As a product of matrices: with more axes the compiler would transpose
+  # copies of activations and kernels in the backward pass.
+  width = math.prod(kernel.shape[:inputs])
+  y = x.reshape(-1, width) @ kernel.reshape(width, -1)
+  y = y.reshape(*x.shape[:-inputs], *kernel.shape[inputs:])
+  if 'lora_a' in params:
+    low = jnp.tensordot(x, params['lora_a'].astype(x.dtype), inputs)
+    delta = jnp.tensordot(low, params['lora_b'].astype(x.dtype), 1)
+    y = y + delta * params['lora_scale'].astype(x.dtype)
+  if 'bias' in params:
+    y = y + params['bias'].astype(x.dtype)
+  return y

@@ -1,0 +1,1 @@
+"""What a run is about: who asks, answers and judges."""

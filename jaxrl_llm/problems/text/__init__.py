@@ -1,0 +1,1 @@
+"""Questions in text, answered by language models and judged by verifiers."""

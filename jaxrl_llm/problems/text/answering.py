@@ -1,0 +1,230 @@
+"""From parameters and questions to verified answers.
+
+Shared by the training loop, by evaluation during training, and by the eval
+command: what is sampled and verified, and how, is the same in all three.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrl_llm.plans import episodes
+from jaxrl_llm.policies.language import mixture as mixture_lib
+from jaxrl_llm.policies.language.sampler import Sampler
+from jaxrl_llm.policies.language.truncation import Sampling
+from jaxrl_llm.problems.text import encoding as text
+from jaxrl_llm.problems.text import evaluate, oracles
+from jaxrl_llm.problems.text.questions import Questions
+from jaxrl_llm.problems.text.tools import Speaker
+from jaxrl_llm.tasks import answers, environments, verify
+from jaxrl_llm.training import hosts, shard
+from jaxrl_llm.types import Rollouts, Scores
+
+
+@dataclasses.dataclass(frozen=True)
+class Answering:
+  """A way of answering: sampler, tokenizer, verifiers.
+
+  Attributes:
+    sampler: compiled sampling.
+    sampling: temperature and truncation of training.
+    tokenizer: of the model. stop: strings that end a response.
+    silent: tokens without text.
+    verifiers: what scores a response, with names and weights.
+    oracle: what says which of two responses is better, or None.
+    batch: prompts sampled at once in evaluation.
+    environment: what answers the policy's turns, or None.
+    turns: the most of an episode, 0 without an environment.
+    layout: where prompts and responses live.
+  """
+
+  sampler: Sampler
+  sampling: Sampling
+  tokenizer: Any
+  stop: tuple[str, ...]
+  silent: frozenset[int]
+  verifiers: verify.Verifiers
+  batch: int
+  oracle: oracles.Oracle | None = None
+  environment: environments.Environment | None = None
+  turns: int = 0
+  layout: shard.Layout = shard.ALONE
+
+  @property
+  def greedy(self) -> Sampling:
+    """The sampling that takes the most probable token everywhere."""
+    return self.sampling.replace(temperature=jnp.float32(0))
+
+  def generate(
+    self, params, prompts, key, samples, sampling=None, *, most=0
+  ) -> Rollouts:
+    """`samples` responses to each prompt; row i has the identity i.
+
+    Args:
+      most: tokens of a response; 0 is the sampler's budget.
+    """
+    rows = prompts.tokens.shape[0] * samples
+    sampler = self.sampler
+    if most:
+      sampler = dataclasses.replace(sampler, max_tokens=most)
+    with self.layout.known():
+      rollouts = sampler(
+        params,
+        self.layout.rows(prompts),
+        self.layout.rows(jnp.arange(rows)),
+        key,
+        self.sampling if sampling is None else sampling,
+        samples=samples,
+      )
+    # Plans and verifiers read them in Python.
+    return self.layout.everywhere(rollouts)
+
+  def texts(
+    self, rollouts: Rollouts, rows: slice = slice(None), *, whole: bool = False
+  ) -> list[str]:
+    """What responses say to all who read them.
+
+    Args:
+      rows: which of them.
+      whole: also what follows a stop string, as in rows of several turns.
+    """
+    return text.decode(
+      self.tokenizer,
+      rollouts,
+      silent=self.silent,
+      stop=() if whole else self.stop,
+      rows=rows,
+    )
+
+  def mixed(self, params, prompts, key, samples, share) -> Rollouts:
+    """Responses of a mixture of two policies of the model, see `mixture`."""
+    mixture = mixture_lib.Mixture(self.sampler, self.sampler.config)
+    uids = jnp.arange(prompts.tokens.shape[0] * samples)
+    with self.layout.known():
+      rollouts = mixture(
+        params,
+        self.layout.rows(prompts),
+        self.layout.rows(uids),
+        key,
+        self.sampling,
+        share,
+        samples=samples,
+      )
+    return self.layout.everywhere(rollouts)
+
+  def verify(self, rollouts: Rollouts, rows, texts=None):
+    """Scores of every response; rows whose verifier failed become invalid.
+
+    Every process verifies its own rows, and hears of the others'.
+
+    Args:
+      rollouts: N of them. rows: the records of their questions.
+      texts: what is judged; None is the responses themselves.
+
+    Returns:
+      The rollouts, their scores, and the failures by kind, as `verify/...`.
+    """
+    own = hosts.own(len(rows))
+    if texts is None:
+      texts = self.texts(rollouts, own)
+    else:
+      texts = texts[own]
+    verdict = self.verifiers.score(texts, rows[own])
+    components, ok = hosts.joined((verdict.components, verdict.ok), len(rows))
+    valid = rollouts.valid & jnp.asarray(ok)
+    scores = Scores(
+      components=jnp.asarray(components, jnp.float32),
+      weights=jnp.asarray(self.verifiers.weights, jnp.float32),
+    )
+    return rollouts.replace(valid=valid), scores, hosts.summed(verdict.counts)
+
+  def compare(self, rollouts: Rollouts, scores: Scores, rows):
+    """The scores with the preferences within every group, if one judges.
+
+    Every process has its own groups judged, and hears of the others'.
+
+    Args:
+      rollouts: N of them, groups adjacent and of equal sizes.
+      rows: the records of their questions.
+
+    Returns:
+      The scores, and failures by kind: `verify/preferences`.
+    """
+    if self.oracle is None:
+      return scores, {}
+    samples = int(np.sum(np.asarray(rollouts.group) == rollouts.group[0]))
+    groups = len(rows) // samples
+    mine = hosts.own(groups)
+    own = slice(samples * mine.start, samples * mine.stop)
+    texts = self.texts(rollouts, own)
+    game, failed = oracles.of_groups(self.oracle, texts, rows[own], samples)
+    game = hosts.joined(game.reshape(-1, samples, samples), groups)
+    scores = scores.replace(preference=jnp.asarray(game.reshape(-1, samples)))
+    return scores, hosts.summed({'verify/preferences': failed})
+
+  def evaluate(
+    self, params, questions: Questions, key, *, samples: int = 0
+  ) -> dict[str, float]:
+    """Greedy accuracy, and of sampled answers pass@k and maj@k.
+
+    Where an environment answers, whole episodes are judged. A failed
+    verification counts as a wrong answer. Sampling is that of training, so
+    that pass@1 is the training accuracy on these questions.
+
+    Args:
+      samples: answers per question beside the greedy one; 0 for none.
+
+    Returns:
+      `accuracy` with its 95 % interval `accuracy/low`, `accuracy/high`, and
+      with samples `pass@k` and `maj@k` for powers of 2 up to `samples`.
+    """
+    right, _ = self._answer(params, questions, key, 1, self.greedy)
+    low, high = evaluate.wilson_interval(int(right.sum()), right.size)
+    metrics = {
+      'accuracy': float(right.mean()),
+      'accuracy/low': low,
+      'accuracy/high': high,
+    }
+    if samples:
+      right, texts = self._answer(params, questions, key, samples, None)
+      ks = [2**i for i in range(samples.bit_length()) if 2**i <= samples]
+      final = [[answers.final(t) for t in group] for group in texts]
+      metrics |= evaluate.summarize(right, final, ks)
+    return metrics
+
+  def _answer(self, params, questions, key, samples, sampling):
+    """bool[A, samples] right, and the texts, in batches of one shape."""
+    right, texts = [], []
+    size = min(self.batch, len(questions))
+    for start in range(0, len(questions), size):
+      # The last batch wraps around, to be of the same compiled shape.
+      tasks = np.arange(start, start + size) % len(questions)
+      count = min(size, len(questions) - start)
+      speaker = Speaker(self, params, questions, sampling)
+      rollouts, scores, said = self._judged(
+        speaker,
+        questions.prompts(tasks),
+        jax.random.fold_in(key, start),
+        samples,
+      )
+      good = (scores.components[:, 0] > 0.5) & rollouts.valid
+      right.append(np.asarray(good).reshape(-1, samples)[:count])
+      grouped = np.array(said, object).reshape(-1, samples)
+      texts.extend(grouped[:count].tolist())
+    return np.concatenate(right), texts
+
+  def _judged(self, speaker, prompts, key, samples):
+    """Verified answers to prompts and their texts, in episodes where asked."""
+    if self.turns:
+      rollouts, log = episodes.play(
+        speaker, prompts, key, samples=samples, turns=self.turns
+      )
+      return *episodes.judged(speaker, rollouts, log), log.last
+    rollouts = speaker.generate(prompts, key, samples)
+    said = speaker.decode(rollouts)
+    return *speaker.verify(rollouts, said), said

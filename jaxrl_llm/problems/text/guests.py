@@ -1,0 +1,107 @@
+"""Who takes part in a run beside the policy: teachers, an environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from jaxrl_llm.policies.language import config as config_lib
+from jaxrl_llm.policies.language import hf, transformer
+from jaxrl_llm.policies.language.config import Config
+from jaxrl_llm.recipe import Recipe
+from jaxrl_llm.rewards import duels
+from jaxrl_llm.tasks import environments, verifiers
+from jaxrl_llm.training import shard
+from jaxrl_llm.types import PyTree
+
+
+def check(config: ConfigDict, recipe: Recipe) -> None:
+  """Refuses a guest or verifier that is missing, or that nobody asked for.
+
+  Raises:
+    ValueError: with the setting and the remedy.
+  """
+  plan = recipe.plan
+  oracle = config.verify.preference
+  if oracle and not plays(recipe):
+    raise ValueError(
+      f'verify.preference={oracle!r} would do nothing: the recipe reads '
+      'rewards and asks nobody who wins. Leave it out, or choose a recipe of '
+      'a game, such as nash_md or sppo'
+    )
+  guests = (
+    ('environment', 'environment', config.environment, 'lookup'),
+    ('teacher', 'teacher.paths', config.teacher.paths, "('FOLDER',)"),
+  )
+  for guest, setting, given, example in guests:
+    if guest in plan.asks and not given:
+      raise ValueError(
+        f'the recipe needs --config.{setting}, as in '
+        f'--config.{setting}="{example}"'
+      )
+    if given and guest not in plan.asks:
+      raise ValueError(
+        f'{setting}={given!r} would do nothing: the recipe asks for no '
+        f'{guest}. Leave it out, or choose a recipe that does'
+      )
+  known = tuple(map(verifiers.name_of, config.verify.names))
+  for name in plan.scores:
+    if name not in known:
+      raise ValueError(
+        f'the recipe reads scores named {name!r}, and the verifiers are '
+        f'{known}; add {name}=VERIFIER to verify.names, with weight 0 if it '
+        'is no reward'
+      )
+
+
+def plays(recipe: Recipe) -> bool:
+  """Whether the recipe's rewards are chances to win."""
+  stages = getattr(recipe.credit, 'stages', (recipe.credit,))
+  return any(isinstance(stage, duels.Duels) for stage in stages)
+
+
+def environment(config: ConfigDict) -> environments.Environment | None:
+  """What answers the policy's turns, None where nothing does."""
+  return (
+    environments.resolve(config.environment) if config.environment else None
+  )
+
+
+def teachers(
+  config: ConfigDict,
+  model: Config,
+  mesh: jax.sharding.Mesh,
+  scorer: Callable[[Config, ConfigDict], Any],
+) -> tuple[tuple[Any, PyTree, Config], ...]:
+  """The policies of `teacher.paths`: scorer, parameters and configuration.
+
+  Args:
+    model: of the policy. scorer: f(model, config) -> scorer.
+
+  Raises:
+    ValueError: a teacher with another vocabulary.
+  """
+  loaded = []
+  for path in config.teacher.paths:
+    source = hf.resolve(path)
+    other = config_lib.from_hf(source)
+    if other.vocab != model.vocab:
+      raise ValueError(
+        f'the teacher {path} has {other.vocab} tokens and the policy '
+        f'{model.vocab}; it must share the tokenizer'
+      )
+    params = _parameters(source, other, mesh)
+    loaded.append((scorer(other, config), params, other))
+  return tuple(loaded)
+
+
+def _parameters(source, model, mesh) -> PyTree:
+  """The decoder's parameters, as a program uses those of the policy."""
+  shapes = jax.eval_shape(lambda: transformer.init(model, jax.random.key(0)))
+  axes = {path: leaf.axes for path, leaf in transformer.table(model).items()}
+  layout = shard.layout(mesh, axes, shapes)
+  places = layout.shardings(shapes, whole='data')
+  return hf.load(source, shardings=places)[1]

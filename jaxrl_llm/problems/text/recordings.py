@@ -1,0 +1,200 @@
+"""Runs on recorded responses: their data, and what is measured of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from absl import logging
+from ml_collections import ConfigDict
+
+from jaxrl_llm import recipe as recipe_lib
+from jaxrl_llm.plans import base as plans
+from jaxrl_llm.plans import recorded
+from jaxrl_llm.problems.text import calibration, encoding, questions
+from jaxrl_llm.problems.text.questions import Questions
+from jaxrl_llm.tasks import preferences
+from jaxrl_llm.training import diagnostics
+from jaxrl_llm.types import TrainState
+
+if TYPE_CHECKING:
+  from jaxrl_llm.training.session import Session
+
+
+def used(config: ConfigDict) -> bool:
+  """Whether a run learns from recorded responses.
+
+  Raises:
+    ValueError: a `data.responses` that is not known.
+  """
+  known = ('sampled', 'recorded', 'compared')
+  if config.data.responses not in known:
+    raise ValueError(
+      f'data.responses {config.data.responses!r} must be one of {known}'
+    )
+  return config.data.responses != 'sampled'
+
+
+def planned(recipe: recipe_lib.Recipe) -> recipe_lib.Recipe:
+  """The recipe with recorded responses in the place of sampled ones.
+
+  Raises:
+    ValueError: its plan does more than sample.
+  """
+  if not isinstance(recipe.plan, plans.Independent):
+    raise ValueError(
+      f'the plan {type(recipe.plan).__name__} of the recipe samples in a way '
+      'of its own; set data.responses=sampled, or choose another recipe'
+    )
+  plan = recorded.Recorded(recipe.plan.samples)
+  return dataclasses.replace(recipe, plan=plan)
+
+
+def load(
+  config: ConfigDict,
+  tokenizer,
+  recipe: recipe_lib.Recipe,
+  ends: Collection[int] = (),
+) -> tuple[Questions, Questions]:
+  """The records to train on and those held out, encoded; counts are reported.
+
+  Args:
+    recipe: whose plan says G, the most responses to a prompt.
+    ends: tokens that end a response, beside the tokenizer's EOS.
+
+  Raises:
+    ValueError: as `tasks.preferences.load` and `questions.encode` do, or
+      single responses for a recipe that compares those to a prompt.
+  """
+  samples = recipe.plan.samples
+  train, held_out = preferences.load(
+    config.data, seed=config.seed, samples=samples
+  )
+  parts = []
+  for dataset in (train, held_out):
+    if config.data.responses == 'compared':
+      dataset = preferences.compared(dataset, tokenizer.eos_token)
+    part = questions.encode(dataset, config, tokenizer)
+    columns, counts = encode(
+      part.rows,
+      tokenizer,
+      samples=samples,
+      length=config.sample.max_response,
+      ends=ends,
+    )
+    parts.append(dataclasses.replace(part, columns=columns, counts=counts))
+  train, held_out = parts
+  _check_compared(recipe, train)
+  found = {k: n for k, n in train.counts.items() if n}
+  total = found.pop('data/records')
+  if found:
+    listed = ', '.join(
+      f'{n} {k.removeprefix("data/")}' for k, n in found.items()
+    )
+    logging.warning('of %d records: %s', total, listed)
+  return train, held_out
+
+
+def _check_compared(recipe: recipe_lib.Recipe, train: Questions) -> None:
+  """Refuses single responses where those to a prompt are compared."""
+  most = max(len(row['responses']) for row in train.rows)
+  samples = recipe.plan.samples
+  if most == 1 and recipe.objective.samples:
+    raise ValueError(
+      'every record has one response, and the recipe learns from comparing '
+      'several to a prompt; choose one that learns from single responses, '
+      'such as kto or unary_reward_model, with recipe.samples=1'
+    )
+  if most == 1 < samples:
+    logging.warning(
+      'every record has one response, and recipe.samples=%d: most rows of a '
+      'batch are empty; set recipe.samples=1', samples,
+    )  # fmt: skip
+
+
+def evaluate(session: Session, state: TrainState) -> dict[str, float]:
+  """How the held-out responses are rated, see `diagnostics.compared`.
+
+  Of a reward model, also how far its probabilities can be trusted, and what
+  choosing by it earns, see `calibration`. Single responses are compared with
+  those to the other prompts of their batch, and their margin is from 0.
+  """
+  questions, samples = session.held_out, session.spec.samples
+  size = session.config.sample.prompts
+  pieces = []
+  for start in range(0, len(questions), size):
+    # The last batch wraps around, to be of the same compiled shape.
+    tasks = np.arange(start, start + size) % len(questions)
+    rollouts, scores = recorded.rows(questions.prompts(tasks))
+    ratings = session.compiled.rate(state, session.frozen, rollouts)
+    piece = (*ratings, scores.components[:, 0], rollouts.valid)
+    count = samples * min(size, len(questions) - start)
+    pieces.append([np.asarray(x[:count]) for x in piece])
+  ratings, logp, rewards, live = map(np.concatenate, zip(*pieces))
+  arrays, group = (ratings, logp, rewards, live), samples
+  if samples == 1:
+    # The last batch is filled up with rows that do not count.
+    fill, group = (0, -len(live) % size), size
+    arrays = [np.pad(x, fill) for x in arrays]
+  found = diagnostics.compared(*arrays, samples=group)
+  metrics = {name: float(np.mean(x)) for name, x in found.items()}
+  if 'after_values' in session.recipe.needs:
+    by_group = [x.reshape(-1, samples) for x in (ratings, rewards, live)]
+    margins = calibration.margins(*by_group)
+    if samples == 1:
+      margins = np.where(rewards > 0.5, ratings, -ratings)[live]
+    metrics |= calibration.summarize(margins)
+    metrics |= calibration.best_of(*by_group)
+  return metrics
+
+
+def encode(
+  records: Sequence[Mapping[str, Any]],
+  tokenizer,
+  *,
+  samples: int,
+  length: int,
+  ends: Collection[int] = (),
+) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+  """The responses of A records as columns, each ended once.
+
+  Args:
+    records: with `responses`, at most G texts, and their `scores`.
+    samples: G. length: T, the budget of a response, its end included.
+    ends: tokens that end a response, beside the EOS, which one gets that ends
+      with none of them.
+
+  Returns:
+    The columns, and counts: `data/records`, and of them `data/identical`
+    (two responses have the same tokens, and teach nothing), `data/empty` (a
+    response without text) and `data/truncated` (one was cut, EOS and all).
+  """
+  shape = (len(records), samples)
+  tokens = np.full((*shape, length), tokenizer.eos_token_id, np.int32)
+  mask = np.zeros((*shape, length), bool)
+  score = np.zeros(shape, np.float32)
+  cut = np.zeros(shape, bool)
+  counts = dict.fromkeys(('data/identical', 'data/empty', 'data/truncated'), 0)
+  texts = [said for record in records for said in record['responses']]
+  encoded = iter(encoding.encode_responses(tokenizer, texts, ends))
+  for row, record in enumerate(records):
+    found, whole = [], [next(encoded) for _ in record['responses']]
+    for place, ids in enumerate(whole):
+      cut[row, place] = len(ids) > length
+      ids = ids[:length]
+      found.append(tuple(ids))
+      tokens[row, place, : len(ids)] = ids
+      mask[row, place, : len(ids)] = True
+    score[row, : len(found)] = record['scores']
+    counts['data/identical'] += len(set(found)) < len(found)
+    counts['data/empty'] += any(len(ids) == 1 for ids in whole)
+    counts['data/truncated'] += bool(cut[row].any())
+  columns = {
+    'recorded': tokens,
+    'recorded_mask': mask,
+    'recorded_score': score,
+    'recorded_cut': cut,
+  }
+  return columns, {'data/records': len(records), **counts}

@@ -1,0 +1,165 @@
+"""What a run starts from: a folder with a model and its tokenizer.
+
+It is given, or made in the run folder; a warm start makes another of it.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import pathlib
+
+import jax
+from ml_collections import ConfigDict
+
+from jaxrl_llm.policies.language import config as config_lib
+from jaxrl_llm.policies.language import hf, transformer
+from jaxrl_llm.problems.text import warm_start
+from jaxrl_llm.tasks import tokens
+from jaxrl_llm.training import hosts, progress, shard
+from jaxrl_llm.training.step import Scorer
+
+# What may be made in a run folder: a fresh model, a warmed-up one.
+FOLDERS = ('model', 'warm_start')
+
+
+def tokenizer_of(source: pathlib.Path):
+  """The tokenizer of a model folder, able to end a response.
+
+  Raises:
+    ValueError: it names no end-of-sequence token, or needs code of its own.
+  """
+  import transformers
+
+  # Else it asks on the terminal whether to run code of the folder.
+  tokenizer = transformers.AutoTokenizer.from_pretrained(
+    source, trust_remote_code=False
+  )
+  if tokenizer.eos_token_id is None:
+    raise ValueError(
+      f'the tokenizer of {source} has no eos_token; a response could not '
+      'end. Add one to its tokenizer_config.json'
+    )
+  return tokenizer
+
+
+def end_tokens(tokenizer, source: pathlib.Path, vocab: int) -> tuple[int, ...]:
+  """What ends a response: the tokenizer's EOS and those of the model.
+
+  Chat models name several in generation_config.json, or in config.json: Llama
+  3 ends a turn with another token than a text.
+
+  Args:
+    source: the model folder. vocab: V of the model.
+
+  Raises:
+    ValueError: a file that names no token of the model, or no JSON object.
+  """
+  ends = {tokenizer.eos_token_id}
+  if tokenizer.eos_token_id >= vocab:
+    raise ValueError(
+      f'the eos_token of the tokenizer of {source} is '
+      f'{tokenizer.eos_token_id}, and the model has a vocabulary of {vocab}; '
+      'a response could not end. Name another in its tokenizer_config.json'
+    )
+  for name in ('generation_config.json', 'config.json'):
+    ends |= _named_ends(source / name, vocab)
+  return tuple(sorted(ends))
+
+
+def _named_ends(path: pathlib.Path, vocab: int) -> set[int]:
+  """The `eos_token_id` of a file, one or several; none without the file."""
+  if not path.exists():
+    return set()
+  try:
+    named = dict(json.loads(path.read_bytes())).get('eos_token_id')
+  except (ValueError, RecursionError, TypeError) as error:
+    raise ValueError(f'{path} is no JSON object: {error}') from error
+  ids = named if isinstance(named, list) else [named]
+  ids = [] if named is None else ids
+  # A boolean is an integer to Python.
+  if not all(type(i) is int and 0 <= i < vocab for i in ids):
+    raise ValueError(
+      f'{path} names eos_token_id {named!r}, and the tokens of the model are '
+      f'0 to {vocab - 1}; mend it, or take it out'
+    )
+  return set(ids)
+
+
+def folder_of(config: ConfigDict, workdir: pathlib.Path) -> pathlib.Path:
+  """The Hugging Face folder that a run starts from."""
+  if config.model.path:
+    return hf.resolve(config.model.path)
+  folder = workdir / 'model'
+  hosts.on_first(lambda: _make_model(config, folder))
+  return folder
+
+
+def _make_model(config: ConfigDict, folder: pathlib.Path) -> None:
+  """A fresh model and tokenizer, as a Hugging Face folder, unless made."""
+  if (folder / 'config.json').exists():
+    return
+  import tempfile
+
+  import transformers
+
+  size = config.model.fresh
+  with tempfile.TemporaryDirectory() as scratch:
+    tokenizer = tokens.toy_tokenizer(pathlib.Path(scratch))
+    description = transformers.Qwen3Config(
+      vocab_size=len(tokenizer),
+      hidden_size=size.width,
+      intermediate_size=size.mlp_width,
+      num_hidden_layers=size.layers,
+      num_attention_heads=size.heads,
+      num_key_value_heads=size.kv_heads,
+      head_dim=size.width // size.heads,
+      max_position_embeddings=4096,
+      tie_word_embeddings=True,
+      bos_token_id=tokenizer.bos_token_id,
+      eos_token_id=tokenizer.eos_token_id,
+      pad_token_id=tokenizer.pad_token_id,
+      architectures=['Qwen3ForCausalLM'],
+      dtype='float32',
+    )
+    model = config_lib.from_hf(description)
+    init = jax.jit(transformer.init, static_argnums=0)
+    params = init(model, jax.random.key(config.seed))
+    hf.save(folder, model, params, source=description, tokenizer=tokenizer)
+
+
+def warmed_up(
+  config: ConfigDict,
+  workdir: pathlib.Path,
+  source: pathlib.Path,
+  tokenizer,
+  train,
+  scorer: Scorer,
+  mesh: jax.sharding.Mesh,
+) -> pathlib.Path:
+  """The model folder after the supervised warm start, made once per run."""
+  folder = workdir / 'warm_start'
+  if (folder / 'config.json').exists():
+    return folder
+  model, params = hf.load(source)
+  params = warm_start.train(
+    params,
+    {},
+    warm_start.encode(
+      train,
+      tokenizer,
+      config.sample.max_response,
+      ends=end_tokens(tokenizer, source, model.vocab),
+      vocab=model.vocab,
+    ),
+    scorer=scorer,
+    steps=config.warm_start.steps,
+    batch=config.warm_start.batch,
+    learning_rate=config.warm_start.learning_rate,
+    seed=config.seed,
+    layout=shard.layout(mesh, {}, {}),
+    progress=functools.partial(progress.bar, desc='warm start'),
+  )
+  save = functools.partial(hf.save, source=source, tokenizer=tokenizer)
+  hosts.on_first(lambda: save(folder, model, params))
+  return folder

@@ -1,0 +1,305 @@
+"""What a plan is lent: sampling, text, verdicts, passes of the policy."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrl_llm.policies.language import states
+from jaxrl_llm.policies.language.truncation import Sampling
+from jaxrl_llm.problems.text import encoding as text
+from jaxrl_llm.problems.text.questions import Questions
+from jaxrl_llm.types import (
+  Array,
+  Prompts,
+  PyTree,
+  Rollouts,
+  Scores,
+  Stats,
+  TrainState,
+)
+
+
+class Speaker:
+  """Answers questions with given parameters, in tokens and in text.
+
+  Args:
+    answering: how responses are sampled and verified.
+    params: of the decoder. questions: what is asked.
+    sampling: in the place of that of training.
+  """
+
+  def __init__(
+    self,
+    answering,
+    params: PyTree,
+    questions: Questions,
+    sampling: Sampling | None = None,
+  ):
+    self._answering, self._params = answering, params
+    self._questions = questions
+    self._sampling = answering.sampling if sampling is None else sampling
+    self.columns = answering.sampler.max_tokens
+    self.components = answering.verifiers.names
+    self.environment = answering.environment
+
+  def generate(
+    self, prompts: Prompts, key: Array, samples: int, *, most: int = 0
+  ) -> Rollouts:
+    """`samples` responses to each prompt, of at most `most` tokens."""
+    return self._answering.generate(
+      self._params, prompts, key, samples, self._sampling, most=most
+    )
+
+  def verify(self, rollouts, texts=None, rows=None):
+    """Scores; a row whose verifier failed is no longer valid."""
+    rows = self.rows(rollouts.task) if rows is None else rows
+    return self._answering.verify(rollouts, rows, texts)[:2]
+
+  def rows(self, tasks: Array) -> list[Mapping[str, Any]]:
+    """The record behind each task."""
+    return [self._questions.rows[task] for task in np.asarray(tasks)]
+
+  def prompts(self, tasks: Array, texts: Sequence[Any]) -> Prompts:
+    """Prompts of other texts than those of the tasks' records."""
+    answering = self._answering
+    prompts = self._questions.reworded(
+      np.asarray(tasks), texts, answering.tokenizer
+    )
+    found = np.where(prompts.mask, prompts.tokens, 0)
+    self._check(np.unique(found).tolist(), 'a prompt')
+    return prompts
+
+  def encode(self, texts: Sequence[str]) -> list[list[int]]:
+    """Tokens of plain texts."""
+    encode = self._answering.tokenizer
+    rows = encode(list(texts), add_special_tokens=False)['input_ids']
+    return self._checked(rows, texts)
+
+  def responses(self, texts: Sequence[str]) -> list[list[int]]:
+    """Tokens of whole responses, each ended once."""
+    ends = self._answering.sampler.stop_tokens
+    rows = text.encode_responses(self._answering.tokenizer, texts, ends)
+    return self._checked(rows, texts)
+
+  def _checked(self, rows, texts):
+    for row, said in zip(rows, texts):
+      self._check(row, f'the text {said[:60]!r}')
+    return rows
+
+  def _check(self, ids: Sequence[int], what: str) -> None:
+    answering = self._answering
+    vocab = answering.sampler.config.vocab
+    text.check_vocabulary(answering.tokenizer, ids, vocab, what)
+
+  def decode(self, rollouts: Rollouts) -> list[str]:
+    """The text of every response."""
+    return self._answering.texts(rollouts)
+
+  def pieces(self, rollouts: Rollouts) -> list[list[str]]:
+    """The text of every response, token by token."""
+    answering = self._answering
+    return text.pieces(answering.tokenizer, rollouts, silent=answering.silent)
+
+
+class Tools(Speaker):
+  """What a plan is lent in one iteration of a session.
+
+  Args:
+    session: the assembled run. state: before the iteration.
+    key: of the draws of prompts.
+    meanwhile: called before every verification, for what a device may do
+      while the host verifies.
+  """
+
+  def __init__(
+    self,
+    session,
+    state: TrainState,
+    key: Array,
+    meanwhile: Callable[[], None] = lambda: None,
+  ):
+    params = session.sampling_params(state)
+    super().__init__(session.answering, params, session.train)
+    self._session, self._state = session, state
+    self._draw_key, self._draws = key, 0
+    self._meanwhile = meanwhile
+    self.curriculum = state.method['curriculum']
+    self.metrics: dict[str, Any] = {'time/sample': 0.0, 'time/verify': 0.0}
+
+  def draw(self) -> Prompts:
+    """The next prompts of the curriculum."""
+    key = jax.random.fold_in(self._draw_key, self._draws)
+    self._draws += 1
+    tasks, self.curriculum = self._session.draw(self.curriculum, key)
+    return self._questions.prompts(np.asarray(tasks))
+
+  def generate(self, prompts, key, samples, *, most=0):
+    """Responses to each prompt, at the temperature of the run."""
+    with self._timed('time/sample'):
+      rollouts = super().generate(prompts, key, samples, most=most)
+      return jax.block_until_ready(rollouts)
+
+  def tempered(
+    self, prompts: Prompts, key: Array, samples: int, temperature: float
+  ) -> Rollouts:
+    """Responses at another temperature; their log-probs are the policy's."""
+    sampling = self._answering.sampling
+    sampling = sampling.replace(temperature=jnp.float32(temperature))
+    with self._timed('time/sample'):
+      rollouts = self._answering.generate(
+        self._params, prompts, key, samples, sampling
+      )
+      jax.block_until_ready(rollouts)
+    logp = self.score(rollouts).logp
+    extras = dict(rollouts.extras)
+    if 'support' not in extras:
+      # On the whole vocabulary, where the sampler's mass is 1.
+      extras['log_mass'] = jnp.zeros_like(logp)
+    return rollouts.replace(logp=logp, extras=extras)
+
+  def greedy(self, prompts: Prompts) -> Rollouts:
+    """The most probable token at every place, one response a prompt."""
+    with self._timed('time/sample'):
+      # At temperature 0 the key decides nothing.
+      rollouts = self._answering.generate(
+        self._params, prompts, jax.random.key(0), 1, self._answering.greedy
+      )
+      return jax.block_until_ready(rollouts)
+
+  def verify(self, rollouts, texts=None, rows=None):
+    """Scores; a row whose verifier failed is no longer valid."""
+    self._meanwhile()
+    with self._timed('time/verify'):
+      rows = self.rows(rollouts.task) if rows is None else rows
+      rollouts, scores, failed = self._answering.verify(rollouts, rows, texts)
+    self._count(failed)
+    return rollouts, scores
+
+  def compare(self, rollouts: Rollouts, scores: Scores) -> Scores:
+    """The scores with the preferences within every group, if one judges."""
+    with self._timed('time/verify'):
+      rows = self.rows(rollouts.task)
+      scores, failed = self._answering.compare(rollouts, scores, rows)
+    self._count(failed)
+    return scores
+
+  def score(self, rollouts: Rollouts, *needs: str) -> Stats:
+    """What the current policy says of the rows, at the run's temperature.
+
+    0 where it did not choose the token.
+    """
+    scorer = self._session.program.scorer
+    scores = _Scores(scorer, frozenset(needs))
+    return self._in_pieces(scores, self._params, rollouts)
+
+  def hidden_square(self, rollouts: Rollouts) -> Array:
+    """f32[N, T], |h|^2 of the state that each token was drawn from."""
+    dtype = self._session.config.model.dtype
+    square = states.Square(self._session.model, dtype)
+    return self._in_pieces(square, self._params, rollouts)
+
+  def teachers(self, rollouts: Rollouts) -> Array:
+    """f32[N, T, C], log-probs under the policies of `teacher.paths`.
+
+    0 where the policy did not choose the token.
+    """
+    logps = [
+      self._in_pieces(_Scores(scorer), params, rollouts).logp
+      for scorer, params, _ in self._session.teachers
+    ]
+    return jnp.stack(logps, axis=-1)
+
+  def rival(self, prompts: Prompts, key: Array, samples: int) -> Rollouts:
+    """Responses of the first policy of `teacher.paths`."""
+    _, params, model = self._session.teachers[0]
+    sampler = dataclasses.replace(self._answering.sampler, config=model)
+    rival = dataclasses.replace(self._answering, sampler=sampler)
+    with self._timed('time/sample'):
+      rollouts = rival.generate(params, prompts, key, samples)
+      return jax.block_until_ready(rollouts)
+
+  def opponent(
+    self, prompts: Prompts, key: Array, samples: int, share: float
+  ) -> Rollouts:
+    """Responses of the policy mixed with the opponent of its reference.
+
+    Args:
+      share: of the opponent, which at 1 is asked alone.
+    """
+    with self._timed('time/sample'):
+      other = self._session.opponent_params(self._state)
+      answering = self._answering
+      if share == 1:
+        rollouts = answering.generate(other, prompts, key, samples)
+      else:
+        both = (self._params, other)
+        rollouts = answering.mixed(both, prompts, key, samples, share)
+      return jax.block_until_ready(rollouts)
+
+  def ahead(self, rollouts: Rollouts, scores: Scores, key: Array) -> Speaker:
+    """The policy after a step on these rows, which the run does not take."""
+    compiled, frozen = self._session.compiled, self._session.frozen
+    # The learner takes over the buffers of its state, without memories as in
+    # the loop, or it would be compiled twice.
+    method = {k: self._state.method[k] for k in ('credit', 'controllers')}
+    state = jax.tree.map(jnp.copy, self._state.replace(method=method))
+    rollouts = compiled.score(state, frozen, rollouts)
+    memory = state.method['credit']
+    scores = self.compare(rollouts, scores)
+    credit, _, _ = compiled.assign(memory, rollouts, scores)
+    state, _ = compiled.learn(state, frozen, rollouts, credit, key)
+    params = self._session.sampling_params(state)
+    return Speaker(self._answering, params, self._questions)
+
+  def note(self, name: str, value: float) -> None:
+    """Adds a metric of this iteration."""
+    self.metrics[name] = value
+
+  @contextlib.contextmanager
+  def _timed(self, name: str):
+    """Adds the seconds of its block to a metric."""
+    start = time.perf_counter()
+    yield
+    self.metrics[name] += time.perf_counter() - start
+
+  def _count(self, failed: Mapping[str, int]) -> None:
+    """Adds failures, by name, to those of the iteration so far."""
+    for name, count in failed.items():
+      self.note(name, self.metrics.get(name, 0) + count)
+
+  def _in_pieces(self, fn, params, rollouts):
+    """f(params, rows) over as many pieces as an iteration's learner has."""
+    program = self._session.program
+    pieces = program.microbatches * program.recipe.minibatches
+    pieces = pieces if rollouts.valid.shape[0] % pieces == 0 else 1
+    layout = self._session.layout
+    found = _mapped(fn, pieces, params, layout.rows(rollouts))
+    return layout.everywhere(found)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Scores:
+  """A scorer with its needs; equal ones share a compiled program."""
+
+  scorer: Callable
+  needs: frozenset[str] = frozenset()
+
+  def __call__(self, params, rollouts):
+    return self.scorer(params, rollouts, self.needs).on(rollouts.action_mask)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _mapped(fn, pieces, params, rollouts):
+  """f(params, rows) of [N, ...] rows, `pieces` of them one after another."""
+  split = jax.tree.map(lambda x: x.reshape(pieces, -1, *x.shape[1:]), rollouts)
+  found = jax.lax.map(lambda piece: fn(params, piece), split)
+  return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), found)

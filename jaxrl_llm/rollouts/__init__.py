@@ -1,1 +1,0 @@
-"""Compiled sampling and the plans that compose it."""

@@ -1,0 +1,50 @@
+import jax
+import numpy as np
+
+from jaxrl_llm.notes import base as notes
+from jaxrl_llm.notes import parts
+from jaxrl_llm.plans import base as plans
+from tests.plans import scripted
+
+KEY = jax.random.key(0)
+
+
+def _collect(note, texts, judge=lambda text, record: 0.0):
+  said = iter(texts)
+  tools = scripted.Scripted(
+    lambda text, i: next(said), judge=judge, records=[{}], columns=6
+  )
+  plan = notes.noted(plans.independent(samples=len(texts)), note)
+  prompts = scripted.ask('q')
+  rollouts, scores, _ = plan.collect(tools, prompts, ((), ((),)), KEY)
+  return rollouts, scores
+
+
+def test_a_thought_ends_with_its_mark_which_may_span_tokens():
+  rollouts, _ = _collect(parts.Thoughts(end='xy'), ['axyb', 'xa', 'xy', 'b'])
+  found = np.asarray(rollouts.extras['thought']).sum(1)
+  np.testing.assert_array_equal(found, [3, 0, 2, 0])
+  assert rollouts.extras['thought'][0, :3].all()
+
+
+def test_prefix_rewards_judge_what_was_said_before_each_token():
+  def count(text, record):
+    return float(text.count('a'))
+
+  note = parts.PrefixRewards(weight=0.5)
+  rollouts, scores = _collect(note, ['aba', 'bb'], judge=count)
+  found = np.asarray(rollouts.extras['prefix_reward'])
+  np.testing.assert_allclose(found[0, :4], [0, 2, 2, 4])
+  np.testing.assert_allclose(found[1, :3], [0, 0, 0])
+  np.testing.assert_allclose(scores.components[:, 0], [2, 0])
+  assert found.shape == rollouts.response.shape
+
+
+def test_a_prefix_that_cannot_be_judged_earns_nothing():
+  def judge(text, record):
+    return None if text == 'a' else 1.0
+
+  note = parts.PrefixRewards()
+  rollouts, _ = _collect(note, ['ab'], judge=judge)
+  found = np.asarray(rollouts.extras['prefix_reward'])
+  np.testing.assert_allclose(found[0, :3], [1, 0, 1])

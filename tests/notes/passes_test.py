@@ -1,0 +1,114 @@
+"""Notes that run a model, with a model that is a function of tokens."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrl_llm.notes import passes
+from jaxrl_llm.types import Spec
+from tests.plans import scripted
+
+SPEC = Spec(2, 1, 3, 4, tasks=3)
+
+
+def test_prompts_are_read_as_responses_to_their_first_token():
+  rollouts = scripted.answer(scripted.ask('abc', 'x'), ['q', 'r'], 4)
+  rows, shift = passes.as_responses(rollouts)
+  assert shift.tolist() == [0, 2]
+  assert scripted.words(rows) == ['bc', '']
+  assert [scripted.decode(t) for t in np.asarray(rows.prompt)] == ['a', 'x']
+
+
+def test_prompt_logp_stands_at_the_prompts_own_tokens():
+  tools = scripted.Scripted(lambda text, i: '')
+  rollouts = scripted.answer(scripted.ask('abc', 'yz'), ['q', 'r'], 4)
+  extras, _ = passes.PromptLogp().write(tools, rollouts, None, ())
+  logp = -np.array(scripted.encode('bcz')) / 10
+  expected = [[0, logp[0], logp[1]], [0, 0, logp[2]]]
+  np.testing.assert_allclose(extras['prompt_logp'], expected, rtol=1e-6)
+
+
+def test_a_prompt_of_one_token_has_nothing_to_predict():
+  tools = scripted.Scripted(lambda text, i: '')
+  rollouts = scripted.answer(scripted.ask('a', 'b'), ['q', 'r'], 4)
+  extras, _ = passes.PromptLogp().write(tools, rollouts, None, ())
+  assert extras['prompt_logp'].tolist() == [[0], [0]]
+
+
+class Moving(scripted.Scripted):
+  """A policy whose log-probs are scaled by `scale`."""
+
+  scale = 1.0
+
+  def score(self, rollouts, *needs):
+    stats = super().score(rollouts, *needs)
+    return stats.replace(logp=self.scale * stats.logp)
+
+
+def visit(tools, state, *answers, scale=1.0, tasks=(0, 1)):
+  tools.scale = scale
+  prompts = scripted.ask(*['abc'] * len(answers))
+  rollouts = scripted.answer(prompts, answers, 4)
+  rollouts = rollouts.replace(task=jnp.asarray(tasks, jnp.int32))
+  extras, state = passes.Drift().write(tools, rollouts, None, state)
+  return extras['drift'], state
+
+
+def test_drift_is_zero_first_and_then_the_mean_change_of_the_last_response():
+  tools = Moving(lambda text, i: '')
+  state = passes.Drift().init(SPEC)
+  first, state = visit(tools, state, 'ab', 'c')
+  assert first.tolist() == [0, 0]
+  second, state = visit(tools, state, 'z', 'z', scale=3.0)
+  # Tokens of 'ab' and the end have log-probs -0.1, -0.2, 0, and thrice that.
+  expected = [(0.2 + 0.4 + 0) / 3, (0.6 + 0) / 2]
+  np.testing.assert_allclose(second, expected, rtol=1e-5)
+  # What is remembered now was said by the policy as it is now.
+  third, _ = visit(tools, state, 'a', 'a', scale=3.0)
+  np.testing.assert_allclose(third, [0, 0], atol=1e-6)
+
+
+def test_a_task_that_is_not_visited_is_not_forgotten():
+  tools = Moving(lambda text, i: '')
+  state = passes.Drift().init(SPEC)
+  _, state = visit(tools, state, 'ab', 'c', tasks=(0, 2))
+  drift, _ = visit(tools, state, 'a', 'a', scale=2.0, tasks=(1, 2))
+  np.testing.assert_allclose(drift, [0, 0.3 / 2], rtol=1e-5)
+
+
+def test_the_last_valid_row_of_a_task_is_remembered():
+  rng = np.random.default_rng(0)
+  memory = {'x': jnp.zeros((5, 2)), 'y': jnp.zeros(5, jnp.int32)}
+  task = rng.integers(0, 5, 12)
+  valid = rng.random(12) < 0.6
+  rows = {
+    'x': rng.standard_normal((12, 2)).astype(np.float32),
+    'y': np.arange(12, dtype=np.int32),
+  }
+  expected = {name: np.array(value) for name, value in memory.items()}
+  for row in range(12):
+    if valid[row]:
+      for name in expected:
+        expected[name][task[row]] = rows[name][row]
+  found = passes.remembered(memory, rows, jnp.asarray(task), jnp.asarray(valid))
+  jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+class Taught(scripted.Scripted):
+  def teachers(self, rollouts):
+    logp = self.score(rollouts).logp
+    return jnp.stack([logp, 2 * logp], axis=-1)
+
+
+def test_the_first_teacher_teaches_and_all_constrain():
+  tools = Taught(lambda text, i: '')
+  rollouts = scripted.answer(scripted.ask('a'), ['bc'], 3)
+  taught, _ = passes.Teacher().write(tools, rollouts, None, ())
+  np.testing.assert_array_equal(taught['teacher_logp'], rollouts.logp)
+  held, _ = passes.Constraints(2).write(tools, rollouts, None, ())
+  np.testing.assert_array_equal(
+    held['constraint_logp'][..., 1], 2 * rollouts.logp
+  )
+  with pytest.raises(ValueError, match='names 2 policies, .* weighs 3'):
+    passes.Constraints(3).write(tools, rollouts, None, ())

@@ -1,0 +1,74 @@
+"""Demonstrations as rows, and how near responses come to them."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxrl_llm.notes import base as notes
+from jaxrl_llm.plans import base as plans
+from jaxrl_llm.plans import demonstrations
+from jaxrl_llm.types import Spec
+from tests.plans import scripted
+
+KEY = jax.random.key(0)
+RECORDS = ({'demonstration': 'ab'}, {'demonstration': 'abcdefgh'})
+
+
+def tools(reply=lambda text, i: 'xyz'[i], records=RECORDS, judge=None):
+  judge = judge or (lambda text, record: float(text == 'ab'))
+  return scripted.Scripted(reply, judge, records, columns=4)
+
+
+def test_the_last_row_of_a_group_is_the_demonstration():
+  plan = demonstrations.with_demonstration(samples=3)
+  rollouts, scores, _ = plan.collect(tools(), scripted.ask('q', 'r'), (), KEY)
+  assert scripted.words(rollouts) == ['x', 'y', 'ab', 'x', 'y', '']
+  assert rollouts.group.tolist() == [0, 0, 0, 1, 1, 1]
+  assert rollouts.extras['offline'].tolist() == [False, False, True] * 2
+  assert scores.components[:, 0].tolist() == [0, 0, 1, 0, 0, 0]
+  # With its end, under the current policy, and learned like any action.
+  row = jax.tree.map(lambda x: np.asarray(x[2]), rollouts)
+  np.testing.assert_allclose(row.logp, [-0.1, -0.2, 0, 0], rtol=1e-6)
+  assert row.action_mask.tolist() == [True, True, True, False]
+
+
+def test_a_demonstration_that_does_not_fit_does_not_count():
+  plan = demonstrations.with_demonstration(samples=2)
+  rollouts, _, _ = plan.collect(tools(), scripted.ask('q', 'r'), (), KEY)
+  assert rollouts.valid.tolist() == [True, True, True, False]
+
+
+def test_questions_without_a_demonstration_are_refused():
+  plan = demonstrations.with_demonstration(samples=2)
+  lent = tools(records=({'demonstration': 'a'}, {}))
+  with pytest.raises(ValueError, match='1 of 2 questions have no field'):
+    plan.collect(lent, scripted.ask('q', 'r'), (), KEY)
+
+
+def test_a_group_needs_a_response_of_its_own():
+  with pytest.raises(ValueError, match='use at least 2'):
+    demonstrations.with_demonstration(samples=1)
+
+
+def test_coverage_is_the_mean_share_of_the_demonstrations_words():
+  records = ({'demonstration': 'a b'}, {'demonstration': 'c'})
+  said = {'q': ['a', 'b a'], 'r': ['c', 'd']}
+  lent = tools(
+    lambda text, i: said[text][i], records, lambda text, record: len(text) / 4
+  )
+  plan = notes.noted(plans.independent(samples=2), demonstrations.Coverage())
+  state = plan.init(Spec(4, 2, 1, 4))
+  rollouts, _, _ = plan.collect(lent, scripted.ask('q', 'r'), state, KEY)
+  extras = rollouts.extras
+  np.testing.assert_allclose(extras['coverage'], [0.75, 0.75, 0.5, 0.5])
+  np.testing.assert_allclose(
+    extras['demonstration_reward'], [0.75, 0.75, 0.25, 0.25]
+  )
+
+
+@pytest.mark.parametrize(
+  ('text', 'demonstration', 'share'),
+  [('a b', 'a b', 1), ('a', 'a a b', 0.5), ('x', 'a', 0), ('', '', 1)],
+)
+def test_words_covered_counts_different_words(text, demonstration, share):
+  assert demonstrations.words_covered(text, demonstration) == share

@@ -1,0 +1,182 @@
+"""Episodes: who said what, where it stands, and how it is cut into steps."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxrl_llm.plans import episodes
+from jaxrl_llm.tasks import environments
+from tests.plans import scripted
+
+KEY = jax.random.key(0)
+RECORDS = ({'digits': {'a': '7', 'b': '2'}, 'answer': '72'},)
+# What the policy says after each context; samples of a prompt are rows.
+SPELLS = {'q': 'a', 'qa7\n': 'b', 'qa7\nb2\n': '72'}
+
+
+def told(text):
+  """The context without end tokens, which `scripted.decode` leaves out."""
+  return SPELLS.get(text, '0')
+
+
+def judge(text, record):
+  return float(text == record['answer']) + record['return']
+
+
+def tools(reply=lambda text, i: told(text), columns=24):
+  return scripted.Scripted(
+    reply, judge, RECORDS, columns, environments.Lookup()
+  )
+
+
+def collect(plan, lent=None):
+  lent = lent or tools()
+  return plan.collect(lent, scripted.ask('q'), (), KEY)[:2]
+
+
+def test_the_environment_is_read_and_the_policy_chosen():
+  rollouts, scores = collect(episodes.multi_turn(samples=1, turns=4))
+  tokens = np.asarray(rollouts.response[0])
+  assert scripted.words(rollouts) == ['a7\nb2\n72']
+  # Each turn of the policy and its end token, then what it was told.
+  chosen = [1, 1, 0, 0, 1, 1, 0, 0, 1, 1, 1]
+  mask = np.asarray(rollouts.response_mask[0])
+  np.testing.assert_array_equal(rollouts.action_mask[0][mask], chosen)
+  assert mask.sum() == len(chosen)
+  logp = np.where(rollouts.action_mask[0], -tokens / 10, 0)
+  np.testing.assert_allclose(rollouts.logp[0], logp, rtol=1e-6)
+  assert not rollouts.truncated[0]
+  # The answer is right and two new questions earned 0.1 each.
+  np.testing.assert_allclose(scores.components, [[1.2]], rtol=1e-6)
+
+
+def test_extras_say_where_turns_are_in_a_row():
+  rollouts, _ = collect(episodes.multi_turn(samples=2, turns=4))
+  extras = rollouts.extras
+  turn = [0] * 4 + [1] * 4 + [2] * 16
+  np.testing.assert_array_equal(extras['turn'], [turn] * 2)
+  ends = np.flatnonzero(extras['action_end'][0])
+  np.testing.assert_array_equal(ends, [1, 5, 10])
+  reward = np.zeros(24)
+  reward[[0, 1, 4, 5]] = 0.1
+  np.testing.assert_allclose(extras['decision_reward'][0], reward, rtol=1e-6)
+  assert extras['tool_calls'].tolist() == [2, 2]
+  assert extras['tool_start'].tolist() == [0, 0]
+
+
+def test_an_episode_without_a_call_has_none():
+  rollouts, _ = collect(
+    episodes.multi_turn(samples=1, turns=4), tools(lambda text, i: '9')
+  )
+  assert rollouts.extras['tool_calls'].tolist() == [0]
+  assert rollouts.extras['tool_start'].tolist() == [-1]
+  assert scripted.words(rollouts) == ['9']
+
+
+def test_turns_and_tokens_that_run_out_truncate_an_episode():
+  asks = tools(lambda text, i: 'a')
+  rollouts, _ = collect(episodes.multi_turn(samples=1, turns=2), asks)
+  assert rollouts.truncated.tolist() == [True]
+  assert scripted.words(rollouts) == ['a7\na']
+  # Five columns hold the first turn, what it was told and one token more.
+  short = tools(columns=5)
+  rollouts, _ = collect(episodes.multi_turn(samples=1, turns=2), short)
+  assert rollouts.truncated.tolist() == [True]
+  assert rollouts.length.tolist() == [5]
+
+
+def test_what_cannot_be_heard_is_not_said():
+  short = tools(columns=4)
+  rollouts, _ = collect(episodes.multi_turn(samples=1, turns=2), short)
+  assert scripted.words(rollouts) == ['a']
+  assert rollouts.truncated.tolist() == [True]
+
+
+def test_rows_of_steps_are_turns_after_what_came_before():
+  plan = episodes.steps(samples=2, turns=4)
+  assert plan.samples == 8
+  rollouts, scores = collect(plan)
+  prompts = ['q', 'qa7\n', 'qa7\nb2\n']
+  tokens, masks = np.asarray(rollouts.prompt), np.asarray(rollouts.prompt_mask)
+  contexts = [scripted.decode(t[m]) for t, m in zip(tokens, masks)]
+  assert contexts[:3] == prompts and contexts[4:7] == prompts
+  assert scripted.words(rollouts)[:4] == ['a', 'b', '72', '']
+  assert rollouts.valid.tolist() == [True, True, True, False] * 2
+  expected = [1.2, 1.2, 1.2, 0] * 2
+  np.testing.assert_allclose(scores.components[:, 0], expected, rtol=1e-6)
+  assert rollouts.group.tolist() == [0] * 8
+
+
+def test_extras_say_what_steps_have_in_common():
+  def reply(text, i):
+    return 'a' if text == 'q' else '0'
+
+  mixed = tools(lambda text, i: reply(text, i))
+  rollouts, _ = collect(episodes.steps(samples=2, turns=3), mixed)
+  extras = {k: np.asarray(v) for k, v in rollouts.extras.items()}
+  np.testing.assert_array_equal(extras['trajectory'], [0, 0, 0, 1, 1, 1])
+  np.testing.assert_array_equal(extras['step'], [0, 1, 2] * 2)
+  np.testing.assert_array_equal(extras['agent'][[0, 1]], [0, 1])
+  np.testing.assert_allclose(extras['step_reward'][:3], [0.1, 0, 0])
+  anchor, node = extras['anchor'], extras['node']
+  assert anchor[0] == anchor[3] != anchor[1] == anchor[4]
+  assert node[0] == node[3] and node[1] == node[4] and node[0] != node[1]
+
+
+def test_steps_hold_the_tokens_and_log_probs_of_the_episode():
+  whole, _ = collect(episodes.multi_turn(samples=3, turns=4))
+  cut, _ = collect(episodes.steps(samples=3, turns=4))
+  for name in ('response', 'logp'):
+    chosen = np.asarray(getattr(whole, name))[np.asarray(whole.action_mask)]
+    steps = np.asarray(getattr(cut, name))[np.asarray(cut.action_mask)]
+    np.testing.assert_array_equal(chosen, steps)
+
+
+def test_a_verifier_hears_the_last_words_alone():
+  heard = []
+
+  def listen(text, record):
+    heard.append(text)
+    return 0.0
+
+  lent = scripted.Scripted(
+    lambda text, i: told(text), listen, RECORDS, 24, environments.Lookup()
+  )
+  collect(episodes.multi_turn(samples=1, turns=4), lent)
+  assert heard == ['72']
+
+
+def test_fewer_tokens_than_turns_are_refused():
+  with pytest.raises(ValueError, match='3 response tokens do not hold 4 turns'):
+    collect(episodes.multi_turn(samples=1, turns=4), tools(columns=3))
+
+
+def resampled(reply, turns=3, samples=2):
+  lent = tools(reply)
+  rollouts, _ = collect(episodes.resampled(samples=samples, turns=turns), lent)
+  return lent, rollouts
+
+
+def test_resampled_episodes_share_what_came_before_their_turn():
+  lent, rollouts = resampled(lambda text, i: told(text))
+  turn = int(rollouts.extras['resampled'][0])
+  assert rollouts.extras['resampled'].tolist() == [turn] * 2
+  assert scripted.words(rollouts) == ['a7\nb2\n72'] * 2
+  # The first episode takes three turns; the others start at the drawn one.
+  contexts = ['q', 'qa7\n', 'qa7\nb2\n']
+  assert [asked[0] for asked in lent.asked] == contexts + contexts[turn:]
+  np.testing.assert_array_equal(
+    rollouts.extras['turn'][0], [0] * 4 + [1] * 4 + [2] * 16
+  )
+
+
+def test_a_parted_episode_has_its_turns_before_and_the_state_it_goes_on_from():
+  rollouts, log = episodes.play(
+    tools(), scripted.ask('q'), KEY, samples=1, turns=3
+  )
+  cut, kept = episodes.parted(rollouts, log, np.array([1]))
+  assert scripted.words(cut) == ['a7\n']
+  assert kept.taken.tolist() == [[True, False, False]]
+  assert kept.state[0, 1] == (RECORDS[0]['digits'], 'a')
+  assert kept.anchor.tolist() == [['', 'a', '']]
+  assert kept.action.tolist() == [['a', '', '']]

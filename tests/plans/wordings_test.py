@@ -1,0 +1,75 @@
+"""One question in several words: groups, and the agreement between them."""
+
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from jaxrl_llm.plans import wordings
+from tests.plans import scripted
+
+KEY = jax.random.key(0)
+RECORDS = (
+  {'prompt': 'a', 'wordings': ['b', 'c']},
+  {'prompt': 'd', 'wordings': ['e', 'f']},
+)
+
+
+def collect(plan, reply=lambda text, i: text + str(i)):
+  tools = scripted.Scripted(reply, records=RECORDS)
+  return plan.collect(tools, scripted.ask('a', 'd'), (), KEY)[0]
+
+
+def test_every_wording_has_a_group():
+  rollouts = collect(wordings.wordings(samples=2, groups=3))
+  expected = [f'{p}{i}' for p in 'abcdef' for i in range(2)]
+  assert scripted.words(rollouts) == expected
+  assert rollouts.group.tolist() == [n // 2 for n in range(12)]
+  assert rollouts.task.tolist() == [0] * 6 + [1] * 6
+
+
+def test_agreement_is_with_other_wordings_of_the_same_question():
+  said = {'a': 'x', 'b': 'x', 'd': 'x', 'e': 'y'}
+  rollouts = collect(
+    wordings.wordings(samples=2, groups=2), lambda text, i: said[text]
+  )
+  np.testing.assert_allclose(
+    rollouts.extras['agreement'], [1] * 4 + [0] * 4, atol=1e-6
+  )
+
+
+def test_variants_share_one_group():
+  rollouts = collect(wordings.variants(samples=4, wordings=2))
+  assert scripted.words(rollouts)[:4] == ['a0', 'a1', 'b0', 'b1']
+  assert rollouts.group.tolist() == [0] * 4 + [1] * 4
+
+
+def test_too_few_wordings_are_refused():
+  with pytest.raises(ValueError, match="4 wordings, and 'a' has 3"):
+    collect(wordings.wordings(samples=1, groups=4))
+
+
+def test_wordings_that_do_not_share_the_samples_are_refused():
+  with pytest.raises(ValueError, match='8 samples .* 3 wordings'):
+    wordings.variants(samples=8, wordings=3)
+
+
+@pytest.mark.parametrize(
+  ('text', 'other', 'value'),
+  [
+    ('a b c', 'a b c', 1),
+    ('a', 'a', 1),
+    ('a b', 'c d', 0),
+    ('', 'a', 0),
+    ('a', '', 0),
+    # One of two pairs, and two of three words.
+    ('a b c', 'a b d', math.sqrt(2 / 3 * 1 / 2)),
+    # A word counts as often as the other has it.
+    ('a a b', 'a b', math.sqrt(2 / 3 * 1 / 2)),
+    # Shorter than the other by half.
+    ('a b', 'a b c d', math.exp(1 - 4 / 2)),
+  ],
+)
+def test_bleu_of_words_and_pairs(text, other, value):
+  np.testing.assert_allclose(wordings.bleu(text, other), value, rtol=1e-12)

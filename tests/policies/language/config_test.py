@@ -1,0 +1,195 @@
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+
+from jaxrl_llm.policies.language import config as config_lib
+from jaxrl_llm.policies.language.config import Config, Rope, from_hf
+from tests.policies.language import families
+
+
+def test_families_differ_in_the_fields_they_are_known_for():
+  llama, qwen2, qwen3, gemma2, gemma3 = (
+    from_hf(families.hf_config(name))
+    for name in ('llama3', 'qwen2', 'qwen3', 'gemma2', 'gemma3')
+  )
+  assert llama.rope.kind == 'llama3' and not llama.qkv_bias
+  assert qwen2.qkv_bias and not qwen2.o_bias and qwen2.head_dim == 8
+  assert qwen3.qk_norm and not qwen3.qkv_bias and qwen3.tied
+  assert gemma2.attention_cap == 50.0 and gemma2.logit_cap == 30.0
+  assert gemma2.windows == (5, 0, 5)
+  assert gemma2.query_scale == 20**-0.5
+  assert gemma2.embedding_scale == 32**0.5
+  assert gemma3.windows == (5, 5, 0) and gemma3.qk_norm
+  moe, raw, mixtral = (
+    from_hf(families.hf_config(name))
+    for name in ('qwen3_moe', 'qwen3_moe_raw', 'mixtral')
+  )
+  assert (moe.experts, moe.experts_per_token, moe.mlp_width) == (6, 2, 24)
+  assert moe.qk_norm and moe.experts_norm and not raw.experts_norm
+  assert raw.windows == (5, 5, 5) and not llama.experts
+  assert (mixtral.experts, mixtral.experts_per_token) == (4, 2)
+  assert mixtral.experts_norm and mixtral.mlp_width == 40
+  assert gemma3.local_rope == Rope(100.0) and gemma3.rope.kind == 'linear'
+
+
+@pytest.mark.parametrize('name', families.NAMES)
+def test_configurations_are_static_arguments(name):
+  config = from_hf(families.hf_config(name))
+  again = from_hf(families.hf_config(name))
+  assert config == again and hash(config) == hash(again)
+
+
+def test_folders_read_as_configurations_do(tmp_path):
+  source = families.hf_config('qwen2_window')
+  source.save_pretrained(tmp_path)
+  assert from_hf(tmp_path) == from_hf(str(tmp_path)) == from_hf(source)
+
+
+def test_files_older_than_transformers_5_are_read(tmp_path):
+  fields = {
+    'model_type': 'llama',
+    'hidden_size': 32,
+    'num_attention_heads': 4,
+    'num_hidden_layers': 2,
+    'intermediate_size': 40,
+    'vocab_size': 48,
+    'rope_theta': 500.0,
+    'rope_scaling': {'type': 'linear', 'factor': 2.0},
+  }
+  (tmp_path / 'config.json').write_text(json.dumps(fields))
+  config = from_hf(tmp_path)
+  assert config.rope == Rope(500.0, 'linear', 2.0)
+  assert config.kv_heads == 4 and config.head_dim == 8
+
+
+def test_other_architectures_are_refused_by_name(tmp_path):
+  (tmp_path / 'config.json').write_text('{"model_type": "gpt_oss"}')
+  with pytest.raises(ValueError, match="'gpt_oss' is not .* qwen3, .* gemma2"):
+    from_hf(tmp_path)
+
+
+@pytest.mark.parametrize('content', ['{"model_type": "llama"', '[1]'])
+def test_a_broken_file_is_named(content, tmp_path):
+  (tmp_path / 'config.json').write_text(content)
+  with pytest.raises(ValueError, match='config.json is not a JSON object'):
+    from_hf(tmp_path)
+
+
+@pytest.mark.parametrize(
+  'field, value', [('hidden_size', 'wide'), ('num_attention_heads', 7)]
+)
+def test_what_transformers_refuses_is_one_line(field, value, tmp_path):
+  fields = {'model_type': 'llama', 'hidden_size': 32, field: value}
+  (tmp_path / 'config.json').write_text(json.dumps(fields))
+  with pytest.raises(ValueError, match='refuses .*config.json: .*') as error:
+    from_hf(tmp_path)
+  assert '\n' not in str(error.value)
+
+
+def test_a_folder_without_configuration_is_named(tmp_path):
+  with pytest.raises(FileNotFoundError, match='has no config.json'):
+    from_hf(tmp_path)
+
+
+@pytest.mark.parametrize(
+  'name, field, value, message',
+  [
+    ('llama2', 'hidden_act', 'relu', "'relu' is not one of"),
+    ('llama2', 'attention_dropout', 0.1, 'attention_dropout=0.1'),
+    ('gemma3', 'attn_logit_softcapping', 9.0, 'attn_logit_softcapping=9.0'),
+    ('gemma2', 'use_bidirectional_attention', True, 'use_bidirectional'),
+    ('qwen2', 'quantization_config', {'bits': 4}, 'quantization_config='),
+    ('qwen3_moe', 'decoder_sparse_step', 2, 'decoder_sparse_step=1 only'),
+    ('qwen3_moe', 'mlp_only_layers', [1], r'mlp_only_layers=\[1\]'),
+    ('qwen3_moe', 'output_router_logits', True, 'output_router_logits=True'),
+    ('mixtral', 'router_jitter_noise', 0.1, 'router_jitter_noise=0.1'),
+    ('qwen3', 'layer_types', ['full_attention', 'linear'] * 2, 'layer_types'),
+    (
+      'llama2',
+      'rope_parameters',
+      {'rope_type': 'longrope', 'rope_theta': 1.0},
+      "rope type 'longrope' is not supported; supported are default, linear",
+    ),
+    (
+      'llama2',
+      'rope_parameters',
+      {'rope_theta': 1.0, 'mrope_section': [1, 1]},
+      'mrope_section',
+    ),
+    (
+      'llama2',
+      'rope_parameters',
+      {'rope_theta': 1.0, 'partial_rotary_factor': 0.5},
+      'partial rotation',
+    ),
+  ],
+)
+def test_unsupported_fields_are_refused_by_name(name, field, value, message):
+  source = families.hf_config(name)
+  # Past the checks of the class: files may say anything.
+  source.__dict__[field] = value
+  with pytest.raises(ValueError, match=message):
+    from_hf(source)
+
+
+_PLAIN = Config(
+  vocab=8, width=8, layers=2, heads=4, kv_heads=2, head_dim=2, mlp_width=8
+)
+
+
+@pytest.mark.parametrize(
+  'field, value, message',
+  [
+    ('kv_heads', 3, '4 heads do not share 3'),
+    ('head_dim', 3, 'head_dim 3 is odd'),
+    ('windows', (1,), '1 windows for 2 layers'),
+    ('activation', 'tanh', "'tanh' is not one of"),
+    ('experts', 4, 'cannot choose 0 of 4 experts'),
+    ('experts_per_token', 2, 'cannot choose 2 of 0 experts'),
+  ],
+)
+def test_impossible_sizes_are_refused(field, value, message):
+  with pytest.raises(ValueError, match=message):
+    dataclasses.replace(_PLAIN, **{field: value})
+
+
+def test_experts_with_biases_are_refused():
+  with pytest.raises(ValueError, match='leave mlp_bias out'):
+    dataclasses.replace(_PLAIN, experts=4, experts_per_token=2, mlp_bias=True)
+
+
+def test_sizes_can_be_replaced_freely():
+  config = dataclasses.replace(_PLAIN, layers=3, head_dim=4)
+  assert config.layer_windows == (0, 0, 0)
+
+
+def test_frequencies_fall_geometrically():
+  np.testing.assert_allclose(
+    Rope(10_000.0).frequencies(8), [1.0, 0.1, 0.01, 0.001], rtol=1e-6
+  )
+
+
+@pytest.mark.parametrize('kind', config_lib.ROPE_KINDS)
+def test_a_factor_of_one_stretches_nothing(kind):
+  rope = Rope(1000.0, kind, 1.0, length=64, low=1.0, high=4.0)
+  np.testing.assert_allclose(
+    rope.frequencies(16), Rope(1000.0).frequencies(16), rtol=1e-6
+  )
+
+
+@pytest.mark.parametrize('kind', ['llama3', 'yarn'])
+def test_slow_pairs_are_stretched_and_fast_ones_kept(kind):
+  rope = Rope(1000.0, kind, 8.0, length=64, low=1.0, high=4.0)
+  stretch = Rope(1000.0).frequencies(16) / rope.frequencies(16)
+  assert stretch[0] == 1.0
+  np.testing.assert_allclose(stretch[-1], 8.0, rtol=1e-6)
+  assert np.all(np.diff(stretch) >= 0)
+
+
+def test_yarn_raises_the_amplitude_with_the_factor():
+  rope = from_hf(families.hf_config('qwen2_yarn')).rope
+  assert rope.amplitude == pytest.approx(0.1 * math.log(4.0) + 1.0)
+  assert (rope.low, rope.high) == (1.0, 32.0)

@@ -1,0 +1,78 @@
+"""Guests of a run: refused when missing, and when nobody asked for them."""
+
+import pytest
+
+from experiments.configs.base import base
+from jaxrl_llm import recipe
+from jaxrl_llm.notes import base as notes
+from jaxrl_llm.notes import passes
+from jaxrl_llm.plans import base as plans
+from jaxrl_llm.plans import episodes
+from jaxrl_llm.problems.text import guests
+from jaxrl_llm.recipe import Recipe
+from jaxrl_llm.tasks import environments
+
+TAUGHT = notes.noted(plans.independent(), passes.Teacher())
+
+
+def settings(**changes):
+  config = base('grpo')
+  config.update_from_flattened_dict(
+    {name.replace('__', '.'): value for name, value in changes.items()}
+  )
+  return config
+
+
+@pytest.mark.parametrize(
+  ('plan', 'message'),
+  [
+    (episodes.multi_turn(), '--config.environment="lookup"'),
+    (episodes.steps(), '--config.environment='),
+    (TAUGHT, '--config.teacher.paths='),
+  ],
+)
+def test_a_missing_guest_is_named_with_its_setting(plan, message):
+  with pytest.raises(ValueError, match=message):
+    guests.check(settings(), Recipe(plan=plan))
+
+
+def test_a_guest_that_nobody_asked_for_is_refused():
+  with pytest.raises(ValueError, match="environment='lookup' would do nothing"):
+    guests.check(
+      settings(environment='lookup'), Recipe(plan=plans.independent())
+    )
+  with pytest.raises(ValueError, match='asks for no teacher'):
+    guests.check(
+      settings(teacher__paths=('x',)), Recipe(plan=plans.independent())
+    )
+
+
+def test_a_verifier_that_the_recipe_reads_must_be_among_the_runs():
+  plan = notes.noted(plans.independent(), notes.Judged(('quality',)))
+  with pytest.raises(ValueError, match='add quality=VERIFIER to verify.names'):
+    guests.check(settings(), Recipe(plan=plan))
+  names = ('exact', 'quality=numeric:0.1')
+  guests.check(settings(verify__names=names), Recipe(plan=plan))
+
+
+def test_preferences_are_for_recipes_that_compare():
+  given = settings(verify__preference='cycle')
+  with pytest.raises(ValueError, match="preference='cycle' would do nothing"):
+    guests.check(given, recipe.build('grpo'))
+  for name in ('nash_self_play', 'sppo', 'spo', 'nash_md', 'egpo'):
+    guests.check(given, recipe.build(name))
+  assert not guests.plays(recipe.build('dpo'))
+
+
+def test_what_is_asked_for_and_given_is_accepted():
+  guests.check(settings(), Recipe(plan=plans.independent()))
+  guests.check(
+    settings(environment='lookup'), Recipe(plan=episodes.multi_turn())
+  )
+  guests.check(settings(teacher__paths=('x',)), Recipe(plan=TAUGHT))
+
+
+def test_the_environment_is_that_of_the_setting():
+  assert guests.environment(settings()) is None
+  world = guests.environment(settings(environment='lookup'))
+  assert isinstance(world, environments.Lookup)

@@ -1,0 +1,164 @@
+"""Reward models in folders: round trip, ratings, ensembles, verifiers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrl_llm.plans import recorded
+from jaxrl_llm.policies.language import heads, score
+from jaxrl_llm.problems.text import oracles, reward_models
+from jaxrl_llm.tasks import verify
+from jaxrl_llm.training import session
+from tests.end_to_end import tiny
+
+ROWS = [{'prompt': 'sort 31='}, {'prompt': 'sort 3102984=', 'answer': '0'}]
+RESPONSES = ['13', '0123489' * 6]
+
+
+@pytest.fixture(scope='module')
+def folders(tmp_path_factory):
+  """Two untrained reward models of one architecture."""
+  paths = []
+  for seed in range(2):
+    workdir = tmp_path_factory.mktemp(f'model{seed}')
+    config = tiny.get_config('reward_model')
+    config.seed = seed
+    config.recipe.samples = 2
+    config.data.responses = 'recorded'
+    config.warm_start.steps = 0
+    parts, params = session.assemble(config, workdir)
+    parts.export(parts.init(params), workdir / 'export')
+    parts.close()
+    paths.append(str(workdir / 'export'))
+  return paths
+
+
+def alone(folder, prompt, response):
+  """One response rated without padding, batch or vmap."""
+  models = reward_models.load([folder])
+  params = jax.tree.map(lambda x: x[0], models.params)
+  ids = [
+    *models.tokenizer(response, add_special_tokens=False)['input_ids'],
+    models.tokenizer.eos_token_id,
+  ]
+  asked = jnp.asarray([models.tokenizer(prompt)['input_ids']])
+  columns = {
+    'recorded': jnp.asarray(ids)[None, None],
+    'recorded_mask': jnp.ones((1, 1, len(ids)), bool),
+    'recorded_score': jnp.zeros((1, 1)),
+    'recorded_cut': jnp.zeros((1, 1), bool),
+  }
+  zero = jnp.zeros(1, jnp.int32)
+  prompts = reward_models.Prompts(
+    asked, jnp.ones(asked.shape, bool), zero, zero, columns
+  )
+  rollouts, _ = recorded.rows(prompts)
+  needs = frozenset({'after_values'})
+  stats = score.score(params, models.model, rollouts, needs=needs)
+  return float(stats.after_values[0, -1])
+
+
+def test_ratings_of_a_batch_are_those_of_each_text_alone(folders):
+  prompts = [row['prompt'] for row in ROWS]
+  found = reward_models.load(folders)(prompts, RESPONSES)
+  for u, folder in enumerate(folders):
+    for n in range(2):
+      single = alone(folder, prompts[n], RESPONSES[n])
+      np.testing.assert_allclose(found[u, n], single, rtol=1e-3, atol=1e-5)
+  assert np.abs(found[0] - found[1]).max() > 1e-3
+
+
+def test_more_rows_than_one_call_holds_are_rated_alike(folders):
+  models = reward_models.load(folders[:1])
+  prompts = [ROWS[0]['prompt']] * 70
+  responses = [str(i) for i in range(70)]
+  whole = models(prompts, responses)
+  again = models(prompts[65:], responses[65:])
+  assert whole.shape == (1, 70)
+  np.testing.assert_allclose(whole[:, 65:], again, rtol=1e-4, atol=1e-6)
+
+
+def test_a_reward_model_is_a_verifier_beside_others(folders):
+  both = ','.join(folders)
+  names = (f'reward_model:{folders[0]}', f'w=reward_model_worst:{both}',
+           'exact', f'reward_model_uncertain:{both}')  # fmt: skip
+  judges = reward_models.judges(names)
+  rows = [row | {'answer': '13'} for row in ROWS]
+  with verify.Verifiers(names, judges=judges) as verifiers:
+    assert verifiers.names == (
+      'reward_model', 'w', 'exact', 'reward_model_uncertain'
+    )  # fmt: skip
+    verdict = verifiers.score(RESPONSES, rows)
+  prompts = [row['prompt'] for row in rows]
+  each = reward_models.load(folders)(prompts, RESPONSES)
+  expected = np.stack(
+    [each[0], each.min(0), [1, 0], each.mean(0) - 0.1 * each.var(0, ddof=1)],
+    axis=1,
+  )
+  np.testing.assert_allclose(verdict.components, expected, rtol=1e-4, atol=1e-5)
+  assert verdict.ok.all()
+
+
+def test_chances_of_oracles_come_from_the_models(folders):
+  both = ','.join(folders)
+  models = reward_models.load(folders)
+  rows = [ROWS[0]] * 2
+  first, second = ['13', '3'], ['31', '3']
+  a, b = (
+    models([row['prompt'] for row in rows], said) for said in (first, second)
+  )
+  rated = oracles.load(f'reward_model:{both}')(first, second, rows)
+  expected = np.mean(1 / (1 + np.exp(b - a)), axis=0)
+  np.testing.assert_allclose(rated, expected, rtol=1e-5)
+  mark = models.tokenizer.eos_token
+  ahead, behind = (
+    models([ROWS[0]['prompt']], [f'{x}{mark}{y}'])[:, 0]
+    for x, y in (('13', '31'), ('31', '13'))
+  )
+  compared = oracles.load(f'preference_model:{both}')
+  found = compared(first, second, rows)
+  expected = np.mean(1 / (1 + np.exp(behind - ahead)))
+  np.testing.assert_allclose(found[0], expected, rtol=1e-4)
+  assert rated[1] == found[1] == 0.5
+  other = compared(second, first, rows)
+  np.testing.assert_allclose(found + other, 1, rtol=1e-6)
+
+
+def test_a_preference_model_is_a_verifier_against_the_records_answer(folders):
+  (spec,) = names = (f'preference_model:{folders[0]}',)
+  judge = reward_models.judges(names)[spec]
+  row = {'prompt': 'sort 31=', 'answer': '13'}
+  found = judge(['31', '13'], [row] * 2)
+  models = reward_models.load(folders[:1])
+  margin = reward_models.margins(models, ['sort 31='], ['31'], ['13'])
+  np.testing.assert_allclose(found[0], margin[0, 0], rtol=1e-4, atol=1e-6)
+  assert found[1] == 0
+  with pytest.raises(ValueError, match="that of 'sort 31=' has none"):
+    judge(['31'], ROWS[:1])
+
+
+def test_a_rating_that_is_not_finite_costs_its_row():
+  names = ('reward_model:somewhere',)
+  judges = {names[0]: lambda responses, rows: [float('nan'), 1.0]}
+  with verify.Verifiers(names, judges=judges) as verifiers:
+    verdict = verifiers.score(RESPONSES, ROWS)
+  assert verdict.ok.tolist() == [False, True]
+  assert verdict.counts['verify/nan'] == 1
+
+
+def test_a_folder_without_a_head_and_a_name_without_a_folder_are_refused(
+  folders, tmp_path
+):
+  with pytest.raises(ValueError, match='is no reward model'):
+    heads.load(tmp_path)
+  with pytest.raises(ValueError, match='needs a folder'):
+    reward_models.judges(['reward_model'])
+  assert reward_models.judges(['exact']) == {}
+
+
+def test_a_head_that_is_not_finite_is_named(tmp_path):
+  bad = {'after_head': {'kernel': np.array([1, np.nan], np.float32)}}
+  heads.save(tmp_path, bad)
+  with pytest.raises(ValueError, match='after_head.kernel .* not finite'):
+    heads.load(tmp_path)
