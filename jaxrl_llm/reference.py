@@ -1,6 +1,6 @@
 """Reference policies: what the policy is held close to.
 
-    init(params) -> state      params(state) -> tree
+    init(params, spec) -> state      params(state) -> tree
     update(state, params, step) -> state
     opponent(state) -> tree
 
@@ -19,13 +19,16 @@ from typing import Protocol
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.types import Array, PyTree
+from jaxrl_llm.types import Array, PyTree, Spec
+
+# What tells the draws of `Pool` from the others of a seed.
+_STREAM = 0x706F6F6C
 
 
 class Reference(Protocol):
   """What holds the policy back."""
 
-  def init(self, params: PyTree) -> PyTree: ...
+  def init(self, params: PyTree, spec: Spec) -> PyTree: ...
 
   def params(self, state: PyTree) -> PyTree: ...
 
@@ -42,7 +45,8 @@ def _mix(old: PyTree, new: PyTree, weight: Array | float) -> PyTree:
 class Frozen:
   """The policy the run started from."""
 
-  def init(self, params):
+  def init(self, params, spec):
+    del spec
     # A copy: the trainable buffers are donated to every learn step.
     return jax.tree.map(jnp.copy, params)
 
@@ -88,7 +92,8 @@ class Periodic(Frozen):
 class Previous(Frozen):
   """The policy that the last iteration started from."""
 
-  def init(self, params):
+  def init(self, params, spec):
+    del spec
     return {
       'before': jax.tree.map(jnp.copy, params),
       'now': jax.tree.map(jnp.copy, params),
@@ -106,7 +111,8 @@ class Previous(Frozen):
 class Pool(Frozen):
   """One of the last `count` checkpoints, drawn anew for every iteration.
 
-  A checkpoint is taken at the start and every `every` iterations.
+  A checkpoint is taken at the start and every `every` iterations. Which one is
+  drawn is a function of the run's seed and of the iteration.
 
   Attributes:
     count: K, copies that are held. every: iterations.
@@ -115,14 +121,17 @@ class Pool(Frozen):
   count: int = 7
   every: int = 30
 
-  def init(self, params):
+  def init(self, params, spec):
     held = jax.tree.map(lambda x: jnp.stack([x] * self.count), params)
-    return {'held': held, 'step': jnp.int32(0)}
+    # Its own stream: the loop folds steps and purposes into the same seed.
+    key = jax.random.fold_in(jax.random.key(spec.seed), _STREAM)
+    key = jax.random.key_data(key)
+    return {'held': held, 'step': jnp.int32(0), 'key': key}
 
   def params(self, state):
     step = state['step']
     filled = jnp.minimum(step // self.every + 1, self.count)
-    key = jax.random.fold_in(jax.random.key(0), step)
+    key = jax.random.fold_in(jax.random.wrap_key_data(state['key']), step)
     index = jax.random.randint(key, (), 0, filled)
     return jax.tree.map(lambda x: x[index], state['held'])
 
@@ -132,7 +141,7 @@ class Pool(Frozen):
     held = jax.tree.map(
       lambda a, b: jnp.where(take, a.at[slot].set(b), a), state['held'], params
     )
-    return {'held': held, 'step': jnp.int32(step)}
+    return state | {'held': held, 'step': jnp.int32(step)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,7 +173,8 @@ class Extrapolate(Frozen):
 
   weight: float = 0.5
 
-  def init(self, params):
+  def init(self, params, spec):
+    del spec
     start = jax.tree.map(jnp.copy, params)
     return {'start': start, 'now': jax.tree.map(jnp.copy, params)}
 
@@ -187,8 +197,11 @@ class Beside(Frozen):
   held: Reference = Frozen()
   rival: Reference = Previous()
 
-  def init(self, params):
-    return {'held': self.held.init(params), 'rival': self.rival.init(params)}
+  def init(self, params, spec):
+    return {
+      'held': self.held.init(params, spec),
+      'rival': self.rival.init(params, spec),
+    }
 
   def params(self, state):
     return self.held.params(state['held'])

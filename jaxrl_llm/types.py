@@ -219,7 +219,7 @@ class TrainState:
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-  """Static sizes, for `init` functions.
+  """Static sizes and the seed, for `init` functions.
 
   Attributes:
     rows: N, rows of one iteration.
@@ -228,6 +228,7 @@ class Spec:
     tasks: A. domains: D. components: K.
     component_names: length K.
     task_domains: the domain of each task; () where all are of domain 0.
+    seed: of the run, for parts that draw by themselves.
   """
 
   rows: int
@@ -238,6 +239,7 @@ class Spec:
   domains: int = 1
   component_names: tuple[str, ...] = ('score',)
   task_domains: tuple[int, ...] = ()
+  seed: int = 0
 
   @property
   def components(self) -> int:

@@ -226,14 +226,10 @@ def twice(name, **values):
   return dataclasses.replace(recipe, epochs=2, minibatches=1)
 
 
-def begin(recipe, length=LENGTH):
-  """The state before the first iteration."""
+def spec_of(recipe, length=LENGTH):
   samples = recipe.plan.samples
-  count, total = groups_of(samples)
-  shape = recipe.critic.shape
-  start, move, reference = tables(total * samples, LENGTH + 1, shape)
-  spec = Spec(
-    count * samples,
+  return Spec(
+    groups_of(samples)[0] * samples,
     samples,
     1,
     length,
@@ -241,6 +237,15 @@ def begin(recipe, length=LENGTH):
     domains=2,
     component_names=('correct', 'form'),
   )
+
+
+def begin(recipe, length=LENGTH):
+  """The state before the first iteration."""
+  samples = recipe.plan.samples
+  total = groups_of(samples)[1]
+  shape = recipe.critic.shape
+  start, move, reference = tables(total * samples, LENGTH + 1, shape)
+  spec = spec_of(recipe, length)
   # The reference starts elsewhere, or costs that refer to it would be 0.
   state = Program(recipe, score, recorder(move)).init(reference, spec)
   return state.replace(params=start, opt=recorder(move).init(start))
@@ -584,7 +589,9 @@ def test_improves_expected_reward_of_a_bandit(name):
     lambda x: 0.3 * x[task_of(state.params, samples)], state.params
   )
   still = jax.tree.map(jnp.zeros_like, move_of(recipe))
-  reference = recipe.reference.init(params) if recipe.refers else ()
+  reference = ()
+  if recipe.refers:
+    reference = recipe.reference.init(params, spec_of(recipe))
   state = state.replace(params=params, reference=reference)
   teacher = params | {'logits': params['logits'].at[..., 2].add(2.0)}
   opt, bad_steps = ADAM.init(params), 0.0

@@ -1,16 +1,20 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxrl_llm import reference
+from jaxrl_llm.types import Spec
 
+SPEC = Spec(8, 4, 1, 2)
 START = {'w': jnp.array([0.0, 1.0])}
 
 
 def trace(held, iterations):
   """w[0] of the reference after each iteration; the policy's is the count."""
-  state, seen = held.init(START), []
+  state, seen = held.init(START, SPEC), []
   for step in range(1, iterations + 1):
     state = held.update(state, {'w': jnp.array([step * 1.0, 1.0])}, step)
     seen.append(float(held.params(state)['w'][0]))
@@ -34,7 +38,7 @@ def trace(held, iterations):
 )
 def test_reference_follows_its_formula(held, wanted):
   np.testing.assert_allclose(trace(held, 4), wanted)
-  state = jax.eval_shape(held.init, START)
+  state = jax.eval_shape(lambda: held.init(START, SPEC))
   again = jax.eval_shape(held.update, state, START, jnp.int32(1))
   assert jax.tree.structure(state) == jax.tree.structure(again)
 
@@ -45,7 +49,7 @@ def test_reference_follows_its_formula(held, wanted):
 def test_start_is_a_copy(held):
   """Donating the policy's buffers must not take the reference with them."""
   own = {'w': jnp.ones(3)}
-  state = held.init(own)
+  state = held.init(own, SPEC)
   own['w'].delete()
   np.testing.assert_array_equal(held.params(state)['w'], np.ones(3))
 
@@ -53,7 +57,7 @@ def test_start_is_a_copy(held):
 def test_pool_draws_among_the_last_checkpoints():
   """Of the policies numbered by iterations, every second is held, three."""
   held, seen = reference.Pool(count=3, every=2), {}
-  state = held.init(START)
+  state = held.init(START, SPEC)
   for step in range(1, 60):
     state = held.update(state, {'w': jnp.array([step * 1.0, 1.0])}, step)
     newest = step // 2 * 2
@@ -64,9 +68,34 @@ def test_pool_draws_among_the_last_checkpoints():
   assert sorted(seen) == [0, 2, 4]
 
 
+def drawn_from(pool, seed, iterations=40):
+  """Which checkpoint each iteration draws."""
+  spec = dataclasses.replace(SPEC, seed=seed)
+  state, drawn = pool.init(START, spec), []
+  for step in range(1, iterations + 1):
+    state = pool.update(state, {'w': jnp.array([step * 1.0, 1.0])}, step)
+    drawn.append(int(pool.params(state)['w'][0]))
+  return drawn
+
+
+def test_pool_draws_by_the_seed_of_the_run():
+  pool = reference.Pool(count=4, every=1)
+  assert drawn_from(pool, 3) == drawn_from(pool, 3)
+  one, two = np.array(drawn_from(pool, 3)), np.array(drawn_from(pool, 4))
+  # Of 4 checkpoints, two seeds draw the same one in a quarter of iterations.
+  assert 0.05 < np.mean(one == two) < 0.6
+
+
+def test_pool_draws_apart_from_what_the_loop_draws():
+  pool = reference.Pool(count=4, every=1)
+  state = pool.init(START, SPEC)
+  loops = jax.random.key_data(jax.random.key(SPEC.seed))
+  assert not np.array_equal(state['key'], loops)
+
+
 def test_pool_draws_no_slot_before_it_is_filled():
   held = reference.Pool(count=3, every=20)
-  state, drawn = held.init(START), set()
+  state, drawn = held.init(START, SPEC), set()
   for step in range(1, 60):
     state = held.update(state, {'w': jnp.array([step * 1.0, 1.0])}, step)
     empty = jnp.arange(3)[:, None] > step // 20
@@ -78,7 +107,7 @@ def test_pool_draws_no_slot_before_it_is_filled():
 def test_the_opponent_is_the_reference_unless_another_stands_beside_it():
   alone = reference.EMA(decay=0.5)
   pair = reference.Beside(reference.Frozen(), alone)
-  states = [held.init(START) for held in (alone, pair)]
+  states = [held.init(START, SPEC) for held in (alone, pair)]
   for step in range(1, 4):
     new = {'w': jnp.array([step * 1.0, 1.0])}
     states = [

@@ -233,6 +233,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
       domains=int(train.domain.max()) + 1,
       component_names=('recorded',) if from_data else verifiers.names,
       task_domains=tuple(train.domain.tolist()),
+      seed=config.seed,
     ),
     mesh=mesh,
     model=model,

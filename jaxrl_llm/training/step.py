@@ -125,7 +125,7 @@ class Program:
     return TrainState(
       params=params,
       opt=self.tx.init(params),
-      reference=recipe.reference.init(params) if recipe.refers else (),
+      reference=recipe.reference.init(params, spec) if recipe.refers else (),
       method={
         'credit': recipe.credit.init(spec),
         'controllers': {

@@ -268,7 +268,7 @@ def referred(recipe: Recipe, case: Case):
   policies = [
     params_of(dataclasses.replace(case.old, logp=logp)) for logp in case.past
   ]
-  state = recipe.reference.init(policies[0])
+  state = recipe.reference.init(policies[0], spec_of(case))
   for step, policy in enumerate(policies[1:], start=1):
     state = recipe.reference.update(state, policy, step)
   return state

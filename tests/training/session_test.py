@@ -108,3 +108,10 @@ def test_text_with_tokens_past_the_embedding_is_refused_by_place(tmp_path):
         data__responses='recorded' if pair else 'sampled',
         warm_start__steps=1 if what == 'demonstration' else 0,
       )
+
+
+def test_the_seed_of_the_run_reaches_parts_that_draw_by_themselves(tmp_path):
+  folder = folders.model_in(tmp_path)
+  parts, _ = assembled(folder, tmp_path / 'run', seed=7)
+  parts.close()
+  assert parts.spec.seed == 7
