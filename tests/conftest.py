@@ -12,6 +12,8 @@ import tempfile
 import hypothesis
 import pytest
 
+from experiments import compilation
+
 # In the environment and before jax is imported, so that the programs which
 # tests start in processes of their own get the same.
 os.environ['JAX_PLATFORMS'] = 'cpu'
@@ -24,11 +26,7 @@ os.environ['JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES'] = '-1'
 
 # Tests run a program for a millisecond and compile it for a second: compile
 # carelessly.
-os.environ.setdefault(
-  'XLA_FLAGS',
-  '--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false'
-  ' --xla_cpu_parallel_codegen_split_count=1',
-)
+os.environ.setdefault('XLA_FLAGS', compilation.flags(compilation.QUICKLY))
 
 # What a shell runs in the background ignores Ctrl-C, and so would the programs
 # whose answer to it is tested.

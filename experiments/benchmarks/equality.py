@@ -18,6 +18,7 @@ import numpy as np
 import optax
 
 from experiments import collectives
+from experiments.compilation import QUICKLY
 from jaxrl_llm import recipe
 from jaxrl_llm.policies.language import heads, lora, score, transformer
 from jaxrl_llm.policies.language.config import Config
@@ -38,11 +39,6 @@ MIXTURE = dataclasses.replace(
 )
 ROWS, PROMPT, LENGTH = 32, 5, 6
 KEY = jax.random.key(0)
-# Running takes a millisecond and compiling seconds, so compile carelessly.
-QUICKLY = {
-  'xla_backend_optimization_level': 0,
-  'xla_cpu_use_fusion_emitters': False,
-}
 # (data, model).
 MESHES = ((8, 1), (4, 2), (2, 4), (1, 8))
 ALONE = (1, 1)
