@@ -89,7 +89,7 @@ def _programs(parts, state):
     .lower(place(params, whole='data'), key)
     .compile(),
   }
-  if parts.recipe.plan.provides:
+  if parts.recipe.plan.contract.provides:
     # What the plan adds to the rows is known when it runs.
     return compiled
   rollouts = place(jax.eval_shape(generate, params, key))

@@ -21,7 +21,8 @@ from jaxrl_llm import update as update_lib
 from jaxrl_llm.advantages import group
 from jaxrl_llm.objectives import aggregate as aggregate_lib
 from jaxrl_llm.objectives import base, critics, surrogates
-from jaxrl_llm.plans import base as plans
+from jaxrl_llm.plans import sampled
+from jaxrl_llm.plans.base import Plan
 from jaxrl_llm.rewards import combine as combine_lib
 from jaxrl_llm.selection import curricula
 
@@ -51,7 +52,7 @@ class Recipe:
   """
 
   curriculum: curricula.Curriculum = curricula.Shuffled()
-  plan: plans.Plan = plans.Independent()
+  plan: Plan = sampled.Independent()
   combine: Callable = combine_lib.weighted_sum
   credit: credit_lib.Transform = credit_lib.estimate(group.reward)
   objective: base.Objective = base.policy_gradient(surrogates.score_function)
@@ -70,7 +71,7 @@ class Recipe:
   @property
   def refers(self) -> bool:
     """Whether anything reads the reference policy."""
-    return 'ref_logp' in self.needs or self.plan.refers
+    return 'ref_logp' in self.needs or self.plan.contract.refers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -258,15 +259,22 @@ def check(recipe: Recipe, *, rows: int, microbatches: int) -> None:
     ValueError: naming the sizes and the nearest that divide, or the arrays.
   """
   wanted = {n.removeprefix('extras:') for n in recipe.needs - PASSES}
-  missing = sorted(wanted - recipe.plan.provides)
+  missing = sorted(wanted - recipe.plan.contract.provides)
   if missing:
     raise ValueError(
       f'the recipe needs {missing} with every response, and its plan '
       f'{type(recipe.plan).__name__} does not provide them; use a plan that '
-      'does, or name them among the columns of plans.independent if they are '
+      'does, or name them among the columns of sampled.independent if they are '
       'numbers of the data'
     )
-  samples = recipe.plan.samples
+  samples = recipe.plan.contract.samples
+  for slot, value in describe(recipe).items():
+    if slot.endswith('.samples') and not slot.startswith('plan.'):
+      if value not in ('0', repr(samples)):
+        raise ValueError(
+          f'{slot} compares groups of {value} rows, and the plan makes groups '
+          f'of {samples}; give both the same number'
+        )
   steps = recipe.minibatches
   groups = rows // samples
   if groups % steps:

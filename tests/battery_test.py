@@ -195,7 +195,7 @@ def trim(case, rows, length):
 
 
 def case_of(recipe):
-  samples = recipe.plan.samples
+  samples = recipe.plan.contract.samples
   case = padded_case(samples, recipe.needs)
   return trim(case, groups_of(samples)[0] * samples, LENGTH)
 
@@ -227,7 +227,7 @@ def twice(name, **values):
 
 
 def spec_of(recipe, length=LENGTH):
-  samples = recipe.plan.samples
+  samples = recipe.plan.contract.samples
   return Spec(
     groups_of(samples)[0] * samples,
     samples,
@@ -241,7 +241,7 @@ def spec_of(recipe, length=LENGTH):
 
 def begin(recipe, length=LENGTH):
   """The state before the first iteration."""
-  samples = recipe.plan.samples
+  samples = recipe.plan.contract.samples
   total = groups_of(samples)[1]
   shape = recipe.critic.shape
   start, move, reference = tables(total * samples, LENGTH + 1, shape)
@@ -285,7 +285,7 @@ def usual(name):
 
 
 def move_of(recipe):
-  samples = recipe.plan.samples
+  samples = recipe.plan.contract.samples
   rows = groups_of(samples)[1] * samples
   return tables(rows, LENGTH + 1, recipe.critic.shape)[1]
 
@@ -337,7 +337,7 @@ def assert_finite(outcome):
 def check(name, microbatches):
   """Refuses what a run would refuse."""
   recipe = recipe_lib.build(name)
-  rows = recipe.minibatches * GROUPS * recipe.plan.samples
+  rows = recipe.minibatches * GROUPS * recipe.plan.contract.samples
   recipe_lib.check(recipe, rows=rows, microbatches=microbatches)
 
 
@@ -387,7 +387,7 @@ def test_more_padding_uncompiled_equals_the_compiled_rows(name):
   without compilation, which must not matter either.
   """
   recipe = twice(name)
-  case = padded_case(recipe.plan.samples, recipe.needs)
+  case = padded_case(recipe.plan.contract.samples, recipe.needs)
 
   def weight(rollouts):
     mask, keep = rollouts.loss_mask * 1.0, rollouts.valid * 1.0
@@ -402,7 +402,7 @@ def test_more_padding_uncompiled_equals_the_compiled_rows(name):
 
 def test_order_of_groups_and_rows_is_inert(name):
   recipe = twice(name)
-  samples = recipe.plan.samples
+  samples = recipe.plan.contract.samples
   rng = np.random.default_rng(3)
   groups = groups_of(samples)[0]
   order = np.arange(groups * samples).reshape(groups, samples)
@@ -495,7 +495,7 @@ def test_declared_limit_holds(entry, limit):
   if 'samples' in recipe_lib.get(limit.other).defaults:
     # By its hyper-parameter: rows of a group may be more than its samples.
     own = recipe_lib.get(entry).defaults | dict(limit.values)
-    rows = twice(entry, **limit.values).plan.samples
+    rows = twice(entry, **limit.values).plan.contract.samples
     values.setdefault('samples', own.get('samples', rows))
   second = outcome_at(limit.other, values)
   if limit.on_policy:
@@ -582,7 +582,7 @@ def test_improves_expected_reward_of_a_bandit(name):
     return  # it follows what the fixed extras hold
   if 'reward model' in recipe_lib.get(name).joints:
     return  # it learns to rate responses, not to write them
-  samples = recipe.plan.samples
+  samples = recipe.plan.contract.samples
   fixed = case_of(recipe).rollouts
   # Tables of the same task begin the same, and nothing moves on its own.
   params = jax.tree.map(

@@ -5,9 +5,9 @@ import pytest
 
 from jaxrl_llm import credit, recipe
 from jaxrl_llm.advantages import group
-from jaxrl_llm.objectives import surrogates
+from jaxrl_llm.objectives import grouped, preference, surrogates
 from jaxrl_llm.objectives.base import PolicyGradient
-from jaxrl_llm.plans import base as plans
+from jaxrl_llm.plans import budgeted, episodes, sampled, wordings
 
 
 def test_unknown_recipe_suggests_a_near_one():
@@ -27,7 +27,7 @@ def test_unknown_hyper_parameter_suggests_a_near_one():
 
 def test_build_sets_hyper_parameters():
   built = recipe.build('grpo', samples=3, clip_high=0.5)
-  assert built.plan.samples == 3
+  assert built.plan.contract.samples == 3
   assert built.objective.surrogate.keywords['high'] == 0.5
 
 
@@ -109,7 +109,7 @@ class Grouped(PolicyGradient):
 
 def test_split_that_cuts_blocks_is_refused_with_the_numbers():
   built = recipe.Recipe(
-    plan=plans.independent(samples=4),
+    plan=sampled.independent(samples=4),
     objective=Grouped(surrogates.score_function),
   )
   recipe.check(built, rows=16, microbatches=4)
@@ -129,3 +129,27 @@ def test_extras_that_no_plan_provides_are_refused():
   assert built.needs == {'extras:hint'}
   with pytest.raises(ValueError, match="needs \\['hint'\\]"):
     recipe.check(built, rows=8, microbatches=1)
+
+
+@pytest.mark.parametrize(('made', 'compared'), [(8, 2), (2, 8)])
+def test_groups_of_another_size_than_the_plan_makes_are_refused(made, compared):
+  method = recipe.Recipe(
+    plan=sampled.independent(samples=made),
+    objective=grouped.pair_losses(
+      partial(preference.logistic, weight=0.1),
+      grouped.to_reference,
+      samples=compared,
+    ),
+  )
+  with pytest.raises(ValueError, match=f'of {compared} rows.*groups of {made}'):
+    recipe.check(method, rows=16, microbatches=1)
+
+
+@pytest.mark.parametrize('name', recipe.names())
+def test_only_plans_of_several_prompts_a_group_read_each_row_alone(name):
+  plan = recipe.build(name).plan
+  innermost = getattr(plan, 'plan', plan)
+  several = isinstance(
+    innermost, budgeted.Budgeted | episodes.Steps | wordings.Variants
+  )
+  assert plan.contract.one_prompt != several

@@ -57,7 +57,7 @@ def run(seeds, *, curriculum):
   recipe, values = VALUES[curriculum]
   program = tables.program_of(recipe, tx=optax.adam(0.05), **values)
   program = dataclasses.replace(program, scorer=score)
-  samples = program.recipe.plan.samples
+  samples = program.recipe.plan.contract.samples
 
   def train(key):
     start, right, learn_key = jax.random.split(key, 3)

@@ -37,7 +37,7 @@ def begin(program: Program, params, *, prompts: int, domains=()):
   """
   tasks, nodes, vocab = params['logits'].shape
   length = next(t for t in range(99) if policy.states(vocab, t) == nodes)
-  samples = program.recipe.plan.samples
+  samples = program.recipe.plan.contract.samples
   spec = Spec(
     prompts * samples,
     samples,
@@ -73,7 +73,7 @@ def iterate(program, state, question, reward: Reward, key, *, shared=False):
     shared: all questions are answered from row 0 of the table.
   """
   sample_key, learn_key = jax.random.split(key)
-  samples = program.recipe.plan.samples
+  samples = program.recipe.plan.contract.samples
   task = jnp.zeros_like(question) if shared else question
   rollouts = policy.sample(state.params, sample_key, task, samples=samples)
   rewards = reward(rollouts, jnp.repeat(question, samples))

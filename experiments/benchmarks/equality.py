@@ -131,7 +131,7 @@ def begin(kind: Kind, mesh: tuple[int, int]) -> Parts:
   # rounding of a gradient of zero would move a parameter; epsilon forbids it.
   tx = optax.adam(1e-2, eps=1e-3)
   program = Program(built, scorer, tx, kind.microbatches, layout)
-  spec = Spec(ROWS, built.plan.samples, PROMPT, LENGTH, tasks=4)
+  spec = Spec(ROWS, built.plan.contract.samples, PROMPT, LENGTH, tasks=4)
   trainable, frozen = lora.split(params)
 
   def init(params):
@@ -172,7 +172,7 @@ def _score(params, rows, needs, *, config, layout, shared):
 def iteration(parts: Parts):
   """One iteration of the learner, compiled: f(state, frozen)."""
   program = parts.program
-  rows = rollouts(program.recipe.plan.samples)
+  rows = rollouts(program.recipe.plan.contract.samples)
   said = jnp.sin(jnp.arange(ROWS, dtype=jnp.float32))[:, None]
   scores = Scores(said, jnp.ones(1))
 

@@ -58,36 +58,12 @@ class Noted(Plan):
   notes: tuple[Note, ...]
 
   @property
-  def samples(self):
-    return self.plan.samples
-
-  @property
-  def groups(self):
-    return self.plan.groups
-
-  @property
-  def columns(self):
-    return self.plan.columns
-
-  @property
-  def scores(self):
-    return sum((n.scores for n in self.notes), self.plan.scores)
-
-  @property
-  def turns(self):
-    return self.plan.turns
-
-  @property
-  def may_lag(self):
-    return self.plan.may_lag
-
-  @property
-  def provides(self):
-    return self.plan.provides.union(*(n.provides for n in self.notes))
-
-  @property
-  def asks(self):
-    return self.plan.asks.union(*(n.asks for n in self.notes))
+  def contract(self):
+    return self.plan.contract.adding(
+      provides=frozenset().union(*(n.provides for n in self.notes)),
+      scores=sum((n.scores for n in self.notes), ()),
+      asks=frozenset().union(*(n.asks for n in self.notes)),
+    )
 
   def init(self, spec):
     return self.plan.init(spec), tuple(n.init(spec) for n in self.notes)

@@ -1,14 +1,16 @@
 """Plans: how the responses that train are made.
 
+    contract  what the house must know of the plan
     init(spec) -> state
     collect(tools, prompts, state, key) -> (rollouts, scores, state)
 
 A plan is ordinary Python over compiled calls, because between rounds it may
 have to read text, run verifiers or pick rows. It decides what the policy is
 trained on, and provides what the recipe needs to know of every response
-beside its score: keys of `rollouts.extras`. Here is the plainest, and what all
-have in common; beside this module are
+beside its score: keys of `rollouts.extras`. Here is what all have in common;
+beside this module are
 
+    sampled         independent responses, once or until groups are live
     prefixes        responses as tokens to go on from
     greedy          the greedy response as a baseline
     branching       values of prefixes, trees of samples
@@ -23,17 +25,15 @@ have in common; beside this module are
     replay          earlier groups in place of those without a signal
     temperature     rows that are sampled hotter or colder
     recorded        responses that the data holds, with their scores
-    notes, passes   plans that also say more of the responses of another
+
+and in `jaxrl_llm.notes` what says more of the responses of another plan.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, Protocol
-
-import jax
-import jax.numpy as jnp
 
 from jaxrl_llm.types import (
   Array,
@@ -125,12 +125,16 @@ class Tools(Protocol):
     """Adds a metric."""
 
 
-class Plan:
-  """What makes scored rollouts of prompts; stateless unless it says more.
+@dataclasses.dataclass(frozen=True)
+class Contract:
+  """What the house must know of a plan.
+
+  It is one value, so that a plan which wraps another passes all of it on:
+  `self.plan.contract.adding(provides={'answer'})`.
 
   Attributes:
     samples: G, rows of a group. groups: made of each prompt.
-    provides: keys that it adds to `rollouts.extras`.
+    provides: keys that the plan adds to `rollouts.extras`.
     columns: numeric fields of the data that become extras of every row.
     scores: names of verifiers whose scores it reads.
     asks: what the run must be given for it: 'environment', 'teacher'.
@@ -144,151 +148,48 @@ class Plan:
   """
 
   samples: int
+  _: dataclasses.KW_ONLY
   groups: int = 1
-  provides: frozenset[str] = frozenset()
+  provides: Set[str] = frozenset()
   columns: tuple[str, ...] = ()
   scores: tuple[str, ...] = ()
-  asks: frozenset[str] = frozenset()
+  asks: Set[str] = frozenset()
   turns: int = 0
   refers: bool = False
-  one_prompt: bool = False
+  one_prompt: bool = True
   may_lag: bool = False
 
+  def adding(
+    self,
+    *,
+    provides: Set[str] = frozenset(),
+    scores: tuple[str, ...] = (),
+    asks: Set[str] = frozenset(),
+    refers: bool = False,
+  ) -> Contract:
+    """The same with more that is provided, read and asked for."""
+    return dataclasses.replace(
+      self,
+      provides=self.provides | provides,
+      scores=self.scores + scores,
+      asks=self.asks | asks,
+      refers=self.refers or refers,
+    )
+
+
+class Plan:
+  """What makes scored rollouts of prompts; stateless unless it says more."""
+
+  @property
+  def contract(self) -> Contract:
+    """What the house must know of it."""
+    raise NotImplementedError
+
   def init(self, spec: Spec):
+    """The state before the first iteration."""
     del spec
     return ()
 
   def collect(self, tools: Tools, prompts: Prompts, state, key: Array):
+    """Rollouts of the prompts, their scores, and the next state."""
     raise NotImplementedError
-
-
-@dataclasses.dataclass(frozen=True)
-class Independent(Plan):
-  """`samples` independent responses to each prompt.
-
-  Attributes:
-    columns: numeric fields of the data, provided as extras f32[N].
-  """
-
-  samples: int = 8
-  columns: tuple[str, ...] = ()
-  one_prompt = True
-  may_lag = True
-
-  @property
-  def provides(self):
-    return frozenset(self.columns)
-
-  def collect(self, tools, prompts, state, key):
-    rollouts = tools.generate(prompts, key, self.samples)
-    return *tools.verify(rollouts), state
-
-
-@dataclasses.dataclass(frozen=True)
-class WithinSupport(Plan):
-  """Independent responses from a sampler that records what it kept.
-
-  The learner's log-probs are then among the recorded tokens, so that every
-  step of the iteration stays within the set that the policy at its start
-  would have kept.
-
-  Raises:
-    ValueError: a sampler that records nothing.
-  """
-
-  samples: int = 1
-  provides = frozenset({'support'})
-  may_lag = True
-
-  def collect(self, tools, prompts, state, key):
-    rollouts = tools.generate(prompts, key, self.samples)
-    if 'support' not in rollouts.extras:
-      raise ValueError(
-        'the recipe learns among the tokens that the sampler kept, which it '
-        'does not record; set sample.support to 100, say, and sample.top_p '
-        'to 0.9'
-      )
-    return *tools.verify(rollouts), state
-
-
-@jax.jit
-def _first_live(kept, new, live_kept, live_new):
-  """The first live groups of two sets of rows, then the first dead ones.
-
-  Args:
-    kept, new: pytrees of the same shapes, leading axis N.
-    live_kept, live_new: bool[N], equal within a group.
-
-  Returns:
-    The chosen rows, in the shapes of `kept`, and bool[N], which are live.
-  """
-  live = jnp.concatenate([live_kept, live_new])
-  # A stable sort keeps groups adjacent and in the order they were drawn.
-  chosen = jnp.argsort(~live, stable=True)[: live_kept.shape[0]]
-  rows = jax.tree.map(lambda a, b: jnp.concatenate([a, b])[chosen], kept, new)
-  return rows, live[chosen]
-
-
-@dataclasses.dataclass(frozen=True)
-class Refill(Plan):
-  """Draws more prompts until every group is live: dynamic sampling.
-
-  Groups that `live` drops are replaced by groups of newly drawn prompts. After
-  `rounds` rounds the remaining places are left to dead groups, which the
-  same filter among the credit stages weighs with 0.
-
-  Attributes:
-    live: f(rewards, group, valid) -> f32[N], > 0 on live rows.
-    samples: rows of a group. rounds: the most rounds of sampling.
-
-  Source: DAPO, arXiv 2503.14476, section 3.2.
-  """
-
-  live: Callable
-  samples: int = 8
-  rounds: int = 4
-  one_prompt = True
-  may_lag = True
-
-  def collect(self, tools, prompts, state, key):
-    kept = alive = None
-    for number in range(self.rounds):
-      source = prompts if number == 0 else tools.draw()
-      round_key = jax.random.fold_in(key, number)
-      rollouts = tools.generate(source, round_key, self.samples)
-      rollouts, scores = tools.verify(rollouts)
-      rewards = scores.components @ scores.weights
-      live = self.live(rewards, rollouts.group, rollouts.valid) > 0
-      live = jnp.repeat(
-        jnp.any(live.reshape(-1, self.samples), axis=1), self.samples
-      )
-      rows = (rollouts, scores.components)
-      if kept is None:
-        kept, alive = rows, live
-      else:
-        kept, alive = _first_live(kept, rows, alive, live)
-      if bool(jnp.all(alive)):
-        break
-    rollouts, components = kept
-    # Rows of several rounds meet here: their group ids must differ again.
-    group = jnp.arange(rollouts.group.shape[0], dtype=jnp.int32) // self.samples
-    tools.note('plan/rounds', number + 1)
-    scores = scores.replace(components=components)
-    return rollouts.replace(group=group), scores, state
-
-
-def independent(
-  *, samples: int = 8, columns: tuple[str, ...] = ()
-) -> Independent:
-  """`samples` independent responses to each prompt."""
-  return Independent(samples, columns)
-
-
-def within_support(*, samples: int = 1) -> WithinSupport:
-  """Independent responses, learned among the tokens that were kept."""
-  return WithinSupport(samples)
-
-
-def refill(live: Callable, *, samples: int = 8, rounds: int = 4) -> Refill:
-  """Draws more prompts until every group is live."""
-  return Refill(live, samples, rounds)

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxrl_llm import numerics
 from jaxrl_llm.plans import prefixes
-from jaxrl_llm.plans.base import Plan
+from jaxrl_llm.plans.base import Contract, Plan
 
 
 def values_of_prefixes(tools, rollouts, cut, key, *, continuations):
@@ -53,8 +53,10 @@ class PrefixValues(Plan):
   starts: Callable
   samples: int = 8
   continuations: int = 9
-  provides = frozenset({'prefix_value'})
-  may_lag = True
+
+  @property
+  def contract(self):
+    return Contract(self.samples, provides={'prefix_value'}, may_lag=True)
 
   def collect(self, tools, prompts, state, key):
     own, others = jax.random.split(key)
@@ -104,8 +106,6 @@ class Tree(Plan):
 
   samples: int = 8
   depth: int = 3
-  provides = frozenset({'node_path', 'level'})
-  may_lag = True
 
   def __post_init__(self):
     if self.children**self.depth != self.samples:
@@ -113,6 +113,10 @@ class Tree(Plan):
         f'{self.samples} leaves are no tree of {self.depth} levels; use '
         f'{self.children**self.depth} or {(self.children + 1) ** self.depth}'
       )
+
+  @property
+  def contract(self):
+    return Contract(self.samples, provides={'node_path', 'level'}, may_lag=True)
 
   @property
   def children(self) -> int:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans.base import Plan
+from jaxrl_llm.plans.base import Contract, Plan
 from jaxrl_llm.selection import budgets
 
 
@@ -33,7 +33,10 @@ class Budgeted(Plan):
   least: int = 2
   most: int = 128
   initial: float = 0.5
-  may_lag = True
+
+  @property
+  def contract(self):
+    return Contract(self.samples, may_lag=True, one_prompt=False)
 
   def init(self, spec):
     return jnp.full(spec.tasks, self.initial, jnp.float32)

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxrl_llm.notes.base import Stateless
 from jaxrl_llm.plans import prefixes
-from jaxrl_llm.plans.base import Plan
+from jaxrl_llm.plans.base import Contract, Plan
 
 
 def demonstrated(tools, prompts):
@@ -63,7 +63,6 @@ class WithDemonstration(Plan):
   """
 
   samples: int = 9
-  provides = frozenset({'offline'})
 
   def __post_init__(self):
     if self.samples < 2:
@@ -71,6 +70,10 @@ class WithDemonstration(Plan):
         f'samples = {self.samples} leave no own response beside the '
         'demonstration; use at least 2'
       )
+
+  @property
+  def contract(self):
+    return Contract(self.samples, provides={'offline'})
 
   def collect(self, tools, prompts, state, key):
     own = tools.generate(prompts, key, self.samples - 1)

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_llm.plans import prefixes
-from jaxrl_llm.plans.base import Plan
+from jaxrl_llm.plans.base import Contract, Plan
 from jaxrl_llm.types import Rollouts
 
 
@@ -193,11 +193,22 @@ class MultiTurn(Plan):
 
   samples: int = 8
   turns: int = 4
-  asks = frozenset({'environment'})
-  provides = frozenset(
-    {'turn', 'action_end', 'decision_reward', 'tool_calls', 'tool_start'}
-  )
-  may_lag = True
+
+  @property
+  def contract(self):
+    return Contract(
+      self.samples,
+      asks={'environment'},
+      provides={
+        'turn',
+        'action_end',
+        'decision_reward',
+        'tool_calls',
+        'tool_start',
+      },
+      may_lag=True,
+      turns=self.turns,
+    )
 
   def collect(self, tools, prompts, state, key):
     rollouts, log = play(
@@ -248,11 +259,17 @@ class Steps(Plan):
 
   episodes: int = 8
   turns: int = 4
-  asks = frozenset({'environment'})
-  provides = frozenset(
-    {'trajectory', 'step', 'step_reward', 'agent', 'anchor', 'node'}
-  )
-  may_lag = True
+
+  @property
+  def contract(self):
+    return Contract(
+      self.episodes * self.turns,
+      asks={'environment'},
+      provides={'trajectory', 'step', 'step_reward', 'agent', 'anchor', 'node'},
+      may_lag=True,
+      one_prompt=False,
+      turns=self.turns,
+    )
 
   @property
   def samples(self):
@@ -347,8 +364,15 @@ class Resampled(Plan):
 
   samples: int = 2
   turns: int = 4
-  asks = frozenset({'environment'})
-  provides = frozenset({'turn', 'resampled'})
+
+  @property
+  def contract(self):
+    return Contract(
+      self.samples,
+      asks={'environment'},
+      provides={'turn', 'resampled'},
+      turns=self.turns,
+    )
 
   def collect(self, tools, prompts, state, key):
     before, draw, after = jax.random.split(key, 3)

@@ -6,7 +6,7 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from jaxrl_llm.plans.base import Plan
+from jaxrl_llm.plans.base import Contract, Plan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +25,10 @@ class WithGreedy(Plan):
   """
 
   samples: int = 1
-  provides = frozenset({'greedy_reward'})
-  may_lag = True
+
+  @property
+  def contract(self):
+    return Contract(self.samples, provides={'greedy_reward'}, may_lag=True)
 
   def collect(self, tools, prompts, state, key):
     greedy, scores = tools.verify(tools.greedy(prompts))

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_llm.plans import prefixes, resets
-from jaxrl_llm.plans.base import Plan
+from jaxrl_llm.plans.base import Contract, Plan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +38,10 @@ class Guided(Plan):
   before: float = 1.0
   after: float = 1.0
   turn: int = 0
-  provides = frozenset({'guide'})
-  asks = frozenset({'teacher'})
+
+  @property
+  def contract(self):
+    return Contract(self.samples, provides={'guide'}, asks={'teacher'})
 
   def init(self, spec):
     del spec

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_llm.plans import demonstrations, prefixes, resets
-from jaxrl_llm.plans.base import Plan
+from jaxrl_llm.plans.base import Contract, Plan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +29,10 @@ class OfflineStates(Plan):
 
   samples: int = 8
   share: float = 0.5
+
+  @property
+  def contract(self):
+    return Contract(self.samples)
 
   def collect(self, tools, prompts, state, key):
     place, speak = jax.random.split(key)

@@ -12,7 +12,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.plans.base import Plan
+from jaxrl_llm.plans.base import Contract, Plan
 
 
 def halves(own, other, prompts: int):
@@ -55,13 +55,16 @@ class _Duel(Plan):
   """
 
   samples: int = 8
-  provides = frozenset({'opponent'})
 
   def __post_init__(self):
     if self.samples % 2:
       raise ValueError(
         f'{self.samples} samples have no halves; use an even number'
       )
+
+  @property
+  def contract(self):
+    return Contract(self.samples, provides={'opponent'})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,12 +84,15 @@ class Versus(_Duel):
   """
 
   share: float = 1.0
-  refers = True
 
   def __post_init__(self):
     super().__post_init__()
     if not 0 <= self.share <= 1:
       raise ValueError(f'a share of {self.share} is not in [0, 1]')
+
+  @property
+  def contract(self):
+    return super().contract.adding(refers=True)
 
   def collect(self, tools, prompts, state, key):
     mine, theirs = jax.random.split(key)
@@ -100,7 +106,9 @@ class Versus(_Duel):
 class VersusTeacher(_Duel):
   """Against the first policy of `teacher.paths`."""
 
-  asks = frozenset({'teacher'})
+  @property
+  def contract(self):
+    return super().contract.adding(asks={'teacher'})
 
   def collect(self, tools, prompts, state, key):
     mine, theirs = jax.random.split(key)

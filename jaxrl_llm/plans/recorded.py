@@ -16,7 +16,7 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from jaxrl_llm.plans.base import Plan
+from jaxrl_llm.plans.base import Contract, Plan
 from jaxrl_llm.types import Prompts, Rollouts, Scores
 
 
@@ -32,7 +32,10 @@ class Recorded(Plan):
   """
 
   samples: int = 2
-  provides = frozenset({'recorded'})
+
+  @property
+  def contract(self):
+    return Contract(self.samples, provides={'recorded'})
 
   def collect(self, tools, prompts, state, key):
     del tools, key

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from jaxrl_llm import numerics
 from jaxrl_llm.advantages import group as group_lib
-from jaxrl_llm.plans.base import Plan
+from jaxrl_llm.plans.base import Contract, Plan
 
 _FIELDS = (
   'prompt',
@@ -103,7 +103,10 @@ class SelectiveBuffer(Plan):
   capacity: int = 64
   share: float = 0.5
   power: float = 1.0
-  may_lag = True
+
+  @property
+  def contract(self):
+    return Contract(self.samples, may_lag=True)
 
   def init(self, spec):
     lead = (self.capacity, self.samples)

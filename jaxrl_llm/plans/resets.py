@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_llm.plans import demonstrations, prefixes
-from jaxrl_llm.plans.base import Plan
+from jaxrl_llm.plans.base import Contract, Plan
 
 
 def cuts(key, length, *, share=1.0):
@@ -37,7 +37,10 @@ class DatasetReset(Plan):
 
   samples: int = 1
   share: float = 1.0
-  may_lag = True
+
+  @property
+  def contract(self):
+    return Contract(self.samples, may_lag=True)
 
   def collect(self, tools, prompts, state, key):
     place, speak = jax.random.split(key)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxrl_llm import numerics
 from jaxrl_llm.advantages import exploration
 from jaxrl_llm.objectives import adaptive
-from jaxrl_llm.plans.base import Plan
+from jaxrl_llm.plans.base import Contract, Plan
 
 
 def of_entropy(entropy, scale, *, temperature=1.0, reach=0.05):
@@ -56,7 +56,6 @@ class Tempered(Plan):
   target: float = 0.3
   hot: float = 1.2
   cold: float = 0.8
-  provides = frozenset({'tempered'})
 
   def __post_init__(self):
     if not 0 < self.count < self.samples:
@@ -64,6 +63,10 @@ class Tempered(Plan):
         f'{self.count} tempered rows of {self.samples} leave one kind '
         'without a row; use 1 or more, and fewer than samples'
       )
+
+  @property
+  def contract(self):
+    return Contract(self.samples, provides={'tempered'})
 
   def init(self, spec):
     del spec

@@ -13,7 +13,7 @@ import math
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans.base import Plan
+from jaxrl_llm.plans.base import Contract, Plan
 from jaxrl_llm.rewards import behaviour
 
 
@@ -52,8 +52,15 @@ class Wordings(Plan):
 
   samples: int = 4
   groups: int = 4
-  provides = frozenset({'agreement'})
-  may_lag = True
+
+  @property
+  def contract(self):
+    return Contract(
+      self.samples,
+      provides={'agreement'},
+      may_lag=True,
+      groups=self.groups,
+    )
 
   def collect(self, tools, prompts, state, key):
     prompts = reworded(tools, prompts, self.groups)
@@ -90,7 +97,6 @@ class Variants(Plan):
 
   samples: int = 8
   wordings: int = 4
-  may_lag = True
 
   def __post_init__(self):
     if self.samples % self.wordings:
@@ -98,6 +104,10 @@ class Variants(Plan):
         f'{self.samples} samples are not shared evenly by {self.wordings} '
         'wordings; use a multiple'
       )
+
+  @property
+  def contract(self):
+    return Contract(self.samples, may_lag=True, one_prompt=False)
 
   def collect(self, tools, prompts, state, key):
     prompts = reworded(tools, prompts, self.wordings)

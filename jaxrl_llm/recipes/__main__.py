@@ -103,9 +103,10 @@ def description(name: str) -> str:
 def _given(plan) -> list[str]:
   """What a run must bring: settings, verifiers, numbers of the data."""
   settings = {'environment': 'environment', 'teacher': 'teacher.paths'}
-  numbers = [f'data field {name}' for name in plan.columns]
-  scores = [f'verifier {name}' for name in plan.scores]
-  asked = [f'--config.{settings[guest]}' for guest in sorted(plan.asks)]
+  terms = plan.contract
+  numbers = [f'data field {name}' for name in terms.columns]
+  scores = [f'verifier {name}' for name in terms.scores]
+  asked = [f'--config.{settings[guest]}' for guest in sorted(terms.asks)]
   return asked + scores + numbers
 
 

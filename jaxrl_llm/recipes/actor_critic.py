@@ -8,7 +8,7 @@ from jaxrl_llm.advantages import critics, tokens
 from jaxrl_llm.credit import chain, refine
 from jaxrl_llm.objectives import aggregate, costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
-from jaxrl_llm.plans import base as plans
+from jaxrl_llm.plans import sampled
 from jaxrl_llm.recipe import Paper, Recipe, register
 
 
@@ -31,7 +31,7 @@ def ppo(
 ) -> Recipe:
   """A clipped ratio, a critic, and generalised advantage estimation."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=chain(
       tokens.GAE(discount=discount, trace=trace), refine(tokens.whiten_batch)
     ),
@@ -69,7 +69,7 @@ def truncated_ppo(
   trains each token once, is the user's. Details of the loss are recalled.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=chain(
       critics.ExtendedGAE(discount, trace), refine(tokens.whiten_batch)
     ),
@@ -106,7 +106,7 @@ def ppo_max(
   critic's start from a reward model is a matter of the checkpoint.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=chain(
       critics.ScaledReward(bound),
       critics.PenalisedGAE(discount, trace, kl_weight),

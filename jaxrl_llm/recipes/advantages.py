@@ -9,7 +9,7 @@ from jaxrl_llm.advantages import group, tokens
 from jaxrl_llm.credit import chain, estimate, estimate_tokens, refine, weigh
 from jaxrl_llm.objectives import aggregate, costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
-from jaxrl_llm.plans import base as plans
+from jaxrl_llm.plans import sampled
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.rewards import combine
 from jaxrl_llm.selection import filters
@@ -25,7 +25,7 @@ from jaxrl_llm.selection import filters
 def reinforce(*, samples: int = 8, entropy_weight: float = 0.0) -> Recipe:
   """Reward times score function, without a baseline."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     objective=policy_gradient(
       surrogates.score_function,
       entropy=Cost(costs.negative_entropy, entropy_weight),
@@ -48,7 +48,7 @@ def rloo(*, samples: int = 4, kl_weight: float = 0.0) -> Recipe:
   the k2 cost, which has the same gradient per token given the prefix.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.leave_one_out),
     objective=policy_gradient(
       surrogates.score_function, kl=Cost(costs.k2, kl_weight)
@@ -75,7 +75,7 @@ def grpo(
 ) -> Recipe:
   """Rewards normalised within the group of a prompt's samples."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
       partial(surrogates.clip, low=clip_low, high=clip_high),
@@ -102,7 +102,7 @@ def dr_grpo(
 ) -> Recipe:
   """GRPO without the division by the spread and by the length."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.centre),
     objective=policy_gradient(
       partial(surrogates.clip, low=clip_low, high=clip_high)
@@ -131,7 +131,7 @@ def reinforce_plus_plus(
 ) -> Recipe:
   """KL-penalised reward to go, normalised over the whole batch."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=chain(
       estimate_tokens(tokens.kl_reward_to_go, kl_weight=kl_weight, decay=decay),
       refine(tokens.whiten_batch),
@@ -165,7 +165,7 @@ def reinforce_plus_plus_baseline(
   The KL is the k2 cost, as in OpenRLHF, the authors' trainer.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=chain(estimate(group.centre), refine(tokens.whiten_batch)),
     objective=policy_gradient(
       partial(surrogates.clip, low=clip_low, high=clip_high),
@@ -198,7 +198,7 @@ def bnpo(
   (the paper averages them). The published code's dual clip is left out.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     combine=partial(
       combine.decoupled, fn=partial(group.norm_by_beta, low=low, high=high)
     ),
@@ -300,7 +300,7 @@ def dgpo(
 ) -> Recipe:
   """Equal mass for every group with a signal, then more for harder ones."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=chain(
       weigh(filters.mixed_groups),
       estimate(group.harder_first, temperature=temperature, epsilon=epsilon),
@@ -330,7 +330,7 @@ def lite_ppo(
 ) -> Recipe:
   """The group's mean, the batch's spread, and a mean over tokens."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.norm_by_batch, epsilon=epsilon),
     objective=policy_gradient(
       partial(surrogates.clip, low=clip_low, high=clip_high)

@@ -11,8 +11,7 @@ from jaxrl_llm.notes import base as notes
 from jaxrl_llm.notes import passes
 from jaxrl_llm.objectives import aggregate, costs, gates, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
-from jaxrl_llm.plans import base as plans
-from jaxrl_llm.plans import guides, offline_states
+from jaxrl_llm.plans import guides, offline_states, sampled
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 
 _RLGF = 'Learning to Generate Better Than Your LLM'
@@ -170,7 +169,7 @@ def nlpo(
   at least 100 tokens and adapts `kl_weight` to a target.
   """
   return Recipe(
-    plan=plans.within_support(samples=samples),
+    plan=sampled.within_support(samples=samples),
     credit=chain(
       critics.PenalisedGAE(discount, trace, kl_weight),
       refine(tokens.whiten_batch),
@@ -209,7 +208,7 @@ def props(
   code replaces by an early stop.
   """
   return Recipe(
-    plan=notes.noted(plans.independent(samples=samples), passes.Teacher()),
+    plan=notes.noted(sampled.independent(samples=samples), passes.Teacher()),
     objective=policy_gradient(partial(surrogates.undersampled, width=width)),
     aggregate=aggregate.token_mean,
     epochs=epochs,

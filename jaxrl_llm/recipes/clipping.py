@@ -9,7 +9,7 @@ from jaxrl_llm.advantages import group
 from jaxrl_llm.credit import chain, estimate, shape, weigh
 from jaxrl_llm.objectives import adaptive, aggregate, surrogates
 from jaxrl_llm.objectives.base import policy_gradient
-from jaxrl_llm.plans import base as plans
+from jaxrl_llm.plans import sampled
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.rewards import length
 from jaxrl_llm.selection import filters
@@ -37,7 +37,7 @@ def dapo(
   all wrong.
   """
   return Recipe(
-    plan=plans.refill(filters.mixed_groups, samples=samples, rounds=rounds),
+    plan=sampled.refill(filters.mixed_groups, samples=samples, rounds=rounds),
     credit=chain(
       weigh(filters.mixed_groups),
       shape(length.overlong, buffer=buffer),
@@ -70,7 +70,7 @@ def cispo(
 ) -> Recipe:
   """A bounded importance weight that never silences a token."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
       partial(surrogates.clip_weight, low=clip_low, high=clip_high)
@@ -103,7 +103,7 @@ def dual_clip(
   trainers, which took it over.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
       partial(surrogates.dual_clip, low=clip_low, high=clip_high, bound=bound)
@@ -128,7 +128,7 @@ def sapo(
 ) -> Recipe:
   """A sigmoid gate on the ratio, tighter for negative advantages."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(partial(surrogates.soft_clip, up=up, down=down)),
     aggregate=aggregate.sequence_mean,
@@ -160,7 +160,7 @@ def etr(
   A reconstruction: the abstract gives the two dependences, not their form.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
       partial(
@@ -207,7 +207,7 @@ def bapo(
 ) -> Recipe:
   """Clip bounds searched so that positive tokens have their part."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
       partial(

@@ -9,7 +9,7 @@ from jaxrl_llm.advantages import tokens
 from jaxrl_llm.credit import chain, refine
 from jaxrl_llm.objectives import aggregate, costs, critics, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
-from jaxrl_llm.plans import base as plans
+from jaxrl_llm.plans import sampled
 from jaxrl_llm.recipe import Paper, Recipe, register
 
 _STOP_REGRESSING = (
@@ -21,7 +21,7 @@ _STOP_REGRESSING = (
 def _classified(critic, samples, clip, discount, trace, value_weight, steps):
   """PPO whose critic is trained by cross-entropy on its targets' bins."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=chain(
       tokens.GAE(discount=discount, trace=trace), refine(tokens.whiten_batch)
     ),
@@ -113,7 +113,7 @@ def pdppo(
   episodes have a reward at every step, a response has one.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimators.PostDecision(discount),
     objective=policy_gradient(
       partial(surrogates.clip, low=clip, high=clip),

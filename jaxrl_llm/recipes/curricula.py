@@ -9,8 +9,7 @@ from jaxrl_llm.advantages import robust
 from jaxrl_llm.credit import chain, weigh
 from jaxrl_llm.objectives import gates, surrogates
 from jaxrl_llm.objectives.base import policy_gradient
-from jaxrl_llm.plans import base as plans
-from jaxrl_llm.plans import budgeted, replay
+from jaxrl_llm.plans import budgeted, replay, sampled
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.recipes.advantages import grpo
 from jaxrl_llm.selection import bandits, budgets, filters
@@ -148,7 +147,7 @@ def online_difficulty(
   )
   return dataclasses.replace(
     base,
-    plan=plans.refill(live, samples=samples, rounds=rounds),
+    plan=sampled.refill(live, samples=samples, rounds=rounds),
     credit=chain(weigh(live), base.credit),
   )
 

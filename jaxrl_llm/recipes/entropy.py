@@ -9,7 +9,7 @@ from jaxrl_llm.advantages import group
 from jaxrl_llm.credit import estimate
 from jaxrl_llm.objectives import adaptive, aggregate, costs, gates, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
-from jaxrl_llm.plans import base as plans
+from jaxrl_llm.plans import sampled
 from jaxrl_llm.recipe import Paper, Recipe, register
 
 _ENTROPY_MECHANISM = (
@@ -40,7 +40,7 @@ def clip_cov(
   stream, so that a run repeats whatever the order of its rows.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
       partial(surrogates.clip, low=clip_low, high=clip_high),
@@ -75,7 +75,7 @@ def kl_cov(
   `fraction` is the paper's for 7B models; it uses 2e-4 for 32B.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
       partial(adaptive.covariance_penalty, fraction=fraction, weight=weight)
@@ -107,7 +107,7 @@ def target_entropy(
   """
   weight = control.TargetEntropy(initial, target, rate)
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
       partial(surrogates.clip, low=clip_low, high=clip_high),

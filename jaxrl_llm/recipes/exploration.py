@@ -8,8 +8,7 @@ from jaxrl_llm.advantages import exploration, group, tokens
 from jaxrl_llm.credit import chain, estimate, estimate_tokens
 from jaxrl_llm.objectives import adaptive, aggregate, surrogates
 from jaxrl_llm.objectives.base import policy_gradient
-from jaxrl_llm.plans import base as plans
-from jaxrl_llm.plans import temperature
+from jaxrl_llm.plans import sampled, temperature
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 
 
@@ -40,7 +39,7 @@ def dcpo(
   entropy in nats per token; the published runs use 0.25 to 0.5.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=chain(
       estimate(group.norm, epsilon=epsilon),
       exploration.TemperedMix(target, hot, cold, most),
@@ -120,7 +119,7 @@ def hapo(
   `temperature.of_entropy`, which the sampler would have to apply.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate_tokens(tokens.norm_by_tokens, epsilon=epsilon),
     objective=policy_gradient(
       partial(

@@ -14,7 +14,7 @@ from jaxrl_llm.notes import parts
 from jaxrl_llm.objectives import aggregate, flows, grouped
 from jaxrl_llm.objectives.base import policy_gradient, row_losses
 from jaxrl_llm.objectives.grouped import group_losses, pair_losses
-from jaxrl_llm.plans import base as plans
+from jaxrl_llm.plans import sampled
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.selection import pairs
 
@@ -26,7 +26,7 @@ _OP = Paper(
 
 def _rows(loss, samples, minibatches):
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     objective=row_losses(loss),
     minibatches=minibatches,
   )
@@ -55,7 +55,7 @@ def detailed_balance(
 ) -> Recipe:
   """Every token balanced between the flows of two prefixes."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     objective=policy_gradient(partial(flows.detailed_balance, weight=weight)),
     aggregate=aggregate.token_mean,
     minibatches=minibatches,
@@ -96,7 +96,7 @@ def forward_looking(
 ) -> Recipe:
   """Detailed balance that credits each token with its own energy at once."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     objective=policy_gradient(partial(flows.forward_looking, weight=weight)),
     aggregate=aggregate.token_mean,
     minibatches=minibatches,
@@ -137,7 +137,7 @@ def stoppable_balance(
   `stop` is the token that ends, and every prefix is judged as if it had; the
   target is e^(r / weight), without a reference.
   """
-  plan = plans.independent(samples=samples)
+  plan = sampled.independent(samples=samples)
   return Recipe(
     plan=notes.noted(plan, parts.PrefixRewards(weight)),
     objective=row_losses(
@@ -163,7 +163,7 @@ def vargrad(
   The published weight falls from 0.012 to 0.004 during the run.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     objective=group_losses(
       partial(flows.variance, weight=weight),
       grouped.to_reference,
@@ -177,7 +177,7 @@ def vargrad(
 def op_gfn(*, samples: int = 8) -> Recipe:
   """Log-probs in the order of the rewards, ties level: no scale of rewards."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     objective=pair_losses(
       flows.ordered,
       grouped.likelihood,
@@ -191,7 +191,7 @@ def op_gfn(*, samples: int = 8) -> Recipe:
 def op_gfn_pareto(*, samples: int = 8) -> Recipe:
   """A group's mass spread evenly over its undominated responses."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=chain(),
     objective=group_losses(flows.pareto, grouped.likelihood, samples=samples),
   )
@@ -220,7 +220,7 @@ def gflowvlm(
   """
   score = partial(flows.thoughtful_likelihood, thought_weight=thought_weight)
   return Recipe(
-    plan=notes.noted(plans.independent(samples=samples), parts.Thoughts()),
+    plan=notes.noted(sampled.independent(samples=samples), parts.Thoughts()),
     objective=group_losses(
       partial(flows.variance, weight=weight), score, samples=samples
     ),

@@ -8,8 +8,7 @@ from jaxrl_llm.advantages import group, targets
 from jaxrl_llm.credit import chain, estimate, estimate_tokens, weigh
 from jaxrl_llm.objectives import aggregate, costs, supervised, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
-from jaxrl_llm.plans import base as plans
-from jaxrl_llm.plans import demonstrations
+from jaxrl_llm.plans import demonstrations, sampled
 from jaxrl_llm.recipe import Paper, Recipe, register
 from jaxrl_llm.selection import filters
 
@@ -34,7 +33,7 @@ def nft(
   response budget of the run.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=chain(weigh(filters.mixed_groups), estimate(group.centre)),
     objective=policy_gradient(
       partial(supervised.implicit_negative, spread=spread), samples=samples
@@ -64,7 +63,7 @@ def oreal(
   one failure per prompt.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.leave_one_out),
     objective=policy_gradient(
       surrogates.score_function,
@@ -97,7 +96,7 @@ def a_lol(
   all rows are used once.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.centre),
     objective=policy_gradient(
       surrogates.score_function,
@@ -121,7 +120,7 @@ def tilted_reference(*, samples: int = 8, weight: float = 0.5) -> Recipe:
   proposals are fresh samples.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate_tokens(targets.tilted_target, weight=weight),
     objective=policy_gradient(surrogates.score_function),
   )

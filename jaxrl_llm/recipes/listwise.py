@@ -14,7 +14,7 @@ from jaxrl_llm.objectives import (
 )
 from jaxrl_llm.objectives.base import Cost
 from jaxrl_llm.objectives.grouped import group_losses, pair_losses
-from jaxrl_llm.plans import base as plans
+from jaxrl_llm.plans import sampled
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.selection import filters, pairs
 
@@ -30,7 +30,7 @@ _SUBOPTIMAL = Paper(
 
 def _listed(loss, samples):
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     objective=group_losses(loss, grouped.to_reference, samples=samples),
   )
 
@@ -108,7 +108,7 @@ def rrhf(*, samples: int = 4, imitation: float = 1.0) -> Recipe:
   as rewards.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=weigh(filters.best_rows),
     objective=pair_losses(
       partial(preference.hinge, width=0.0),
@@ -124,7 +124,7 @@ def rrhf(*, samples: int = 4, imitation: float = 1.0) -> Recipe:
 def _contrast(samples, weight, sides):
   loss = partial(listwise.likelihood_contrast, sides=sides, weight=weight)
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     objective=group_losses(loss, grouped.likelihood, samples=samples),
   )
 

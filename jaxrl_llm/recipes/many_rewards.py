@@ -9,7 +9,7 @@ from jaxrl_llm.advantages import group
 from jaxrl_llm.credit import estimate
 from jaxrl_llm.objectives import aggregate, barrier
 from jaxrl_llm.objectives.base import policy_gradient
-from jaxrl_llm.plans import base as plans
+from jaxrl_llm.plans import sampled
 from jaxrl_llm.recipe import Paper, Recipe, register
 from jaxrl_llm.recipes.advantages import grpo
 from jaxrl_llm.rewards import combine
@@ -96,7 +96,7 @@ def c_morl(
   the front is `tabular.pareto`'s.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     combine=partial(combine.one_of, objective=objective),
     credit=estimate(group.norm),
     objective=policy_gradient(

@@ -25,8 +25,7 @@ from jaxrl_llm.objectives import (
 )
 from jaxrl_llm.objectives.base import policy_gradient, row_losses
 from jaxrl_llm.objectives.grouped import pair_losses
-from jaxrl_llm.plans import base as plans
-from jaxrl_llm.plans import opponents
+from jaxrl_llm.plans import opponents, sampled
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.rewards import duels
 from jaxrl_llm.selection import pairs
@@ -60,7 +59,7 @@ def inpo(
   `weight` is eta and `share` tau / eta, with the values of the COMAL code.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=duels.Duels(duels.against_others, samples),
     objective=pair_losses(
       partial(preference.square, weight=weight),
@@ -75,7 +74,7 @@ def inpo(
 def _against(against, samples, kl_weight):
   """The exact policy gradient of the regularised game."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=chain(
       duels.Duels(against, samples),
       shape(duels.less_a_half),
@@ -90,7 +89,7 @@ def _against_rows(plan, kl_weight):
   return Recipe(
     plan=plan,
     credit=chain(
-      duels.Duels(duels.against_opponents, plan.samples),
+      duels.Duels(duels.against_opponents, plan.contract.samples),
       shape(duels.less_a_half),
       estimate_tokens(tokens.kl_reward_to_go, kl_weight=kl_weight),
       weigh_tokens(duels.own_rows),
@@ -189,7 +188,7 @@ def nash_mp(
   opponents are the group's rows reweighted to the policy as it moves.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=duels.Duels(duels.against_others, samples),
     objective=row_losses(
       partial(nash.proximal_game, weight=weight, pull=pull), samples=samples
@@ -205,7 +204,7 @@ def online_ipo(*, samples: int = 4, weight: float = 0.1) -> Recipe:
   The stationary policy is the regularised equilibrium.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=duels.Duels(duels.against_others, samples),
     objective=pair_losses(
       partial(preference.regression, scale=1 / weight),

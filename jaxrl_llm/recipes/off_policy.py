@@ -8,7 +8,7 @@ from jaxrl_llm.advantages import group
 from jaxrl_llm.credit import estimate
 from jaxrl_llm.objectives import aggregate, costs, gates, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
-from jaxrl_llm.plans import base as plans
+from jaxrl_llm.plans import sampled
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 
 REC = Paper(
@@ -36,7 +36,7 @@ def rec_one_side(
   Its gradient is that of PPO's clip, which is thereby a weighted REINFORCE.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
       surrogates.importance_weight,
@@ -61,7 +61,7 @@ def rec_two_side(
 ) -> Recipe:
   """REINFORCE without importance weights on tokens near the old policy."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.centre),
     objective=policy_gradient(
       surrogates.score_function,
@@ -88,7 +88,7 @@ def rec_ring(
 ) -> Recipe:
   """REINFORCE near the old policy, and where a token strayed far from it."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.centre),
     objective=policy_gradient(
       surrogates.score_function,
@@ -107,7 +107,7 @@ def red_weight(
 ) -> Recipe:
   """REINFORCE with samples weighted by their exponential advantage."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.centre),
     objective=policy_gradient(
       surrogates.score_function,
@@ -133,7 +133,7 @@ def opmd(
   The square carries no 1/2: its coefficient is half that of a k2.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.centre),
     objective=policy_gradient(
       surrogates.score_function, move=Cost(costs.square_move, move_weight)
@@ -162,7 +162,7 @@ def asymmetric_reinforce(
   The objective is the paper's; a shift of 0.1 is Trinity-RFT's.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.centre),
     objective=policy_gradient(
       surrogates.score_function, shift=Cost(costs.negative_logp, shift)

@@ -19,8 +19,7 @@ from jaxrl_llm.objectives import (
 )
 from jaxrl_llm.objectives.base import Cost, policy_gradient, row_losses
 from jaxrl_llm.objectives.grouped import group_losses, pair_losses
-from jaxrl_llm.plans import base as plans
-from jaxrl_llm.plans import branching, demonstrations, greedy, resets
+from jaxrl_llm.plans import branching, demonstrations, greedy, resets, sampled
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.recipes.actor_critic import ppo
 from jaxrl_llm.rewards import constraints, duels
@@ -46,7 +45,7 @@ _CGPO = Paper(
 def _pairwise(link, samples, kl_weight, minibatches):
   """A link over the differences of rewards that hold the KL."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=shape(duels.less_divergence, weight=kl_weight),
     objective=pair_losses(
       link, grouped.to_iterate, samples=samples, among=pairs.every
@@ -114,7 +113,7 @@ def gepo(
     correct=correct,
   )
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     objective=group_losses(loss, grouped.to_reference, samples=samples),
   )
 
@@ -140,7 +139,7 @@ def oorl(
   )
   clipped = grouped.TokenMean(partial(surrogates.clip, low=clip, high=clip))
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.norm_by_batch),
     objective=row_losses(
       grouped.Total((clipped, equivalence), (1.0, preference_weight)),
@@ -207,7 +206,7 @@ def hypo(
     samples,
   )
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     objective=row_losses(
       grouped.Total((pair, unary.divergence), (1.0, kl_weight)),
       samples=samples,
@@ -271,7 +270,7 @@ def codpo(
   With imitation of the chosen one's mean token.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=chain(
       constraints.Constrained(constraints.judged),
       weigh(filters.best_rows),

@@ -18,8 +18,7 @@ from jaxrl_llm.objectives import (
 )
 from jaxrl_llm.objectives.base import Cost, row_losses
 from jaxrl_llm.objectives.grouped import pair_losses
-from jaxrl_llm.plans import base as plans
-from jaxrl_llm.plans import episodes
+from jaxrl_llm.plans import episodes, sampled
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.selection import filters, pairs
 
@@ -40,7 +39,7 @@ _RPO = (
 def dpo(*, samples: int = 2, weight: float = 0.1) -> Recipe:
   """The likelihood of preferences, with the policy as its own reward model."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     objective=pair_losses(
       partial(preference.logistic, weight=weight),
       grouped.to_reference,
@@ -59,7 +58,7 @@ def cdpo(
 ) -> Recipe:
   """DPO for labels that may be wrong: conservative, bounded below."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     objective=pair_losses(
       partial(preference.logistic, weight=weight, smoothing=smoothing),
       grouped.to_reference,
@@ -79,7 +78,7 @@ def cdpo(
 def rdpo(*, samples: int = 2, weight: float = 0.1, flip: float = 0.1) -> Recipe:
   """DPO's loss of the true labels, estimated from flipped ones."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     objective=pair_losses(
       partial(preference.debiased, weight=weight, flip=flip),
       grouped.to_reference,
@@ -92,7 +91,7 @@ def rdpo(*, samples: int = 2, weight: float = 0.1, flip: float = 0.1) -> Recipe:
 def ipo(*, samples: int = 2, weight: float = 0.1) -> Recipe:
   """A margin of log-ratios of 1 / (2 weight), no more."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     objective=pair_losses(
       partial(preference.square, weight=weight),
       grouped.to_reference,
@@ -105,7 +104,7 @@ def ipo(*, samples: int = 2, weight: float = 0.1) -> Recipe:
 def ipo_mean(*, samples: int = 2, weight: float = 0.1) -> Recipe:
   """IPO with log-ratios averaged over tokens, as trainers (TRL) run it."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     objective=pair_losses(
       partial(preference.square, weight=weight),
       grouped.mean_to_reference,
@@ -126,7 +125,7 @@ def slic_hf(
 ) -> Recipe:
   """A hinge on plain likelihoods, and imitation of the chosen response."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=weigh(filters.best_rows),
     objective=pair_losses(
       partial(preference.hinge, width=width),
@@ -152,7 +151,7 @@ def rso(*, samples: int = 2, weight: float = 0.05) -> Recipe:
   stand for what it accepted.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     objective=pair_losses(
       partial(preference.hinge, weight=weight),
       grouped.to_reference,
@@ -181,7 +180,7 @@ def kto(
   a fixed data set, pairs prompts with the responses to others.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     objective=row_losses(
       partial(unary.kto, weight=weight, gain=gain, loss=loss, correct=correct)
     ),
@@ -206,7 +205,7 @@ def simpo(
     preference.logistic, weight=weight, offset=margin_ratio * weight
   )
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     objective=pair_losses(link, grouped.mean_likelihood, samples=samples),
   )
 
@@ -223,7 +222,7 @@ def rebel(
 ) -> Recipe:
   """Moves of the policy regressed on differences of rewards."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     objective=pair_losses(
       partial(preference.regression, scale=scale),
       grouped.to_iterate,
@@ -269,7 +268,7 @@ def refuel(
 def _regularised(samples, weight, imitation, average):
   """DPO with imitation of the chosen response, averaged in some way."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=weigh(filters.best_rows),
     objective=pair_losses(
       partial(preference.logistic, weight=weight),

@@ -16,8 +16,7 @@ from jaxrl_llm.notes import base as notes
 from jaxrl_llm.notes import passes
 from jaxrl_llm.objectives import aggregate, costs, regression, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient, row_losses
-from jaxrl_llm.plans import base as plans
-from jaxrl_llm.plans import demonstrations, greedy
+from jaxrl_llm.plans import demonstrations, greedy, sampled
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.recipes.advantages import dr_grpo, grpo
 from jaxrl_llm.rewards import behaviour
@@ -70,7 +69,7 @@ def single_stream(
   published recipe is left out.
   """
   stage = baselines.BetaTracker(half_life, keep_low, keep_high)
-  plan = plans.independent(samples=samples)
+  plan = sampled.independent(samples=samples)
   if stage.needs:
     plan = notes.noted(plan, passes.Drift())
   return Recipe(
@@ -119,7 +118,7 @@ def seed_grpo(
       clip_high=clip_high,
       minibatches=minibatches,
     ),
-    plan=notes.noted(plans.independent(samples=samples), notes.Answers()),
+    plan=notes.noted(sampled.independent(samples=samples), notes.Answers()),
     credit=estimate_tokens(prompts.semantic_entropy, strength=strength),
   )
 
@@ -188,7 +187,7 @@ def copo(
       kl_weight=0.0,
       minibatches=minibatches,
     ),
-    plan=notes.noted(plans.independent(samples=samples), notes.Answers()),
+    plan=notes.noted(sampled.independent(samples=samples), notes.Answers()),
     credit=estimate_tokens(prompts.consistency, slope=slope, middle=middle),
   )
 
@@ -219,7 +218,7 @@ def riskpo(
   """
   return Recipe(
     plan=notes.noted(
-      plans.independent(samples=samples), notes.Bundles(questions)
+      sampled.independent(samples=samples), notes.Bundles(questions)
     ),
     credit=risk.MixedValueAtRisk(low, high, tail_weight, rate),
     objective=policy_gradient(
@@ -264,7 +263,7 @@ def dr_irl(
       minibatches=minibatches,
     ),
     plan=notes.noted(
-      plans.independent(samples=samples), demonstrations.Coverage()
+      sampled.independent(samples=samples), demonstrations.Coverage()
     ),
     credit=estimate_tokens(prompts.demonstration_gap),
   )
@@ -294,7 +293,7 @@ def progrpo(
   The plan provides `prompt_logp`. The strength is ours; none was found.
   """
   return Recipe(
-    plan=notes.noted(plans.independent(samples=samples), passes.PromptLogp()),
+    plan=notes.noted(sampled.independent(samples=samples), passes.PromptLogp()),
     credit=chain(
       estimate(group.norm, epsilon=epsilon),
       refine(prompts.confidence_gap, strength=strength, share=share),
@@ -334,7 +333,7 @@ def value_at_state_zero(
       clip_high=clip_high,
       minibatches=minibatches,
     ),
-    plan=plans.independent(samples=samples, columns=('predicted_reward',)),
+    plan=sampled.independent(samples=samples, columns=('predicted_reward',)),
     credit=estimate_tokens(baselines.minus_predicted),
   )
 
@@ -362,7 +361,7 @@ def reg_grpo(
   difficulty-dependent hints are a matter of the prompts.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=row_losses(
       partial(regression.normalised_log_ratio, epsilon=spread),

@@ -8,7 +8,7 @@ from jaxrl_llm.advantages import group
 from jaxrl_llm.credit import estimate
 from jaxrl_llm.objectives import aggregate, costs, offline
 from jaxrl_llm.objectives.base import Cost, row_losses
-from jaxrl_llm.plans import base as plans
+from jaxrl_llm.plans import sampled
 from jaxrl_llm.recipe import Paper, Recipe, register
 
 
@@ -21,7 +21,7 @@ def opmd_regression(
 ) -> Recipe:
   """The move of a response regressed on its advantage."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.centre),
     objective=row_losses(partial(offline.proximal_regression, weight=weight)),
     minibatches=minibatches,
@@ -42,7 +42,7 @@ def copg(
 ) -> Recipe:
   """Pairs of responses, each the other's baseline, KL inside. Recalled."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.leave_one_out),
     objective=row_losses(
       partial(offline.contrastive, weight=weight), samples=samples
@@ -68,7 +68,7 @@ def direct_advantage(
   critic.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.centre),
     objective=row_losses(partial(offline.advantage_regression, weight=weight)),
     minibatches=minibatches,
@@ -97,7 +97,7 @@ def trpa(
   Levels are those of the reward; `best` is the reward of the first one.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.centre),
     objective=row_losses(
       partial(
@@ -131,7 +131,7 @@ def disco(
 ) -> Recipe:
   """Correct responses score above the hardest wrong ones."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.centre),
     objective=row_losses(
       partial(
@@ -156,7 +156,7 @@ def disco_mean(
 ) -> Recipe:
   """Correct responses score above the mean wrong one (DisCO-b)."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.centre),
     objective=row_losses(
       partial(offline.mean_discriminative, hinge=hinge, limit=limit),

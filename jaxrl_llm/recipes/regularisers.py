@@ -11,7 +11,7 @@ from jaxrl_llm.notes import base as notes
 from jaxrl_llm.notes import passes
 from jaxrl_llm.objectives import aggregate, costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
-from jaxrl_llm.plans import base as plans
+from jaxrl_llm.plans import sampled
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 
 
@@ -34,7 +34,7 @@ def straight_kl(
   negative, the gradient that of KL(policy || reference) given the prefix.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.centre),
     objective=policy_gradient(
       partial(surrogates.clip, low=clip_low, high=clip_high),
@@ -69,7 +69,7 @@ def weighted_kl(
   TRL.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
       partial(surrogates.clip, low=clip_low, high=clip_high),
@@ -104,7 +104,7 @@ def llds(
   response tokens; the gate is per response, not per action of an agent.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
       partial(surrogates.clip, low=clip_low, high=clip_high),
@@ -142,7 +142,7 @@ def kdrl(
   """
   weight = control.Linear(first_weight, last_weight, iterations)
   return Recipe(
-    plan=notes.noted(plans.independent(samples=samples), passes.Teacher()),
+    plan=notes.noted(sampled.independent(samples=samples), passes.Teacher()),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
       partial(surrogates.clip, low=clip_low, high=clip_high),
@@ -179,7 +179,7 @@ def grpo_d(
   """
   weight = control.Vee(kl_least, kl_most, iterations, turn)
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
       partial(surrogates.clip, low=clip_low, high=clip_high),
@@ -213,7 +213,7 @@ def apo_difficulty(
   Of the paper's two parts the one that changes the KL.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
       partial(surrogates.clip, low=clip_low, high=clip_high),
@@ -246,7 +246,7 @@ def apo(
 ) -> Recipe:
   """KL released on rare successes, and long failures that weigh more."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate_tokens(targets.longer_failures, base=base, epsilon=epsilon),
     objective=policy_gradient(
       partial(surrogates.clip, low=clip_low, high=clip_high),
@@ -277,7 +277,7 @@ def salsa(
   Recalled.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate_tokens(tokens.kl_reward_to_go, kl_weight=kl_weight),
     objective=policy_gradient(surrogates.score_function),
     reference=reference.Soup(every),
@@ -297,7 +297,7 @@ def demonstration_regularised(
   learning on the demonstrations. Recalled.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate_tokens(tokens.kl_reward_to_go, kl_weight=kl_weight),
     objective=policy_gradient(surrogates.score_function),
   )

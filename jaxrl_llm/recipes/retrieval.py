@@ -13,8 +13,7 @@ from jaxrl_llm.credit import chain, estimate_tokens, shape
 from jaxrl_llm.notes import base as notes
 from jaxrl_llm.objectives import aggregate, costs, ranked, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
-from jaxrl_llm.plans import base as plans
-from jaxrl_llm.plans import episodes
+from jaxrl_llm.plans import episodes, sampled
 from jaxrl_llm.plans import wordings as wordings_lib
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.recipes.advantages import grpo
@@ -43,7 +42,7 @@ def dr_zero(
   """
   return Recipe(
     plan=notes.noted(
-      plans.independent(samples=samples, columns=('hops',)),
+      sampled.independent(samples=samples, columns=('hops',)),
       notes.Judged(('form',)),
     ),
     credit=chain(
@@ -84,7 +83,7 @@ def rank_grpo(
   """
   return Recipe(
     plan=notes.noted(
-      plans.independent(samples=samples),
+      sampled.independent(samples=samples),
       notes.RankedList(steps.discounted_gain, places),
     ),
     credit=estimate_tokens(steps.ranked_items, epsilon=epsilon),

@@ -7,7 +7,7 @@ from functools import partial
 from jaxrl_llm.objectives import listwise, rating
 from jaxrl_llm.objectives.base import row_losses
 from jaxrl_llm.objectives.grouped import group_losses, pair_losses
-from jaxrl_llm.plans import base as plans
+from jaxrl_llm.plans import sampled
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 
 _INSTRUCT = Paper(
@@ -25,7 +25,7 @@ def reward_model(
   Of more than two responses, the mean over the pairs that differ.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     objective=pair_losses(
       partial(rating.bradley_terry, margin=margin, centring=centring),
       rating.last_value,
@@ -42,7 +42,7 @@ def reward_model(
 def ranking_reward_model(*, samples: int = 4) -> Recipe:
   """A reward for each response: Plackett and Luce's likelihood of rankings."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     objective=group_losses(
       partial(listwise.plackett_luce, weight=1.0),
       rating.last_value,
@@ -61,6 +61,6 @@ def unary_reward_model(*, samples: int = 1, correct: float = 0.5) -> Recipe:
   Learns from single labelled responses, which need no rival.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     objective=row_losses(partial(rating.reaction, correct=correct)),
   )

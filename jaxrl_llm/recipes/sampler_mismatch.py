@@ -8,14 +8,14 @@ from jaxrl_llm.advantages import group
 from jaxrl_llm.credit import estimate
 from jaxrl_llm.objectives import aggregate, gates, surrogates
 from jaxrl_llm.objectives.base import policy_gradient
-from jaxrl_llm.plans import base as plans
+from jaxrl_llm.plans import sampled
 from jaxrl_llm.recipe import Paper, Recipe, register
 
 
 def _corrected(gate, samples, clip_low, clip_high, epsilon, minibatches):
   """Group-relative clip whose tokens a gate corrects for the sampler."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
       partial(surrogates.clip, low=clip_low, high=clip_high), gate=gate

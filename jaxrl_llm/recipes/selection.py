@@ -11,7 +11,7 @@ from jaxrl_llm.notes import base as notes
 from jaxrl_llm.notes import passes
 from jaxrl_llm.objectives import aggregate, surrogates
 from jaxrl_llm.objectives.base import policy_gradient
-from jaxrl_llm.plans import base as plans
+from jaxrl_llm.plans import sampled
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.recipes.advantages import grpo
 from jaxrl_llm.selection import weights
@@ -94,7 +94,7 @@ def dagrpo(
   return dataclasses.replace(
     base,
     plan=notes.noted(
-      plans.independent(samples=samples), notes.Judged(('quality',))
+      sampled.independent(samples=samples), notes.Judged(('quality',))
     ),
     credit=chain(base.credit, stage),
   )
@@ -193,7 +193,9 @@ def capo(
   descent on the output layer.
   """
   return Recipe(
-    plan=notes.noted(plans.independent(samples=samples), passes.HiddenSquare()),
+    plan=notes.noted(
+      sampled.independent(samples=samples), passes.HiddenSquare()
+    ),
     credit=chain(
       estimate(group.norm, epsilon=epsilon),
       weigh_tokens(

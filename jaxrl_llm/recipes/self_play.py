@@ -23,7 +23,7 @@ from jaxrl_llm.objectives import (
 )
 from jaxrl_llm.objectives.base import policy_gradient
 from jaxrl_llm.objectives.grouped import group_losses, pair_losses
-from jaxrl_llm.plans import base as plans
+from jaxrl_llm.plans import sampled
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.rewards import duels
 from jaxrl_llm.selection import pairs
@@ -49,7 +49,7 @@ def spo(*, samples: int = 8, clip: float = 0.2, minibatches: int = 4) -> Recipe:
   Any policy optimiser may follow; here PPO's clip without a critic. Recalled.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=chain(
       duels.Duels(duels.against_others, samples), estimate(group.centre)
     ),
@@ -71,7 +71,7 @@ def sppo(
 ) -> Recipe:
   """Log-ratios to the last iterate regressed on estimated win rates."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=duels.Duels(duels.against_all, samples),
     objective=group_losses(
       partial(nash.win_rate_regression, scale=scale),
@@ -95,7 +95,7 @@ def sppo_hard(
 ) -> Recipe:
   """SPPO for pairs whose winner surely wins, as TRL has it."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     objective=pair_losses(
       partial(nash.hard_regression, scale=scale),
       grouped.to_iterate,
@@ -114,7 +114,7 @@ def dno(
   The weight, eta, is that of the practical form.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=duels.Duels(duels.against_others, samples),
     objective=pair_losses(
       partial(preference.soft_logistic, weight=weight),
@@ -144,7 +144,7 @@ def dno_practical(
   to a group, and without the replay of earlier iterations' pairs.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     objective=pair_losses(
       partial(preference.logistic, weight=weight),
       grouped.to_iterate,
@@ -179,7 +179,7 @@ def accelerated_dpo(
   Recalled.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     objective=pair_losses(
       partial(preference.logistic, weight=weight),
       partial(grouped.to_extrapolated, momentum=momentum),
@@ -203,7 +203,7 @@ def iterative_dpo(
 ) -> Recipe:
   """DPO with the last iterate as reference: what APO accelerates. Recalled."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     objective=pair_losses(
       partial(preference.logistic, weight=weight),
       grouped.to_iterate,

@@ -8,7 +8,7 @@ from jaxrl_llm.advantages import group
 from jaxrl_llm.credit import estimate
 from jaxrl_llm.objectives import aggregate, sequence
 from jaxrl_llm.objectives.base import policy_gradient
-from jaxrl_llm.plans import base as plans
+from jaxrl_llm.plans import sampled
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 
 _DHPO = (
@@ -32,7 +32,7 @@ def gspo(
 ) -> Recipe:
   """The ratio of the whole sequence, clipped as one."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
       partial(sequence.sequence_clip, low=clip_low, high=clip_high)
@@ -57,7 +57,7 @@ def gmpo(
 ) -> Recipe:
   """The geometric mean of token ratios, each clipped before the mean."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
       partial(sequence.geometric_clip, low=clip_low, high=clip_high)
@@ -88,7 +88,7 @@ def dhpo(
 ) -> Recipe:
   """Token and sequence objectives, each clipped, then averaged."""
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
       partial(
@@ -126,7 +126,7 @@ def dhpo_entropy(
   be read.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
       partial(

@@ -18,8 +18,7 @@ from jaxrl_llm.notes import base as notes
 from jaxrl_llm.notes import passes
 from jaxrl_llm.objectives import aggregate, costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
-from jaxrl_llm.plans import base as plans
-from jaxrl_llm.plans import branching, episodes
+from jaxrl_llm.plans import branching, episodes, sampled
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.recipes.actor_critic import ppo
 from jaxrl_llm.selection import weights
@@ -50,7 +49,7 @@ def gtpo(
   it also divides a row by its number of conflict tokens, which is left out.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=chain(
       estimate(group.norm, epsilon=epsilon),
       emphasis.ConflictAware(entropy_weight, gain, most),
@@ -204,7 +203,7 @@ def tw_grpo(
   The paper's soft reward of multiple choice is a verifier.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=chain(
       estimate(group.norm, epsilon=epsilon),
       refine(emphasis.focus, strength=strength),
@@ -239,7 +238,7 @@ def two_stage_constrained(
   """
   return Recipe(
     plan=notes.noted(
-      plans.independent(samples=samples), passes.Constraints(len(weights))
+      sampled.independent(samples=samples), passes.Constraints(len(weights))
     ),
     credit=chain(
       estimate(group.centre),

@@ -8,8 +8,7 @@ from jaxrl_llm.advantages import group
 from jaxrl_llm.credit import estimate
 from jaxrl_llm.objectives import aggregate, costs, gates, supervised, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
-from jaxrl_llm.plans import base as plans
-from jaxrl_llm.plans import episodes
+from jaxrl_llm.plans import episodes, sampled
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.recipes.off_policy import REC
 
@@ -37,7 +36,7 @@ def oreal_tokens(
   one failure per prompt.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.leave_one_out),
     objective=policy_gradient(
       surrogates.score_function,
@@ -106,7 +105,7 @@ def rec_sequence(
   The form without importance weights.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.centre),
     objective=policy_gradient(
       surrogates.score_function,

@@ -9,7 +9,7 @@ from jaxrl_llm.advantages import group
 from jaxrl_llm.credit import estimate
 from jaxrl_llm.objectives import aggregate, costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
-from jaxrl_llm.plans import base as plans
+from jaxrl_llm.plans import sampled
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 
 
@@ -31,7 +31,7 @@ def trpo(
   `optimizer.learning_rate=1` and `optimizer.clip_norm=inf`.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.centre),
     objective=policy_gradient(
       surrogates.importance, trust=Cost(costs.trust_kl)
@@ -69,7 +69,7 @@ def r2vpo(
   """
   multiplier = control.DualAscent(initial, limit, rate, 'loss/variance')
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
       surrogates.importance, variance=Cost(costs.ratio_variance, multiplier)
@@ -99,7 +99,7 @@ def mdpo(
   the run.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
       surrogates.importance,
@@ -135,7 +135,7 @@ def mmd(
   the defaults, are ours.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.centre),
     objective=policy_gradient(
       surrogates.importance,
@@ -168,7 +168,7 @@ def target_surrogate(
   loop is the run's optimiser, not the paper's Armijo line search.
   """
   return Recipe(
-    plan=plans.independent(samples=samples),
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
       surrogates.score_function,

@@ -82,7 +82,7 @@ def _refusal(recipe: Recipe, config: ConfigDict) -> str:
   """Why rows of an older policy are of no use to the recipe; '' if they are."""
   if isinstance(recipe.plan, recorded.Recorded):
     return 'recorded responses are not sampled, so nothing is there to overlap'
-  if not recipe.plan.may_lag:
+  if not recipe.plan.contract.may_lag:
     return (
       f'the plan {type(recipe.plan).__name__} reads more of the present run '
       "than its policy, or has rows that are not the policy's own samples"

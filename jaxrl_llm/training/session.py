@@ -46,6 +46,7 @@ class Session:
     train, held_out: encoded questions.
     program: what is compiled. compiled: its jitted parts.
     answering: sampling and verification.
+    scorer: the policy as objectives see it, row by row.
     frozen: parameters that are not trained, {} without LoRA.
     teachers: other policies, each a scorer, parameters and configuration.
   """
@@ -62,6 +63,7 @@ class Session:
   program: step.Program
   compiled: step.Compiled
   answering: Answering
+  scorer: step.Scorer
   frozen: PyTree
   teachers: tuple[tuple[step.Scorer, PyTree, Config], ...] = ()
 
@@ -175,8 +177,8 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   """
   recipe = recipe_of(config)
   mesh = shard.make_mesh(config.mesh.data, config.mesh.model)
-  plan = recipe.plan
-  rows = config.sample.prompts * plan.groups * plan.samples
+  terms = recipe.plan.contract
+  rows = config.sample.prompts * terms.groups * terms.samples
   guests.check(config, recipe)
   recipe_lib.check(recipe, rows=rows, microbatches=config.learn.microbatches)
   verifiers = verify.Verifiers(
@@ -199,7 +201,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   if from_data:
     train, held_out = recordings.load(config, tokenizer, recipe, ends)
   else:
-    train, held_out = questions_lib.load(config, tokenizer, plan.columns)
+    train, held_out = questions_lib.load(config, tokenizer, terms.columns)
   questions_lib.check((train, held_out), tokenizer, model.vocab)
   if config.warm_start.steps and not abstract:
     source = sources.warmed_up(
@@ -211,10 +213,11 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   trainable, frozen = lora.split(params)
   total = config.steps * recipe.epochs * recipe.minibatches
   piece = rows // (recipe.minibatches * config.learn.microbatches)
-  shared = step.shared_rows(plan, piece, mesh.shape['data'])
+  shared = step.shared_rows(terms, piece, mesh.shape['data'])
+  rowwise = here(model, config)
   program = step.Program(
     recipe=recipe,
-    scorer=functools.partial(here(model, config), shared=shared),
+    scorer=functools.partial(rowwise, shared=shared),
     tx=optimizers.chain(total=total, seed=config.seed, **config.optimizer),
     microbatches=config.learn.microbatches,
     layout=layout,
@@ -226,7 +229,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
     recipe=recipe,
     spec=Spec(
       rows=rows,
-      samples=plan.samples,
+      samples=terms.samples,
       prompt_length=config.sample.max_prompt,
       response_length=config.sample.max_response,
       tasks=len(train),
@@ -244,8 +247,9 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
     program=program,
     compiled=program.compile(),
     answering=answering_of(
-      config, plan, model, tokenizer, ends, verifiers, layout
+      config, terms.turns, model, tokenizer, ends, verifiers, layout
     ),
+    scorer=rowwise,
     frozen=frozen,
     teachers=teachers,
   )
@@ -341,9 +345,9 @@ def _axes(config, recipe, model, critics):
 
 
 def answering_of(
-  config, plan, model, tokenizer, ends, verifiers, layout
+  config, turns, model, tokenizer, ends, verifiers, layout
 ) -> Answering:
-  """Sampling as the config and the plan say, with the verifiers."""
+  """Sampling as the config says, with verifiers; `turns` as the plan says."""
   settings = config.sample
   stop = tuple(settings.stop)
   silent = text.silent_tokens(tokenizer, ends, special=settings.special)
@@ -375,6 +379,6 @@ def answering_of(
     oracle=oracles.load(config.verify.preference),
     batch=settings.prompts,
     environment=guests.environment(config),
-    turns=plan.turns,
+    turns=turns,
     layout=layout,
   )

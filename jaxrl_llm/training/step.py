@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxrl_llm.objectives import aggregate
-from jaxrl_llm.plans.base import Plan
+from jaxrl_llm.plans.base import Contract
 from jaxrl_llm.policies.language import lora
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.training import diagnostics
@@ -239,7 +239,7 @@ class Program:
   def _indices(self, rollouts, key):
     """i32[steps, rows of a step]: whole groups, shuffled in every epoch."""
     recipe = self.recipe
-    samples = recipe.plan.samples
+    samples = recipe.plan.contract.samples
     groups = rollouts.group.shape[0] // samples
     keys = jax.random.split(key, recipe.epochs)
     order = jax.vmap(lambda k: jax.random.permutation(k, groups))(keys)
@@ -289,7 +289,7 @@ class Program:
         metrics |= diagnostics.of_pairs(
           self._valued(stats),
           batch,
-          samples=self.recipe.plan.samples,
+          samples=self.recipe.plan.contract.samples,
           microbatches=pieces * devices,
         )
       return loss, jax.lax.stop_gradient(metrics)
@@ -381,7 +381,7 @@ class Program:
     # Pairs of recorded responses are found by their places in a group.
     recorded = 'recorded' in rollouts.extras
     block = self.recipe.objective.block
-    return self.recipe.plan.samples if recorded else block
+    return self.recipe.plan.contract.samples if recorded else block
 
   def _read(self, batch):
     """bool[rows, T]: the tokens whose statistics the gradient depends on."""
@@ -396,13 +396,13 @@ class Program:
     """The order of rows that puts those of similar length together."""
     return widths_lib.order(
       mask,
-      samples=self.recipe.plan.samples,
+      samples=self.recipe.plan.contract.samples,
       unit=math.lcm(block, self.shared),
       free=block == 1,
     )
 
 
-def shared_rows(plan: Plan, rows: int, devices: int = 1) -> int:
+def shared_rows(contract: Contract, rows: int, devices: int = 1) -> int:
   """Consecutive rows of a microbatch that have one prompt, see `score.score`.
 
   They divide a group and a device's rows, so that none straddles two.
@@ -410,7 +410,9 @@ def shared_rows(plan: Plan, rows: int, devices: int = 1) -> int:
   Args:
     rows: of a microbatch. devices: that its rows are split over.
   """
-  return math.gcd(plan.samples, rows // devices) if plan.one_prompt else 1
+  if not contract.one_prompt:
+    return 1
+  return math.gcd(contract.samples, rows // devices)
 
 
 def _no_passes(state, frozen, rollouts):

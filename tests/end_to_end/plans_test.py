@@ -49,7 +49,12 @@ def iterate(parts, state, count=2):
     # What was put together from pieces is what the learner reads.
     assert metrics['sampler/gap_max'] < 1e-4
   assert all(len(x) == parts.spec.rows for x in jax.tree.leaves(rollouts))
-  assert parts.recipe.plan.provides <= rollouts.extras.keys()
+  contract = parts.recipe.plan.contract
+  assert contract.provides <= rollouts.extras.keys()
+  if contract.one_prompt:
+    for x in rollouts.prompt, rollouts.prompt_mask:
+      groups = np.asarray(x).reshape(-1, contract.samples, x.shape[1])
+      assert (groups == groups[:, :1]).all()
   return state, rollouts
 
 

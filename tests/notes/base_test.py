@@ -9,7 +9,7 @@ import pytest
 
 from jaxrl_llm.advantages import steps
 from jaxrl_llm.notes import base as notes
-from jaxrl_llm.plans import base as plans
+from jaxrl_llm.plans import sampled
 from jaxrl_llm.types import Scores, Spec
 from tests.plans import scripted
 
@@ -22,7 +22,7 @@ def collect(*which, texts=(), records=(), samples=2, prompts=('q', 'r')):
   tools = scripted.Scripted(
     lambda text, i: next(said), records=records, columns=16
   )
-  plan = notes.noted(plans.independent(samples=samples), *which)
+  plan = notes.noted(sampled.independent(samples=samples), *which)
   asked = scripted.ask(*prompts)
   state = plan.init(SPEC)
   rollouts, _, after = plan.collect(tools, asked, state, KEY)
@@ -31,15 +31,18 @@ def collect(*which, texts=(), records=(), samples=2, prompts=('q', 'r')):
 
 
 def test_a_noted_plan_is_that_of_its_responses_and_provides_all():
-  inner = plans.independent(samples=3, columns=('hops',))
+  inner = sampled.independent(samples=3, columns=('hops',))
   plan = notes.noted(inner, notes.Answers(), notes.Bundles())
-  assert plan.samples == 3 and plan.groups == 1 and plan.turns == 0
-  assert plan.columns == ('hops',)
-  assert plan.provides == {'hops', 'answer', 'bundle', 'paper'}
-  assert plan.asks == frozenset() and plan.scores == ()
+  assert plan.contract.samples == 3 and plan.contract.one_prompt
+  assert plan.contract.columns == ('hops',)
+  assert plan.contract.provides == {'hops', 'answer', 'bundle', 'paper'}
+  assert plan.contract.asks == frozenset() and plan.contract.scores == ()
   judged = notes.noted(plan, notes.Judged(('form', 'quality')))
-  assert judged.scores == ('form', 'quality')
-  assert judged.provides == plan.provides | {'form', 'quality'}
+  assert judged.contract.scores == ('form', 'quality')
+  assert judged.contract.provides == plan.contract.provides | {
+    'form',
+    'quality',
+  }
 
 
 def test_equal_answers_have_equal_numbers():

@@ -3,7 +3,7 @@ import numpy as np
 
 from jaxrl_llm.notes import base as notes
 from jaxrl_llm.notes import parts
-from jaxrl_llm.plans import base as plans
+from jaxrl_llm.plans import sampled
 from tests.plans import scripted
 
 KEY = jax.random.key(0)
@@ -14,7 +14,7 @@ def _collect(note, texts, judge=lambda text, record: 0.0):
   tools = scripted.Scripted(
     lambda text, i: next(said), judge=judge, records=[{}], columns=6
   )
-  plan = notes.noted(plans.independent(samples=len(texts)), note)
+  plan = notes.noted(sampled.independent(samples=len(texts)), note)
   prompts = scripted.ask('q')
   rollouts, scores, _ = plan.collect(tools, prompts, ((), ((),)), KEY)
   return rollouts, scores

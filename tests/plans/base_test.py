@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm.plans import base as plans
+from jaxrl_llm.plans import sampled
 from jaxrl_llm.selection import filters
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.types import Prompts, Scores, Spec
@@ -54,7 +54,7 @@ class Lender:
 
 def collect(live, rounds=4):
   tools = Lender(live)
-  plan = plans.refill(filters.mixed_groups, samples=SAMPLES, rounds=rounds)
+  plan = sampled.refill(filters.mixed_groups, samples=SAMPLES, rounds=rounds)
   state = plan.init(Spec(GROUPS * SAMPLES, SAMPLES, 1, 1))
   rollouts, scores, state = plan.collect(tools, tools.draw(), state, KEY)
   assert state == ()
@@ -70,7 +70,7 @@ def tasks_of(rollouts):
 
 def test_independent_asks_once_for_samples_of_every_prompt():
   tools = Lender(live=())
-  plan = plans.independent(samples=3)
+  plan = sampled.independent(samples=3)
   rollouts, scores, _ = plan.collect(tools, tools.draw(), (), KEY)
   assert rollouts.task.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
   assert scores.components.shape == (12, 1)
@@ -130,10 +130,10 @@ class Recorder(Lender):
 
 
 def test_within_support_needs_a_sampler_that_records_what_it_kept():
-  plan = plans.within_support(samples=SAMPLES)
+  plan = sampled.within_support(samples=SAMPLES)
   tools = Recorder(())
   rollouts, _, _ = plan.collect(tools, tools.draw(), (), KEY)
-  assert plan.provides <= rollouts.extras.keys()
+  assert plan.contract.provides <= rollouts.extras.keys()
   tools = Lender(())
   with pytest.raises(ValueError, match='set sample.support to 100'):
     plan.collect(tools, tools.draw(), (), KEY)

@@ -1,13 +1,13 @@
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import base as plans
 from jaxrl_llm.plans import budgeted
+from jaxrl_llm.plans.base import Tools
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.types import Prompts, Scores, Spec
 
 
-class _Tools(plans.Tools):
+class _Tools(Tools):
   """Answers that are right for task 0 only half of the time."""
 
   def __init__(self):

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from jaxrl_llm.notes import base as notes
-from jaxrl_llm.plans import base as plans
-from jaxrl_llm.plans import demonstrations
+from jaxrl_llm.plans import demonstrations, sampled
 from jaxrl_llm.types import Spec
 from tests.plans import scripted
 
@@ -56,7 +55,7 @@ def test_coverage_is_the_mean_share_of_the_demonstrations_words():
   lent = tools(
     lambda text, i: said[text][i], records, lambda text, record: len(text) / 4
   )
-  plan = notes.noted(plans.independent(samples=2), demonstrations.Coverage())
+  plan = notes.noted(sampled.independent(samples=2), demonstrations.Coverage())
   state = plan.init(Spec(4, 2, 1, 4))
   rollouts, _, _ = plan.collect(lent, scripted.ask('q', 'r'), state, KEY)
   extras = rollouts.extras

@@ -94,7 +94,7 @@ def test_what_cannot_be_heard_is_not_said():
 
 def test_rows_of_steps_are_turns_after_what_came_before():
   plan = episodes.steps(samples=2, turns=4)
-  assert plan.samples == 8
+  assert plan.contract.samples == 8
   rollouts, scores = collect(plan)
   prompts = ['q', 'qa7\n', 'qa7\nb2\n']
   tokens, masks = np.asarray(rollouts.prompt), np.asarray(rollouts.prompt_mask)

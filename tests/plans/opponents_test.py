@@ -47,7 +47,7 @@ def duel(plan):
 def test_the_second_half_of_a_group_is_the_mixtures(share, letter):
   plan = opponents.versus(samples=2, share=share)
   _, rollouts, _ = duel(plan)
-  assert plan.refers
+  assert plan.contract.refers
   assert scripted.words(rollouts) == ['q0', f'{letter}0', 'r0', f'{letter}0']
   assert rollouts.extras['opponent'].tolist() == [False, True] * 2
   # The policy chose none of the opponent's tokens.

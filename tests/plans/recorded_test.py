@@ -85,4 +85,4 @@ def test_the_plan_asks_nothing_of_its_tools():
   expected = recorded.rows(asked)
   jax.tree.map(np.testing.assert_array_equal, (rollouts, scores), expected)
   assert after == state
-  assert plan.provides == rollouts.extras.keys()
+  assert plan.contract.provides == rollouts.extras.keys()

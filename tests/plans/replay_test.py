@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm.plans import base as plans
 from jaxrl_llm.plans import replay
+from jaxrl_llm.plans.base import Tools
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.types import Scores, Spec
 
@@ -12,7 +12,7 @@ GROUPS, SAMPLES = 4, 2
 SPEC = Spec(8, SAMPLES, 1, 3, tasks=100)
 
 
-class _Tools(plans.Tools):
+class _Tools(Tools):
   """Iteration t writes the token t; `live` groups have one right row."""
 
   def __init__(self, live, extras=('log_mass',)):

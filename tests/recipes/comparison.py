@@ -130,7 +130,7 @@ def case_of(name, number, values=None) -> parts.Case:
   """A case, with the reference that these hyper-parameters make of its past."""
   oracle, recipe = parts.ENTRIES[name], recipe_of(name, number)
   case = cases.case_of(
-    recipe.plan.samples,
+    recipe.plan.contract.samples,
     components=oracle.components,
     # The entry's own values meet rewards as the judge, the others an oracle.
     judged=oracle.judged and number > 0,

@@ -20,7 +20,7 @@ NAMES = ['spo', 'online_ipo', 'nash_mp']
 def _case(recipe):
   """The battery's rows, with the chances of an oracle."""
   rollouts, scores = battery.case_of(recipe)
-  samples, rows = recipe.plan.samples, rollouts.valid.shape[0]
+  samples, rows = recipe.plan.contract.samples, rollouts.valid.shape[0]
   odds = np.random.default_rng(0).standard_normal((rows // samples, samples, 1))
   chance = 1 / (1 + np.exp(np.swapaxes(odds, 1, 2) - odds))
   preference = jnp.asarray(chance.reshape(rows, samples), jnp.float32)

@@ -11,7 +11,7 @@ import pytest
 from jaxrl_llm import control, recipe, reference, update
 from jaxrl_llm.objectives import costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
-from jaxrl_llm.plans import base as plans
+from jaxrl_llm.plans.base import Contract
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.training import shard
 from jaxrl_llm.training.step import Program, shared_rows
@@ -392,10 +392,8 @@ def test_passes_in_pieces_equal_the_whole():
 def test_rows_that_share_a_prompt_straddle_neither_group_nor_device(
   samples, rows, devices, shared
 ):
-  assert (
-    shared_rows(plans.independent(samples=samples), rows, devices) == shared
-  )
+  assert shared_rows(Contract(samples), rows, devices) == shared
 
 
 def test_groups_of_several_prompts_share_none():
-  assert shared_rows(plans.Plan(), 8) == 1
+  assert shared_rows(Contract(8, one_prompt=False), 8) == 1

@@ -78,7 +78,7 @@ def program_of(name, count, *, shared=1, **hyper):
 
 def iteration(program, drop=()):
   """A state, and scored rollouts of lengths from 1 to 6 with their credit."""
-  samples = program.recipe.plan.samples
+  samples = program.recipe.plan.contract.samples
   params = policy.init(KEY, tasks=2, vocab=VOCAB, length=LENGTH)
   rows = GROUPS * samples
   spec = Spec(rows, samples, 1, LENGTH, tasks=2)

@@ -37,18 +37,18 @@ def check(config: ConfigDict, recipe: Recipe) -> None:
     ('teacher', 'teacher.paths', config.teacher.paths, "('FOLDER',)"),
   )
   for guest, setting, given, example in guests:
-    if guest in plan.asks and not given:
+    if guest in plan.contract.asks and not given:
       raise ValueError(
         f'the recipe needs --config.{setting}, as in '
         f'--config.{setting}="{example}"'
       )
-    if given and guest not in plan.asks:
+    if given and guest not in plan.contract.asks:
       raise ValueError(
         f'{setting}={given!r} would do nothing: the recipe asks for no '
         f'{guest}. Leave it out, or choose a recipe that does'
       )
   known = tuple(map(verifiers.name_of, config.verify.names))
-  for name in plan.scores:
+  for name in plan.contract.scores:
     if name not in known:
       raise ValueError(
         f'the recipe reads scores named {name!r}, and the verifiers are '

@@ -11,8 +11,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from jaxrl_llm import recipe as recipe_lib
-from jaxrl_llm.plans import base as plans
-from jaxrl_llm.plans import recorded
+from jaxrl_llm.plans import recorded, sampled
 from jaxrl_llm.problems.text import calibration, encoding, questions
 from jaxrl_llm.problems.text.questions import Questions
 from jaxrl_llm.tasks import preferences
@@ -43,12 +42,12 @@ def planned(recipe: recipe_lib.Recipe) -> recipe_lib.Recipe:
   Raises:
     ValueError: its plan does more than sample.
   """
-  if not isinstance(recipe.plan, plans.Independent):
+  if not isinstance(recipe.plan, sampled.Independent):
     raise ValueError(
       f'the plan {type(recipe.plan).__name__} of the recipe samples in a way '
       'of its own; set data.responses=sampled, or choose another recipe'
     )
-  plan = recorded.Recorded(recipe.plan.samples)
+  plan = recorded.Recorded(recipe.plan.contract.samples)
   return dataclasses.replace(recipe, plan=plan)
 
 
@@ -68,7 +67,7 @@ def load(
     ValueError: as `tasks.preferences.load` and `questions.encode` do, or
       single responses for a recipe that compares those to a prompt.
   """
-  samples = recipe.plan.samples
+  samples = recipe.plan.contract.samples
   train, held_out = preferences.load(
     config.data, seed=config.seed, samples=samples
   )
@@ -100,7 +99,7 @@ def load(
 def _check_compared(recipe: recipe_lib.Recipe, train: Questions) -> None:
   """Refuses single responses where those to a prompt are compared."""
   most = max(len(row['responses']) for row in train.rows)
-  samples = recipe.plan.samples
+  samples = recipe.plan.contract.samples
   if most == 1 and recipe.objective.samples:
     raise ValueError(
       'every record has one response, and the recipe learns from comparing '

@@ -197,8 +197,8 @@ class Tools(Speaker):
 
     0 where it did not choose the token.
     """
-    scorer = self._session.program.scorer
-    scores = _Scores(scorer, frozenset(needs))
+    # Rows that a plan puts together need not share their prompts.
+    scores = _Scores(self._session.scorer, frozenset(needs))
     return self._in_pieces(scores, self._params, rollouts)
 
   def hidden_square(self, rollouts: Rollouts) -> Array:

@@ -20,7 +20,7 @@ from absl import logging
 from jaxrl_llm import credit, optimizers
 from jaxrl_llm.advantages import group
 from jaxrl_llm.objectives import aggregate, base, surrogates
-from jaxrl_llm.plans import base as plans
+from jaxrl_llm.plans import sampled
 from jaxrl_llm.problems.text import encoding as text
 from jaxrl_llm.problems.text.questions import Questions
 from jaxrl_llm.recipe import Recipe
@@ -28,7 +28,7 @@ from jaxrl_llm.training import shard, step
 from jaxrl_llm.types import Rollouts, Scores, Spec
 
 RECIPE = Recipe(
-  plan=plans.independent(samples=1),
+  plan=sampled.independent(samples=1),
   credit=credit.estimate(group.reward),
   objective=base.policy_gradient(surrogates.score_function),
   aggregate=aggregate.token_mean,

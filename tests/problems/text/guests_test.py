@@ -6,13 +6,12 @@ from experiments.configs.base import base
 from jaxrl_llm import recipe
 from jaxrl_llm.notes import base as notes
 from jaxrl_llm.notes import passes
-from jaxrl_llm.plans import base as plans
-from jaxrl_llm.plans import episodes
+from jaxrl_llm.plans import episodes, sampled
 from jaxrl_llm.problems.text import guests
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.tasks import environments
 
-TAUGHT = notes.noted(plans.independent(), passes.Teacher())
+TAUGHT = notes.noted(sampled.independent(), passes.Teacher())
 
 
 def settings(**changes):
@@ -39,16 +38,16 @@ def test_a_missing_guest_is_named_with_its_setting(plan, message):
 def test_a_guest_that_nobody_asked_for_is_refused():
   with pytest.raises(ValueError, match="environment='lookup' would do nothing"):
     guests.check(
-      settings(environment='lookup'), Recipe(plan=plans.independent())
+      settings(environment='lookup'), Recipe(plan=sampled.independent())
     )
   with pytest.raises(ValueError, match='asks for no teacher'):
     guests.check(
-      settings(teacher__paths=('x',)), Recipe(plan=plans.independent())
+      settings(teacher__paths=('x',)), Recipe(plan=sampled.independent())
     )
 
 
 def test_a_verifier_that_the_recipe_reads_must_be_among_the_runs():
-  plan = notes.noted(plans.independent(), notes.Judged(('quality',)))
+  plan = notes.noted(sampled.independent(), notes.Judged(('quality',)))
   with pytest.raises(ValueError, match='add quality=VERIFIER to verify.names'):
     guests.check(settings(), Recipe(plan=plan))
   names = ('exact', 'quality=numeric:0.1')
@@ -65,7 +64,7 @@ def test_preferences_are_for_recipes_that_compare():
 
 
 def test_what_is_asked_for_and_given_is_accepted():
-  guests.check(settings(), Recipe(plan=plans.independent()))
+  guests.check(settings(), Recipe(plan=sampled.independent()))
   guests.check(
     settings(environment='lookup'), Recipe(plan=episodes.multi_turn())
   )

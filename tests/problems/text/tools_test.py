@@ -46,14 +46,14 @@ def test_passes_say_nothing_of_tokens_that_the_policy_did_not_choose(run):
   parts, state, _, _, rollouts = run
 
   def blank(params, rollouts, needs):
-    stats = parts.program.scorer(params, rollouts, needs)
+    stats = parts.scorer(params, rollouts, needs)
     return jax.tree.map(
       lambda x: jnp.where(rollouts.action_mask, x, jnp.nan), stats
     )
 
   blanked = dataclasses.replace(
     parts,
-    program=dataclasses.replace(parts.program, scorer=blank),
+    scorer=blank,
     teachers=[(blank, state.params, parts.model)],
   )
   tools = Tools(blanked, state, KEY)
@@ -119,14 +119,12 @@ def test_hidden_squares_are_of_the_states_before_the_tokens(run):
 
 
 def test_a_step_ahead_moves_a_copy_and_leaves_the_run_alone(run):
-  parts, state, tools, _, rollouts = run
+  parts, state, tools, prompts, _ = run
   before = jax.tree.map(np.array, state)
-  half = jnp.arange(len(rollouts.valid)) % 2 == 1
-  rollouts = jax.tree.map(lambda x: jnp.concatenate([x, x]), rollouts)
-  rollouts = rollouts.replace(
-    group=jnp.arange(16, dtype=jnp.int32) // 4,
-    extras={**rollouts.extras, 'opponent': jnp.concatenate([half, half])},
-  )
+  rollouts = tools.generate(prompts, KEY, 4)
+  half = jnp.arange(16) % 4 > 1
+  extras = {**rollouts.extras, 'opponent': half}
+  rollouts = rollouts.replace(extras=extras)
   rollouts, scores = tools.verify(rollouts)
   moody = scores.replace(components=jnp.arange(16.0)[:, None] % 3)
   ahead = tools.ahead(rollouts, moody, KEY)

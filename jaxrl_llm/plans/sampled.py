@@ -1,0 +1,150 @@
+"""Independent responses to each prompt, once or until every group is live."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jaxrl_llm.plans.base import Contract, Plan
+
+
+@dataclasses.dataclass(frozen=True)
+class Independent(Plan):
+  """`samples` independent responses to each prompt.
+
+  Attributes:
+    columns: numeric fields of the data, provided as extras f32[N].
+  """
+
+  samples: int = 8
+  columns: tuple[str, ...] = ()
+
+  @property
+  def contract(self):
+    return Contract(
+      self.samples,
+      may_lag=True,
+      provides=frozenset(self.columns),
+      columns=self.columns,
+    )
+
+  def collect(self, tools, prompts, state, key):
+    rollouts = tools.generate(prompts, key, self.samples)
+    return *tools.verify(rollouts), state
+
+
+@dataclasses.dataclass(frozen=True)
+class WithinSupport(Plan):
+  """Independent responses from a sampler that records what it kept.
+
+  The learner's log-probs are then among the recorded tokens, so that every
+  step of the iteration stays within the set that the policy at its start
+  would have kept.
+
+  Raises:
+    ValueError: a sampler that records nothing.
+  """
+
+  samples: int = 1
+
+  @property
+  def contract(self):
+    return Contract(self.samples, provides={'support'}, may_lag=True)
+
+  def collect(self, tools, prompts, state, key):
+    rollouts = tools.generate(prompts, key, self.samples)
+    if 'support' not in rollouts.extras:
+      raise ValueError(
+        'the recipe learns among the tokens that the sampler kept, which it '
+        'does not record; set sample.support to 100, say, and sample.top_p '
+        'to 0.9'
+      )
+    return *tools.verify(rollouts), state
+
+
+@jax.jit
+def _first_live(kept, new, live_kept, live_new):
+  """The first live groups of two sets of rows, then the first dead ones.
+
+  Args:
+    kept, new: pytrees of the same shapes, leading axis N.
+    live_kept, live_new: bool[N], equal within a group.
+
+  Returns:
+    The chosen rows, in the shapes of `kept`, and bool[N], which are live.
+  """
+  live = jnp.concatenate([live_kept, live_new])
+  # A stable sort keeps groups adjacent and in the order they were drawn.
+  chosen = jnp.argsort(~live, stable=True)[: live_kept.shape[0]]
+  rows = jax.tree.map(lambda a, b: jnp.concatenate([a, b])[chosen], kept, new)
+  return rows, live[chosen]
+
+
+@dataclasses.dataclass(frozen=True)
+class Refill(Plan):
+  """Draws more prompts until every group is live: dynamic sampling.
+
+  Groups that `live` drops are replaced by groups of newly drawn prompts. After
+  `rounds` rounds the remaining places are left to dead groups, which the
+  same filter among the credit stages weighs with 0.
+
+  Attributes:
+    live: f(rewards, group, valid) -> f32[N], > 0 on live rows.
+    samples: rows of a group. rounds: the most rounds of sampling.
+
+  Source: DAPO, arXiv 2503.14476, section 3.2.
+  """
+
+  live: Callable
+  samples: int = 8
+  rounds: int = 4
+
+  @property
+  def contract(self):
+    return Contract(self.samples, may_lag=True)
+
+  def collect(self, tools, prompts, state, key):
+    kept = alive = None
+    for number in range(self.rounds):
+      source = prompts if number == 0 else tools.draw()
+      round_key = jax.random.fold_in(key, number)
+      rollouts = tools.generate(source, round_key, self.samples)
+      rollouts, scores = tools.verify(rollouts)
+      rewards = scores.components @ scores.weights
+      live = self.live(rewards, rollouts.group, rollouts.valid) > 0
+      live = jnp.repeat(
+        jnp.any(live.reshape(-1, self.samples), axis=1), self.samples
+      )
+      rows = (rollouts, scores.components)
+      if kept is None:
+        kept, alive = rows, live
+      else:
+        kept, alive = _first_live(kept, rows, alive, live)
+      if bool(jnp.all(alive)):
+        break
+    rollouts, components = kept
+    # Rows of several rounds meet here: their group ids must differ again.
+    group = jnp.arange(rollouts.group.shape[0], dtype=jnp.int32) // self.samples
+    tools.note('plan/rounds', number + 1)
+    scores = scores.replace(components=components)
+    return rollouts.replace(group=group), scores, state
+
+
+def independent(
+  *, samples: int = 8, columns: tuple[str, ...] = ()
+) -> Independent:
+  """`samples` independent responses to each prompt."""
+  return Independent(samples, columns)
+
+
+def within_support(*, samples: int = 1) -> WithinSupport:
+  """Independent responses, learned among the tokens that were kept."""
+  return WithinSupport(samples)
+
+
+def refill(live: Callable, *, samples: int = 8, rounds: int = 4) -> Refill:
+  """Draws more prompts until every group is live."""
+  return Refill(live, samples, rounds)
