@@ -326,6 +326,15 @@ def budget_mean(case: Case, keep=None, token_keep=None, budget=0) -> np.ndarray:
   return sequence_sum(case, keep, token_keep) / budget
 
 
+def best_rows(case: Case, rewards) -> np.ndarray:
+  """f64[N]: 1 on the rows of a group that no other is above."""
+  out = np.zeros(len(rewards))
+  for rows in case.groups:
+    for i in rows:
+      out[i] = rewards[i] == max(rewards[j] for j in rows)
+  return out
+
+
 # Advantages.
 
 
@@ -405,6 +414,43 @@ def whitened(case: Case, advantages, epsilon=1e-8) -> np.ndarray:
   return out
 
 
+# Games.
+
+
+def preferences(case: Case) -> np.ndarray:
+  """f64[N, G], P_ij of a row and the j-th of its group; others draw.
+
+  The chance that response i beats response j, as an oracle says, or 1, 1/2 or
+  0 as its reward is higher, the same or lower.
+  """
+  out = np.full((len(case.valid), case.samples), 0.5)
+  for rows in case.groups:
+    for i in rows:
+      for j in rows:
+        place = i, j % case.samples
+        if case.preference is not None:
+          out[place] = case.preference[place]
+        else:
+          gap = case.rewards[i] - case.rewards[j]
+          out[place] = 0.5 + 0.5 * np.sign(gap)
+  return out
+
+
+def chances(case: Case, weight: Callable[[int, int], float]) -> np.ndarray:
+  """f64[N]: sum_j w_j P_ij / sum_j w_j over the valid rows of a group.
+
+  Args:
+    weight: f(i, j), that of the opponent j; without one, a draw.
+  """
+  out, p = np.zeros(len(case.valid)), preferences(case)
+  for rows in case.groups:
+    for i in rows:
+      w = {j: weight(i, j) for j in rows}
+      won = sum(w[j] * p[i, j % case.samples] for j in rows)
+      out[i] = won / sum(w.values()) if sum(w.values()) else 0.5
+  return out
+
+
 # Losses of tokens: f(now, (i, t)) -> a number, summed by their weights.
 
 Term = Callable[[Policy, tuple[int, int]], float]
@@ -451,14 +497,17 @@ def entropy_bonus(weight) -> Term:
 # Losses of whole groups.
 
 
-def over_groups(case: Case, loss: Callable[[list[int]], float]) -> float:
+def over_groups(
+  case: Case, loss: Callable[[list[int]], float], keep=None
+) -> float:
   """The mean over rows of the loss of each row's group.
 
   Args:
     loss: f(rows of a group with tokens) -> a number.
+    keep: f64[N], rows that are counted; None is all.
   """
-  total = sum(len(rows) * loss(rows) for rows in case.lists)
-  return total / len(case.rows)
+  w = row_weights(case, keep)
+  return sum(sum(w[i] for i in rows) * loss(rows) for rows in case.lists)
 
 
 def better(rewards) -> Callable[[list[int]], list[tuple[int, int]]]:
@@ -475,12 +524,14 @@ def every(rows: list[int]) -> list[tuple[int, int]]:
   return [(i, j) for i in rows for j in rows if i != j]
 
 
-def over_pairs(case: Case, pairs, loss: Callable[[int, int], float]) -> float:
+def over_pairs(
+  case: Case, pairs, loss: Callable[[int, int], float], keep=None
+) -> float:
   """The mean over the pairs of each group, then over groups by their rows.
 
   Args:
     pairs: f(rows) -> pairs of a group. loss: f(better row, worse row).
   """
   return over_groups(
-    case, lambda rows: mean(loss(i, j) for i, j in pairs(rows))
+    case, lambda rows: mean(loss(i, j) for i, j in pairs(rows)), keep
   )

@@ -1,8 +1,4 @@
-"""Oracles of the entries that play preference games.
-
-Write P_ij for the chance that response i beats response j of its group, as
-an oracle says, or 1, 1/2 or 0 as its reward is higher, the same or lower.
-"""
+"""Oracles of the entries that play preference games; see `preferences`."""
 
 from __future__ import annotations
 
@@ -12,44 +8,16 @@ import numpy as np
 
 from tests.oracles.parts import (
   Answer,
+  chances,
   entry,
   over_groups,
   over_tokens,
+  preferences,
   returns,
   score_function,
   sequence_sum,
   summed,
 )
-
-
-def _preference(case):
-  """f64[N, G], P_ij of a row and the j-th of its group; others draw."""
-  out = np.full((len(case.valid), case.samples), 0.5)
-  for rows in case.groups:
-    for i in rows:
-      for j in rows:
-        place = i, j % case.samples
-        if case.preference is not None:
-          out[place] = case.preference[place]
-        else:
-          gap = case.rewards[i] - case.rewards[j]
-          out[place] = 0.5 + 0.5 * np.sign(gap)
-  return out
-
-
-def _chances(case, weight):
-  """f64[N]: sum_j w_j P_ij / sum_j w_j over the valid rows of a group.
-
-  Args:
-    weight: f(i, j), that of the opponent j; without one, a draw.
-  """
-  out, p = np.zeros(len(case.valid)), _preference(case)
-  for rows in case.groups:
-    for i in rows:
-      w = {j: weight(i, j) for j in rows}
-      won = sum(w[j] * p[i, j % case.samples] for j in rows)
-      out[i] = won / sum(w.values()) if sum(w.values()) else 0.5
-  return out
 
 
 def _against(case, weight, kl_weight, own=None):
@@ -58,8 +26,8 @@ def _against(case, weight, kl_weight, own=None):
   Args:
     own: bool[N], rows that the policy wrote and learns; None is all.
   """
-  chances = _chances(case, weight)
-  rewards = np.where(case.valid, chances - 0.5, 0.0)
+  won = chances(case, weight)
+  rewards = np.where(case.valid, won - 0.5, 0.0)
   paid = -kl_weight * (case.old.logp - case.ref_logp)
   a = returns(case, rewards, paid)
   share = case.mask if own is None else case.mask & own[:, None]
@@ -70,7 +38,7 @@ def _against(case, weight, kl_weight, own=None):
     rewards=rewards,
     token_keep=share,
     weights=w,
-    preference=_preference(case),
+    preference=preferences(case),
   )
 
 
@@ -130,7 +98,7 @@ def nash_mp(case, *, weight, pull):
   """
   moved = summed(case, case.now.logp - case.old.logp)
   drift = summed(case, case.now.logp - case.ref_logp)
-  p = _preference(case)
+  p = preferences(case)
 
   def loss(now):
     live = summed(case, now.logp - case.old.logp)
@@ -147,5 +115,5 @@ def nash_mp(case, *, weight, pull):
 
     return over_groups(case, of_group)
 
-  chances = _chances(case, lambda i, j: float(i != j))
-  return Answer(loss, advantages=0 * chances, rewards=chances, preference=p)
+  rates = chances(case, lambda i, j: float(i != j))
+  return Answer(loss, advantages=0 * rates, rewards=rates, preference=p)

@@ -9,15 +9,20 @@ from __future__ import annotations
 from tests.oracles.parts import (
   Answer,
   averaged,
+  best_rows,
   better,
   entry,
   every,
   log_sigmoid,
   mean,
   over_pairs,
+  over_tokens,
   row_weights,
+  sequence_mean,
+  sequence_sum,
   sigmoid,
   summed,
+  token_mean,
 )
 
 
@@ -92,6 +97,29 @@ def ipo(case, *, weight):
 def ipo_mean(case, *, weight):
   """The same of log-ratios averaged over tokens, as trainers have it."""
   return _square(case, averaged, weight)
+
+
+@entry()
+def slic_hf(case, *, width, imitation):
+  """Arxiv 2305.10425: max(0, delta - log pi_w + log pi_l).
+
+  And the best response as the target of regularisation.
+  """
+  keep = best_rows(case, case.rewards)
+  w = sequence_sum(case, keep)
+  imitated = over_tokens(case, w, lambda now, it: -imitation * now.logp[it])
+
+  def loss(now):
+    s = summed(case, now.logp)
+    hinge = over_pairs(
+      case,
+      better(case.rewards),
+      lambda i, j: max(0, width - s[i] + s[j]),
+      keep,
+    )
+    return hinge + imitated(now)
+
+  return Answer(loss, advantages=0 * keep, keep=keep, weights=w)
 
 
 @entry()
@@ -179,3 +207,34 @@ def refuel(case, *, scale):
     )
 
   return Answer(loss)
+
+
+def _imitating(case, weight, imitation, average):
+  """Arxiv 2405.16436: DPO and imitation of the best response."""
+  keep = best_rows(case, case.rewards)
+  w = average(case, keep)
+  imitated = over_tokens(case, w, lambda now, it: -imitation * now.logp[it])
+
+  def loss(now):
+    h = summed(case, now.logp - case.ref_logp)
+    preferred = over_pairs(
+      case,
+      better(case.rewards),
+      lambda i, j: -log_sigmoid(weight * (h[i] - h[j])),
+      keep,
+    )
+    return preferred + imitated(now)
+
+  return Answer(loss, advantages=0 * keep, keep=keep, weights=w)
+
+
+@entry()
+def rpo_sequence_mean(case, *, weight, imitation):
+  """Its OpenRLHF trainer: the mean token of each chosen response."""
+  return _imitating(case, weight, imitation, sequence_mean)
+
+
+@entry()
+def rpo_token_mean(case, *, weight, imitation):
+  """TRL's `sft` beside `sigmoid`: the mean token of all chosen responses."""
+  return _imitating(case, weight, imitation, token_mean)

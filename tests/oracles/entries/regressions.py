@@ -1,0 +1,112 @@
+"""Oracles of the entries whose loss regresses or compares whole responses."""
+
+from __future__ import annotations
+
+from math import exp, log
+
+from tests.oracles.parts import (
+  Answer,
+  averaged,
+  centred,
+  entry,
+  leave_one_out,
+  mean,
+  over_groups,
+  row_weights,
+  summed,
+)
+
+
+@entry()
+def opmd_regression(case, *, weight):
+  """Arxiv 2501.12599, section 2.3.2: (r - mean r - tau log pi / pi_old)^2."""
+  a, w = centred(case, case.rewards), row_weights(case)
+
+  def loss(now):
+    moved = summed(case, now.logp - case.old.logp)
+    return sum(w[i] * (a[i] - weight * moved[i]) ** 2 for i in case.rows)
+
+  return Answer(loss, advantages=a)
+
+
+@entry()
+def copg(case, *, weight):
+  """Arxiv 2406.19185, recalled.
+
+  -[sg(R_i - R_j) h_i + sg(R_j - R_i) h_j] of every two rows, R = r - beta h,
+  where each row is compared with the mean of its n - 1 peers. Peers are the
+  valid rows, whether they have tokens or not.
+  """
+  w, h = row_weights(case), summed(case, case.now.logp - case.ref_logp)
+  regular = [case.rewards[i] - weight * h[i] for i in range(len(h))]
+
+  def loss(now):
+    live, total = summed(case, now.logp - case.ref_logp), 0.0
+    for rows in case.groups:
+      for i in rows:
+        others = [j for j in rows if j != i]
+        pull = mean(regular[i] - regular[j] for j in others)
+        total -= w[i] * pull * live[i]
+    return total
+
+  return Answer(loss, advantages=leave_one_out(case, case.rewards))
+
+
+@entry()
+def direct_advantage(case, *, weight):
+  """Arxiv 2412.18279: 1/2 (A / beta - log pi / pi_ref)^2.
+
+  A response is one step, and its value the mean of its group.
+  """
+  a, w = centred(case, case.rewards), row_weights(case)
+
+  def loss(now):
+    h = summed(case, now.logp - case.ref_logp)
+    return sum(w[i] * (a[i] / weight - h[i]) ** 2 / 2 for i in case.rows)
+
+  return Answer(loss, advantages=a)
+
+
+def _discriminative(case, of_wrong, hinge, limit):
+  """Arxiv 2505.12366: -J and sg(beta max(KL - delta, 0)) KL.
+
+  Args:
+    of_wrong: f(scores of wrong rows) -> what the mean right one must exceed.
+  """
+  right = case.rewards > 0.5
+
+  def moved(now):
+    return mean(case.old.logp[it] - now.logp[it] for it in case.tokens)
+
+  pull = hinge * max(moved(case.now) - limit, 0.0)
+
+  def loss(now):
+    s = averaged(case, now.logp)
+
+    def of_group(rows):
+      good = [s[i] for i in rows if right[i]]
+      bad = [s[i] for i in rows if not right[i]]
+      return of_wrong(bad) - mean(good) if good and bad else 0.0
+
+    return over_groups(case, of_group) + pull * moved(now)
+
+  return Answer(loss, advantages=centred(case, case.rewards))
+
+
+# Groups with several wrong rows, a temperature at which the hardest counts,
+# and a penalty that is not all.
+@entry(components=2, moved=({'temperature': 0.5, 'hinge': 5.0},))
+def disco(case, *, temperature, hinge, limit):
+  """DisCO: tau log mean_wrong exp(s / tau), s the mean log-prob of tokens."""
+  return _discriminative(
+    case,
+    lambda bad: temperature * log(mean(exp(s / temperature) for s in bad)),
+    hinge,
+    limit,
+  )
+
+
+@entry()
+def disco_mean(case, *, hinge, limit):
+  """DisCO-b: the mean of the wrong ones."""
+  return _discriminative(case, mean, hinge, limit)
