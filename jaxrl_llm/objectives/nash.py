@@ -46,14 +46,15 @@ def hard_regression(chosen, rejected, gap, *, scale=1e3):
   return (chosen - scale / 2) ** 2 + (rejected + scale / 2) ** 2
 
 
-def decisive(scores, rewards, live, *, best=5 / 6, gap=1 / 3):
+def decisive(scores, rewards, live, *, best=5 / 6, gap=1 / 6):
   """Pairs of a good row and one that is clearly worse: the mean over pairs.
 
   Args:
     best: the least reward of the better row. gap: by how much it is better.
 
-  Source: DNO-Prct, arXiv 2404.03715: at least 5
-    of 6 points, and 2 points apart.
+  Source: DNO-Prct, arXiv 2404.03715, section 5.1: at least 5 of 6 points,
+    and 1 point apart where the better row is the policy's own, 2 where it is
+    the teacher's.
   """
   del scores
   # Points are sixths: differences of them are equal only to rounding.

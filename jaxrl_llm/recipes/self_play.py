@@ -135,13 +135,16 @@ def dno_practical(
   samples: int = 5,
   weight: float = 0.1,
   best: float = 5 / 6,
-  gap: float = 1 / 3,
+  gap: float = 1 / 6,
   minibatches: int = 4,
 ) -> Recipe:
   """DPO from the last iterate on pairs that a judge finds far apart.
 
-  Rewards are points over six. Without the teacher's row that the paper adds
-  to a group, and without the replay of earlier iterations' pairs.
+  Rewards are points over six, those of the better row at least five.
+
+  Deviates: without the teacher's row that the paper adds to a group, so the
+  gap is one point, that of pairs whose better row is the policy's own; and
+  without the replay of earlier iterations' pairs.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),

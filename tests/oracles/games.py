@@ -42,7 +42,7 @@ def hard_regression(c, r, gap, hc, hr, scale=1e3):
   return (c - scale / 2) ** 2 + (r + scale / 2) ** 2
 
 
-def decisive(scores, rewards, live, x, best=5 / 6, gap=1 / 3):
+def decisive(scores, rewards, live, x, best=5 / 6, gap=1 / 6):
   size = len(rewards)
   out = np.zeros((size, size))
   for i in range(size):

@@ -1,0 +1,15 @@
+"""Which pairs the published settings of self-play compare."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrl_llm import recipe as recipe_lib
+
+
+def test_dno_compares_own_rows_of_five_points_with_those_of_one_less():
+  loss = recipe_lib.build('dno_practical', samples=4).objective.losses.loss
+  points = jnp.array([[5.0, 4.0, 3.0, 5.0]])
+  live = jnp.ones((1, 4), bool)
+  found = loss.among(jnp.zeros((1, 4)), points / 6, live)
+  pairs = set(zip(*(x.tolist() for x in np.nonzero(found[0]))))
+  assert pairs == {(0, 1), (0, 2), (3, 1), (3, 2)}
