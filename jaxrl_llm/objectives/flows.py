@@ -174,7 +174,7 @@ def learned_energies(
     own_after_values: phi f32[N, T], a token's part of the reward, read once
       the token is chosen.
 
-  Source: LED-GFN, arXiv 2310.02710, without dropout.
+  Source: LED-GFN, arXiv 2310.03301, without dropout.
   """
   del old_logp, advantages
   parts = own_after_values

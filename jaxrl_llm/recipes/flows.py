@@ -106,7 +106,7 @@ def forward_looking(
 @register(
   Paper(
     'Learning Energy Decompositions for Partial Inference of GFlowNets',
-    '2310.02710',
+    '2310.03301',
   ),
   joints=('loss', 'critic'),
 )

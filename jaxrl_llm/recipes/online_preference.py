@@ -130,7 +130,9 @@ def oorl(
 ) -> Recipe:
   """PPO's clip with group equivalence beside it.
 
-  The paper's groups are of a fixed data set; here both read the same rows.
+  Deviates: the paper's groups are of a fixed data set; here both losses read
+  the same rows. Its on-policy part is REINFORCE++, here with each group's
+  mean for the batch's and without a KL.
   """
   equivalence = grouped.GroupLoss(
     partial(listwise.group_equivalent, weight=weight, variance=variance),
@@ -250,6 +252,9 @@ def crpg(*, samples: int = 4, most: float = 10.0) -> Recipe:
   """Calibrated rewards of what all judges accept, with room for the KL.
 
   The verifiers after the first are the judges. The bound is ours.
+
+  Deviates: the reward is the weighted sum of all verifiers, and the baseline
+  the greedy response; a verifier that shall only judge has a weight of 0.
   """
   return Recipe(
     plan=greedy.with_greedy(samples=samples),
@@ -291,8 +296,10 @@ def codpo(
 def crraft(*, samples: int = 4, most: float = 10.0) -> Recipe:
   """Imitation of the best accepted response, weighted by its reward.
 
-  A group without one teaches nothing, where the paper falls back on the
-  baseline response. The bound is ours.
+  The bound is ours.
+
+  Deviates: a group without one teaches nothing, where the paper falls back on
+  the baseline response. The reward is that of `crpg`.
   """
   return Recipe(
     plan=greedy.with_greedy(samples=samples),
