@@ -102,14 +102,14 @@ def _programs(parts, state):
   )
   score = parts.compiled.score
   if parts.program.passes:
-    passes = score.lower(state, parts.frozen, rollouts)
+    passes = score.lower(state, parts.fixed, rollouts)
     compiled['score'] = passes.compile()
-  rollouts = jax.eval_shape(score, state, parts.frozen, rollouts)
+  rollouts = jax.eval_shape(score, state, parts.fixed, rollouts)
   credit, _, _ = jax.eval_shape(
     parts.compiled.assign, state.method['credit'], rollouts, scores
   )
   learn = parts.compiled.learn.lower(
-    state, parts.frozen, place(rollouts), place(credit), key
+    state, parts.fixed, place(rollouts), place(credit), key
   )
   return compiled | {'learn': learn.compile()}
 

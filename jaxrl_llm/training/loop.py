@@ -95,7 +95,7 @@ def iterate(session: Session, state: TrainState, step: int):
   start = time.perf_counter()
   made = _collect(session, state, step)
   scored = time.perf_counter()
-  rollouts = session.compiled.score(state, session.frozen, made.rollouts)
+  rollouts = session.compiled.score(state, session.fixed, made.rollouts)
   jax.block_until_ready(rollouts)
   assigned = time.perf_counter()
   learned = _learn(session, state, rollouts, made.scores, step)
@@ -126,7 +126,7 @@ def _pipelined(session, state, step):
     if learned:
       return
     dispatched = time.perf_counter()
-    rows = session.compiled.score(state, session.frozen, waiting.rollouts)
+    rows = session.compiled.score(state, session.fixed, waiting.rollouts)
     learned.append(_learn(session, state, rows, waiting.scores, step))
 
   # The learner takes over the buffers of its state.
@@ -191,7 +191,7 @@ def _learn(session, state, rollouts, scores, step) -> _Learned:
   method = {'credit': memory, 'controllers': controllers}
   key = key_for(session.config.seed, step, Purpose.LEARN)
   state, learned = program.learn(
-    state.replace(method=method), session.frozen, rollouts, credit, key
+    state.replace(method=method), session.fixed, rollouts, credit, key
   )
   return _Learned(state, rollouts, credit, sampled | learned)
 

@@ -80,12 +80,14 @@ class Session:
     """The tasks of one draw, and the curriculum's new state."""
     return self.compiled.draw(curriculum, key, self.config.sample.prompts)
 
-  @functools.cached_property
-  def _merge(self):
-    def merge(*parts):
-      return lora.merge(self.layout.gathered(lora.join(*parts)))
+  @property
+  def fixed(self) -> PyTree:
+    """What the compiled programs read of a policy beside what is trained.
 
-    return jax.jit(merge)
+    The frozen parameters and, traced, the temperature at which it samples: a
+    session of another temperature shares all programs with this one.
+    """
+    return self.frozen | {'temperature': self.answering.temperature}
 
   def sampling_params(self, state: TrainState) -> PyTree:
     """The whole policy as ordinary parameters, LoRA products merged."""
@@ -106,7 +108,7 @@ class Session:
   def _merged(self, trainable: PyTree) -> PyTree:
     # Gathered once, where every sampled token would do it again.
     if self.frozen:
-      return self._merge(trainable, self.frozen)
+      return _merge(self.layout, trainable, self.frozen)
     return self.layout.gathered(trainable)
 
   def whole(self, trainable: PyTree) -> PyTree:
@@ -274,7 +276,11 @@ def recipe_of(config: ConfigDict) -> recipe_lib.Recipe:
 def scorer(
   model: Config, config: ConfigDict, layout: shard.Layout = shard.ALONE
 ) -> step.Scorer:
-  """The policy as objectives see it, at the sampling temperature."""
+  """The policy as objectives see it.
+
+  It is scored at the entry 'temperature' of the parameters, f32[], where they
+  have it, and else at that of the config.
+  """
   return functools.partial(
     _score,
     model=model,
@@ -288,9 +294,21 @@ def scorer(
   )
 
 
-def _score(params, rollouts, needs, *, model, layout, **options):
+def _score(params, rollouts, needs, *, model, layout, temperature, **options):
   with layout.known():
-    return score.score(params, model, rollouts, needs=needs, **options)
+    return score.score(
+      params,
+      model,
+      rollouts,
+      needs=needs,
+      temperature=params.get('temperature', temperature),
+      **options,
+    )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _merge(layout, *parts):
+  return lora.merge(layout.gathered(lora.join(*parts)))
 
 
 def parameters(

@@ -1,11 +1,15 @@
 """Sessions on model folders whose tokenizer and embedding do not agree."""
 
+import contextlib
+import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
 
-from jaxrl_llm.training import loop, session
+from jaxrl_llm.problems.text.tools import Tools
+from jaxrl_llm.training import loop, programs, session
 from tests.end_to_end import tiny
 from tests.training import folders
 
@@ -115,3 +119,55 @@ def test_the_seed_of_the_run_reaches_parts_that_draw_by_themselves(tmp_path):
   parts, _ = assembled(folder, tmp_path / 'run', seed=7)
   parts.close()
   assert parts.spec.seed == 7
+
+
+def at(parts, temperature):
+  """The session with responses sampled at another temperature."""
+  sampling = parts.answering.sampling.replace(temperature=temperature)
+  answering = dataclasses.replace(parts.answering, sampling=sampling.checked())
+  return dataclasses.replace(parts, answering=answering)
+
+
+def learned_at(parts, state, step):
+  """An iteration, and how what it scores differs from what was sampled."""
+  tools = Tools(parts, state, loop.key_for(0, step, loop.Purpose.TASKS))
+  rollouts = tools.generate(
+    tools.draw(), jax.random.key(step), parts.spec.samples
+  )
+  gap = np.max(np.abs(tools.score(rollouts).logp - rollouts.logp))
+  state, metrics, _ = loop.iterate(parts, state, step)
+  return state, metrics, gap
+
+
+def test_another_temperature_compiles_nothing_and_keeps_the_ratio_at_one(
+  tmp_path,
+):
+  parts, params = assembled(
+    folders.model_in(tmp_path), tmp_path / 'run', model__lora_rank=2
+  )
+  colder = [at(parts, temperature) for temperature in (2.0, 1.0, 0.5)]
+  with contextlib.closing(parts):
+    state = parts.init(params)
+    # The second iteration takes over the arrays that the first one made.
+    for step in range(2):
+      state, _, _ = learned_at(parts, state, step)
+    before, entropies = programs.count(), []
+    for step, here in enumerate(colder, start=2):
+      state, metrics, gap = learned_at(here, state, step)
+      assert metrics['policy/kl'] == 0
+      # Two programs make one sum in float32.
+      assert gap < 1e-4 and metrics['sampler/gap_max'] < 1e-4
+      entropies.append(metrics['policy/entropy'])
+    assert (programs.count() - before).loaded == 0
+  assert entropies[0] > entropies[1] > entropies[2]
+
+
+def test_a_temperature_of_nothing_is_refused_for_learning(tmp_path):
+  parts, params = assembled(
+    folders.model_in(tmp_path), tmp_path / 'run', sample__temperature=0.0
+  )
+  with (
+    contextlib.closing(parts),
+    pytest.raises(ValueError, match='temperature 0 must be positive'),
+  ):
+    loop.iterate(parts, parts.init(params), 0)

@@ -23,7 +23,7 @@ from jaxrl_llm.problems.text.questions import Questions
 from jaxrl_llm.problems.text.tools import Speaker
 from jaxrl_llm.tasks import answers, environments, verify
 from jaxrl_llm.training import hosts, shard
-from jaxrl_llm.types import Rollouts, Scores
+from jaxrl_llm.types import Array, Rollouts, Scores
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +59,21 @@ class Answering:
   def greedy(self) -> Sampling:
     """The sampling that takes the most probable token everywhere."""
     return self.sampling.replace(temperature=jnp.float32(0))
+
+  @property
+  def temperature(self) -> Array:
+    """f32[], of sampling, and so of the log-probs that are learned from.
+
+    Raises:
+      ValueError: 0, where every response is certain.
+    """
+    temperature = self.sampling.temperature
+    if not temperature > 0:
+      raise ValueError(
+        f'sample.temperature {temperature:g} must be positive to learn: greedy '
+        'choices have no log-probs to learn from'
+      )
+    return temperature
 
   def generate(
     self, params, prompts, key, samples, sampling=None, *, most=0

@@ -127,7 +127,7 @@ def evaluate(session: Session, state: TrainState) -> dict[str, float]:
     # The last batch wraps around, to be of the same compiled shape.
     tasks = np.arange(start, start + size) % len(questions)
     rollouts, scores = recorded.rows(questions.prompts(tasks))
-    ratings = session.compiled.rate(state, session.frozen, rollouts)
+    ratings = session.compiled.rate(state, session.fixed, rollouts)
     piece = (*ratings, scores.components[:, 0], rollouts.valid)
     count = samples * min(size, len(questions) - start)
     pieces.append([np.asarray(x[:count]) for x in piece])

@@ -198,8 +198,8 @@ class Tools(Speaker):
     0 where it did not choose the token.
     """
     # Rows that a plan puts together need not share their prompts.
-    scores = _Scores(self._session.scorer, frozenset(needs))
-    return self._in_pieces(scores, self._params, rollouts)
+    scorer = self._session.scorer
+    return self._scored(scorer, self._params, rollouts, frozenset(needs))
 
   def hidden_square(self, rollouts: Rollouts) -> Array:
     """f32[N, T], |h|^2 of the state that each token was drawn from."""
@@ -213,7 +213,7 @@ class Tools(Speaker):
     0 where the policy did not choose the token.
     """
     logps = [
-      self._in_pieces(_Scores(scorer), params, rollouts).logp
+      self._scored(scorer, params, rollouts).logp
       for scorer, params, _ in self._session.teachers
     ]
     return jnp.stack(logps, axis=-1)
@@ -247,16 +247,16 @@ class Tools(Speaker):
 
   def ahead(self, rollouts: Rollouts, scores: Scores, key: Array) -> Speaker:
     """The policy after a step on these rows, which the run does not take."""
-    compiled, frozen = self._session.compiled, self._session.frozen
+    compiled, fixed = self._session.compiled, self._session.fixed
     # The learner takes over the buffers of its state, without memories as in
     # the loop, or it would be compiled twice.
     method = {k: self._state.method[k] for k in ('credit', 'controllers')}
     state = jax.tree.map(jnp.copy, self._state.replace(method=method))
-    rollouts = compiled.score(state, frozen, rollouts)
+    rollouts = compiled.score(state, fixed, rollouts)
     memory = state.method['credit']
     scores = self.compare(rollouts, scores)
     credit, _, _ = compiled.assign(memory, rollouts, scores)
-    state, _ = compiled.learn(state, frozen, rollouts, credit, key)
+    state, _ = compiled.learn(state, fixed, rollouts, credit, key)
     params = self._session.sampling_params(state)
     return Speaker(self._answering, params, self._questions)
 
@@ -276,6 +276,11 @@ class Tools(Speaker):
     for name, count in failed.items():
       self.note(name, self.metrics.get(name, 0) + count)
 
+  def _scored(self, scorer, params, rollouts, needs=frozenset()) -> Stats:
+    """What a policy says of rows, at the temperature they are sampled at."""
+    params = params | {'temperature': self._answering.temperature}
+    return self._in_pieces(_Scores(scorer, needs), params, rollouts)
+
   def _in_pieces(self, fn, params, rollouts):
     """f(params, rows) over as many pieces as an iteration's learner has."""
     program = self._session.program
@@ -291,7 +296,7 @@ class _Scores:
   """A scorer with its needs; equal ones share a compiled program."""
 
   scorer: Callable
-  needs: frozenset[str] = frozenset()
+  needs: frozenset[str]
 
   def __call__(self, params, rollouts):
     return self.scorer(params, rollouts, self.needs).on(rollouts.action_mask)
