@@ -27,6 +27,10 @@ from flax import struct
 Array = jax.Array
 PyTree = Any
 
+# Extras whose second axis is not that of the response tokens, even where it
+# is as long; all other arrays [N, T, ...] say something of every token.
+OF_ROWS = frozenset({'gain', 'node_path', 'prompt_logp'})
+
 
 @struct.dataclass
 class Prompts:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.types import Array, Rollouts, Stats
+from jaxrl_llm.types import OF_ROWS, Array, Rollouts, Stats
 
 
 def halved(columns: int, count: int) -> tuple[int, ...]:
@@ -53,20 +53,22 @@ def at_narrowest(fn: Callable, widths: tuple[int, ...], mask: Array, *operands):
 
 
 def narrowed(rollouts: Rollouts, width: int) -> Rollouts:
-  """What a scorer reads of the rollouts, in their first columns."""
+  """The rollouts in their first columns.
+
+  Cut is every array that has one entry for each response token: [N, T, ...],
+  by its shape, but for the fields of the prompt and `types.OF_ROWS`.
+  """
+  columns = rollouts.response.shape[1]
 
   def cut(x):
-    return x[:, :width]
+    return x[:, :width] if x.ndim > 1 and x.shape[1] == columns else x
 
-  extras = dict(rollouts.extras)
-  if 'support' in extras:
-    extras['support'] = cut(extras['support'])
-  return rollouts.replace(
-    response=cut(rollouts.response),
-    response_mask=cut(rollouts.response_mask),
-    action_mask=cut(rollouts.action_mask),
-    logp=cut(rollouts.logp),
-    extras=extras,
+  short = jax.tree.map(cut, rollouts)
+  kept = {k: x for k, x in rollouts.extras.items() if k in OF_ROWS}
+  return short.replace(
+    prompt=rollouts.prompt,
+    prompt_mask=rollouts.prompt_mask,
+    extras={**short.extras, **kept},
   )
 
 
