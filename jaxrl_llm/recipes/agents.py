@@ -37,8 +37,10 @@ def dr_mas(
 ) -> Recipe:
   """GRPO among the turns of one agent on one prompt.
 
-  A row is one turn, and the environment says whose. A lone turn of an agent
-  gets 0, where the published code leaves its raw reward.
+  A row is one turn, and the environment says whose.
+
+  Deviates: a lone turn of an agent gets 0, where the published code leaves its
+  raw reward.
   """
   return dataclasses.replace(
     grpo(
@@ -222,9 +224,11 @@ def flow_grpo_agent(
 ) -> Recipe:
   """One outcome for all turns, and every turn of a trajectory alike.
 
-  The plan provides `turn`; a row is a whole trajectory, so that long ones
-  do not count more often in the mean, as they do in the published code.
-  The KL is averaged over tokens.
+  The plan provides `turn`; a row is a whole trajectory. The KL is averaged
+  over tokens.
+
+  Deviates: trajectories count alike in mean and spread, as in the paper; in
+  the published code long ones count once a turn.
   """
   base = grpo(
     samples=samples,
@@ -303,6 +307,8 @@ def otc(
 
   The plan provides `tool_calls`. The budget of calls is the run's own; the
   KL weight is ours.
+
+  Deviates: a reward may be graded, and counts as correct above 1/2.
   """
   base = grpo(
     samples=samples,

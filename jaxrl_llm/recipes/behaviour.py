@@ -48,8 +48,10 @@ def ppo_plus_plus(
 ) -> Recipe:
   """PPO from states that a guide reaches (PPO++).
 
-  The guide is the first policy of `teacher.paths`. Without the KL to it that
-  the paper puts into the reward, as in the other entries of its family.
+  The guide is the first policy of `teacher.paths`.
+
+  Deviates: without the KL to it that the paper puts into the reward, as the
+  other entries of its family.
   """
   plan = guides.guided(samples=samples, restart=restart)
   return _guided(
@@ -75,6 +77,10 @@ def aggrevated(
   """A policy that learns what to begin for its guide to complete.
 
   AggreVaTeD on tokens: returns are the guide's, from states of the policy's.
+
+  Deviates: both losses are averaged over all tokens of the step, where the
+  published code divides each by the number of its own, the policy's and the
+  guide's.
   """
   plan = guides.guided(samples=samples, restart=restart, before=0.0, after=0.0)
   return _guided(
@@ -102,6 +108,9 @@ def lols(
   """Iterations of PPO++ and of AggreVaTeD, drawn at random (LOLS).
 
   `mixture` is the probability of PPO++.
+
+  Deviates: as `ppo_plus_plus` and `aggrevated` do, in the reward's KL and in
+  what the losses are averaged over.
   """
   plan = guides.guided(
     samples=samples, restart=restart, before=mixture, after=mixture
@@ -131,6 +140,9 @@ def d2lols(
   """AggreVaTeD for `turn` iterations, PPO++ from then on (D2LOLS).
 
   The paper turns after 20, 100 or 200 of them, by the task.
+
+  Deviates: as `ppo_plus_plus` and `aggrevated` do, in the reward's KL and in
+  what the losses are averaged over.
   """
   plan = guides.guided(
     samples=samples, restart=restart, before=0.0, after=1.0, turn=turn
@@ -164,7 +176,9 @@ def nlpo(
 
   Run it with `sample.top_p` = 0.9 and `sample.support` = 100, the paper's:
   the sampler records the tokens it kept, and the learner's ratios are among
-  those. The copy that masks is the policy at the start of the iteration,
+  those.
+
+  Deviates: the copy that masks is the policy at the start of the iteration,
   where the published code refreshes it every 5 to 20 of them; it also keeps
   at least 100 tokens and adapts `kl_weight` to a target.
   """
@@ -234,9 +248,11 @@ def hnpg(
 ) -> Recipe:
   """A natural-gradient step on states of one's own and of demonstrations.
 
-  In demonstrated states actions are the policy's, as in the paper; they are
-  valued by going on from there, compared within a group, where the paper
-  fits Q to returns and to the demonstrations' temporal differences.
+  In demonstrated states actions are the policy's, as in the paper.
+
+  Deviates: they are valued by going on from there, compared within a group,
+  where the paper fits Q to returns and to the demonstrations' temporal
+  differences.
   """
   return Recipe(
     plan=offline_states.offline_states(samples=samples, share=share),

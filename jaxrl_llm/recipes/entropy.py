@@ -36,8 +36,9 @@ def clip_cov(
   """A few random tokens of large covariance leave the gradient.
 
   The clip is wide, as in the published scripts: the covariance does its work.
-  The draw is a hash of a token's prompt and prefix in place of a generator's
-  stream, so that a run repeats whatever the order of its rows.
+
+  Deviates: the draw is a hash of a token's prompt and prefix in place of a
+  generator's stream, so that a run repeats whatever the order of its rows.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),

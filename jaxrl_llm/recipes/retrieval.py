@@ -36,9 +36,10 @@ def dr_zero(
   """Proposed questions compared with those of as many hops (HRPO).
 
   The verifier's reward is the share of `solvers` answers that were right; the
-  data gives `hops`, and a verifier named form the rest. A lone number of hops
-  gets 0, where the published code leaves the raw reward. The KL weight is
-  ours.
+  data gives `hops`, and a verifier named form the rest. The KL weight is ours.
+
+  Deviates: a question alone with its number of hops gets 0, where the published
+  code leaves the raw reward.
   """
   return Recipe(
     plan=notes.noted(

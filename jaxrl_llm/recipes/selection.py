@@ -40,8 +40,8 @@ def d3s(
 ) -> Recipe:
   """The rows of most varied advantages, then their most telling tokens.
 
-  The paper widens the two shares linearly over the run; they are constant
-  here, and ours.
+  Deviates: the paper widens the two shares linearly over the run; they are
+  constant here, and ours.
   """
   base = grpo(
     samples=samples,
@@ -189,8 +189,10 @@ def capo(
 ) -> Recipe:
   """GRPO without tokens whose own step would bend the policy too much.
 
-  The plan provides `hidden_square`. The step is modelled as plain gradient
-  descent on the output layer.
+  The plan provides `hidden_square`.
+
+  Deviates: the step is modelled as plain gradient descent on the output layer;
+  the published code also models Adam's.
   """
   return Recipe(
     plan=notes.noted(

@@ -45,8 +45,11 @@ def gtpo(
 ) -> Recipe:
   """Shared beginnings and ends are spared, chaotic responses dropped.
 
-  Neither clip nor KL. The code's threshold is 0.7 for the paper's log 2, and
-  it also divides a row by its number of conflict tokens, which is left out.
+  Neither clip nor KL.
+
+  Deviates: the published code has a threshold of 0.7 for the paper's log 2,
+  and it also divides a row by its number of conflict tokens, which is left
+  out.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
@@ -164,8 +167,10 @@ def poad(
 ) -> Recipe:
   """PPO that discounts by actions, not by the tokens that spell them.
 
-  The plan provides `action_end`. Advantages are whitened over chosen tokens,
-  the published code's over those that are not 0.
+  The plan provides `action_end`.
+
+  Deviates: advantages are whitened over chosen tokens, the published code's
+  over those that are not 0.
   """
   return dataclasses.replace(
     ppo(
@@ -232,9 +237,11 @@ def two_stage_constrained(
 ) -> Recipe:
   """Regression towards auxiliary policies, tilted by the main advantage.
 
-  The second stage. The first stage's policies are those of
-  `teacher.paths`; the advantage is the reward less its group's mean,
-  in place of a critic. Recalled.
+  The second stage. The first stage's policies are those of `teacher.paths`.
+  Recalled.
+
+  Deviates: the advantage is the reward less its group's mean, in place of a
+  critic's.
   """
   return Recipe(
     plan=notes.noted(

@@ -30,10 +30,10 @@ def oreal_tokens(
 ) -> Recipe:
   """OREAL with its token reward model, which weighs what settled the outcome.
 
-  The paper's reward model is a second network; here it is the value head of
-  the policy, trained in the same step with weight `grade_weight`, and its
-  rows weigh by their length. Without the paper's choice of one success and
-  one failure per prompt.
+  Deviates: the paper's reward model is a second network; here it is the value
+  head of the policy, trained in the same step with weight `grade_weight`, and
+  its rows weigh by their length. Successes are the rows of positive advantage,
+  without the paper's choice of one success and one failure per prompt.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
@@ -73,8 +73,10 @@ def llds_actions(
 ) -> Recipe:
   """A cost on an agent's good actions whose likelihood falls.
 
-  An action is a turn of an episode. Weighted like the policy loss, where the
-  published code divides by all response tokens.
+  An action is a turn of an episode.
+
+  Deviates: the cost is weighted like the policy loss, where the published code
+  divides by all response tokens.
   """
   return Recipe(
     plan=episodes.multi_turn(samples=samples, turns=turns),
