@@ -104,22 +104,27 @@ class Case:
   @functools.cached_property
   def groups(self) -> list[list[int]]:
     """The valid rows of each group, whether they have tokens or not."""
-    return _by(self.group, np.flatnonzero(self.valid))
+    return self.alike(self.group)
 
   @functools.cached_property
   def lists(self) -> list[list[int]]:
     """The rows of each group that have a token that counts."""
-    return _by(self.group, self.rows)
+    return _by(self.rows, self.group)
+
+  def alike(self, *keys) -> list[list[int]]:
+    """The valid rows for which all keys i[N] are equal, together."""
+    return _by(np.flatnonzero(self.valid), *keys)
 
   def columns(self, i: int) -> list[int]:
     """The tokens of a row that count."""
     return [int(t) for t in np.flatnonzero(self.mask[i])]
 
 
-def _by(key, rows) -> list[list[int]]:
+def _by(rows, *keys) -> list[list[int]]:
   members = {}
   for i in rows:
-    members.setdefault(int(key[i]), []).append(int(i))
+    together = tuple(int(key[i]) for key in keys)
+    members.setdefault(together, []).append(int(i))
   return list(members.values())
 
 
@@ -335,22 +340,22 @@ def best_rows(case: Case, rewards) -> np.ndarray:
   return out
 
 
-# Advantages.
+# Advantages. Rows are compared within their group, or within other lists.
 
 
-def centred(case: Case, rewards) -> np.ndarray:
+def centred(case: Case, rewards, among=None) -> np.ndarray:
   """f64[N], r_i - mean_g."""
   out = np.zeros(len(rewards))
-  for rows in case.groups:
+  for rows in among or case.groups:
     for i in rows:
       out[i] = rewards[i] - mean(rewards[j] for j in rows)
   return out
 
 
-def normalised(case: Case, rewards, epsilon) -> np.ndarray:
+def normalised(case: Case, rewards, epsilon, among=None) -> np.ndarray:
   """f64[N], (r_i - mean_g) / (std_g + epsilon), std of n - 1."""
-  out = centred(case, rewards)
-  for rows in case.groups:
+  out = centred(case, rewards, among)
+  for rows in among or case.groups:
     for i in rows:
       out[i] /= spread(rewards[j] for j in rows) + epsilon
   return out
@@ -492,6 +497,39 @@ def penalty(case: Case, weight, k) -> Term:
 def entropy_bonus(weight) -> Term:
   """-weight H."""
   return lambda now, it: -weight * now.entropy[it]
+
+
+def value_error(case: Case, targets, weight, clip) -> Term:
+  """Half the squared error of the critic, or of its clipped move."""
+
+  def term(now, it):
+    old = case.old.values[it]
+    near = old + clamp(now.values[it] - old, -clip, clip)
+    return (
+      weight * max((v - targets[it]) ** 2 for v in (now.values[it], near)) / 2
+    )
+
+  return term
+
+
+def like_grpo(
+  case: Case, advantages, low, high, kl_weight=0.0, *, token_keep=None, **others
+) -> Answer:
+  """GRPO's loss, arXiv 2402.03300, equation 3, of any advantages.
+
+  Args:
+    advantages: f64[N] or [N, T]. low, high: of the clip. kl_weight: of k3.
+    token_keep: f64[N, T]. others: what else the answer holds.
+  """
+  w = sequence_mean(case, token_keep=token_keep)
+  terms = clipped(case, advantages, low, high), penalty(case, kl_weight, k3)
+  return Answer(
+    over_tokens(case, w, *terms),
+    advantages=advantages,
+    weights=w,
+    token_keep=token_keep,
+    **others,
+  )
 
 
 # Losses of whole groups.

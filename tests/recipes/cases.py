@@ -62,7 +62,7 @@ def _policy(rng, shape, critic, base=None) -> Policy:
 
   if base is None:
     logp = -0.2 - rng.exponential(1.2, shape)
-    entropy = rng.exponential(0.8, shape)
+    entropy = rng.exponential(0.6, shape)
     values, after = rng.standard_normal((2, *answers))
     logits = rng.standard_normal((*shape, VOCAB))
   else:

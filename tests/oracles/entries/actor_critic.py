@@ -17,21 +17,9 @@ from tests.oracles.parts import (
   over_tokens,
   returns,
   token_mean,
+  value_error,
   whitened,
 )
-
-
-def value_error(case, targets, weight, clip):
-  """A term: half the squared error of the critic, or of its clipped move."""
-
-  def term(now, it):
-    old = case.old.values[it]
-    near = old + clamp(now.values[it] - old, -clip, clip)
-    return (
-      weight * max((v - targets[it]) ** 2 for v in (now.values[it], near)) / 2
-    )
-
-  return term
 
 
 @entry()
