@@ -1,0 +1,126 @@
+"""Oracles of the entries for agents: turns, steps, tools and teams."""
+
+from __future__ import annotations
+
+from math import cos, pi, sin
+
+import numpy as np
+
+from tests.oracles.parts import (
+  centred,
+  entry,
+  like_grpo,
+  mean,
+  normalised,
+  on_tokens,
+  spread,
+)
+
+
+@entry()
+def dr_mas(case, *, clip_low, clip_high, kl_weight, epsilon):
+  """Arxiv 2602.08847: the turns of one agent on one prompt are compared."""
+  turns = case.alike(case.group, case.extras['agent'])
+  a = normalised(case, case.rewards, epsilon, turns)
+  return like_grpo(case, a, clip_low, clip_high, kl_weight)
+
+
+@entry()
+def m_grpo(case, *, clip_low, clip_high, epsilon):
+  """Arxiv 2511.13288: main agent and sub-agents are normalised apart."""
+  roles = case.alike(case.group, case.extras['agent'])
+  a = normalised(case, case.rewards, epsilon, roles)
+  return like_grpo(case, a, clip_low, clip_high)
+
+
+def _trajectories(case, epsilon=None):
+  """f64[N]: the score of a row's trajectory beside the others of its prompt.
+
+  Each trajectory counts once, with the mean of what its steps are given.
+  """
+  out = np.zeros(len(case.valid))
+  for rows in case.groups:
+    names = case.extras['trajectory'][rows]
+    paths = [[i for i, n in zip(rows, names) if n == name] for name in {*names}]
+    scores = [mean(case.rewards[i] for i in path) for path in paths]
+    scale = 1.0 if epsilon is None else spread(scores) + epsilon
+    for path, score in zip(paths, scores):
+      out[path] = (score - mean(scores)) / scale
+  return out
+
+
+@entry()
+def gigpo(case, *, clip_low, clip_high, kl_weight, weight, discount):
+  """Arxiv 2505.10978, equations 3 to 8, with F_norm = 1."""
+  step, paid = case.extras['step'], case.extras['step_reward']
+  value = np.zeros(len(case.valid))
+  for path in case.alike(case.group, case.extras['trajectory']):
+    for i in path:
+      later = [j for j in path if step[j] >= step[i]]
+      value[i] = sum(discount ** (step[j] - step[i]) * paid[j] for j in later)
+  states = case.alike(case.group, case.extras['anchor'])
+  a = _trajectories(case) + weight * centred(case, value, states)
+  return like_grpo(case, a, clip_low, clip_high, kl_weight)
+
+
+@entry()
+def salt(case, *, clip_low, clip_high, kl_weight):
+  """Arxiv 2510.20022, abstract alone: a shared step gets the mean advantage."""
+  z, a = _trajectories(case, epsilon=1e-6), np.zeros(len(case.valid))
+  for rows in case.alike(case.group, case.extras['node']):
+    a[rows] = mean(z[i] for i in rows)
+  return like_grpo(case, a, clip_low, clip_high, kl_weight)
+
+
+@entry()
+def mashost(case, *, clip_low, clip_high, weight):
+  """Arxiv 2506.08507, abstract alone: each decision's own reward besides."""
+  graphs = on_tokens(case, normalised(case, case.rewards, 1e-6))
+  a = graphs + weight * case.extras['decision_reward']
+  return like_grpo(case, a, clip_low, clip_high)
+
+
+@entry()
+def flow_grpo_agent(case, *, clip_low, clip_high, kl_weight, epsilon):
+  """Arxiv 2510.05592, equation 5: rows, turns and a turn's tokens, averaged.
+
+  A clip's loss is proportional to its advantage, so that a token's share in
+  the mean over turns can stand there.
+  """
+  z, a = normalised(case, case.rewards, epsilon), np.zeros(case.mask.shape)
+  for i in case.rows:
+    turns = [case.extras['turn'][i, t] for t in case.columns(i)]
+    for t, turn in zip(case.columns(i), turns):
+      share = 1 / len({*turns}) / turns.count(turn)
+      a[i, t] = z[i] * share * len(turns)
+  return like_grpo(case, a, clip_low, clip_high, kl_weight)
+
+
+@entry()
+def hi_agent(case, *, clip_low, clip_high, epsilon):
+  """Arxiv 2510.14388, abstract alone: the subgoals of one state."""
+  states = case.alike(case.group, case.extras['anchor'])
+  a = normalised(case, case.rewards, epsilon, states)
+  return like_grpo(case, a, clip_low, clip_high)
+
+
+@entry()
+def otc(case, *, clip_low, clip_high, kl_weight, budget, scale):
+  """Arxiv 2504.14870, equations 5 to 7; n is the task's best so far."""
+  calls, fewest = case.extras['tool_calls'], {}
+  for one in (case.before, case):
+    for i in np.flatnonzero(one.valid & (one.rewards > 0.5)):
+      known = fewest.get(case.task[i], calls[i])
+      fewest[case.task[i]] = min(known, calls[i])
+
+  def tool(m, n):
+    if n == 0:
+      return cos(m * pi / (2 * m + budget))
+    return sin(2 * m * n / (m + n) * pi / (2 * n))
+
+  r = np.zeros(len(calls))
+  for i in np.flatnonzero(case.valid):
+    factor = tool(calls[i], fewest.get(case.task[i], calls[i]))
+    r[i] = scale * case.rewards[i] * factor
+  a = normalised(case, r, 1e-6)
+  return like_grpo(case, a, clip_low, clip_high, kl_weight, rewards=r)
