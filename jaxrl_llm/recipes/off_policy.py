@@ -21,14 +21,13 @@ REC = Paper(
 @register(
   REC,
   joints=('gate', 'surrogate'),
-  limits=(Limit('grpo', {}, {'kl_weight': 0.0}, on_policy=True),),
+  limits=(Limit('dr_grpo', on_policy=True, up_to_scale=True),),
 )
 def rec_one_side(
   *,
   samples: int = 8,
   low: float = 0.2,
   high: float = 0.2,
-  epsilon: float = 1e-6,
   minibatches: int = 4,
 ) -> Recipe:
   """Constant importance weights, and PPO's region as a gate.
@@ -37,12 +36,12 @@ def rec_one_side(
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
-    credit=estimate(group.norm, epsilon=epsilon),
+    credit=estimate(group.centre),
     objective=policy_gradient(
       surrogates.importance_weight,
       gate=partial(gates.one_side, low=low, high=high),
     ),
-    aggregate=aggregate.sequence_mean,
+    aggregate=aggregate.token_mean,
     minibatches=minibatches,
   )
 
@@ -130,7 +129,11 @@ def opmd(
 ) -> Recipe:
   """The score function, off-policy, with a square penalty on the move.
 
-  The square carries no 1/2: its coefficient is half that of a k2.
+  The square carries no 1/2: its coefficient is half that of a k2. It is of
+  each token's move, as in the published code.
+
+  Deviates: the sum over a response is divided by the token budget; the
+  published code averages over the step's tokens.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
@@ -159,7 +162,9 @@ def asymmetric_reinforce(
 
       -(r_i - mean_g + shift) logp
 
-  The objective is the paper's; a shift of 0.1 is Trinity-RFT's.
+  A shift of 0.1 is Trinity-RFT's.
+
+  Deviates: the sum over a response is divided by the token budget.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
