@@ -34,8 +34,8 @@ def variance_aware(
 ) -> Recipe:
   """GRPO on prompts drawn by the variance of their rewards (VAS).
 
-  The success rates are those of training itself, not measured apart, and the
-  diversity of responses does not enter.
+  Deviates: the success rates are those of training itself, not measured
+  apart, and the diversity of responses does not enter.
   """
   return dataclasses.replace(
     grpo(
@@ -135,7 +135,9 @@ def online_difficulty(
 ) -> Recipe:
   """GRPO on prompts of medium success rate, refilled until there are enough.
 
-  The paper samples asynchronously. Its bounds are recalled.
+  The bounds are recalled.
+
+  Deviates: the paper samples asynchronously.
   """
   live = partial(filters.rate_between, low=low, high=high)
   base = grpo(

@@ -37,6 +37,9 @@ def dcpo(
 
   On the samples of the policy itself, by importance weights. `target` is an
   entropy in nats per token; the published runs use 0.25 to 0.5.
+
+  Deviates: tokens are averaged within each response, as in GRPO, where the
+  published code averages over all of the step's and clips twice.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
@@ -75,9 +78,12 @@ def aepo(
 ) -> Recipe:
   """GRPO beside successes sampled hotter or colder, as the entropy asks.
 
-  `tempered` rows of every group are; the paper tempers rows of a quarter of
-  the prompts, and lets at most 60 successes of a batch, half as many when
-  cold, take the place of others.
+  `tempered` rows of every group are.
+
+  Deviates: the paper tempers rows of a quarter of the prompts, and lets at
+  most 60 successes of a batch, half as many when cold, take the place of
+  others. Tokens are averaged within each response, as in GRPO, where the
+  published code averages over all of the step's and clips twice.
   """
   return Recipe(
     plan=temperature.tempered(
@@ -114,9 +120,10 @@ def hapo(
 ) -> Recipe:
   """Bounds, advantages and averages that follow each token's entropy.
 
-  Entropies are ranked within an optimizer step, where the published code
-  ranks them within a microbatch. Without the temperature of each draw,
-  `temperature.of_entropy`, which the sampler would have to apply.
+  Deviates: the temperature of each draw is left out, `temperature.of_entropy`,
+  which the sampler would have to apply; entropies are ranked within an
+  optimizer step, where the published code ranks them within a microbatch, and
+  keep their sign below the pivot, as in the paper.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),

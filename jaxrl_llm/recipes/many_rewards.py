@@ -37,6 +37,8 @@ def maxmin_rlhf(
   """Each step raises the reward of the group of people it serves worst.
 
   One verifier, or reward model, for each group of people.
+
+  Deviates: GRPO takes the step, in place of PPO.
   """
   return dataclasses.replace(
     grpo(samples=samples, kl_weight=kl_weight, minibatches=minibatches),
@@ -48,7 +50,10 @@ def maxmin_rlhf(
 def worst_case_ensemble(
   *, samples: int = 8, kl_weight: float = 0.04, minibatches: int = 1
 ) -> Recipe:
-  """The least reward of an ensemble (WCO), one verifier for each model."""
+  """The least reward of an ensemble (WCO), one verifier for each model.
+
+  Deviates: GRPO maximises it, in place of PPO.
+  """
   return dataclasses.replace(
     grpo(samples=samples, kl_weight=kl_weight, minibatches=minibatches),
     combine=combine.worst_model,
@@ -66,6 +71,8 @@ def certain_ensemble(
   """The mean reward of an ensemble less its variance (UWO).
 
   One verifier for each model; without penalty, mean optimisation.
+
+  Deviates: GRPO maximises it, in place of PPO.
   """
   return dataclasses.replace(
     grpo(samples=samples, kl_weight=kl_weight, minibatches=minibatches),
@@ -94,6 +101,9 @@ def c_morl(
 
   `objective` is the verifier to raise. The choice of starting policies along
   the front is `tabular.pareto`'s.
+
+  Deviates: advantages are normalised within groups, in place of a critic's,
+  and tokens averaged within each response.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),

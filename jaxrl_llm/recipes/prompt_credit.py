@@ -64,9 +64,10 @@ def single_stream(
 ) -> Recipe:
   """One response per prompt against a tracked value, prompts drawn by doubt.
 
-  The plan provides `drift`, unless keep_low = keep_high. Every task starts at
-  the value 1/2 in place of eight offline scores; the dual clip of the
-  published recipe is left out.
+  The plan provides `drift`, unless keep_low = keep_high.
+
+  Deviates: every task starts at the value 1/2 in place of eight offline
+  scores; the dual clip of the published recipe is left out.
   """
   stage = baselines.BetaTracker(half_life, keep_low, keep_high)
   plan = sampled.independent(samples=samples)
@@ -110,6 +111,8 @@ def seed_grpo(
   """Dr. GRPO, fainter on prompts whose answers scatter in meaning.
 
   The plan provides `answer`. The default strength is recalled.
+
+  Deviates: an answer counts by its share of the rows, not of their likelihood.
   """
   return dataclasses.replace(
     dr_grpo(
@@ -141,7 +144,12 @@ def unlikeliness(
   epochs: int = 2,
   minibatches: int = 1,
 ) -> Recipe:
-  """GRPO on rewards that fall with a correct response's likelihood."""
+  """GRPO on rewards that fall with a correct response's likelihood.
+
+  Ranks are those of the published code, one off from the paper's text.
+
+  Deviates: likelihoods are the sampler's; rows that tie share their rank.
+  """
   base = grpo(
     samples=samples,
     clip_low=clip_low,
@@ -178,6 +186,9 @@ def copo(
   """Comparison between prompts where a prompt's answers agree.
 
   The plan provides `answer`.
+
+  Deviates: the mixture of both advantages is clipped, where the paper mixes
+  two clipped losses; the two differ off-policy, where the signs do.
   """
   return dataclasses.replace(
     grpo(
@@ -253,6 +264,9 @@ def dr_irl(
   """GRPO scaled by how far a prompt is from its demonstration (GRPO-S).
 
   Every question of the data has its `demonstration`.
+
+  Deviates: outliers of the gap are not masked, and its mean is that of the
+  iteration, not of the question's category.
   """
   return dataclasses.replace(
     grpo(
@@ -291,6 +305,8 @@ def progrpo(
   """GRPO's advantages reweighted by confidence in prompt and response (ARM).
 
   The plan provides `prompt_logp`. The strength is ours; none was found.
+
+  Deviates: the likelihoods of responses are the sampler's.
   """
   return Recipe(
     plan=notes.noted(sampled.independent(samples=samples), passes.PromptLogp()),
@@ -356,9 +372,10 @@ def reg_grpo(
 ) -> Recipe:
   """Normalised log-ratios regressed on normalised rewards, without a clip.
 
-  The KL is added, where the paper prints a minus. `spread`, in nats^2, makes
-  the loss regular where the ratio is 1, which the paper leaves open; the
-  difficulty-dependent hints are a matter of the prompts.
+  The difficulty-dependent hints are a matter of the prompts.
+
+  Deviates: the KL is added, where the paper prints a minus; `spread`, in
+  nats^2, makes the loss regular where the ratio is 1, which it leaves open.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),

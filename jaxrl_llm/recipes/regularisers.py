@@ -65,8 +65,9 @@ def weighted_kl(
 ) -> Recipe:
   """GRPO with k3 under the importance ratio: an unbiased KL, also off-policy.
 
-  Of the paper's changes to GRPO only the KL estimate; the form is read in
-  TRL.
+  The form is read in TRL.
+
+  Deviates: of the paper's changes to GRPO this is the KL estimate alone.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
@@ -100,8 +101,9 @@ def llds(
 ) -> Recipe:
   """A cost on good responses whose likelihood falls.
 
-  Weighted like the policy loss, where the published code divides by all
-  response tokens; the gate is per response, not per action of an agent.
+  Deviates: it is weighted like the policy loss, where the published code
+  divides by all response tokens; the gate is of a response, the paper's of
+  an agent's action.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
@@ -210,7 +212,7 @@ def apo_difficulty(
 ) -> Recipe:
   """A KL cost that is released on rare successes (DADS).
 
-  Of the paper's two parts the one that changes the KL.
+  Deviates: of the paper's two parts this is the one that changes the KL.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
@@ -272,9 +274,10 @@ def salsa(
 ) -> Recipe:
   """KL to a soup of models in place of one.
 
-  The paper averages two independently fine-tuned models; a run knows one, so
-  the soup here is the mean of the start and of every `every`-th policy.
   Recalled.
+
+  Deviates: the paper averages two independently fine-tuned models; a run knows
+  one, so the soup is the mean of the start and of every `every`-th policy.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),

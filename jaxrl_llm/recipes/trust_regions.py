@@ -26,9 +26,10 @@ def trpo(
 ) -> Recipe:
   """A natural-gradient step to the edge of a KL ball, by line search.
 
-  On group-relative advantages in place of a critic's. An optimizer that
-  rescales the step undoes it: set `optimizer.name=sgd`,
+  An optimizer that rescales the step undoes it: set `optimizer.name=sgd`,
   `optimizer.learning_rate=1` and `optimizer.clip_norm=inf`.
+
+  Deviates: advantages are relative to the group, in place of a critic's.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
@@ -94,9 +95,10 @@ def mdpo(
 ) -> Recipe:
   """KL to the last iterate, with a step size that anneals, for the clip.
 
-  The on-policy form, on tokens; the paper's advantages are a critic's,
-  standardised over the batch, here GRPO's. `iterations` is K, the length of
-  the run.
+  The on-policy form, on tokens. `iterations` is K, the length of the run.
+
+  Deviates: advantages and means over tokens are GRPO's; the paper's advantages
+  are a critic's, standardised over the batch.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
@@ -129,10 +131,12 @@ def mmd(
 
       -r A + magnet_weight k2(policy, magnet) + KL(policy || old) / step_size
 
-  The magnet becomes the policy every `every` iterations, where the published
-  code mixes the two a little at every step. The closed form of the step is
-  `tabular.mirror.magnetic_step`; taking it by gradients of sampled tokens, and
-  the defaults, are ours.
+  The closed form of the step is `tabular.mirror.magnetic_step`; the defaults
+  are ours.
+
+  Deviates: the step is taken by gradients of sampled tokens; the magnet
+  becomes the policy every `every` iterations, where the published code mixes
+  the two a little at every step.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
@@ -164,8 +168,9 @@ def target_surrogate(
 
       -A (logp - old) + (logp - old)^2 / (2 step_size)
 
-  One evaluation of the advantages serves `epochs` inner steps. The inner
-  loop is the run's optimiser, not the paper's Armijo line search.
+  One evaluation of the advantages serves `epochs` inner steps.
+
+  Deviates: the inner loop is the run's optimiser, not an Armijo line search.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
