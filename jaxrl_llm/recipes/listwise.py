@@ -106,6 +106,9 @@ def rrhf(*, samples: int = 4, imitation: float = 1.0) -> Recipe:
   Imitation sums over tokens as in the paper; its code divides by the padded
   length. Also the method of arXiv 2312.05657, with unit tests and run times
   as rewards.
+
+  Deviates: all rows that tie for the best are imitated, and a prompt weighs
+  by how many they are, where the paper takes one.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),

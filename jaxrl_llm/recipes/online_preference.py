@@ -299,7 +299,8 @@ def crraft(*, samples: int = 4, most: float = 10.0) -> Recipe:
   The bound is ours.
 
   Deviates: a group without one teaches nothing, where the paper falls back on
-  the baseline response. The reward is that of `crpg`.
+  the baseline response; of rows that tie all count. The reward is that of
+  `crpg`.
   """
   return Recipe(
     plan=greedy.with_greedy(samples=samples),
