@@ -1,0 +1,111 @@
+"""Oracles of the entries that weigh the likelihood of responses."""
+
+from __future__ import annotations
+
+from math import exp, log
+
+import numpy as np
+
+from tests.oracles.parts import (
+  Answer,
+  budget_mean,
+  centred,
+  clamp,
+  entry,
+  k3,
+  leave_one_out,
+  mean,
+  on_tokens,
+  over_tokens,
+  penalty,
+  ratio,
+  score_function,
+  sequence_sum,
+  summed,
+  token_mean,
+)
+
+
+@entry(moved=({'spread': 0.5, 'budget': 12},))
+def nft(case, *, spread, budget):
+  """Arxiv 2505.18116 and its code.
+
+  Of wrong rows the implicit policy (1 - q r) / (1 - q) has its value held to
+  at least 1, while its slope is that of the number itself over the held one.
+  """
+  keep, q = np.zeros(len(case.mask)), np.zeros(len(case.mask))
+  for rows in case.groups:
+    for i in rows:
+      keep[i] = len({case.rewards[j] for j in rows}) > 1
+      rate = mean(float(case.rewards[j] > 0.5) for j in rows)
+      q[i] = clamp(rate, 0.02, 0.98)
+  w = budget_mean(case, keep, budget=budget)
+
+  def term(now, it):
+    i, moved = it[0], now.logp[it] - case.old.logp[it]
+    scale = (1 - q[i]) / (q[i] * (1 - q[i])) ** spread
+    if case.rewards[i] > 0.5:
+      return -scale * moved
+    held = (1 - q[i] * ratio(case, case.now, it)) / (1 - q[i])
+    free = (1 - q[i] * ratio(case, now, it)) / (1 - q[i])
+    floor = max(held, 1.0)
+    return -scale * (log(floor) + (free - held) / floor)
+
+  return Answer(
+    over_tokens(case, w, term),
+    advantages=centred(case, case.rewards),
+    keep=keep,
+    weights=w,
+  )
+
+
+@entry()
+def oreal(case, *, negative, kl_weight):
+  """Arxiv 2502.06781 and its code, without token rewards.
+
+  The mean of -A log pi over the tokens of A > 0, and that over those of
+  A < 0, at a lower weight, beside the k3 of all tokens.
+  """
+  a, w = leave_one_out(case, case.rewards), token_mean(case)
+  up = sum(a[i] > 1e-9 for i, _ in case.tokens)
+  down = sum(a[i] < -1e-9 for i, _ in case.tokens)
+  kl = over_tokens(case, w, penalty(case, kl_weight, k3))
+
+  def loss(now):
+    total = 0.0
+    for i, t in case.tokens:
+      share = 1 / up if a[i] > 0 else negative / down
+      total -= share * a[i] * now.logp[i, t]
+    return total + kl(now)
+
+  return Answer(loss, advantages=a, weights=w)
+
+
+@entry()
+def a_lol(case, *, clip):
+  """Arxiv 2305.14718: -sg(clip(pi / pi_ref)) A log pi, A > 0."""
+  a, w = centred(case, case.rewards), sequence_sum(case)
+  drift = summed(case, case.now.logp - case.ref_logp)
+  weighed = [
+    clamp(exp(h), 1 - clip, 1 + clip) * max(x, 0.0) for h, x in zip(drift, a)
+  ]
+  loss = over_tokens(case, w, score_function(case, np.array(weighed)))
+  return Answer(loss, advantages=a, weights=w)
+
+
+@entry()
+def tilted_reference(case, *, weight):
+  """Arxiv 2205.11275: -(P / (Z q) - 1) log pi.
+
+  P = ref e^(r / beta), q the policy that sampled, Z the mean of P / q over a
+  group.
+  """
+  drift = summed(case, case.ref_logp - case.old.logp)
+  a, w = np.zeros(len(drift)), sequence_sum(case)
+  for rows in case.groups:
+    p = {i: exp(case.rewards[i] / weight + drift[i]) for i in rows}
+    for i in rows:
+      a[i] = p[i] / mean(p.values()) - 1
+  a = on_tokens(case, a)
+  loss = over_tokens(case, w, score_function(case, a))
+  return Answer(loss, advantages=a, weights=w)

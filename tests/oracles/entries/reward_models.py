@@ -1,0 +1,78 @@
+"""Oracles of the entries that learn to rate responses.
+
+A response's rating is the head's answer at the last of its tokens.
+"""
+
+from __future__ import annotations
+
+from math import exp, log
+
+from tests.oracles.parts import (
+  Answer,
+  better,
+  entry,
+  log_sigmoid,
+  over_groups,
+  over_pairs,
+  row_weights,
+)
+
+
+def _ratings(case, now):
+  """The rating of each row that has a token."""
+  return {i: now.after_values[i, case.columns(i)[-1]] for i in case.rows}
+
+
+@entry()
+def reward_model(case, *, margin, centring):
+  """Arxiv 2203.02155, equation 1, with Llama 2's margin and TRL's centring.
+
+  -log sigmoid(r_w - r_l - margin gap) + centring (r_w + r_l)^2
+  """
+  gap = case.rewards
+
+  def loss(now):
+    r = _ratings(case, now)
+
+    def pair(i, j):
+      apart = r[i] - r[j] - margin * (gap[i] - gap[j])
+      return -log_sigmoid(apart) + centring * (r[i] + r[j]) ** 2
+
+    return over_pairs(case, better(gap), pair)
+
+  return Answer(loss)
+
+
+@entry()
+def ranking_reward_model(case):
+  """Plackett and Luce: the best is picked first, then the next, ..."""
+  label = case.rewards
+
+  def loss(now):
+    r = _ratings(case, now)
+
+    def of_list(rows):
+      total = 0.0
+      for k in rows:
+        left = [k, *(j for j in rows if label[j] < label[k])]
+        total += log(sum(exp(r[j]) for j in left)) - r[k]
+      return total
+
+    return over_groups(case, of_list)
+
+  return Answer(loss)
+
+
+@entry()
+def unary_reward_model(case, *, correct):
+  """Arxiv 2505.14946, abstract alone: cross-entropy of a reaction."""
+  w = row_weights(case)
+
+  def loss(now):
+    r = _ratings(case, now)
+    return -sum(
+      w[i] * log_sigmoid(r[i] if case.rewards[i] > correct else -r[i])
+      for i in case.rows
+    )
+
+  return Answer(loss)
