@@ -52,17 +52,81 @@ class Prompts:
 
 
 @struct.dataclass
-class Rollouts:
-  """Responses with all that must be known to learn from them.
+class Tokens:
+  """Content of a language model's rows.
 
   Attributes:
-    prompt: i32[N, P], left padded.
-    prompt_mask: bool[N, P].
+    prompt: i32[N, P], left padded. prompt_mask: bool[N, P].
     response: i32[N, T], right padded.
-    response_mask: bool[N, T], the token exists (attention).
-    action_mask: bool[N, T], the policy chose the token (loss).
+  """
+
+  prompt: Array
+  prompt_mask: Array
+  response: Array
+
+  def narrowed(self, width: int) -> Tokens:
+    """The same with the first columns of the responses alone."""
+    return self.replace(response=self.response[:, :width])
+
+
+@struct.dataclass
+class Transitions:
+  """Content of rows that act in an environment, one column a step.
+
+  Attributes:
+    observation: [N, T, *o], what was seen before each action.
+    action: [N, T, *a].
+    final: [N, *o], what was seen after the last action.
+  """
+
+  observation: Array
+  action: Array
+  final: Array
+
+  def narrowed(self, width: int) -> Transitions:
+    """The same with the first columns alone."""
+    return self.replace(
+      observation=self.observation[:, :width], action=self.action[:, :width]
+    )
+
+
+@struct.dataclass
+class Path:
+  """Content of rows that walk from noise to what they make.
+
+  Attributes:
+    condition: f32[N, *c], what is asked for.
+    state: f32[N, T + 1, *e], from noise to the sample.
+    time: f32[N, T + 1], of each state, from 0 to 1.
+  """
+
+  condition: Array
+  state: Array
+  time: Array
+
+  def narrowed(self, width: int) -> Path:
+    """The same with the first steps alone."""
+    return self.replace(
+      state=self.state[:, : width + 1], time=self.time[:, : width + 1]
+    )
+
+
+@struct.dataclass
+class Rollouts:
+  """Rows of decisions with all that must be known to learn from them.
+
+  T counts what the policy decides one by one: tokens, steps of control, steps
+  of denoising; 1 for a bandit.
+
+  Attributes:
+    content: what was seen and done, a struct that the policy understands:
+      `Tokens`, `Transitions` or `Path`, with a method `narrowed(width)`.
+      Policies, plans and notes alone look inside.
+    response_mask: bool[N, T], the decision exists (attention).
+    action_mask: bool[N, T], the policy made it (loss).
     logp: f32[N, T], nats, under the distribution that really sampled, with
-      temperature and truncation included; 0 where `action_mask` is False.
+      temperature and truncation included; 0 where `action_mask` is False. The
+      log of a density where actions are continuous.
     group: i32[N], in [0, N); rows with equal ids are compared and adjacent.
     task: i32[N]. domain: i32[N].
     valid: bool[N], False on padding rows and on rows whose verifier failed.
@@ -75,9 +139,7 @@ class Rollouts:
       provides.
   """
 
-  prompt: Array
-  prompt_mask: Array
-  response: Array
+  content: PyTree
   response_mask: Array
   action_mask: Array
   logp: Array
@@ -95,7 +157,7 @@ class Rollouts:
 
   @property
   def length(self) -> Array:
-    """i32[N]: response tokens."""
+    """i32[N]: decisions of each row."""
     return jnp.sum(self.response_mask, axis=-1, dtype=jnp.int32)
 
 
@@ -252,7 +314,7 @@ class Spec:
 
 def initial_credit(rollouts: Rollouts, scores: Scores) -> Credit:
   """Credit before any stage: no reward yet, every valid row kept whole."""
-  n, t = rollouts.response.shape
+  n, t = rollouts.response_mask.shape
   chex.assert_shape(scores.components, (n, None))
   valid = rollouts.valid[:, None]
   # The double where: a failed verifier may have left NaN in its row.

@@ -22,7 +22,7 @@ def _ids(count):
 
 def _token_ids(count):
   return lambda rng, rollouts: rng.integers(
-    0, count, rollouts.response.shape
+    0, count, rollouts.content.response.shape
   ).astype(np.int32)
 
 
@@ -34,7 +34,7 @@ def _rows(scale=1.0):
 
 def _tokens(scale=1.0):
   return lambda rng, rollouts: (
-    scale * rng.standard_normal(rollouts.response.shape)
+    scale * rng.standard_normal(rollouts.content.response.shape)
   ).astype(np.float32)
 
 
@@ -46,7 +46,7 @@ def _of_groups(rng, rollouts):
 def _tail(rng, rollouts):
   """The end of every third row, from its third token on."""
   del rng
-  rows, tokens = (np.arange(n) for n in rollouts.response.shape)
+  rows, tokens = (np.arange(n) for n in rollouts.content.response.shape)
   return (tokens > 1) & (rows % 3 == 1)[:, None]
 
 
@@ -71,8 +71,8 @@ def _bundles(rng, rollouts):
 
 def _log_probs(*shape):
   def generate(rng, rollouts):
-    rows, tokens = rollouts.response.shape
-    sizes = {'N': rows, 'T': tokens, 'P': rollouts.prompt.shape[1]}
+    rows, tokens = rollouts.content.response.shape
+    sizes = {'N': rows, 'T': tokens, 'P': rollouts.content.prompt.shape[1]}
     full = [sizes.get(s, s) for s in shape]
     return -rng.exponential(1.0, full).astype(np.float32)
 
@@ -80,7 +80,7 @@ def _log_probs(*shape):
 
 
 GENERATORS = {
-  'action_end': lambda rng, r: rng.random(r.response.shape) < 0.4,
+  'action_end': lambda rng, r: rng.random(r.content.response.shape) < 0.4,
   'agent': _ids(2),
   'agreement': _rows(),
   'anchor': _ids(2),
@@ -96,7 +96,7 @@ GENERATORS = {
   'greedy_reward': _of_groups,
   'guide': _tail,
   'hops': _hops,
-  'hidden_square': lambda rng, r: 1e4 * rng.random(r.response.shape),
+  'hidden_square': lambda rng, r: 1e4 * rng.random(r.content.response.shape),
   'information': _rows(),
   'item': _token_ids(4),
   'level': _token_ids(2),
@@ -114,7 +114,7 @@ GENERATORS = {
   'step': lambda rng, r: (_places(rng, r) % 2).astype(np.int32),
   'step_reward': _rows(),
   'tempered': lambda rng, r: _places(rng, r) % 4 == 3,
-  'thought': lambda rng, r: rng.random(r.response.shape) < 0.5,
+  'thought': lambda rng, r: rng.random(r.content.response.shape) < 0.5,
   'tool_calls': _ids(4),
   'tool_start': lambda rng, r: rng.integers(-1, 3, r.group.shape[0]).astype(
     np.int32

@@ -181,7 +181,7 @@ def padded_case(samples, needs):
 
 def trim(case, rows, length):
   """The first rows and columns of a case."""
-  columns = case.rollouts.response.shape[1]
+  columns = case.rollouts.content.response.shape[1]
 
   def cut(x):
     x = x[:rows]
@@ -355,7 +355,7 @@ def test_loss_and_gradient_are_finite_and_not_zero(name):
 def test_gradient_is_zero_off_the_action_mask(name):
   recipe, gradients = twice(name), usual(name).gradients
   rollouts = case_of(recipe).rollouts
-  node = np.asarray(policy.prefix_states(rollouts.response, VOCAB))
+  node = np.asarray(policy.prefix_states(rollouts.content.response, VOCAB))
   chosen = np.asarray(rollouts.loss_mask)
   allowed = np.zeros(gradients['logits'].shape[1:3], bool)
   np.put_along_axis(allowed[: node.shape[0]], node, chosen, axis=1)
@@ -369,7 +369,9 @@ def test_content_of_padding_is_inert(name):
   rollouts, scores = case_of(recipe)
   pad = ~rollouts.response_mask | ~rollouts.valid[:, None]
   rollouts = rollouts.replace(
-    response=jnp.where(pad, VOCAB - 1, rollouts.response),
+    content=rollouts.content.replace(
+      response=jnp.where(pad, VOCAB - 1, rollouts.content.response)
+    ),
     logp=jnp.where(pad, -3.0, rollouts.logp),
   )
   failed = ~rollouts.valid[:, None]
@@ -553,13 +555,15 @@ def answers(params, teacher, key, *, samples, rows):
     return jnp.pad(x, ((0, 0), (0, LENGTH - SHORT)))
 
   rollouts = policy.as_rollouts(
-    widen(drawn.response),
+    widen(drawn.content.response),
     widen(drawn.response_mask),
     task=task_of(params, samples)[:rows],
     group=row // samples,
     logp=widen(drawn.logp),
   ).replace(extras={'row': row, 'blank': jnp.zeros(rows)})
-  scores = Scores(bandit_reward(rollouts.response), jnp.asarray(WEIGHTS))
+  scores = Scores(
+    bandit_reward(rollouts.content.response), jnp.asarray(WEIGHTS)
+  )
   return Case(rollouts, scores), score(teacher, rollouts).logp
 
 

@@ -58,7 +58,7 @@ def test_initial_credit_refuses_scores_of_other_rows():
 
 def test_rollouts_are_a_pytree_and_spec_is_static():
   doubled = jax.tree.map(lambda x: jnp.concatenate([x, x]), two_rows())
-  assert doubled.response.shape == (4, 3)
+  assert doubled.content.response.shape == (4, 3)
   spec = Spec(8, 4, 2, 3, component_names=('exact', 'form'))
   assert spec.components == 2
   assert hash(spec) == hash(Spec(8, 4, 2, 3, component_names=('exact', 'form')))

@@ -33,7 +33,7 @@ def _bandit():
   params = policy.init(jax.random.key(0), tasks=1, vocab=3, length=2)
   task = jnp.zeros(1, jnp.int32)
   rows = policy.sample(params, jax.random.key(1), task, samples=64)
-  rewards = jnp.sum(rows.response == 2, -1) * 1.0
+  rewards = jnp.sum(rows.content.response == 2, -1) * 1.0
   credit = initial_credit(rows, Scores(rewards[:, None], jnp.ones(1)))
   credit = credit.replace(
     advantages=jnp.where(rows.loss_mask, (rewards - rewards.mean())[:, None], 0)

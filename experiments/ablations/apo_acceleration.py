@@ -69,7 +69,7 @@ def sampled(rewards, key, momentum):
     rollouts = policy.sample(state.params, draw, jnp.zeros(64, int), samples=8)
     # Gumbel noise makes the higher of two rewards Bradley and Terry's choice.
     noise = jax.random.gumbel(judge, rollouts.valid.shape)
-    worth = rewards[rollouts.response[:, 0]] + noise
+    worth = rewards[rollouts.content.response[:, 0]] + noise
     state, _ = tables.learn(program, state, rollouts, worth, update)
     return state, choices.log_policy(state.params)
 

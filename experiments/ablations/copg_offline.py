@@ -65,7 +65,11 @@ def run(seeds, *, recipe):
         behaviour, draw, jnp.zeros(PROMPTS, int), samples=4
       )
       state, _ = tables.learn(
-        program, state, rollouts, rewards[rollouts.response[:, 0]], update
+        program,
+        state,
+        rollouts,
+        rewards[rollouts.content.response[:, 0]],
+        update,
       )
       learned = jax.nn.softmax(state.params['logits'][0, 0])
       return state, jnp.sum(jnp.abs(learned - optimum)) / 2

@@ -73,7 +73,7 @@ def run(seeds, *, curriculum):
         state.params, sample, question % SKILLS, samples=samples
       )
       task = jnp.repeat(question, samples)
-      right = solved(rollouts.response, wanted[task % SKILLS])
+      right = solved(rollouts.content.response, wanted[task % SKILLS])
       rewards = right[jnp.arange(len(task)), task // SKILLS]
       state, _ = tables.learn(
         program, state, rollouts.replace(task=task), rewards, update

@@ -60,7 +60,7 @@ def run(seeds, *, recipe, samples):
 
   def measure(key):
     rollouts = policy.sample(params, key, question, samples=samples)
-    rewards = rollouts.response[:, 0].astype(jnp.float32)
+    rewards = rollouts.content.response[:, 0].astype(jnp.float32)
     step = tables.gradient(
       program, params, rollouts, rewards, prompts=len(question)
     )

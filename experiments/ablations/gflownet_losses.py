@@ -69,7 +69,7 @@ def run(seeds, *, recipe):
 
   def reward(rollouts, question):
     del question
-    return log_reward(rollouts.response)
+    return log_reward(rollouts.content.response)
 
   def train(key):
     start = policy.init(key, tasks=1, vocab=DIGITS, length=LENGTH, scale=0.0)

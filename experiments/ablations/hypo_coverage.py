@@ -88,7 +88,7 @@ def run(seeds, *, learner):
       if learner == 'online':
         # Gumbel noise makes the higher reward Bradley and Terry's choice.
         noise = jax.random.gumbel(judge, rollouts.valid.shape)
-        worth = rewards[rollouts.response[:, 0]] + noise
+        worth = rewards[rollouts.content.response[:, 0]] + noise
         state, _ = tables.learn(pairwise, state, rollouts, worth, update)
       else:
         state, _ = tables.learn(pairwise, state, recorded, chosen, update)

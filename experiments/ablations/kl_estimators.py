@@ -91,7 +91,7 @@ def every_answer(params, reference):
     'ref_logp': policy.score(reference, rollouts).logp,
   }
   rollouts = rollouts.replace(extras=extras)
-  rows = rollouts.response.shape[0]
+  rows = rollouts.content.response.shape[0]
   credit = initial_credit(rollouts, Scores(jnp.zeros((rows, 1)), jnp.ones(1)))
   program = tables.program_of('rloo', kl_weight=1.0)
   return program.batch(rollouts, credit, fresh=True)

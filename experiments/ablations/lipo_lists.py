@@ -63,7 +63,7 @@ def run(seeds, *, recipe):
     rollouts = policy.sample(
       start, draw, jnp.zeros(prompts, int), samples=samples
     )
-    seen = rewards[rollouts.response[:, 0]]
+    seen = rewards[rollouts.content.response[:, 0]]
     labels = jax.nn.sigmoid(seen + NOISE * jax.random.normal(noise, seen.shape))
 
     def step(state, key):

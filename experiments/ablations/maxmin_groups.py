@@ -81,7 +81,7 @@ def run(seeds, *, recipe, minority):
       rollouts = policy.sample(
         state.params, draw, jnp.zeros(GROUPS, int), samples=SAMPLES
       )
-      rewards = worth[rollouts.response[:, 0]]
+      rewards = worth[rollouts.content.response[:, 0]]
       if recipe == 'grpo':
         rewards = rewards @ share
       state, _ = tables.learn(program, state, rollouts, rewards, update)

@@ -46,7 +46,7 @@ def run(seeds, *, drift):
     old = policy.init(start, tasks=TASKS, vocab=VOCAB, length=LENGTH)
     task = jnp.arange(PROMPTS) % TASKS
     rollouts = policy.sample(old, draw, task, samples=SAMPLES)
-    rewards = jnp.sum(rollouts.response, axis=1) % 2 == 0
+    rewards = jnp.sum(rollouts.content.response, axis=1) % 2 == 0
     noise = jax.random.normal(move, old['logits'].shape)
     new = old | {'logits': old['logits'] + drift * noise}
     ours = slope('nft', new, rollouts, rewards)

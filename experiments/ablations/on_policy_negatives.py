@@ -69,7 +69,7 @@ def run(seeds, *, learner):
       rollouts = policy.sample(
         writer, draw, jnp.zeros(GROUPS, int), samples=SAMPLES
       )
-      worth = rewards[rollouts.response[:, 0]]
+      worth = rewards[rollouts.content.response[:, 0]]
       state, _ = tables.learn(program, state, rollouts, worth, update)
       return state, jnp.exp(choices.log_policy(state.params)) @ rewards
 

@@ -58,7 +58,7 @@ def run(seeds, *, recipe, shift):
     moved = worth + shift * jax.random.normal(shift_key, (QUESTIONS, 1))
 
     def reward(rollouts, question):
-      return moved[question, rollouts.response[:, 0]]
+      return moved[question, rollouts.content.response[:, 0]]
 
     def step(state, key):
       question = jnp.arange(QUESTIONS)

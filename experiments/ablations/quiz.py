@@ -49,7 +49,9 @@ def number(response):
 
 def reward_of(worth) -> tables.Reward:
   """The reward that looks answers up in worth f32[questions, ANSWERS]."""
-  return lambda rollouts, question: worth[question, number(rollouts.response)]
+  return lambda rollouts, question: worth[
+    question, number(rollouts.content.response)
+  ]
 
 
 def chances(params):

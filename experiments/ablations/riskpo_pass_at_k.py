@@ -64,7 +64,7 @@ def run(seeds, *, method):
     def step(state, key):
       draw, update = jax.random.split(key)
       rollouts = bundled(state.params, draw)
-      rewards = solved[0, rollouts.group, rollouts.response[:, 0]]
+      rewards = solved[0, rollouts.group, rollouts.content.response[:, 0]]
       return tables.learn(program, state, rollouts, rewards, update)
 
     state = tables.begin(program, params, prompts=QUESTIONS)

@@ -60,7 +60,7 @@ def run(seeds, *, penalty):
     solved = jax.random.bernoulli(solve, SOLVES, shape).astype(jnp.float32)
 
     def reward(rollouts, question):
-      return solved[0, question, rollouts.response[:, 0]]
+      return solved[0, question, rollouts.content.response[:, 0]]
 
     def step(state, key):
       state, _ = tables.iterate(

@@ -26,7 +26,7 @@ from jaxrl_llm.policies.language.sampler import Sampler
 from jaxrl_llm.policies.language.truncation import Sampling
 from jaxrl_llm.training import shard
 from jaxrl_llm.training.step import Program, shared_rows
-from jaxrl_llm.types import Prompts, Rollouts, Scores, Spec
+from jaxrl_llm.types import Prompts, Rollouts, Scores, Spec, Tokens
 
 # Sizes that tell the axes of a shape apart, and that both mesh axes divide but
 # for the 2 key-value heads, which stay whole on 4 and 8 devices.
@@ -99,9 +99,11 @@ def rollouts(samples: int) -> Rollouts:
   prompt = rng.integers(DENSE.vocab, size=(groups, PROMPT))
   prompt_mask = np.arange(PROMPT) >= rng.integers(0, PROMPT, (groups, 1))
   arrays = Rollouts(
-    prompt=prompt[group].astype(np.int32),
-    prompt_mask=prompt_mask[group],
-    response=np.where(mask, tokens, 0).astype(np.int32),
+    content=Tokens(
+      prompt=prompt[group].astype(np.int32),
+      prompt_mask=prompt_mask[group],
+      response=np.where(mask, tokens, 0).astype(np.int32),
+    ),
     response_mask=mask,
     action_mask=mask,
     logp=np.where(mask, rng.normal(-4, 0.3, mask.shape), 0).astype(np.float32),
@@ -191,8 +193,8 @@ def sampling(kind: Kind, mesh: tuple[int, int]):
   layout = shard.layout(shard.make_mesh(*mesh), axes, params)
   rows = rollouts(4)
   prompts = Prompts(
-    tokens=rows.prompt[::4],
-    mask=rows.prompt_mask[::4],
+    tokens=rows.content.prompt[::4],
+    mask=rows.content.prompt_mask[::4],
     task=rows.task[::4],
     domain=rows.domain[::4],
   )
@@ -273,7 +275,7 @@ def difference(kind: str, mesh: tuple[int, int]) -> dict[str, float]:
   """
   drawn, alone = sampled(kind, mesh).rows, sampled(kind, ALONE).rows
   other, one = learned(kind, mesh), learned(kind, ALONE)
-  tokens = drawn.response != alone.response
+  tokens = drawn.content.response != alone.content.response
   tokens |= drawn.response_mask != alone.response_mask
 
   def loss(found):

@@ -95,7 +95,7 @@ def made_up(rows: str):
   import jax.numpy as jnp
   import numpy as np
 
-  from jaxrl_llm.types import Rollouts
+  from jaxrl_llm.types import Rollouts, Tokens
 
   draw = np.random.default_rng(0)
   n, most = _SHAPE.rows, _SHAPE.response
@@ -106,9 +106,11 @@ def made_up(rows: str):
   prompts = np.asarray(cases.prompts(_MODEL, _SHAPE))[group]
   response = np.where(mask, draw.integers(8, _MODEL.vocab, mask.shape), 0)
   rollouts = Rollouts(
-    prompt=jnp.asarray(prompts, jnp.int32),
-    prompt_mask=jnp.ones(prompts.shape, bool),
-    response=jnp.asarray(response, jnp.int32),
+    content=Tokens(
+      prompt=jnp.asarray(prompts, jnp.int32),
+      prompt_mask=jnp.ones(prompts.shape, bool),
+      response=jnp.asarray(response, jnp.int32),
+    ),
     response_mask=jnp.asarray(mask),
     action_mask=jnp.asarray(mask),
     logp=jnp.zeros(mask.shape, jnp.float32),

@@ -51,7 +51,7 @@ def minus_predicted(rewards, rollouts):
   Source: V_0, arXiv 2602.03584, section 3.
   """
   advantages = rewards - rollouts.extras['predicted_reward']
-  return jnp.broadcast_to(advantages[:, None], rollouts.response.shape)
+  return jnp.broadcast_to(advantages[:, None], rollouts.response_mask.shape)
 
 
 def _visited(task, valid, tasks):

@@ -107,7 +107,9 @@ class ConflictAware:
     row = jnp.max(advantages, axis=-1) + jnp.min(advantages, axis=-1)
     exists = rollouts.response_mask & rollouts.valid[:, None]
     factor = jnp.ones_like(advantages)
-    for end in conflicts(rollouts.response, exists, row, rollouts.group):
+    for end in conflicts(
+      rollouts.content.response, exists, row, rollouts.group
+    ):
       pushed = jnp.where(row > 0, self.gain, 0.0)[:, None]
       factor = factor * jnp.where(end, pushed, 1.0)
     chaotic = (entropy > self.most) & (first < math.log(2))

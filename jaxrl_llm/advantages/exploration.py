@@ -71,7 +71,7 @@ class TemperedMix:
     )
 
     def chosen(log_probs):
-      token = rollouts.response[..., None]
+      token = rollouts.content.response[..., None]
       return jnp.take_along_axis(log_probs, token, axis=-1)[..., 0]
 
     logp = chosen(rows)

@@ -19,7 +19,7 @@ from jaxrl_llm.credit import needs
 
 def per_token(rows, rollouts):
   """f32[N] -> f32[N, T]: a row's value at each of its columns."""
-  return jnp.broadcast_to(rows[:, None], rollouts.response.shape)
+  return jnp.broadcast_to(rows[:, None], rollouts.response_mask.shape)
 
 
 def _answer_share(rollouts):
@@ -180,7 +180,7 @@ def confidence_gap(advantages, rollouts, *, strength=0.1, share=0.2):
     second hand. The paper's alpha was not found, the default is ours.
   """
   prompt = lowest_mean(
-    rollouts.extras['prompt_logp'], rollouts.prompt_mask, share=share
+    rollouts.extras['prompt_logp'], rollouts.content.prompt_mask, share=share
   )
   response = lowest_mean(rollouts.logp, rollouts.loss_mask, share=share)
   size = jnp.max(jnp.abs(advantages), axis=-1)

@@ -191,7 +191,7 @@ class RankedList(Stateless):
 
   def write(self, tools, rollouts, scores, state):
     del scores
-    columns = rollouts.response.shape[1]
+    columns = rollouts.content.response.shape[1]
     item = np.zeros((rollouts.valid.shape[0], columns), np.int32)
     hits = np.zeros((len(item), self.places), np.float32)
     for row, (record, pieces) in enumerate(

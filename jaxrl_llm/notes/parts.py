@@ -26,7 +26,7 @@ class Thoughts(Stateless):
 
   def write(self, tools, rollouts, scores, state):
     del scores
-    thought = np.zeros(rollouts.response.shape, bool)
+    thought = np.zeros(rollouts.content.response.shape, bool)
     for row, pieces in enumerate(tools.pieces(rollouts)):
       said = ''
       for column, piece in enumerate(pieces):
@@ -58,7 +58,7 @@ class PrefixRewards(Stateless):
       for pieces in tools.pieces(rollouts)
     ]
     columns = []
-    for t in range(rollouts.response.shape[1]):
+    for t in range(rollouts.content.response.shape[1]):
       # Past the end nothing is read; the whole text keeps the rows even.
       texts = [said[min(t, len(said) - 1)] for said in prefixes]
       _, found = tools.verify(rollouts, texts)

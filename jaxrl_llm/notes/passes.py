@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxrl_llm import numerics
 from jaxrl_llm.notes.base import Stateless
-from jaxrl_llm.types import Array, Rollouts
+from jaxrl_llm.types import Array, Rollouts, Tokens
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +74,7 @@ class PromptLogp(Stateless):
     del scores
     rows, shift = as_responses(rollouts)
     logp = tools.score(rows).logp
-    place = jnp.arange(rollouts.prompt.shape[1]) - shift[:, None] - 1
+    place = jnp.arange(rollouts.content.prompt.shape[1]) - shift[:, None] - 1
     logp = jnp.take_along_axis(logp, jnp.maximum(place, 0), axis=1)
     return {'prompt_logp': jnp.where(place >= 0, logp, 0.0)}, state
 
@@ -87,17 +87,19 @@ def as_responses(rollouts: Rollouts) -> tuple[Rollouts, Array]:
     N rows with one prompt token and P - 1 response columns (at least one),
     right padded, and i32[N], the padding before each prompt.
   """
-  width = rollouts.prompt.shape[1]
-  shift = width - jnp.sum(rollouts.prompt_mask, axis=1, dtype=jnp.int32)
+  width = rollouts.content.prompt.shape[1]
+  shift = width - jnp.sum(rollouts.content.prompt_mask, axis=1, dtype=jnp.int32)
   place = jnp.arange(max(width, 2)) + shift[:, None]
   mask = place < width
   tokens = jnp.take_along_axis(
-    rollouts.prompt, jnp.minimum(place, width - 1), axis=1
+    rollouts.content.prompt, jnp.minimum(place, width - 1), axis=1
   )
   rows = rollouts.replace(
-    prompt=tokens[:, :1],
-    prompt_mask=jnp.ones_like(mask[:, :1]),
-    response=jnp.where(mask, tokens, 0)[:, 1:],
+    content=rollouts.content.replace(
+      prompt=tokens[:, :1],
+      prompt_mask=jnp.ones_like(mask[:, :1]),
+      response=jnp.where(mask, tokens, 0)[:, 1:],
+    ),
     response_mask=mask[:, 1:],
     action_mask=mask[:, 1:],
     logp=jnp.zeros(mask[:, 1:].shape, jnp.float32),
@@ -127,9 +129,11 @@ class Drift(Stateless):
     prompt = (spec.tasks, spec.prompt_length)
     response = (spec.tasks, spec.response_length)
     return {
-      'prompt': jnp.zeros(prompt, jnp.int32),
-      'prompt_mask': jnp.zeros(prompt, bool),
-      'response': jnp.zeros(response, jnp.int32),
+      'content': Tokens(
+        prompt=jnp.zeros(prompt, jnp.int32),
+        prompt_mask=jnp.zeros(prompt, bool),
+        response=jnp.zeros(response, jnp.int32),
+      ),
       'response_mask': jnp.zeros(response, bool),
       'action_mask': jnp.zeros(response, bool),
       'logp': jnp.zeros(response, jnp.float32),
@@ -140,9 +144,11 @@ class Drift(Stateless):
     then = jax.tree.map(lambda x: x[rollouts.task], state)
     rows = rollouts.replace(**then, extras={})
     # A task without a past has nothing to attend to; its mask is empty.
-    seen = jnp.any(rows.prompt_mask, axis=1)
-    start = rows.prompt_mask.at[:, -1].set(True)
-    now = tools.score(rows.replace(prompt_mask=start)).logp
+    seen = jnp.any(rows.content.prompt_mask, axis=1)
+    start = rows.content.prompt_mask.at[:, -1].set(True)
+    now = tools.score(
+      rows.replace(content=rows.content.replace(prompt_mask=start))
+    ).logp
     gap = jnp.abs(now - then['logp'])
     drift = numerics.masked_mean(gap, then['action_mask'], axis=1)
     logp = tools.score(rollouts.replace(extras={})).logp

@@ -69,7 +69,7 @@ _INPUTS: Mapping[str, Callable[[Stats, Batch], Array]] = {
   'log_probs': lambda stats, batch: stats.log_probs,
   'valid': lambda stats, batch: batch.rollouts.valid,
   'keep': lambda stats, batch: batch.credit.keep,
-  'tokens': lambda stats, batch: batch.rollouts.response,
+  'tokens': lambda stats, batch: batch.rollouts.content.response,
   'task': lambda stats, batch: batch.rollouts.task,
   'group': lambda stats, batch: _local_ids(batch.rollouts.group),
   'share': lambda stats, batch: batch.share,

@@ -264,7 +264,7 @@ def likelihood_fall(stats, batch):
 
   Source: LLDS, arXiv 2512.04220, its gate of responses.
   """
-  whole = jnp.zeros(batch.rollouts.response.shape, jnp.int32)
+  whole = jnp.zeros(batch.rollouts.response_mask.shape, jnp.int32)
   return action_fall(stats, batch, turn=whole)
 
 

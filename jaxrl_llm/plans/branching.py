@@ -156,7 +156,7 @@ class Tree(Plan):
         axis=-1,
       )
       if self.depth > 1
-      else jnp.zeros_like(rollouts.response)
+      else jnp.zeros_like(rollouts.content.response)
     )
     leaf = np.arange(rollouts.valid.shape[0]) % self.samples
     powers = self.children ** np.arange(self.depth)[::-1]

@@ -308,7 +308,7 @@ def as_steps(rollouts: Rollouts, start, end, *, most: int) -> Rollouts:
   prompts = prefixes.as_prompts(rows, start)
   place = jnp.arange(most) + start[:, None]
   mask = place < end[:, None]
-  place = jnp.minimum(place, rollouts.response.shape[1] - 1)
+  place = jnp.minimum(place, rollouts.content.response.shape[1] - 1)
 
   def moved(x, empty):
     tail = (1,) * (x.ndim - 2)
@@ -320,9 +320,11 @@ def as_steps(rollouts: Rollouts, start, end, *, most: int) -> Rollouts:
     if name in extras:
       extras[name] = moved(extras[name], empty)
   return rows.replace(
-    prompt=prompts.tokens,
-    prompt_mask=prompts.mask,
-    response=moved(rows.response, 0),
+    content=rows.content.replace(
+      prompt=prompts.tokens,
+      prompt_mask=prompts.mask,
+      response=moved(rows.content.response, 0),
+    ),
     response_mask=mask,
     action_mask=mask,
     logp=moved(rows.logp, 0.0),

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.types import Array, Prompts, Rollouts
+from jaxrl_llm.types import Array, Prompts, Rollouts, Tokens
 
 # What the sampler says of every token, and its value where there is none.
 EMPTY = {'log_mass': 0.0, 'support': -1}
@@ -36,10 +36,12 @@ def as_prompts(rollouts: Rollouts, cut: Array) -> Prompts:
     N prompts of P + T columns, left padded without gaps between prompt and
     prefix.
   """
-  width = rollouts.response.shape[1]
+  width = rollouts.content.response.shape[1]
   chex.assert_shape(cut, rollouts.valid.shape)
-  tokens = jnp.concatenate([rollouts.prompt, rollouts.response], axis=1)
-  mask = [rollouts.prompt_mask, rollouts.response_mask]
+  tokens = jnp.concatenate(
+    [rollouts.content.prompt, rollouts.content.response], axis=1
+  )
+  mask = [rollouts.content.prompt_mask, rollouts.response_mask]
   mask = jnp.concatenate(mask, axis=1)
   source = jnp.arange(tokens.shape[1]) - (width - cut)[:, None]
   place = jnp.maximum(source, 0)
@@ -68,11 +70,11 @@ def joined(
     N rows in the T columns of `rollouts`. What does not fit is lost, and the
     row then counts as truncated.
   """
-  columns = rollouts.response.shape[1]
+  columns = rollouts.content.response.shape[1]
   going = jnp.ones_like(rollouts.valid) if going is None else going
   source = jnp.arange(columns) - cut[:, None]
-  inside = (source >= 0) & (source < more.response.shape[1])
-  place = jnp.clip(source, 0, more.response.shape[1] - 1)
+  inside = (source >= 0) & (source < more.content.response.shape[1])
+  place = jnp.clip(source, 0, more.content.response.shape[1] - 1)
 
   def splice(old, new, empty):
     tail = (1,) * (old.ndim - 2)
@@ -89,7 +91,9 @@ def joined(
       extras[name] = splice(extras.get(name, none), new, empty)
   late = more.truncated | (cut + more.length > columns)
   return rollouts.replace(
-    response=splice(rollouts.response, more.response, 0),
+    content=rollouts.content.replace(
+      response=splice(rollouts.content.response, more.content.response, 0)
+    ),
     response_mask=splice(rollouts.response_mask, more.response_mask, False),
     action_mask=splice(rollouts.action_mask, more.action_mask, False),
     logp=splice(rollouts.logp, more.logp, 0.0),
@@ -108,7 +112,7 @@ def written(rollouts: Rollouts, ids: Sequence[Sequence[int]]) -> Rollouts:
   Returns:
     N rows of T columns, without actions.
   """
-  response = np.zeros(rollouts.response.shape, np.int32)
+  response = np.zeros(rollouts.content.response.shape, np.int32)
   for row, tokens in enumerate(ids):
     response[row, : len(tokens)] = tokens
   length = np.array([len(tokens) for tokens in ids])
@@ -119,7 +123,7 @@ def written(rollouts: Rollouts, ids: Sequence[Sequence[int]]) -> Rollouts:
     if name in rollouts.extras
   }
   return rollouts.replace(
-    response=jnp.asarray(response),
+    content=rollouts.content.replace(response=jnp.asarray(response)),
     response_mask=jnp.asarray(mask),
     action_mask=jnp.zeros(mask.shape, bool),
     logp=jnp.zeros(mask.shape, jnp.float32),
@@ -141,9 +145,11 @@ def blank(prompts: Prompts, samples: int, columns: int) -> Rollouts:
   shape = (count * samples, columns)
   off = jnp.zeros(shape, bool)
   return Rollouts(
-    prompt=by_row(prompts.tokens),
-    prompt_mask=by_row(prompts.mask),
-    response=jnp.zeros(shape, jnp.int32),
+    content=Tokens(
+      prompt=by_row(prompts.tokens),
+      prompt_mask=by_row(prompts.mask),
+      response=jnp.zeros(shape, jnp.int32),
+    ),
     response_mask=off,
     action_mask=off,
     logp=jnp.zeros(shape, jnp.float32),

@@ -17,7 +17,7 @@ import dataclasses
 import jax.numpy as jnp
 
 from jaxrl_llm.plans.base import Contract, Plan
-from jaxrl_llm.types import Prompts, Rollouts, Scores
+from jaxrl_llm.types import Prompts, Rollouts, Scores, Tokens
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,9 +57,11 @@ def rows(prompts: Prompts) -> tuple[Rollouts, Scores]:
   mask = columns['recorded_mask'].reshape(-1, length)
   everywhere = jnp.ones(count * samples, bool)
   rollouts = Rollouts(
-    prompt=by_row(prompts.tokens),
-    prompt_mask=by_row(prompts.mask),
-    response=columns['recorded'].reshape(-1, length),
+    content=Tokens(
+      prompt=by_row(prompts.tokens),
+      prompt_mask=by_row(prompts.mask),
+      response=columns['recorded'].reshape(-1, length),
+    ),
     response_mask=mask,
     action_mask=mask,
     logp=jnp.zeros(mask.shape, jnp.float32),

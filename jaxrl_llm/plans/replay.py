@@ -15,11 +15,10 @@ import jax.numpy as jnp
 from jaxrl_llm import numerics
 from jaxrl_llm.advantages import group as group_lib
 from jaxrl_llm.plans.base import Contract, Plan
+from jaxrl_llm.types import Tokens
 
 _FIELDS = (
-  'prompt',
-  'prompt_mask',
-  'response',
+  'content',
   'response_mask',
   'action_mask',
   'logp',
@@ -109,24 +108,28 @@ class SelectiveBuffer(Plan):
     return Contract(self.samples, may_lag=True)
 
   def init(self, spec):
-    lead = (self.capacity, self.samples)
+    def empty(dtype, *shape):
+      return jnp.zeros((self.capacity, self.samples, *shape), dtype)
+
     prompt, response = spec.prompt_length, spec.response_length
-    shapes = {
-      'prompt': ((prompt,), jnp.int32),
-      'prompt_mask': ((prompt,), bool),
-      'response': ((response,), jnp.int32),
-      'response_mask': ((response,), bool),
-      'action_mask': ((response,), bool),
-      'logp': ((response,), jnp.float32),
-      'task': ((), jnp.int32),
-      'domain': ((), jnp.int32),
-      'valid': ((), bool),
-      'truncated': ((), bool),
-      'log_mass': ((response,), jnp.float32),
-      'components': ((spec.components,), jnp.float32),
+    rows = {
+      'content': Tokens(
+        prompt=empty(jnp.int32, prompt),
+        prompt_mask=empty(bool, prompt),
+        response=empty(jnp.int32, response),
+      ),
+      'response_mask': empty(bool, response),
+      'action_mask': empty(bool, response),
+      'logp': empty(jnp.float32, response),
+      'task': empty(jnp.int32),
+      'domain': empty(jnp.int32),
+      'valid': empty(bool),
+      'truncated': empty(bool),
+      'log_mass': empty(jnp.float32, response),
+      'components': empty(jnp.float32, spec.components),
     }
     return {
-      'rows': {k: jnp.zeros(lead + s, d) for k, (s, d) in shapes.items()},
+      'rows': rows,
       'magnitude': jnp.zeros(self.capacity),
       'place': jnp.int32(0),
     }
@@ -159,7 +162,7 @@ class SelectiveBuffer(Plan):
       most=int(self.share * groups),
       power=self.power,
     )
-    mixed = {k: x.reshape(-1, *x.shape[2:]) for k, x in mixed.items()}
+    mixed = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), mixed)
     components = mixed.pop('components')
     tools.note('plan/replayed', int(count))
     rollouts = rollouts.replace(

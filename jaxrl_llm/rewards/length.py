@@ -29,7 +29,7 @@ def overlong(rewards, rollouts, *, buffer, factor=1.0):
 
   Source: DAPO, arXiv 2503.14476, equation 13.
   """
-  budget = rollouts.response.shape[1]
+  budget = rollouts.response_mask.shape[1]
   if buffer > budget:
     raise ValueError(
       f'the overlong buffer of {buffer:g} tokens exceeds the response budget '

@@ -234,7 +234,7 @@ def small_curvature(
     step; the code also models Adam's.
   """
   probs = jnp.exp(rollouts.extras['log_probs'])
-  chosen = rollouts.response[..., None] == jnp.arange(probs.shape[-1])
+  chosen = rollouts.content.response[..., None] == jnp.arange(probs.shape[-1])
   score = chosen - probs
   chex.assert_equal_shape([score, probs])
   length = jnp.sum(score**2, axis=-1)

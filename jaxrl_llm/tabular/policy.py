@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.types import Rollouts, Stats
+from jaxrl_llm.types import Rollouts, Stats, Tokens
 
 
 def states(vocab: int, length: int) -> int:
@@ -60,11 +60,11 @@ def score(params, rollouts: Rollouts, needs=frozenset()) -> Stats:
   """Log-probs, entropy and, where asked, values and whole rows."""
   vocab = params['logits'].shape[-1]
   mask = rollouts.response_mask
-  node = prefix_states(rollouts.response, vocab)
+  node = prefix_states(rollouts.content.response, vocab)
   task = rollouts.task[:, None]
   log_probs = jax.nn.log_softmax(params['logits'][task, node])
   chosen = jnp.take_along_axis(
-    log_probs, rollouts.response[..., None], axis=-1
+    log_probs, rollouts.content.response[..., None], axis=-1
   )[..., 0]
   entropy = -jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1)
   return Stats(
@@ -74,7 +74,7 @@ def score(params, rollouts: Rollouts, needs=frozenset()) -> Stats:
     if 'values' in needs
     else None,
     after_values=_masked(
-      params['after_values'][task, node, rollouts.response], mask
+      params['after_values'][task, node, rollouts.content.response], mask
     )
     if 'after_values' in needs
     else None,
@@ -110,9 +110,11 @@ def as_rollouts(response, mask, *, task=None, group=None, logp=None):
   if logp is None:
     logp = jnp.zeros(mask.shape, jnp.float32)
   return Rollouts(
-    prompt=jnp.zeros((rows, 1), jnp.int32),
-    prompt_mask=jnp.ones((rows, 1), bool),
-    response=jnp.asarray(response, jnp.int32),
+    content=Tokens(
+      prompt=jnp.zeros((rows, 1), jnp.int32),
+      prompt_mask=jnp.ones((rows, 1), bool),
+      response=jnp.asarray(response, jnp.int32),
+    ),
     response_mask=mask,
     action_mask=mask,
     logp=logp,

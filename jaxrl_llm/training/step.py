@@ -269,7 +269,7 @@ class Program:
     Every device sums those of its own rows, whatever their number; sums over
     devices are made once, at the end.
     """
-    columns = batch.rollouts.response.shape[1]
+    columns = batch.rollouts.response_mask.shape[1]
     pieces, devices = self.microbatches, self._devices(batch.rollouts)
     params, frozen = self.layout.gathered((params, frozen))
 
@@ -371,7 +371,7 @@ class Program:
     if self.widths:
       narrow = widths_lib.narrowed(rollouts, width)
       stats = self.scorer(params, narrow, needs)
-      stats = widths_lib.widened(stats, rollouts.response.shape[1])
+      stats = widths_lib.widened(stats, rollouts.response_mask.shape[1])
     else:
       stats = self.scorer(params, rollouts, needs)
     return stats.on(rollouts.loss_mask)

@@ -55,20 +55,18 @@ def at_narrowest(fn: Callable, widths: tuple[int, ...], mask: Array, *operands):
 def narrowed(rollouts: Rollouts, width: int) -> Rollouts:
   """The rollouts in their first columns.
 
-  Cut is every array that has one entry for each response token: [N, T, ...],
-  by its shape, but for the fields of the prompt and `types.OF_ROWS`.
+  Content narrows itself. Of the rest, cut is every array that has one entry
+  for each decision, [N, T, ...], by its shape, but for `types.OF_ROWS`.
   """
-  columns = rollouts.response.shape[1]
+  columns = rollouts.response_mask.shape[1]
 
   def cut(x):
     return x[:, :width] if x.ndim > 1 and x.shape[1] == columns else x
 
-  short = jax.tree.map(cut, rollouts)
+  short = jax.tree.map(cut, rollouts.replace(content=()))
   kept = {k: x for k, x in rollouts.extras.items() if k in OF_ROWS}
   return short.replace(
-    prompt=rollouts.prompt,
-    prompt_mask=rollouts.prompt_mask,
-    extras={**short.extras, **kept},
+    content=rollouts.content.narrowed(width), extras={**short.extras, **kept}
   )
 
 

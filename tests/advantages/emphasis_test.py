@@ -54,7 +54,7 @@ def test_conflict_aware_stage_equals_its_formula():
     (mean > np.log(2)) & (mean[mask.any(axis=1)].mean() < np.log(2)), 0.0, 1.0
   )
   factor = oracle.gtpo_factors(
-    np.asarray(rollouts.response),
+    np.asarray(rollouts.content.response),
     np.asarray(rollouts.response_mask).sum(axis=1),
     rows,
     np.asarray(rollouts.group),
@@ -71,7 +71,9 @@ def test_without_conflicts_and_entropy_weight_advantages_stay():
   entropy = np.full((16, 6), 0.5, np.float32)
   rollouts = cases.rollouts(3, entropy=entropy)
   distinct = jnp.arange(96, dtype=jnp.int32).reshape(16, 6)
-  rollouts = rollouts.replace(response=distinct)
+  rollouts = rollouts.replace(
+    content=rollouts.content.replace(response=distinct)
+  )
   rows = _signs(3).astype(np.float32)
   stage = emphasis.ConflictAware(entropy_weight=0.0)
   credit, _ = _shape(stage, stage.init(SPEC), rollouts, rows)

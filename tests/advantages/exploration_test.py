@@ -39,7 +39,7 @@ def test_tempered_mix_equals_the_loops_for_two_iterations(seed, target):
       rollouts.valid,
       np.asarray(rollouts.loss_mask),
       np.asarray(rollouts.extras['log_probs'], np.float64),
-      rollouts.response,
+      rollouts.content.response,
       entropy,
       target=target,
     )

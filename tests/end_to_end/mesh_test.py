@@ -101,7 +101,9 @@ def test_a_mesh_samples_and_learns_the_same(folder, method, data, model):
     folder, data, model, recipe, **settings
   )
   assert plain == {1} and max(spread) == data * model
-  np.testing.assert_array_equal(rollouts.response, other_rollouts.response)
+  np.testing.assert_array_equal(
+    rollouts.content.response, other_rollouts.content.response
+  )
   np.testing.assert_array_equal(
     rollouts.response_mask, other_rollouts.response_mask
   )

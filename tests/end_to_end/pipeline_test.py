@@ -84,7 +84,9 @@ def test_rows_are_of_the_policy_before_the_last_step(tmp_path):
         loop.key_for(parts.config.seed, step, loop.Purpose.SAMPLE),
         4,
       )
-      np.testing.assert_array_equal(again.response, rollouts.response)
+      np.testing.assert_array_equal(
+        again.content.response, rollouts.content.response
+      )
       gap = np.abs(logp_of(parts, policies[step], rollouts) - own).max()
       np.testing.assert_allclose(metrics['sampler/gap_max'], gap, atol=1e-4)
       assert (gap > 1e-2) == (step > 0)
@@ -126,7 +128,8 @@ def test_what_is_counted_goes_with_the_rows(tmp_path):
         [
           [t for t in row[mask] if t != parts.tokenizer.eos_token_id]
           for row, mask in zip(
-            np.asarray(rollouts.response), np.asarray(rollouts.response_mask)
+            np.asarray(rollouts.content.response),
+            np.asarray(rollouts.response_mask),
           )
         ],
         skip_special_tokens=False,

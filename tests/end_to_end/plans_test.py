@@ -52,7 +52,7 @@ def iterate(parts, state, count=2):
   contract = parts.recipe.plan.contract
   assert contract.provides <= rollouts.extras.keys()
   if contract.one_prompt:
-    for x in rollouts.prompt, rollouts.prompt_mask:
+    for x in rollouts.content.prompt, rollouts.content.prompt_mask:
       groups = np.asarray(x).reshape(-1, contract.samples, x.shape[1])
       assert (groups == groups[:, :1]).all()
   return state, rollouts

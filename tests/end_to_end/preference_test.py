@@ -191,7 +191,7 @@ def test_a_preference_model_reads_both_responses(tmp_path):
   first, second = (
     row[mask].tolist()
     for row, mask in zip(
-      np.asarray(rollouts.response), np.asarray(rollouts.response_mask)
+      np.asarray(rollouts.content.response), np.asarray(rollouts.response_mask)
     )
   )
   half = len(first) // 2

@@ -37,7 +37,7 @@ def test_prefix_rewards_judge_what_was_said_before_each_token():
   np.testing.assert_allclose(found[0, :4], [0, 2, 2, 4])
   np.testing.assert_allclose(found[1, :3], [0, 0, 0])
   np.testing.assert_allclose(scores.components[:, 0], [2, 0])
-  assert found.shape == rollouts.response.shape
+  assert found.shape == rollouts.content.response.shape
 
 
 def test_a_prefix_that_cannot_be_judged_earns_nothing():

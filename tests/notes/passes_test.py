@@ -17,7 +17,10 @@ def test_prompts_are_read_as_responses_to_their_first_token():
   rows, shift = passes.as_responses(rollouts)
   assert shift.tolist() == [0, 2]
   assert scripted.words(rows) == ['bc', '']
-  assert [scripted.decode(t) for t in np.asarray(rows.prompt)] == ['a', 'x']
+  assert [scripted.decode(t) for t in np.asarray(rows.content.prompt)] == [
+    'a',
+    'x',
+  ]
 
 
 def test_prompt_logp_stands_at_the_prompts_own_tokens():

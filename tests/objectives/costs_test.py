@@ -18,14 +18,14 @@ _close = functools.partial(np.testing.assert_allclose, rtol=2e-5, atol=2e-5)
 
 
 def _batch(rollouts, old_logp, ref_logp, advantages=None, targets=None):
-  rows = rollouts.response.shape[0]
+  rows = rollouts.content.response.shape[0]
   scores = Scores(jnp.zeros((rows, 1)), jnp.ones(1))
   credit = initial_credit(rollouts, scores)
   if advantages is not None:
     credit = credit.replace(advantages=advantages)
   if targets is not None:
     credit = credit.replace(targets=targets)
-  ones = jnp.ones(rollouts.response.shape)
+  ones = jnp.ones(rollouts.content.response.shape)
   return Batch(
     rollouts=rollouts,
     credit=credit,

@@ -249,7 +249,7 @@ def _balanced():
   """Log flows [N, T] and log-probs [N, T] in proportion to R, by summation."""
   _, rollouts, rewards, ref_logp = _world()
   log_reward = np.asarray(ref_logp.sum(1) + rewards / WEIGHT, 'd')
-  response = np.asarray(rollouts.response)
+  response = np.asarray(rollouts.content.response)
   flow = np.zeros((len(response), LENGTH + 1))
   for i, row in enumerate(response):
     for t in range(LENGTH + 1):

@@ -125,7 +125,9 @@ def test_rows_are_rated_in_the_order_of_their_rewards(name):
   recipe = dataclasses.replace(recipe_lib.build(name, samples=4))
   rollouts, _, _ = rows(4, groups=8)
   # What is written decides: the share of tokens that are 2.
-  share = jnp.mean(rollouts.response == 2, axis=1, where=rollouts.response_mask)
+  share = jnp.mean(
+    rollouts.content.response == 2, axis=1, where=rollouts.response_mask
+  )
   program = Program(recipe, policy.score, optax.adam(0.1))
   params = policy.init(jax.random.key(0), tasks=1, vocab=VOCAB, length=LENGTH)
   state = program.init(params, Spec(32, 4, 1, LENGTH))

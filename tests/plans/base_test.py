@@ -45,7 +45,7 @@ class Lender:
   def verify(self, rollouts):
     # In a live group the first row fails and the others succeed.
     live = jnp.isin(rollouts.task, jnp.asarray(self.live))
-    reward = jnp.where(live, rollouts.response[:, 0] > 0, 1) * 1.0
+    reward = jnp.where(live, rollouts.content.response[:, 0] > 0, 1) * 1.0
     return rollouts, Scores(reward[:, None], jnp.ones(1))
 
   def note(self, name, value):
@@ -115,7 +115,7 @@ def test_refill_samples_every_round_with_a_key_of_its_own():
 @pytest.mark.parametrize('rounds', [1, 3])
 def test_refill_keeps_the_shapes_of_one_round(rounds):
   _, rollouts, scores = collect(live=(2,), rounds=rounds)
-  assert rollouts.response.shape == (GROUPS * SAMPLES, 1)
+  assert rollouts.content.response.shape == (GROUPS * SAMPLES, 1)
   assert scores.components.shape == (GROUPS * SAMPLES, 1)
 
 

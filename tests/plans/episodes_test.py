@@ -36,7 +36,7 @@ def collect(plan, lent=None):
 
 def test_the_environment_is_read_and_the_policy_chosen():
   rollouts, scores = collect(episodes.multi_turn(samples=1, turns=4))
-  tokens = np.asarray(rollouts.response[0])
+  tokens = np.asarray(rollouts.content.response[0])
   assert scripted.words(rollouts) == ['a7\nb2\n72']
   # Each turn of the policy and its end token, then what it was told.
   chosen = [1, 1, 0, 0, 1, 1, 0, 0, 1, 1, 1]
@@ -97,7 +97,10 @@ def test_rows_of_steps_are_turns_after_what_came_before():
   assert plan.contract.samples == 8
   rollouts, scores = collect(plan)
   prompts = ['q', 'qa7\n', 'qa7\nb2\n']
-  tokens, masks = np.asarray(rollouts.prompt), np.asarray(rollouts.prompt_mask)
+  tokens, masks = (
+    np.asarray(rollouts.content.prompt),
+    np.asarray(rollouts.content.prompt_mask),
+  )
   contexts = [scripted.decode(t[m]) for t, m in zip(tokens, masks)]
   assert contexts[:3] == prompts and contexts[4:7] == prompts
   assert scripted.words(rollouts)[:4] == ['a', 'b', '72', '']
@@ -126,9 +129,14 @@ def test_extras_say_what_steps_have_in_common():
 def test_steps_hold_the_tokens_and_log_probs_of_the_episode():
   whole, _ = collect(episodes.multi_turn(samples=3, turns=4))
   cut, _ = collect(episodes.steps(samples=3, turns=4))
-  for name in ('response', 'logp'):
-    chosen = np.asarray(getattr(whole, name))[np.asarray(whole.action_mask)]
-    steps = np.asarray(getattr(cut, name))[np.asarray(cut.action_mask)]
+  whole, cut = (
+    [
+      np.asarray(x)[np.asarray(r.action_mask)]
+      for x in (r.content.response, r.logp)
+    ]
+    for r in (whole, cut)
+  )
+  for chosen, steps in zip(whole, cut):
     np.testing.assert_array_equal(chosen, steps)
 
 

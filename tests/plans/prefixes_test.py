@@ -32,7 +32,10 @@ def test_joined_rows_are_prefix_and_continuation():
   assert scripted.words(both) == ['cdq', 'rs']
   assert both.length.tolist() == [4, 3]  # with the end token
   assert both.truncated.tolist() == [False, False]
-  first = [-rollouts.response[0, 0] / 10, -rollouts.response[0, 1] / 10]
+  first = [
+    -rollouts.content.response[0, 0] / 10,
+    -rollouts.content.response[0, 1] / 10,
+  ]
   np.testing.assert_allclose(both.logp[0, :2], first)
   np.testing.assert_allclose(
     both.logp[0, 2:], [-scripted.encode('q')[0] / 10, 0, 0]
@@ -58,7 +61,9 @@ def test_joined_keeps_what_the_oracle_of_loops_keeps():
   for row in range(40):
     whole = old[row][: cut[row]] + new[row]
     expected = whole[:6] if going[row] else old[row]
-    tokens = np.asarray(both.response[row])[np.asarray(both.response_mask[row])]
+    tokens = np.asarray(both.content.response[row])[
+      np.asarray(both.response_mask[row])
+    ]
     assert scripted.decode(tokens) == expected
     np.testing.assert_allclose(
       both.logp[row][: len(expected)],

@@ -57,7 +57,7 @@ def test_rows_are_the_responses_with_their_end_and_scores():
   rollouts, scores = recorded.rows(prompts(encoded()[0], [1, 0]))
   found = [
     tuple(np.asarray(r)[np.asarray(m)].tolist())
-    for r, m in zip(rollouts.response, rollouts.response_mask)
+    for r, m in zip(rollouts.content.response, rollouts.response_mask)
   ]
   missing = ()
   assert found == [(END,), (1, END), (3, END), (0, 1, END), (2, END), missing]
@@ -65,7 +65,7 @@ def test_rows_are_the_responses_with_their_end_and_scores():
   assert not rollouts.truncated.any()
   assert rollouts.group.tolist() == [0, 0, 0, 1, 1, 1]
   assert rollouts.task.tolist() == [1, 1, 1, 0, 0, 0]
-  assert rollouts.prompt[:, 0].tolist() == [1, 1, 1, 0, 0, 0]
+  assert rollouts.content.prompt[:, 0].tolist() == [1, 1, 1, 0, 0, 0]
   np.testing.assert_array_equal(rollouts.action_mask, rollouts.response_mask)
   np.testing.assert_allclose(scores.components[:, 0], [0.2, 0.1, 0.4, 1, 0, 0])
   assert scores.weights.tolist() == [1]
@@ -73,7 +73,7 @@ def test_rows_are_the_responses_with_their_end_and_scores():
 
 def test_a_response_over_the_budget_is_cut_and_says_so():
   rollouts, _ = recorded.rows(prompts(encoded()[0], [2]))
-  assert rollouts.response[:2].tolist() == [[0, 1, 2], [0, 1, 2]]
+  assert rollouts.content.response[:2].tolist() == [[0, 1, 2], [0, 1, 2]]
   assert rollouts.truncated.tolist() == [True, True, False]
 
 

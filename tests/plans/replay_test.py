@@ -73,7 +73,9 @@ def test_replays_keep_the_log_probs_of_their_sampler():
   assert old.sum() == 2 * SAMPLES
   logp = np.where(old, 0.0, -1.0)[:, None] * np.ones(3)
   np.testing.assert_array_equal(rollouts.logp, logp)
-  np.testing.assert_array_equal(rollouts.response[:, 0], np.where(old, 0, 1))
+  np.testing.assert_array_equal(
+    rollouts.content.response[:, 0], np.where(old, 0, 1)
+  )
 
 
 def test_an_empty_buffer_changes_nothing():

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.types import Prompts, Rollouts, Scores, Stats
+from jaxrl_llm.types import Prompts, Rollouts, Scores, Stats, Tokens
 
 LETTERS = string.ascii_lowercase + string.digits + '?!\n '
 
@@ -55,9 +55,11 @@ def answer(prompts, texts, columns, *, samples=1, ended=True):
   prompts = jax.tree.map(lambda x: jnp.repeat(x, samples, axis=0), prompts)
   logp = np.where(mask, -response / 10, 0).astype(np.float32)
   return Rollouts(
-    prompt=prompts.tokens,
-    prompt_mask=prompts.mask,
-    response=jnp.asarray(response),
+    content=Tokens(
+      prompt=prompts.tokens,
+      prompt_mask=prompts.mask,
+      response=jnp.asarray(response),
+    ),
     response_mask=jnp.asarray(mask),
     action_mask=jnp.asarray(mask),
     logp=jnp.asarray(logp),
@@ -73,7 +75,9 @@ def answer(prompts, texts, columns, *, samples=1, ended=True):
 def words(rollouts):
   """The text of every response."""
   masks = np.asarray(rollouts.response_mask)
-  return [decode(r[m]) for r, m in zip(np.asarray(rollouts.response), masks)]
+  return [
+    decode(r[m]) for r, m in zip(np.asarray(rollouts.content.response), masks)
+  ]
 
 
 def contexts(prompts):
@@ -140,7 +144,7 @@ class Scripted:
   def score(self, rollouts, *needs):
     del needs
     mask = rollouts.response_mask
-    logp = jnp.where(mask, -rollouts.response / 10, 0.0)
+    logp = jnp.where(mask, -rollouts.content.response / 10, 0.0)
     return Stats(logp=logp, entropy=jnp.zeros_like(logp))
 
   def note(self, name, value):

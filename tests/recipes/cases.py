@@ -21,7 +21,7 @@ import optax
 
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.training.step import Program
-from jaxrl_llm.types import Rollouts, Scores, Spec, Stats, TrainState
+from jaxrl_llm.types import Rollouts, Scores, Spec, Stats, Tokens, TrainState
 from tests.battery_extras import GENERATORS
 from tests.oracles.parts import Case, Policy
 
@@ -210,9 +210,11 @@ def rollouts_of(case: Case) -> Rollouts:
   chosen = case.mask | (case.response_mask & ~case.valid[:, None])
   return _arrays(
     Rollouts(
-      prompt=np.zeros((rows, PROMPT), int),
-      prompt_mask=np.ones((rows, PROMPT), bool),
-      response=case.response,
+      content=Tokens(
+        prompt=np.zeros((rows, PROMPT), int),
+        prompt_mask=np.ones((rows, PROMPT), bool),
+        response=case.content.response,
+      ),
       response_mask=case.response_mask,
       action_mask=chosen,
       logp=np.where(chosen, case.sampler_logp, 0.0),

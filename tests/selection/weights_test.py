@@ -148,7 +148,7 @@ def test_small_curvature_equals_the_moments_of_a_real_output_layer():
   mask = np.asarray(rollouts.loss_mask)
   seen = set()
   for i, t in zip(*np.nonzero(mask)):
-    action = int(rollouts.response[i, t])
+    action = int(rollouts.content.response[i, t])
     objective, policy = oracle.capo_moments(
       advantages[i, t], probs[i, t], action, hidden[i, t], 0.1
     )

@@ -69,7 +69,7 @@ def test_samples_follow_the_policy(stop):
   drawn = policy.sample(params, KEY, jnp.zeros(1, int), samples=rows, stop=stop)
   response, mask = policy.all_responses(VOCAB, LENGTH, stop)
   exact = policy.score(params, policy.as_rollouts(response, mask)).logp.sum(1)
-  found = np.asarray(drawn.response)
+  found = np.asarray(drawn.content.response)
   same = (found[:, None] == response).all(-1)
   same &= (np.asarray(drawn.response_mask)[:, None] == mask).all(-1)
   assert np.all(same.sum(1) == 1)

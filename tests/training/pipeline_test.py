@@ -42,7 +42,7 @@ def sampled():
   rollouts = policy.sample(
     params_of(0), jax.random.key(1), task, samples=SAMPLES, stop=VOCAB - 1
   )
-  rewards = jnp.sum(rollouts.response == 1, axis=1) * 1.0
+  rewards = jnp.sum(rollouts.content.response == 1, axis=1) * 1.0
   return rollouts, Scores(rewards[:, None], jnp.ones(1))
 
 

@@ -45,7 +45,11 @@ def test_a_padding_token_past_the_embedding_is_never_read(tmp_path):
   exported = (tmp_path / 'export' / 'tokenizer_config.json').read_text()
   assert json.loads(exported)['pad_token'] == '[PAD]'
   rollouts = sampled(parts, params)
-  for tokens in (rollouts.prompt, rollouts.response, parts.train.tokens):
+  for tokens in (
+    rollouts.content.prompt,
+    rollouts.content.response,
+    parts.train.tokens,
+  ):
     assert np.max(tokens) < vocab
 
 
@@ -66,7 +70,10 @@ def test_a_special_token_stops_a_response(tmp_path):
   )
   ids = [parts.tokenizer.convert_tokens_to_ids(name) for name in special]
   rollouts = sampled(parts, params)
-  response, length = np.asarray(rollouts.response), np.asarray(rollouts.length)
+  response, length = (
+    np.asarray(rollouts.content.response),
+    np.asarray(rollouts.length),
+  )
   stopped = ~np.asarray(rollouts.truncated)
   last = response[np.arange(len(length)), length - 1]
   ends = [*ids, parts.tokenizer.eos_token_id]

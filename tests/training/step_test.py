@@ -35,7 +35,7 @@ def collect(program, state, *, samples):
   )
   rows = jnp.arange(rollouts.group.shape[0], dtype=jnp.int32)
   rollouts = rollouts.replace(extras={'row': rows})
-  rewards = jnp.sum(rollouts.response == 1, axis=1) * 1.0
+  rewards = jnp.sum(rollouts.content.response == 1, axis=1) * 1.0
   scores = Scores(rewards[:, None], jnp.ones(1))
   rollouts = program.score(state, {}, rollouts)
   return rollouts, program.assign(state.method['credit'], rollouts, scores)[0]

@@ -133,7 +133,7 @@ def iteration(program, drop=()):
   rollouts = policy.sample(
     params, KEY, jnp.arange(GROUPS) % 2, samples=samples, stop=VOCAB - 1
   )
-  rewards = jnp.sum(rollouts.response == 1, axis=1) * 1.0
+  rewards = jnp.sum(rollouts.content.response == 1, axis=1) * 1.0
   scores = Scores(rewards[:, None], jnp.ones(1))
   rollouts = program.score(state, {}, rollouts)
   credit = program.assign(state.method['credit'], rollouts, scores)[0]

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 from jaxrl_llm.policies.language import drawing, slots, transformer
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.policies.language.truncation import Sampling
-from jaxrl_llm.types import Array, Prompts, PyTree, Rollouts
+from jaxrl_llm.types import Array, Prompts, PyTree, Rollouts, Tokens
 
 
 @dataclasses.dataclass(frozen=True)
@@ -284,9 +284,11 @@ def finished(prompts, state) -> Rollouts:
   if outputs['support'].shape[-1]:
     extras['support'] = outputs['support']
   return Rollouts(
-    prompt=by_row(prompts.tokens),
-    prompt_mask=by_row(prompts.mask),
-    response=outputs['token'],
+    content=Tokens(
+      prompt=by_row(prompts.tokens),
+      prompt_mask=by_row(prompts.mask),
+      response=outputs['token'],
+    ),
     response_mask=outputs['mask'],
     action_mask=outputs['mask'],
     logp=outputs['logp'],

@@ -67,7 +67,7 @@ def score(
       block, a block where whole rows of logits are read,
       values without their head, or rows that `shared` does not divide.
   """
-  chex.assert_equal_shape([rollouts.response, rollouts.response_mask])
+  chex.assert_equal_shape([rollouts.content.response, rollouts.response_mask])
   if not isinstance(temperature, jax.core.Tracer) and not temperature > 0:
     raise ValueError(
       f'temperature {temperature} must be positive: greedy choices have no '
@@ -103,13 +103,13 @@ def score(
   def tokens(x, token, support):
     return _tokens(scaled(x), token, support)
 
-  inputs = (x, rollouts.response, rollouts.extras.get('support'))
+  inputs = (x, rollouts.content.response, rollouts.extras.get('support'))
   if block:
     logp, entropy = blocks.token_logp(
       params,
       config,
       x,
-      rollouts.response,
+      rollouts.content.response,
       temperature=temperature,
       block=block,
     )
@@ -138,8 +138,8 @@ def score(
 
 def _states(params, config, rollouts, shared, **options):
   """States before and after every response token, both [N, T, D]."""
-  prompt, prompt_mask = rollouts.prompt, rollouts.prompt_mask
-  response, mask = rollouts.response, rollouts.response_mask
+  prompt, prompt_mask = rollouts.content.prompt, rollouts.content.prompt_mask
+  response, mask = rollouts.content.response, rollouts.response_mask
   n, first = prompt.shape
   if n % shared:
     raise ValueError(
@@ -169,9 +169,11 @@ def _alike(rollouts: Rollouts, shared: int) -> Array:
   def first(x):
     return jnp.repeat(x[::shared], shared, axis=0)
 
-  mask = first(rollouts.prompt_mask)
-  same = (rollouts.prompt == first(rollouts.prompt)) | ~mask
-  return jnp.all(same & (rollouts.prompt_mask == mask), 1, keepdims=True)
+  mask = first(rollouts.content.prompt_mask)
+  same = (rollouts.content.prompt == first(rollouts.content.prompt)) | ~mask
+  return jnp.all(
+    same & (rollouts.content.prompt_mask == mask), 1, keepdims=True
+  )
 
 
 def _masked(x: Array, mask: Array) -> Array:

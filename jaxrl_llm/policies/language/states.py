@@ -30,10 +30,14 @@ class Square:
     x = transformer.hidden(
       params,
       self.config,
-      jnp.concatenate([rollouts.prompt, rollouts.response], axis=1),
-      jnp.concatenate([rollouts.prompt_mask, rollouts.response_mask], axis=1),
+      jnp.concatenate(
+        [rollouts.content.prompt, rollouts.content.response], axis=1
+      ),
+      jnp.concatenate(
+        [rollouts.content.prompt_mask, rollouts.response_mask], axis=1
+      ),
       dtype=jnp.dtype(self.dtype),
     )
-    x = x[:, rollouts.prompt.shape[1] - 1 : -1].astype(jnp.float32)
+    x = x[:, rollouts.content.prompt.shape[1] - 1 : -1].astype(jnp.float32)
     square = jnp.sum(x**2, axis=-1)
     return jnp.where(rollouts.response_mask, square, 0.0)

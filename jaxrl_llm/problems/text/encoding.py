@@ -184,7 +184,7 @@ def decode(
   silent = silent_tokens(tokenizer) if silent is None else silent
   texts = []
   masks = np.asarray(rollouts.response_mask)[rows]
-  for ids, mask in zip(np.asarray(rollouts.response)[rows], masks):
+  for ids, mask in zip(np.asarray(rollouts.content.response)[rows], masks):
     text = _text(tokenizer, ids[mask].tolist(), silent)
     found = [(text.find(s), s) for s in stop if s in text]
     end = min((start + len(s) for start, s in found), default=len(text))
@@ -196,9 +196,11 @@ def pieces(
   tokenizer, rollouts: Rollouts, *, silent: Collection[int]
 ) -> list[list[str]]:
   """The text of every response, token by token; '' for silent ones."""
-  ids, place = np.unique(np.asarray(rollouts.response), return_inverse=True)
+  ids, place = np.unique(
+    np.asarray(rollouts.content.response), return_inverse=True
+  )
   texts = [_text(tokenizer, [token], silent) for token in ids.tolist()]
-  place = place.reshape(rollouts.response.shape)
+  place = place.reshape(rollouts.content.response.shape)
   masks = np.asarray(rollouts.response_mask)
   return [[texts[i] for i in row[m]] for row, m in zip(place, masks)]
 

@@ -25,7 +25,7 @@ from jaxrl_llm.problems.text import encoding as text
 from jaxrl_llm.problems.text.questions import Questions
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.training import shard, step
-from jaxrl_llm.types import Rollouts, Scores, Spec
+from jaxrl_llm.types import Rollouts, Scores, Spec, Tokens
 
 RECIPE = Recipe(
   plan=sampled.independent(samples=1),
@@ -101,7 +101,7 @@ def _rows(rollouts, chosen):
 
 
 def _lengths(rollouts):
-  return rollouts.prompt.shape[1], rollouts.response.shape[1]
+  return rollouts.content.prompt.shape[1], rollouts.content.response.shape[1]
 
 
 def encode(
@@ -147,9 +147,9 @@ def encode(
     mask[row, : len(ids)] = True
   count = len(rows)
   return Rollouts(
-    prompt=questions.tokens,
-    prompt_mask=questions.mask,
-    response=response,
+    content=Tokens(
+      prompt=questions.tokens, prompt_mask=questions.mask, response=response
+    ),
     response_mask=mask,
     action_mask=mask,
     logp=np.zeros(mask.shape, np.float32),

@@ -21,7 +21,7 @@ def test_the_better_arm_is_chosen_as_often_as_bradley_and_terry_say(flip):
 
 def test_pairs_are_rows_in_twos_with_the_chosen_first():
   rollouts = choices.rows(jnp.array([[2, 0], [1, 2]]))
-  np.testing.assert_array_equal(rollouts.response[:, 0], [2, 0, 1, 2])
+  np.testing.assert_array_equal(rollouts.content.response[:, 0], [2, 0, 1, 2])
   np.testing.assert_array_equal(rollouts.group, [0, 0, 1, 1])
 
 

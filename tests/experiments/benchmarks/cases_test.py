@@ -7,7 +7,7 @@ from jax.extend import core
 from experiments.benchmarks import cases
 from jaxrl_llm.policies.language import config as config_lib
 from jaxrl_llm.policies.language import score, transformer
-from jaxrl_llm.types import Rollouts
+from jaxrl_llm.types import Rollouts, Tokens
 from tests.policies.language import families
 
 
@@ -46,7 +46,8 @@ def test_operations_are_the_products_of_a_scored_batch(p, t):
   prompt, response = jnp.zeros((n, p), jnp.int32), jnp.zeros((n, t), jnp.int32)
   there = jnp.ones((n, t), bool)
   rollouts = Rollouts(
-    prompt, jnp.ones((n, p), bool), response, there, there, jnp.zeros((n, t)),
+    Tokens(prompt, jnp.ones((n, p), bool), response),
+    there, there, jnp.zeros((n, t)),
     *(jnp.zeros(n, jnp.int32),) * 3, *(jnp.ones(n, bool),) * 2,
   )  # fmt: skip
 

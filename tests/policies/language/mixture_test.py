@@ -61,7 +61,11 @@ def laws():
   responses, masks = policy.all_responses(VOCAB, LENGTH, stop=STOP)
   rows = policy.as_rollouts(responses, np.ones_like(masks))
   prompts = prompts_of(len(responses))
-  rows = rows.replace(prompt=prompts.tokens, prompt_mask=prompts.mask)
+  rows = rows.replace(
+    content=rows.content.replace(
+      prompt=prompts.tokens, prompt_mask=prompts.mask
+    ),
+  )
   both = [
     jax.jit(partial(score.score, config=config, needs={'log_probs'}))(
       params, rollouts=rows
@@ -87,9 +91,9 @@ def test_at_the_ends_it_draws_what_the_one_policy_draws(share):
   uids, key = jnp.arange(128), jax.random.key(0)
   alone = sampler(params, prompts_of(64), uids, key, Sampling(), samples=2)
   both = draw(share)
-  np.testing.assert_array_equal(both.response, alone.response)
+  np.testing.assert_array_equal(both.content.response, alone.content.response)
   np.testing.assert_allclose(both.logp, alone.logp, atol=1e-5)
-  assert len(np.unique(both.response, axis=0)) > 8
+  assert len(np.unique(both.content.response, axis=0)) > 8
 
 
 def test_between_them_log_probs_are_those_of_the_exact_mixture():
@@ -97,7 +101,9 @@ def test_between_them_log_probs_are_those_of_the_exact_mixture():
   np.testing.assert_allclose(np.exp(logps.sum(1)).sum(), 1, rtol=1e-5)
   drawn = draw(0.4)
   table = {tuple(r): logp for r, logp in zip(responses, logps)}
-  expected = [table[tuple(r)] for r in np.asarray(drawn.response).tolist()]
+  expected = [
+    table[tuple(r)] for r in np.asarray(drawn.content.response).tolist()
+  ]
   np.testing.assert_allclose(drawn.logp, expected, atol=2e-5)
 
 
@@ -105,7 +111,9 @@ def test_between_them_frequencies_are_those_of_the_exact_mixture():
   """4,096 draws: a share of p is off by about sqrt(p / 4096) < 0.008."""
   responses, logps = exact(0.4)
   chances = np.exp(logps.sum(1))
-  drawn = np.concatenate([draw(0.4, key=key).response for key in range(32)])
+  drawn = np.concatenate(
+    [draw(0.4, key=key).content.response for key in range(32)]
+  )
   same = (drawn[:, None] == responses[None]).all(-1)
   assert same.any(1).all()
   np.testing.assert_allclose(same.mean(0), chances, atol=0.025)
@@ -130,7 +138,7 @@ def test_another_share_or_temperature_compiles_nothing_anew():
 
 def test_greedy_takes_the_most_probable_token_of_the_mixture():
   drawn = draw(0.4, sampling=Sampling(temperature=0.0))
-  response = np.asarray(drawn.response[0])
+  response = np.asarray(drawn.content.response[0])
   responses, masks, (first, second) = laws()
   (row,) = np.flatnonzero((responses == response).all(1))
   best = np.argmax(0.6 * first[row] + 0.4 * second[row], axis=-1)

@@ -57,10 +57,12 @@ def test_a_sample_depends_on_neither_slot_nor_neighbours_nor_padding():
   # Other order, other neighbours, other padding, rows swapped in a group.
   two = _sample(_prompts([1, 4, 3], width=9), [4, 5, 8, 9, 1, 0])
   for a, b in ((0, 5), (1, 4), (4, 0), (5, 1)):
-    np.testing.assert_array_equal(one.response[a], two.response[b])
+    np.testing.assert_array_equal(
+      one.content.response[a], two.content.response[b]
+    )
     np.testing.assert_array_equal(one.response_mask[a], two.response_mask[b])
     np.testing.assert_allclose(one.logp[a], two.logp[b], atol=1e-5)
-  assert np.any(one.response[0] != one.response[1])
+  assert np.any(one.content.response[0] != one.content.response[1])
 
 
 @pytest.mark.parametrize('widths', (2, 3, 9))
@@ -70,7 +72,7 @@ def test_caches_that_grow_change_no_response(most, widths):
   arguments = {'max_tokens': most, 'stop_tokens': stops, 'samples': 3}
   one = _sample(_prompts([3, 5]), range(6), **arguments)
   other = _sample(_prompts([3, 5]), range(6), widths=widths, **arguments)
-  np.testing.assert_array_equal(one.response, other.response)
+  np.testing.assert_array_equal(one.content.response, other.content.response)
   np.testing.assert_array_equal(one.response_mask, other.response_mask)
   np.testing.assert_array_equal(one.truncated, other.truncated)
   np.testing.assert_allclose(one.logp, other.logp, rtol=0, atol=1e-5)
@@ -110,14 +112,17 @@ def test_rows_carry_what_their_prompt_says():
   got = _sample(_prompts([3, 5]), range(6), samples=3)
   np.testing.assert_array_equal(got.group, [0, 0, 0, 1, 1, 1])
   np.testing.assert_array_equal(got.task, [3, 3, 3, 5, 5, 5])
-  np.testing.assert_array_equal(got.prompt_mask.sum(-1), got.task)
+  np.testing.assert_array_equal(got.content.prompt_mask.sum(-1), got.task)
   np.testing.assert_array_equal(got.action_mask, got.response_mask)
   assert np.all(got.valid)
 
 
 def test_a_stop_token_is_the_last_of_its_response():
   got = _sample(_prompts([3, 5, 1, 4]), range(32), samples=8)
-  response, mask = np.asarray(got.response), np.asarray(got.response_mask)
+  response, mask = (
+    np.asarray(got.content.response),
+    np.asarray(got.response_mask),
+  )
   ended = 0
   for row, own, cut in zip(response, mask, got.truncated):
     stops = np.flatnonzero(np.isin(row, (2, 7)) & own)
@@ -143,7 +148,7 @@ def test_a_stop_table_ends_responses_across_tokens():
     _prompts([3, 5]), range(32), samples=16, stop_tokens=(), stop_table=table
   )
   ended = 0
-  for row, mask in zip(np.asarray(got.response), got.response_mask):
+  for row, mask in zip(np.asarray(got.content.response), got.response_mask):
     texts = ['' if t >= 40 else 'ab'[t % 2] for t in row]
     ends = [n for n in range(1, 9) if 'abb' in ''.join(texts[:n])]
     assert np.sum(mask) == min(ends, default=8)
@@ -156,13 +161,13 @@ def test_greedy_is_the_argmax_of_the_full_forward():
   got = _sample(
     _prompts([3, 5]), range(2), samples=1, values={'temperature': 0}
   )
-  tokens = jnp.concatenate([got.prompt, got.response], axis=1)
-  mask = jnp.concatenate([got.prompt_mask, got.response_mask], axis=1)
+  tokens = jnp.concatenate([got.content.prompt, got.content.response], axis=1)
+  mask = jnp.concatenate([got.content.prompt_mask, got.response_mask], axis=1)
   hidden = transformer.hidden(params, config, tokens, mask)
   best = jnp.argmax(transformer.logits(params, config, hidden), -1)[:, 5:-1]
   own = np.asarray(got.response_mask)
   np.testing.assert_array_equal(
-    np.asarray(got.response)[own], np.asarray(best)[own]
+    np.asarray(got.content.response)[own], np.asarray(best)[own]
   )
   np.testing.assert_array_equal(got.logp, 0)
 
@@ -200,7 +205,7 @@ def test_frequencies_follow_the_exact_distribution_of_sequences(values):
   expected = p[rows, 0, pairs[:, 0]]
   expected[1:] *= p[rows, 1, pairs[:, 1]][1:]
   np.testing.assert_allclose(expected.sum(), 1, rtol=1e-6)
-  codes = np.asarray(got.response) @ [4, 1]
+  codes = np.asarray(got.content.response) @ [4, 1]
   counts = np.array([np.sum(codes == pair @ [4, 1]) for pair in pairs])
   assert counts.sum() == draws
   live = expected > 0
@@ -231,7 +236,7 @@ def test_support_holds_the_drawn_tokens_and_is_empty_off_the_mask():
   got = _sample(_prompts([3, 5]), range(8), samples=4, support=5)
   support, mask = np.asarray(got.extras['support']), got.response_mask
   assert support.shape == (8, 8, 5)
-  held = np.any(support == np.asarray(got.response)[..., None], -1)
+  held = np.any(support == np.asarray(got.content.response)[..., None], -1)
   assert held[np.asarray(mask)].all()
   np.testing.assert_array_equal(support[~np.asarray(mask)], -1)
 

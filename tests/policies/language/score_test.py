@@ -86,7 +86,9 @@ def test_logp_of_the_vocabulary_is_logp_plus_log_mass():
 
 def _logp_sum(params, config, rollouts, chunk, **options):
   stats = score.score(params, config, rollouts, chunk=chunk, **options)
-  return jnp.sum(stats.logp * rollouts.response) + jnp.sum(stats.entropy), stats
+  return jnp.sum(stats.logp * rollouts.content.response) + jnp.sum(
+    stats.entropy
+  ), stats
 
 
 @functools.partial(
@@ -178,14 +180,21 @@ def test_sharing_prompts_gives_heads_the_same_states():
 def test_row_with_another_prompt_than_its_block_gets_nan():
   config, params = _model('qwen3')
   rollouts = _rollouts('qwen3')
-  other = rollouts.replace(prompt=rollouts.prompt.at[5, -1].add(1))
+  other = rollouts.replace(
+    content=rollouts.content.replace(
+      prompt=rollouts.content.prompt.at[5, -1].add(1)
+    )
+  )
   mask = np.asarray(rollouts.response_mask)
   logp = score.score(params, config, other, shared=4).logp
   wrong = np.isnan(logp)
   np.testing.assert_array_equal(wrong, mask & (np.arange(12) == 5)[:, None])
   # What padding holds is nobody's prompt.
   unseen = rollouts.replace(
-    prompt=rollouts.prompt + ~rollouts.prompt_mask * jnp.arange(12)[:, None]
+    content=rollouts.content.replace(
+      prompt=rollouts.content.prompt
+      + ~rollouts.content.prompt_mask * jnp.arange(12)[:, None]
+    )
   )
   logp = score.score(params, config, unseen, shared=4).logp
   np.testing.assert_array_equal(
@@ -201,7 +210,9 @@ def test_masked_positions_give_zeros_and_finite_gradients(support):
   mask = (jnp.arange(9) < lengths[:, None]) & rollouts.response_mask
   rollouts = rollouts.replace(
     response_mask=mask,
-    prompt_mask=rollouts.prompt_mask & (lengths > 0)[:, None],
+    content=rollouts.content.replace(
+      prompt_mask=rollouts.content.prompt_mask & (lengths > 0)[:, None]
+    ),
   )
   gradient, stats = _gradient(params, config, rollouts, 4)
   assert all(np.all(np.isfinite(g)) for g in jax.tree.leaves(gradient))
@@ -221,7 +232,7 @@ def test_rows_entropy_and_logp_are_of_one_distribution():
   np.testing.assert_allclose(np.exp(rows).sum(-1), 1, rtol=1e-5)
   entropy = -np.sum(np.exp(rows) * rows, -1)
   np.testing.assert_allclose(stats.entropy[mask], entropy, atol=1e-5)
-  chosen = np.asarray(rollouts.response)[mask]
+  chosen = np.asarray(rollouts.content.response)[mask]
   logp = rows[np.arange(len(rows)), chosen]
   np.testing.assert_allclose(stats.logp[mask], logp, atol=1e-5)
   np.testing.assert_array_equal(np.asarray(stats.log_probs)[~mask], 0)
@@ -242,9 +253,11 @@ def test_gradients_are_those_of_the_rows_of_logits(support, options):
   rollouts = _rollouts('qwen3', support=support)
   mask = rollouts.response_mask
   weights = jnp.sin(jnp.arange(1.0, mask.size + 1)).reshape(mask.shape) * mask
-  tokens = jnp.concatenate([rollouts.prompt, rollouts.response], axis=1)
-  whole = jnp.concatenate([rollouts.prompt_mask, mask], axis=1)
-  before = rollouts.prompt.shape[1] - 1
+  tokens = jnp.concatenate(
+    [rollouts.content.prompt, rollouts.content.response], axis=1
+  )
+  whole = jnp.concatenate([rollouts.content.prompt_mask, mask], axis=1)
+  before = rollouts.content.prompt.shape[1] - 1
   allowed = jnp.ones((*mask.shape, config.vocab), bool)
   if support:
     kept = rollouts.extras['support'][..., None] == jnp.arange(config.vocab)
@@ -255,7 +268,7 @@ def test_gradients_are_those_of_the_rows_of_logits(support, options):
     logits = transformer.logits(params, config, x) / 0.7
     p = jax.nn.softmax(logits, where=allowed, axis=-1)
     log_p = jnp.log(jnp.where(allowed, p, 1.0))
-    chosen = rollouts.response[..., None]
+    chosen = rollouts.content.response[..., None]
     logp = jnp.take_along_axis(log_p, chosen, axis=-1)[..., 0]
     return _sums((logp, -jnp.sum(p * log_p, axis=-1)), weights)
 
@@ -290,12 +303,18 @@ def test_values_are_read_before_their_token_is_chosen():
   params = params | {'value_head': head | {'bias': jnp.float32(0.5)}}
   rollouts, needs = _rollouts('qwen3'), frozenset({'values'})
   values = _score(params, config, rollouts, needs=needs).values
-  other = rollouts.replace(response=rollouts.response.at[:, 4].add(-1))
+  other = rollouts.replace(
+    content=rollouts.content.replace(
+      response=rollouts.content.response.at[:, 4].add(-1)
+    )
+  )
   moved = _score(params, config, other, needs=needs).values != values
   assert not moved[:, :5].any() and moved[:, 5].any()
   mask = np.asarray(rollouts.response_mask)
   np.testing.assert_array_equal(np.asarray(values)[~mask], 0)
-  x = transformer.hidden(params, config, rollouts.prompt, rollouts.prompt_mask)
+  x = transformer.hidden(
+    params, config, rollouts.content.prompt, rollouts.content.prompt_mask
+  )
   first = x[:, -1] @ head['kernel'] + 0.5
   np.testing.assert_allclose(values[:, 0], first, atol=1e-5)
 
@@ -306,14 +325,18 @@ def test_after_values_are_read_once_their_token_is_chosen():
   params = params | {'after_head': head, 'value_head': head}
   rollouts = _rollouts('qwen3')
   stats = _score(params, config, rollouts, needs=frozenset(heads.NAMES))
-  assert stats.after_values.shape == (*rollouts.response.shape, 5)
+  assert stats.after_values.shape == (*rollouts.content.response.shape, 5)
   # What one head says of a token chosen is what it says before the next.
   both = rollouts.response_mask[:, 1:, None]
   np.testing.assert_array_equal(
     jnp.where(both, stats.after_values[:, :-1], 0),
     jnp.where(both, stats.values[:, 1:], 0),
   )
-  other = rollouts.replace(response=rollouts.response.at[:, 4].add(-1))
+  other = rollouts.replace(
+    content=rollouts.content.replace(
+      response=rollouts.content.response.at[:, 4].add(-1)
+    )
+  )
   moved = _score(params, config, other, needs=frozenset(heads.NAMES))
   moved = np.any(moved.after_values != stats.after_values, axis=-1)
   assert not moved[:, :4].any() and moved[:, 4].any()
@@ -345,7 +368,8 @@ def test_gradient_memory_grows_with_the_chunk_not_the_response():
 
   short = _rollouts('qwen3')
   long = short.replace(
-    response=pad(short.response), response_mask=pad(short.response_mask)
+    content=short.content.replace(response=pad(short.content.response)),
+    response_mask=pad(short.response_mask),
   )
   whole, vocab = 12 * 64, 4096
   assert temporaries(vocab, 0) > 4 * whole * vocab

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tokenizers import decoders, models, pre_tokenizers
 
 from jaxrl_llm.problems.text import encoding as text
-from jaxrl_llm.types import Rollouts
+from jaxrl_llm.types import Rollouts, Tokens
 from tests.problems.text import templates
 
 _TEMPLATE = (
@@ -114,9 +114,11 @@ def _rollouts(rows):
     response[i, : len(row)], mask[i, : len(row)] = row, True
   zeros = jnp.zeros(n, jnp.int32)
   return Rollouts(
-    prompt=jnp.zeros((n, 1), jnp.int32),
-    prompt_mask=jnp.ones((n, 1), bool),
-    response=jnp.asarray(response),
+    content=Tokens(
+      prompt=jnp.zeros((n, 1), jnp.int32),
+      prompt_mask=jnp.ones((n, 1), bool),
+      response=jnp.asarray(response),
+    ),
     response_mask=jnp.asarray(mask),
     action_mask=jnp.asarray(mask),
     logp=jnp.zeros((n, width)),

@@ -72,7 +72,7 @@ def test_greedy_takes_the_most_probable_token_everywhere(run):
   best = jnp.argmax(log_probs, axis=-1)
   mask = np.asarray(rollouts.response_mask)
   np.testing.assert_array_equal(
-    np.asarray(best)[mask], np.asarray(rollouts.response)[mask]
+    np.asarray(best)[mask], np.asarray(rollouts.content.response)[mask]
   )
 
 
@@ -90,10 +90,12 @@ def test_a_prefix_is_sampled_from_like_any_prompt(run):
   again = prefixes.as_prompts(rollouts, nothing)
   direct = tools.generate(prompts, KEY, 2)
   np.testing.assert_array_equal(
-    tools.generate(again, KEY, 1).response, direct.response
+    tools.generate(again, KEY, 1).content.response, direct.content.response
   )
   short = tools.generate(prompts, KEY, 2, most=2)
-  np.testing.assert_array_equal(short.response, direct.response[:, :2])
+  np.testing.assert_array_equal(
+    short.content.response, direct.content.response[:, :2]
+  )
 
 
 def test_hidden_squares_are_of_the_states_before_the_tokens(run):
@@ -101,7 +103,10 @@ def test_hidden_squares_are_of_the_states_before_the_tokens(run):
   found = np.asarray(tools.hidden_square(rollouts))
   for row in range(len(found)):
     one = jax.tree.map(lambda x, row=row: np.asarray(x[row]), rollouts)
-    tokens = [*one.prompt[one.prompt_mask], *one.response[one.response_mask]]
+    tokens = [
+      *one.content.prompt[one.content.prompt_mask],
+      *one.content.response[one.response_mask],
+    ]
     tokens = jnp.asarray(tokens)[None]
     states = transformer.hidden(
       parts.sampling_params(state),
@@ -109,7 +114,7 @@ def test_hidden_squares_are_of_the_states_before_the_tokens(run):
       tokens,
       jnp.ones(tokens.shape, bool),
     )[0]
-    first = one.prompt_mask.sum() - 1
+    first = one.content.prompt_mask.sum() - 1
     expected = [
       float(np.sum(np.asarray(states[first + t], np.float64) ** 2))
       for t in range(one.response_mask.sum())

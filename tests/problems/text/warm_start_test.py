@@ -35,7 +35,9 @@ def test_a_demonstration_ends_once():
   tokenizer, rows = encode(questions(*said))
   assert rows.response_mask.sum(1).tolist() == [3, 3, 3]
   ends = [tokenizer.eos_token, tokenizer.eos_token, '<|endoftext|>']
-  assert rows.response[:, 2].tolist() == tokenizer.convert_tokens_to_ids(ends)
+  assert rows.content.response[
+    :, 2
+  ].tolist() == tokenizer.convert_tokens_to_ids(ends)
 
 
 def test_a_demonstration_that_cannot_be_imitated_is_named():
