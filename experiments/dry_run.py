@@ -13,11 +13,10 @@ def report(config: ConfigDict) -> int:
   import jax
 
   from experiments import collectives
-  from jaxrl_llm import recipe
-  from jaxrl_llm.training import session
+  from jaxrl_llm import problems, recipe
 
   with tempfile.TemporaryDirectory() as scratch:
-    parts, params = session.assemble(
+    parts, params = problems.assemble(
       config, pathlib.Path(scratch), abstract=True
     )
     parts.close()

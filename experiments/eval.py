@@ -55,7 +55,8 @@ def main() -> int:
 
 def _evaluate():
   from experiments import runs
-  from jaxrl_llm.training import loop, session
+  from jaxrl_llm.problems.text import session
+  from jaxrl_llm.training import keys
 
   if _WORKDIR.value:
     workdir = pathlib.Path(_WORKDIR.value)
@@ -70,7 +71,7 @@ def _evaluate():
     parts, params = session.assemble(config, pathlib.Path('.'))
     step, source = 0, {'model': config.model.path}
   try:
-    key = loop.key_for(parts.config.seed, step, loop.Purpose.EVAL)
+    key = keys.key_for(parts.config.seed, step, keys.Purpose.EVAL)
     metrics = parts.answering.evaluate(
       parts.whole(params), parts.held_out, key, samples=_SAMPLES.value
     )

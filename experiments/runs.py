@@ -45,11 +45,12 @@ def restore(workdir: pathlib.Path):
     Refused: there is no checkpoint yet.
     checkpoint.WorkdirError: the run read other files than are there now.
   """
-  from jaxrl_llm.training import checkpoint, inputs, session
+  from jaxrl_llm import problems
+  from jaxrl_llm.training import checkpoint
 
   config = config_of(workdir)
-  checkpoint.check_files(workdir, inputs.fingerprints(config))
-  parts, params = session.assemble(config, workdir)
+  checkpoint.check_files(workdir, problems.fingerprints(config))
+  parts, params = problems.assemble(config, workdir)
   state = parts.init(params)
   # Rows that wait to be learned from stay where they are.
   restored = checkpoint.load(workdir / 'checkpoints', state, partial=True)

@@ -118,13 +118,14 @@ def config_flags_path() -> str:
 
 def _locked(config, workdir: pathlib.Path, stopping: Stopper) -> int:
   """The run, or no trace of it where it cannot start."""
+  from jaxrl_llm import problems
   from jaxrl_llm.problems.text import sources
-  from jaxrl_llm.training import checkpoint, hosts, inputs, writers
+  from jaxrl_llm.training import checkpoint, hosts, writers
 
   with hosts.on_first(lambda: checkpoint.Lock(workdir)):
     free = ('steps',) if config.optimizer.schedule == 'constant' else ()
     checkpoint.check_config(workdir, config.to_dict(), allowed=(*_FREE, *free))
-    files = inputs.fingerprints(config)
+    files = problems.fingerprints(config)
     checkpoint.check_files(workdir, files)
     # What a failed start leaves would pass for the work of the next one,
     # which may have other settings.
@@ -146,21 +147,15 @@ def _locked(config, workdir: pathlib.Path, stopping: Stopper) -> int:
 
 def _start(config, workdir: pathlib.Path, files: dict[str, str]):
   """The session, its checkpoints, and the state to go on from."""
-  from jaxrl_llm.training import (
-    checkpoint,
-    hosts,
-    loop,
-    programs,
-    session,
-    writers,
-  )
+  from jaxrl_llm import problems
+  from jaxrl_llm.training import checkpoint, hosts, loop, programs, writers
 
   command.use_compilation_cache(workdir.parent)
   programs.count()  # Begins to.
   # First, so that whatever an interrupted start leaves has an owner.
-  record = _record(config, session.recipe_of(config)) | {'files': files}
+  record = _record(config, problems.recipe_of(config)) | {'files': files}
   hosts.on_first(lambda: writers.write_config(workdir, record))
-  parts, params = session.assemble(config, workdir)
+  parts, params = problems.assemble(config, workdir)
   state, bad, step = loop.begin(parts, params), 0, None
   checkpointer = checkpoint.Checkpointer(
     workdir / 'checkpoints',

@@ -22,8 +22,9 @@ from experiments.configs import base
 from jaxrl_llm.policies.language import hf, transformer
 from jaxrl_llm.policies.language.config import from_hf
 from jaxrl_llm.problems.text import encoding as text
+from jaxrl_llm.problems.text import session
 from jaxrl_llm.tasks import data, preferences, tokens
-from jaxrl_llm.training import checkpoint, session, writers
+from jaxrl_llm.training import checkpoint, writers
 from tests.end_to_end import tiny
 from tests.policies.language import families
 

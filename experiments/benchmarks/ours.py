@@ -19,7 +19,8 @@ import numpy as np
 from experiments.benchmarks import cases, protocol
 from experiments.configs import base
 from jaxrl_llm.policies.language.sampler import Sampler
-from jaxrl_llm.training import loop, session, writers
+from jaxrl_llm.problems.text import session
+from jaxrl_llm.training import loop, writers
 
 # Rows at work at once where lengths differ; as many as the peers generate.
 _SLOTS = 64

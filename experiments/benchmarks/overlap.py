@@ -56,7 +56,8 @@ def main() -> int:
 def _run(stack: contextlib.ExitStack, pipeline: int):
   """A function of the step that runs one iteration and returns its times."""
   from experiments.configs import default
-  from jaxrl_llm.training import loop, session
+  from jaxrl_llm.problems.text import session
+  from jaxrl_llm.training import loop
 
   config = default.get_config()
   config.update_from_flattened_dict(

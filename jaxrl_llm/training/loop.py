@@ -20,7 +20,6 @@ depends on is in the `TrainState`, so a resumed run continues byte for byte.
 
 from __future__ import annotations
 
-import enum
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -29,10 +28,9 @@ import jax
 import jax.numpy as jnp
 from absl import logging
 
-from jaxrl_llm.problems.text import games, recordings
-from jaxrl_llm.problems.text.tools import Tools
 from jaxrl_llm.training import programs
 from jaxrl_llm.training.checkpoint import Checkpointer
+from jaxrl_llm.training.keys import Purpose, key_for
 from jaxrl_llm.training.pipeline import Waiting
 from jaxrl_llm.training.session import Session
 from jaxrl_llm.training.writers import Run
@@ -46,27 +44,11 @@ from jaxrl_llm.types import (
 )
 
 
-class Purpose(enum.IntEnum):
-  """What randomness is for; a new purpose gets a new number."""
-
-  TASKS = 0
-  SAMPLE = 1
-  LEARN = 2
-  EVAL = 3
-  GAME = 4
-
-
 class Diverged(RuntimeError):
   """Too many iterations in a row taught nothing.
 
   Their loss or gradient was not finite, or none of their rows was valid.
   """
-
-
-def key_for(seed: int, step: int, purpose: Purpose) -> jax.Array:
-  """The key of one purpose in one iteration."""
-  root = jax.random.fold_in(jax.random.key(seed), step)
-  return jax.random.fold_in(root, purpose)
 
 
 def begin(session: Session, trainable: PyTree) -> TrainState:
@@ -171,7 +153,7 @@ def _collect(session, state, step, **options) -> _Made:
   """Responses for one iteration, sampled from the policy of a state."""
   seed, plan = session.config.seed, session.recipe.plan
   key = key_for(seed, step, Purpose.TASKS)
-  tools = Tools(session, state, key, **options)
+  tools = session.lend(state, key, **options)
   key = key_for(seed, step, Purpose.SAMPLE)
   rollouts, scores, memory = plan.collect(
     tools, tools.draw(), state.method['plan'], key
@@ -274,7 +256,7 @@ def train(
     checkpointer.save(step, state, {'bad_in_a_row': bad_in_a_row})
 
   if step == 0:
-    log(session.train.counts | evaluation(session, state, 0))
+    log(session.counts | evaluation(session, state, 0))
   while step < config.steps and not stopping():
     state, metrics, (rollouts, credit) = iterate(session, state, step)
     step += 1
@@ -308,30 +290,11 @@ def train(
 def evaluation(
   session: Session, state: TrainState, step: int
 ) -> Mapping[str, float]:
-  """Greedy accuracy on held-out questions, and pass@k at the run's end.
-
-  Where the run learns from recorded responses, also how it rates those held
-  out, and in a game how the policy stands in it; without verifiers, that
-  alone.
-  """
-  config = session.config
-  if not config.eval.every:
+  """What the session measures of the policy, as `eval/...`, and the seconds."""
+  if not session.config.eval.every:
     return {}
-  ends = step in (0, config.steps)
   start = time.perf_counter()
-  metrics = {}
-  if session.answering.verifiers.names:
-    metrics |= session.answering.evaluate(
-      session.sampling_params(state),
-      session.held_out,
-      key_for(config.seed, step, Purpose.EVAL),
-      samples=config.eval.samples if ends else 0,
-    )
-  if recordings.used(config):
-    metrics |= recordings.evaluate(session, state)
-  if session.answering.oracle is not None and config.eval.samples > 1:
-    key = key_for(config.seed, step, Purpose.GAME)
-    metrics |= games.evaluate(session, state, key)
+  metrics = session.evaluate(state, step)
   seconds = time.perf_counter() - start
   return {f'eval/{k}': v for k, v in metrics.items()} | {'time/eval': seconds}
 

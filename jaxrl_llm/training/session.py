@@ -1,402 +1,104 @@
-"""A run assembled from its config: every part, checked against the others."""
+"""A run assembled: what the loop borrows, whatever the run is about.
+
+`jaxrl_llm.problems` makes sessions, one class for each kind of problem. The
+loop knows none of them: it asks for tools to make rows with, for what is
+measured between iterations, and for a few rows to show.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import pathlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 from ml_collections import ConfigDict
 
-from jaxrl_llm import optimizers
-from jaxrl_llm import recipe as recipe_lib
-from jaxrl_llm.policies.language import config as config_lib
-from jaxrl_llm.policies.language import heads, hf, lora, score, transformer
-from jaxrl_llm.policies.language.config import Config
-from jaxrl_llm.policies.language.sampler import Sampler
-from jaxrl_llm.policies.language.truncation import Sampling
-from jaxrl_llm.problems.text import encoding as text
-from jaxrl_llm.problems.text import (
-  guests,
-  oracles,
-  recordings,
-  reward_models,
-  sources,
+from jaxrl_llm.plans.base import Tools
+from jaxrl_llm.recipe import Recipe
+from jaxrl_llm.training import shard, step
+from jaxrl_llm.types import (
+  Array,
+  Credit,
+  PyTree,
+  Rollouts,
+  Spec,
+  TrainState,
 )
-from jaxrl_llm.problems.text import questions as questions_lib
-from jaxrl_llm.problems.text.answering import Answering
-from jaxrl_llm.problems.text.questions import Questions
-from jaxrl_llm.tasks import verify
-from jaxrl_llm.training import hosts, pipeline, shard, step, widths
-from jaxrl_llm.types import PyTree, Rollouts, Spec, TrainState
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Session:
   """What a run is made of.
 
   Attributes:
     config: its settings. recipe: its method. spec: its static sizes.
-    mesh: of all devices. model: the decoder. tokenizer: of the model.
-    source: the Hugging Face folder the parameters came from.
-    train, held_out: encoded questions.
     program: what is compiled. compiled: its jitted parts.
-    answering: sampling and verification.
-    scorer: the policy as objectives see it, row by row.
-    frozen: parameters that are not trained, {} without LoRA.
-    teachers: other policies, each a scorer, parameters and configuration.
+    frozen: parameters that are not trained, {} where all are.
   """
 
   config: ConfigDict
-  recipe: recipe_lib.Recipe
+  recipe: Recipe
   spec: Spec
-  mesh: jax.sharding.Mesh
-  model: Config
-  tokenizer: Any
-  source: pathlib.Path
-  train: Questions
-  held_out: Questions
   program: step.Program
   compiled: step.Compiled
-  answering: Answering
-  scorer: step.Scorer
-  frozen: PyTree
-  teachers: tuple[tuple[step.Scorer, PyTree, Config], ...] = ()
-
-  def init(self, trainable: PyTree) -> TrainState:
-    """The state before the first iteration."""
-    return self.layout.kept(self.program.init(trainable, self.spec))
+  frozen: PyTree = dataclasses.field(default_factory=dict)
 
   @property
   def layout(self) -> shard.Layout:
     """Where the run's arrays live."""
     return self.program.layout
 
-  def draw(self, curriculum, key):
+  @property
+  def counts(self) -> Mapping[str, float]:
+    """What was found in the run's data, logged once at its beginning."""
+    return {}
+
+  def init(self, trainable: PyTree) -> TrainState:
+    """The state before the first iteration."""
+    return self.layout.kept(self.program.init(trainable, self.spec))
+
+  def draw(self, curriculum: PyTree, key: Array):
     """The tasks of one draw, and the curriculum's new state."""
     return self.compiled.draw(curriculum, key, self.config.sample.prompts)
 
   @property
   def fixed(self) -> PyTree:
-    """What the compiled programs read of a policy beside what is trained.
+    """What the compiled programs read of a policy beside what is trained."""
+    return self.frozen
 
-    The frozen parameters and, traced, the temperature at which it samples: a
-    session of another temperature shares all programs with this one.
+  def lend(
+    self,
+    state: TrainState,
+    key: Array,
+    meanwhile: Callable[[], None] = lambda: None,
+  ) -> Tools:
+    """What a plan makes rows with in one iteration.
+
+    Args:
+      state: before the iteration. key: of the draws of prompts.
+      meanwhile: called before every verification, for what a device may do
+        while the host verifies.
     """
-    return self.frozen | {'temperature': self.answering.temperature}
+    raise NotImplementedError
 
-  def sampling_params(self, state: TrainState) -> PyTree:
-    """The whole policy as ordinary parameters, LoRA products merged."""
-    return self._merged(state.params)
+  def evaluate(self, state: TrainState, step: int) -> dict[str, float]:
+    """What is measured of the policy after `step` iterations, by name."""
+    raise NotImplementedError
 
-  def opponent_params(self, state: TrainState) -> PyTree:
-    """Likewise, of whom the reference names as the policy's opponent."""
-    return self._merged(self.recipe.reference.opponent(state.reference))
-
-  @functools.cached_property
-  def start_params(self) -> PyTree:
-    """The decoder's parameters before the run, whatever it resumed from."""
-    whole, _ = parameters(
-      self.config, self.recipe, self.source, self.model, self.mesh, False
-    )
-    return self.layout.gathered(lora.merge(whole))
-
-  def _merged(self, trainable: PyTree) -> PyTree:
-    # Gathered once, where every sampled token would do it again.
-    if self.frozen:
-      return _merge(self.layout, trainable, self.frozen)
-    return self.layout.gathered(trainable)
-
-  def whole(self, trainable: PyTree) -> PyTree:
-    """The decoder's parameters alone: LoRA merged, heads left out."""
-    params = lora.merge(lora.join(trainable, self.frozen))
-    return {k: v for k, v in params.items() if k not in heads.NAMES.values()}
+  def examples(
+    self, rollouts: Rollouts, credit: Credit
+  ) -> list[dict[str, Any]]:
+    """The first rows of an iteration, for people to read."""
+    raise NotImplementedError
 
   def export(self, state: TrainState, folder: pathlib.Path) -> None:
-    """Writes the policy as a Hugging Face folder, its heads beside it."""
-    params = self.layout.everywhere(state.params)
-    whole = self.layout.everywhere(self.whole(params))
+    """Writes the policy in the format of other programs.
 
-    def save():
-      hf.save(
-        folder,
-        self.model,
-        whole,
-        source=self.source,
-        tokenizer=self.tokenizer,
-      )
-      heads.save(folder, params)
-
-    hosts.on_first(save)
+    Raises:
+      ValueError: there is none for this kind of policy.
+    """
+    raise NotImplementedError
 
   def close(self) -> None:
-    """Ends the processes that verify."""
-    self.answering.verifiers.close()
-
-  def examples(self, rollouts: Rollouts, credit) -> list[dict[str, Any]]:
-    """The first responses of an iteration, for people to read."""
-    count = min(self.config.log.samples, rollouts.valid.shape[0])
-    first = jax.tree.map(
-      lambda x: np.asarray(x[:count]), rollouts.replace(extras={})
-    )
-    # A stop string ends a turn, which need not be the last of its row.
-    whole = self.answering.turns > 0
-    texts = self.answering.texts(first, whole=whole)
-    rewards, components = np.asarray(credit.rewards), credit.components
-    return [
-      {
-        'prompt': self.train.rows[first.task[i]]['prompt'],
-        'response': texts[i],
-        'answer': self.train.rows[first.task[i]].get('answer'),
-        'reward': rewards[i],
-        'scores': np.asarray(components[i]),
-        'length': int(first.response_mask[i].sum()),
-        'truncated': bool(first.truncated[i]),
-        'valid': bool(first.valid[i]),
-      }
-      for i in range(count)
-    ]
-
-
-def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
-  """Builds and checks everything a run needs.
-
-  Args:
-    config: as `experiments.configs.base` makes it.
-    workdir: where a fresh model and the warm start are kept.
-    abstract: parameters are shapes only, and no warm start is made.
-
-  Returns:
-    The session and its trainable parameters.
-
-  Raises:
-    ValueError, KeyError, FileNotFoundError: a setting that cannot be used;
-      the message names it, its value and the remedy.
-  """
-  recipe = recipe_of(config)
-  mesh = shard.make_mesh(config.mesh.data, config.mesh.model)
-  terms = recipe.plan.contract
-  rows = config.sample.prompts * terms.groups * terms.samples
-  guests.check(config, recipe)
-  recipe_lib.check(recipe, rows=rows, microbatches=config.learn.microbatches)
-  verifiers = verify.Verifiers(
-    config.verify.names,
-    config.verify.weights,
-    seconds=config.verify.seconds,
-    workers=config.verify.workers,
-    judges=reward_models.judges(config.verify.names),
-  )
-  source = sources.folder_of(config, workdir)
-  model = config_lib.from_hf(source)
-  tokenizer = sources.tokenizer_of(source)
-  ends = sources.end_tokens(tokenizer, source, model.vocab)
-  from_data = recordings.used(config)
-  if not (from_data or verifiers.names or config.verify.preference):
-    raise ValueError(
-      'verify.names is empty; give at least one verifier, or the '
-      'verify.preference of a game'
-    )
-  if from_data:
-    train, held_out = recordings.load(config, tokenizer, recipe, ends)
-  else:
-    train, held_out = questions_lib.load(config, tokenizer, terms.columns)
-  questions_lib.check((train, held_out), tokenizer, model.vocab)
-  if config.warm_start.steps and not abstract:
-    source = sources.warmed_up(
-      config, workdir, source, tokenizer, train, scorer(model, config), mesh
-    )
-  params, layout = parameters(config, recipe, source, model, mesh, abstract)
-  here = functools.partial(scorer, layout=layout)
-  teachers = () if abstract else guests.teachers(config, model, mesh, here)
-  trainable, frozen = lora.split(params)
-  total = config.steps * recipe.epochs * recipe.minibatches
-  piece = rows // (recipe.minibatches * config.learn.microbatches)
-  shared = step.shared_rows(terms, piece, mesh.shape['data'])
-  rowwise = here(model, config)
-  program = step.Program(
-    recipe=recipe,
-    scorer=functools.partial(rowwise, shared=shared),
-    tx=optimizers.chain(total=total, seed=config.seed, **config.optimizer),
-    microbatches=config.learn.microbatches,
-    layout=layout,
-    shared=shared,
-    widths=widths_of(config),
-  )
-  session = Session(
-    config=config,
-    recipe=recipe,
-    spec=Spec(
-      rows=rows,
-      samples=terms.samples,
-      prompt_length=config.sample.max_prompt,
-      response_length=config.sample.max_response,
-      tasks=len(train),
-      domains=int(train.domain.max()) + 1,
-      component_names=('recorded',) if from_data else verifiers.names,
-      task_domains=tuple(train.domain.tolist()),
-      seed=config.seed,
-    ),
-    mesh=mesh,
-    model=model,
-    tokenizer=tokenizer,
-    source=source,
-    train=train,
-    held_out=held_out,
-    program=program,
-    compiled=program.compile(),
-    answering=answering_of(
-      config, terms.turns, model, tokenizer, ends, verifiers, layout
-    ),
-    scorer=rowwise,
-    frozen=frozen,
-    teachers=teachers,
-  )
-  return session, trainable
-
-
-def widths_of(config: ConfigDict) -> tuple[int, ...]:
-  """The widths that microbatches are computed in; () where there is one."""
-  count, columns = config.learn.widths, config.sample.max_response
-  return widths.halved(columns, count) if count > 1 else ()
-
-
-def recipe_of(config: ConfigDict) -> recipe_lib.Recipe:
-  """The recipe that the config names, with its hyper-parameters."""
-  values = config.recipe.to_dict()
-  recipe = recipe_lib.build(values.pop('name'), **values)
-  if recordings.used(config):
-    recipe = recordings.planned(recipe)
-  return pipeline.corrected(recipe, config) if config.pipeline else recipe
-
-
-def scorer(
-  model: Config, config: ConfigDict, layout: shard.Layout = shard.ALONE
-) -> step.Scorer:
-  """The policy as objectives see it.
-
-  It is scored at the entry 'temperature' of the parameters, f32[], where they
-  have it, and else at that of the config.
-  """
-  return functools.partial(
-    _score,
-    model=model,
-    layout=layout,
-    temperature=config.sample.temperature,
-    chunk=config.model.chunk,
-    block=config.model.block,
-    dtype=jnp.dtype(config.model.dtype),
-    remat=config.model.remat,
-    unroll=config.model.unroll or 1,
-  )
-
-
-def _score(params, rollouts, needs, *, model, layout, temperature, **options):
-  with layout.known():
-    return score.score(
-      params,
-      model,
-      rollouts,
-      needs=needs,
-      temperature=params.get('temperature', temperature),
-      **options,
-    )
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _merge(layout, *parts):
-  return lora.merge(layout.gathered(lora.join(*parts)))
-
-
-def parameters(
-  config, recipe, source, model, mesh, abstract
-) -> tuple[PyTree, shard.Layout]:
-  """All parameters, the decoder's, LoRA's, the critic's head; where they live.
-
-  Raises:
-    ValueError: parameters that no sharding rule covers.
-  """
-  key = jax.random.key(config.seed)
-  shape = recipe.critic.shape
-  critics = [name for need, name in heads.NAMES.items() if need in recipe.needs]
-
-  def complete(params):
-    if config.model.lora_rank:
-      params = lora.add(
-        params,
-        model,
-        key,
-        rank=config.model.lora_rank,
-        alpha=config.model.lora_alpha,
-        targets=config.model.lora_targets,
-      )
-    for number, name in enumerate(critics):
-      own = jax.random.fold_in(key, number)
-      params |= {name: heads.init_value(model, own, shape=shape)}
-    return params
-
-  base = jax.eval_shape(lambda: transformer.init(model, key))
-  shapes = jax.eval_shape(complete, base)
-  layout = shard.layout(mesh, _axes(config, recipe, model, critics), shapes)
-  if abstract:
-    return layout.abstract(shapes), layout
-  _, params = hf.load(source, shardings=layout.shardings(base))
-  return layout.kept(complete(params)), layout
-
-
-def _axes(config, recipe, model, critics):
-  """Logical axes of every parameter by path, out of the models' tables."""
-  tables = transformer.table(model)
-  if config.model.lora_rank:
-    tables |= lora.table(
-      model,
-      rank=config.model.lora_rank,
-      alpha=config.model.lora_alpha,
-      targets=config.model.lora_targets,
-    )
-  for name in critics:
-    tables |= heads.value_table(model, name=name, shape=recipe.critic.shape)
-  return {path: leaf.axes for path, leaf in tables.items()}
-
-
-def answering_of(
-  config, turns, model, tokenizer, ends, verifiers, layout
-) -> Answering:
-  """Sampling as the config says, with verifiers; `turns` as the plan says."""
-  settings = config.sample
-  stop = tuple(settings.stop)
-  silent = text.silent_tokens(tokenizer, ends, special=settings.special)
-  return Answering(
-    sampler=Sampler(
-      model,
-      max_tokens=settings.max_response,
-      dtype=jnp.dtype(config.model.dtype),
-      slots=settings.slots,
-      widths=settings.widths,
-      support=settings.support,
-      stop_tokens=ends,
-      stop_table=text.stop_table(
-        tokenizer, stop, silent=silent, vocab=model.vocab
-      )
-      if stop
-      else None,
-    ),
-    sampling=Sampling(
-      temperature=settings.temperature,
-      top_k=settings.top_k,
-      top_p=settings.top_p,
-      min_p=settings.min_p,
-    ).checked(),
-    tokenizer=tokenizer,
-    stop=stop,
-    silent=silent,
-    verifiers=verifiers,
-    oracle=oracles.load(config.verify.preference),
-    batch=settings.prompts,
-    environment=guests.environment(config),
-    turns=turns,
-    layout=layout,
-  )
+    """Ends what the session has started."""

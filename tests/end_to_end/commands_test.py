@@ -11,7 +11,8 @@ import pytest
 
 from experiments import runs
 from jaxrl_llm.policies.language import hf, transformer
-from jaxrl_llm.training import session, writers
+from jaxrl_llm.problems.text import session
+from jaxrl_llm.training import writers
 from tests.end_to_end import processes, tiny
 
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from jaxrl_llm.problems.text import encoding as text
+from jaxrl_llm.problems.text import session
 from jaxrl_llm.tasks import toys
-from jaxrl_llm.training import loop, session
+from jaxrl_llm.training import loop
 from tests.end_to_end import tiny
 
 

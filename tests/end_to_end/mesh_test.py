@@ -9,8 +9,9 @@ import pytest
 
 from jaxrl_llm.policies.language import hf, transformer
 from jaxrl_llm.policies.language.config import from_hf
+from jaxrl_llm.problems.text import session
 from jaxrl_llm.tasks import tokens
-from jaxrl_llm.training import loop, session
+from jaxrl_llm.training import loop
 from tests.end_to_end import tiny
 from tests.policies.language import families
 

@@ -9,8 +9,9 @@ import jax
 import numpy as np
 import pytest
 
+from jaxrl_llm.problems.text import session
 from jaxrl_llm.tasks import verify
-from jaxrl_llm.training import checkpoint, loop, session, writers
+from jaxrl_llm.training import checkpoint, keys, loop, writers
 from tests.end_to_end import processes, tiny
 
 STEPS = 5
@@ -81,7 +82,7 @@ def test_rows_are_of_the_policy_before_the_last_step(tmp_path):
       again = parts.answering.generate(
         sampler,
         parts.train.prompts(np.asarray(rollouts.task)[::4]),
-        loop.key_for(parts.config.seed, step, loop.Purpose.SAMPLE),
+        keys.key_for(parts.config.seed, step, keys.Purpose.SAMPLE),
         4,
       )
       np.testing.assert_array_equal(

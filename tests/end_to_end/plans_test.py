@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from jaxrl_llm.plans import episodes
+from jaxrl_llm.problems.text import session
 from jaxrl_llm.problems.text.tools import Speaker
-from jaxrl_llm.training import checkpoint, loop, session
+from jaxrl_llm.training import checkpoint, keys, loop
 from tests.end_to_end import tiny
 
 AGENT = {
@@ -158,7 +159,7 @@ def greedy_accuracy(parts, state):
 def test_agents_take_turns_and_are_evaluated_in_them(recipe, tmp_path):
   with assembled(tiny_config(recipe, AGENT), tmp_path) as (parts, state):
     state, rollouts = iterate(parts, state)
-    key = loop.key_for(0, 1, loop.Purpose.EVAL)
+    key = keys.key_for(0, 1, keys.Purpose.EVAL)
     found = parts.answering.evaluate(
       parts.sampling_params(state), parts.held_out, key
     )

@@ -9,8 +9,8 @@ import pytest
 
 from jaxrl_llm.plans import recorded
 from jaxrl_llm.problems.text import encoding as text
-from jaxrl_llm.problems.text import recordings, reward_models
-from jaxrl_llm.training import checkpoint, loop, session, writers
+from jaxrl_llm.problems.text import recordings, reward_models, session
+from jaxrl_llm.training import checkpoint, loop, writers
 from tests.end_to_end import tiny
 
 PROMISED = {

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from jaxrl_llm.policies.language import hf, lora, score
-from jaxrl_llm.training import loop, session
+from jaxrl_llm.problems.text import session
+from jaxrl_llm.training import loop
 from tests.end_to_end import tiny
 
 PROMISED = {

@@ -6,7 +6,7 @@ import pytest
 
 from experiments import command, rate
 from experiments.configs import preference
-from jaxrl_llm.training import session
+from jaxrl_llm.problems.text import session
 from tests.end_to_end import tiny
 
 

@@ -1,5 +1,6 @@
 """The order of an iteration and its keys, on parts that only note them."""
 
+import functools
 import types
 from typing import Any
 
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm.training import loop
+from jaxrl_llm.training import keys, loop
 from jaxrl_llm.types import TrainState
 
 SEED = 5
@@ -65,7 +66,7 @@ def session_of(pipeline) -> Any:
     heard.append(('curriculum', task))
     return state
 
-  return types.SimpleNamespace(
+  session = types.SimpleNamespace(
     heard=heard,
     frozen={},
     config=types.SimpleNamespace(seed=SEED, pipeline=pipeline),
@@ -82,13 +83,12 @@ def session_of(pipeline) -> Any:
     ),
     init=lambda params: TrainState(params, (), (), memories, 0),
   )
+  session.lend = functools.partial(Lent, session)
+  return session
 
 
 @pytest.mark.parametrize('pipeline', [0, 1])
-def test_every_purpose_has_a_key_of_its_own_in_every_iteration(
-  monkeypatch, pipeline
-):
-  monkeypatch.setattr(loop, 'Tools', Lent)
+def test_every_purpose_has_a_key_of_its_own_in_every_iteration(pipeline):
   session = session_of(pipeline)
   state = loop.begin(session, {})
   for step in range(3):
@@ -99,10 +99,10 @@ def test_every_purpose_has_a_key_of_its_own_in_every_iteration(
     found.setdefault(what, []).append(told)
   # A pipelined run has sampled for the iteration that is to come.
   sampled = range(3 + pipeline)
-  purposes = loop.Purpose.TASKS, loop.Purpose.SAMPLE, loop.Purpose.LEARN
+  purposes = keys.Purpose.TASKS, keys.Purpose.SAMPLE, keys.Purpose.LEARN
   for what, purpose in zip(('tasks', 'sample', 'learn'), purposes):
     steps = range(3) if what == 'learn' else sampled
-    expected = [loop.key_for(SEED, step, purpose) for step in steps]
+    expected = [keys.key_for(SEED, step, purpose) for step in steps]
     np.testing.assert_array_equal(
       [jax.random.key_data(key) for key in found[what]],
       [jax.random.key_data(key) for key in expected],
@@ -112,10 +112,10 @@ def test_every_purpose_has_a_key_of_its_own_in_every_iteration(
 
 
 def test_keys_of_steps_and_purposes_differ():
-  keys = {
-    tuple(jax.random.key_data(loop.key_for(seed, step, purpose)).tolist())
+  found = {
+    tuple(jax.random.key_data(keys.key_for(seed, step, purpose)).tolist())
     for seed in range(3)
     for step in range(4)
-    for purpose in loop.Purpose
+    for purpose in keys.Purpose
   }
-  assert len(keys) == 3 * 4 * len(loop.Purpose)
+  assert len(found) == 3 * 4 * len(keys.Purpose)

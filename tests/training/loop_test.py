@@ -5,7 +5,8 @@ import contextlib
 import numpy as np
 import pytest
 
-from jaxrl_llm.training import checkpoint, loop, session, writers
+from jaxrl_llm.problems.text import session
+from jaxrl_llm.training import checkpoint, loop, writers
 from tests.end_to_end import tiny
 
 

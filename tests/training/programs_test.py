@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxrl_llm.training import loop, programs, session
+from jaxrl_llm.problems.text import session
+from jaxrl_llm.training import loop, programs
 from tests.end_to_end import tiny
 
 

@@ -13,11 +13,11 @@ from jaxrl_llm.problems.text.tools import Speaker
 from jaxrl_llm.types import TrainState
 
 if TYPE_CHECKING:
-  from jaxrl_llm.training.session import Session
+  from jaxrl_llm.problems.text.session import TextSession
 
 
 def evaluate(
-  session: Session, state: TrainState, key: jax.Array
+  session: TextSession, state: TrainState, key: jax.Array
 ) -> dict[str, float]:
   """Games of the policy against its start, and against its best challenger.
 

@@ -19,7 +19,7 @@ from jaxrl_llm.training import diagnostics
 from jaxrl_llm.types import TrainState
 
 if TYPE_CHECKING:
-  from jaxrl_llm.training.session import Session
+  from jaxrl_llm.problems.text.session import TextSession
 
 
 def used(config: ConfigDict) -> bool:
@@ -113,7 +113,7 @@ def _check_compared(recipe: recipe_lib.Recipe, train: Questions) -> None:
     )  # fmt: skip
 
 
-def evaluate(session: Session, state: TrainState) -> dict[str, float]:
+def evaluate(session: TextSession, state: TrainState) -> dict[str, float]:
   """How the held-out responses are rated, see `diagnostics.compared`.
 
   Of a reward model, also how far its probabilities can be trusted, and what

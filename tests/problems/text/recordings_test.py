@@ -8,9 +8,9 @@ import pytest
 
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.plans import recorded
-from jaxrl_llm.problems.text import recordings
+from jaxrl_llm.problems.text import recordings, session
 from jaxrl_llm.tasks import tokens
-from jaxrl_llm.training import loop, session
+from jaxrl_llm.training import loop
 from tests.end_to_end import tiny
 
 

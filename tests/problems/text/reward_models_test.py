@@ -7,9 +7,8 @@ import pytest
 
 from jaxrl_llm.plans import recorded
 from jaxrl_llm.policies.language import heads, score
-from jaxrl_llm.problems.text import oracles, reward_models
+from jaxrl_llm.problems.text import oracles, reward_models, session
 from jaxrl_llm.tasks import verify
-from jaxrl_llm.training import session
 from tests.end_to_end import tiny
 
 ROWS = [{'prompt': 'sort 31='}, {'prompt': 'sort 3102984=', 'answer': '0'}]

@@ -12,9 +12,10 @@ import pytest
 from jaxrl_llm import types
 from jaxrl_llm.plans import prefixes
 from jaxrl_llm.policies.language import transformer
+from jaxrl_llm.problems.text import session
 from jaxrl_llm.problems.text.tools import Speaker, Tools
 from jaxrl_llm.tasks import tokens, verify
-from jaxrl_llm.training import loop, session
+from jaxrl_llm.training import keys
 from tests.end_to_end import tiny
 
 KEY = jax.random.key(0)
@@ -30,7 +31,7 @@ def run(tmp_path_factory):
   parts, params = session.assemble(config, folder)
   with contextlib.closing(parts):
     state = parts.init(params)
-    tools = Tools(parts, state, loop.key_for(0, 0, loop.Purpose.TASKS))
+    tools = Tools(parts, state, keys.key_for(0, 0, keys.Purpose.TASKS))
     prompts = tools.draw()
     yield parts, state, tools, prompts, tools.generate(prompts, KEY, 2)
 

@@ -8,8 +8,9 @@ import jax
 import numpy as np
 import pytest
 
+from jaxrl_llm.problems.text import session
 from jaxrl_llm.problems.text.tools import Tools
-from jaxrl_llm.training import loop, programs, session
+from jaxrl_llm.training import loop, programs
 from tests.end_to_end import tiny
 from tests.training import folders
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxrl_llm.policies.language import hf
-from jaxrl_llm.training import inputs
+from jaxrl_llm.problems.text import inputs
 from tests.end_to_end import tiny
 from tests.training import folders
 
