@@ -30,6 +30,7 @@ from typing import Protocol
 import chex
 import jax.numpy as jnp
 
+from jaxrl_llm import numerics
 from jaxrl_llm.types import Credit, Rollouts, Spec
 
 
@@ -56,6 +57,26 @@ def needs_of(part) -> frozenset[str]:
   while isinstance(part, functools.partial):
     part = part.func
   return frozenset(getattr(part, 'needs', ()))
+
+
+def earned(rewards, rollouts: Rollouts):
+  """What each decision earned; it adds up to the reward of its row.
+
+      q_t = paid_t + [t is last] (r - sum_u paid_u)
+
+  So a row that was judged as a whole earns all of it with its last decision,
+  and of one that was paid on the way only what shaping added is put there.
+
+  Args:
+    rewards: f32[N]. rollouts: reads `paid` on the loss mask.
+
+  Returns:
+    f32[N, T], 0 off the loss mask.
+  """
+  mask = rollouts.loss_mask
+  paid = jnp.where(mask, rollouts.paid, 0.0)
+  rest = rewards - jnp.sum(paid, axis=1)
+  return paid + numerics.at_last(rest, mask)
 
 
 class Memoryless:

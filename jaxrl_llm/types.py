@@ -127,6 +127,8 @@ class Rollouts:
     logp: f32[N, T], nats, under the distribution that really sampled, with
       temperature and truncation included; 0 where `action_mask` is False. The
       log of a density where actions are continuous.
+    paid: f32[N, T], what the environment paid for each decision; 0 where whole
+      rows are judged.
     group: i32[N], in [0, N); rows with equal ids are compared and adjacent.
     task: i32[N]. domain: i32[N].
     valid: bool[N], False on padding rows and on rows whose verifier failed.
@@ -135,14 +137,15 @@ class Rollouts:
       the log of the kept probability mass, and, where asked, `support`
       i32[N, T, S]. The scoring pass adds `old_logp`, `ref_logp`,
       `values`, `after_values`, `entropy`, `log_probs` as the recipe needs
-      them; what else a method needs, such as `teacher_logp`, its plan
-      provides.
+      them, and with `values` also `last_value`, where the policy gives one;
+      what else a method needs, such as `teacher_logp`, its plan provides.
   """
 
   content: PyTree
   response_mask: Array
   action_mask: Array
   logp: Array
+  paid: Array
   group: Array
   task: Array
   domain: Array
@@ -211,6 +214,8 @@ class Stats:
     after_values: the same, once the token is chosen and before anything
       answers it, or None.
     log_probs: f32[N, T, V], whole rows, or None.
+    last_value: f32[N], a critic's estimate after the last decision, 0 where
+      the row has ended; None is 0 everywhere.
   """
 
   logp: Array
@@ -218,6 +223,7 @@ class Stats:
   values: Array | None = None
   after_values: Array | None = None
   log_probs: Array | None = None
+  last_value: Array | None = None
 
   def on(self, mask: Array) -> Stats:
     """The same on a mask bool[N, T]; 0 with zero gradient off it.
@@ -230,7 +236,11 @@ class Stats:
     def cut(x):
       return jnp.where(mask.reshape(mask.shape + (1,) * (x.ndim - 2)), x, 0)
 
-    return jax.tree.map(cut, self)
+    found = jax.tree.map(cut, self.replace(last_value=None))
+    if self.last_value is None:
+      return found
+    live = jnp.any(mask, axis=1)
+    return found.replace(last_value=jnp.where(live, self.last_value, 0))
 
 
 @struct.dataclass

@@ -107,6 +107,7 @@ def rollouts(samples: int) -> Rollouts:
     response_mask=mask,
     action_mask=mask,
     logp=np.where(mask, rng.normal(-4, 0.3, mask.shape), 0).astype(np.float32),
+    paid=np.zeros(mask.shape, np.float32),
     group=group,
     task=group % 4,
     domain=np.zeros_like(group),

@@ -114,6 +114,7 @@ def made_up(rows: str):
     response_mask=jnp.asarray(mask),
     action_mask=jnp.asarray(mask),
     logp=jnp.zeros(mask.shape, jnp.float32),
+    paid=jnp.zeros(mask.shape, jnp.float32),
     group=jnp.asarray(group, jnp.int32),
     task=jnp.asarray(group, jnp.int32),
     domain=jnp.zeros(n, jnp.int32),

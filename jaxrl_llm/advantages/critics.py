@@ -4,54 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
-from jaxrl_llm.credit import Memoryless
-
-
-def accumulate(token_rewards, values, mask, last_value, *, discount, trace):
-  """Generalised advantages of rewards on every token.
-
-      delta_t = q_t + discount V_next(t) - V_t
-      A_t     = delta_t + discount trace A_next(t)
-
-  Args:
-    token_rewards: f32[N, T]. values: f32[N, T]. mask: bool[N, T]; others are
-      passed over. last_value: f32[N], V after the last token.
-
-  Returns:
-    f32[N, T], 0 off mask.
-
-  Source: Schulman et al. 2016, arXiv 1506.02438, equation 16.
-  """
-
-  def step(carry, column):
-    following, next_value = carry
-    reward, value, here = column
-    delta = reward + discount * next_value - value
-    advantage = delta + discount * trace * following
-    carry = (
-      jnp.where(here, advantage, following),
-      jnp.where(here, value, next_value),
-    )
-    return carry, advantage
-
-  start = (jnp.zeros_like(last_value), last_value)
-  columns = (token_rewards.T, values.T, mask.T)
-  _, advantages = jax.lax.scan(step, start, columns, reverse=True)
-  return jnp.where(mask, advantages.T, 0)
+from jaxrl_llm.advantages.tokens import generalized_advantage
+from jaxrl_llm.credit import Memoryless, earned
 
 
 @dataclasses.dataclass(frozen=True)
 class ExtendedGAE(Memoryless):
   """Stage: advantages of rows that the token budget cut off, too.
 
-  A finished row ends at value 0 with its reward. A truncated one has no
-  reward yet, and the value after its last token is taken to be that before
-  it, so that being cut off is neither good nor bad news. Critic targets are
-  the discounted rewards; those of truncated rows are 0 and mean nothing, see
+  A finished row ends at value 0 with its reward. A truncated one has only
+  what it was paid so far, and the value after its last token is taken to be
+  that before it, so that being cut off is neither good nor bad news. Critic
+  targets are the discounted rewards; those of truncated rows mean nothing, see
   `costs.finished_value_error`.
 
   Attributes:
@@ -67,10 +34,11 @@ class ExtendedGAE(Memoryless):
   def apply(self, credit, rollouts):
     mask, values = rollouts.loss_mask, rollouts.extras['values']
     cut = rollouts.truncated
-    outcome = numerics.at_last(jnp.where(cut, 0.0, credit.rewards), mask)
+    paid = jnp.sum(rollouts.paid, axis=1, where=mask)
+    outcome = earned(jnp.where(cut, paid, credit.rewards), rollouts)
     end = numerics.last_index(mask)[:, None]
     last = jnp.take_along_axis(values, jnp.maximum(end, 0), axis=1)[:, 0]
-    advantages = accumulate(
+    advantages, _ = generalized_advantage(
       outcome,
       values,
       mask,
@@ -86,7 +54,7 @@ class ExtendedGAE(Memoryless):
 class PenalisedGAE(Memoryless):
   """Stage: advantages with a KL penalty on every token's reward.
 
-      q_t = [t is last] r - kl_weight (old_logp_t - ref_logp_t)
+      q_t = earned_t - kl_weight (old_logp_t - ref_logp_t)
 
   Attributes:
     discount: gamma. trace: lambda. kl_weight: reward units per nat.
@@ -102,16 +70,14 @@ class PenalisedGAE(Memoryless):
   def apply(self, credit, rollouts):
     mask, extras = rollouts.loss_mask, rollouts.extras
     kl = jnp.where(mask, extras['old_logp'] - extras['ref_logp'], 0.0)
-    outcome = numerics.at_last(credit.rewards, mask)
-    advantages = accumulate(
-      outcome - self.kl_weight * kl,
+    advantages, targets = generalized_advantage(
+      earned(credit.rewards, rollouts) - self.kl_weight * kl,
       extras['values'],
       mask,
-      jnp.zeros_like(credit.rewards),
+      extras.get('last_value', 0.0),
       discount=self.discount,
       trace=self.trace,
     )
-    targets = jnp.where(mask, advantages + extras['values'], 0.0)
     return credit.replace(advantages=advantages, targets=targets)
 
 
@@ -119,7 +85,7 @@ class PenalisedGAE(Memoryless):
 class PostDecision(Memoryless):
   """Stage: normalised returns minus the lower of two critics.
 
-      G_t = discount^(steps to the last token) r,   R = (G - mean) / (std + e)
+      G_t = sum_{u >= t} discount^(u - t) q_u,   R = (G - mean) / (std + e)
       A_t = R_t - min(V(s_t), V^x(s^x_t))
 
   V values the prefix before token t, V^x the prefix with it, before a tool
@@ -139,7 +105,7 @@ class PostDecision(Memoryless):
 
   def apply(self, credit, rollouts):
     mask, extras = rollouts.loss_mask, rollouts.extras
-    outcome = numerics.at_last(credit.rewards, mask)
+    outcome = earned(credit.rewards, rollouts)
     returns = numerics.discounted_sum(outcome, mask, decay=self.discount)
     # Differences to the least keep a constant batch constant exactly.
     low = jnp.min(returns, where=mask, initial=jnp.inf)

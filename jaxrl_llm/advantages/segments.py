@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_llm.advantages import tokens
-from jaxrl_llm.credit import Memoryless, needs
+from jaxrl_llm.credit import Memoryless, earned, needs
 
 
 def starts(logp, mask, *, threshold=0.9, interval=5):
@@ -99,9 +99,10 @@ class ActionGAE(Memoryless):
   def apply(self, credit, rollouts):
     end = rollouts.extras['action_end'].astype(bool)
     advantages, targets = tokens.generalized_advantage(
-      credit.rewards,
+      earned(credit.rewards, rollouts),
       rollouts.extras['values'],
       rollouts.loss_mask,
+      rollouts.extras.get('last_value', 0.0),
       discount=jnp.where(end, self.discount, 1.0),
       trace=self.trace,
     )

@@ -16,19 +16,20 @@ import jax.numpy as jnp
 
 from jaxrl_llm import grouping, numerics
 from jaxrl_llm.advantages import group
-from jaxrl_llm.credit import Memoryless, needs
+from jaxrl_llm.credit import Memoryless, earned, needs
 
 
 @needs('old_logp', 'ref_logp')
 def kl_reward_to_go(rewards, rollouts, *, kl_weight=0.0, decay=1.0):
   """Reward to go with a per-token KL penalty inside the reward.
 
-      q_t = [t is last] r - kl_weight * (old_logp_t - ref_logp_t)
+      q_t = earned_t - kl_weight * (old_logp_t - ref_logp_t)
       A_t = sum_{u >= t} decay^(u - t) q_u
 
-  With decay 1 the score function times A_t is an unbiased estimate of the
-  gradient of E[r] - kl_weight * KL(policy || reference) over sequences: each
-  token answers for the penalties after it.
+  earned_t is the reward at the last token, or as it was paid on the way, see
+  `credit.earned`. With decay 1 the score function times A_t is an unbiased
+  estimate of the gradient of E[r] - kl_weight * KL(policy || reference) over
+  sequences: each token answers for the penalties after it.
 
   Args:
     rewards: f32[N]. rollouts: reads extras `old_logp` and `ref_logp` [N, T].
@@ -42,7 +43,7 @@ def kl_reward_to_go(rewards, rollouts, *, kl_weight=0.0, decay=1.0):
   mask = rollouts.loss_mask
   kl = rollouts.extras['old_logp'] - rollouts.extras['ref_logp']
   penalty = kl_weight * jnp.where(mask, kl, 0)
-  outcome = numerics.at_last(rewards, mask)
+  outcome = earned(rewards, rollouts)
   return numerics.discounted_sum(outcome - penalty, mask, decay=decay)
 
 
@@ -124,18 +125,20 @@ def norm_by_tokens(rewards, rollouts, *, epsilon=1e-6, most=5.0):
   return jnp.where(mask, rows[:, None], 0.0)
 
 
-def generalized_advantage(rewards, values, mask, *, discount=1.0, trace=0.95):
+def generalized_advantage(
+  token_rewards, values, mask, last_value=0.0, *, discount=1.0, trace=0.95
+):
   """Generalised advantage estimation over chosen tokens.
 
       delta_t = q_t + discount * V_next(t) - V_t
       A_t     = delta_t + discount * trace * A_next(t)
 
-  q_t is the outcome at the last chosen token and 0 before it; V after the
-  last token is 0. Masked tokens are passed over.
+  Masked tokens are passed over.
 
   Args:
-    rewards: f32[N]. values: f32[N, T], V(s_t) before token t is chosen.
-    mask: bool[N, T].
+    token_rewards: f32[N, T], q_t, see `credit.earned`.
+    values: f32[N, T], V(s_t) before token t is chosen. mask: bool[N, T].
+    last_value: f32[N], V after the last token; 0 where the row has ended.
     discount: gamma in [0, 1], or f32[N, T], that of leaving each token.
     trace: lambda in [0, 1].
 
@@ -145,7 +148,6 @@ def generalized_advantage(rewards, values, mask, *, discount=1.0, trace=0.95):
 
   Source: Schulman et al. 2016, arXiv 1506.02438, equation 16.
   """
-  outcome = numerics.at_last(rewards, mask)
 
   def step(carry, column):
     following, next_value = carry
@@ -159,9 +161,10 @@ def generalized_advantage(rewards, values, mask, *, discount=1.0, trace=0.95):
     return carry, advantage
 
   zeros = jnp.zeros(values.shape[0], values.dtype)
+  start = zeros, zeros + last_value
   discount = jnp.broadcast_to(discount, values.shape)
-  columns = (outcome.T, values.T, mask.T, discount.T)
-  _, advantages = jax.lax.scan(step, (zeros, zeros), columns, reverse=True)
+  columns = (token_rewards.T, values.T, mask.T, discount.T)
+  _, advantages = jax.lax.scan(step, start, columns, reverse=True)
   advantages = jnp.where(mask, advantages.T, 0)
   return advantages, jnp.where(mask, advantages + values, 0)
 
@@ -169,6 +172,10 @@ def generalized_advantage(rewards, values, mask, *, discount=1.0, trace=0.95):
 @dataclasses.dataclass(frozen=True)
 class GAE(Memoryless):
   """Stage: advantages and critic targets from the old policy's values.
+
+  Rewards are those that each decision earned, see `credit.earned`. A row that
+  was cut off goes on with the value after its last decision, where the policy
+  gives one.
 
   Attributes:
     discount: gamma. trace: lambda.
@@ -180,9 +187,10 @@ class GAE(Memoryless):
 
   def apply(self, credit, rollouts):
     advantages, targets = generalized_advantage(
-      credit.rewards,
+      earned(credit.rewards, rollouts),
       rollouts.extras['values'],
       rollouts.loss_mask,
+      rollouts.extras.get('last_value', 0.0),
       discount=self.discount,
       trace=self.trace,
     )

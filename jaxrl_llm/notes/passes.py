@@ -103,6 +103,7 @@ def as_responses(rollouts: Rollouts) -> tuple[Rollouts, Array]:
     response_mask=mask[:, 1:],
     action_mask=mask[:, 1:],
     logp=jnp.zeros(mask[:, 1:].shape, jnp.float32),
+    paid=jnp.zeros(mask[:, 1:].shape, jnp.float32),
     extras={},
   )
   return rows, shift

@@ -127,7 +127,15 @@ def go_on(tools, rollouts: Rollouts, log: Turns, first: np.ndarray, key):
     rollouts, going = _told(tools, rollouts, said, going)
     if not going.any():
       break
-  return rollouts.replace(truncated=jnp.asarray(~finished)), log
+  paid = jnp.asarray(_paid(log, tools.columns))
+  return rollouts.replace(truncated=jnp.asarray(~finished), paid=paid), log
+
+
+def _paid(log: Turns, columns: int) -> np.ndarray:
+  """f32[N, T]: what each turn was paid, with the last token of its action."""
+  last = np.arange(columns)[:, None] == log.end[:, None] - 1
+  acted = log.taken & (log.end > log.start)
+  return (last * (log.reward * acted)[:, None]).sum(axis=2, dtype=np.float32)
 
 
 def _enter(log, row, turn, step):
@@ -328,6 +336,7 @@ def as_steps(rollouts: Rollouts, start, end, *, most: int) -> Rollouts:
     response_mask=mask,
     action_mask=mask,
     logp=moved(rows.logp, 0.0),
+    paid=moved(rows.paid, 0.0),
     extras=extras,
   )
 

@@ -97,6 +97,7 @@ def joined(
     response_mask=splice(rollouts.response_mask, more.response_mask, False),
     action_mask=splice(rollouts.action_mask, more.action_mask, False),
     logp=splice(rollouts.logp, more.logp, 0.0),
+    paid=splice(rollouts.paid, more.paid, 0.0),
     truncated=jnp.where(going, late, rollouts.truncated),
     extras=extras,
   )
@@ -127,6 +128,7 @@ def written(rollouts: Rollouts, ids: Sequence[Sequence[int]]) -> Rollouts:
     response_mask=jnp.asarray(mask),
     action_mask=jnp.zeros(mask.shape, bool),
     logp=jnp.zeros(mask.shape, jnp.float32),
+    paid=jnp.zeros(mask.shape, jnp.float32),
     truncated=jnp.zeros(len(ids), bool),
     extras={**rollouts.extras, **extras},
   )
@@ -153,6 +155,7 @@ def blank(prompts: Prompts, samples: int, columns: int) -> Rollouts:
     response_mask=off,
     action_mask=off,
     logp=jnp.zeros(shape, jnp.float32),
+    paid=jnp.zeros(shape, jnp.float32),
     group=by_row(jnp.arange(count, dtype=jnp.int32)),
     task=by_row(prompts.task),
     domain=by_row(prompts.domain),

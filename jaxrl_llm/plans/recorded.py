@@ -65,6 +65,7 @@ def rows(prompts: Prompts) -> tuple[Rollouts, Scores]:
     response_mask=mask,
     action_mask=mask,
     logp=jnp.zeros(mask.shape, jnp.float32),
+    paid=jnp.zeros(mask.shape, jnp.float32),
     group=by_row(jnp.arange(count, dtype=jnp.int32)),
     task=by_row(prompts.task),
     domain=by_row(prompts.domain),

@@ -118,6 +118,7 @@ def as_rollouts(response, mask, *, task=None, group=None, logp=None):
     response_mask=mask,
     action_mask=mask,
     logp=logp,
+    paid=jnp.zeros(response.shape, jnp.float32),
     group=jnp.arange(rows, dtype=jnp.int32) if group is None else group,
     task=zeros if task is None else task,
     domain=zeros,

@@ -145,6 +145,8 @@ class Program:
       stats = self._in_pieces(state.params, frozen, rollouts, wanted)
       stats = self._valued(stats)
       extras |= {name: getattr(stats, _OF_OLD_POLICY[name]) for name in wanted}
+      if 'values' in wanted and stats.last_value is not None:
+        extras['last_value'] = stats.last_value
     if 'ref_logp' in self.passes:
       params = self.recipe.reference.params(state.reference)
       stats = self._in_pieces(params, frozen, rollouts, frozenset())

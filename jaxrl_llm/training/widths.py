@@ -77,7 +77,8 @@ def widened(stats: Stats, columns: int) -> Stats:
     more = columns - x.shape[1]
     return jnp.pad(x, ((0, 0), (0, more)) + ((0, 0),) * (x.ndim - 2))
 
-  return jax.tree.map(padded, stats)
+  found = jax.tree.map(padded, stats.replace(last_value=None))
+  return found.replace(last_value=stats.last_value)
 
 
 def order(mask: Array, *, samples: int, unit: int, free: bool) -> Array:

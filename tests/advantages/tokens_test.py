@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from jaxrl_llm.advantages import group, tokens
+from jaxrl_llm.credit import earned
 from jaxrl_llm.types import Scores, Spec, initial_credit
 from tests.advantages import cases
 from tests.oracles import advantages as oracle
-from tests.oracles import exploration
+from tests.oracles import critics, exploration
 
 SHAPE = (16, 6)
 
@@ -97,7 +98,11 @@ def test_generalized_advantage_equals_its_oracle(discount, trace):
   rewards, values = _rewards(rollouts), _noise(6)
   mask = np.asarray(rollouts.loss_mask)
   ours = tokens.generalized_advantage(
-    rewards, values, rollouts.loss_mask, discount=discount, trace=trace
+    earned(rewards, rollouts),
+    values,
+    rollouts.loss_mask,
+    discount=discount,
+    trace=trace,
   )
   expected = oracle.gae(rewards, values, mask, discount, trace)
   np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
@@ -107,7 +112,7 @@ def test_full_trace_is_return_minus_value():
   rollouts = cases.rollouts()
   rewards, values = _rewards(rollouts), _noise(6)
   advantages, targets = tokens.generalized_advantage(
-    rewards, values, rollouts.loss_mask, trace=1.0
+    earned(rewards, rollouts), values, rollouts.loss_mask, trace=1.0
   )
   returns = np.where(rollouts.loss_mask, rewards[:, None], 0)
   values = np.where(rollouts.loss_mask, values, 0)
@@ -124,7 +129,11 @@ def test_stage_puts_targets_beside_advantages():
   state = stage.init(Spec(16, 4, 1, 6))
   credit, _ = jax.jit(stage.update)(credit, rollouts, state)
   advantages, targets = tokens.generalized_advantage(
-    credit.rewards, _noise(6), rollouts.loss_mask, discount=0.9, trace=0.8
+    earned(credit.rewards, rollouts),
+    _noise(6),
+    rollouts.loss_mask,
+    discount=0.9,
+    trace=0.8,
   )
   np.testing.assert_allclose(credit.advantages, advantages, rtol=1e-6)
   np.testing.assert_allclose(credit.targets, targets, rtol=1e-6)
@@ -160,3 +169,31 @@ def test_norm_by_tokens_of_equal_lengths_is_norm_over_n():
   ours = tokens.norm_by_tokens(rewards, rollouts)
   plain = group.norm(rewards, rollouts.group, rollouts.valid, ddof=0)
   np.testing.assert_allclose(ours[:, 0], plain, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('cut', [False, True])
+def test_advantages_of_what_was_paid_equal_the_loops(cut):
+  """Rewards on the way, and a value after the last decision."""
+  rollouts = cases.rollouts(values=_noise(6))
+  paid, last = _noise(7), _noise(8)[:, 0]
+  extras = {**rollouts.extras, 'last_value': jnp.asarray(last)} if cut else {}
+  extras = {**rollouts.extras, **extras}
+  rollouts = rollouts.replace(paid=jnp.asarray(paid), extras=extras)
+  rewards, mask = _rewards(rollouts), np.asarray(rollouts.loss_mask)
+  token_rewards = np.where(mask, np.asarray(paid, np.float64), 0)
+  for i, row in enumerate(mask):
+    if row.any():
+      rest = rewards[i] - token_rewards[i].sum()
+      token_rewards[i, np.flatnonzero(row)[-1]] += rest
+  credit = initial_credit(rollouts, Scores(rewards[:, None], jnp.ones(1)))
+  credit = credit.replace(rewards=rewards)
+  found = tokens.GAE(discount=0.9, trace=0.8).apply(credit, rollouts)
+  expected = critics.accumulate(
+    token_rewards,
+    np.asarray(rollouts.extras['values'], np.float64),
+    mask,
+    np.asarray(last, np.float64) * cut,
+    discount=0.9,
+    trace=0.8,
+  )
+  np.testing.assert_allclose(found.advantages, expected, atol=1e-5)

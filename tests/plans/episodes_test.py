@@ -60,6 +60,9 @@ def test_extras_say_where_turns_are_in_a_row():
   reward = np.zeros(24)
   reward[[0, 1, 4, 5]] = 0.1
   np.testing.assert_allclose(extras['decision_reward'][0], reward, rtol=1e-6)
+  # Paid once a turn, with the last token of its action.
+  once = np.where(extras['action_end'][0], reward, 0)
+  np.testing.assert_allclose(rollouts.paid[0], once, rtol=1e-6)
   assert extras['tool_calls'].tolist() == [2, 2]
   assert extras['tool_start'].tolist() == [0, 0]
 
@@ -124,6 +127,14 @@ def test_extras_say_what_steps_have_in_common():
   anchor, node = extras['anchor'], extras['node']
   assert anchor[0] == anchor[3] != anchor[1] == anchor[4]
   assert node[0] == node[3] and node[1] == node[4] and node[0] != node[1]
+
+
+def test_what_the_environment_paid_goes_with_its_turn():
+  cut, _ = collect(episodes.steps(samples=3, turns=4))
+  paid = np.asarray(cut.paid).sum(axis=1)
+  wanted = np.where(cut.valid, cut.extras['step_reward'], 0)
+  np.testing.assert_allclose(paid, wanted, rtol=1e-6)
+  assert paid.any()
 
 
 def test_steps_hold_the_tokens_and_log_probs_of_the_episode():

@@ -63,6 +63,7 @@ def answer(prompts, texts, columns, *, samples=1, ended=True):
     response_mask=jnp.asarray(mask),
     action_mask=jnp.asarray(mask),
     logp=jnp.asarray(logp),
+    paid=jnp.zeros(logp.shape),
     group=jnp.arange(rows, dtype=jnp.int32) // samples,
     task=prompts.task,
     domain=prompts.domain,

@@ -218,6 +218,7 @@ def rollouts_of(case: Case) -> Rollouts:
       response_mask=case.response_mask,
       action_mask=chosen,
       logp=np.where(chosen, case.sampler_logp, 0.0),
+      paid=np.zeros(chosen.shape),
       group=case.group,
       task=case.task,
       domain=case.domain,

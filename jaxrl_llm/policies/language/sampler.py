@@ -292,6 +292,7 @@ def finished(prompts, state) -> Rollouts:
     response_mask=outputs['mask'],
     action_mask=outputs['mask'],
     logp=outputs['logp'],
+    paid=jnp.zeros_like(outputs['logp']),
     group=by_row(jnp.arange(prompts.tokens.shape[0], dtype=jnp.int32)),
     task=by_row(prompts.task),
     domain=by_row(prompts.domain),

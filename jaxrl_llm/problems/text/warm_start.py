@@ -153,6 +153,7 @@ def encode(
     response_mask=mask,
     action_mask=mask,
     logp=np.zeros(mask.shape, np.float32),
+    paid=np.zeros(mask.shape, np.float32),
     group=np.arange(count, dtype=np.int32),
     task=np.arange(count, dtype=np.int32),
     domain=questions.domain,

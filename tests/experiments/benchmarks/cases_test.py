@@ -47,7 +47,7 @@ def test_operations_are_the_products_of_a_scored_batch(p, t):
   there = jnp.ones((n, t), bool)
   rollouts = Rollouts(
     Tokens(prompt, jnp.ones((n, p), bool), response),
-    there, there, jnp.zeros((n, t)),
+    there, there, *(jnp.zeros((n, t)),) * 2,
     *(jnp.zeros(n, jnp.int32),) * 3, *(jnp.ones(n, bool),) * 2,
   )  # fmt: skip
 

@@ -122,6 +122,7 @@ def _rollouts(rows):
     response_mask=jnp.asarray(mask),
     action_mask=jnp.asarray(mask),
     logp=jnp.zeros((n, width)),
+    paid=jnp.zeros((n, width)),
     group=zeros,
     task=zeros,
     domain=zeros,
