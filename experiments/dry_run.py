@@ -26,12 +26,17 @@ def report(config: ConfigDict) -> int:
       'frozen parameters': parts.frozen,
       'optimiser': state.opt,
       'reference': state.reference,
-      'KV cache': _cache(parts),
     }
+    if config.problem == 'text':
+      sizes['KV cache'] = _cache(parts)
     print(f'recipe {config.recipe.name}')
     for slot, value in recipe.describe(parts.recipe).items():
       print(f'  {slot:32}{value}')
-    print(f'model from {config.model.path or "a fresh one"}: {parts.model}')
+    if config.problem == 'text':
+      source = config.model.path or 'a fresh one'
+      print(f'model from {source}: {parts.model}')
+    else:
+      print(f'policy {parts.policy}')
     print(f'  {"":24}{"numbers":>16}{"bytes":>12}{"per device":>12}')
     for name, tree in sizes.items():
       count = sum(x.size for x in jax.tree.leaves(tree))
@@ -43,7 +48,7 @@ def report(config: ConfigDict) -> int:
       f'one iteration: {spec.rows} rows of at most {spec.prompt_length} + '
       f'{spec.response_length} tokens, {tokens:,} to sample, '
       f'{parts.program.steps} optimizer steps; '
-      f'{len(parts.train)} questions, {len(parts.held_out)} held out'
+      f'{spec.tasks} questions, {parts.asked} held out'
     )
     for name, compiled in _programs(parts, state).items():
       memory = compiled.memory_analysis()
@@ -70,18 +75,12 @@ def _programs(parts, state):
   """
   import jax
   import jax.numpy as jnp
-  import numpy as np
 
   from jaxrl_llm.types import Scores
 
-  prompts = parts.train.prompts(np.zeros(parts.config.sample.prompts, int))
   key, place = jax.random.key(0), parts.layout.abstract
   params = jax.eval_shape(parts.sampling_params, state)
-  answering = parts.answering
-
-  def generate(params, key):
-    return answering.generate(params, prompts, key, parts.spec.samples)
-
+  generate = _generating(parts)
   compiled = {
     'gather': jax.jit(parts.sampling_params).lower(state).compile(),
     'sample': jax.jit(generate)
@@ -96,7 +95,7 @@ def _programs(parts, state):
     jnp.zeros((parts.spec.rows, parts.spec.components)),
     jnp.ones(parts.spec.components),
     jnp.zeros((parts.spec.rows, parts.spec.samples))
-    if answering.oracle
+    if getattr(parts, 'answering', None) and parts.answering.oracle
     else None,
   )
   score = parts.compiled.score
@@ -111,6 +110,21 @@ def _programs(parts, state):
     state, parts.fixed, place(rollouts), place(credit), key
   )
   return compiled | {'learn': learn.compile()}
+
+
+def _generating(parts):
+  """f(params, key) -> the rows of an iteration."""
+  import jax.numpy as jnp
+  import numpy as np
+
+  spec, count = parts.spec, parts.config.sample.prompts
+  if parts.config.problem == 'text':
+    prompts = parts.train.prompts(np.zeros(count, int))
+    return lambda params, key: parts.answering.generate(
+      params, prompts, key, spec.samples
+    )
+  uids = jnp.arange(spec.rows, dtype=jnp.int32)
+  return lambda params, key: parts.write(params, uids * 0, uids, key)
 
 
 def _cache(parts):

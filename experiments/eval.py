@@ -72,12 +72,10 @@ def _evaluate():
     step, source = 0, {'model': config.model.path}
   try:
     key = keys.key_for(parts.config.seed, step, keys.Purpose.EVAL)
-    metrics = parts.answering.evaluate(
-      parts.whole(params), parts.held_out, key, samples=_SAMPLES.value
-    )
+    metrics = parts.measure(params, key, samples=_SAMPLES.value)
   finally:
     parts.close()
-  counts = {'questions': len(parts.held_out), 'samples': _SAMPLES.value}
+  counts = {'questions': parts.asked, 'samples': _SAMPLES.value}
   return metrics, source | counts
 
 

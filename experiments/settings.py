@@ -41,6 +41,8 @@ def _no_lag(config) -> bool:
 
 def _never_sampled(config) -> bool:
   """Responses are recorded, and nobody judges those of the policy."""
+  if config.problem != 'text':
+    return False
   return config.data.responses != 'sampled' and not config.verify.names
 
 
@@ -172,6 +174,9 @@ _LEAST = {
   'checkpoint.keep': 1,
   'checkpoint.keep_every': 0,
   'log.samples': 0,
+  'flow.places': 1,
+  'flow.steps': 1,
+  'flow.noise': 1e-6,
   'recipe.samples': 1,
   'recipe.epochs': 1,
   'recipe.minibatches': 1,
@@ -190,10 +195,20 @@ def check_values(config) -> None:
     section, _, leaf = name.rpartition('.')
     values = config
     for part in filter(None, section.split('.')):
-      values = values[part]
+      values = values.get(part, {})
     # Not every recipe has each of these. NaN is not at least anything.
     if leaf in values and not values[leaf] >= least:
       raise Refused(f'{name} is {values[leaf]}; use {least} or more')
+  for name in ('data', 'model'):
+    size = config.mesh[name]
+    if size < 1 and size != -1:
+      raise Refused(f'mesh.{name} is {size}; use 1 or more, or -1 for the rest')
+  if config.problem == 'text':
+    _check_text(config)
+
+
+def _check_text(config) -> None:
+  """What is left of `check_values` for language models."""
   if config.model.dtype not in _DTYPES:
     raise Refused(
       f'model.dtype {config.model.dtype!r} is none of {", ".join(_DTYPES)}'
@@ -204,10 +219,6 @@ def check_values(config) -> None:
     )
   if not config.pipeline_cap > 0:
     raise Refused(f'pipeline_cap is {config.pipeline_cap}; use more than 0')
-  for name in ('data', 'model'):
-    size = config.mesh[name]
-    if size < 1 and size != -1:
-      raise Refused(f'mesh.{name} is {size}; use 1 or more, or -1 for the rest')
   if config.model.block and config.mesh.model != 1:
     raise Refused(
       f'model.block={config.model.block} cuts a vocabulary that '

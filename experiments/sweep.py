@@ -326,7 +326,9 @@ def measured(workdir: pathlib.Path) -> dict:
   if last < steps:
     raise command.Refused(f'{workdir} stopped at iteration {last} of {steps}')
   result = {}
-  tested = [line for line in lines if 'eval/accuracy' in line]
+  tested = [
+    line for line in lines if any(name.startswith('eval/') for name in line)
+  ]
   for when, line in zip(('before', 'after'), tested[:1] + tested[-1:]):
     for name, value in line.items():
       if name.startswith('eval/') and name.count('/') == 1:

@@ -77,16 +77,21 @@ class Transitions:
     observation: [N, T, *o], what was seen before each action.
     action: [N, T, *a].
     final: [N, *o], what was seen after the last action.
+    legal: bool[N, T, A], what could be done; None where everything could.
   """
 
   observation: Array
   action: Array
   final: Array
+  legal: Array | None = None
 
   def narrowed(self, width: int) -> Transitions:
     """The same with the first columns alone."""
+    legal = None if self.legal is None else self.legal[:, :width]
     return self.replace(
-      observation=self.observation[:, :width], action=self.action[:, :width]
+      observation=self.observation[:, :width],
+      action=self.action[:, :width],
+      legal=legal,
     )
 
 

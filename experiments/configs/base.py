@@ -8,12 +8,15 @@ the fields of `config.recipe`, with the defaults of its paper.
 
 from __future__ import annotations
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from jaxrl_llm import recipe as recipe_lib
 
 # name: (default, meaning). The type of a setting is that of its default.
 SETTINGS = {
+  'problem': ('text', 'what the run is about: text, control or flow'),
   'seed': (0, 'all randomness is a function of it'),
   'steps': (100, 'iterations: sample, verify, learn'),
   'max_bad_steps': (
@@ -153,15 +156,51 @@ SETTINGS = {
 }
 
 
-def base(recipe: str) -> ConfigDict:
-  """The settings of a run of this recipe.
+# Of runs on other problems than text: what is theirs alone ...
+PURE = {
+  'control': {
+    'environment.name': (
+      'regulator',
+      'regulator, point_mass, pendulum, grid or cliff',
+    ),
+    'policy.widths': ((32, 32), 'hidden layers of policy and critic'),
+    'policy.log_std': (-0.5, 'initial log of the spread of an action'),
+  },
+  'flow': {
+    'flow.places': (8, 'conditions, evenly on a circle'),
+    'flow.steps': (10, 'of a walk from noise to a sample'),
+    'flow.noise': (0.7, 'spread of the walk; 0 has no densities'),
+    'policy.widths': ((64, 64), 'hidden layers of the velocity'),
+  },
+}
+# ... and what they share with those on text.
+_SHARED = (
+  *('problem', 'seed', 'steps', 'max_bad_steps', 'pipeline', 'sample.prompts'),
+  *('learn.microbatches', 'optimizer', 'eval', 'checkpoint', 'mesh', 'log'),
+)
+
+
+def settings_of(problem: str) -> dict[str, tuple[Any, str]]:
+  """The settings of runs on a problem, by name."""
+  if problem == 'text':
+    return SETTINGS
+  shared = {
+    name: entry
+    for name, entry in SETTINGS.items()
+    if name in _SHARED or name.split('.')[0] in _SHARED
+  }
+  return shared | PURE[problem]
+
+
+def base(recipe: str, problem: str = 'text') -> ConfigDict:
+  """The settings of a run of this recipe on a problem.
 
   Raises:
     KeyError: an unknown recipe; the message suggests a known one.
   """
   entry = recipe_lib.get(recipe)
   config = ConfigDict({'recipe': {'name': recipe, **entry.defaults}})
-  for name, (default, _) in SETTINGS.items():
+  for name, (default, _) in settings_of(problem).items():
     *path, leaf = name.split('.')
     section = config
     for part in path:
@@ -169,4 +208,5 @@ def base(recipe: str) -> ConfigDict:
         section[part] = ConfigDict()
       section = section[part]
     section[leaf] = default
+  config.problem = problem
   return config

@@ -29,7 +29,6 @@ def png(history: Sequence[Mapping[str, Any]]) -> bytes:
   _band(reward, history)
   for panel, name, color, label in (
     (reward, 'reward/mean', 'tab:blue', 'batch mean'),
-    (accuracy, 'accuracy', 'tab:green', 'training, sampled'),
     (entropy, 'policy/entropy', 'tab:purple', 'policy'),
     (kl, 'reference/kl', 'tab:brown', 'to the reference'),
   ):
@@ -37,15 +36,10 @@ def png(history: Sequence[Mapping[str, Any]]) -> bytes:
   steps, moved = _series(history, 'policy/kl')
   if np.any(moved):  # One optimizer step an iteration leaves it at 0.
     _line(kl, steps, moved, 'tab:orange', 'to the sampling policy')
-  steps, held_out = _series(history, 'eval/accuracy')
-  if len(steps):
-    accuracy.plot(
-      steps, held_out, 'o-', color='tab:red', markersize=5, label='held out'
-    )
-  accuracy.set_ylim(-0.03, 1.03)
+  quality = _quality(accuracy, history)
   for panel, title, unit in (
     (reward, 'Reward', 'reward'),
-    (accuracy, 'Accuracy', 'fraction correct'),
+    (accuracy, *quality),
     (entropy, 'Entropy', 'nats per token'),
     (kl, 'KL divergence', 'nats per token'),
   ):
@@ -62,6 +56,27 @@ def png(history: Sequence[Mapping[str, Any]]) -> bytes:
   picture = io.BytesIO()
   canvas.savefig(picture, format='png')
   return picture.getvalue()
+
+
+def _quality(panel, history):
+  """What held-out evaluation found; the panel's title and unit."""
+  returns = any('eval/return' in line for line in history)
+  name = 'eval/return' if returns else 'eval/accuracy'
+  steps, held_out = _series(history, name)
+  if returns:
+    _, best = _series(history, 'eval/optimum')
+    if len(best):
+      panel.axhline(best[-1], color='0.4', linestyle='--', label='optimum')
+  else:
+    _line(
+      panel, *_series(history, 'accuracy'), 'tab:green', 'training, sampled'
+    )
+    panel.set_ylim(-0.03, 1.03)
+  if len(steps):
+    panel.plot(
+      steps, held_out, 'o-', color='tab:red', markersize=5, label='held out'
+    )
+  return ('Return', 'reward') if returns else ('Accuracy', 'fraction correct')
 
 
 def _series(history, name):

@@ -27,7 +27,7 @@ from jaxrl_llm.types import (
 )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Session:
   """What a run is made of.
 
@@ -35,6 +35,7 @@ class Session:
     config: its settings. recipe: its method. spec: its static sizes.
     program: what is compiled. compiled: its jitted parts.
     frozen: parameters that are not trained, {} where all are.
+    asked: how many questions or tasks `measure` asks; sessions say it.
   """
 
   config: ConfigDict
@@ -79,6 +80,16 @@ class Session:
       state: before the iteration. key: of the draws of prompts.
       meanwhile: called before every verification, for what a device may do
         while the host verifies.
+    """
+    raise NotImplementedError
+
+  def measure(
+    self, params: PyTree, key: Array, *, samples: int
+  ) -> dict[str, float]:
+    """How good trainable parameters are, by name, with `/low` and `/high`.
+
+    Args:
+      samples: rows of each question or task.
     """
     raise NotImplementedError
 

@@ -238,6 +238,26 @@ class Program:
     state = TrainState(params, opt, reference, method, step)
     return self.layout.kept(state), self.layout.everywhere(metrics)
 
+  def iterate(
+    self,
+    state: TrainState,
+    frozen: PyTree,
+    rollouts: Rollouts,
+    scores: Scores,
+    key: jax.Array,
+  ):
+    """Score, assign and learn: all that rows with their scores teach.
+
+    Returns:
+      The state after it, the rows with their passes, their credit, metrics.
+    """
+    rollouts = self.score(state, frozen, rollouts)
+    held = state.method['credit']
+    credit, memory, sampled = self.assign(held, rollouts, scores)
+    state = state.replace(method=state.method | {'credit': memory})
+    state, learned = self.learn(state, frozen, rollouts, credit, key)
+    return state, rollouts, credit, sampled | learned
+
   def _indices(self, rollouts, key):
     """i32[steps, rows of a step]: whole groups, shuffled in every epoch."""
     recipe = self.recipe

@@ -11,7 +11,7 @@ import safetensors.numpy
 
 from jaxrl_llm.policies.language import hf
 from jaxrl_llm.policies.language.config import Config
-from jaxrl_llm.policies.language.transformer import Param
+from jaxrl_llm.policies.protocol import Param
 
 Array = jax.Array
 

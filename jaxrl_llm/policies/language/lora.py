@@ -19,7 +19,8 @@ from flax import traverse_util
 
 from jaxrl_llm.policies.language import transformer
 from jaxrl_llm.policies.language.config import Config
-from jaxrl_llm.policies.language.transformer import Array, Param, Params
+from jaxrl_llm.policies.language.transformer import Array, Params
+from jaxrl_llm.policies.protocol import Param
 
 TARGETS = ('q', 'k', 'v', 'o', 'gate', 'up', 'down')
 _TRAINED = ('lora_a', 'lora_b')

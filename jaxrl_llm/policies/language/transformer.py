@@ -28,16 +28,15 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
-from flax import traverse_util
 
 from jaxrl_llm.policies.language import attention, experts
 from jaxrl_llm.policies.language.config import Config
+from jaxrl_llm.policies.protocol import Param, initial
 
 Array = jax.Array
 Params = dict[str, Any]
@@ -49,14 +48,6 @@ _ACTIVATIONS = {
   'gelu': functools.partial(jax.nn.gelu, approximate=False),
   'gelu_pytorch_tanh': functools.partial(jax.nn.gelu, approximate=True),
 }
-
-
-class Param(NamedTuple):
-  """Shape, logical axis names (one a dimension) and initializer of a leaf."""
-
-  shape: tuple[int, ...]
-  axes: tuple[str | None, ...]
-  init: Callable[..., Array]
 
 
 def table(config: Config) -> dict[tuple[str, ...], Param]:
@@ -133,14 +124,7 @@ def table(config: Config) -> dict[tuple[str, ...], Param]:
 
 def init(config: Config, key: Array, dtype=jnp.float32) -> Params:
   """Random parameters, as `table` says. Pure, so that `jit` can shard them."""
-  entries = table(config)
-  keys = jax.random.split(key, len(entries))
-  return traverse_util.unflatten_dict(
-    {
-      path: entry.init(key, entry.shape, dtype)
-      for key, (path, entry) in zip(keys, entries.items())
-    }
-  )
+  return initial(table(config), key, dtype)
 
 
 def hidden(

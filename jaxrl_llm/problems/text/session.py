@@ -40,7 +40,7 @@ from jaxrl_llm.training.session import Session
 from jaxrl_llm.types import PyTree, Rollouts, Spec, TrainState
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class TextSession(Session):
   """A run on questions in text.
 
@@ -70,6 +70,15 @@ class TextSession(Session):
   def lend(self, state, key, meanwhile=lambda: None):
     return Tools(self, state, key, meanwhile)
 
+  @property
+  def asked(self):
+    return len(self.held_out)
+
+  def measure(self, params, key, *, samples):
+    return self.answering.evaluate(
+      self._merged(params), self.held_out, key, samples=samples
+    )
+
   def evaluate(self, state, step):
     """Greedy accuracy on held-out questions, and pass@k at the run's end.
 
@@ -81,9 +90,8 @@ class TextSession(Session):
     ends = step in (0, config.steps)
     metrics = {}
     if self.answering.verifiers.names:
-      metrics |= self.answering.evaluate(
-        self.sampling_params(state),
-        self.held_out,
+      metrics |= self.measure(
+        state.params,
         key_for(config.seed, step, Purpose.EVAL),
         samples=config.eval.samples if ends else 0,
       )

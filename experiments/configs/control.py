@@ -1,0 +1,33 @@
+"""Control with a small policy, where the best return is known.
+
+  python -m experiments.train --config=experiments/configs/control.py
+      PPO brings a cart to rest (a linear-quadratic regulator)
+  python -m experiments.train --config=experiments/configs/control.py:grpo
+      any recipe that samples independently: grpo, dr_grpo, gspo, cispo, ...
+  python -m experiments.train --config=experiments/configs/control.py \\
+      --config.environment.name=grid
+      a table of log-odds on a grid, whose values are exact
+
+`eval/return` is held against `eval/optimum`, the value of the Riccati
+recursion or of dynamic programming.
+"""
+
+from experiments.configs.base import base
+
+
+def get_config(recipe: str = 'ppo'):
+  """Any recipe that samples independently."""
+  config = base(recipe, 'control')
+  config.steps = 200
+  config.sample.prompts = 64
+  config.optimizer.learning_rate = 3e-3
+  config.optimizer.schedule = 'linear'
+  config.eval.every = 20
+  config.eval.samples = 256
+  config.checkpoint.every = 50
+  if 'discount' in config.recipe:
+    config.recipe.discount = 0.99
+  if recipe != 'ppo':
+    # Groups share their beginning; two steps make a clip matter.
+    config.sample.prompts = 16
+  return config.lock()

@@ -1,0 +1,25 @@
+"""A flow policy that learns where its samples should be.
+
+python -m experiments.train --config=experiments/configs/flow.py
+    GRPO on the steps of a stochastic walk from noise to a sample
+python -m experiments.train --config=experiments/configs/flow.py:dr_grpo
+    any recipe that samples independently
+"""
+
+from experiments.configs.base import base
+
+
+def get_config(recipe: str = 'grpo'):
+  """Any recipe that samples independently and needs no critic."""
+  config = base(recipe, 'flow')
+  config.steps = 150
+  config.sample.prompts = 32
+  config.optimizer.learning_rate = 1e-3
+  config.eval.every = 25
+  config.eval.samples = 64
+  config.checkpoint.every = 50
+  if 'kl_weight' in config.recipe:
+    config.recipe.kl_weight = 0.0
+  if 'samples' in config.recipe:
+    config.recipe.samples = 16
+  return config.lock()

@@ -1,0 +1,86 @@
+"""One of a few actions in one of a few states: a table of log-odds."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from jaxrl_llm.policies.protocol import Param
+from jaxrl_llm.types import Rollouts, Stats
+
+# Of what may not be done. Finite, so that gradients stay finite.
+_ILLEGAL = -1e30
+
+
+@dataclasses.dataclass(frozen=True)
+class Categorical:
+  """A softmax over the legal actions of each state, all uniform at first.
+
+  Attributes:
+    states: S. actions: A.
+    critic: whether there is a table of values.
+  """
+
+  states: int
+  actions: int
+  critic: bool = True
+
+  @property
+  def gives(self):
+    values = {'values'} if self.critic else set()
+    return frozenset({'entropy', 'log_probs'} | values)
+
+  def table(self):
+    zeros = jax.nn.initializers.zeros
+    found = {
+      ('logits',): Param((self.states, self.actions), (None, None), zeros)
+    }
+    if self.critic:
+      found['value',] = Param((self.states,), (None,), zeros)
+    return found
+
+  def log_probs(self, params, observation, legal=None):
+    """f32[..., A] of states i32[...]."""
+    logits = params['logits'][observation]
+    if legal is not None:
+      logits = jnp.where(legal, logits, _ILLEGAL)
+    return jax.nn.log_softmax(logits)
+
+  def act(self, params, observation, legal, keys):
+    rows = self.log_probs(params, observation, legal)
+    action = jax.vmap(jax.random.categorical)(keys, rows)
+    return action, _at(rows, action)
+
+  def mode(self, params, observation, legal=None):
+    """The most probable action, i32[N]."""
+    return jnp.argmax(self.log_probs(params, observation, legal), axis=-1)
+
+  def score(self, params, rollouts: Rollouts, needs=frozenset()) -> Stats:
+    """Log-probs, entropies and values of every step.
+
+    Args:
+      rollouts: with `Transitions` of states i32[N, T], actions i32[N, T] and
+        what was legal.
+      needs: 'log_probs' adds whole rows, 'values' those of every state, and of
+        the last one of rows that were cut off.
+    """
+    content = rollouts.content
+    rows = self.log_probs(params, content.observation, content.legal)
+    chance = jnp.exp(rows)
+    # What has no chance has no share in the entropy, though its log is huge.
+    entropy = -jnp.sum(jnp.where(chance > 0, chance * rows, 0.0), axis=-1)
+    found = Stats(_at(rows, content.action), entropy)
+    if 'log_probs' in needs:
+      found = found.replace(log_probs=rows)
+    if 'values' in needs:
+      last = jnp.where(rollouts.truncated, params['value'][content.final], 0.0)
+      found = found.replace(
+        values=params['value'][content.observation], last_value=last
+      )
+    return found
+
+
+def _at(rows, action):
+  return jnp.take_along_axis(rows, action[..., None], axis=-1)[..., 0]

@@ -1,0 +1,149 @@
+"""Policies that write no text run through the one loop, recipes unchanged."""
+
+import json
+import math
+import signal
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.configs import control, flow
+from jaxrl_llm import problems
+from jaxrl_llm.training import loop, writers
+from tests.end_to_end import processes
+from tests.end_to_end.endurance_test import lines_of, until
+
+RECIPES = 'ppo grpo dr_grpo gspo cispo reinforce_plus_plus'.split()
+
+
+def session_of(module, recipe, tmp_path, **changed):
+  config = module.get_config(recipe)
+  with config.unlocked():
+    config.update_from_flattened_dict({'sample.prompts': 4} | changed)
+  return problems.assemble(config, tmp_path)
+
+
+@pytest.mark.parametrize('recipe', RECIPES)
+@pytest.mark.parametrize(
+  ('module', 'changed'),
+  [
+    (control, {}),
+    (control, {'environment.name': 'grid'}),
+    (flow, {}),
+  ],
+  ids=['gaussian', 'categorical', 'flow'],
+)
+def test_recipes_of_text_serve_them_unchanged(
+  module, changed, recipe, tmp_path
+):
+  if module is flow and recipe == 'ppo':
+    with pytest.raises(ValueError, match='values.*Flow policy does not give'):
+      session_of(module, recipe, tmp_path, **changed)
+    return
+  session, params = session_of(module, recipe, tmp_path, **changed)
+  state = loop.begin(session, params)
+  for step in range(2):
+    before = jax.tree.map(np.array, state.params)
+    state, metrics, (rollouts, _) = loop.iterate(session, state, step)
+    assert all(math.isfinite(float(x)) for x in metrics.values()), metrics
+    assert metrics['bad_steps'] == 0
+    assert metrics['sampler/gap_max'] <= 1e-5
+    moved = jax.tree.map(
+      lambda a, b: float(np.abs(a - b).max()), before, state.params
+    )
+    assert max(jax.tree.leaves(moved)) > 0
+  assert len(rollouts.valid) == session.spec.rows
+
+
+@pytest.mark.parametrize('name', ['point_mass', 'pendulum', 'cliff'])
+def test_every_environment_runs(name, tmp_path):
+  changed = {'environment.name': name}
+  session, params = session_of(control, 'ppo', tmp_path, **changed)
+  state = loop.begin(session, params)
+  _, metrics, _ = loop.iterate(session, state, 0)
+  assert metrics['bad_steps'] == 0
+
+
+@pytest.mark.parametrize('kind', ['control', 'flow'])
+def test_a_killed_run_ends_as_if_it_never_was(kind, tmp_path):
+  flags = (
+    f'--config=experiments/configs/{kind}.py',
+    '--quiet',
+    '--config.steps=30',
+    '--config.checkpoint.every=5',
+    '--config.eval.every=10',
+    '--config.eval.samples=8',
+  )
+
+  def run(workdir):
+    words = (sys.executable, '-m', 'experiments.train', *flags)
+    return subprocess.Popen(
+      [*words, f'--workdir={workdir}'],
+      cwd=processes.ROOT,
+      text=True,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+    )
+
+  whole = run(tmp_path / 'whole')
+  _, said = whole.communicate(timeout=300)
+  assert whole.returncode == 0, said
+  killed = run(tmp_path / 'killed')
+  until(lambda: lines_of(tmp_path / 'killed') > 12, killed)
+  killed.kill()
+  killed.communicate()
+  assert killed.returncode == -signal.SIGKILL
+  again = run(tmp_path / 'killed')
+  _, said = again.communicate(timeout=300)
+  assert again.returncode == 0, said
+  assert 'going on from iteration' in said
+  processes.assert_same_run(tmp_path / 'killed', tmp_path / 'whole')
+  lines = writers.read(tmp_path / 'whole' / 'metrics.jsonl')
+  assert 'eval/return' in lines[-1] and 'eval/optimum' in lines[-1]
+  assert (tmp_path / 'whole' / 'curve.png').stat().st_size > 0
+  output = tmp_path / 'eval.json'
+  done = processes.run(
+    'eval', f'--workdir={tmp_path / "whole"}', f'--output={output}',
+    '--samples=8', config='',
+  )  # fmt: skip
+  assert done.returncode == 0, done.stderr
+  assert json.loads(output.read_text())['return'] == pytest.approx(
+    lines[-1]['eval/return']
+  )
+
+
+def test_a_mesh_makes_and_learns_the_same_rows(tmp_path):
+  def first(**mesh):
+    session, params = session_of(control, 'ppo', tmp_path, **mesh)
+    state = loop.begin(session, params)
+    _, metrics, (rollouts, _) = loop.iterate(session, state, 0)
+    return metrics['loss'], np.asarray(rollouts.content.action)
+
+  alone = first()
+  split = first(**{'mesh.data': 4})
+  np.testing.assert_allclose(split[1], alone[1], rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(split[0], alone[0], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+  ('recipe', 'changed', 'words'),
+  [
+    ('ppo', {'environment.name': 'grit'}, "Did you mean 'grid'"),
+    ('ppo', {'pipeline': 1}, 'leave it 0'),
+    ('spo_tree', {}, 'works on text'),
+  ],
+)
+def test_what_cannot_run_is_refused_with_the_remedy(
+  recipe, changed, words, tmp_path
+):
+  with pytest.raises(ValueError, match=words):
+    session_of(control, recipe, tmp_path, **changed)
+
+
+def test_there_is_nothing_to_export(tmp_path):
+  session, params = session_of(control, 'ppo', tmp_path)
+  with pytest.raises(ValueError, match='nothing to export'):
+    session.export(session.init(params), tmp_path / 'export')
