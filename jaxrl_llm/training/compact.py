@@ -34,7 +34,7 @@ def iteration(session: Session, state: TrainState, seed: Array):
   )
   scores = tools.compare(rollouts, scores)
   state, rollouts, credit, metrics = session.program.iterate(
-    state, session.frozen, rollouts, scores, key_for(seed, step, Purpose.LEARN)
+    state, session.fixed, rollouts, scores, key_for(seed, step, Purpose.LEARN)
   )
   heard = session.recipe.curriculum.update(
     tools.curriculum, rollouts.task, credit.rewards, rollouts.valid
