@@ -68,7 +68,7 @@ def session_of(pipeline) -> Any:
 
   session = types.SimpleNamespace(
     heard=heard,
-    frozen={},
+    fixed={},
     config=types.SimpleNamespace(seed=SEED, pipeline=pipeline),
     spec=types.SimpleNamespace(component_names=()),
     layout=types.SimpleNamespace(everywhere=lambda tree: tree),

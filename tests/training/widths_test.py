@@ -77,8 +77,10 @@ def test_all_columns_of_tokens_are_cut_whatever_they_are_called():
     'criteria': jnp.zeros((4, 2, 8)),
     'gain': jnp.zeros((4, 8)),
   }
-  prompts = {'prompt': jnp.zeros((4, 8), int), 'prompt_mask': mask}
-  found = widths.narrowed(rollouts.replace(extras=extras, **prompts), 3)
+  content = rollouts.content.replace(
+    prompt=jnp.zeros((4, 8), int), prompt_mask=mask
+  )
+  found = widths.narrowed(rollouts.replace(extras=extras, content=content), 3)
   assert jax.tree.map(jnp.shape, dict(found.extras)) == {
     'mine': (4, 3),
     'probabilities': (4, 3, 3),
@@ -87,10 +89,10 @@ def test_all_columns_of_tokens_are_cut_whatever_they_are_called():
     'criteria': (4, 2, 8),
     'gain': (4, 8),
   }
-  for name in ('response', 'response_mask', 'action_mask', 'logp'):
+  for name in ('response_mask', 'action_mask', 'logp', 'paid'):
     assert getattr(found, name).shape == (4, 3), name
-  for name in ('prompt', 'prompt_mask'):
-    assert getattr(found, name).shape == (4, 8), name
+  assert found.content.response.shape == (4, 3)
+  assert found.content.prompt.shape == found.content.prompt_mask.shape == (4, 8)
 
 
 def test_the_extras_of_rows_are_those_whose_size_is_not_that_of_responses():
@@ -100,7 +102,8 @@ def test_the_extras_of_rows_are_those_whose_size_is_not_that_of_responses():
     shape = 4, length
     rollouts = policy.as_rollouts(np.zeros(shape, np.int32), np.ones(shape))
     # As long as a prompt, the number of criteria, or the depth of a tree.
-    rollouts = rollouts.replace(prompt=jnp.zeros((4, 3), jnp.int32))
+    prompt = jnp.zeros((4, 3), jnp.int32)
+    rollouts = rollouts.replace(content=rollouts.content.replace(prompt=prompt))
     rollouts = jax.tree.map(np.asarray, rollouts)
     rng = np.random.default_rng(0)
     extras = {k: jnp.asarray(f(rng, rollouts)) for k, f in GENERATORS.items()}
