@@ -213,7 +213,7 @@ def rollouts_of(case: Case) -> Rollouts:
       content=Tokens(
         prompt=np.zeros((rows, PROMPT), int),
         prompt_mask=np.ones((rows, PROMPT), bool),
-        response=case.content.response,
+        response=case.response,
       ),
       response_mask=case.response_mask,
       action_mask=chosen,
