@@ -45,7 +45,7 @@ _EGPO = Paper(
     '2407.00617',
   ),
   joints=('reward', 'loss'),
-  limits=(Limit('ipo', {'share': 1.0, 'samples': 2}, {'weight': 0.002}),),
+  limits=(Limit('online_ipo', {'share': 1.0}, {'weight': 0.002}),),
 )
 def inpo(
   *,
@@ -57,18 +57,30 @@ def inpo(
   """IPO between the last iterate and the reference: online mirror descent.
 
   `weight` is eta and `share` tau / eta, with the values of the COMAL code.
+  Which of two is the better is a draw of P; the loss here is its mean over
+  that draw, (D - (P - 1/2) / eta)^2 but for a constant.
+
+  Deviates: every two rows of a group are a pair, where the published code
+  pairs the best with the worst of 8, which a tournament finds.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
     credit=duels.Duels(duels.against_others, samples),
-    objective=pair_losses(
-      partial(preference.square, weight=weight),
+    objective=_regressed(
       partial(grouped.to_mixture, share=share),
-      samples=samples,
-      among=pairs.best_and_worst,
+      weight,
+      samples,
+      gap=grouped.of_preferences,
     ),
     minibatches=minibatches,
   )
+
+
+def _regressed(score, weight, samples, **pieces):
+  """Differences of scores regressed on those of chances over `weight`."""
+  link = partial(preference.regression, scale=1 / weight)
+  pieces = {'among': pairs.every} | pieces
+  return pair_losses(link, score, samples=samples, **pieces)
 
 
 def _against(against, samples, kl_weight):
@@ -199,19 +211,20 @@ def nash_mp(
 
 @register(_EGPO, joints=('reward', 'loss'))
 def online_ipo(*, samples: int = 4, weight: float = 0.1) -> Recipe:
-  """Mean log-ratios regressed on who beats whom, both sides sampled.
+  """Log-ratios regressed on who beats whom, both sides sampled.
 
-  The stationary policy is the regularised equilibrium.
+  The stationary policy is the equilibrium of the game regularised by `weight`
+  times the KL of whole responses.
+
+  Deviates: log-ratios are sums over the tokens of a response, as in the
+  paper's equations; its code takes means, whose regulariser is weight /
+  length. Responses are sampled from the policy, not from one made to explore.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
     credit=duels.Duels(duels.against_others, samples),
-    objective=pair_losses(
-      partial(preference.regression, scale=1 / weight),
-      grouped.mean_to_reference,
-      samples=samples,
-      among=pairs.every,
-      gap=grouped.of_preferences,
+    objective=_regressed(
+      grouped.to_reference, weight, samples, gap=grouped.of_preferences
     ),
   )
 
@@ -222,14 +235,13 @@ def egpo(*, samples: int = 4, weight: float = 0.1) -> Recipe:
 
   The opponents are sampled from the policy that an ordinary step on self-play
   makes; parameters and optimiser are then as they were.
+
+  Deviates: as `online_ipo` does.
   """
   return Recipe(
     plan=opponents.half_step(samples=samples),
     credit=duels.Duels(duels.against_opponents, samples),
-    objective=pair_losses(
-      partial(preference.regression, scale=1 / weight),
-      grouped.mean_to_reference,
-      samples=samples,
-      among=nash.own_pairs,
+    objective=_regressed(
+      grouped.to_reference, weight, samples, among=nash.own_pairs
     ),
   )

@@ -112,3 +112,82 @@ def test_nash_md_ascends_the_game_against_the_mixture(share):
   exact = jax.grad(loss)(START['logits'])
   np.testing.assert_allclose(expected, exact, atol=1e-6)
   assert np.max(np.abs(exact)) > 0.01
+
+
+# The same responses as whole rows of a table, to rest at an equilibrium.
+
+
+def _as_table(log_policy):
+  """Logits of the policy that has these log-probs of the four responses."""
+  joint = jnp.exp(log_policy).reshape(2, 2)
+  nodes = [jnp.log(joint.sum(axis=1)), *jnp.log(joint)]
+  return START | {'logits': jnp.stack(nodes)[None]}
+
+
+def _expected_slope(name, log_policy, *, opponents=0, **values):
+  """The mean slope over the responses of a group, all of the policy's own.
+
+  Args:
+    opponents: rows of a group that somebody else wrote, here the policy.
+  """
+  samples = 2 + opponents
+  recipe = recipe_lib.build(name, samples=samples, **values)
+  params = _as_table(log_policy)
+  chances = np.exp(np.asarray(log_policy, np.float64))
+  groups = jnp.array(
+    [
+      [i, j, *[k] * opponents]
+      for i in range(4)
+      for j in range(4)
+      for k in range(4)
+    ]
+  )
+  odds = np.prod(chances[np.asarray(groups)[:, :3]], axis=1)
+  own = jnp.tile(jnp.arange(samples) < 2, len(groups))
+  rows = (groups if opponents else groups[:, :2]).reshape(-1)
+  rollouts = policy.as_rollouts(
+    RESPONSES[rows],
+    MASK[rows],
+    group=jnp.repeat(jnp.arange(len(groups)), samples),
+  )
+  rollouts = rollouts.replace(
+    action_mask=rollouts.action_mask & own[:, None],
+    logp=policy.score(params, rollouts).logp,
+    extras={'opponent': ~own},
+  )
+  members = rows.reshape(-1, samples)
+  chance = GAME[members[:, :, None], members[:, None, :]]
+  scores = Scores(
+    jnp.zeros((len(rows), 1)), jnp.ones(1), chance.reshape(-1, samples)
+  )
+  program = Program(recipe, policy.score, optax.sgd(1.0))
+  state = program.init(REFERENCE, Spec(len(rows), samples, 1, 2))
+  state = state.replace(params=params)
+  rollouts = program.score(state, {}, rollouts)
+  credit, _, _ = program.assign(state.method['credit'], rollouts, scores)
+  # A group counts as often as the policy makes it.
+  odds = jnp.repeat(jnp.asarray(odds, jnp.float32), samples) * len(groups)
+  credit = credit.replace(keep=credit.keep * odds)
+  moved, _ = program.learn(state, {}, rollouts, credit, jax.random.key(0))
+  return params['logits'] - moved.params['logits']
+
+
+@pytest.mark.parametrize(
+  ('name', 'values'),
+  [
+    ('inpo', {'share': 0.25, 'weight': 2.0}),
+    ('inpo', {'share': 1.0, 'weight': 0.5}),
+    ('online_ipo', {'weight': 0.5}),
+    ('egpo', {'weight': 0.5, 'opponents': 2}),
+  ],
+)
+def test_methods_rest_at_the_regularised_equilibrium_alone(name, values):
+  """Whose weight is tau: of INPO share times eta."""
+  weight = values.get('share', 1.0) * values['weight']
+  ref = jnp.sum(_logp(REFERENCE), axis=1)
+  target = games.regularised_equilibrium(GAME, ref, weight=weight)
+  slope = _expected_slope(name, jnp.asarray(target, jnp.float32), **values)
+  # Rounding of losses of order one, times their number.
+  assert float(jnp.max(jnp.abs(slope))) < 2e-6
+  away = _expected_slope(name, jnp.sum(_logp(START), axis=1), **values)
+  assert float(jnp.max(jnp.abs(away))) > 0.01

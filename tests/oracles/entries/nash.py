@@ -10,7 +10,9 @@ from tests.oracles.parts import (
   Answer,
   chances,
   entry,
+  every,
   over_groups,
+  over_pairs,
   over_tokens,
   preferences,
   returns,
@@ -117,3 +119,67 @@ def nash_mp(case, *, weight, pull):
 
   rates = chances(case, lambda i, j: float(i != j))
   return Answer(loss, advantages=0 * rates, rewards=rates, preference=p)
+
+
+def _game(case, loss, weight):
+  """A loss alone that reads P, and the rows' chances against others.
+
+  Args:
+    weight: f(i, j), that of the opponent j.
+  """
+  rewards = np.where(case.valid, chances(case, weight), 0.0)
+  p = preferences(case)
+  return Answer(loss, advantages=0 * rewards, rewards=rewards, preference=p)
+
+
+def _regressed(case, anchor, weight):
+  """(D - (P - 1/2) / weight)^2 over every two rows of a group."""
+  p = preferences(case)
+
+  def loss(now):
+    h = summed(case, now.logp - anchor)
+
+    def pair(i, j):
+      gap = p[i, j % case.samples] - 0.5
+      return (h[i] - h[j] - gap / weight) ** 2
+
+    return over_pairs(case, every, pair)
+
+  return _game(case, loss, lambda i, j: float(i != j))
+
+
+@entry(judged=True)
+def inpo(case, *, weight, share):
+  """Arxiv 2407.00617, equation 7, with its label averaged over its draw.
+
+  P (D - 1 / (2 eta))^2 + (1 - P) (-D - 1 / (2 eta))^2, which is
+  (D - (P - 1/2) / eta)^2 and a constant.
+  """
+  anchor = share * case.ref_logp + (1 - share) * case.old.logp
+  return _regressed(case, anchor, weight)
+
+
+@entry(judged=True)
+def online_ipo(case, *, weight):
+  """Arxiv 2503.08942, its second online loss, of whole responses."""
+  return _regressed(case, case.ref_logp, weight)
+
+
+@entry(judged=True)
+def egpo(case, *, weight):
+  """Arxiv 2503.08942, its first online loss, against the policy ahead."""
+  other = case.extras['opponent']
+  rewards = chances(case, lambda i, j: float(other[j]))
+
+  def own(rows):
+    return every([i for i in rows if not other[i]])
+
+  def loss(now):
+    h = summed(case, now.logp - case.ref_logp)
+    return over_pairs(
+      case,
+      own,
+      lambda i, j: (h[i] - h[j] - (rewards[i] - rewards[j]) / weight) ** 2,
+    )
+
+  return _game(case, loss, lambda i, j: float(other[j]))
