@@ -152,7 +152,7 @@ def nash_mp_step(game, log_policy, log_reference, *, weight, step_size=0.0):
 
   Source: Nash-MP, arXiv 2505.19731. Recalled.
   """
-  size = (step_size or 2 * weight) / weight
+  size = jnp.where(step_size == 0, 2 * weight, step_size) / weight
 
   def prox(opponent):
     gain = win_rate(game, opponent)

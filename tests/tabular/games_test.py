@@ -237,6 +237,23 @@ def test_nash_mp_is_extragradient_with_a_shorter_step(seed):
   np.testing.assert_allclose(first, second, atol=1e-5)
 
 
+@pytest.mark.parametrize('step_size', [0.0, 0.3])
+def test_step_sizes_of_nash_mp_may_be_traced(step_size):
+  game, reference = random_game(), jnp.log(jnp.full(5, 0.2))
+  policy = jnp.log(jnp.array([0.1, 0.2, 0.3, 0.25, 0.15]))
+
+  def step(size, weight):
+    return games.nash_mp_step(
+      game, policy, reference, weight=weight, step_size=size
+    )
+
+  plain = step(step_size or 0.4, 0.2)
+  np.testing.assert_allclose(jax.jit(step)(step_size, 0.2), plain, atol=1e-6)
+  sizes = jnp.array([step_size, 0.4])
+  both = jax.vmap(step, (0, None))(sizes, 0.2)
+  np.testing.assert_allclose(both[0], plain, atol=1e-6)
+
+
 def test_first_half_of_nash_mp_is_an_inpo_step():
   game, reference = random_game(), np.log(np.full(5, 0.2))
   policy = np.log(np.random.default_rng(0).dirichlet(np.ones(5)))
