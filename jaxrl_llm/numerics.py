@@ -34,20 +34,34 @@ def masked_sum(x: Array, mask: Array, axis=None) -> Array:
   return jnp.sum(jnp.where(mask, x, 0), axis=axis)
 
 
-def masked_mean(x: Array, mask: Array, axis=None) -> Array:
-  """Mean over True entries; 0 where there is none."""
-  count = jnp.sum(mask, axis=axis).astype(x.dtype)
-  return safe_divide(masked_sum(x, mask, axis), count)
+def masked_mean(x: Array, mask: Array, axis=None, keepdims=False) -> Array:
+  """Mean over True entries; 0 where there is none.
+
+  Taken of differences to the least entry, as `group_mean` does: where all
+  entries are equal it is theirs exactly, so that what is left of them after
+  it, 0, stays 0 whatever small spread it is divided by.
+  """
+  count = jnp.sum(mask, axis=axis, keepdims=True).astype(x.dtype)
+  low = jnp.min(jnp.where(mask, x, jnp.inf), axis=axis, keepdims=True)
+  # What it shifts by takes no part in the slope; without an entry, or with an
+  # infinite one, there is nothing to shift by.
+  low = jax.lax.stop_gradient(jnp.where(jnp.isfinite(low), low, 0))
+  total = jnp.sum(jnp.where(mask, x - low, 0), axis=axis, keepdims=True)
+  mean = low + safe_divide(total, count)
+  return mean if keepdims else jnp.squeeze(mean, axis)
 
 
 def masked_variance(x: Array, mask: Array, axis=None, *, ddof=0) -> Array:
-  """Variance over True entries; 0 where there are `ddof` entries or fewer."""
+  """Variance over True entries; 0 where there are `ddof` entries or fewer.
+
+  Exactly 0 where all entries are equal.
+  """
   # Before the square: its slope at a masked NaN would reach the gradient.
   x = jnp.where(mask, x, 0)
-  count = jnp.sum(mask, axis=axis, keepdims=True).astype(x.dtype)
-  mean = safe_divide(jnp.sum(x, axis=axis, keepdims=True), count)
+  mean = masked_mean(x, mask, axis, keepdims=True)
+  count = jnp.sum(mask, axis=axis).astype(x.dtype)
   squares = masked_sum((x - mean) ** 2, mask, axis)
-  return safe_divide(squares, jnp.maximum(jnp.squeeze(count, axis) - ddof, 0))
+  return safe_divide(squares, jnp.maximum(count - ddof, 0))
 
 
 def masked_max(x: Array, mask: Array, axis=None, initial=0.0) -> Array:
@@ -56,7 +70,10 @@ def masked_max(x: Array, mask: Array, axis=None, initial=0.0) -> Array:
 
 
 def whiten(x: Array, mask: Array, *, epsilon=1e-8, ddof=1) -> Array:
-  """(x - mean) / sqrt(var + epsilon) over True entries; 0 elsewhere."""
+  """(x - mean) / sqrt(var + epsilon) over True entries; 0 elsewhere.
+
+  Exactly 0 where all entries are equal.
+  """
   mean = masked_mean(x, mask)
   variance = masked_variance(x, mask, ddof=ddof)
   return jnp.where(mask, (x - mean) / jnp.sqrt(variance + epsilon), 0)

@@ -61,6 +61,29 @@ def test_whiten_equals_the_loop(x, mask):
   close(numerics.whiten(x, mask, epsilon=1e-2), wanted)
 
 
+@pytest.mark.parametrize('value', [0.1, 1000.1, -3e4 / 7, 1e30])
+@pytest.mark.parametrize('entries', [1, 3, 1013])
+def test_equal_entries_have_exactly_their_mean_and_no_spread(value, entries):
+  """A plain float32 sum of them is off by more than epsilon spreads."""
+  x = jnp.full((2, entries), value, jnp.float32)
+  mask = jnp.ones(x.shape, bool).at[0, 0].set(entries < 3)
+  np.testing.assert_array_equal(numerics.masked_mean(x, mask), x[0, 0])
+  np.testing.assert_array_equal(numerics.masked_mean(x, mask, -1), x[:, 0])
+  assert numerics.masked_variance(x, mask) == 0
+  np.testing.assert_array_equal(numerics.whiten(x, mask), jnp.zeros_like(x))
+  slope = jax.grad(lambda x: numerics.masked_mean(x, mask))(x)
+  close(slope, mask / jnp.sum(mask))
+
+
+@pytest.mark.parametrize('value', [jnp.inf, -jnp.inf, jnp.nan])
+def test_mean_of_what_is_not_finite_is_what_it_is(value):
+  x = jnp.array([1.0, value, 2.0])
+  everywhere = jnp.ones(3, bool)
+  np.testing.assert_array_equal(numerics.masked_mean(x, everywhere), value)
+  here = jnp.array([True, False, True])
+  assert numerics.masked_mean(x, here) == 1.5
+
+
 @quick
 @hypothesis.given(column, ids, where_of_column)
 def test_group_reductions_equal_loops(x, group, where):

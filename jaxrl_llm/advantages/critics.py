@@ -107,9 +107,6 @@ class PostDecision(Memoryless):
     mask, extras = rollouts.loss_mask, rollouts.extras
     outcome = earned(credit.rewards, rollouts)
     returns = numerics.discounted_sum(outcome, mask, decay=self.discount)
-    # Differences to the least keep a constant batch constant exactly.
-    low = jnp.min(returns, where=mask, initial=jnp.inf)
-    returns = jnp.where(mask, returns - low, 0.0)
     spread = jnp.sqrt(numerics.masked_variance(returns, mask, ddof=1))
     centred = returns - numerics.masked_mean(returns, mask)
     targets = jnp.where(mask, centred / (spread + self.epsilon), 0.0)

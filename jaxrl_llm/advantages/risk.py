@@ -45,8 +45,8 @@ class MixedValueAtRisk:
   A paper holds one response to each question of a bundle. The extras `bundle`
   i32[N] and `paper` i32[N] number them; every row of a paper gets its
   advantage. The quantiles start as those of the first iteration and are read
-  before they move. Rows that do not count add nothing to their paper. With a
-  single paper the spread is taken as 1.
+  before they move. Rows that do not count add nothing to their paper. Where
+  papers have no spread, being equal or one alone, it is taken as 1.
 
   Attributes:
     low, high: levels a_d and a_u. tail_weight: omega. rate: of the tracker,
@@ -84,7 +84,7 @@ class MixedValueAtRisk:
     )
     everyone = grouping.whole(paper)
     spread = numerics.group_std(value, everyone, one, ddof=1)
-    spread = jnp.where(jnp.sum(one) > 1, spread, 1.0)
+    spread = jnp.where(spread > 0, spread, 1.0)
     advantages = jnp.where(valid, value / (spread + self.epsilon), 0)
     below = numerics.masked_mean(
       (score[:, None] < quantiles) * 1.0, one[:, None], axis=0

@@ -87,6 +87,17 @@ def test_scaled_rewards_use_all_rows_so_far():
     np.testing.assert_allclose(after.rewards, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_equal_rewards_scale_to_nothing():
+  """Their mean is exact, or its rounding would be a spread of its own."""
+  rollouts, credit, _, _ = _given(np.zeros(8, bool), np.arange(8) < 7)
+  stage = critics.ScaledReward()
+  state = stage.init(Spec(8, 1, 1, 6))
+  for _ in range(3):
+    given = credit.replace(rewards=jnp.full(8, 1000.1))
+    after, state = stage.update(given, rollouts, state)
+    np.testing.assert_array_equal(after.rewards, 0)
+
+
 def test_nothing_valid_scales_nothing():
   rollouts, credit, _, _ = _given(np.zeros(8, bool), np.zeros(8, bool))
   stage = critics.ScaledReward()

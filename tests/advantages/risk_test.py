@@ -60,6 +60,26 @@ def test_without_tail_and_between_wide_quantiles_it_is_a_shifted_score():
   np.testing.assert_allclose(ours, score - 10.0, rtol=1e-5)
 
 
+def test_papers_without_spread_are_not_divided_by_it():
+  """Equal papers are judged as a single one is, by the tracked quantiles."""
+  rollouts, _, _ = _rollouts()
+  stage = risk.MixedValueAtRisk()
+  rollouts = rollouts.replace(valid=jnp.ones(16, bool))
+  _, state = _run(stage, stage.init(SPEC), np.arange(16) / 7, rollouts)
+  credit, _ = _run(stage, state, np.full(16, 0.1, 'f'), rollouts)
+  score = jnp.float32(0.2)  # two questions
+  worth = risk.mixed_value_at_risk(
+    score,
+    *state['quantiles'],
+    levels=(stage.low, stage.high),
+    tail_weight=stage.tail_weight,
+    epsilon=stage.epsilon,
+  )
+  expected = jnp.where(rollouts.loss_mask, worth, 0)
+  np.testing.assert_allclose(credit.advantages, expected, rtol=1e-5)
+  assert 0.1 < abs(float(worth)) < 10
+
+
 def test_no_valid_row_leaves_the_tracker_alone():
   rollouts, _, _ = _rollouts()
   stage = risk.MixedValueAtRisk()

@@ -251,7 +251,7 @@ class RiskPO:
       g_c = -max(q_d - s, 0) / (down + self.epsilon)
       advantage[key] = (self.weight * g_c + g_r) / (1 + self.weight)
     spread = 1.0
-    if len(score) > 1:
+    if len(set(advantage.values())) > 1:
       spread = np.std(list(advantage.values()), ddof=1)
     self.quantiles = [
       q + self.rate * (a - np.mean(values < q))
