@@ -111,9 +111,11 @@ def consistency(rewards, rollouts, *, slope=20.0, middle=1.5, epsilon=1e-6):
 def demonstration_gap(rewards, rollouts, *, epsilon=1e-6):
   """Normalised rewards, stronger on prompts far from their demonstration.
 
+  Far in words, and in what is earned.
+
       A_i = alpha_g (r_i - mean_g) / (std_g + epsilon)
       alpha_g = sigmoid(1 - W_g) / sigmoid(mean (1 - W))
-                * sigmoid(mean gap) / sigmoid(gap_g)
+                * sigmoid(gap_g) / sigmoid(mean gap)
       gap_g = mean_g (r_demonstration - r_i)
 
   with means over the prompts of the iteration.
@@ -139,7 +141,7 @@ def demonstration_gap(rewards, rollouts, *, epsilon=1e-6):
   data = jax.nn.sigmoid(distance) / jax.nn.sigmoid(
     numerics.masked_mean(distance, one)
   )
-  model = jax.nn.sigmoid(numerics.masked_mean(gap, one)) / jax.nn.sigmoid(gap)
+  model = jax.nn.sigmoid(gap) / jax.nn.sigmoid(numerics.masked_mean(gap, one))
   norm = group_lib.norm(rewards, group, valid, epsilon=epsilon)
   return per_token(data * model * norm, rollouts)
 

@@ -247,6 +247,8 @@ def riskpo(
     '2503.18991',
     confidence='VERIFIED-2',
     other_titles=(
+      'SRMIR: Shadow Reward Models Based on Introspective Reasoning for LLM '
+      'Alignment',
       'Inverse Reinforcement Learning with Dynamic Reward Scaling for LLM '
       'Alignment',
     ),

@@ -1,5 +1,6 @@
 import math
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -90,6 +91,18 @@ def test_demonstration_gap_equals_its_oracle(seed):
     rewards, extras['coverage'], extras['demonstration_reward'], *arrays
   )
   _check(ours, expected, arrays[1])
+
+
+def test_prompts_that_earn_less_than_their_demonstration_weigh_more():
+  rewards = jnp.tile(jnp.array([0.0, 1.0]), 8)
+  group = jnp.arange(16) // 2
+  shown = jnp.where(group == 0, 3.0, 0.5)
+  rollouts = cases.rollouts(
+    coverage=np.full(16, 0.5, 'f'), demonstration_reward=shown
+  ).replace(group=group, valid=jnp.ones(16, bool))
+  ours = np.asarray(prompts.demonstration_gap(rewards, rollouts))
+  size = np.abs(ours).max(axis=1)
+  assert size[0] > 1.2 * size[2:].max()
 
 
 def test_demonstration_gap_is_grpo_when_all_prompts_are_alike():

@@ -211,7 +211,7 @@ def dr_irl(rewards, coverage, demonstration, group, valid):
   out = grpo(rewards, group, valid)
   for g, rows in members.items():
     data = sigmoid(distance[g]) / sigmoid(np.mean(list(distance.values())))
-    model = sigmoid(np.mean(list(gap.values()))) / sigmoid(gap[g])
+    model = sigmoid(gap[g]) / sigmoid(np.mean(list(gap.values())))
     out[rows] *= data * model
   return out
 

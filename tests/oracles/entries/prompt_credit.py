@@ -146,7 +146,7 @@ def dr_irl(case, *, clip_low, clip_high, kl_weight):
   ]
   for rows, distance, gap in zip(case.groups, far, gaps):
     data = sigmoid(distance) / sigmoid(mean(far))
-    model = sigmoid(mean(gaps)) / sigmoid(gap)
+    model = sigmoid(gap) / sigmoid(mean(gaps))
     for i in rows:
       a[i] *= data * model
   kl = penalty(case, kl_weight, k3)
