@@ -42,11 +42,19 @@ class Transform(Protocol):
   def update(self, credit: Credit, rollouts: Rollouts, state): ...
 
 
+# What a part needs whose numbers mean something on responses of the policy
+# alone, such as an expectation over them: recorded ones will not do.
+OWN_SAMPLES = 'own_samples'
+
+
 def needs(*names: str):
-  """Marks a function as reading extra passes: `ref_logp`, `values`, ..."""
+  """Marks a function as reading extra passes: `ref_logp`, `values`, ...
+
+  Or as asking for `OWN_SAMPLES`. Adds to what another mark says.
+  """
 
   def mark(fn):
-    fn.needs = frozenset(names)
+    fn.needs = needs_of(fn) | frozenset(names)
     return fn
 
   return mark

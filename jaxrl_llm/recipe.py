@@ -258,7 +258,8 @@ def check(recipe: Recipe, *, rows: int, microbatches: int) -> None:
   Raises:
     ValueError: naming the sizes and the nearest that divide, or the arrays.
   """
-  wanted = {n.removeprefix('extras:') for n in recipe.needs - PASSES}
+  needs = recipe.needs - PASSES - {credit_lib.OWN_SAMPLES}
+  wanted = {n.removeprefix('extras:') for n in needs}
   missing = sorted(wanted - recipe.plan.contract.provides)
   if missing:
     raise ValueError(

@@ -34,9 +34,10 @@ from jaxrl_llm import control, credit
 from jaxrl_llm.types import Array, Batch, Stats
 
 _NO_COSTS: Mapping[str, Cost] = types.MappingProxyType({})
-# The pass that an input comes from.
+# The pass that an input comes from, or what else it needs.
 _PASSES: Mapping[str, str] = {
   'ref_logp': 'ref_logp',
+  'sampler_logp': credit.OWN_SAMPLES,
   'teacher_logp': 'teacher_logp',
   'values': 'values',
   'own_values': 'values',
@@ -100,9 +101,10 @@ def takes(*names: str):
   def mark(fn):
     fn.takes = names
     passes = (_PASSES.get(n, n) for n in names)
-    fn.needs = frozenset(
+    passes = frozenset(
       n for n in passes if n in _PASSES.values() or n.startswith('extras:')
     )
+    fn.needs = credit.needs_of(fn) | passes
     return fn
 
   return mark

@@ -8,7 +8,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm import numerics
+from jaxrl_llm import credit, numerics
 from jaxrl_llm.objectives.base import takes
 
 
@@ -84,12 +84,14 @@ def kto(
   return jnp.where(jnp.any(mask, axis=-1), losses, 0.0)
 
 
+@credit.needs(credit.OWN_SAMPLES)
 @takes('ref_logp', 'group', 'valid')
 def divergence(logp, old_logp, advantages, mask, *, ref_logp, group, valid):
   """sg(h_i - mean_{j != i} h_j) h_i: its gradient is that of KL(policy || ref).
 
-  In expectation over rows of the policy itself; the group's other rows are
-  the baseline.
+  In expectation over rows of the policy itself, and of no other: on recorded
+  responses it would shrink the variance of their log-ratios. The group's
+  other rows are the baseline.
 
   Returns:
     f32[N]; 0 for a row without peers.

@@ -13,12 +13,13 @@ import math
 import jax.numpy as jnp
 
 from jaxrl_llm import grouping, numerics
-from jaxrl_llm.credit import needs
+from jaxrl_llm.credit import OWN_SAMPLES, needs
 
 # More calls than any response makes; finite, so that a state is.
 _NEVER = 1e9
 
 
+@needs(OWN_SAMPLES)
 def unlikely_first(rewards, rollouts, *, penalty=0.25):
   """Correct responses earn less the likelier they were in their group.
 

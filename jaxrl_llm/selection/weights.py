@@ -15,7 +15,7 @@ import chex
 import jax.numpy as jnp
 
 from jaxrl_llm import grouping, numerics
-from jaxrl_llm.credit import Memoryless, needs
+from jaxrl_llm.credit import OWN_SAMPLES, Memoryless, needs
 
 _TIE = 1e-4  # advantages closer than this are one value
 
@@ -35,6 +35,7 @@ def signal(advantages, rollouts):
   return jnp.where(advantages != 0, 1.0, 0.0)
 
 
+@needs(OWN_SAMPLES)
 def unsure_tokens(advantages, rollouts, *, threshold=0.9):
   """1 on tokens that the sampler gave less than `threshold`.
 

@@ -10,6 +10,7 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
+from jaxrl_llm import credit
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.plans import recorded, sampled
 from jaxrl_llm.problems.text import calibration, encoding, questions
@@ -40,12 +41,19 @@ def planned(recipe: recipe_lib.Recipe) -> recipe_lib.Recipe:
   """The recipe with recorded responses in the place of sampled ones.
 
   Raises:
-    ValueError: its plan does more than sample.
+    ValueError: its plan does more than sample, or a part of it means something
+      on samples of the policy alone.
   """
   if not isinstance(recipe.plan, sampled.Independent):
     raise ValueError(
       f'the plan {type(recipe.plan).__name__} of the recipe samples in a way '
       'of its own; set data.responses=sampled, or choose another recipe'
+    )
+  if credit.OWN_SAMPLES in recipe.needs:
+    raise ValueError(
+      'the recipe measures something on samples of the policy, such as its '
+      'divergence from the reference, which recorded responses do not show; '
+      'set data.responses=sampled, or choose another recipe, such as dpo'
     )
   plan = recorded.Recorded(recipe.plan.contract.samples)
   return dataclasses.replace(recipe, plan=plan)

@@ -31,6 +31,30 @@ def test_a_recipe_gets_the_plan_of_records_of_its_size():
   assert recipe.plan == recorded.Recorded(4)
 
 
+@pytest.mark.parametrize(
+  ('recipe', 'refused'),
+  [
+    ('hypo', True),
+    ('sampler_truncated', True),
+    ('unlikeliness', True),
+    ('dpo', False),
+    ('kto', False),
+    ('grpo', False),
+  ],
+)
+def test_what_is_measured_on_own_samples_is_refused(recipe, refused):
+  """HyPO's divergence, ratios to a sampler, how likely a response was."""
+  built = recipe_lib.build(recipe)
+  if refused:
+    with pytest.raises(ValueError, match='data.responses=sampled'):
+      recordings.planned(built)
+  else:
+    assert (
+      recordings.planned(built).plan.contract
+      == recorded.Recorded(built.plan.contract.samples).contract
+    )
+
+
 def test_a_plan_with_a_way_of_its_own_is_refused():
   with pytest.raises(ValueError, match='Refill of the recipe samples'):
     recordings.planned(recipe_lib.build('dapo'))
