@@ -55,7 +55,8 @@ def switched(rewards, rollouts, *, gate=0.0, weight=1.0, correct=0.5):
       own rows:      r - mean of own rows     if p > gate, else 0
       offline rows:  weight                   if p <= gate, else 0
 
-  Times the score function: offline rows become supervised learning.
+  Times the score function: offline rows become supervised learning. A group
+  without a valid offline row is reinforced whatever p is.
 
   Args:
     rollouts: reads extras `offline` bool[N], rows that another policy wrote.
@@ -67,7 +68,8 @@ def switched(rewards, rollouts, *, gate=0.0, weight=1.0, correct=0.5):
   own = rollouts.valid & ~offline
   good = (rewards > correct) * 1.0
   rate = numerics.group_mean(good, rollouts.group, own)
-  able = rate > gate
+  taught = numerics.group_count(rollouts.group, rollouts.valid & offline) > 0
+  able = (rate > gate) | ~taught
   centred = rewards - numerics.group_mean(rewards, rollouts.group, own)
   reinforced = jnp.where(own & able, centred, 0.0)
   imitated = jnp.where(rollouts.valid & offline & ~able, weight, 0.0)

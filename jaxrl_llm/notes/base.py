@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_llm import grouping
-from jaxrl_llm.plans.base import Plan
+from jaxrl_llm.plans.base import Check, Plan
 from jaxrl_llm.tasks import answers
 from jaxrl_llm.types import Array, Rollouts, Scores, Spec
 
@@ -31,6 +31,7 @@ class Note(Protocol):
   provides: frozenset[str]
   scores: tuple[str, ...]
   asks: frozenset[str]
+  checks: tuple[Check, ...]
 
   def init(self, spec: Spec): ...
 
@@ -44,6 +45,7 @@ class Stateless:
 
   scores = ()
   asks = frozenset()
+  checks = ()
 
   def init(self, spec):
     del spec
@@ -63,6 +65,7 @@ class Noted(Plan):
       provides=frozenset().union(*(n.provides for n in self.notes)),
       scores=sum((n.scores for n in self.notes), ()),
       asks=frozenset().union(*(n.asks for n in self.notes)),
+      checks=sum((n.checks for n in self.notes), ()),
     )
 
   def init(self, spec):

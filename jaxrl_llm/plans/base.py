@@ -32,7 +32,7 @@ and in `jaxrl_llm.notes` what says more of the responses of another plan.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, Protocol
 
 from jaxrl_llm.types import (
@@ -125,6 +125,9 @@ class Tools(Protocol):
     """Adds a metric."""
 
 
+Check = Callable[[Sequence[Mapping[str, Any]]], None]
+
+
 @dataclasses.dataclass(frozen=True)
 class Contract:
   """What the house must know of a plan.
@@ -138,6 +141,9 @@ class Contract:
     columns: numeric fields of the data that become extras of every row.
     scores: names of verifiers whose scores it reads.
     asks: what the run must be given for it: 'environment', 'teacher'.
+    checks: f(records), called before a run with those of all questions that
+      may be drawn. They raise a ValueError where some lack what the plan
+      reads, which says how many, what they lack, and the remedy.
     turns: the most of an episode, 0 where nobody answers.
     refers: it samples from the recipe's reference.
     one_prompt: the rows of a group answer one and the same prompt, which the
@@ -154,6 +160,7 @@ class Contract:
   columns: tuple[str, ...] = ()
   scores: tuple[str, ...] = ()
   asks: Set[str] = frozenset()
+  checks: tuple[Check, ...] = ()
   turns: int = 0
   refers: bool = False
   one_prompt: bool = True
@@ -165,14 +172,16 @@ class Contract:
     provides: Set[str] = frozenset(),
     scores: tuple[str, ...] = (),
     asks: Set[str] = frozenset(),
+    checks: tuple[Check, ...] = (),
     refers: bool = False,
   ) -> Contract:
-    """The same with more that is provided, read and asked for."""
+    """The same with more that is provided, read, asked for and checked."""
     return dataclasses.replace(
       self,
       provides=self.provides | provides,
       scores=self.scores + scores,
       asks=self.asks | asks,
+      checks=self.checks + checks,
       refers=self.refers or refers,
     )
 

@@ -1,20 +1,51 @@
 """Plans that show the policy what somebody else wrote.
 
-The field `demonstration` of a question's record is its text. One that is too
-long for a response is no demonstration: its row is not valid.
+The field `demonstration` of a question's record is its text. Where there is
+none, or one that is too long for a response, its row is not valid.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 
 from jaxrl_llm.notes.base import Stateless
 from jaxrl_llm.plans import prefixes
 from jaxrl_llm.plans.base import Contract, Plan
+
+_FIELD = 'demonstration'
+
+
+def required(records: Sequence[Mapping[str, Any]]) -> None:
+  """Refuses questions without a demonstration, see `Contract.checks`."""
+  without = _without(records)
+  if without:
+    raise ValueError(
+      f'{without} of {len(records)} questions have no field "{_FIELD}", which '
+      'the recipe learns from; add it to them, or leave them out of the data'
+    )
+
+
+def required_of_some(records: Sequence[Mapping[str, Any]]) -> None:
+  """Refuses questions of which none has a demonstration, and counts others."""
+  without = _without(records)
+  if without == len(records):
+    required(records)
+  if without:
+    logging.warning(
+      '%d of %d questions have no field "%s"; the recipe learns from its own '
+      'responses to them', without, len(records), _FIELD,
+    )  # fmt: skip
+
+
+def _without(records):
+  return sum(_FIELD not in record for record in records)
 
 
 def demonstrated(tools, prompts):
@@ -22,20 +53,12 @@ def demonstrated(tools, prompts):
 
   Their `logp` is that of the current policy, so that a ratio is about how it
   has changed since.
-
-  Raises:
-    ValueError: a question without a demonstration.
   """
   columns = tools.columns
   records = tools.rows(prompts.task)
-  without = sum('demonstration' not in record for record in records)
-  if without:
-    raise ValueError(
-      f'{without} of {len(records)} questions have no field "demonstration", '
-      'which the recipe learns from; add it to the data'
-    )
-  ids = tools.responses([record['demonstration'] for record in records])
-  fits = np.array([len(tokens) <= columns for tokens in ids])
+  ids = tools.responses([record.get(_FIELD, '') for record in records])
+  given = np.array([_FIELD in record for record in records])
+  fits = given & np.array([len(tokens) <= columns for tokens in ids])
   ids = [tokens if fit else [] for tokens, fit in zip(ids, fits)]
   rows = prefixes.blank(prompts, 1, columns)
   nothing = jnp.zeros_like(rows.task)
@@ -56,6 +79,8 @@ class WithDemonstration(Plan):
 
   Attributes:
     samples: rows of a group, the demonstration included; at least 2.
+    optional: some questions may have none; their groups have own responses
+      alone.
 
   Raises:
     ValueError: no own response, or a sampler that records its candidates,
@@ -63,6 +88,7 @@ class WithDemonstration(Plan):
   """
 
   samples: int = 9
+  optional: bool = False
 
   def __post_init__(self):
     if self.samples < 2:
@@ -73,7 +99,8 @@ class WithDemonstration(Plan):
 
   @property
   def contract(self):
-    return Contract(self.samples, provides={'offline'})
+    check = required_of_some if self.optional else required
+    return Contract(self.samples, provides={'offline'}, checks=(check,))
 
   def collect(self, tools, prompts, state, key):
     own = tools.generate(prompts, key, self.samples - 1)
@@ -97,9 +124,11 @@ class WithDemonstration(Plan):
     return *tools.verify(rollouts), state
 
 
-def with_demonstration(*, samples: int = 9) -> WithDemonstration:
+def with_demonstration(
+  *, samples: int = 9, optional: bool = False
+) -> WithDemonstration:
   """Groups of own responses and the demonstration."""
-  return WithDemonstration(samples)
+  return WithDemonstration(samples, optional)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +141,7 @@ class Coverage(Stateless):
   """
 
   provides = frozenset({'coverage', 'demonstration_reward'})
+  checks = (required,)
 
   def write(self, tools, rollouts, scores, state):
     del scores
@@ -121,7 +151,7 @@ class Coverage(Stateless):
     _, first, place = np.unique(group, return_index=True, return_inverse=True)
     share = np.array(
       [
-        words_covered(text, record.get('demonstration', ''))
+        words_covered(text, record.get(_FIELD, ''))
         for text, record in zip(texts, records, strict=True)
       ]
     )

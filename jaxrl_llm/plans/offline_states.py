@@ -32,7 +32,7 @@ class OfflineStates(Plan):
 
   @property
   def contract(self):
-    return Contract(self.samples)
+    return Contract(self.samples, checks=(demonstrations.required,))
 
   def collect(self, tools, prompts, state, key):
     place, speak = jax.random.split(key)

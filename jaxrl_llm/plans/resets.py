@@ -40,7 +40,8 @@ class DatasetReset(Plan):
 
   @property
   def contract(self):
-    return Contract(self.samples, may_lag=True)
+    checks = (demonstrations.required,)
+    return Contract(self.samples, may_lag=True, checks=checks)
 
   def collect(self, tools, prompts, state, key):
     place, speak = jax.random.split(key)

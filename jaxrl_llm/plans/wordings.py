@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,23 +20,28 @@ from jaxrl_llm.plans.base import Contract, Plan
 from jaxrl_llm.rewards import behaviour
 
 
-def reworded(tools, prompts, wordings: int):
-  """`wordings` prompts of each question, adjacent.
+def _known(record):
+  return [record['prompt'], *record.get('wordings', ())]
 
-  Raises:
-    ValueError: a question with fewer.
-  """
+
+def enough(records: Sequence[Mapping[str, Any]], wordings: int) -> None:
+  """Refuses questions with fewer wordings, see `Contract.checks`."""
+  short = [record for record in records if len(_known(record)) < wordings]
+  if short:
+    raise ValueError(
+      f'the recipe asks a question in {wordings} wordings, and {len(short)} of '
+      f'{len(records)} questions have fewer, among them '
+      f'{short[0]["prompt"]!r}; add the others to the field "wordings", or '
+      'lower recipe.wordings'
+    )
+
+
+def reworded(tools, prompts, wordings: int):
+  """`wordings` prompts of each question, adjacent."""
   tasks = np.asarray(prompts.task)
   texts = []
   for record in tools.rows(prompts.task):
-    known = [record['prompt'], *record.get('wordings', ())]
-    if len(known) < wordings:
-      raise ValueError(
-        f'the recipe asks a question in {wordings} wordings, and '
-        f'{record["prompt"]!r} has {len(known)}; add the others to its field '
-        '"wordings", or lower recipe.wordings'
-      )
-    texts += known[:wordings]
+    texts += _known(record)[:wordings]
   return tools.prompts(jnp.asarray(tasks.repeat(wordings)), texts)
 
 
@@ -60,6 +68,7 @@ class Wordings(Plan):
       provides={'agreement'},
       may_lag=True,
       groups=self.groups,
+      checks=(functools.partial(enough, wordings=self.groups),),
     )
 
   def collect(self, tools, prompts, state, key):
@@ -107,7 +116,10 @@ class Variants(Plan):
 
   @property
   def contract(self):
-    return Contract(self.samples, may_lag=True, one_prompt=False)
+    check = functools.partial(enough, wordings=self.wordings)
+    return Contract(
+      self.samples, may_lag=True, one_prompt=False, checks=(check,)
+    )
 
   def collect(self, tools, prompts, state, key):
     prompts = reworded(tools, prompts, self.wordings)

@@ -136,10 +136,11 @@ def tilted_reference(*, samples: int = 8, weight: float = 0.5) -> Recipe:
 def hpt(*, samples: int = 8, gate: float = 0.0, weight: float = 1.0) -> Recipe:
   """Imitation where the policy fails, reinforcement where it succeeds.
 
-  The last row of a group is the demonstration of its question.
+  The last row of a group is the demonstration of its question; a question
+  without one is reinforced alone.
   """
   return Recipe(
-    plan=demonstrations.with_demonstration(samples=samples),
+    plan=demonstrations.with_demonstration(samples=samples, optional=True),
     credit=estimate_tokens(targets.switched, gate=gate, weight=weight),
     objective=policy_gradient(surrogates.score_function),
     aggregate=aggregate.token_mean,

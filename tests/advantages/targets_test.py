@@ -109,6 +109,20 @@ def test_switched_equals_the_loops(seed, gate):
   _check(ours, rows, rollouts)
 
 
+def test_groups_without_a_valid_offline_row_are_reinforced():
+  """However seldom they succeed: here never, by graded rewards."""
+  offline = np.arange(8) % 4 == 2
+  rollouts, more, _ = _given(offline=offline)
+  rewards = jnp.float32(0.1 * np.arange(8))
+  group = jnp.arange(8) // 4
+  valid = jnp.arange(8) != 2
+  rollouts = rollouts.replace(group=group, valid=valid)
+  ours = targets.switched(rewards, rollouts, weight=0.3)
+  first = np.array([-0.4, -0.1, 0, 0.5]) / 3
+  rows = np.concatenate([first, [0, 0, 0.3, 0]])
+  _check(ours, rows, rollouts)
+
+
 def test_without_offline_rows_it_is_centred_reward():
   rollouts, more, _ = _given(offline=np.zeros(8, bool))
   rewards = jnp.float32(more['rewards'])

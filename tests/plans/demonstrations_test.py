@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jaxrl_llm.notes import base as notes
-from jaxrl_llm.plans import demonstrations, sampled
+from jaxrl_llm.plans import demonstrations, offline_states, resets, sampled
 from jaxrl_llm.types import Spec
 from tests.plans import scripted
 
@@ -37,11 +37,44 @@ def test_a_demonstration_that_does_not_fit_does_not_count():
   assert rollouts.valid.tolist() == [True, True, True, False]
 
 
-def test_questions_without_a_demonstration_are_refused():
-  plan = demonstrations.with_demonstration(samples=2)
-  lent = tools(records=({'demonstration': 'a'}, {}))
-  with pytest.raises(ValueError, match='1 of 2 questions have no field'):
-    plan.collect(lent, scripted.ask('q', 'r'), (), KEY)
+SHOWN, BARE = {'demonstration': 'a'}, {}
+OPTIONAL = demonstrations.with_demonstration(samples=2, optional=True)
+
+
+def check(plan, *records):
+  for refuse in plan.contract.checks:
+    refuse(records)
+
+
+@pytest.mark.parametrize(
+  'plan',
+  [
+    demonstrations.with_demonstration(samples=2),
+    resets.dataset_reset(),
+    offline_states.offline_states(),
+    notes.noted(sampled.independent(), demonstrations.Coverage()),
+    notes.noted(resets.dataset_reset(), notes.Answers()),
+  ],
+)
+def test_questions_without_a_demonstration_are_refused(plan):
+  check(plan, SHOWN, SHOWN)
+  with pytest.raises(ValueError, match='2 of 3 questions .*leave them out'):
+    check(plan, SHOWN, BARE, BARE)
+
+
+def test_some_questions_may_have_no_demonstration_if_others_do(caplog):
+  check(OPTIONAL, SHOWN, SHOWN)
+  assert not caplog.messages
+  check(OPTIONAL, SHOWN, BARE, SHOWN)
+  assert '1 of 3 questions have no field' in caplog.messages[0]
+  with pytest.raises(ValueError, match='2 of 2 questions'):
+    check(OPTIONAL, BARE, BARE)
+
+
+def test_without_a_demonstration_its_row_does_not_count():
+  lent = tools(records=(SHOWN, BARE))
+  rollouts, _, _ = OPTIONAL.collect(lent, scripted.ask('q', 'r'), (), KEY)
+  assert rollouts.valid.tolist() == [True, True, True, False]
 
 
 def test_a_group_needs_a_response_of_its_own():

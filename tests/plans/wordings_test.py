@@ -46,8 +46,15 @@ def test_variants_share_one_group():
 
 
 def test_too_few_wordings_are_refused():
-  with pytest.raises(ValueError, match="4 wordings, and 'a' has 3"):
-    collect(wordings.wordings(samples=1, groups=4))
+  few = {'prompt': 'g', 'wordings': ['h']}
+  for plan in (
+    wordings.wordings(samples=1, groups=3),
+    wordings.variants(samples=3, wordings=3),
+  ):
+    (check,) = plan.contract.checks
+    check(RECORDS)
+    with pytest.raises(ValueError, match="1 of 3 questions .* among them 'g'"):
+      check([*RECORDS, few])
 
 
 def test_wordings_that_do_not_share_the_samples_are_refused():

@@ -226,6 +226,8 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
     train, held_out = recordings.load(config, tokenizer, recipe, ends)
   else:
     train, held_out = questions_lib.load(config, tokenizer, terms.columns)
+  for check in terms.checks:
+    check(train.rows)
   questions_lib.check((train, held_out), tokenizer, model.vocab)
   if config.warm_start.steps and not abstract:
     source = sources.warmed_up(

@@ -109,3 +109,24 @@ def tilted_reference(case, *, weight):
   a = on_tokens(case, a)
   loss = over_tokens(case, w, score_function(case, a))
   return Answer(loss, advantages=a, weights=w)
+
+
+@entry(moved=({'gate': 0.8},))
+def hpt(case, *, gate, weight):
+  """Arxiv 2509.04419: SFT on the demonstration where P <= gamma, else RL.
+
+  P is the share of own responses that are right; RL is without a spread, and
+  all there is without a demonstration.
+  """
+  shown, a = case.extras['offline'], np.zeros(len(case.valid))
+  for rows in case.groups:
+    own = [i for i in rows if not shown[i]]
+    fails = mean(case.rewards[i] > 0.5 for i in own) <= gate
+    for i in rows:
+      if fails and len(own) < len(rows):
+        a[i] = weight if shown[i] else 0.0
+      elif not shown[i]:
+        a[i] = case.rewards[i] - mean(case.rewards[j] for j in own)
+  w = token_mean(case)
+  loss = over_tokens(case, w, score_function(case, a))
+  return Answer(loss, advantages=a, weights=w)

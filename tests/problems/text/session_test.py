@@ -94,6 +94,22 @@ def test_an_end_named_only_by_the_models_configuration_stops(tmp_path):
   assert parts.answering.sampler.stop_tokens == ends
 
 
+def test_questions_that_a_recipe_cannot_learn_from_are_refused(tmp_path):
+  """With their number, and before anything is sampled."""
+  shown = {'prompt': 'sort 1=', 'answer': '1', 'demonstration': '1'}
+  bare = {'prompt': 'sort 2=', 'answer': '2'}
+  path = tmp_path / 'train.jsonl'
+  path.write_text('\n'.join(map(json.dumps, [shown, bare, bare])))
+  held_out = tmp_path / 'held_out.jsonl'
+  held_out.write_text(json.dumps(bare))
+  for recipe in ('dr_po', 'hnpg', 'seppo', 'dr_irl'):
+    config = tiny.get_config(recipe)
+    config.warm_start.steps = 0
+    config.data.path, config.data.held_out_path = str(path), str(held_out)
+    with pytest.raises(ValueError, match='2 of 3 questions have no field'):
+      session.assemble(config, tmp_path / recipe)
+
+
 def test_text_with_tokens_past_the_embedding_is_refused_by_place(tmp_path):
   folder = folders.model_in(tmp_path, special=['<image>'], vocab=259)
   good = {'prompt': 'sort 1=', 'answer': '1', 'demonstration': '1'}
