@@ -231,16 +231,18 @@ def pairwise_preference(
                -log sigmoid(c weight (rho_w - rho_l))
 
   with c = `best_scale` where the winner's reward reaches `best`, else 1. The
-  mean is over all pairs of the step, and every row carries it.
+  mean is over all pairs of the step, and every row carries it. A step without
+  any pair has single rows instead,
+
+      loss_i = -log sigmoid(+-rho_i)      + where the reward reaches `best`
 
   Args:
     weight: beta. best: the reward of a response that is right in all.
 
   Returns:
-    f32[N]; 0 without a pair, where the paper falls back on a loss of single
-    rows if the whole step has none.
+    f32[N]; 0 on rows without a token.
 
-  Source: TRPA, arXiv 2504.04524.
+  Source: TRPA, arXiv 2504.04524, and its code.
   """
   del old_logp, advantages, share
   rho = numerics.masked_mean(logp - ref_logp, mask, axis=-1)
@@ -249,5 +251,7 @@ def pairwise_preference(
   pair = pair & (rewards[:, None] > rewards[None, :])
   scale = jnp.where(rewards >= best, best_scale, 1.0)[:, None]
   margin = scale * weight * (rho[:, None] - rho[None, :])
-  loss = numerics.masked_mean(-jax.nn.log_sigmoid(margin), pair)
-  return jnp.where(valid, loss, 0.0)
+  of_pairs = numerics.masked_mean(-jax.nn.log_sigmoid(margin), pair)
+  sign = jnp.where(rewards >= best, 1.0, -1.0)
+  loss = jnp.where(jnp.any(pair), of_pairs, -jax.nn.log_sigmoid(sign * rho))
+  return jnp.where(live, loss, 0.0)

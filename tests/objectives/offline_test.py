@@ -153,3 +153,25 @@ def test_one_pair_is_length_normalised_preference_optimisation():
   ]
   expected = np.log1p(np.exp(-0.3 * (rho[0] - rho[1])))
   np.testing.assert_allclose(losses[0], expected, rtol=1e-5)
+
+
+def test_a_step_without_a_pair_falls_back_on_single_rows():
+  """Those that are right in all up, the others down, without beta."""
+  (logp, old, a, mask), extra = _arrays(offline.pairwise_preference)
+  extra['group'] = np.arange(8)
+  extra['rewards'] = np.array([1.0, 0.0] * 4)
+  losses, slope = _both(
+    offline.pairwise_preference, (logp, old, a, mask), extra, weight=0.3
+  )
+  live = np.asarray(extra['valid']) & mask.any(axis=1)
+  assert 1 < live.sum() < 8
+  for i in range(8):
+    rho = ((logp - extra['ref_logp'])[i] * mask[i]).sum() / max(
+      mask[i].sum(), 1
+    )
+    sign = 1 if i % 2 == 0 else -1
+    expected = np.log1p(np.exp(-sign * rho)) if live[i] else 0.0
+    np.testing.assert_allclose(losses[i], expected, rtol=1e-5)
+    if live[i]:
+      t = np.flatnonzero(mask[i])[0]
+      assert sign * slope[i, t] < 0

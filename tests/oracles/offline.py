@@ -150,5 +150,12 @@ def pairwise_preference(
       rho_w = _mean(logp - ref_logp, mask, w)
       rho_l = _mean(logp - ref_logp, mask, l)
       losses.append(math.log1p(math.exp(-c * weight * (rho_w - rho_l))))
-  mean = sum(losses) / len(losses) if losses else 0.0
-  return np.where(valid, mean, 0.0)
+  out = np.zeros(len(logp))
+  for i in range(len(logp)):
+    if not (valid[i] and mask[i].any()):
+      continue
+    rho = _mean(logp - ref_logp, mask, i)
+    sign = 1 if rewards[i] >= best else -1
+    alone = math.log1p(math.exp(-sign * rho))
+    out[i] = sum(losses) / len(losses) if losses else alone
+  return out

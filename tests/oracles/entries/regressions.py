@@ -7,13 +7,17 @@ from math import exp, log
 from tests.oracles.parts import (
   Answer,
   averaged,
+  better,
   centred,
   entry,
+  k3,
   leave_one_out,
+  log_sigmoid,
   mean,
   over_groups,
   row_weights,
   summed,
+  token_mean,
 )
 
 
@@ -110,3 +114,30 @@ def disco(case, *, temperature, hinge, limit):
 def disco_mean(case, *, hinge, limit):
   """DisCO-b: the mean of the wrong ones."""
   return _discriminative(case, mean, hinge, limit)
+
+
+@entry()
+def trpa(case, *, weight, best_scale, best, kl_weight):
+  """Arxiv 2504.04524, equation 12, and its code: all pairs of the step.
+
+  -log sigmoid(c beta (rho_w - rho_l)), rho = mean_t log pi / pi_ref, with
+  c = 2.5 for a winner of the first level, and the k3 of the move.
+  """
+  r, w = case.rewards, token_mean(case)
+  pairs = [pair for rows in case.lists for pair in better(r)(rows)]
+  assert pairs, 'a step without a pair has another loss'
+
+  def loss(now):
+    rho = averaged(case, now.logp - case.ref_logp)
+    total = mean(
+      -log_sigmoid(
+        (best_scale if r[i] >= best else 1) * weight * (rho[i] - rho[j])
+      )
+      for i, j in pairs
+    )
+    moved = sum(
+      w[it] * k3(now.logp[it] - case.old.logp[it]) for it in case.tokens
+    )
+    return total + kl_weight * moved
+
+  return Answer(loss, advantages=centred(case, r), weights=w)
