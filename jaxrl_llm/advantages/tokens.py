@@ -71,17 +71,39 @@ def whiten_rows(advantages, rollouts, *, epsilon=1e-8):
   """
   mask = rollouts.loss_mask
   counts = jnp.any(mask, axis=-1)
-  # Differences to the row's minimum keep the mean of a constant row exact:
-  # rows of one advantage and several lengths must not differ by rounding,
-  # which the division by their spread would blow up.
-  low = jnp.min(advantages, axis=-1, where=mask, initial=jnp.inf)
-  low = jnp.where(counts, low, 0)
-  row = low + numerics.masked_mean(advantages - low[:, None], mask, axis=-1)
+  row = numerics.masked_mean(advantages, mask, axis=-1)
   everyone = grouping.whole(rollouts.group)
   mean = numerics.group_mean(row, everyone, counts)
   std = numerics.group_std(row, everyone, counts, ddof=1)
   centred = advantages - mean[:, None]
   return jnp.where(mask, centred / (std[:, None] + epsilon), 0)
+
+
+def less_others(advantages, rollouts):
+  """Returns minus what the group's other rows return on average.
+
+      A_it - mean_{j != i} A_j,first
+
+  A row's return is that at its first token. The baseline does not depend on
+  the row itself, so the policy gradient stays unbiased.
+
+  Args:
+    advantages: f32[N, T], returns from each token to the end.
+
+  Returns:
+    f32[N, T]; 0 for a row alone in its group.
+
+  Source: RLOO, arXiv 2402.14740, section 2.2, of returns token by token.
+  """
+  mask = rollouts.loss_mask
+  counts = jnp.any(mask, axis=-1)
+  first = jnp.argmax(mask, axis=-1)
+  whole = jnp.take_along_axis(advantages, first[:, None], axis=-1)[:, 0]
+  mean = numerics.group_mean(whole, rollouts.group, counts)
+  others = numerics.group_count(rollouts.group, counts) - 1
+  baseline = mean + numerics.safe_divide(mean - whole, jnp.maximum(others, 0))
+  peers = mask & (others > 0)[:, None]
+  return jnp.where(peers, advantages - baseline[:, None], 0)
 
 
 def norm_by_tokens(rewards, rollouts, *, epsilon=1e-6, most=5.0):

@@ -6,7 +6,7 @@ from functools import partial
 
 from jaxrl_llm import control, reference
 from jaxrl_llm.advantages import group, targets, tokens
-from jaxrl_llm.credit import estimate, estimate_tokens
+from jaxrl_llm.credit import chain, estimate, estimate_tokens, refine
 from jaxrl_llm.notes import base as notes
 from jaxrl_llm.notes import passes
 from jaxrl_llm.objectives import aggregate, costs, surrogates
@@ -260,6 +260,14 @@ def apo(
   )
 
 
+def _held(kl_weight):
+  """Rewards with the KL inside, less what the group's others return."""
+  return chain(
+    estimate_tokens(tokens.kl_reward_to_go, kl_weight=kl_weight),
+    refine(tokens.less_others),
+  )
+
+
 @register(
   Paper(
     'SALSA: Soup-based Alignment Learning for Stronger Adaptation in RLHF',
@@ -281,7 +289,7 @@ def salsa(
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
-    credit=estimate_tokens(tokens.kl_reward_to_go, kl_weight=kl_weight),
+    credit=_held(kl_weight),
     objective=policy_gradient(surrogates.score_function),
     reference=reference.Soup(every),
   )
@@ -301,6 +309,6 @@ def demonstration_regularised(
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
-    credit=estimate_tokens(tokens.kl_reward_to_go, kl_weight=kl_weight),
+    credit=_held(kl_weight),
     objective=policy_gradient(surrogates.score_function),
   )

@@ -24,6 +24,32 @@ def _rewards(rollouts, seed=5):
   return np.where(rollouts.valid, rewards, 0)
 
 
+def test_less_others_takes_what_other_rows_return():
+  rollouts = cases.rollouts()
+  mask, group_of = np.asarray(rollouts.loss_mask), np.asarray(rollouts.group)
+  returns = np.where(mask, _noise(7), 0)
+  ours = np.asarray(tokens.less_others(jnp.asarray(returns), rollouts))
+  lengths = mask.sum(axis=1)
+  assert 0 in lengths
+  for i in range(len(mask)):
+    whole = [
+      returns[j, np.flatnonzero(mask[j])[0]]
+      for j in np.flatnonzero((group_of == group_of[i]) & (lengths > 0))
+      if j != i
+    ]
+    wanted = returns[i] - np.mean(whole) if whole else np.zeros(SHAPE[1])
+    np.testing.assert_allclose(ours[i], np.where(mask[i], wanted, 0), atol=1e-5)
+
+
+def test_less_others_of_equal_returns_or_of_one_row_is_exactly_zero():
+  rollouts = cases.rollouts()
+  equal = jnp.where(rollouts.loss_mask, 0.1, 0.0)
+  np.testing.assert_array_equal(tokens.less_others(equal, rollouts), 0)
+  alone = rollouts.replace(group=jnp.arange(SHAPE[0]))
+  noise = jnp.asarray(_noise(3))
+  np.testing.assert_array_equal(tokens.less_others(noise, alone), 0)
+
+
 @pytest.mark.parametrize('decay', [1.0, 0.9, 0.0])
 @pytest.mark.parametrize('kl_weight', [0.0, 0.3])
 def test_reward_to_go_equals_its_oracle(kl_weight, decay):

@@ -142,9 +142,19 @@ def apo(case, *, clip_low, clip_high, kl_weight, base, epsilon):
 
 
 def _kl_in_reward(case, kl_weight):
-  """-R_t log pi, R_t with what KL to the reference costs from t on."""
+  """-(R_t - b) log pi, R_t with what KL to the reference costs from t on.
+
+  b is the mean of what the group's other rows return from their first token.
+  """
   paid = -kl_weight * (case.old.logp - case.ref_logp)
-  a, w = returns(case, case.rewards, paid), sequence_sum(case)
+  g, a = returns(case, case.rewards, paid), np.zeros(case.mask.shape)
+  whole = {i: g[i, case.columns(i)[0]] for i in case.rows}
+  for rows in case.lists:
+    for i in rows:
+      others = [whole[j] for j in rows if j != i]
+      for t in case.columns(i) if others else ():
+        a[i, t] = g[i, t] - mean(others)
+  w = sequence_sum(case)
   loss = over_tokens(case, w, score_function(case, a))
   return Answer(loss, advantages=a, weights=w)
 
