@@ -37,6 +37,16 @@ def logistic(chosen, rejected, gap, *, weight=0.1, smoothing=0.0, offset=0.0):
   return -(1 - smoothing) * right - smoothing * wrong
 
 
+def imitation(chosen, rejected, gap):
+  """-chosen: likelihood of the better response, whatever the other is.
+
+  Source: SLiC-HF, arXiv 2305.10425, equation 1, with a chosen response as the
+    target; RPO, arXiv 2405.16436.
+  """
+  del rejected, gap
+  return -chosen
+
+
 def debiased(chosen, rejected, gap, *, weight=0.1, flip=0.1):
   """The logistic loss without the bias that flipped labels give it.
 

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 
-from jaxrl_llm.credit import weigh
 from jaxrl_llm.objectives import (
-  aggregate,
-  costs,
   grouped,
   listwise,
   preference,
 )
-from jaxrl_llm.objectives.base import Cost
-from jaxrl_llm.objectives.grouped import group_losses, pair_losses
+from jaxrl_llm.objectives.base import row_losses
+from jaxrl_llm.objectives.grouped import group_losses
 from jaxrl_llm.plans import sampled
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
-from jaxrl_llm.selection import filters, pairs
+from jaxrl_llm.selection import pairs
 
 _LIPO = Paper(
   'LiPO: Listwise Preference Optimization through Learning-to-Rank',
@@ -98,7 +95,7 @@ def lipo_point(*, samples: int = 8, weight: float = 0.05) -> Recipe:
     'without tears',
     '2304.05302',
   ),
-  joints=('loss', 'cost', 'selection'),
+  joints=('loss',),
 )
 def rrhf(*, samples: int = 4, imitation: float = 1.0) -> Recipe:
   """Mean log-probs in the order of the rewards, and imitation of the best.
@@ -110,17 +107,21 @@ def rrhf(*, samples: int = 4, imitation: float = 1.0) -> Recipe:
   Deviates: all rows that tie for the best are imitated, and a prompt weighs
   by how many they are, where the paper takes one.
   """
+  ranked = grouped.GroupLoss(
+    grouped.Pairs(partial(preference.hinge, width=0.0), pairs.each_better),
+    grouped.mean_likelihood,
+    samples,
+  )
+  best = grouped.GroupLoss(
+    partial(listwise.likelihood_contrast, sides=listwise.only_best, weight=0.0),
+    grouped.likelihood,
+    samples,
+  )
   return Recipe(
     plan=sampled.independent(samples=samples),
-    credit=weigh(filters.best_rows),
-    objective=pair_losses(
-      partial(preference.hinge, width=0.0),
-      grouped.mean_likelihood,
-      samples=samples,
-      among=pairs.each_better,
-      imitation=Cost(costs.negative_logp, imitation),
+    objective=row_losses(
+      grouped.Total((ranked, best), (1.0, imitation)), samples=samples
     ),
-    aggregate=aggregate.sequence_sum,
   )
 
 

@@ -7,23 +7,21 @@ from functools import partial
 
 from jaxrl_llm import reference
 from jaxrl_llm.advantages import group
-from jaxrl_llm.credit import chain, estimate, shape, weigh
+from jaxrl_llm.credit import chain, estimate, shape
 from jaxrl_llm.objectives import (
-  aggregate,
-  costs,
   grouped,
   listwise,
   preference,
   surrogates,
   unary,
 )
-from jaxrl_llm.objectives.base import Cost, policy_gradient, row_losses
+from jaxrl_llm.objectives.base import policy_gradient, row_losses
 from jaxrl_llm.objectives.grouped import group_losses, pair_losses
 from jaxrl_llm.plans import branching, demonstrations, greedy, resets, sampled
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.recipes.actor_critic import ppo
 from jaxrl_llm.rewards import constraints, duels
-from jaxrl_llm.selection import filters, pairs
+from jaxrl_llm.selection import pairs
 
 _P3O = (
   'Pairwise Proximal Policy Optimization: Harnessing Relative Feedback for '
@@ -266,29 +264,32 @@ def crpg(*, samples: int = 4, most: float = 10.0) -> Recipe:
   )
 
 
-@register(_CGPO, joints=('reward', 'loss', 'selection', 'cost'))
+@register(_CGPO, joints=('loss', 'selection'))
 def codpo(
   *, samples: int = 4, weight: float = 0.1, imitation: float = 5.0
 ) -> Recipe:
   """DPO of the best accepted response against the worst refused one.
 
-  With imitation of the chosen one's mean token.
+  With imitation of the chosen one's mean token. Best and worst are by the
+  first verifier; the others are the judges.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
-    credit=chain(
-      constraints.Constrained(constraints.judged),
-      weigh(filters.best_rows),
-      weigh(filters.positive),
-    ),
-    objective=pair_losses(
-      partial(preference.logistic, weight=weight),
-      grouped.to_reference,
+    objective=row_losses(
+      grouped.Total(
+        tuple(
+          grouped.GroupLoss(
+            grouped.Pairs(link, pairs.constrained), score, samples
+          )
+          for link, score in (
+            (partial(preference.logistic, weight=weight), grouped.to_reference),
+            (preference.imitation, grouped.mean_likelihood),
+          )
+        ),
+        (1.0, imitation),
+      ),
       samples=samples,
-      among=pairs.constrained,
-      imitation=Cost(costs.negative_logp, imitation),
     ),
-    aggregate=aggregate.sequence_mean,
   )
 
 
@@ -305,9 +306,8 @@ def crraft(*, samples: int = 4, most: float = 10.0) -> Recipe:
   return Recipe(
     plan=greedy.with_greedy(samples=samples),
     credit=chain(
+      constraints.BestAccepted(most),
       constraints.Constrained(partial(constraints.within, most=most)),
-      weigh(filters.best_rows),
-      weigh(filters.positive),
       estimate(group.reward),
     ),
     objective=policy_gradient(surrogates.score_function),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from jaxrl_llm.credit import weigh
+from jaxrl_llm.credit import chain, weigh
 from jaxrl_llm.objectives import (
   aggregate,
   costs,
@@ -118,7 +118,7 @@ def ipo_mean(*, samples: int = 2, weight: float = 0.1) -> Recipe:
     'SLiC-HF: Sequence Likelihood Calibration with Human Feedback',
     '2305.10425',
   ),
-  joints=('loss', 'cost', 'selection'),
+  joints=('loss',),
 )
 def slic_hf(
   *, samples: int = 2, width: float = 1.0, imitation: float = 0.1
@@ -126,14 +126,28 @@ def slic_hf(
   """A hinge on plain likelihoods, and imitation of the chosen response."""
   return Recipe(
     plan=sampled.independent(samples=samples),
-    credit=weigh(filters.best_rows),
-    objective=pair_losses(
+    objective=_with(
       partial(preference.hinge, width=width),
       grouped.likelihood,
-      samples=samples,
-      imitation=Cost(costs.negative_logp, imitation),
+      samples,
+      _imitated(grouped.likelihood, samples),
+      imitation,
     ),
-    aggregate=aggregate.sequence_sum,
+  )
+
+
+def _imitated(score, samples, among=pairs.better):
+  """The chosen response of a pair up, as its score has it."""
+  return grouped.GroupLoss(
+    grouped.Pairs(preference.imitation, among), score, samples
+  )
+
+
+def _with(link, score, samples, second, weight):
+  """A loss of pairs, and `weight` times another loss of rows."""
+  pair = grouped.GroupLoss(grouped.Pairs(link), score, samples)
+  return row_losses(
+    grouped.Total((pair, second), (1.0, weight)), samples=samples
   )
 
 
@@ -265,27 +279,24 @@ def refuel(
   )
 
 
-def _regularised(samples, weight, imitation, average):
-  """DPO with imitation of the chosen response, averaged in some way."""
+def _regularised(samples, weight, imitation, imitated):
+  """DPO with imitation of the chosen response of each pair."""
   return Recipe(
     plan=sampled.independent(samples=samples),
-    credit=weigh(filters.best_rows),
-    objective=pair_losses(
+    objective=_with(
       partial(preference.logistic, weight=weight),
       grouped.to_reference,
-      samples=samples,
-      imitation=Cost(costs.negative_logp, imitation),
+      samples,
+      imitated,
+      imitation,
     ),
-    aggregate=average,
   )
 
 
 @register(
   Paper(_RPO, '2405.16436'),
-  joints=('loss', 'cost', 'selection'),
-  limits=(
-    Limit('dpo', {'imitation': 0.0}, {'weight': 0.01}, up_to_scale=True),
-  ),
+  joints=('loss',),
+  limits=(Limit('dpo', {'imitation': 0.0}, {'weight': 0.01}),),
 )
 def rpo(
   *, samples: int = 2, weight: float = 0.01, imitation: float = 0.005
@@ -294,15 +305,14 @@ def rpo(
 
   The scaling of the paper's handbook trainer, which sums over tokens.
   """
-  return _regularised(
-    samples, weight, weight * imitation, aggregate.sequence_sum
-  )
+  imitated = _imitated(grouped.likelihood, samples)
+  return _regularised(samples, weight, weight * imitation, imitated)
 
 
 @register(
   Paper(_RPO, '2405.16436'),
-  joints=('loss', 'cost', 'selection'),
-  limits=(Limit('dpo', {'imitation': 0.0}, {'weight': 0.5}, up_to_scale=True),),
+  joints=('loss',),
+  limits=(Limit('dpo', {'imitation': 0.0}, {'weight': 0.5}),),
 )
 def rpo_sequence_mean(
   *, samples: int = 2, weight: float = 0.5, imitation: float = 0.2
@@ -311,7 +321,8 @@ def rpo_sequence_mean(
 
   The scaling of the paper's OpenRLHF trainer.
   """
-  return _regularised(samples, weight, imitation, aggregate.sequence_mean)
+  imitated = _imitated(grouped.mean_likelihood, samples)
+  return _regularised(samples, weight, imitation, imitated)
 
 
 @register(
@@ -326,4 +337,15 @@ def rpo_token_mean(
 
   The scaling of TRL.
   """
-  return _regularised(samples, weight, imitation, aggregate.token_mean)
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    # The best rows, but not of responses that all tie.
+    credit=chain(weigh(filters.mixed_groups), weigh(filters.best_rows)),
+    objective=pair_losses(
+      partial(preference.logistic, weight=weight),
+      grouped.to_reference,
+      samples=samples,
+      imitation=Cost(costs.negative_logp, imitation),
+    ),
+    aggregate=aggregate.token_mean,
+  )

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
-from jaxrl_llm.credit import Stage, needs
+from jaxrl_llm.credit import Memoryless, Stage, needs
 from jaxrl_llm.selection import pairs
 
 
@@ -19,12 +19,6 @@ def _divergence(rollouts):
   """sum_t (old_logp_t - ref_logp_t), f32[N]."""
   gap = rollouts.extras['old_logp'] - rollouts.extras['ref_logp']
   return numerics.masked_sum(gap, rollouts.loss_mask, axis=-1)
-
-
-def judged(rewards, passed, rollouts):
-  """v sigmoid(r): in (0, 1) where all judges pass, else 0."""
-  del rollouts
-  return jnp.where(passed, jax.nn.sigmoid(rewards), 0.0)
 
 
 @needs('extras:greedy_reward', 'old_logp', 'ref_logp')
@@ -55,6 +49,28 @@ def within(rewards, passed, rollouts, *, most=10.0):
   inside = passed & (_divergence(rollouts) <= most)
   gain = jax.nn.sigmoid(rewards - rollouts.extras['greedy_reward'])
   return jnp.where(inside, gain, 0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class BestAccepted(Memoryless):
+  """Stage: keep <- keep on a group's best accepted rows, 0 on the others.
+
+  By the rewards as they are before a sigmoid, in which large ones would be
+  equal. Rows that tie are all kept.
+
+  Attributes:
+    most: KL_max, nats; rows further from the reference are not accepted.
+  """
+
+  most: float = 10.0
+  needs = frozenset({'old_logp', 'ref_logp'})
+
+  def apply(self, credit, rollouts):
+    passed = pairs.accepted(credit.components) & rollouts.valid
+    passed = passed & (_divergence(rollouts) <= self.most)
+    best = numerics.group_max(credit.rewards, rollouts.group, passed)
+    chosen = passed & (credit.rewards == best)
+    return credit.replace(keep=jnp.where(chosen, credit.keep, 0.0))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -114,7 +114,6 @@ NEIGHBOURS = {
     duels.against_mixture,
   ),
   'Constrained.fn': (
-    constraints.judged,
     constraints.with_room,
     constraints.within,
   ),

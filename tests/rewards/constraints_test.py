@@ -31,14 +31,12 @@ def _case(seed=0):
   return rollouts, credit.replace(rewards=credit.components[:, 0])
 
 
-@pytest.mark.parametrize('kind', ['judged', 'with_room', 'within'])
+@pytest.mark.parametrize('kind', ['with_room', 'within'])
 @pytest.mark.parametrize('seed', range(3))
 def test_constrained_rewards_equal_the_loop(kind, seed):
   rollouts, credit = _case(seed)
   most = 1.5
-  fn = getattr(constraints, kind)
-  if kind != 'judged':
-    fn = partial(fn, most=most)
+  fn = partial(getattr(constraints, kind), most=most)
   found, _ = constraints.Constrained(fn).update(credit, rollouts, ())
   extras = {k: np.asarray(v, 'd') for k, v in rollouts.extras.items()}
   components = np.asarray(credit.components, 'd')
@@ -48,11 +46,10 @@ def test_constrained_rewards_equal_the_loop(kind, seed):
       for t in np.flatnonzero(np.asarray(rollouts.loss_mask)[i])
     )
     factor = {
-      'judged': 1.0,
       'with_room': max(0.0, 1 - kl / most),
       'within': float(kl <= most),
     }[kind]
-    base = 0.0 if kind == 'judged' else extras['greedy_reward'][i]
+    base = extras['greedy_reward'][i]
     gain = 1 / (1 + np.exp(base - components[i, 0]))
     passed = rollouts.valid[i] and all(components[i, 1:] > 0.5)
     expected = gain * factor if passed else 0.0
@@ -66,3 +63,27 @@ def test_batch_mean_is_over_the_rows_that_count():
   np.testing.assert_allclose(found, [-1, 1, 0])
   none = constraints.minus_batch_mean(rewards, jnp.arange(3), valid & False)
   np.testing.assert_array_equal(none, 0)
+
+
+def test_the_best_accepted_row_is_found_where_a_sigmoid_is_full():
+  """sigmoid(20) and sigmoid(30) are both 1 in float32."""
+  rollouts, credit = _case()
+  rollouts = rollouts.replace(
+    group=jnp.arange(ROWS) // 4, valid=jnp.arange(ROWS) != 2
+  )
+  near = {**rollouts.extras, 'ref_logp': rollouts.extras['old_logp']}
+  rollouts = rollouts.replace(extras=near)
+  passed = jnp.array([1, 1, 1, 0, 0, 0, 0, 0.0])
+  components = jnp.stack([passed, passed, passed], axis=1)
+  credit = credit.replace(
+    keep=jnp.ones(ROWS),
+    components=components,
+    rewards=jnp.array([20, 25, 40, 30, 1, 2, 3, 4.0]),
+  )
+  found, _ = constraints.BestAccepted().update(credit, rollouts, ())
+  assert found.keep.tolist() == [0, 1, 0, 0, 0, 0, 0, 0]
+  # Nor is a row too far from the reference.
+  far = near['old_logp'] - jnp.where(jnp.arange(ROWS) == 1, 20.0, 0)[:, None]
+  rollouts = rollouts.replace(extras={**near, 'ref_logp': far})
+  found, _ = constraints.BestAccepted(10.0).update(credit, rollouts, ())
+  assert found.keep.tolist() == [1, 0, 0, 0, 0, 0, 0, 0]

@@ -11,15 +11,12 @@ from math import exp, log
 from tests.oracles.parts import (
   Answer,
   averaged,
-  best_rows,
   better,
   clamp,
   entry,
   log_sigmoid,
   mean,
   over_groups,
-  over_tokens,
-  sequence_sum,
   summed,
 )
 
@@ -130,21 +127,21 @@ def lipo_point(case, *, weight):
 
 @entry()
 def rrhf(case, *, imitation):
-  """Arxiv 2304.05302, imitation summed over tokens."""
-  keep, pairs = best_rows(case, case.rewards), better(case.rewards)
-  w = sequence_sum(case, keep)
-  imitated = over_tokens(case, w, lambda now, it: -imitation * now.logp[it])
+  """Arxiv 2304.05302, imitation summed over tokens; rows that tie share it."""
+  pairs = better(case.rewards)
 
   def loss(now):
-    p = averaged(case, now.logp)
-    ranked = over_groups(
-      case,
-      lambda rows: sum(max(0, p[j] - p[i]) for i, j in pairs(rows)),
-      keep,
-    )
-    return ranked + imitated(now)
+    p, s = averaged(case, now.logp), summed(case, now.logp)
 
-  return Answer(loss, advantages=0 * keep, keep=keep, weights=w)
+    def of_group(rows):
+      high = max(case.rewards[i] for i in rows)
+      ranked = sum(max(0, p[j] - p[i]) for i, j in pairs(rows))
+      best = mean(s[i] for i in rows if case.rewards[i] == high)
+      return ranked - imitation * best
+
+    return over_groups(case, of_group)
+
+  return Answer(loss)
 
 
 def _contrast(case, weight, of_rest):

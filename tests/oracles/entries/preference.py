@@ -16,10 +16,7 @@ from tests.oracles.parts import (
   log_sigmoid,
   mean,
   over_pairs,
-  over_tokens,
   row_weights,
-  sequence_mean,
-  sequence_sum,
   sigmoid,
   summed,
   token_mean,
@@ -100,29 +97,6 @@ def ipo_mean(case, *, weight):
 
 
 @entry()
-def slic_hf(case, *, width, imitation):
-  """Arxiv 2305.10425: max(0, delta - log pi_w + log pi_l).
-
-  And the best response as the target of regularisation.
-  """
-  keep = best_rows(case, case.rewards)
-  w = sequence_sum(case, keep)
-  imitated = over_tokens(case, w, lambda now, it: -imitation * now.logp[it])
-
-  def loss(now):
-    s = summed(case, now.logp)
-    hinge = over_pairs(
-      case,
-      better(case.rewards),
-      lambda i, j: max(0, width - s[i] + s[j]),
-      keep,
-    )
-    return hinge + imitated(now)
-
-  return Answer(loss, advantages=0 * keep, keep=keep, weights=w)
-
-
-@entry()
 def rso(case, *, weight):
   """Arxiv 2309.06657, equation 12: max(0, 1 - gamma (h_w - h_l))."""
 
@@ -176,6 +150,76 @@ def simpo(case, *, weight, margin_ratio):
   return Answer(loss)
 
 
+def _imitating(case, link, second, weight):
+  """A loss of pairs, and `weight` times a second loss of the policy."""
+
+  def loss(now):
+    pairs = over_pairs(case, better(case.rewards), link(now))
+    return pairs + weight * second(now)
+
+  return Answer(loss)
+
+
+def _dpo(case, weight):
+  def link(now):
+    h = summed(case, now.logp - case.ref_logp)
+    return lambda i, j: -log_sigmoid(weight * (h[i] - h[j]))
+
+  return link
+
+
+def _chosen(case, scores):
+  """Minus the mean score of the better response of each pair."""
+
+  def loss(now):
+    s = scores(case, now.logp)
+    return over_pairs(case, better(case.rewards), lambda i, j: -s[i])
+
+  return loss
+
+
+@entry()
+def slic_hf(case, *, width, imitation):
+  """Arxiv 2305.10425, equation 1: max(0, delta - s_w + s_l) - lambda s_w."""
+
+  def link(now):
+    s = summed(case, now.logp)
+    return lambda i, j: max(0, width - s[i] + s[j])
+
+  return _imitating(case, link, _chosen(case, summed), imitation)
+
+
+@entry()
+def rpo(case, *, weight, imitation):
+  """Arxiv 2405.16436, section 5: DPO - eta beta log pi(y_w)."""
+  second = _chosen(case, summed)
+  return _imitating(case, _dpo(case, weight), second, weight * imitation)
+
+
+@entry()
+def rpo_sequence_mean(case, *, weight, imitation):
+  """Its second trainer: DPO - (eta / |y_w|) log pi(y_w)."""
+  second = _chosen(case, averaged)
+  return _imitating(case, _dpo(case, weight), second, imitation)
+
+
+@entry()
+def rpo_token_mean(case, *, weight, imitation):
+  """TRL's: one mean over the tokens of all chosen responses of the step."""
+  keep = best_rows(case, case.rewards)
+  for rows in case.groups:
+    if len({case.rewards[i] for i in rows}) == 1:
+      keep[rows] = 0.0
+  w = token_mean(case, keep)
+
+  def loss(now):
+    link = _dpo(case, weight)(now)
+    pairs = over_pairs(case, better(case.rewards), link, keep)
+    return pairs - imitation * sum(w[it] * now.logp[it] for it in case.tokens)
+
+  return Answer(loss, advantages=0 * keep, keep=keep, weights=w)
+
+
 @entry()
 def rebel(case, *, scale):
   """Arxiv 2404.16767, algorithm 1: moves regressed on gaps of rewards."""
@@ -207,34 +251,3 @@ def refuel(case, *, scale):
     )
 
   return Answer(loss)
-
-
-def _imitating(case, weight, imitation, average):
-  """Arxiv 2405.16436: DPO and imitation of the best response."""
-  keep = best_rows(case, case.rewards)
-  w = average(case, keep)
-  imitated = over_tokens(case, w, lambda now, it: -imitation * now.logp[it])
-
-  def loss(now):
-    h = summed(case, now.logp - case.ref_logp)
-    preferred = over_pairs(
-      case,
-      better(case.rewards),
-      lambda i, j: -log_sigmoid(weight * (h[i] - h[j])),
-      keep,
-    )
-    return preferred + imitated(now)
-
-  return Answer(loss, advantages=0 * keep, keep=keep, weights=w)
-
-
-@entry()
-def rpo_sequence_mean(case, *, weight, imitation):
-  """Its OpenRLHF trainer: the mean token of each chosen response."""
-  return _imitating(case, weight, imitation, sequence_mean)
-
-
-@entry()
-def rpo_token_mean(case, *, weight, imitation):
-  """TRL's `sft` beside `sigmoid`: the mean token of all chosen responses."""
-  return _imitating(case, weight, imitation, token_mean)
