@@ -183,9 +183,10 @@ def case_of(
 
 
 def _extras(needs, group, response):
-  rollouts = types.SimpleNamespace(
-    group=group, response=response, prompt=np.zeros((len(group), PROMPT))
+  content = types.SimpleNamespace(
+    response=response, prompt=np.zeros((len(group), PROMPT))
   )
+  rollouts = types.SimpleNamespace(group=group, content=content)
   extras = {}
   for need in sorted(needs):
     if need.startswith('extras:'):
