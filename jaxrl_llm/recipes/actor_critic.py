@@ -65,8 +65,9 @@ def truncated_ppo(
 ) -> Recipe:
   """PPO that also learns from rows the token budget cut off.
 
-  The advantages and the critic's loss; a plan that resumes cut-off rows, and
-  trains each token once, is the user's. Details of the loss are recalled.
+  Deviates: only the advantages and the critic's loss. No plan keeps the rows
+  that were cut off, goes on with them later and trains each token once, so that
+  no time is saved. Details of the loss are recalled.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
@@ -102,8 +103,10 @@ def ppo_max(
 ) -> Recipe:
   """PPO with scaled and clipped scores and a KL penalty on every token.
 
-  Without the pretraining loss, which is off in the published code; the
-  critic's start from a reward model is a matter of the checkpoint.
+  The critic's start from a reward model is a matter of the checkpoint.
+
+  Deviates: without the pretraining loss, which is off in the published code,
+  and without the clip of advantages.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),

@@ -44,8 +44,8 @@ def reinforce(*, samples: int = 8, entropy_weight: float = 0.0) -> Recipe:
 def rloo(*, samples: int = 4, kl_weight: float = 0.0) -> Recipe:
   """The mean of a prompt's other samples as the baseline.
 
-  The paper's KL penalty sits inside the reward; here `kl_weight` is that of
-  the k2 cost, which has the same gradient per token given the prefix.
+  Deviates: the paper's KL penalty sits inside the reward; here `kl_weight` is
+  that of the k2 cost, which has the same gradient per token given the prefix.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
@@ -194,8 +194,10 @@ def bnpo(
 ) -> Recipe:
   """Rewards normalised by a Beta density fitted to the groups' means.
 
-  Each component is normalised alone, and they are added by their weights
-  (the paper averages them). The published code's dual clip is left out.
+  Each component is normalised alone.
+
+  Deviates: the components are added by their weights, where the paper averages
+  them, and the published code's dual clip is left out.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
@@ -230,8 +232,11 @@ def multi_objective_grpo(
 ) -> Recipe:
   """GRPO on the weighted sum of several rewards, normalised as one.
 
-  The components and their weights are the run's. Reconstructed from the
-  abstract; `gdpo` normalises each reward on its own.
+  The components and their weights are the run's; `gdpo` normalises each reward
+  on its own.
+
+  Deviates: reconstructed from the abstract. The paper's rewards come from one
+  regression model with several labels, which is not trained here.
   """
   return dataclasses.replace(
     grpo(
@@ -264,7 +269,9 @@ def gdpo(
   """Every reward normalised on its own, their sum over the batch.
 
   Rewards that are conditioned on a harder one are an edit of the verifier.
-  The published code leaves a single reward to GRPO.
+
+  Deviates: a single reward is treated like several, where the published code
+  leaves it to GRPO.
   """
   return dataclasses.replace(
     grpo(

@@ -76,10 +76,13 @@ def m_grpo(
 ) -> Recipe:
   """Main agent and sub-agents normalised apart.
 
-  A row is one turn, and the environment says whose; the verifiers give the
-  composite rewards: in the published code (MrlX) either agent earns 1 when
-  the main one answers right, and else 0.1 for its format. With one policy for
-  all agents the estimator is that of `dr_mas`.
+  A row is one turn, and the environment says whose. With one policy for all
+  agents the estimator is that of `dr_mas`.
+
+  Deviates: all agents are one policy, and the verifiers must give the composite
+  rewards (in the published code, MrlX, either agent earns 1 when the main one
+  answers right, and else 0.1 for its format). Sub-agents' rows are neither
+  dropped nor repeated to a common number.
   """
   return dr_mas(
     samples=samples,
@@ -112,7 +115,9 @@ def gigpo(
 
   The plan provides `trajectory`, `step`, `step_reward` and `anchor`; a row is
   one step. Means are subtracted, spreads are not divided by (the published
-  default). States are grouped when equal, not when similar. Outcomes are
+  default).
+
+  Deviates: states are grouped when equal, not when similar. Outcomes are
   averaged over trajectories, as the paper has it; its code averages them over
   steps, so that long trajectories weigh more in the baseline.
   """
@@ -151,8 +156,10 @@ def salt(
 ) -> Recipe:
   """GRPO, averaged over trajectories that share a step.
 
-  The plan provides `trajectory` and `node`. Reconstructed from the abstract:
-  the rule by which steps merge is left to the plan.
+  The plan provides `trajectory` and `node`.
+
+  Deviates: reconstructed from the abstract; the rule by which steps merge is
+  left to the plan.
   """
   return dataclasses.replace(
     grpo(
@@ -188,8 +195,11 @@ def mashost(
 ) -> Recipe:
   """GRPO over built agent graphs, plus each decision's own reward (HRPO).
 
-  The plan provides `decision_reward`. Reconstructed from the abstract; the
-  weight is ours.
+  The plan provides `decision_reward`.
+
+  Deviates: reconstructed from the abstract, and the weight is ours. No policy
+  builds graphs of agents: decisions and their rewards are those of the
+  environment.
   """
   return dataclasses.replace(
     grpo(
@@ -264,9 +274,13 @@ def hi_agent(
 ) -> Recipe:
   """Subgoals of one state are compared by what they are foreseen to bring.
 
-  The plan provides `anchor`, the state. The run's components are format,
-  the environment's feedback and a judge's estimate of future success, and
-  their weights are the run's. Reconstructed from the abstract.
+  The plan provides `anchor`, the state. The run's components are format, the
+  environment's feedback and a judge's estimate of future success, and their
+  weights are the run's.
+
+  Deviates: reconstructed from the abstract. Every row of an episode has the
+  outcome of the episode, not a reward of its subgoal; neither the low-level
+  policy that carries a subgoal out nor the judge is trained.
   """
   return dataclasses.replace(
     grpo(

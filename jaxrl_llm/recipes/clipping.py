@@ -99,8 +99,8 @@ def dual_clip(
 ) -> Recipe:
   """A bound on the loss of negative advantages, over GRPO's.
 
-  The paper plays games with a critic; the bound is that of language-model
-  trainers, which took it over.
+  Deviates: the paper plays games with a critic; the bound is that of
+  language-model trainers, which took it over.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
@@ -157,7 +157,8 @@ def etr(
 ) -> Recipe:
   """Clip bounds that widen with |A| and with the group's uncertainty.
 
-  A reconstruction: the abstract gives the two dependences, not their form.
+  Deviates: a reconstruction: the abstract gives the two dependences, not their
+  form.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),

@@ -56,8 +56,11 @@ def categorical_critic(
 ) -> Recipe:
   """PPO whose critic classifies returns into Gaussian bins (HL-Gauss).
 
-  Range, bins and width are those of the Hyper++ recipe, arXiv 2512.14202;
-  a range near that of the rewards resolves them better.
+  Range, bins and width are those of the Hyper++ recipe, arXiv 2512.14202; a
+  range near that of the rewards resolves them better.
+
+  Deviates: of Hyper++ only the critic: neither hyperbolic layers nor the
+  regularised features.
   """
   critic = critics.Categorical(low, high, bins, width)
   return _classified(
@@ -108,9 +111,11 @@ def pdppo(
 ) -> Recipe:
   """PPO with a second critic of the text after each token (dual critics).
 
-  The state after the decision is the prefix with its new token, before a
-  tool or a verifier answers. Returns are not discounted: the paper's
-  episodes have a reward at every step, a response has one.
+  The state after the decision is the prefix with its new token, before a tool
+  or a verifier answers.
+
+  Deviates: returns are not discounted, for a response has one reward, where the
+  paper's episodes have one at every step.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),

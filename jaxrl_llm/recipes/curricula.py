@@ -275,8 +275,10 @@ def selective_buffer(
   """GRPO that replays earlier groups in place of those without a signal.
 
   Old rows weigh by their truncated ratio to the policy that sampled them.
-  Reconstructed from the abstract: sizes are ours, and groups are replayed,
-  not rows.
+
+  Deviates: reconstructed from the abstract: sizes are ours, and groups are
+  replayed, not rows. The paper's mixed preference loss and its calibrated
+  rewards are left out.
   """
   base = grpo(samples=samples, kl_weight=0.0)
   return dataclasses.replace(

@@ -134,8 +134,9 @@ def stoppable_balance(
 ) -> Recipe:
   """Sub-trajectory balance where every prefix could have ended.
 
-  `stop` is the token that ends, and every prefix is judged as if it had; the
-  target is e^(r / weight), without a reference.
+  `stop` is the token that ends, and every prefix is judged as if it had.
+
+  Deviates: the target is e^(r / weight), without a reference.
   """
   plan = sampled.independent(samples=samples)
   return Recipe(
@@ -215,8 +216,11 @@ def gflowvlm(
 ) -> Recipe:
   """Variance balance of actions, with thoughts at a lower weight. Recalled.
 
-  The target is e^(r / weight) without a reference. A thought is what precedes
-  </think>.
+  A thought is what precedes </think>.
+
+  Deviates: recalled. Of the paper's three balances only that of the variance; a
+  response is one action, not the steps of an environment, and the target is
+  e^(r / weight) without a reference.
   """
   score = partial(flows.thoughtful_likelihood, thought_weight=thought_weight)
   return Recipe(

@@ -29,8 +29,8 @@ def nft(
 ) -> Recipe:
   """Likelihood of successes, and of an implicit policy of failures.
 
-  The published sum over tokens / 1000 is `budget`, here by default the
-  response budget of the run.
+  Deviates: the published sum over tokens / 1000 is `budget`, here by default
+  the response budget of the run.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
@@ -59,8 +59,8 @@ def oreal(
 ) -> Recipe:
   """Successes and failures averaged apart, failures at half weight.
 
-  Without the paper's token reward model and its choice of one success and
-  one failure per prompt.
+  Deviates: without the paper's token reward model and its choice of one success
+  and one failure per prompt.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
@@ -91,9 +91,10 @@ def a_lol(
 ) -> Recipe:
   """Weighted likelihood of better-than-average responses.
 
-  The paper learns offline, values prompts by a head and draws rows in
-  proportion to A; here rows are fresh, the group's mean is the value, and
-  all rows are used once.
+  Deviates: the paper learns offline, values prompts by a head and draws rows in
+  proportion to A; here rows are fresh, the group's mean is the value, and all
+  rows are used once. Its variants by sequence, without a reference and with a
+  KL are left out.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
@@ -116,7 +117,7 @@ def a_lol(
 def tilted_reference(*, samples: int = 8, weight: float = 0.5) -> Recipe:
   """Distributional control: the KL from the reward-tilted reference.
 
-  The normaliser is the group's mean in place of a moving average, and
+  Deviates: the normaliser is the group's mean in place of a moving average, and
   proposals are fresh samples.
   """
   return Recipe(

@@ -145,7 +145,10 @@ def best_of_n_imitation(*, samples: int = 8) -> Recipe:
   limits=(Limit('best_of_n_imitation', {'weight': 0.0}),),
 )
 def negative_worst(*, samples: int = 8, weight: float = 0.1) -> Recipe:
-  """The best of N up, the worst down. The weight is ours."""
+  """The best of N up, the worst down.
+
+  Deviates: the weight is ours.
+  """
   return _contrast(samples, weight, listwise.best_against_worst)
 
 
@@ -158,7 +161,10 @@ def negative_worst(*, samples: int = 8, weight: float = 0.1) -> Recipe:
   ),
 )
 def negative_mean(*, samples: int = 8, weight: float = 0.1) -> Recipe:
-  """The best of N up, the mean of the others down. The weight is ours."""
+  """The best of N up, the mean of the others down.
+
+  Deviates: the weight is ours.
+  """
   return _contrast(samples, weight, listwise.best_against_mean)
 
 
@@ -168,5 +174,8 @@ def negative_mean(*, samples: int = 8, weight: float = 0.1) -> Recipe:
   limits=(Limit('best_of_n_imitation', {'weight': 0.0}),),
 )
 def negative_sum(*, samples: int = 8, weight: float = 0.1) -> Recipe:
-  """The best of N up, each of the others down. The weight is ours."""
+  """The best of N up, each of the others down.
+
+  Deviates: the weight is ours.
+  """
   return _contrast(samples, weight, listwise.best_against_sum)

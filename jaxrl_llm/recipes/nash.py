@@ -160,7 +160,9 @@ def nash_md_reweighted(
 ) -> Recipe:
   """Nash-MD-PG without a second sampler: the group stands for the mixture.
 
-  Its rows, reweighted, stand for samples of the mixture of whole responses.
+  Deviates: rows of the group, reweighted, stand for samples of the mixture of
+  whole responses, where the paper samples from a mixture of next-token
+  distributions.
   """
   against = partial(duels.against_mixture, share=share)
   return _against(against, samples, kl_weight)
@@ -196,8 +198,11 @@ def nash_mp(
 ) -> Recipe:
   """Proximal steps from the last iterate, against the policy ahead of it.
 
-  Recalled. Each iteration solves one step by a few gradients, whose
-  opponents are the group's rows reweighted to the policy as it moves.
+  Each iteration solves one step by a few gradients.
+
+  Deviates: recalled. The opponents are the group's rows reweighted to the
+  policy as it moves, where the paper solves two halves apart or plays a moving
+  average.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),

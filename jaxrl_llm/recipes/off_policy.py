@@ -104,7 +104,10 @@ def rec_ring(
 def red_weight(
   *, samples: int = 8, temperature: float = 1.0, minibatches: int = 4
 ) -> Recipe:
-  """REINFORCE with samples weighted by their exponential advantage."""
+  """REINFORCE with samples weighted by their exponential advantage.
+
+  Deviates: the paper's second weighting, which drops rows, has no entry.
+  """
   return Recipe(
     plan=sampled.independent(samples=samples),
     credit=estimate(group.centre),

@@ -166,9 +166,11 @@ def seppo(
 ) -> Recipe:
   """Demonstrations against own responses, relative to a drawn checkpoint.
 
-  Both are raised where the policy is behind the checkpoint. The own
-  responses are the policy's as it is, not the checkpoint's, and a
-  demonstration must score higher than they do.
+  Both are raised where the policy is behind the checkpoint.
+
+  Deviates: the own responses are the policy's as it is, not the checkpoint's, a
+  demonstration must score higher than they do, and log-probs of whole responses
+  stand for the denoising errors of a diffusion model.
   """
   return Recipe(
     plan=demonstrations.with_demonstration(samples=samples),
@@ -197,8 +199,9 @@ def hypo(
 ) -> Recipe:
   """DPO with the divergence from the reference on samples of the policy.
 
-  The paper's pairs are of a fixed data set; here both read the same rows.
-  Recalled; the KL weight is ours.
+  Deviates: recalled, and the KL weight is ours. The paper's pairs are of a
+  fixed data set; here pairs and divergence read the same responses of the
+  policy, and recorded pairs are refused.
   """
   pair = grouped.GroupLoss(
     grouped.Pairs(partial(preference.logistic, weight=weight)),
@@ -230,7 +233,8 @@ def dr_po(
 ) -> Recipe:
   """PPO on responses that go on from a prefix of the demonstration.
 
-  The published critic learns from the prefix too; here it is no action.
+  Deviates: the published critic learns from the prefix too; here it is no
+  action.
   """
   return dataclasses.replace(
     ppo(
@@ -270,8 +274,10 @@ def codpo(
 ) -> Recipe:
   """DPO of the best accepted response against the worst refused one.
 
-  With imitation of the chosen one's mean token. Best and worst are by the
-  first verifier; the others are the judges.
+  With imitation of the chosen one's mean token. Best and worst are by the first
+  verifier; the others are the judges.
+
+  Deviates: rows that tie share the pair.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
@@ -333,8 +339,8 @@ def itool(
 ) -> Recipe:
   """The best child of a node of a search tree against its worst, by SimPO.
 
-  The tree is of samples, without the paper's Monte-Carlo search; the gap is
-  ours.
+  Deviates: the tree is of samples, without the paper's Monte-Carlo search, its
+  choice of hard data and its warm-up from easy to hard; the gap is ours.
   """
   link = partial(
     preference.logistic, weight=weight, offset=margin_ratio * weight

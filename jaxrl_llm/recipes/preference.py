@@ -161,8 +161,8 @@ def _with(link, score, samples, second, weight):
 def rso(*, samples: int = 2, weight: float = 0.05) -> Recipe:
   """A hinge on log-ratios, for pairs that rejection sampling drew.
 
-  `selection.rejection.accepted` is the sampler; here the rows of a group
-  stand for what it accepted.
+  Deviates: the rows of a group stand for what rejection sampling accepted: the
+  sampler, `selection.rejection.accepted`, is called by no plan.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
@@ -190,8 +190,9 @@ def kto(
 ) -> Recipe:
   """Single responses, desirable or not, around a reference point.
 
-  The point is the step's mean log-ratio, where the paper, which learns from
-  a fixed data set, pairs prompts with the responses to others.
+  Deviates: the reference point is the step's mean log-ratio, where the paper,
+  which learns from a fixed data set, pairs prompts with the responses to
+  others.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),

@@ -34,10 +34,11 @@ from jaxrl_llm.selection import bandits
 def remax(*, samples: int = 1, kl_weight: float = 0.05) -> Recipe:
   """The reward of the greedy response as the baseline.
 
-  The KL weight is that of the authors' scripts. Their code lets a token
-  answer for its own penalty alone, here for those after it too, as the
-  gradient of the penalised objective asks; and it averages over tokens,
-  discounts by 0.99 and bounds r(sample) - r(greedy) by 5.
+  The KL weight is that of the authors' scripts.
+
+  Deviates: their code lets a token answer for its own penalty alone, here for
+  those after it too, as the gradient of the penalised objective asks; and it
+  averages over tokens, discounts by 0.99 and bounds r(sample) - r(greedy) by 5.
   """
   return Recipe(
     plan=greedy.with_greedy(samples=samples),
@@ -341,8 +342,11 @@ def value_at_state_zero(
 ) -> Recipe:
   """A frozen predictor's expected reward of the prompt as the baseline.
 
-  Every question of the data has its number `predicted_reward`. The paper's
-  use for budgets is `selection.budgets.contrast`.
+  Every question of the data has its number `predicted_reward`.
+
+  Deviates: the predictor itself, a value model that reads examples in its
+  context, is not part of it. The paper's use for budgets is
+  `selection.budgets.contrast`, which no entry calls, and nothing is routed.
   """
   return dataclasses.replace(
     dr_grpo(

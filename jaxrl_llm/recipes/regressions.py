@@ -64,8 +64,8 @@ def direct_advantage(
 ) -> Recipe:
   """The log-ratio to the reference regressed on the advantage.
 
-  A step is a whole response, and the group's mean stands for the trained
-  critic.
+  Deviates: a step is a whole response, and the group's mean stands for the
+  trained critic that estimates the advantages of steps.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),

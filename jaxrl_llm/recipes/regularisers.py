@@ -141,6 +141,8 @@ def kdrl(
 
   The teacher is the policy of `teacher.paths`. Its weight falls linearly, the
   best of the paper's schedules; `iterations` is the length of the run.
+
+  Deviates: its masks by reward, of responses and of groups, are left out.
   """
   weight = control.Linear(first_weight, last_weight, iterations)
   return Recipe(
@@ -286,6 +288,7 @@ def salsa(
 
   Deviates: the paper averages two independently fine-tuned models; a run knows
   one, so the soup is the mean of the start and of every `every`-th policy.
+  The base is REINFORCE, less what the group's others return, the paper's PPO.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
@@ -304,8 +307,12 @@ def demonstration_regularised(
 ) -> Recipe:
   """KL, inside the reward, to a policy cloned from demonstrations.
 
-  The cloned policy is the model the run starts from, after supervised
-  learning on the demonstrations. Recalled.
+  The cloned policy is the model the run starts from, after supervised learning
+  on the demonstrations. The reward less the KL to go is compared with what the
+  group's others return.
+
+  Deviates: recalled. The paper plans optimistically on a model of the
+  environment; this is its regularised objective alone.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),

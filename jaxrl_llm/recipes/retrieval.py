@@ -79,8 +79,9 @@ def rank_grpo(
   """Each place of a recommended list is compared with the same place.
 
   The plan provides `item` and `gain`, of hits or of `steps.discounted_gain`.
-  Tokens weigh alike, as in the published trainer (the paper's text averages
-  items); tokens past the list get 0.
+
+  Deviates: tokens weigh alike, as in the published trainer (the paper's text
+  averages items); tokens past the list get 0.
   """
   return Recipe(
     plan=notes.noted(
@@ -123,8 +124,11 @@ def step_grpo(
 ) -> Recipe:
   """GRPO among the samples of one step of one question.
 
-  The plan provides `step`; its verifier scores sub-question and route of an
-  intermediate step, and the answer of the last.
+  The plan provides `step`.
+
+  Deviates: `Steps` gives every step the outcome of its episode, where the paper
+  scores sub-question and route of an intermediate step and the answer of the
+  last; and the rows of a group do not share their prefix.
   """
   return dataclasses.replace(
     grpo(
@@ -164,8 +168,9 @@ def ps_grpo(
 ) -> Recipe:
   """GRPO within each wording of a question, paid for agreeing with others.
 
-  Every question of the data has its `wordings`, six in the paper; agreement
-  is a low-order BLEU.
+  Every question of the data has its `wordings`, six in the paper.
+
+  Deviates: agreement is a BLEU of words and pairs of words.
   """
   base = grpo(
     samples=samples,
@@ -212,9 +217,10 @@ def information_consistency(
 ) -> Recipe:
   """GRPO over equivalent questions, paid for stable information.
 
-  The wordings of a question share one group, and information is the entropy
-  of a response's words. Reconstructed from the abstract; form and weights are
-  ours.
+  The wordings of a question share one group, and information is the entropy of
+  a response's words.
+
+  Deviates: reconstructed from the abstract; form and weights are ours.
   """
   base = grpo(
     samples=samples,

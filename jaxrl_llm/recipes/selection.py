@@ -80,8 +80,10 @@ def dagrpo(
 ) -> Recipe:
   """GRPO without rows too close to one of the opposite outcome.
 
-  A verifier named quality gives the fine scores. Reconstructed from the
-  abstract; the gap is ours.
+  A verifier named quality gives the fine scores.
+
+  Deviates: reconstructed from the abstract; the gap is ours. The expert answer
+  that the paper adds to prompts without a success is left out.
   """
   base = grpo(
     samples=samples,

@@ -176,10 +176,10 @@ def accelerated_dpo(
 ) -> Recipe:
   """Iterative DPO whose anchor runs ahead in the direction of the last move.
 
-  The paper extrapolates the policy after each iteration; here the anchor is
-  extrapolated, which leaves the minima of the losses the same and needs the
-  iterate before the last. Responses are sampled by the policy as it is.
-  Recalled.
+  Deviates: recalled. The paper extrapolates the policy after each iteration;
+  here the anchor is extrapolated, which leaves the minima of the losses the
+  same and needs the iterate before the last. Responses are sampled by the
+  policy as it is.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),

@@ -122,8 +122,8 @@ def dhpo_entropy(
 ) -> Recipe:
   """DHPO with the token branch weighing more at uncertain tokens.
 
-  Reconstructed from the abstract: which branch the entropy favours could not
-  be read.
+  Deviates: reconstructed from the abstract: which branch the entropy favours
+  could not be read.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),

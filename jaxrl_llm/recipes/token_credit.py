@@ -205,7 +205,8 @@ def tw_grpo(
 ) -> Recipe:
   """More weight on positions where the group's distributions differ.
 
-  The paper's soft reward of multiple choice is a verifier.
+  Deviates: the paper's soft reward of multiple choice must come from a verifier
+  of the run, and questions are not inverted.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),

@@ -65,8 +65,8 @@ def r2vpo(
 ) -> Recipe:
   """The variance of the ratio, held to a limit by dual ascent, for the clip.
 
-  Penalty and first coefficient are read in re-implementations; `limit` and
-  `rate` of the dual step are not published and chosen here.
+  Deviates: penalty and first coefficient are read in re-implementations;
+  `limit` and `rate` of the dual step are not published and chosen here.
   """
   multiplier = control.DualAscent(initial, limit, rate, 'loss/variance')
   return Recipe(
