@@ -3,6 +3,9 @@
 The conditions are places on a circle; a sample is worth more the nearer it is:
 
     r = exp(-|x_1 - place|^2 / 0.1)      in (0, 1], paid with the last step
+
+The last step of a walk has the variance s = (noise / T)^2 whatever its mean, so
+the best that a policy can do is E r = 1 / (1 + 2 s / 0.1).
 """
 
 from __future__ import annotations
@@ -47,7 +50,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
     lambda policy: functools.partial(walks, policy, places),
     tasks=places,
     columns=config.flow.steps,
-    optimum=1.0,
+    optimum=1 / (1 + 2 * (config.flow.noise / config.flow.steps) ** 2 / _WIDTH),
     abstract=abstract,
   )
 
