@@ -29,6 +29,15 @@ def safe_divide(numerator: Array, denominator: Array, default=0.0) -> Array:
   return jnp.where(zero, default, quotient)
 
 
+def beyond_rounding(x: Array) -> Array:
+  """bool[...]: more than 1e-6 of the largest |x|, which float32 rounds to.
+
+  A zero that centring or cancelling leaves is not told from noise otherwise.
+  """
+  size = jnp.abs(x)
+  return size > 1e-6 * jnp.max(size)
+
+
 def masked_sum(x: Array, mask: Array, axis=None) -> Array:
   """Sum over True entries; 0 where there is none, whatever x holds there."""
   return jnp.sum(jnp.where(mask, x, 0), axis=axis)

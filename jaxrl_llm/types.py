@@ -265,6 +265,8 @@ class Batch:
     row_weights: f32[N], the weight of a row in losses made of whole
       sequences.
     share: f32[N, T], each token's share of the step's tokens, for metrics.
+    signal: bool[N, T], tokens whose advantage is not 0, nor what rounding
+      leaves of it, for metrics.
     ref_logp: f32[N, T] or None. teacher_logp: f32[N, T] or None.
   """
 
@@ -275,6 +277,7 @@ class Batch:
   weights: Array
   row_weights: Array
   share: Array
+  signal: Array
   ref_logp: Array | None = None
   teacher_logp: Array | None = None
 

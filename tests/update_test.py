@@ -47,6 +47,7 @@ def _bandit():
     weights=weights,
     row_weights=jnp.full(64, 1 / 64),
     share=weights,
+    signal=credit.advantages != 0,
   )
 
   def grad_fn(params, batch):

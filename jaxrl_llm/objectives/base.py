@@ -6,7 +6,8 @@
 `block` is how many adjacent rows a loss couples: 1 where tokens are
 independent, 2 for adjacent pairs, G for groups, 'batch' for everything. A
 microbatch must not cut a block. Metrics are sums that add over microbatches,
-except names that end in `_max`, which are reduced by the maximum.
+except names that end in `_max`, which are reduced by the maximum, and
+`slopes` f32[N], by which the learner finds the groups that teach.
 
 The parts of an objective are pure array functions:
 
@@ -194,30 +195,39 @@ class _Costed:
     }
 
   def loss(self, stats, batch, coefs):
-    policy_loss, slope = self.policy_loss(stats, batch)
-    loss, metrics = policy_loss, {'loss/policy': policy_loss}
+    loss = self.policy_loss(stats, batch)
+    metrics = {'loss/policy': loss} | self._diagnosis(stats, batch)
     for name, cost in self.costs.items():
       inputs = _inputs(cost.fn, stats, batch)
       value = jnp.sum(batch.weights * cost.fn(stats, batch, **inputs))
       loss = loss + coefs[name] * value
       metrics[f'loss/{name}'] = value
-    return loss, metrics | _diagnose(slope, batch)
+    return loss, metrics
 
   def policy_loss(self, stats, batch):
-    """The loss without costs and its slope in each log-prob f32[N, T]."""
+    """f32[], the loss without costs."""
     raise NotImplementedError
 
-
-def _diagnose(slope, batch):
-  """Shares of tokens whose advantage the trust region silenced."""
-  slope = jax.lax.stop_gradient(slope)
-  pushed = (batch.credit.advantages != 0) & (batch.weights > 0)
-  silenced = pushed & (slope == 0)
-  return {
-    'policy/clip_fraction': jnp.sum(batch.share * silenced),
-    'policy/push_up': jnp.sum(jnp.maximum(-slope, 0)),
-    'policy/push_down': jnp.sum(jnp.maximum(slope, 0)),
-  }
+  def _diagnosis(self, stats, batch):
+    """What the loss without costs asks of tokens and of rows."""
+    fixed = jax.lax.stop_gradient(stats)
+    old = fixed.replace(logp=batch.old_logp)
+    slopes, before = (
+      jax.grad(self.policy_loss)(x, batch) for x in (fixed, old)
+    )
+    slope, rows = slopes.logp, stats.logp.shape[0]
+    # Where the loss is flat at the old policy, too, nothing is clipped.
+    clipped = batch.signal & (before.logp != 0) & (slope == 0)
+    largest = [
+      jnp.max(jnp.abs(x).reshape(rows, -1), axis=1)
+      for x in jax.tree.leaves(slopes)
+    ]
+    return {
+      'policy/clip_fraction': jnp.sum(batch.share * clipped),
+      'policy/push_up': jnp.sum(jnp.maximum(-slope, 0)),
+      'policy/push_down': jnp.sum(jnp.maximum(slope, 0)),
+      'slopes': functools.reduce(jnp.maximum, largest),
+    }
 
 
 def _constants(batch):
@@ -249,15 +259,11 @@ class PolicyGradient(_Costed):
 
   def policy_loss(self, stats, batch):
     rest = _constants(batch)
-    fixed = jax.lax.stop_gradient(stats.logp)
-    gate = self.gate(fixed, *rest, **_inputs(self.gate, stats, batch))
+    fixed = jax.lax.stop_gradient(stats)
+    gate = self.gate(fixed.logp, *rest, **_inputs(self.gate, fixed, batch))
     weights = batch.weights * gate
     inputs = _inputs(self.surrogate, stats, batch)
-
-    def total(logp):
-      return jnp.sum(weights * self.surrogate(logp, *rest, **inputs))
-
-    return jax.value_and_grad(total)(stats.logp)
+    return jnp.sum(weights * self.surrogate(stats.logp, *rest, **inputs))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -283,14 +289,9 @@ class RowLosses(_Costed):
     return (self.losses,)
 
   def policy_loss(self, stats, batch):
-    rest = _constants(batch)
     inputs = _inputs(self.losses, stats, batch)
-
-    def total(logp):
-      losses = self.losses(logp, *rest, **inputs)
-      return jnp.sum(batch.row_weights * losses)
-
-    return jax.value_and_grad(total)(stats.logp)
+    losses = self.losses(stats.logp, *_constants(batch), **inputs)
+    return jnp.sum(batch.row_weights * losses)
 
 
 def _checked(objective):

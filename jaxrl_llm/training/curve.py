@@ -27,8 +27,11 @@ def png(history: Sequence[Mapping[str, Any]]) -> bytes:
   canvas = figure.Figure(figsize=(10, 6.4), dpi=120, layout='constrained')
   reward, accuracy, entropy, kl = canvas.subplots(2, 2, sharex=True).flat
   _band(reward, history)
+  # Games have no reward but what the method makes of who wins.
+  given = any('reward/mean' in line for line in history)
+  earned = 'reward/mean' if given else 'reward/shaped'
   for panel, name, color, label in (
-    (reward, 'reward/mean', 'tab:blue', 'batch mean'),
+    (reward, earned, 'tab:blue', 'batch mean'),
     (entropy, 'policy/entropy', 'tab:purple', 'policy'),
     (kl, 'reference/kl', 'tab:brown', 'to the reference'),
   ):

@@ -1,7 +1,8 @@
 """What is logged of every iteration, as sums that add over microbatches.
 
 Names ending in `_max` are reduced by the maximum, all others by the sum (over
-microbatches) and the mean (over optimizer steps).
+microbatches) and the mean (over optimizer steps). What each of them means
+stands in `metrics.TABLE`.
 """
 
 from __future__ import annotations
@@ -18,10 +19,7 @@ from jaxrl_llm.types import Array, Batch, Credit, Rollouts, Stats
 def of_microbatch(stats: Stats, batch: Batch) -> dict[str, jax.Array]:
   """Token averages of the policy that is being differentiated.
 
-  policy/kl     E[r - 1 - log r], r = pi / pi_old >= 0, nats per token
-  reference/kl  E[e^-x - 1 + x], x = log pi - log pi_ref, nats per token
-  sampler/gap   |log-prob recomputed - log-prob when sampled|, nats; not of
-                recorded responses, which nobody sampled
+  Nobody sampled recorded responses, and they have no gap to a sampler.
   """
   share, mask = batch.share, batch.share > 0
 
@@ -142,32 +140,51 @@ def of_pairs(
   return jax.lax.stop_gradient(sums)
 
 
-def of_iteration(rollouts: Rollouts, credit: Credit) -> dict[str, jax.Array]:
+def of_iteration(
+  rollouts: Rollouts, credit: Credit, weights: Array
+) -> dict[str, jax.Array]:
   """Row averages of what was sampled and what it earned.
 
-  `scores` is f32[K], the mean of every component as its verifier gave it, and
-  `accuracy` the share of the first above 1/2, where there is one.
+  `scores` is f32[K], the mean of every component as its verifier gave it.
+
+  Args:
+    weights: f32[K], of the components in the run's reward.
   """
-  valid = rollouts.valid
-  # What centring over the batch leaves of a zero is rounding, not a signal.
-  size = jnp.abs(credit.advantages)
-  signal = (size > 1e-6 * jnp.max(size)) & (credit.token_keep > 0)
-  live = jnp.any(signal, axis=1) & (credit.keep > 0)
-  group, everyone = rollouts.group, jnp.ones_like(valid)
-  # Each group counts once: its rows share the weight 1 / size.
-  share = 1 / numerics.group_count(group, everyone)
-  any_live = numerics.group_max(live * 1.0, group, everyone)
+  valid, components = rollouts.valid, credit.components
   metrics = {
-    'scores': numerics.masked_mean(credit.components, valid[:, None], axis=0),
-    'reward/mean': numerics.masked_mean(credit.rewards, valid),
-    'reward/std': jnp.sqrt(numerics.masked_variance(credit.rewards, valid)),
+    'scores': numerics.masked_mean(components, valid[:, None], axis=0),
+    'reward/shaped': numerics.masked_mean(credit.rewards, valid),
     'response/length': jnp.mean(rollouts.length * 1.0),
     'response/truncated': jnp.mean(rollouts.truncated * 1.0),
-    'groups/live': jnp.sum(any_live * share) / jnp.sum(share),
     'rows/valid': jnp.mean(valid * 1.0),
     'tokens/sampled': jnp.sum(rollouts.action_mask) * 1.0,
   }
-  if credit.components.shape[1]:
-    right = (credit.components[:, 0] > 0.5) * 1.0
-    metrics['accuracy'] = numerics.masked_mean(right, valid)
+  if components.shape[1]:
+    rewards, right = components @ weights, (components[:, 0] > 0.5) * 1.0
+    metrics |= {
+      'reward/mean': numerics.masked_mean(rewards, valid),
+      'reward/std': jnp.sqrt(numerics.masked_variance(rewards, valid)),
+      'accuracy': numerics.masked_mean(right, valid),
+    }
   return metrics
+
+
+def by_group(x: Array, group: Array, count: int) -> Array:
+  """f32[count]: the largest x >= 0 of the rows of each group, 0 of others.
+
+  Args:
+    x: f32[N]. group: i32[N], ids in [0, count).
+  """
+  return jnp.zeros(count, x.dtype).at[group].max(x)
+
+
+def live_groups(slopes: Array, group: Array) -> Array:
+  """The share of groups that have a slope, more than rounding leaves of 0.
+
+  Args:
+    slopes: f32[N], the largest of each group, at the group's id.
+    group: i32[N] of all rows of the iteration.
+  """
+  there = jnp.zeros(group.shape, bool).at[group].set(True)
+  live = there & numerics.beyond_rounding(slopes)
+  return jnp.sum(live) / jnp.sum(there)

@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxrl_llm import numerics
 from jaxrl_llm.objectives import aggregate
 from jaxrl_llm.plans.base import Contract
 from jaxrl_llm.policies.language import lora
@@ -176,7 +177,7 @@ class Program:
       credit, rollouts, credit_state
     )
     credit = jax.lax.stop_gradient(credit)
-    metrics = diagnostics.of_iteration(rollouts, credit)
+    metrics = diagnostics.of_iteration(rollouts, credit, scores.weights)
     return self.layout.everywhere((credit, credit_state, metrics))
 
   def learn(
@@ -195,6 +196,7 @@ class Program:
     controllers = self.recipe.objective.controllers
     held = state.method['controllers']
     coefs = {n: c.value(held[n], state.step) for n, c in controllers.items()}
+    ids = rollouts.group.shape[0]
 
     def optimizer_step(carry, plan):
       number, index = plan
@@ -203,7 +205,7 @@ class Program:
         rows = jax.tree.map(lambda x: x[index], rows)
       batch = self.batch(*self.layout.rows(rows), fresh=number == 0)
       params, opt, metrics = self.recipe.update(
-        lambda params, batch: self._gradient(params, frozen, batch, coefs),
+        lambda params, batch: self._gradient(params, frozen, batch, coefs, ids),
         self.tx,
         *carry,
         batch,
@@ -226,6 +228,8 @@ class Program:
     params, opt = carry
     metrics['bad_steps'] *= self.steps
     metrics['tokens/learned'] *= self.steps
+    slopes = metrics.pop('slopes_max')
+    metrics['groups/live'] = diagnostics.live_groups(slopes, rollouts.group)
     metrics |= {f'coef/{name}': value for name, value in coefs.items()}
 
     step = state.step + 1
@@ -281,15 +285,19 @@ class Program:
       weights=self.recipe.aggregate(mask, credit.keep, rollouts.group),
       row_weights=aggregate.row_weights(mask, credit.keep, rollouts.group),
       share=counted / jnp.maximum(jnp.sum(counted), 1),
+      signal=numerics.beyond_rounding(credit.advantages),
       ref_logp=extras.get('ref_logp'),
       teacher_logp=extras.get('teacher_logp'),
     )
 
-  def _gradient(self, params, frozen, batch, coefs):
+  def _gradient(self, params, frozen, batch, coefs, ids):
     """Loss, gradient and metrics of a step, summed over its microbatches.
 
     Every device sums those of its own rows, whatever their number; sums over
     devices are made once, at the end.
+
+    Args:
+      ids: that groups may have.
     """
     columns = batch.rollouts.response_mask.shape[1]
     pieces, devices = self.microbatches, self._devices(batch.rollouts)
@@ -303,6 +311,8 @@ class Program:
       old = jnp.where(batch.fresh[:, None], own, batch.old_logp)
       batch = batch.replace(old_logp=old)
       loss, metrics = self.recipe.objective.loss(stats, batch, coefs)
+      slopes = metrics.pop('slopes'), batch.rollouts.group
+      metrics['slopes_max'] = diagnostics.by_group(*slopes, ids)
       metrics |= diagnostics.of_microbatch(self._valued(stats), batch)
       metrics |= {'loss': loss}
       if self.widths:

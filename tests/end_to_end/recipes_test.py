@@ -17,6 +17,7 @@ from tests.end_to_end import tiny
 PROMISED = {
   'reward/mean',
   'reward/std',
+  'reward/shaped',
   'score/exact',
   'accuracy',
   'response/length',

@@ -30,6 +30,7 @@ def _given(group=None):
     weights=mask / 8.0,
     row_weights=jnp.full(8, 0.125),
     share=mask / mask.sum(),
+    signal=credit.advantages != 0,
     ref_logp=old,
   )
   return Stats(logp=logp, entropy=-logp), batch
@@ -132,6 +133,49 @@ def test_clip_fraction_counts_tokens_without_slope():
   np.testing.assert_allclose(
     metrics['policy/clip_fraction'], expected, rtol=1e-6
   )
+
+
+def test_a_gate_that_is_shut_at_the_old_policy_too_clips_nothing():
+  stats, batch = _given()
+
+  def first_half(logp, old_logp, advantages, mask):
+    return jnp.broadcast_to(jnp.arange(mask.shape[1]) < 2, mask.shape) * 1.0
+
+  shares = [
+    base.policy_gradient(surrogates.clip, **gate).loss(stats, batch, {})[1]
+    for gate in ({}, {'gate': first_half})
+  ]
+  whole, gated = (float(m['policy/clip_fraction']) for m in shares)
+  # Those of the tokens that pass the gate, where before all others counted.
+  early = batch.replace(share=batch.share * (np.arange(6) < 2))
+  _, metrics = base.policy_gradient(surrogates.clip).loss(stats, early, {})
+  assert 0 < gated < whole
+  np.testing.assert_allclose(gated, metrics['policy/clip_fraction'])
+
+
+def test_a_clipped_token_counts_only_by_an_advantage_of_more_than_rounding():
+  stats, batch = _given()
+  late = np.arange(8)[:, None] > 3
+  batch = batch.replace(signal=batch.signal & late)
+  objective = base.policy_gradient(surrogates.clip)
+  _, metrics = objective.loss(stats, batch, {})
+  rest = batch.replace(share=batch.share * late)
+  _, expected = objective.loss(stats, rest, {})
+  assert 0 < expected['policy/clip_fraction'] == metrics['policy/clip_fraction']
+
+
+@pytest.mark.parametrize('field', ['logp', 'after_values'])
+def test_rows_have_a_slope_where_any_statistic_of_theirs_has_one(field):
+  @base.takes('own_after_values')
+  def losses(logp, old_logp, advantages, mask, *, own_after_values):
+    read = {'logp': logp, 'after_values': own_after_values}[field]
+    return jnp.where(jnp.arange(8) < 3, jnp.sum(2 * read, axis=1), 0)
+
+  stats, batch = _given()
+  stats = stats.replace(after_values=stats.logp + 1)
+  _, metrics = base.row_losses(losses).loss(stats, batch, {})
+  expected = np.where(np.arange(8) < 3, 2 * batch.row_weights, 0)
+  np.testing.assert_allclose(metrics['slopes'], expected)
 
 
 def _group_sum(logp, old_logp, advantages, mask, *, rewards, group):

@@ -34,6 +34,7 @@ def _batch(rollouts, old_logp, ref_logp, advantages=None, targets=None):
     weights=ones,
     row_weights=ones[:, 0],
     share=ones,
+    signal=credit.advantages != 0,
     ref_logp=ref_logp,
     teacher_logp=ref_logp,
   )

@@ -1,3 +1,4 @@
+import functools
 import operator
 
 import jax
@@ -35,6 +36,7 @@ def batch_of(rollouts, old, ref=None):
     weights=mask * 1.0,
     row_weights=jnp.ones(4),
     share=mask / jnp.sum(mask),
+    signal=credit.advantages != 0,
     ref_logp=ref,
   )
 
@@ -73,22 +75,19 @@ def test_tokens_that_do_not_count_may_hold_anything():
   assert all(np.isfinite(v) for v in metrics.values())
 
 
-def test_row_metrics_count_valid_rows_and_live_groups():
+def test_row_metrics_count_valid_rows():
   rollouts = rows()
-  scores = Scores(jnp.array([[1.0], [0.0], [1.0], [5.0]]), jnp.ones(1))
-  credit = initial_credit(rollouts, scores)
-  # The second group's is what rounding leaves of 0.
-  advantages = jnp.array([[1.0], [-1.0], [6e-8], [0.0]]) * rollouts.loss_mask
-  credit = credit.replace(
-    rewards=credit.components[:, 0], advantages=advantages
-  )
-  metrics = diagnostics.of_iteration(rollouts, credit)
+  components = jnp.array([[1.0, 2], [0, 2], [1, 0], [5, 9]])
+  weights = jnp.array([1.0, 0.5])
+  credit = initial_credit(rollouts, Scores(components, weights))
+  credit = credit.replace(rewards=jnp.array([1.0, -4.0, 6.0, 9.0]))
+  metrics = diagnostics.of_iteration(rollouts, credit, weights)
   wanted = {
-    'scores': [2 / 3],
-    'reward/mean': 2 / 3,
-    'reward/std': np.std([1, 0, 1]),
+    'scores': [2 / 3, 4 / 3],
+    'reward/mean': 4 / 3,
+    'reward/std': np.std([2, 1, 1]),
+    'reward/shaped': 1,
     'accuracy': 2 / 3,
-    'groups/live': 1 / 2,
     'rows/valid': 3 / 4,
     'tokens/sampled': 9,
   }
@@ -96,14 +95,25 @@ def test_row_metrics_count_valid_rows_and_live_groups():
     np.testing.assert_allclose(metrics[name], value, rtol=1e-6, err_msg=name)
 
 
-@pytest.mark.parametrize('dropped', ['keep', 'token_keep'])
-def test_group_that_is_dropped_is_not_live(dropped):
+def test_without_verifiers_there_is_no_reward_but_what_the_method_makes():
   rollouts = rows()
-  credit = initial_credit(rollouts, Scores(jnp.ones((4, 1)), jnp.ones(1)))
-  credit = credit.replace(advantages=rollouts.loss_mask * 1.0)
-  assert diagnostics.of_iteration(rollouts, credit)['groups/live'] == 1
-  credit = credit.replace(**{dropped: jnp.zeros_like(getattr(credit, dropped))})
-  assert diagnostics.of_iteration(rollouts, credit)['groups/live'] == 0
+  credit = initial_credit(rollouts, Scores(jnp.zeros((4, 0)), jnp.zeros(0)))
+  credit = credit.replace(rewards=jnp.array([0.5, 0.25, 0.75, 9.0]))
+  metrics = diagnostics.of_iteration(rollouts, credit, jnp.zeros(0))
+  np.testing.assert_allclose(metrics['reward/shaped'], 0.5)
+  assert not metrics.keys() & {'reward/mean', 'reward/std', 'accuracy'}
+
+
+def test_a_group_lives_by_any_row_with_more_than_rounding():
+  group = jnp.array([0, 0, 2, 2, 4, 4])
+  slopes = jnp.array([0.0, 0.5, 3e-8, 0.0, 0.0, 0.0])
+  largest = diagnostics.by_group(slopes, group, 6)
+  np.testing.assert_allclose(largest, [0.5, 0, 3e-8, 0, 0, 0])
+  live = functools.partial(diagnostics.live_groups, group=group)
+  np.testing.assert_allclose(live(largest), 1 / 3)
+  np.testing.assert_allclose(live(1e7 * largest), 1 / 3)
+  np.testing.assert_allclose(live(largest.at[2].set(1e-5)), 2 / 3)
+  assert live(jnp.zeros(6)) == 0
 
 
 def test_comparisons_equal_loops_over_the_pairs_of_each_group():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxrl_llm.problems.text import session
-from jaxrl_llm.training import checkpoint, loop, writers
+from jaxrl_llm.training import checkpoint, loop, metrics, writers
 from tests.end_to_end import tiny
 
 
@@ -52,5 +52,12 @@ def test_it_stops_as_soon_as_one_that_explodes_would(tmp_path):
     tmp_path / 'metrics.jsonl')])) == 1  # fmt: skip
 
 
-def test_a_run_of_good_iterations_ends_well(tmp_path):
-  assert int(train(tmp_path).step) == 2
+def test_a_run_of_good_iterations_ends_well_and_logs_what_the_table_says(
+  tmp_path,
+):
+  assert int(train(tmp_path, eval__every=1, eval__samples=2).step) == 2
+  lines = writers.read(tmp_path / 'metrics.jsonl')
+  assert [line.pop('step') for line in lines] == [0, 1, 2]
+  for name, value in (pair for line in lines for pair in line.items()):
+    row = metrics.find(name)
+    assert row.low - 1e-6 <= value <= row.high + 1e-6, f'{name} = {value}'
