@@ -237,7 +237,8 @@ def describe(part, path: str = '') -> dict[str, str]:
       k: v for i, x in items for k, v in describe(x, f'{path}.{i}').items()
     }
   if callable(part):
-    module = part.__module__.rsplit('.', 1)[-1]
+    # A function that was executed from text has no module.
+    module = (part.__module__ or '').rsplit('.', 1)[-1]
     return {path: f'{module}.{part.__qualname__}'}
   return {path: repr(part)}
 

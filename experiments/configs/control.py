@@ -28,6 +28,5 @@ def get_config(recipe: str = 'ppo'):
   if 'discount' in config.recipe:
     config.recipe.discount = 0.99
   if recipe != 'ppo':
-    # Groups share their beginning; two steps make a clip matter.
-    config.sample.prompts = 16
+    config.sample.prompts = 16  # a group of rows begins at each
   return config.lock()

@@ -3,7 +3,10 @@
 python -m experiments.train --config=experiments/configs/flow.py
     GRPO on the steps of a stochastic walk from noise to a sample
 python -m experiments.train --config=experiments/configs/flow.py:dr_grpo
-    any recipe that samples independently
+    any recipe that samples independently and needs no critic
+
+`eval/return` is held against `eval/optimum`, the most that the noise of the
+last step leaves: 0.911.
 """
 
 from experiments.configs.base import base
