@@ -104,8 +104,8 @@ def rrhf(*, samples: int = 4, imitation: float = 1.0) -> Recipe:
   length. Also the method of arXiv 2312.05657, with unit tests and run times
   as rewards.
 
-  Deviates: all rows that tie for the best are imitated, and a prompt weighs
-  by how many they are, where the paper takes one.
+  Deviates: of rows that tie for the best the mean is imitated, where the paper
+  takes one.
   """
   ranked = grouped.GroupLoss(
     grouped.Pairs(partial(preference.hinge, width=0.0), pairs.each_better),

@@ -6,18 +6,32 @@ pi_ref, and w and l for the better and the worse one.
 
 from __future__ import annotations
 
+from math import exp
+
 import jax
+import numpy as np
 
 from tests.oracles.entries import actor_critic
 from tests.oracles.parts import (
   Answer,
   averaged,
   better,
+  centred,
+  clamp,
   entry,
+  every,
   log_sigmoid,
   mean,
   over_groups,
   over_pairs,
+  over_tokens,
+  ppo,
+  ratio,
+  row_weights,
+  score_function,
+  sequence_sum,
+  sigmoid,
+  spread,
   summed,
 )
 
@@ -147,5 +161,194 @@ def codpo(case, *, weight, imitation):
       return -log_sigmoid(weight * (h[i] - h[j])) - imitation * l[i]
 
     return over_pairs(case, pairs, pair)
+
+  return Answer(loss)
+
+
+def _pairwise(case, kl_weight, of_pair):
+  """Arxiv 2310.00212: losses of two responses whose rewards hold the KL.
+
+  Args:
+    of_pair: f(A, log-ratios and held log-ratios to the sampler of both) -> a
+      number, A the first reward less the second.
+  """
+  drift = summed(case, case.old.logp - case.ref_logp)
+  rewards = case.rewards - np.where(case.valid, kl_weight * np.array(drift), 0)
+  held = summed(case, case.now.logp - case.old.logp)
+
+  def loss(now):
+    moved = summed(case, now.logp - case.old.logp)
+    return over_pairs(
+      case,
+      every,
+      lambda i, j: of_pair(
+        rewards[i] - rewards[j], (moved[i], moved[j]), (held[i], held[j])
+      ),
+    )
+
+  return Answer(loss, advantages=0 * rewards, rewards=rewards)
+
+
+_BETTER = {
+  ('objective.losses.loss.among', 'better'): (
+    'a pair means the same both ways, and no two rewards that hold the KL tie'
+  )
+}
+
+
+@entry(same=_BETTER)
+def p3o(case, *, kl_weight):
+  """Theorem 1: -(r_1 - r_2) w_1 w_2 (log pi_1 - log pi_2) / 2."""
+
+  def pair(a, moved, held):
+    return -a * exp(sum(held)) * (moved[0] - moved[1]) / 2
+
+  return _pairwise(case, kl_weight, pair)
+
+
+@entry(same=_BETTER)
+def p3o_separate(case, *, kl_weight, clip):
+  """P3O-V1; recalled: PPO's clip on each ratio, times the other as it is."""
+
+  def pair(a, moved, held):
+    w, fixed = [exp(x) for x in moved], [exp(x) for x in held]
+    first = ppo(w[0], a * fixed[1], clip, clip)
+    return (first + ppo(w[1], -a * fixed[0], clip, clip)) / 2
+
+  return _pairwise(case, kl_weight, pair)
+
+
+@entry(same=_BETTER)
+def p3o_joint(case, *, kl_weight, clip):
+  """P3O-V2; recalled: the clip on u = (log w_1 - log w_2) / 2."""
+
+  def pair(a, moved, held):
+    u = (moved[0] - moved[1]) / 2
+    return -exp(sum(held)) * min(a * u, a * clamp(u, -clip, clip))
+
+  return _pairwise(case, kl_weight, pair)
+
+
+def _equivalent(case, weight, variance, correct):
+  """Arxiv 2505.12723, section 3.2: f(now, rows) -> GEPO's loss of a group."""
+
+  def of_group(now, rows):
+    h = summed(case, now.logp - case.ref_logp)
+    good = [h[i] for i in rows if case.rewards[i] > correct]
+    bad = [h[i] for i in rows if case.rewards[i] <= correct]
+    if not good or not bad:
+      return 0.0
+    apart = -log_sigmoid(weight * (mean(good) - mean(bad)))
+    return apart + variance * spread(good, ddof=0) ** 2
+
+  return of_group
+
+
+@entry(moved=({'correct': 0.9},))
+def gepo(case, *, weight, variance, correct):
+  """Right responses above wrong ones on average, and equally likely."""
+  of_group = _equivalent(case, weight, variance, correct)
+  return Answer(lambda now: over_groups(case, lambda rows: of_group(now, rows)))
+
+
+@entry()
+def oorl(case, *, clip, weight, variance, preference_weight):
+  """Arxiv 2505.12723, section 3.3: a clipped policy gradient, and GEPO."""
+  of_group, w = _equivalent(case, weight, variance, 0.5), row_weights(case)
+  scale = spread(case.rewards[case.valid]) + 1e-6
+  a = centred(case, case.rewards) / scale
+
+  def loss(now):
+    total = 0.0
+    for i in case.rows:
+      total += w[i] * mean(
+        ppo(ratio(case, now, (i, t)), a[i], clip, clip) for t in case.columns(i)
+      )
+    preferred = over_groups(case, lambda rows: of_group(now, rows))
+    return total + preference_weight * preferred
+
+  return Answer(loss, advantages=a)
+
+
+def _calibrated(case):
+  """f64[N] sigmoid(r - r_baseline) of what passes all judges, and the KL.
+
+  The verifiers after the first judge; the baseline is the greedy response.
+  """
+  gain = case.rewards - case.extras['greedy_reward']
+  passed = case.valid & np.all(case.components[:, 1:] > 0.5, axis=1)
+  divergence = np.array(summed(case, case.old.logp - case.ref_logp))
+  return np.where(passed, [sigmoid(x) for x in gain], 0.0), divergence
+
+
+@entry()
+def crpg(case, *, most):
+  """Arxiv 2409.20370, CRPG: rewards with room, less the batch's mean."""
+  calibrated, divergence = _calibrated(case)
+  rewards = calibrated * np.maximum(0.0, 1 - divergence / most)
+  level = mean(rewards[case.valid])
+  a, w = np.where(case.valid, rewards - level, 0.0), sequence_sum(case)
+  return Answer(
+    over_tokens(case, w, score_function(case, a)),
+    rewards=rewards,
+    advantages=a,
+    weights=w,
+  )
+
+
+# One judge, or no group has two rows that pass; a bound that some rows pass.
+@entry(components=2, moved=({'most': 0.5},))
+def crraft(case, *, most):
+  """Arxiv 2409.20370, CRRAFT: -R log pi of the best that is accepted.
+
+  A prompt without one is left out.
+  """
+  calibrated, divergence = _calibrated(case)
+  rewards, keep = calibrated * (divergence <= most), np.zeros(len(divergence))
+  for rows in case.groups:
+    accepted = [i for i in rows if rewards[i] > 0]
+    for i in accepted:
+      keep[i] = case.rewards[i] == max(case.rewards[j] for j in accepted)
+  w = sequence_sum(case, keep)
+  return Answer(
+    over_tokens(case, w, score_function(case, rewards)),
+    rewards=rewards,
+    advantages=rewards,
+    keep=keep,
+    weights=w,
+  )
+
+
+@entry(values={'depth': 2}, moved=({'gap': 0.7},))
+def itool(case, *, weight, margin_ratio, gap):
+  """Arxiv 2501.09766: SimPO of the best child and the worst.
+
+  Children of one node part at the last level of their paths. The mean over
+  the nodes of a tree whose children differ enough, of those that tie.
+  """
+  path, r = case.extras['node_path'], case.rewards
+
+  def loss(now):
+    s = averaged(case, now.logp)
+
+    def pair(i, j):
+      return -log_sigmoid(weight * (s[i] - s[j]) - margin_ratio * weight)
+
+    def of_node(rows):
+      high, low = (end(r[i] for i in rows) for end in (max, min))
+      if high - low <= gap:
+        return None
+      return mean(
+        pair(i, j) for i in rows for j in rows if r[i] == high and r[j] == low
+      )
+
+    def of_group(rows):
+      nodes = {}
+      for i in rows:
+        nodes.setdefault(tuple(path[i, :-1]), []).append(i)
+      found = [of_node(children) for children in nodes.values()]
+      return mean(x for x in found if x is not None)
+
+    return over_groups(case, of_group)
 
   return Answer(loss)
