@@ -97,11 +97,11 @@ def test_an_end_named_only_by_the_models_configuration_stops(tmp_path):
 def test_questions_that_a_recipe_cannot_learn_from_are_refused(tmp_path):
   """With their number, and before anything is sampled."""
   shown = {'prompt': 'sort 1=', 'answer': '1', 'demonstration': '1'}
-  bare = {'prompt': 'sort 2=', 'answer': '2'}
+  bare = [{'prompt': f'sort {i}=', 'answer': i} for i in '239']
   path = tmp_path / 'train.jsonl'
-  path.write_text('\n'.join(map(json.dumps, [shown, bare, bare])))
+  path.write_text('\n'.join(map(json.dumps, [shown, *bare[:2]])))
   held_out = tmp_path / 'held_out.jsonl'
-  held_out.write_text(json.dumps(bare))
+  held_out.write_text(json.dumps(bare[2]))
   for recipe in ('dr_po', 'hnpg', 'seppo', 'dr_irl'):
     config = tiny.get_config(recipe)
     config.warm_start.steps = 0
