@@ -53,6 +53,17 @@ command -v "$python" >/dev/null || {
 bound=()
 ! command -v setpriv >/dev/null || bound=(setpriv --pdeathsig KILL)
 
+# So nobody is left to say it where this script is killed, but one who waits
+# for a line that comes at an orderly end.
+if [ ${#bound[@]} -gt 0 ]; then
+  exec {orderly}> >(
+    trap '' INT TERM HUP
+    read -r || say "was killed, and its $count processes with it; the same" \
+      "command goes on from the newest checkpoint"
+  )
+  trap 'echo >&"$orderly"' EXIT
+fi
+
 export JAX_PLATFORMS=${JAX_PLATFORMS:-cpu}
 export JAX_CPU_COLLECTIVES_IMPLEMENTATION=gloo
 export JAX_NUM_CPU_DEVICES=${DEVICES:-1}
@@ -65,6 +76,12 @@ pids=()
 stopping=
 trap 'stopping=1; kill -TERM "${pids[@]}" 2>/dev/null || true' TERM INT
 
+# A process, which must not keep open what says that this script ended.
+run() {
+  [ ${#bound[@]} = 0 ] || exec {orderly}>&-
+  exec "${bound[@]}" "$python" -m "$@"
+}
+
 start() {
   local free='import socket; s = socket.socket(); s.bind(("127.0.0.1", 0))'
   local port=${PORT:-$("$python" -c "$free; print(s.getsockname()[1])")} i
@@ -73,7 +90,7 @@ start() {
   for ((i = 0; i < count; i++)); do
     export JAX_PROCESS_ID=$i
     [ "$JAX_PLATFORMS" = cpu ] || export CUDA_VISIBLE_DEVICES=$i
-    "${bound[@]}" "$python" -m "$@" </dev/null &
+    run "$@" </dev/null &
     pids+=($!)
   done
 }
@@ -87,6 +104,8 @@ failed() {
       say "process $((i + 1)) of $count $how; ending the others"
   done
   (
+    [ ${#bound[@]} = 0 ] || exec {orderly}>&-
+    trap - EXIT
     sleep 5
     kill -KILL "${pids[@]}" 2>/dev/null
   ) &

@@ -37,8 +37,11 @@ _SEED = flags.DEFINE_integer('seed', 0, 'Of victims and moments.')
 _APART = flags.DEFINE_bool('apart', False, 'No launcher; see above.')
 _TABLE = flags.DEFINE_bool('table', False, 'Only print the table.')
 _RESULTS = command.results_flag()
-# What a survivor says, and what JAX says where the first process is lost.
-_SENTENCES = ('has lost another one', 'another task died')
+# What says that a process was lost: the launcher, which names it, or, where
+# there is none, a survivor, and JAX where the first process is the lost one.
+_NAMED = 'process {} of {} was killed by SIGKILL'
+_LAUNCHER = 'local_cluster.sh: was killed'
+_SURVIVORS = ('has lost another one', 'another task died')
 _LONGEST = 120.0
 
 
@@ -159,8 +162,19 @@ def _killed(workdir, victim, pid, others, log):
   )
   if victim == 'launcher':
     line['orphans'] = len(clusters.in_folder(workdir))
-  text = log.read_text()[said:]
-  line['sentence'] = any(words in text for words in _SENTENCES)
+  if victim == 'launcher':
+    awaited = (_LAUNCHER,)
+  elif _APART.value:
+    awaited = _SURVIVORS
+  else:
+    awaited = (_NAMED.format(victim + 1, _PROCESSES.value),)
+  # The launcher tells it a moment after the processes have ended.
+  until = time.monotonic() + 5
+  while not any(words in log.read_text()[said:] for words in awaited):
+    if time.monotonic() > until:
+      break
+    time.sleep(0.05)
+  line['sentence'] = any(words in log.read_text()[said:] for words in awaited)
   print(json.dumps(line), file=sys.stderr)
   return line
 

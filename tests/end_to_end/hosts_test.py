@@ -135,3 +135,17 @@ def test_one_process_that_fails_ends_the_others(tmp_path):
     check=False,
   )
   assert done.returncode == 7
+
+
+def test_a_launcher_that_is_killed_is_named(tmp_path):
+  (tmp_path / 'sleeps.py').write_text(
+    'import sys, time\nprint("here", file=sys.stderr)\ntime.sleep(200)\n'
+  )
+  code = f'{os.environ.get("PYTHONPATH", "")}{os.pathsep}{tmp_path}'
+  running = start(2, 'sleeps', PYTHONPATH=code)
+  assert [running.stderr.readline() for _ in range(2)] == ['here\n'] * 2
+  os.kill(running.pid, signal.SIGKILL)
+  # Ends where nobody holds the pipe any more.
+  _, stderr = running.communicate(timeout=60)
+  (said,) = stderr.splitlines()
+  assert 'was killed, and its 2 processes with it; the same command' in said
