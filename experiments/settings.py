@@ -129,6 +129,64 @@ def check_overrides(config, *, evaluation: bool = False) -> None:
         raise Refused(f'--config.{name} would do nothing: {why}')
     if evaluation and not any(_below(name, p) for p in _EVALUATED):
       raise Refused(f'--config.{name} would do nothing: nothing is trained')
+  if not evaluation:
+    _check_clips(config)
+
+
+def _check_clips(config) -> None:
+  """Refuses bounds of a ratio that is 1 whatever they are.
+
+  With one optimizer step an iteration the learner differentiates at the policy
+  that sampled. A hyper-parameter is tried by its value: the slopes of the loss
+  in random log-probs are the same with it and without.
+  """
+  from jaxrl_llm import recipe as recipe_lib
+
+  values = config.recipe.to_dict()
+  name = values.pop('name')
+  given = recipe_lib.build(name, **values)
+  if given.epochs * given.minibatches > 1 or config.get('pipeline'):
+    return
+  for key in overridden():
+    _, _, leaf = key.rpartition('recipe.')
+    if not _below(key, 'recipe') or leaf not in values:
+      continue
+    usual = recipe_lib.get(name).defaults[leaf]
+    other = recipe_lib.build(name, **values | {leaf: usual})
+    slots = recipe_lib.diff(given, other)
+    clips = ('objective.surrogate.', 'objective.gate.')
+    if slots and all(slot.startswith(clips) for slot in slots):
+      if _same_on_policy(given.objective, other.objective):
+        raise Refused(
+          f'--config.{key}={values[leaf]} would do nothing: with one optimizer '
+          'step an iteration the ratio to the sampling policy is 1. Take '
+          'several, as in --config.recipe.minibatches=4, where the recipe has '
+          'that setting'
+        )
+
+
+def _same_on_policy(first, second) -> bool:
+  """Whether two objectives have one slope at the policy that sampled."""
+  import jax
+  import jax.numpy as jnp
+
+  from jaxrl_llm.objectives import base
+
+  if any(base.taken(part) for part in (*first.parts, *second.parts)):
+    return False  # They read more than can be made up here.
+  keys = jax.random.split(jax.random.key(0), 2)
+  old = -jax.random.exponential(keys[0], (8, 16))
+  advantages = 3 * jax.random.normal(keys[1], (8, 1)) + jnp.zeros((8, 16))
+  mask = jnp.ones((8, 16), bool)
+
+  def slope(objective):
+    def loss(logp):
+      gate = objective.gate(old, old, advantages, mask)
+      return jnp.sum(gate * objective.surrogate(logp, old, advantages, mask))
+
+    return jax.grad(loss)(old)
+
+  return bool(jnp.all(slope(first) == slope(second)))
 
 
 def _below(name: str, prefix: str) -> bool:

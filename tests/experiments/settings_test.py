@@ -88,3 +88,30 @@ def test_evaluation_refuses_what_only_training_reads(monkeypatch):
   monkeypatch.setattr(OVERRIDDEN, lambda: {'steps': 1})
   with pytest.raises(Refused, match='nothing is trained'):
     check_overrides(changed(), evaluation=True)
+
+
+@pytest.mark.parametrize(
+  ('recipe', 'setting', 'more', 'inert'),
+  [
+    ('dapo', {'clip_high': 0.24}, {}, True),
+    ('dapo', {'clip_high': 0.24}, {'minibatches': 4}, False),
+    ('dapo', {'epsilon': 0.1}, {}, False),
+    ('grpo', {'kl_weight': 0.1}, {}, False),
+    ('cispo', {'clip_high': 0.5}, {}, True),
+    ('asymmetric_reinforce', {'shift': 0.3}, {}, False),
+  ],
+)
+def test_a_clip_that_clips_nothing_is_refused(
+  recipe, setting, more, inert, monkeypatch
+):
+  config = default.get_config(recipe)
+  for name, value in (setting | more).items():
+    if name not in config.recipe:
+      pytest.fail(f'{recipe} has {list(config.recipe)}')
+    config.recipe[name] = value
+  monkeypatch.setattr(OVERRIDDEN, lambda: {f'recipe.{k}': 0 for k in setting})
+  if inert:
+    with pytest.raises(Refused, match='do nothing: with one optimizer step'):
+      check_overrides(config)
+  else:
+    check_overrides(config)
