@@ -99,6 +99,11 @@ _INERT = (
     )
     for name in ('b1', 'b2', 'epsilon', 'weight_decay')
   ),
+  (
+    'optimizer.norms',
+    lambda c: c.optimizer.schedule != 'refined',
+    'optimizer.schedule is not refined',
+  ),
   ('verify.seconds', _inline, 'these verifiers need no process'),
   ('verify.workers', _inline, 'these verifiers need no process'),
 )

@@ -6,6 +6,11 @@ so steps descend.
 
 from __future__ import annotations
 
+import functools
+import json
+import math
+import os
+import pathlib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -24,6 +29,7 @@ def chain(
   schedule: str = 'constant',
   warmup: int = 0,
   total: int = 1,
+  norms: str = '',
   b1: float = 0.9,
   b2: float = 0.95,
   epsilon: float = 1e-8,
@@ -38,16 +44,22 @@ def chain(
       the step of a rule such as `update.trust_region` as it is, at rate 1;
       'implicit_transport' or 'hessian_aided', whose rate is the length of a
       step. Only the first reads b1, b2, epsilon and weight_decay.
-    schedule, warmup, total: see `rate_of`.
+    schedule, warmup, total, norms: see `rate_of`.
     weight_decay: per unit of learning rate, on kernels alone.
     clip_norm: the largest gradient norm; math.inf turns clipping off.
     seed: of the points at which `hessian_aided` takes products.
 
   Raises:
-    ValueError: an unknown name.
+    ValueError: an unknown name, or clipping before an optimizer whose
+      momentum holds sums of gradients that must be whole.
   """
   rate = rate_of(
-    schedule, learning_rate=learning_rate, warmup=warmup, total=total
+    schedule,
+    learning_rate=learning_rate,
+    warmup=warmup,
+    total=total,
+    norms=norms,
+    adaptive=name == 'adamw',
   )
   known = {
     'adamw': lambda: optax.adamw(
@@ -61,7 +73,17 @@ def chain(
     raise ValueError(
       f'unknown optimizer.name {name!r}; known: {", ".join(known)}'
     )
+  if name in _OWN_LENGTH and clip_norm != math.inf:
+    raise ValueError(
+      f'optimizer.clip_norm is {clip_norm}, and {name!r} needs gradients as '
+      'they are: its steps have a length of their own, and a clipped gradient '
+      'does not go with the others in its momentum. Set it to inf'
+    )
   return optax.chain(optax.clip_by_global_norm(clip_norm), known[name]())
+
+
+# Optimizers that normalise their direction.
+_OWN_LENGTH = ('implicit_transport', 'hessian_aided')
 
 
 def _decays(params):
@@ -74,9 +96,13 @@ def _decays(params):
   return jax.tree_util.tree_map_with_path(decays, params)
 
 
-def decaying_momentum(step):
-  """eta_t = (2 / (t + 2))^(4/5): 1 at the start, so that d_0 = g_0."""
-  return (2 / (step + 2)) ** 0.8
+def decaying_momentum(step, *, power: float = 0.8):
+  """eta_t = (2 / (t + 2))^power: 1 at the start, so that d_0 = g_0."""
+  return (2 / (step + 2)) ** power
+
+
+# An exact correction leaves only noise to average: an exponent of 1 is best.
+inverse_momentum = functools.partial(decaying_momentum, power=1.0)
 
 
 def _normalised(tree, length):
@@ -158,7 +184,7 @@ def hessian_aided(
   length: float | Schedule,
   key: jax.Array,
   *,
-  momentum: Schedule = decaying_momentum,
+  momentum: Schedule = inverse_momentum,
 ) -> optax.GradientTransformationExtraArgs:
   """Normalised momentum carried to the new iterate by a Hessian product.
 
@@ -174,7 +200,7 @@ def hessian_aided(
 
   Args:
     length: of a step, a number or a schedule. key: of the u.
-    momentum: eta_t in (0, 1].
+    momentum: eta_t in (0, 1]; that of the paper is 2 / (t + 2).
 
   Source: N-HARPG, arXiv 2302.01734, algorithm 2. Recalled.
   """
@@ -206,16 +232,27 @@ def hessian_aided(
 
 
 def rate_of(
-  name: str, *, learning_rate: float, warmup: int, total: int
+  name: str,
+  *,
+  learning_rate: float,
+  warmup: int,
+  total: int,
+  norms: str | os.PathLike = '',
+  adaptive: bool = True,
 ) -> optax.Schedule:
   """Linear warm-up to the learning rate, then what the name says.
 
   Args:
-    name: 'constant', or 'linear', 'cosine' or 'rex' decay to 0 at `total`.
+    name: 'constant'; 'linear', 'cosine' or 'rex' decay to 0 at `total`;
+      'inverse' decay, 2 / (s + 2) after s steps; or 'refined', the schedule
+      that an earlier run recommends.
     learning_rate: the peak. warmup, total: in optimizer steps.
+    norms: the folder of that earlier run.
+    adaptive: the optimizer is Adam's kind, see `refined`.
 
   Raises:
-    ValueError: an unknown name, or a warm-up that never ends.
+    ValueError: an unknown name, a warm-up that never ends, or 'refined'
+      without a run that it can read.
   """
   if warmup and warmup >= total:
     raise ValueError(
@@ -223,11 +260,21 @@ def rate_of(
       f'{total}; use at most {total - 1}'
     )
   rest = total - warmup
+
+  def recommended():
+    recorded = recorded_norms(norms, 'l1' if adaptive else 'l2')
+    # The authors stretch the norms of a run to the steps of another too.
+    places = np.linspace(0, 1, rest), np.linspace(0, 1, recorded.size)
+    stretched = np.interp(*places, recorded)
+    return refined(stretched, learning_rate, power=1.0 if adaptive else 2.0)
+
   known = {
     'constant': lambda: optax.constant_schedule(learning_rate),
     'linear': lambda: optax.linear_schedule(learning_rate, 0.0, rest),
     'cosine': lambda: optax.cosine_decay_schedule(learning_rate, rest),
     'rex': lambda: rex(learning_rate, rest),
+    'inverse': lambda: lambda step: learning_rate * inverse_momentum(step),
+    'refined': recommended,
   }
   if name not in known:
     raise ValueError(
@@ -241,6 +288,37 @@ def rate_of(
     learning_rate / warmup, learning_rate, max(warmup - 1, 1)
   )
   return optax.join_schedules([rise, after], [warmup])
+
+
+# The metrics of a run that hold its gradient norms.
+_RECORDED = {'l1': 'grad/norm_l1', 'l2': 'grad/norm'}
+
+
+def recorded_norms(folder: str | os.PathLike, kind: str) -> np.ndarray:
+  """f64[T]: gradient norms of a finished run, one per iteration.
+
+  Iterations whose gradient was not finite are left out.
+
+  Args:
+    folder: of the run. kind: 'l1' or 'l2'.
+
+  Raises:
+    ValueError: no folder, or one whose metrics hold no such norms.
+  """
+  name = _RECORDED[kind]
+  path = pathlib.Path(folder) / 'metrics.jsonl'
+  if not (folder and path.is_file()):
+    raise ValueError(
+      "optimizer.schedule 'refined' reads the gradient norms of an earlier "
+      f'run, and optimizer.norms is {str(folder)!r}; name the folder of one, '
+      'which holds its metrics.jsonl'
+    )
+  with path.open(encoding='utf-8') as lines:
+    norms = [json.loads(line).get(name) for line in lines]
+  norms = [norm for norm in norms if norm is not None]
+  if not norms:
+    raise ValueError(f'{path} holds no {name}; use a run that logs it')
+  return np.array(norms, np.float64)
 
 
 def rex(peak: float, total: int, *, beta: float = 1.0) -> Schedule:
@@ -271,12 +349,13 @@ def refined(gradient_norms, peak: float, *, power: float = 2.0) -> Schedule:
       w_t = G_t^-power,   rate_t = w_t sum_{s > t} w_s, scaled to `peak`
 
   G is smoothed by a median over about a tenth of the run, held to its edge
-  values on the left and mirrored on the right. Constant norms give linear
-  decay, large early ones a warm-up.
+  value on the left and reflected on the right, where the last value is not
+  repeated. Constant norms give linear decay, large early ones a warm-up.
 
   Args:
     gradient_norms: f[T] > 0, one per step of the earlier run.
-    power: 2 for SGD and its l2 norms, 1 for Adam and its l1 norms.
+    power: 2 for SGD and its l2 norms, 1 for Adam and its l1 norms, the sums
+      of |g| over all parameters.
 
   Returns:
     A schedule over T steps; its last value is 0.
@@ -290,8 +369,8 @@ def refined(gradient_norms, peak: float, *, power: float = 2.0) -> Schedule:
   if norms.ndim != 1 or not np.all(np.isfinite(norms) & (norms > 0)):
     raise ValueError('gradient norms must be one positive number per step')
   half = int(0.1 * norms.size) // 2
-  left, right = np.full(half, norms[0]), norms[::-1][:half]
-  padded = np.concatenate([left, norms, right])
+  held = np.pad(norms, (half, 0), mode='edge')
+  padded = np.pad(held, (0, half), mode='reflect')
   windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1)
   weights = np.median(windows, axis=-1) ** -power
   rates = weights * (np.cumsum(weights[::-1])[::-1] - weights)

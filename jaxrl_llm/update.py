@@ -30,8 +30,15 @@ def single(grad_fn, tx, params, opt, batch):
 
   tx = optax.with_extra_args_support(tx)
   updates, opt = tx.update(grads, opt, params, hessian_product=hessian_product)
-  metrics = metrics | {'grad/norm': optax.tree.norm(grads)}
-  return optax.apply_updates(params, updates), opt, metrics
+  return optax.apply_updates(params, updates), opt, metrics | norms(grads)
+
+
+def norms(grads):
+  """The l2 and l1 norms of a gradient, as metrics."""
+  return {
+    'grad/norm': optax.tree.norm(grads),
+    'grad/norm_l1': optax.tree.norm(grads, ord=1),
+  }
 
 
 def trust_region(
@@ -113,7 +120,7 @@ def trust_region(
   step = jax.tree.map(lambda x: length * x, natural)
   updates, opt = tx.update(step, opt, params)
   metrics = metrics | {
-    'grad/norm': optax.tree.norm(grads),
+    **norms(grads),
     'trust/tries': number * 1.0,
     'trust/step': optax.tree.norm(step),
   }

@@ -1,4 +1,5 @@
 import functools
+import json
 
 import jax
 import jax.numpy as jnp
@@ -65,6 +66,64 @@ def test_hessian_aided_direction_is_the_gradient_at_the_iterate():
   tx = optimizers.hessian_aided(0.1, jax.random.key(0))
   for point, state in _run(tx, 6, hessian_product=_exact_product):
     np.testing.assert_allclose(state.direction, _gradient(point), rtol=1e-4)
+
+
+@pytest.mark.parametrize('name', ['implicit_transport', 'hessian_aided'])
+def test_optimizers_with_steps_of_their_own_length_refuse_clipping(name):
+  with pytest.raises(ValueError, match='clip_norm is 1.0.*Set it to inf'):
+    optimizers.chain(name, learning_rate=0.1)
+
+
+def test_the_named_hessian_aided_direction_is_the_gradient():
+  tx = optimizers.chain('hessian_aided', learning_rate=0.1, clip_norm=np.inf)
+  for point, state in _run(tx, 40, hessian_product=_exact_product):
+    direction, gradient = state[1].direction, _gradient(point)
+    lengths = jnp.linalg.norm(direction) * jnp.linalg.norm(gradient)
+    np.testing.assert_allclose(direction @ gradient / lengths, 1, rtol=1e-4)
+
+
+def test_noise_is_averaged_fastest_by_the_papers_momentum():
+  """Exact products leave only noise: errors fall like t^-1/2, not t^-2/5."""
+
+  def error(momentum):
+    length = optimizers.rate_of('inverse', learning_rate=3.0, warmup=0, total=1)
+    tx = optimizers.hessian_aided(length, jax.random.key(1), momentum=momentum)
+
+    def product(point, vector):
+      return vector / jnp.cosh(point) ** 2
+
+    def step(carry, key):
+      params, state = carry
+      noisy = jnp.tanh(params) + jax.random.normal(key, params.shape)
+      updates, state = tx.update(noisy, state, params, hessian_product=product)
+      wrong = jnp.linalg.norm(state.direction - jnp.tanh(params))
+      return (optax.apply_updates(params, updates), state), wrong
+
+    start = jnp.full(20, 1.5)
+    keys = jax.random.split(jax.random.key(0), 15_000)
+    return jax.lax.scan(step, (start, tx.init(start)), keys)[1][-2000:].mean()
+
+  ours = error(optimizers.inverse_momentum)
+  assert ours < 0.7 * error(optimizers.decaying_momentum)
+  start = jnp.zeros(1)
+  named = optimizers.hessian_aided(0.1, jax.random.key(0)).init(start)
+  updates = [
+    optimizers.hessian_aided(0.1, jax.random.key(0), **momentum)
+    .update(
+      jnp.ones(1),
+      named._replace(count=jnp.int32(6)),
+      start,
+      hessian_product=_no_product,
+    )[1]
+    .direction
+    for momentum in ({}, {'momentum': lambda t: 2 / (t + 2)})
+  ]
+  np.testing.assert_array_equal(*updates)
+
+
+def _no_product(point, vector):
+  del point
+  return 0 * vector
 
 
 @pytest.mark.parametrize(
@@ -180,7 +239,7 @@ def test_refined_equals_the_loops():
     window = []
     for s in range(t - half, t + half + 1):
       s = max(s, 0)
-      window.append(norms[s if s < 40 else 2 * 40 - 1 - s])
+      window.append(norms[s if s < 40 else 2 * 39 - s])
     smooth.append(np.median(window))
   weights = [1 / g for g in smooth]
   rates = [w * sum(weights[t + 1 :]) for t, w in enumerate(weights)]
@@ -193,3 +252,57 @@ def test_refined_equals_the_loops():
 def test_norms_that_recommend_nothing_are_refused(bad):
   with pytest.raises(ValueError, match='one positive number per step'):
     optimizers.refined(bad, 1.0)
+
+
+def _ran(folder, **norms):
+  """A run folder whose metrics hold these norms, one an iteration."""
+  count = len(next(iter(norms.values())))
+  rows = [
+    {f'grad/{name}': x[i] for name, x in norms.items()} for i in range(count)
+  ]
+  lines = ''.join(json.dumps(row) + '\n' for row in rows)
+  (folder / 'metrics.jsonl').write_text(lines)
+  return str(folder)
+
+
+@pytest.mark.parametrize(
+  ('adaptive', 'name', 'power'),
+  [(True, 'norm_l1', 1.0), (False, 'norm', 2.0)],
+)
+def test_a_run_recommends_the_schedule_of_the_next(
+  tmp_path, adaptive, name, power
+):
+  """Adam's by its l1 norms, as often as the next one has steps."""
+  rng = np.random.default_rng(0)
+  l1, l2 = (rng.exponential(1.0, 31) + 0.1 for _ in range(2))
+  folder = _ran(tmp_path, norm=[*l2, None], norm_l1=[*l1, None])
+  rate = optimizers.rate_of(
+    'refined',
+    learning_rate=0.3,
+    warmup=0,
+    total=61,
+    norms=folder,
+    adaptive=adaptive,
+  )
+  norms = {'norm': l2, 'norm_l1': l1}[name]
+  between = [(a + b) / 2 for a, b in zip(norms, norms[1:])]
+  stretched = np.zeros(61)
+  stretched[::2], stretched[1::2] = norms, between
+  expected = optimizers.refined(stretched, 0.3, power=power)
+  for step in range(61):
+    np.testing.assert_allclose(rate(step), expected(step), rtol=1e-5)
+
+
+def test_a_schedule_of_no_run_is_refused(tmp_path):
+  refined = functools.partial(
+    optimizers.chain, learning_rate=1.0, schedule='refined', total=9
+  )
+  with pytest.raises(ValueError, match="norms is ''; name the folder"):
+    refined()
+  with pytest.raises(ValueError, match='holds no grad/norm_l1'):
+    refined(norms=_ran(tmp_path, norm=[1.0, 2.0]))
+
+
+def test_inverse_decay_halves_after_two_steps():
+  rate = optimizers.rate_of('inverse', learning_rate=3.0, warmup=0, total=9)
+  np.testing.assert_allclose([rate(s) for s in (0, 2, 4)], [3, 1.5, 1])

@@ -21,7 +21,7 @@ def test_single_is_one_step_of_the_optimiser():
     grad_fn, tx, params, tx.init(params), target
   )
   np.testing.assert_allclose(after, [1.5, 2.0])
-  assert metrics['grad/norm'] == 10
+  assert metrics['grad/norm'] == 10 and metrics['grad/norm_l1'] == 14
   assert metrics['loss'] == 1
 
 

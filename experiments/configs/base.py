@@ -134,13 +134,24 @@ SETTINGS = {
     'adamw, sgd, implicit_transport or hessian_aided',
   ),
   'optimizer.learning_rate': (1e-5, 'the peak'),
-  'optimizer.schedule': ('constant', 'constant, linear, cosine or rex'),
+  'optimizer.schedule': (
+    'constant',
+    'constant, linear, cosine, rex, inverse or refined',
+  ),
+  'optimizer.norms': (
+    '',
+    'folder of an earlier run, whose gradient norms make the schedule refined',
+  ),
   'optimizer.warmup': (0, 'optimizer steps'),
   'optimizer.b1': (0.9, 'decay of the first moment'),
   'optimizer.b2': (0.95, 'decay of the second moment'),
   'optimizer.epsilon': (1e-8, 'added to its root'),
   'optimizer.weight_decay': (0.0, 'of kernels'),
-  'optimizer.clip_norm': (1.0, 'of the gradient; inf: never clipped'),
+  'optimizer.clip_norm': (
+    1.0,
+    'of the gradient; inf: never clipped, as implicit_transport and '
+    'hessian_aided ask',
+  ),
   'warm_start.steps': (0, 'supervised steps on demonstrations before RL'),
   'warm_start.batch': (64, 'demonstrations per step'),
   'warm_start.learning_rate': (1e-3, 'decays linearly to 0'),

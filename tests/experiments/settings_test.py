@@ -58,6 +58,7 @@ def test_defaults_and_extremes_that_mean_something_pass():
     ('warm_start.batch', {'warm_start__steps': 0}, 'warm_start.steps is 0'),
     ('eval.samples', {'eval__every': 0}, 'eval.every is 0'),
     ('data.level', {'data__path': 'x.jsonl'}, 'data.path is a file'),
+    ('optimizer.norms', {}, 'optimizer.schedule is not refined'),
     ('data.size', {'data__path': 'x.jsonl'}, 'data.path is a file'),
     ('data.prompt_field', {}, 'data.path is a generated task'),
     ('data.answer_field', {}, 'data.path is a generated task'),
