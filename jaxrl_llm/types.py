@@ -192,7 +192,8 @@ class Credit:
     rewards: f32[N], reward units.
     components: f32[N, K], raw scores.
     advantages: f32[N, T], what multiplies the score function.
-    keep: f32[N] >= 0, weight of a row; 0 drops it.
+    keep: f32[N] >= 0, weight of a row in every mean over rows or tokens; 0
+      drops it.
     token_keep: f32[N, T] >= 0, weight of a token.
     targets: f32[N, T], what a critic regresses on; 0 without a critic.
     preference: f32[N, G] or None.

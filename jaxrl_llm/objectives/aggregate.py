@@ -4,8 +4,9 @@
 
 The result is the weight of each token over one whole optimizer step, so that
 the loss is a plain weighted sum and gradient accumulation is exact. `mask` is
-non-negative, 0 off the loss; `keep` is the weight of a row, 0 drops it. Rows
-without weight leave every count. All give 0, not NaN, for an empty batch.
+non-negative, 0 off the loss. `keep` weighs a row in every mean: a row of weight
+2 is two rows, one of weight 0 is none, and twice the weight of all changes
+nothing. All give 0, not NaN, for an empty batch.
 """
 
 from __future__ import annotations
@@ -16,27 +17,25 @@ import jax.numpy as jnp
 from jaxrl_llm import numerics
 
 
-def _live(mask, keep, group):
+def row_weights(mask, keep, group):
+  """f32[N]: keep_i / rows, the weight of a row in losses of whole sequences.
+
+  `rows` is the sum of keep_j over the rows with tokens.
+  """
   chex.assert_rank([mask, keep, group], [2, 1, 1])
   chex.assert_equal_shape_prefix([mask, keep, group], 1)
-  length = jnp.sum(mask, axis=-1)
-  return (keep > 0) & (length > 0), length
-
-
-def row_weights(mask, keep, group):
-  """f32[N]: keep / rows, the weight of a row in losses of whole sequences."""
-  live, _ = _live(mask, keep, group)
-  return numerics.safe_divide(jnp.where(live, keep, 0.0), jnp.sum(live) * 1.0)
+  kept = jnp.where(jnp.any(mask > 0, axis=-1), keep, 0.0)
+  return numerics.safe_divide(kept, jnp.sum(kept))
 
 
 def token_mean(mask, keep, group):
-  """w_it = keep_i m_it / sum_jt m_jt: every token of the step counts alike.
+  """w_it = keep_i m_it / sum_jt keep_j m_jt: every token counts alike.
 
   Source: DAPO, arXiv 2503.14476, section 3.3.
   """
-  live, _ = _live(mask, keep, group)
-  total = jnp.sum(jnp.where(live[:, None], mask, 0))
-  return numerics.safe_divide(mask * keep[:, None], total)
+  chex.assert_rank([mask, keep, group], [2, 1, 1])
+  kept = mask * keep[:, None]
+  return numerics.safe_divide(kept, jnp.sum(kept))
 
 
 def sequence_mean(mask, keep, group):
@@ -44,7 +43,7 @@ def sequence_mean(mask, keep, group):
 
   Source: GRPO, arXiv 2402.03300, equation 3.
   """
-  _, length = _live(mask, keep, group)
+  length = jnp.sum(mask, axis=-1)
   per_row = numerics.safe_divide(row_weights(mask, keep, group), length)
   return mask * per_row[:, None]
 

@@ -129,8 +129,8 @@ def pf_ppo(
 ) -> Recipe:
   """The best response of a prompt and, as much, the others (best-random).
 
-  Weights take the place of draws with replacement, of which they are the
-  expectation, and GRPO's advantages that of a critic.
+  Deviates: rows are weighed by the chances with which the paper draws them,
+  with replacement, and GRPO's advantages take the place of a critic's.
   """
   return _filtered(
     weights.best_and_random,
@@ -153,7 +153,10 @@ def pf_ppo_best_worst(
   clip_high: float = 0.2,
   minibatches: int = 1,
 ) -> Recipe:
-  """The best and the worst response of a prompt; see `pf_ppo`."""
+  """The best and the worst response of a prompt (best-worst).
+
+  Deviates: as `pf_ppo` does.
+  """
   return _filtered(
     weights.best_and_worst,
     samples=samples,

@@ -68,29 +68,28 @@ def _best_share(rewards, group, valid):
 
 
 def best_of_group(rewards, group, valid):
-  """Only a group's best row, with the weight of all: n [i is best].
+  """Only a group's best row: [i is best].
+
+  The weights of a group sum to 1, and so they do in the next two.
 
   Source: PF-PPO, arXiv 2409.06957, section 4.1: BoN.
   """
-  count = numerics.group_count(group, valid)
-  return count * _best_share(rewards, group, valid)
+  return _best_share(rewards, group, valid)
 
 
 def best_and_worst(rewards, group, valid):
-  """A group's best and worst rows, each with half of the weight of all.
+  """A group's best and worst rows, each with half of its weight.
 
   Source: PF-PPO, arXiv 2409.06957, section 4.1: BW.
   """
-  count = numerics.group_count(group, valid)
   best = _best_share(rewards, group, valid)
-  worst = _best_share(-rewards, group, valid)
-  return count * (best + worst) / 2
+  return (best + _best_share(-rewards, group, valid)) / 2
 
 
 def best_and_random(rewards, group, valid):
   """The best row and, together, the others, each with half of the weight.
 
-      n / 2 [i is best] + n / (2 (n - 1)) [i is not]
+      1 / 2 [i is best] + 1 / (2 (n - 1)) [i is not]
 
   Source: PF-PPO, arXiv 2409.06957, section 4.1: BR, the expectation of its
     draws.
@@ -98,8 +97,7 @@ def best_and_random(rewards, group, valid):
   count = numerics.group_count(group, valid)
   best = _best_share(rewards, group, valid)
   rest = numerics.safe_divide(1 - best, jnp.maximum(count - 1, 0))
-  alone = count == 1
-  weight = jnp.where(alone, 1.0, count * (best + rest) / 2)
+  weight = jnp.where(count == 1, 1.0, (best + rest) / 2)
   return jnp.where(valid, weight, 0.0)
 
 

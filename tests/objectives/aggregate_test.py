@@ -27,16 +27,17 @@ def _inputs():
 
 def _loop(name, losses, mask, keep, budget):
   """The definition, row by row, in float64."""
-  rows = [i for i in range(8) if keep[i] > 0 and mask[i].sum() > 0]
-  tokens = sum(mask[i].sum() for i in rows)
+  rows = [i for i in range(8) if mask[i].sum() > 0]
+  count = sum(keep[i] for i in rows)
+  tokens = sum(keep[i] * mask[i].sum() for i in rows)
   total = 0.0
   for i in rows:
     row = sum(mask[i, t] * losses[i, t] for t in range(mask.shape[1]))
     scale = {
       'token_mean': tokens,
-      'sequence_mean': mask[i].sum() * len(rows),
-      'sequence_sum': len(rows),
-      'budget_mean': budget * len(rows),
+      'sequence_mean': mask[i].sum() * count,
+      'sequence_sum': count,
+      'budget_mean': budget * count,
     }[name]
     total += keep[i] * row / scale
   return total
@@ -67,6 +68,25 @@ def test_a_dropped_row_leaves_every_count(fn):
   without = np.delete(np.asarray(fn(mask, keep, _ROWS)), 2, axis=0)
   fewer = np.delete(mask, 2, axis=0), np.delete(keep, 2), _ROWS[:-1]
   np.testing.assert_allclose(without, fn(*fewer), rtol=1e-6)
+
+
+@pytest.mark.parametrize('fn', [*_ALL, aggregate.row_weights])
+def test_a_row_of_weight_two_is_two_rows(fn):
+  _, mask, _ = _inputs()
+  keep = np.ones(8)
+  keep[2] = 2.0
+  ours = np.array(fn(mask, keep, _ROWS))
+  twice = np.append(_ROWS, 2)
+  apart = np.asarray(fn(mask[twice], np.ones(9), twice))
+  ours[2] /= 2
+  np.testing.assert_allclose(ours[twice], apart, rtol=1e-6)
+
+
+@pytest.mark.parametrize('fn', [*_ALL, aggregate.row_weights])
+def test_twice_the_weight_of_all_changes_nothing(fn):
+  _, mask, keep = _inputs()
+  weights = fn(mask, keep, _ROWS)
+  np.testing.assert_allclose(fn(mask, 2 * keep, _ROWS), weights, rtol=1e-6)
 
 
 def test_all_agree_up_to_scale_when_rows_are_equally_long():

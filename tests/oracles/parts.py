@@ -280,8 +280,8 @@ def on_tokens(case: Case, rows) -> np.ndarray:
   return np.where(case.mask, np.asarray(rows, np.float64)[:, None], 0.0)
 
 
-# Weights of tokens, `keep` f64[N] and `token_keep` f64[N, T] included. Rows
-# and tokens that weigh nothing leave every count.
+# Weights of tokens, `keep` f64[N] and `token_keep` f64[N, T] included. A row or
+# token of weight 2 is two of them in every mean, one of weight 0 is none.
 
 
 def _kept(case, keep, token_keep):
@@ -289,37 +289,31 @@ def _kept(case, keep, token_keep):
   share = np.ones(case.mask.shape) if token_keep is None else token_keep
   share = np.where(case.mask, share, 0.0)
   length = share.sum(axis=1)
-  live = [i for i in range(len(keep)) if keep[i] > 0 and length[i] > 0]
-  return keep, share, length, live
+  return np.where(length > 0, keep, 0.0), share, length
 
 
 def row_weights(case: Case, keep=None, token_keep=None) -> np.ndarray:
   """f64[N], keep / rows: what losses of whole responses are weighed by."""
-  keep, _, _, live = _kept(case, keep, token_keep)
-  out = np.zeros(len(keep))
-  for i in live:
-    out[i] = keep[i] / len(live)
-  return out
+  keep, _, _ = _kept(case, keep, token_keep)
+  return keep / max(math.fsum(keep), 1e-30)
 
 
 def token_mean(case: Case, keep=None, token_keep=None) -> np.ndarray:
-  """f64[N, T], 1 / tokens: every token counts alike."""
-  keep, share, length, live = _kept(case, keep, token_keep)
-  out = np.zeros(share.shape)
-  for i in live:
-    out[i] = keep[i] * share[i] / sum(length[j] for j in live)
-  return out
+  """f64[N, T], keep / tokens: every token counts alike."""
+  keep, share, length = _kept(case, keep, token_keep)
+  tokens = math.fsum(keep[i] * length[i] for i in range(len(keep)))
+  return keep[:, None] * share / max(tokens, 1e-30)
 
 
 def sequence_sum(case: Case, keep=None, token_keep=None) -> np.ndarray:
   """f64[N, T], 1 / rows: a response's loss is the sum over its tokens."""
-  _, share, _, _ = _kept(case, keep, token_keep)
+  _, share, _ = _kept(case, keep, token_keep)
   return share * row_weights(case, keep, token_keep)[:, None]
 
 
 def sequence_mean(case: Case, keep=None, token_keep=None) -> np.ndarray:
   """f64[N, T], 1 / (rows length): it is the mean over its tokens."""
-  _, _, length, _ = _kept(case, keep, token_keep)
+  _, _, length = _kept(case, keep, token_keep)
   return (
     sequence_sum(case, keep, token_keep) / np.maximum(length, 1e-30)[:, None]
   )

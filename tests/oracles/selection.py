@@ -18,7 +18,7 @@ def mixed_groups(rewards, group, valid):
 
 
 def pf_ppo(rewards, group, valid, strategy):
-  """The draw probabilities of one group times its size, without ties."""
+  """The draw probabilities of the rows of each group, without ties."""
   out = np.zeros(len(rewards))
   for g in set(np.asarray(group).tolist()):
     rows = [i for i in range(len(group)) if group[i] == g and valid[i]]
@@ -32,7 +32,7 @@ def pf_ppo(rewards, group, valid, strategy):
       'best_random': (0.5, [0.5 / max(n - 1, 1)] * (n - 1)),
     }[strategy]
     chances = [1.0] if n == 1 else [best, *rest]
-    out[rows] = n * np.array(chances)
+    out[rows] = chances
   return out
 
 

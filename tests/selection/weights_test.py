@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxrl_llm.objectives import aggregate
 from jaxrl_llm.selection import weights
 from jaxrl_llm.types import Scores, initial_credit
 from tests.advantages import cases
@@ -32,14 +33,30 @@ def test_filtration_equals_the_draw_probabilities(name, case):
 def test_filtration_of_equal_rows_weighs_all_alike(name):
   rewards, group, valid = cases.rows('uniform')
   ours = STRATEGIES[name](rewards, group, valid)
-  np.testing.assert_allclose(ours, 1.0, rtol=1e-6)
+  np.testing.assert_allclose(ours, 0.25, rtol=1e-6)
 
 
 @pytest.mark.parametrize('name', STRATEGIES)
 def test_filtration_keeps_the_weight_of_a_group(name):
   rows = cases.rows('binary')
   ours = np.asarray(STRATEGIES[name](*rows)).reshape(4, 4)
-  np.testing.assert_allclose(ours.sum(axis=1), 4.0, rtol=1e-6)
+  np.testing.assert_allclose(ours.sum(axis=1), 1.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize('name', STRATEGIES)
+@pytest.mark.parametrize(
+  'mean', [aggregate.token_mean, aggregate.sequence_mean]
+)
+def test_a_filtered_mean_is_the_mean_of_draws_with_replacement(name, mean):
+  """Of rows drawn by their weights, as the paper fills its buffer anew."""
+  rng = np.random.default_rng(0)
+  rewards, group, valid = cases.rows('real')
+  losses = rng.standard_normal((16, 3))
+  keep = STRATEGIES[name](rewards, group, valid)
+  ours = np.sum(losses * mean(np.ones((16, 3)), keep, group))
+  chances = oracle.pf_ppo(rewards, group, valid, name)
+  drawn = rng.choice(16, 200_000, p=chances / chances.sum())
+  np.testing.assert_allclose(ours, losses[drawn].mean(), atol=0.01)
 
 
 def _spread(values, share):
