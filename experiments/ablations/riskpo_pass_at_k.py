@@ -28,6 +28,7 @@ from jaxrl_llm.tabular import policy
 
 STRATEGIES, QUESTIONS, SAMPLES, STEPS = 32, 60, 8, 150
 BUNDLE, SOLVES = 5, 0.25
+COMMON = {'samples': SAMPLES, 'minibatches': 1}
 VALUES = {
   'grpo': ('grpo', {'kl_weight': 0.0}),
   'riskpo': ('riskpo', {}),
@@ -50,7 +51,7 @@ def cells():
 def run(seeds, *, method):
   """Held-out pass@N, and the entropy of the policy."""
   recipe, values = VALUES[method]
-  program = tables.program_of(recipe, tx=optax.adam(0.02), **values)
+  program = tables.program_of(recipe, tx=optax.adam(0.02), **COMMON, **values)
 
   def train(key):
     start, solve, learn = jax.random.split(key, 3)

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 
 from jaxrl_llm import grouping, numerics
 
+_LEAST_SPREAD = 1e-3  # of the published code; below it rewards are equal
+
 
 def mixed_value_at_risk(
-  score, low, high, *, levels=(0.2, 0.8), tail_weight=1.5, epsilon=1e-6
+  score, low, high, *, levels=(0.2, 0.9), tail_weight=1.5, epsilon=1e-6
 ):
   """The middle of the distribution, plus its lower tail.
 
@@ -38,26 +40,31 @@ def mixed_value_at_risk(
 class MixedValueAtRisk:
   """Stage: bundles of questions judged by a tracked distribution of scores.
 
-      S_p = sum of the rewards of paper p
-      A_i = mixed_value_at_risk(S_p) / (std over papers + epsilon)
+      S_p = mean reward of paper p, times the questions of a full bundle
+      A_i = mixed_value_at_risk(S_p) / (std of S over the bundle's papers)
+                                     / (std of r over the row's group)
       q_k <- q_k + rate (a_k - P[S < q_k])
 
   A paper holds one response to each question of a bundle. The extras `bundle`
-  i32[N] and `paper` i32[N] number them; every row of a paper gets its
-  advantage. The quantiles start as those of the first iteration and are read
-  before they move. Rows that do not count add nothing to their paper. Where
-  papers have no spread, being equal or one alone, it is taken as 1.
+  i32[N] and `paper` i32[N] number them. The quantiles start as those of the
+  first iteration and are read before they move. A spread of less than 1e-3
+  divides by 1: papers, or answers to a question, that are all alike.
+
+  Rows that do not count leave the mean of their paper, and a bundle of fewer
+  questions is scored as a full one, so that all are of one distribution.
 
   Attributes:
     low, high: levels a_d and a_u. tail_weight: omega. rate: of the tracker,
-    in reward units. epsilon: in reward units.
+      in units of S. epsilon: added to both spreads and to the levels.
 
-  Source: RiskPO, arXiv 2510.00911, algorithm 1, and its code, with uniform
-    credit to the responses of a paper.
+  Source: RiskPO, arXiv 2510.00911, algorithm 1, and its code with
+    `credit_assign_mode=std`. The code tracks the quantiles and then reads
+    those of each bundle's own papers, where equal ones get 0; the tracked
+    ones here are the paper's. It scores a short bundle by its sum.
   """
 
   low: float = 0.2
-  high: float = 0.8
+  high: float = 0.9
   tail_weight: float = 1.5
   rate: float = 0.1
   epsilon: float = 1e-6
@@ -69,8 +76,10 @@ class MixedValueAtRisk:
 
   def update(self, credit, rollouts, state):
     extras, valid = rollouts.extras, rollouts.valid
-    paper = grouping.joint(extras['bundle'], extras['paper'])
-    score = numerics.group_sum(credit.rewards, paper, valid)
+    bundle = grouping.joint(extras['bundle'])
+    paper = grouping.joint(bundle, extras['paper'])
+    answers = numerics.group_count(paper, valid)
+    score = numerics.group_mean(credit.rewards, paper, valid) * jnp.max(answers)
     one = grouping.representatives(paper, valid)
     levels = (self.low, self.high)
     start = grouping.quantile(score, one, levels)
@@ -82,10 +91,9 @@ class MixedValueAtRisk:
       tail_weight=self.tail_weight,
       epsilon=self.epsilon,
     )
-    everyone = grouping.whole(paper)
-    spread = numerics.group_std(value, everyone, one, ddof=1)
-    spread = jnp.where(spread > 0, spread, 1.0)
-    advantages = jnp.where(valid, value / (spread + self.epsilon), 0)
+    value = value / self._spread(score, bundle, one)
+    value = value / self._spread(credit.rewards, rollouts.group, valid)
+    advantages = jnp.where(rollouts.loss_mask, value[:, None], 0)
     below = numerics.masked_mean(
       (score[:, None] < quantiles) * 1.0, one[:, None], axis=0
     )
@@ -94,5 +102,8 @@ class MixedValueAtRisk:
       'quantiles': quantiles + self.rate * step,
       'iterations': state['iterations'] + 1,
     }
-    advantages = jnp.where(rollouts.loss_mask, advantages[:, None], 0)
     return credit.replace(advantages=advantages), state
+
+  def _spread(self, x, group, where):
+    spread = numerics.group_std(x, group, where, ddof=1)
+    return jnp.where(spread > _LEAST_SPREAD, spread, 1.0) + self.epsilon

@@ -1,8 +1,12 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxrl_llm.advantages import risk
+from jaxrl_llm.tabular import policy
 from jaxrl_llm.types import Scores, Spec, initial_credit
 from tests.advantages import cases
 from tests.oracles import advantages as oracle
@@ -31,7 +35,8 @@ def test_stage_equals_its_oracle_over_iterations():
     rewards = rng.normal(size=16).astype(np.float32)
     credit, state = _run(stage, state, rewards, rollouts)
     valid = np.asarray(rollouts.valid)
-    expected = reference.step(rewards, bundle, paper, valid)
+    group = np.asarray(rollouts.group)
+    expected = reference.step(rewards, bundle, paper, group, valid)
     expected = np.where(rollouts.loss_mask, expected[:, None], 0)
     np.testing.assert_allclose(
       credit.advantages, expected, rtol=1e-4, atol=1e-5
@@ -41,15 +46,64 @@ def test_stage_equals_its_oracle_over_iterations():
     )
 
 
-def test_rows_of_a_paper_share_its_advantage():
-  rollouts, bundle, paper = _rollouts()
-  rewards = np.random.default_rng(1).normal(size=16).astype(np.float32)
+def _bundled(sizes, score, quantiles=None):
+  """Advantages f32[papers, questions] by bundle, of one iteration.
+
+  Args:
+    sizes: questions of each bundle, of 4 answers each.
+    score: f(bundle, paper, question) -> reward.
+    quantiles: of an earlier iteration.
+  """
+  group = np.repeat(np.arange(sum(sizes)), 4)
+  bundle = np.repeat(np.arange(len(sizes)), sizes)[group]
+  paper = np.tile(np.arange(4), sum(sizes))
+  rewards = [float(score(*row)) for row in zip(bundle, paper, group)]
+  mask = np.ones((len(group), 1), bool)
+  rollouts = policy.as_rollouts(
+    jnp.zeros(mask.shape, int), mask, group=jnp.asarray(group)
+  ).replace(extras={'bundle': jnp.asarray(bundle), 'paper': jnp.asarray(paper)})
   stage = risk.MixedValueAtRisk()
-  credit, _ = _run(stage, stage.init(SPEC), rewards, rollouts)
-  first = np.asarray(credit.advantages)
-  mates = (bundle == bundle[0]) & (paper == paper[0])
-  mates &= np.asarray(rollouts.loss_mask[:, 0])
-  np.testing.assert_array_equal(first[mates][:, 0], first[mates][0, 0])
+  state = stage.init(SPEC)
+  if quantiles is not None:
+    state = {'quantiles': jnp.asarray(quantiles), 'iterations': jnp.int32(1)}
+  credit, _ = _run(stage, state, np.array(rewards, np.float32), rollouts)
+  advantages = np.asarray(credit.advantages)[:, 0]
+  return [advantages[bundle == b].reshape(-1, 4).T for b in range(len(sizes))]
+
+
+def test_a_bundle_is_divided_by_the_spread_of_its_own_papers():
+  """Ten times the scores of another bundle change nothing in this one."""
+
+  def score(bundle, paper, question, scale=1):
+    return (paper > question % 4) * (scale if bundle else 1)
+
+  near, _ = _bundled([5, 5], score, [1.0, 3.0])
+  far, _ = _bundled([5, 5], functools.partial(score, scale=10), [1.0, 3.0])
+  np.testing.assert_allclose(near, far, rtol=1e-5)
+  assert np.ptp(near) > 0
+
+
+@pytest.mark.parametrize('right', [0, 1])
+def test_equal_papers_have_bounded_advantages(right):
+  """The published code divides them by the spread 0, plus 1e-6."""
+  (ours,) = _bundled([5], lambda b, p, g: right, [1.0, 4.0])
+  assert np.ptp(ours) == 0
+  assert ours[0, 0] == 0 if right else -20 < ours[0, 0] < -1
+
+
+def test_a_short_bundle_is_judged_as_a_full_one():
+  """All right, it gets what full bundles do that are all right."""
+  full, short = _bundled([5, 2], lambda b, p, g: 1.0, [4.5, 5.5])
+  np.testing.assert_allclose(short, full[:, :2], rtol=1e-5)
+  wrong, worse = _bundled([5, 2], lambda b, p, g: p == 3, [1.0, 4.0])
+  np.testing.assert_allclose(worse, wrong[:, :2], rtol=1e-5)
+
+
+def test_responses_of_a_paper_answer_for_their_question():
+  """Rarely solved ones more, and those that never vary as they are."""
+  (ours,) = _bundled([2], lambda b, p, g: p == 0 if g else 1.0, [1.5, 2.5])
+  own = np.std([1, 0, 0, 0], ddof=1)
+  np.testing.assert_allclose(ours[:, 1] * own, ours[:, 0], rtol=1e-4)
 
 
 def test_without_tail_and_between_wide_quantiles_it_is_a_shifted_score():

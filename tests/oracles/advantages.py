@@ -229,17 +229,19 @@ def confidence(logp, mask, share=0.2):
 class RiskPO:
   """One iteration at a time, papers as dictionaries."""
 
-  def __init__(self, low=0.2, high=0.8, weight=1.5, rate=0.1, epsilon=1e-6):
+  def __init__(self, low=0.2, high=0.9, weight=1.5, rate=0.1, epsilon=1e-6):
     self.levels, self.weight = (low, high), weight
     self.rate, self.epsilon = rate, epsilon
     self.quantiles = None
 
-  def step(self, rewards, bundle, paper, valid):
-    score = {}
-    for i in range(len(rewards)):
-      if valid[i]:
-        key = (int(bundle[i]), int(paper[i]))
-        score[key] = score.get(key, 0.0) + float(rewards[i])
+  def step(self, rewards, bundle, paper, group, valid):
+    rows = [i for i in range(len(rewards)) if valid[i]]
+    papers, questions = {}, {}
+    for i in rows:
+      papers.setdefault((int(bundle[i]), int(paper[i])), []).append(rewards[i])
+      questions.setdefault(int(group[i]), []).append(rewards[i])
+    full = max(map(len, papers.values()))
+    score = {key: full * np.mean(rs) for key, rs in papers.items()}
     values = np.array(list(score.values()))
     if self.quantiles is None:
       self.quantiles = [np.quantile(values, a) for a in self.levels]
@@ -249,20 +251,22 @@ class RiskPO:
       g_r = max(s - q_d, 0) - max(s - q_u, 0) + (q_d - q_u)
       g_r /= up - down + self.epsilon
       g_c = -max(q_d - s, 0) / (down + self.epsilon)
+      mates = [x for other, x in score.items() if other[0] == key[0]]
       advantage[key] = (self.weight * g_c + g_r) / (1 + self.weight)
-    spread = 1.0
-    if len(set(advantage.values())) > 1:
-      spread = np.std(list(advantage.values()), ddof=1)
+      advantage[key] /= self._spread(mates)
     self.quantiles = [
       q + self.rate * (a - np.mean(values < q))
       for q, a in zip(self.quantiles, self.levels)
     ]
     out = np.zeros(len(rewards))
-    for i in range(len(rewards)):
-      if valid[i]:
-        key = (int(bundle[i]), int(paper[i]))
-        out[i] = advantage[key] / (spread + self.epsilon)
+    for i in rows:
+      own = self._spread(questions[int(group[i])])
+      out[i] = advantage[int(bundle[i]), int(paper[i])] / own
     return out
+
+  def _spread(self, numbers):
+    spread = np.std(numbers, ddof=1) if len(numbers) > 1 else 0.0
+    return (spread if spread > 1e-3 else 1.0) + self.epsilon
 
 
 def gigpo(rewards, extras, group, valid, weight=1.0, gamma=0.95, z=None):

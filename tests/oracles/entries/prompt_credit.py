@@ -200,3 +200,51 @@ def reg_grpo(case, *, kl_weight, spread, epsilon):
     return total + kl(now)
 
   return Answer(loss, advantages=on_tokens(case, a), weights=w)
+
+
+def _divisor(numbers):
+  """The spread and 1e-6, or 1 and 1e-6 where all are alike."""
+  s = spread(numbers)
+  return (s if s > 1e-3 else 1.0) + 1e-6
+
+
+def _papers(case):
+  """Papers of a case: (bundle, paper) -> rows, and their scores."""
+  rows = {}
+  for i in np.flatnonzero(case.valid):
+    key = int(case.extras['bundle'][i]), int(case.extras['paper'][i])
+    rows.setdefault(key, []).append(int(i))
+  full = max(len(r) for r in rows.values())
+  return rows, {
+    key: full * mean(case.rewards[i] for i in r) for key, r in rows.items()
+  }
+
+
+@entry()
+def riskpo(case, *, clip_low, clip_high, low, high, tail_weight, rate):
+  """Arxiv 2510.00911, equations 5 to 8 and algorithm 1; credit `std`."""
+  levels = low, high
+  _, first = _papers(case.before)
+  quantiles = [np.quantile(list(first.values()), a) for a in levels]
+  q_d, q_u = (
+    q + rate * (a - mean(s < q for s in first.values()))
+    for q, a in zip(quantiles, levels)
+  )
+  papers, scores = _papers(case)
+  a = np.zeros(len(case.valid))
+  for key, rows in papers.items():
+    s = scores[key]
+    middle = max(s - q_d, 0) - max(s - q_u, 0) + q_d - q_u
+    middle /= high - low + 1e-6
+    tail = -max(q_d - s, 0) / (low + 1e-6)
+    value = (tail_weight * tail + middle) / (1 + tail_weight)
+    mates = [x for other, x in scores.items() if other[0] == key[0]]
+    for i in rows:
+      own = next(r for r in case.groups if i in r)
+      a[i] = value / _divisor(mates) / _divisor(case.rewards[j] for j in own)
+  w = token_mean(case)
+  return Answer(
+    over_tokens(case, w, clipped(case, a, clip_low, clip_high)),
+    advantages=a,
+    weights=w,
+  )
