@@ -216,8 +216,7 @@ def riskpo(
   *,
   samples: int = 5,
   questions: int = 5,
-  clip_low: float = 0.2,
-  clip_high: float = 0.2,
+  clip: float = 0.2,
   low: float = 0.2,
   high: float = 0.9,
   tail_weight: float = 1.5,
@@ -228,6 +227,7 @@ def riskpo(
 
   The plan puts `questions` that follow each other into one bundle. Numbers and
   credit to the responses of a paper are those of the authors' script for MATH.
+  No advantage is above 0, so that the clip binds below 1 - clip alone.
 
   Deviates: bundles whose papers all score alike are divided by 1, not by a
   spread of 0. The last bundle may have fewer questions, and is then scored as
@@ -238,9 +238,7 @@ def riskpo(
       sampled.independent(samples=samples), notes.Bundles(questions)
     ),
     credit=risk.MixedValueAtRisk(low, high, tail_weight, rate),
-    objective=policy_gradient(
-      partial(surrogates.clip, low=clip_low, high=clip_high)
-    ),
+    objective=policy_gradient(partial(surrogates.clip, low=clip, high=clip)),
     aggregate=aggregate.token_mean,
     minibatches=minibatches,
   )

@@ -221,7 +221,7 @@ def _papers(case):
 
 
 @entry()
-def riskpo(case, *, clip_low, clip_high, low, high, tail_weight, rate):
+def riskpo(case, *, clip, low, high, tail_weight, rate):
   """Arxiv 2510.00911, equations 5 to 8 and algorithm 1; credit `std`."""
   levels = low, high
   _, first = _papers(case.before)
@@ -244,7 +244,7 @@ def riskpo(case, *, clip_low, clip_high, low, high, tail_weight, rate):
       a[i] = value / _divisor(mates) / _divisor(case.rewards[j] for j in own)
   w = token_mean(case)
   return Answer(
-    over_tokens(case, w, clipped(case, a, clip_low, clip_high)),
+    over_tokens(case, w, clipped(case, a, clip, clip)),
     advantages=a,
     weights=w,
   )
