@@ -4,15 +4,74 @@ from __future__ import annotations
 
 from math import exp
 
+import numpy as np
+
 from tests.oracles.parts import (
   Answer,
   centred,
+  clipped,
   entry,
+  gae,
   on_tokens,
   over_tokens,
   ratio,
   token_mean,
+  value_error,
+  whitened,
 )
+
+
+def _guided(case, clip, discount, trace, value_weight, value_clip):
+  """Arxiv 2306.11816 and its code: what a guide wrote teaches the critic.
+
+  Where a guide completed a row, the critic learns there alone.
+  """
+  guide, w = case.extras['guide'], token_mean(case)
+  a = gae(case, case.rewards, case.old.values, discount, trace)
+  targets = np.where(case.mask, a + case.old.values, 0.0)
+  policy = clipped(case, a, clip, clip)
+  error = value_error(case, targets, value_weight, value_clip)
+
+  def term(now, it):
+    if guide[it]:
+      return error(now, it)
+    critic = 0.0 if guide[it[0]].any() else error(now, it)
+    return policy(now, it) + critic
+
+  loss = over_tokens(case, w, term)
+  return Answer(loss, advantages=a, weights=w, targets=targets)
+
+
+@entry()
+def ppo_plus_plus(case, *, clip, discount, trace, value_weight, value_clip):
+  return _guided(case, clip, discount, trace, value_weight, value_clip)
+
+
+@entry()
+def aggrevated(case, *, clip, discount, trace, value_weight, value_clip):
+  return _guided(case, clip, discount, trace, value_weight, value_clip)
+
+
+@entry()
+def lols(case, *, clip, discount, trace, value_weight, value_clip):
+  return _guided(case, clip, discount, trace, value_weight, value_clip)
+
+
+@entry()
+def d2lols(case, *, clip, discount, trace, value_weight, value_clip):
+  return _guided(case, clip, discount, trace, value_weight, value_clip)
+
+
+@entry()
+def nlpo(case, *, clip, discount, trace, kl_weight, value_weight, value_clip):
+  """Arxiv 2210.01241: PPO with the KL in the rewards, on masked log-probs."""
+  paid = -kl_weight * (case.old.logp - case.ref_logp)
+  raw = gae(case, case.rewards, case.old.values, discount, trace, paid=paid)
+  targets = np.where(case.mask, raw + case.old.values, 0.0)
+  a, w = whitened(case, raw), token_mean(case)
+  error = value_error(case, targets, value_weight, value_clip)
+  loss = over_tokens(case, w, clipped(case, a, clip, clip), error)
+  return Answer(loss, advantages=a, weights=w, targets=targets)
 
 
 @entry()
