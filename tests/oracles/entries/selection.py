@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 import numpy as np
 
 from tests.oracles.parts import (
   Answer,
   clipped,
   entry,
+  like_grpo,
+  mean,
   normalised,
+  on_tokens,
   over_tokens,
   sequence_mean,
 )
@@ -49,3 +54,79 @@ def pf_ppo_best_worst(case, *, clip_low, clip_high):
   return _drawn(
     case, lambda n: [0.5] + [0.0] * (n - 2) + [0.5], clip_low, clip_high
   )
+
+
+def _most_varied(values, size):
+  """How much of each value is in the most varied subset of that size.
+
+  It is made of the lowest and the highest ones. Equal ones share their places.
+  """
+  order = sorted(range(len(values)), key=lambda i: values[i])
+  best, chosen = -1.0, []
+  for lowest in range(size + 1):
+    picked = order[:lowest] + order[len(order) - (size - lowest) :]
+    middle = mean(values[i] for i in picked)
+    variance = mean((values[i] - middle) ** 2 for i in picked)
+    if variance > best + 1e-9:
+      best, chosen = variance, picked
+  alike = [[j for j, y in enumerate(values) if y == x] for x in values]
+  return [mean(j in chosen for j in peers) for peers in alike]
+
+
+@entry()
+def d3s(case, *, clip_low, clip_high, rows, tokens):
+  """Arxiv 2509.22115, section 3: rows by Var A, then tokens by |A| H."""
+  a = normalised(case, case.rewards, 1e-6)
+  values = [round(a[i], 4) for i in case.rows]
+  shares = np.zeros(len(a))
+  shares[case.rows] = _most_varied(values, ceil(rows * len(values)))
+  left = [it for it in case.tokens if shares[it[0]] > 0]
+  score = {it: abs(a[it[0]]) * case.old.entropy[it] for it in left}
+  last = sorted(score.values(), reverse=True)[ceil(tokens * len(left)) - 1]
+  keep = np.zeros(case.mask.shape)
+  for it in left:
+    keep[it] = shares[it[0]] if score[it] >= last * (1 - 1e-4) else 0.0
+  return like_grpo(case, a, clip_low, clip_high, token_keep=keep)
+
+
+@entry()
+def dagrpo(case, *, clip_low, clip_high, gap):
+  """Arxiv 2512.06337, abstract alone: not too near the other outcome."""
+  a, score = normalised(case, case.rewards, 1e-6), case.extras['quality']
+  keep = np.zeros(len(a))
+  for rows in case.lists:
+    for i in rows:
+      others = [j for j in rows if a[i] * a[j] < 0]
+      keep[i] = all(abs(score[i] - score[j]) >= gap for j in others)
+  keep = on_tokens(case, keep)
+  return like_grpo(case, a, clip_low, clip_high, token_keep=keep)
+
+
+@entry()
+def capo(
+  case,
+  *,
+  clip_low,
+  clip_high,
+  learning_rate,
+  objective_limit,
+  policy_limit,
+  epsilon,
+):
+  """Arxiv 2510.00819, section 4: what a token's own step would change.
+
+  The output layer moves by lr A (e_a - pi) h', its logits by lr u.
+  """
+  a, keep = normalised(case, case.rewards, epsilon), np.zeros(case.mask.shape)
+  for i, t in case.tokens:
+    pi = np.exp(case.old.log_probs[i, t])
+    score = np.eye(len(pi))[case.response[i, t]] - pi
+    square = case.extras['hidden_square'][i, t]
+    u = a[i] * score * square
+    fisher = np.diag(pi) - np.outer(pi, pi)
+    policy = learning_rate**2 * (score @ u) ** 2 / 2
+    hessian = a[i] * ((score @ u) ** 2 - u @ fisher @ u)
+    gradient = a[i] ** 2 * (score @ score) * square
+    objective = learning_rate * gradient + learning_rate**2 * hessian / 2
+    keep[i, t] = policy < policy_limit and abs(objective) < objective_limit
+  return like_grpo(case, a, clip_low, clip_high, token_keep=keep)
