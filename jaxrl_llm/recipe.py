@@ -66,7 +66,8 @@ class Recipe:
   @property
   def needs(self) -> frozenset[str]:
     """The extra passes and extras keys that the loop must provide."""
-    return credit_lib.needs_of(self.credit) | self.objective.needs
+    read = map(credit_lib.needs_of, (self.combine, self.credit))
+    return self.objective.needs.union(*read)
 
   @property
   def refers(self) -> bool:

@@ -1,10 +1,12 @@
+import functools
 from functools import partial
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm import credit
+from jaxrl_llm import credit, recipe
+from jaxrl_llm.objectives import base
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.types import Scores, Spec, initial_credit
 
@@ -129,3 +131,22 @@ def test_needs_pass_through_partials_stages_and_chains():
   assert credit.needs_of(stage) == wanted
   assert credit.chain(Counter(), credit.chain(stage)).needs == wanted
   assert credit.needs_of(lambda: None) == frozenset()
+
+
+@pytest.mark.parametrize('turned', [False, True])
+def test_marks_of_what_is_read_add_up(turned):
+  marks = [credit.needs('values', 'extras:x'), base.takes('ref_logp', 'group')]
+  part = functools.reduce(
+    lambda fn, mark: mark(fn), marks[::-1] if turned else marks, lambda: None
+  )
+  assert credit.needs_of(part) == {'values', 'extras:x', 'ref_logp'}
+  assert base.taken(part) == ('ref_logp', 'group')
+  assert base.taken(base.takes('valid')(part))[2:] == ('valid',)
+
+
+def test_what_a_combiner_reads_is_computed():
+  @credit.needs('ref_logp')
+  def combine(components, weights, rollouts):
+    return components @ weights + rollouts.extras['ref_logp'][:, 0]
+
+  assert 'ref_logp' in recipe.Recipe(combine=combine).needs

@@ -100,7 +100,7 @@ def takes(*names: str):
       )
 
   def mark(fn):
-    fn.takes = names
+    fn.takes = tuple(dict.fromkeys((*taken(fn), *names)))
     passes = (_PASSES.get(n, n) for n in names)
     passes = frozenset(
       n for n in passes if n in _PASSES.values() or n.startswith('extras:')

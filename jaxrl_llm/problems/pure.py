@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 
 from jaxrl_llm import optimizers
 from jaxrl_llm import recipe as recipe_lib
+from jaxrl_llm.credit import OWN_SAMPLES
 from jaxrl_llm.policies.protocol import Policy, initial
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.training import shard, step
@@ -217,7 +218,7 @@ def assembled(
     )
   recipe = recipe_of(config)
   policy = policy_of(recipe)
-  needed = recipe.needs - {'old_logp', 'ref_logp'}
+  needed = recipe.needs - {'old_logp', 'ref_logp', OWN_SAMPLES}
   if not needed <= policy.gives:
     raise ValueError(
       f'recipe {config.recipe.name!r} needs {sorted(needed - policy.gives)}, '
