@@ -125,7 +125,13 @@ def lipo_point(case, *, weight):
   return _listed(case, weight, of_list)
 
 
-@entry()
+def _unweighed(slot):
+  """What imitation does not push down may be anything."""
+  names = 'best_against_mean', 'best_against_sum', 'best_against_worst'
+  return {(slot, name): 'what is pushed down weighs 0' for name in names}
+
+
+@entry(same=_unweighed('objective.losses.parts.1.loss.sides'))
 def rrhf(case, *, imitation):
   """Arxiv 2304.05302, imitation summed over tokens; rows that tie share it."""
   pairs = better(case.rewards)
@@ -169,16 +175,7 @@ def _contrast(case, weight, of_rest):
   return Answer(loss)
 
 
-@entry(
-  same={
-    ('objective.losses.loss.sides', other): 'what is pushed down weighs 0'
-    for other in (
-      'best_against_mean',
-      'best_against_sum',
-      'best_against_worst',
-    )
-  }
-)
+@entry(same=_unweighed('objective.losses.loss.sides'))
 def best_of_n_imitation(case):
   """Maximum likelihood of the best of N."""
   return _contrast(case, 0.0, lambda rows, best, s: 0.0)
