@@ -196,6 +196,9 @@ _TABLE: dict[str, Metric] = {
   'grad/norm': _count(
     '|g|_2, before clipping', '1', 'The size of the gradient.'
   ),
+  'grad/norm_l1': _count(
+    '|g|_1, before clipping', '1', 'The sum of its absolute entries.'
+  ),
   'trust/step': _count('|step|_2', '1', "The size of a trust region's step."),
   'trust/tries': _count(
     'count', 'tries', 'Lengths that its line search tried.'
