@@ -1,12 +1,13 @@
-"""What attention gains where the scores of a block of queries exist at a time.
+"""What attention gains where the scores of a tile exist at a time.
 
   python -m experiments.benchmarks.blocks
 
-One layer, forth and back, of the rows of one microbatch: all scores at once,
-and in blocks of `attention.AT_ONCE`. The two take turns; milliseconds are the
-least of the rounds, and memory is what the compiler reserves. The products are
-counted at this machine's best rate of them, over both halves of the triangle
-and once more for the scores that the backward pass makes again.
+One layer of the rows of one microbatch, forth and then forth and back: all
+scores at once, where they are few enough, and in tiles of `tiles.AT_ONCE`. The
+two take turns; milliseconds are of processors, the least of the rounds, and
+memory is what the compiler reserves. The products are counted at this
+machine's best rate of them, over both halves of the triangle and once more for
+the scores that the backward pass makes again.
 """
 
 from __future__ import annotations
@@ -26,31 +27,38 @@ CELLS = (
   ('small', 512, 16, 128),
   ('tiny', 64, 8, 512),
   ('small', 1024, 0, 0),
+  ('small', 2048, 0, 0),
+  ('small', 4096, 0, 0),
+  ('small', 8192, 0, 0),
 )
 _ALL = 2**62
-_ROUNDS = 5
+# MiB of scores, of which several arrays are reserved where all exist at once.
+_MOST = 128
+_ROUNDS = 3
 
 
 def main() -> int:
-  import jax
-
   from experiments.benchmarks import machine
+  from jaxrl_llm.policies.language import tiles
 
-  rate = machine.prepare({'dtypes': ['float32']})()['float32']
+  rate = machine.prepare({'dtypes': ['float32']})()['float32 cpu']
   lines = []
   for cell in CELLS:
-    compiled = {'all': _compiled(cell, _ALL), 'blocks': _compiled(cell)}
-    times = {name: [] for name in compiled}
-    for _ in range(_ROUNDS):
-      for name, (program, arguments) in compiled.items():
-        started = time.perf_counter()
-        jax.block_until_ready(program(*arguments))
-        times[name].append(1e3 * (time.perf_counter() - started))
     found = dict(zip(('model', 'prompt', 'responses', 'tokens'), cell))
     found['MiB of scores'] = 4 * _pairs(cell) / 2**20
-    for name, (program, _) in compiled.items():
-      found[f'{name} ms'] = round(min(times[name]), 1)
-      reserved = program.memory_analysis().temp_size_in_bytes
+    sizes = {'all': _ALL, 'tiles': tiles.AT_ONCE['cpu']}
+    if found['MiB of scores'] > _MOST:
+      del sizes['all']
+    programs = {name: _compiled(cell, size) for name, size in sizes.items()}
+    times = {name: [] for name in programs}
+    for _ in range(_ROUNDS):
+      for name, (forth, both, arguments) in programs.items():
+        times[name].append([_seconds(p, arguments) for p in (forth, both)])
+    for name, (_, both, _) in programs.items():
+      forth, whole = (1e3 * min(each) for each in zip(*times[name]))
+      reserved = both.memory_analysis().temp_size_in_bytes
+      found[f'{name} forth ms'] = round(forth, 1)
+      found[f'{name} ms'] = round(whole, 1)
       found[f'{name} MiB'] = round(reserved / 2**20)
     found['products ms'] = round(1e3 * operations(cell) / rate, 1)
     lines.append(found | {'git_commit': command.commit()})
@@ -72,12 +80,21 @@ def _pairs(cell) -> int:
   return pairs * cases.MODELS[model].heads
 
 
-def _compiled(cell, at_once=None):
-  """The gradient of a layer's attention, and its arguments."""
+def _seconds(program, arguments) -> float:
+  """Of processors, for one call."""
+  import jax
+
+  started = time.process_time()
+  jax.block_until_ready(program(*arguments))
+  return time.process_time() - started
+
+
+def _compiled(cell, at_once):
+  """A layer's attention, the same with its gradient, and their arguments."""
   import jax
   import jax.numpy as jnp
 
-  from jaxrl_llm.policies.language import attention
+  from jaxrl_llm.policies.language import attention, tiles
 
   model, p, g, t = cell
   sizes = cases.MODELS[model]
@@ -86,27 +103,31 @@ def _compiled(cell, at_once=None):
   def draw(*shape):
     return jax.random.normal(next(keys), (1, *shape, sizes.head_dim))
 
+  def mask(*shape):
+    positions = jnp.arange(shape[-1]) + jnp.zeros((1, *shape), jnp.int32)
+    return attention.Mask(positions >= 0, positions)
+
   heads, kv = sizes.heads, sizes.kv_heads
   if g:
     arguments = draw(g, t, heads), *(draw(p, kv) for _ in 'kv')
     arguments += tuple(draw(g, t, kv) for _ in 'kv')
-    own = jnp.broadcast_to(jnp.tri(t, dtype=bool), (1, g, t, t))
-    seen = jnp.concatenate([jnp.ones((1, g, t, p), bool), own], axis=-1)
+    masks = mask(p), mask(g, t)
     attend = attention.within_group
   else:
     arguments = draw(p, heads), draw(p, kv), draw(p, kv)
-    seen = jnp.tri(p, dtype=bool)[None]
+    masks = (mask(p),)
     attend = attention.within_sequence
 
   def loss(*arguments):
-    return jnp.sum(attend(*arguments, seen) ** 2)
+    return jnp.sum(attend(*arguments, *masks) ** 2)
 
-  at_once = at_once or attention.AT_ONCE['cpu']
-  with mock.patch.dict(attention.AT_ONCE, cpu=at_once):
-    gradient = jax.jit(jax.grad(loss, range(len(arguments))))
-    program = gradient.lower(*arguments).compile()
-  jax.block_until_ready(program(*arguments))
-  return program, arguments
+  with mock.patch.dict(tiles.AT_ONCE, cpu=at_once):
+    forth = jax.jit(loss).lower(*arguments).compile()
+    both = jax.jit(jax.grad(loss, range(len(arguments))))
+    both = both.lower(*arguments).compile()
+  for program in (forth, both):
+    jax.block_until_ready(program(*arguments))
+  return forth, both, arguments
 
 
 if __name__ == '__main__':

@@ -47,10 +47,10 @@ def costs(model: cases.Model, shape: cases.Shape) -> dict[str, Cost]:
   """What compiled sampling and learning of one iteration cost."""
   import jax
 
-  from jaxrl_llm.policies.language import attention
+  from jaxrl_llm.policies.language import tiles
 
   found = {}
-  with mock.patch.dict(attention.AT_ONCE, cpu=2**62):
+  with mock.patch.dict(tiles.AT_ONCE, cpu=2**62):
     for name, (program, arguments, given) in _programs(model, shape).items():
       lowered = jax.jit(program, donate_argnums=given).lower(*arguments)
       analysis = lowered.compile().cost_analysis()

@@ -91,12 +91,12 @@ def kept(model: cases.Model, shape: cases.Shape) -> dict[str, int]:
   by layer; a block of scores; its logits, of at most `_CHUNK` positions, with
   their gradient.
   """
-  from jaxrl_llm.policies.language import attention
+  from jaxrl_llm.policies.language import tiles
 
   p, t, m = shape.prompt, shape.response, _MICROBATCH
   cache = model.cached * (shape.prompts * p + shape.rows * t)
   logits = shape.rows * model.vocab
-  most = attention.AT_ONCE['cpu']
+  most = tiles.AT_ONCE['cpu']
   reading = min(shape.prompts * model.heads * p * p, most)
   reading += shape.prompts * p * (model.width + 2 * model.mlp_width)
   heads = 2 * (model.heads + model.kv_heads) * model.head_dim

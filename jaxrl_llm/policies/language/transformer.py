@@ -34,7 +34,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.policies.language import attention, experts
+from jaxrl_llm.policies.language import attention, experts, tiles
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.policies.protocol import Param, initial
 
@@ -133,6 +133,7 @@ def hidden(
   tokens: Array,
   mask: Array,
   *,
+  causal: bool = True,
   dtype=jnp.float32,
   remat: bool = False,
   unroll: int | bool = 1,
@@ -145,6 +146,7 @@ def hidden(
   Args:
     tokens: i32[N, S].
     mask: bool[N, S], True on tokens; others are never attended to.
+    causal: False lets every token see those after it as well.
     dtype: of the arithmetic; norms and softmax are float32 in any case.
     remat: recompute each layer in the backward pass instead of keeping it.
     unroll: layers per step of the scan; True is all of them, faster to run
@@ -156,7 +158,14 @@ def hidden(
   chex.assert_rank([tokens, mask], 2)
   chex.assert_equal_shape([tokens, mask])
   x, _ = _sequence(
-    params, config, tokens, mask, dtype=dtype, remat=remat, unroll=unroll
+    params,
+    config,
+    tokens,
+    mask,
+    causal=causal,
+    dtype=dtype,
+    remat=remat,
+    unroll=unroll,
   )
   return x
 
@@ -199,15 +208,12 @@ def hidden_of_groups(
   after = jnp.maximum(length + jnp.cumsum(own, -1, dtype=jnp.int32) - 1, 0)
   tokens = jnp.concatenate([prompt, response.reshape(b, -1)], axis=1)
   positions = jnp.concatenate([before, after.reshape(b, -1)], axis=1)
-  in_prompt = _seen(prompt_mask), before[:, :, None] - before[:, None]
-  far = after[..., None] - before[:, None, None]
-  near = after[..., None] - after[:, :, None]
-  prompt_seen = jnp.broadcast_to(prompt_mask[:, None, None], far.shape)
-  in_response = (
-    jnp.concatenate([prompt_seen, _seen(own)], axis=-1),
-    jnp.concatenate([far, near], axis=-1),
+  attend = functools.partial(
+    _attend_group,
+    config,
+    attention.Mask(prompt_mask, before),
+    attention.Mask(own, after),
   )
-  attend = functools.partial(_attend_group, config, in_prompt, in_response)
   x, _ = _layers(
     params, config, tokens, positions, attend, dtype, remat, unroll
   )
@@ -324,7 +330,7 @@ def logits(params: Params, config: Config, hidden: Array) -> Array:
     (((hidden.ndim - 1,), (axis,)), ((), ())),
     preferred_element_type=jnp.float32,
   )
-  return attention.capped(scores, config.logit_cap)
+  return tiles.capped(scores, config.logit_cap)
 
 
 def split_layers(
@@ -376,14 +382,21 @@ def widened(cache: Cache, length: int) -> Cache:
 
 
 def _sequence(
-  params, config, tokens, mask, *, dtype, remat=False, unroll=1, keep=False
+  params,
+  config,
+  tokens,
+  mask,
+  *,
+  dtype,
+  causal=True,
+  remat=False,
+  unroll=1,
+  keep=False,
 ):
   """Final hidden states and, if `keep`, keys and values stacked over layers."""
   positions = _positions(mask)
-  distance = positions[:, :, None] - positions[:, None, :]
-  attend = functools.partial(
-    _attend_sequence, config, (_seen(mask), distance), keep
-  )
+  rule = attention.Mask(mask, positions, causal=causal)
+  attend = functools.partial(_attend_sequence, config, rule, keep)
   return _layers(
     params, config, tokens, positions, attend, dtype, remat, unroll
   )
@@ -403,7 +416,7 @@ def _layers(params, config, tokens, positions, attend, dtype, remat, unroll):
 
   def body(x, inputs):
     layer, own = inputs
-    window = own.get('window', config.layer_windows[0])
+    window = own.get('window', config.layer_windows[0] or None)
     rotation = rotations[own.get('local', only)]
     return _block(layer, config, x, rotation, functools.partial(attend, window))
 
@@ -442,26 +455,25 @@ def _block(layer, config, x, rotation, attend):
   return x + y, kept
 
 
-def _attend_sequence(config, sight, keep, window, q, k, v):
-  seen = _in_sight(sight, window)
-  y = attention.within_sequence(q, k, v, seen, cap=config.attention_cap)
+def _attend_sequence(config, mask, keep, window, q, k, v):
+  mask = mask.replace(window=window)
+  y = attention.within_sequence(q, k, v, mask, cap=config.attention_cap)
   kept = (k.transpose(0, 2, 3, 1), v.transpose(0, 2, 1, 3)) if keep else None
   return y, kept
 
 
-def _attend_group(config, in_prompt, in_response, window, q, k, v):
-  b, p = in_prompt[0].shape[:2]
-  groups = in_response[0].shape[:3]
+def _attend_group(config, prompt_mask, mask, window, q, k, v):
+  b, p = prompt_mask.valid.shape
+  groups = mask.valid.shape
 
   def parts(x):
     return x[:, :p], x[:, p:].reshape(*groups, *x.shape[2:])
 
   (q, own_q), (k, own_k), (v, own_v) = map(parts, (q, k, v))
+  masks = prompt_mask.replace(window=window), mask.replace(window=window)
   cap = config.attention_cap
-  seen = _in_sight(in_prompt, window)
-  y = attention.within_sequence(q, k, v, seen, cap=cap)
-  seen = _in_sight(in_response, window)
-  own_y = attention.within_group(own_q, k, v, own_k, own_v, seen, cap=cap)
+  y = attention.within_sequence(q, k, v, masks[0], cap=cap)
+  own_y = attention.within_group(own_q, k, v, own_k, own_v, *masks, cap=cap)
   own_y = own_y.reshape(b, -1, *y.shape[2:])
   return jnp.concatenate([y, own_y], axis=1), None
 
@@ -474,21 +486,8 @@ def _attend_cached(config, prompt, own, prompt_seen, own_seen, t, q, k, v):
   return y, cache
 
 
-def _seen(mask):
-  """bool[..., S, S]: keys that exist and are not after the query."""
-  s = mask.shape[-1]
-  return jnp.tril(jnp.ones((s, s), bool)) & mask[..., None, :]
-
-
-def _in_sight(sight, window):
-  """Of what is seen and how far away it is, what lies within the window."""
-  seen, distance = sight
-  return seen & _within(distance, window)
-
-
 def _within(distance, window):
-  # A number 0 is no window; one that is traced differs between layers.
-  return True if isinstance(window, int) and not window else distance < window
+  return distance < window if window else True
 
 
 def _positions(mask):

@@ -8,11 +8,11 @@ def test_operations_by_hand():
   assert blocks.operations(('small', 5, 0, 0)) == 7 * 2 * 64 * 8 * 25
 
 
-def test_blocks_reserve_less_than_all_scores():
+def test_tiles_reserve_less_than_all_scores():
   cell = ('tiny', 64, 4, 256)
   whole, few = (
     program.memory_analysis().temp_size_in_bytes
-    for program, _ in (
+    for _, program, _ in (
       blocks._compiled(cell, 2**62),
       blocks._compiled(cell, 2**14),
     )

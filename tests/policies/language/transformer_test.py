@@ -1,6 +1,7 @@
 """The decoder against itself: paddings, caches, windows, loops, LoRA apart."""
 
 import dataclasses
+import functools
 
 import chex
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from jaxrl_llm.policies.language import transformer
+from jaxrl_llm.policies.language import tiles, transformer
 from jaxrl_llm.policies.language.config import Config, Rope
 
 _PLAIN = Config(
@@ -52,7 +53,7 @@ _init = jax.jit(transformer.init, static_argnums=(0, 2))
 _hidden = jax.jit(
   transformer.hidden,
   static_argnums=1,
-  static_argnames=('dtype', 'remat', 'unroll'),
+  static_argnames=('causal', 'dtype', 'remat', 'unroll'),
 )
 _prefill = jax.jit(
   transformer.prefill, static_argnums=1, static_argnames='dtype'
@@ -138,6 +139,46 @@ def test_the_future_is_not_seen(name):
   before, after = (_hidden(params, config, x, x >= 0) for x in (tokens, other))
   np.testing.assert_array_equal(before[:, :5], after[:, :5])
   assert jnp.abs(before[:, 5:] - after[:, 5:]).max() > 1e-3
+
+
+@pytest.mark.parametrize('name', ['plain', 'alternating'])
+def test_the_future_is_seen_where_tokens_are_not_causal(name):
+  config = _CONFIGS[name]
+  params = _params(config)
+  tokens = _tokens((1, 6))
+  other = tokens.copy()
+  other[:, 5] = (other[:, 5] + 1) % 50
+  hidden = functools.partial(_hidden, causal=False)
+  before, after = (hidden(params, config, x, x >= 0) for x in (tokens, other))
+  assert jnp.abs(before[:, 0] - after[:, 0]).max() > 1e-3
+  # Padding is not seen from either side.
+  padded, mask = _tokens((1, 9), seed=1), np.zeros((1, 9), bool)
+  columns = [1, 2, 4, 5, 6, 7]
+  padded[:, columns], mask[:, columns] = tokens, True
+  _close(hidden(params, config, padded, mask)[:, columns], before)
+
+
+def test_memory_grows_with_the_length_and_not_with_its_square(monkeypatch):
+  monkeypatch.setattr(tiles, 'AT_ONCE', {'cpu': 2 * 4 * 32 * 32})
+  config = dataclasses.replace(
+    _CONFIGS['alternating'], layers=2, windows=(3, 0)
+  )
+  params = _params(config)
+
+  def reserved(length):
+    def loss(params, tokens):
+      mask = tokens > 0
+      whole = transformer.hidden(params, config, tokens, mask)
+      prompt, response = transformer.hidden_of_groups(
+        params, config, tokens[:1], mask[:1], tokens, mask
+      )
+      return whole.sum() + prompt.sum() + response.sum()
+
+    tokens = jax.ShapeDtypeStruct((2, length), jnp.int32)
+    compiled = jax.jit(jax.grad(loss)).lower(params, tokens).compile()
+    return compiled.memory_analysis().temp_size_in_bytes
+
+  assert reserved(2048) < 2.1 * reserved(1024)
 
 
 def test_a_window_hides_what_is_older():
