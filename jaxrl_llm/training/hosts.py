@@ -22,8 +22,10 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax._src import distributed  # Where its store is, which is not public.
 from jax.experimental import multihost_utils
 
+from jaxrl_llm.training import watch
 from jaxrl_llm.types import PyTree
 
 # How transports and the coordination service begin to speak of a lost peer.
@@ -32,6 +34,8 @@ _LOST = re.compile(
   r'(gloo|nccl|connection|heartbeat|barrier|coordination|unavailable)',
   re.IGNORECASE | re.DOTALL,
 )
+# How much later than `watch` JAX ends a run, in words of its own.
+_LATER_SECONDS = 30
 # How much longer than the others the first process stays where it failed.
 _LAST_SECONDS = 10
 
@@ -57,7 +61,7 @@ def initialize() -> None:
       SLURM_STEP_NUM_TASKS      more than one: JAX reads the rest from SLURM
       JAX_DISTRIBUTED=auto      JAX finds out: TPU slices, Open MPI
       JAX_HEARTBEAT_SECONDS     100: the others end once a process has been
-                                silent for so long
+                                silent for so long, with the status 75
 
   Call it before anything else of JAX. Without any of these a process is
   alone, as on a laptop. One that never joins is waited for 300 s. Where a
@@ -78,7 +82,8 @@ def initialize() -> None:
   # It would catch SIGTERM in the place of our own handler, and tell nobody.
   jax.config.update('jax_enable_preemption_service', False)
   join = functools.partial(
-    jax.distributed.initialize, heartbeat_timeout_seconds=int(heartbeat)
+    jax.distributed.initialize,
+    heartbeat_timeout_seconds=int(heartbeat) + _LATER_SECONDS,
   )
   if env.get('JAX_COORDINATOR_ADDRESS') and (count or number):
     if not (count and number and count.isdigit() and number.isdigit()):
@@ -91,6 +96,21 @@ def initialize() -> None:
     join()
   elif env.get('JAX_DISTRIBUTED') == 'auto':
     join()
+  if jax.distributed.is_initialized():
+    _watch(int(heartbeat))
+
+
+def _watch(seconds):
+  joined = distributed.global_state
+  count = joined.num_processes
+  if count > 1:
+    watch.Watch(
+      joined.client,
+      joined.process_id,
+      count,
+      seconds,
+      watch.ending(count, seconds),
+    ).start()
 
 
 @contextlib.contextmanager

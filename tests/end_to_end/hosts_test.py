@@ -13,6 +13,7 @@ import time
 import pytest
 
 from experiments.benchmarks import clusters
+from jaxrl_llm.training import watch
 from tests.end_to_end import processes
 
 # Half the rows get a reward, so that there is something to learn.
@@ -104,6 +105,21 @@ def test_a_signal_to_one_process_saves_and_stops_all(tmp_path):
   saved = processes.state_of(tmp_path)[0]
   assert f'saved iteration {saved} of 1000' in stderr
   assert clusters.metrics(tmp_path)[-1]['step'] == saved
+
+
+@pytest.mark.parametrize('number', [0, 1])
+def test_a_process_that_is_stopped_is_named_by_the_others(tmp_path, number):
+  words = ('experiments.train', *RUN, f'--workdir={tmp_path}')
+  running = start(
+    2, *words, '--config.steps=100000', JAX_HEARTBEAT_SECONDS='30'
+  )
+  logged(tmp_path, 1, running)
+  os.kill(pid_of(number, running), signal.SIGSTOP)
+  _, stderr = running.communicate(timeout=300)
+  assert running.returncode == watch.STATUS, stderr
+  assert stderr.count('has been silent for 30 s') == 1
+  assert f'error: process {number + 1} of 2 has been silent' in stderr
+  assert f'process {2 - number} of 2 ended with status 75' in stderr
 
 
 def test_a_checkpoint_moves_between_numbers_of_processes(tmp_path):
