@@ -30,6 +30,8 @@ class Turns(NamedTuple):
 
   Attributes:
     taken: bool[N, H]. answered: bool[N, H], and the environment went on.
+    call: i32[N, H], where in an answered action a tool was called, in
+      characters; -1 where none was.
     start, end: i32[N, H], the first column of each turn's action and the one
       after its last; equal where it was not taken.
     reward: f32[N, H], of the environment. agent: i32[N, H].
@@ -39,6 +41,7 @@ class Turns(NamedTuple):
 
   taken: np.ndarray
   answered: np.ndarray
+  call: np.ndarray
   start: np.ndarray
   end: np.ndarray
   reward: np.ndarray
@@ -119,6 +122,7 @@ def go_on(tools, rollouts: Rollouts, log: Turns, first: np.ndarray, key):
       finished[row], said[row] = step.done, step.observation
       log.reward[row, at[row]] = step.reward
       log.answered[row, at[row]] = not step.done
+      log.call[row, at[row]] = -1 if step.done else step.call
       if at[row] + 1 < turns:
         _enter(log, row, at[row] + 1, step)
     going &= ~finished & (at + 1 < turns)
@@ -149,6 +153,7 @@ def _empty(rows, turns) -> Turns:
   return Turns(
     taken=np.zeros(shape, bool),
     answered=np.zeros(shape, bool),
+    call=np.full(shape, -1, np.int32),
     start=np.zeros(shape, np.int32),
     end=np.zeros(shape, np.int32),
     reward=np.zeros(shape, np.float32),
@@ -191,8 +196,8 @@ class MultiTurn(Plan):
       turn             i32[N, T], in [0, turns)
       action_end       bool[N, T], the last token of a turn's action
       decision_reward  f32[N, T], the environment's reward, on action tokens
-      tool_calls       i32[N], turns that the environment answered
-      tool_start       i32[N], the first column of the first of them, or -1
+      tool_calls       i32[N], turns whose call of a tool was answered
+      tool_start       i32[N], the column where the first call begins, or -1
 
   Attributes:
     samples: episodes from a prompt. turns: the most of an episode, which
@@ -223,24 +228,43 @@ class MultiTurn(Plan):
       tools, prompts, key, samples=self.samples, turns=self.turns
     )
     rollouts, scores = judged(tools, rollouts, log)
-    extras = {**rollouts.extras, **located(log, tools.columns)}
+    found = located(log, tools.columns) | calls(tools, rollouts, log)
+    extras = {**rollouts.extras, **found}
     return rollouts.replace(extras=extras), scores, state
 
 
+def calls(tools, rollouts: Rollouts, log: Turns):
+  """How often each episode called a tool, and where it did so first.
+
+  Returns:
+    `tool_calls` and `tool_start` of `MultiTurn`. A call begins in the token
+    that holds its first character.
+  """
+  called = log.call >= 0
+  turn = called.argmax(axis=1)
+  first = np.full(len(called), -1, np.int32)
+  some = np.flatnonzero(called.any(axis=1))
+  first[some] = log.start[some, turn[some]]
+  inside = [row for row in some if log.call[row, turn[row]] > 0]
+  pieces = tools.pieces(rollouts) if inside else []
+  for row in inside:
+    start, end = log.start[row, turn[row]], log.end[row, turn[row]]
+    ends = np.cumsum([len(piece) for piece in pieces[row][start:end]])
+    first[row] += np.searchsorted(ends, log.call[row, turn[row]], side='right')
+  arrays = {'tool_calls': called.sum(axis=1), 'tool_start': first}
+  return {name: jnp.asarray(x, jnp.int32) for name, x in arrays.items()}
+
+
 def located(log: Turns, columns: int):
-  """The extras of `MultiTurn`, of episodes in rows of T columns."""
+  """Where the turns are, of episodes in rows of T columns: see `MultiTurn`."""
   column = np.arange(columns)[:, None]
   inside = (column >= log.start[:, None]) & (column < log.end[:, None])
   inside &= log.taken[:, None]
   begun = (column >= log.start[:, None]) & log.taken[:, None]
-  called = log.answered.any(axis=1)
-  first = log.start[np.arange(len(called)), log.answered.argmax(axis=1)]
   arrays = {
     'turn': np.maximum(begun.sum(axis=2) - 1, 0).astype(np.int32),
     'action_end': (inside & (column == log.end[:, None] - 1)).any(axis=2),
     'decision_reward': (inside * log.reward[:, None]).sum(axis=2),
-    'tool_calls': log.answered.sum(axis=1).astype(np.int32),
-    'tool_start': np.where(called, first, -1).astype(np.int32),
   }
   return jax.tree.map(jnp.asarray, arrays)
 

@@ -31,6 +31,8 @@ class Step(NamedTuple):
     anchor: names the new state; steps taken in states of one name can be
       compared. The first state of every episode is named ''.
     agent: who acts next, where one policy plays several.
+    call: where in the action the tool was called, in characters; what stands
+      before it is thought. -1: this went on without a call.
   """
 
   state: Any
@@ -39,6 +41,7 @@ class Step(NamedTuple):
   done: bool = False
   anchor: str = ''
   agent: int = 0
+  call: int = 0
 
 
 class Environment(Protocol):
@@ -54,10 +57,11 @@ class Environment(Protocol):
 class Lookup:
   """Letters whose digits only the environment knows.
 
-  A letter is a question and is answered by its digit; anything else ends the
-  episode. The last action of a good episode is the digits of the word.
+  A letter is a question and is answered by its digit, whatever words come
+  before it; anything else ends the episode. The last action of a good episode
+  is the digits of the word.
 
-      look up ba=   b   7   a   2   72
+      look up ba=   b   7   now a   2   72
 
   A question asked once earns 0.1, so that asking pays before the answer does.
   The state is named by the letters known so far; agent 0 asks, and agent 1
@@ -72,7 +76,8 @@ class Lookup:
 
   def _answer(self, state, action):
     digits, known = state
-    letter = action.strip()
+    words = action.split()
+    letter = words[-1] if words else ''
     if letter not in digits:
       return Step(state, done=True)
     new = letter not in known
@@ -83,6 +88,7 @@ class Lookup:
       reward=0.1 * new,
       anchor=known,
       agent=1,
+      call=action.rindex(letter),
     )
 
 

@@ -67,6 +67,37 @@ def test_extras_say_where_turns_are_in_a_row():
   assert extras['tool_start'].tolist() == [0, 0]
 
 
+class Patient:
+  """Hears out thoughts, which end in '!', and answers calls, at a '?'."""
+
+  def reset(self, rows):
+    return [None] * len(rows)
+
+  def step(self, states, actions):
+    return [self._answer(action) for action in actions]
+
+  def _answer(self, action):
+    if action.endswith('!'):
+      return environments.Step(None, '\n', call=-1)
+    if action.endswith('?'):
+      return environments.Step(None, '7\n', call=action.index('?'))
+    return environments.Step(None, done=True)
+
+
+def test_text_may_come_before_a_call():
+  """In the turn of the call, and in turns that went on without one."""
+  begins = ['?', 'hm?', 'hm!', 'hm hm hm?', 'no']
+
+  def reply(text, i):
+    return begins[i % 5] if text == 'q' else '?' if text == 'qhm!\n' else '9'
+
+  lent = scripted.Scripted(reply, judge, RECORDS, 40, Patient())
+  rollouts, _ = collect(episodes.multi_turn(samples=5, turns=4), lent)
+  # Each turn ends with a token of its own, before what the policy is told.
+  assert rollouts.extras['tool_start'].tolist() == [0, 2, 5, 8, -1]
+  assert rollouts.extras['tool_calls'].tolist() == [1, 1, 1, 1, 0]
+
+
 def test_an_episode_without_a_call_has_none():
   rollouts, _ = collect(
     episodes.multi_turn(samples=1, turns=4), tools(lambda text, i: '9')

@@ -140,7 +140,9 @@ class Scripted:
     return words(rollouts)
 
   def pieces(self, rollouts):
-    return [list(text) for text in words(rollouts)]
+    masks = np.asarray(rollouts.response_mask)
+    responses = np.asarray(rollouts.content.response)
+    return [[decode([t]) for t in r[m]] for r, m in zip(responses, masks)]
 
   def score(self, rollouts, *needs):
     del needs

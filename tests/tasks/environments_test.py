@@ -33,6 +33,13 @@ def test_lookup_ends_with_anything_else(action):
   assert step.done and step.reward == 0 and step.observation == ''
 
 
+def test_lookup_hears_a_letter_behind_other_words():
+  row = {'digits': {'a': '7', 'b': '2'}}
+  steps = play(row, ['a', 'now b\n', ' a b '])
+  assert [step.observation for step in steps] == ['7\n', '2\n', '2\n']
+  assert [step.call for step in steps] == [0, 4, 3]
+
+
 def test_the_demonstration_of_lookup_is_what_its_environment_says():
   row = toys.lookup(random.Random(0), length=3)
   lines = row['demonstration'].splitlines()

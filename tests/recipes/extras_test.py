@@ -1,0 +1,157 @@
+"""What a recipe's own plan says of its responses makes a difference.
+
+The battery feeds made-up extras. Here a recipe runs the plan that it has, and
+the numbers that come of it must matter: were they the same for all rows, the
+credit would be another.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrl_llm import credit as credit_lib
+from jaxrl_llm import recipe as recipe_lib
+from jaxrl_llm.tasks import environments
+from jaxrl_llm.types import Scores, Spec, Stats
+from tests.plans import scripted
+from tests.recipes import cases
+
+QUESTIONS = ('qa', 'qb', 'qab', 'qba')
+COLUMNS = 24
+# Answers, lists, calls of a tool with and without words before, and too long.
+SAYINGS = ('a', 'b', 'hm a', 'b a\nb', '72', '7\n2', 'ab ba', 'hm hm hm hm 72')
+RECORD = {
+  'prompt': 'q',
+  'wordings': ['qq', 'qqq', 'qqqq'],
+  'digits': {'a': '7', 'b': '2'},
+  'answer': 'b\na',
+  'demonstration': 'b a',
+}
+KEY = jax.random.key(0)
+
+
+def _needed(name):
+  """The extras that a recipe's credit reads, passes of the loop left out."""
+  needs = credit_lib.needs_of(recipe_lib.build(name).credit)
+  return sorted(
+    need.removeprefix('extras:') for need in needs if need.startswith('extras:')
+  )
+
+
+class Tools(scripted.Scripted):
+  """A policy that says anything, and a model that changes between rounds."""
+
+  def __init__(self, plan):
+    self.rng = np.random.default_rng(0)
+    super().__init__(
+      reply=lambda text, i: self.rng.choice(SAYINGS),
+      records=[RECORD | {'prompt': q} for q in QUESTIONS],
+      columns=COLUMNS,
+      environment=environments.Lookup(),
+      components=('exact', *plan.contract.scores),
+    )
+    self.round = 0
+
+  def tempered(self, prompts, key, samples, temperature):
+    del temperature
+    return self.generate(prompts, key, samples)
+
+  def rival(self, prompts, key, samples):
+    return self.generate(prompts, key, samples)
+
+  def opponent(self, prompts, key, samples, share):
+    del share
+    return self.generate(prompts, key, samples)
+
+  def ahead(self, rollouts, scores, key):
+    del rollouts, scores, key
+    return self
+
+  def verify(self, rollouts, texts=None, rows=None):
+    del texts, rows
+    shape = rollouts.valid.shape[0], len(self.components)
+    scores = self.rng.integers(0, 2, shape).astype(np.float32)
+    return rollouts, Scores(jnp.asarray(scores), jnp.ones(shape[1]))
+
+  def score(self, rollouts, *needs):
+    stats = super().score(rollouts, *needs)
+    return Stats(logp=stats.logp * (1 + self.round), entropy=stats.entropy)
+
+  def hidden_square(self, rollouts):
+    return 2e3 * (rollouts.content.response % 5)
+
+  def teachers(self, rollouts):
+    logp = -0.1 * (1 + rollouts.content.response % 7)
+    return jnp.stack([logp, 2 * logp[:, ::-1]], axis=-1)
+
+
+def _collected(plan, spec):
+  """The second iteration of a plan: the questions have come before."""
+  tools, state = Tools(plan), plan.init(spec)
+  prompts = scripted.ask(*QUESTIONS)
+  rng = np.random.default_rng(1)
+  prompts = prompts.replace(
+    extras={
+      name: jnp.asarray(3 * rng.random(len(QUESTIONS)))
+      for name in plan.contract.columns
+    }
+  )
+  for tools.round in range(2):
+    rollouts, scores, state = plan.collect(tools, prompts, state, KEY)
+  return rollouts, scores
+
+
+def _with_passes(rollouts, needs):
+  """The rollouts with what the loop itself would compute."""
+  rng = np.random.default_rng(2)
+  shape = rollouts.content.response.shape
+  logits = rng.standard_normal((*shape, len(scripted.LETTERS) + 1))
+  found = {
+    'old_logp': rollouts.logp,
+    'ref_logp': rollouts.logp - 0.1 * rng.random(shape),
+    'entropy': rng.random(shape),
+    'values': rng.standard_normal(shape),
+    'after_values': rng.standard_normal(shape),
+    'log_probs': jax.nn.log_softmax(logits),
+  }
+  passes = {
+    name: jnp.asarray(found[name], jnp.float32)
+    for name in sorted(needs & recipe_lib.PASSES)
+  }
+  return rollouts.replace(extras={**rollouts.extras, **passes})
+
+
+def _credit(recipe, spec, rollouts, scores):
+  memory = recipe.credit.init(spec)
+  program = cases.program_of(recipe)
+  for _ in range(2):  # some remember an iteration before
+    credit, memory, _ = program.assign(memory, rollouts, scores)
+  return credit
+
+
+@pytest.mark.parametrize(
+  'name', [name for name in recipe_lib.names() if _needed(name)]
+)
+def test_credit_depends_on_what_the_plan_says(name):
+  recipe = recipe_lib.build(name)
+  plan, terms = recipe.plan, recipe.plan.contract
+  groups = len(QUESTIONS) * terms.groups
+  spec = Spec(
+    groups * terms.samples,
+    terms.samples,
+    3,
+    COLUMNS,
+    tasks=len(QUESTIONS),
+    component_names=('exact', *terms.scores),
+  )
+  rollouts, scores = _collected(plan, spec)
+  rollouts = _with_passes(rollouts, recipe.needs)
+  credit = _credit(recipe, spec, rollouts, scores)
+  for key in _needed(name):
+    said = rollouts.extras[key]
+    same = jnp.broadcast_to(said.reshape(-1)[0], said.shape)
+    dumb = rollouts.replace(extras={**rollouts.extras, key: same})
+    other = _credit(recipe, spec, dumb, scores)
+    pairs = zip(jax.tree.leaves(credit), jax.tree.leaves(other))
+    assert any(not np.allclose(*pair) for pair in pairs), key
