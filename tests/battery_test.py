@@ -237,6 +237,7 @@ def spec_of(recipe, length=LENGTH):
     length,
     tasks=TASKS,
     domains=2,
+    task_domains=tuple(task % 2 for task in range(TASKS)),
     component_names=('correct', 'form'),
   )
 

@@ -55,7 +55,10 @@ SETTINGS = {
     'chain_sum',
     'a generated task, reasoning_gym:NAME, or a JSONL file or folder',
   ),
-  'data.level': (1, 'difficulty of a generated task'),
+  'data.level': (
+    1,
+    'difficulty of a generated task; 0: all its levels, each a domain',
+  ),
   'data.prompt_field': ('prompt', 'of a JSONL record: text or chat messages'),
   'data.answer_field': ('answer', 'of a JSONL record'),
   'data.responses': (

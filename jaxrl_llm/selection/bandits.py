@@ -14,6 +14,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxrl_llm import grouping, numerics
 from jaxrl_llm.advantages import group as group_lib
@@ -140,9 +141,18 @@ class VarianceAware:
 
 
 def domains_of(spec):
-  """i32[A]: the domain of each task."""
-  domains = spec.task_domains or (0,) * spec.tasks
-  return jnp.asarray(domains, jnp.int32)
+  """i32[A]: the domain of each task, for a curriculum that draws by domain.
+
+  Raises:
+    ValueError: all tasks are of one, so that nothing could be drawn more often.
+  """
+  if len(set(spec.task_domains)) < 2:
+    raise ValueError(
+      f'the curriculum draws by domain, and the {spec.tasks} questions are of '
+      'one; make data.path a folder with a file for each domain, or a '
+      'generated task with data.level=0, whose levels are its domains'
+    )
+  return np.asarray(spec.task_domains, np.int32)
 
 
 def draw_by_domain(key, probabilities, domain, n):
@@ -182,7 +192,8 @@ class SelfEvolving:
   temperature: float = 1.0
 
   def init(self, spec):
-    return {'values': jnp.zeros(spec.domains), 'domain': domains_of(spec)}
+    domain = jnp.asarray(domains_of(spec))
+    return {'values': jnp.zeros(spec.domains), 'domain': domain}
 
   def probabilities(self, state):
     return jax.nn.softmax(state['values'] / self.temperature)
@@ -224,7 +235,7 @@ class UpperConfidence:
     return {
       'recent': jnp.zeros((spec.domains, self.window)),
       'count': jnp.zeros(spec.domains, jnp.int32),
-      'domain': domains_of(spec),
+      'domain': jnp.asarray(domains_of(spec)),
     }
 
   def probabilities(self, state):

@@ -82,9 +82,12 @@ def each_task(spec):
 
 
 def each_domain(spec):
-  """i32[A]: every domain that has tasks is an arm."""
-  domains = spec.task_domains or (0,) * spec.tasks
-  return np.unique(domains, return_inverse=True)[1]
+  """i32[A]: every domain that has tasks is an arm.
+
+  Raises:
+    ValueError: there is one.
+  """
+  return np.unique(bandits.domains_of(spec), return_inverse=True)[1]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -142,7 +142,8 @@ def generate(
     size: rows.
     seed: of the questions.
     part: 'train' or 'held_out' (a quarter of all questions).
-    level: difficulty of a toy, 1 the easiest.
+    level: difficulty of a toy, 1 the easiest; 0: all of them in turn, each a
+      domain.
     **options: difficulty options of the toy or task, over those of the level.
 
   Raises:
@@ -155,19 +156,22 @@ def generate(
   if size < 1:
     raise ValueError(f'{name}: {size} rows were asked for; ask for at least 1')
   if name.startswith(_GYM):
-    candidates, verifier = _gym_rows(name, size, seed, level, options)
+    rows, verifier = _gym_rows(name, size, seed, level, options)
+    candidates, domains = ((row, 0) for row in rows), (name,)
   else:
-    candidates, verifier = _toy_rows(name, seed, level, options)
-  rows, seen, repeats = [], set(), 0
-  for row in candidates:
+    candidates, domains, verifier = _toy_rows(name, seed, level, options)
+  rows, domain, seen, repeats = [], [], set(), 0
+  for row, source in candidates:
     question = _digest(row['prompt'])
     held_out = question[0] < _HELD_OUT_BYTES
     if held_out == (part == 'held_out') and question not in seen:
       seen.add(question)
       rows.append(row)
+      domain.append(source)
       repeats = 0
       if len(rows) == size:
-        return Dataset(name, rows, np.zeros(size, np.int32), (name,), verifier)
+        domain = np.array(domain, np.int32)
+        return Dataset(name, rows, domain, domains, verifier)
     repeats += 1
     if repeats > _MAX_REPEATS:
       break
@@ -177,7 +181,8 @@ def generate(
   )
 
 
-def _toy_rows(name, seed, level, options) -> tuple[Iterator[Row], str]:
+def _toy_rows(name, seed, level, options):
+  """Rows and the domains they are of, the names of those, and the verifier."""
   if name not in toys.TOYS:
     near = difflib.get_close_matches(name, toys.TOYS, n=1)
     raise ValueError(
@@ -187,20 +192,27 @@ def _toy_rows(name, seed, level, options) -> tuple[Iterator[Row], str]:
       'JSONL file or folder'
     )
   toy = toys.TOYS[name]
-  if not 1 <= level <= len(toy.levels):
+  count = len(toy.levels)
+  if not 0 <= level <= count or (level == 0 and count == 1):
+    several = ', or 0 for all of them' if count > 1 else ''
     raise ValueError(
-      f'{name} has no level {level}; choose 1 to {len(toy.levels)}'
+      f'{name} has no level {level}; choose 1 to {count}{several}'
     )
   known = [*inspect.signature(toy.row).parameters][1:]
   unknown = sorted(set(options) - set(known))
   if unknown:
     raise ValueError(f'{name} has no options {unknown}; known: {known}')
-  chosen = toy.levels[level - 1] | options
-  rows = (
-    toy.row(random.Random(f'{name}/{seed}/{index}'), **chosen)
-    for index in itertools.count()
-  )
-  return rows, toy.verifier
+  levels = [level] if level else range(1, count + 1)
+  chosen = [toy.levels[number - 1] | options for number in levels]
+  domains = tuple(f'{name}:{number}' for number in levels)
+
+  def rows():
+    for index in itertools.count():
+      place = index % len(chosen)
+      rng = random.Random(f'{name}/{seed}/{index}')
+      yield toy.row(rng, **chosen[place]), place
+
+  return rows(), domains, toy.verifier
 
 
 def _gym_rows(name, size, seed, level, options) -> tuple[Iterator[Row], str]:

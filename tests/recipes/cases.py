@@ -242,6 +242,7 @@ def spec_of(case: Case) -> Spec:
     LENGTH,
     tasks=TASKS,
     domains=DOMAINS,
+    task_domains=tuple(task % DOMAINS for task in range(TASKS)),
     component_names=('correct', 'form', 'style')[: len(case.weights)],
   )
 

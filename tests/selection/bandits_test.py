@@ -164,6 +164,23 @@ def test_self_evolving_values_equal_their_oracle():
   np.testing.assert_allclose(state['values'], values, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+  'curriculum',
+  [
+    bandits.SelfEvolving(),
+    bandits.UpperConfidence(),
+    curricula.of_bandit(learners.UCB1(), arms=curricula.each_domain),
+  ],
+)
+@pytest.mark.parametrize('task_domains', [(), (1,) * 6])
+def test_draws_by_domain_are_refused_where_there_is_one(
+  curriculum, task_domains
+):
+  spec = Spec(16, 4, 1, 6, tasks=6, domains=2, task_domains=task_domains)
+  with pytest.raises(ValueError, match='6 questions are of one.*data.level=0'):
+    curriculum.init(spec)
+
+
 def test_domains_are_drawn_by_probability_and_their_tasks_alike():
   chances = jnp.array([0.6, 0.3, 0.1])
   domain = jnp.array(SPEC.task_domains)

@@ -4,6 +4,7 @@ import json
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from jaxrl_llm import tasks
@@ -190,6 +191,19 @@ def test_questions_of_a_part_are_distinct():
   assert len(set(found)) == 300
 
 
+@pytest.mark.parametrize('part', data.PARTS)
+def test_all_levels_of_a_generated_task_are_its_domains(part):
+  mixed = data.generate('sort', 30, seed=3, part=part, level=0)
+  assert mixed.domains == ('sort:1', 'sort:2', 'sort:3')
+  length = {0: 5, 1: 8, 2: 16}
+  for row, domain in zip(mixed.rows, mixed.domain.tolist(), strict=True):
+    assert len(row['answer'].replace(' ', '')) == length[domain]
+  assert set(np.bincount(mixed.domain)) <= set(range(4, 17))
+  shorter = data.generate('sort', 10, seed=3, part=part, level=0)
+  assert mixed.rows[:10] == shorter.rows
+  assert mixed.domain[:10].tolist() == shorter.domain.tolist()
+
+
 def test_options_override_those_of_the_level():
   dataset = data.generate('sort', 5, level=1, length=3)
   assert {len(row['answer']) for row in dataset.rows} == {3}
@@ -199,7 +213,8 @@ def test_options_override_those_of_the_level():
   ('name', 'options', 'message'),
   [
     ('chain_sums', {}, "did you mean 'chain_sum'"),
-    ('sort', {'level': 9}, 'sort has no level 9; choose 1 to 3'),
+    ('sort', {'level': 9}, 'sort has no level 9; choose 1 to 3, or 0 for all'),
+    ('line', {'level': 0}, 'line has no level 0; choose 1 to 1'),
     ('sort', {'depth': 2}, r"no options \['depth'\]; known: \['length', 'sym"),
     ('sort', {'part': 'test'}, "part 'test' must be one of"),
     ('reverse', {'length': 1}, r'about \d different train questions .* not 50'),

@@ -229,6 +229,19 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   for check in terms.checks:
     check(train.rows)
   questions_lib.check((train, held_out), tokenizer, model.vocab)
+  spec = Spec(
+    rows=rows,
+    samples=terms.samples,
+    prompt_length=config.sample.max_prompt,
+    response_length=config.sample.max_response,
+    tasks=len(train),
+    domains=int(train.domain.max()) + 1,
+    component_names=('recorded',) if from_data else verifiers.names,
+    task_domains=tuple(train.domain.tolist()),
+    seed=config.seed,
+  )
+  # What it cannot draw from is refused before a warm start is made.
+  recipe.curriculum.init(spec)
   if config.warm_start.steps and not abstract:
     source = sources.warmed_up(
       config, workdir, source, tokenizer, train, scorer(model, config), mesh
@@ -253,17 +266,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   session = TextSession(
     config=config,
     recipe=recipe,
-    spec=Spec(
-      rows=rows,
-      samples=terms.samples,
-      prompt_length=config.sample.max_prompt,
-      response_length=config.sample.max_response,
-      tasks=len(train),
-      domains=int(train.domain.max()) + 1,
-      component_names=('recorded',) if from_data else verifiers.names,
-      task_domains=tuple(train.domain.tolist()),
-      seed=config.seed,
-    ),
+    spec=spec,
     mesh=mesh,
     model=model,
     tokenizer=tokenizer,

@@ -195,3 +195,17 @@ def test_a_temperature_of_nothing_is_refused_for_learning(tmp_path):
     pytest.raises(ValueError, match='temperature 0 must be positive'),
   ):
     loop.iterate(parts, parts.init(params), 0)
+
+
+def test_draws_by_domain_need_several_before_a_warm_start_is_made(tmp_path):
+  config = tiny.get_config('sec')
+  with pytest.raises(ValueError, match='questions are of one.*data.level=0'):
+    session.assemble(config, tmp_path)
+  assert not (tmp_path / 'warm_start').exists()
+  config.data.level, config.warm_start.steps = 0, 0
+  config.sample.max_prompt = 24
+  parts, params = session.assemble(config, tmp_path)
+  state = parts.init(params)
+  parts.close()
+  assert set(parts.spec.task_domains) == {0, 1, 2}
+  assert state.method['curriculum']['values'].shape == (3,)
