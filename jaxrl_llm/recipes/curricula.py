@@ -12,7 +12,7 @@ from jaxrl_llm.objectives.base import policy_gradient
 from jaxrl_llm.plans import budgeted, replay, sampled
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.recipes.advantages import grpo
-from jaxrl_llm.selection import bandits, budgets, filters
+from jaxrl_llm.selection import bandits, budgets, difficulty, filters
 
 
 @register(
@@ -69,7 +69,8 @@ def sec(
 ) -> Recipe:
   """GRPO on domains drawn by a bandit whose reward is mean |advantage|.
 
-  The bandit's constants are recalled.
+  Domains are files of a folder, or the levels of a generated task. The
+  bandit's constants are recalled.
   """
   return dataclasses.replace(
     grpo(
@@ -101,7 +102,10 @@ def dump(
   temperature: float = 0.1,
   minibatches: int = 1,
 ) -> Recipe:
-  """GRPO on domains drawn by upper confidence of mean |advantage|."""
+  """GRPO on domains drawn by upper confidence of mean |advantage|.
+
+  Domains are files of a folder, or the levels of a generated task.
+  """
   return dataclasses.replace(
     grpo(
       samples=samples,
@@ -193,28 +197,41 @@ def knapsack(
     '2601.19280',
   ),
   joints=('advantage',),
-  limits=[Limit('grpo', {'rate': 0.0}, {'kl_weight': 0.0})],
+  limits=[
+    Limit('grpo', {'rate': 0.0}, {'clip_high': 0.28, 'kl_weight': 0.001})
+  ],
 )
 def prompt_gdro(
   *,
-  samples: int = 8,
+  samples: int = 4,
   clip_low: float = 0.2,
-  clip_high: float = 0.2,
+  clip_high: float = 0.28,
+  kl_weight: float = 0.001,
   rate: float = 0.65,
   floor: float = 0.01,
   memory: float = 0.12,
   cap: float = 15.0,
-  minibatches: int = 1,
+  margin: float = 0.03,
+  minibatches: int = 4,
 ) -> Recipe:
-  """GRPO against an adversary that weighs bins of difficulty."""
+  """GRPO against an adversary that weighs bins of difficulty.
+
+  Numbers and the six edges of the bins are those of the authors' script.
+
+  Deviates: the adversary is told the failure rate of a bin, where the paper has
+  its policy loss, which is 0 at a ratio of 1. It is not divided by the bin's
+  share of the batch, which the paper leaves open and the script does. A full
+  window forgets a share of all visits, not the oldest.
+  """
   base = grpo(
     samples=samples,
     clip_low=clip_low,
     clip_high=clip_high,
-    kl_weight=0.0,
+    kl_weight=kl_weight,
     minibatches=minibatches,
   )
-  game = robust.DifficultyGame(rate, floor, memory, cap)
+  bins = difficulty.PassBins(margin=margin)
+  game = robust.DifficultyGame(rate, floor, memory, cap, bins)
   return dataclasses.replace(base, credit=chain(base.credit, game))
 
 
@@ -225,31 +242,40 @@ def prompt_gdro(
     '2601.19280',
   ),
   joints=('plan',),
-  limits=[Limit('grpo', {}, {'kl_weight': 0.0})],
+  limits=[Limit('grpo', {}, {'clip_high': 0.28, 'kl_weight': 0.001})],
 )
 def rollout_gdro(
   *,
-  samples: int = 8,
+  samples: int = 4,
   least: int = 2,
-  most: int = 24,
+  most: int = 12,
   clip_low: float = 0.2,
-  clip_high: float = 0.2,
+  clip_high: float = 0.28,
+  kl_weight: float = 0.001,
+  window: int = 50,
 ) -> Recipe:
-  """GRPO with more responses where their rewards vary more.
+  """GRPO with more responses in bins of difficulty that vary more.
 
-  The split that the paper's game tends to, by its square-root law, from the
-  tasks' last success rates; its bandit over arms and shadow price are not
-  played.
+  Numbers and the six edges of the bins are those of the authors' script.
+
+  Deviates: the split is the one that the paper's game is shown to tend to, its
+  square-root law with the variance of the rewards. Its bandit over numbers of
+  responses and its shadow price are not played: both are fed the policy loss,
+  which is 0 at a ratio of 1. An iteration is one minibatch, in the script two.
+  A full window forgets a share of all visits, not the oldest.
   """
   return dataclasses.replace(
     grpo(
       samples=samples,
       clip_low=clip_low,
       clip_high=clip_high,
-      kl_weight=0.0,
+      kl_weight=kl_weight,
     ),
-    plan=budgeted.Budgeted(
-      budgets.precision, budgets.greedy, samples, least, most
+    plan=budgeted.ByDifficulty(
+      samples=samples,
+      least=least,
+      most=most,
+      bins=difficulty.PassBins(window=window, margin=0.0),
     ),
   )
 

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_llm.advantages import robust
+from jaxrl_llm.selection.difficulty import PassBins
 from jaxrl_llm.types import Scores, Spec, initial_credit
 from tests.advantages import cases
 
@@ -25,50 +26,56 @@ class _Oracle:
 
   def __init__(self, stage):
     self.stage = stage
-    self.visits, self.loss = {}, {}
+    self.visits, self.place, self.loss = {}, dict.fromkeys(range(4), 0), {}
 
   def step(self, rewards, valid):
-    stage, bins, members = self.stage, {}, {}
-    for g in range(4):
-      rows = [i for i in range(16) if i // 4 == g and valid[i]]
-      mean = np.mean([rewards[i] for i in rows])
-      self.visits.setdefault(g, []).append(mean)
-      rate = np.mean(self.visits[g])
-      bins[g] = sum(rate > edge for edge in stage.edges)
-      members.setdefault(bins[g], []).extend(rows)
+    stage, members = self.stage, {}
+    for i in np.flatnonzero(valid):
+      members.setdefault(self.place[i // 4], []).append(i)
+    power = {b: np.exp(stage.rate * self.loss.get(b, 0.0)) for b in members}
+    weight = np.zeros(16)
     for b, rows in members.items():
-      loss = 1 - np.mean([rewards[i] for i in rows])
+      q = (1 - stage.floor) * power[b] / sum(power.values())
+      weight[rows] = q + stage.floor / len(members)
+    for b, rows in members.items():
+      loss = 1 - np.mean(rewards[rows])
       old = self.loss.get(b, loss)
       self.loss[b] = (1 - stage.memory) * old + stage.memory * loss
-    count = len(stage.edges) + 1
-    scores = np.array([self.loss.get(b, 0.0) for b in range(count)])
-    q = np.exp(stage.rate * scores)
-    q = (1 - stage.floor) * q / q.sum() + stage.floor / count
-    weight = np.array([q[bins[i // 4]] for i in range(16)])
+    for g in range(4):
+      rows = [i for i in range(4 * g, 4 * g + 4) if valid[i]]
+      self.visits.setdefault(g, []).append(max(rewards[rows]) > 0.5)
+      rate = np.mean(self.visits[g])
+      self.place[g] = sum(rate >= edge for edge in stage.bins.edges)
     weight = weight / weight[valid].mean()
     return np.where(valid, np.minimum(weight, stage.cap), 0)
 
 
 def test_game_equals_its_oracle_over_iterations():
-  stage = robust.DifficultyGame(rate=3.0, cap=1.2)
+  bins = PassBins(margin=0.0)
+  stage = robust.DifficultyGame(rate=3.0, cap=1.2, bins=bins)
   state, reference = stage.init(SPEC), _Oracle(stage)
   rng = np.random.default_rng(0)
-  for seed in range(4):
-    rewards = rng.integers(0, 2, 16).astype(np.float32)
+  for seed in range(6):
+    rewards = (rng.random(16) < 0.3).astype(np.float32)
     rewards[:4] = seed == 3
     ours, state, valid = _play(stage, state, rewards, seed)
     expected = reference.step(rewards, valid)
     here = ours[:, 0] != 0
     np.testing.assert_allclose(ours[here, 0], expected[here], rtol=1e-4)
+  assert len(reference.loss) > 2
 
 
 def test_harder_bins_weigh_more_and_the_mean_stays():
+  """From the second iteration on: at first all tasks are of one bin."""
   rewards = np.repeat([0.0, 1.0, 0.0, 1.0], 4).astype(np.float32)
   stage = robust.DifficultyGame(rate=2.0)
-  ours, _, valid = _play(stage, stage.init(SPEC), rewards)
+  ours, state, _ = _play(stage, stage.init(SPEC), rewards)
+  np.testing.assert_allclose(ours[ours != 0], 1.0, rtol=1e-6)
+  ours, _, valid = _play(stage, state, rewards)
   rows = ours.max(axis=1)
   assert rows[0] > 1 > rows[4]
-  np.testing.assert_allclose(rows[0] / rows[4], np.exp(2.0), rtol=0.1)
+  here = ours[:, 0] != 0
+  np.testing.assert_allclose(np.mean(rows[valid & here]), 1.0, atol=0.1)
 
 
 def test_without_a_rate_nothing_changes():
@@ -84,7 +91,7 @@ def test_adversary_reaches_its_optimum():
   stage = robust.DifficultyGame(rate=rate, floor=0.0)
   losses = rng.random(7).astype(np.float32)
   state = stage.init(SPEC) | {'loss': jnp.asarray(losses)}
-  q = np.asarray(stage.probabilities(state), np.float64)
+  q = np.asarray(stage.probabilities(state, jnp.ones(7, bool)), np.float64)
 
   def value(q):
     return q @ losses - np.sum(q * np.log(q)) / rate

@@ -60,7 +60,7 @@ class Case:
     extras: what a plan provides, by name.
     step: iterations before this one. measured: their metrics, by name.
     before: the iteration before, for what remembers; it differs in the
-      components alone.
+      components alone, and may have one before it, see `Oracle`.
   """
 
   samples: int
@@ -85,6 +85,11 @@ class Case:
   step: int
   measured: Mapping[str, float]
   before: Case | None = None
+
+  @property
+  def history(self) -> tuple[Case, ...]:
+    """All iterations, this one last."""
+    return (*(self.before.history if self.before else ()), self)
 
   @functools.cached_property
   def rewards(self) -> np.ndarray:
@@ -165,6 +170,7 @@ class Oracle:
     judged: whether an oracle of preferences compares the responses, but in
       the first case, where the higher reward wins.
     components: K of the scores.
+    iterations: 3 where what an entry remembers shows in the third one alone.
     reference, opponent: f(past, **hyper) -> f64[N, T], the policy that costs
       refer to, and the one that games are played against.
     same: (slot, neighbour) -> why the neighbour means the same there.
@@ -175,6 +181,7 @@ class Oracle:
   moved: tuple[Mapping[str, Any], ...]
   judged: bool
   components: int
+  iterations: int
   reference: Callable[..., np.ndarray]
   opponent: Callable[..., np.ndarray]
   same: Mapping[tuple[str, str], str]
@@ -194,6 +201,7 @@ def entry(
   moved: tuple[Mapping[str, Any], ...] = ({},),
   judged: bool = False,
   components: int = 3,
+  iterations: int = 2,
   reference: Callable[..., np.ndarray] = start,
   opponent: Callable[..., np.ndarray] | None = None,
   same: Mapping[tuple[str, str], str] | None = None,
@@ -208,6 +216,7 @@ def entry(
       moved,
       judged,
       components,
+      iterations,
       reference,
       opponent or reference,
       same or {},

@@ -140,6 +140,9 @@ def case_of(name, number, values=None) -> parts.Case:
   values = values or values_of(name, number)
   ref_logp = _given(oracle.reference, case.past, values)
   before = dataclasses.replace(case.before, ref_logp=ref_logp)
+  if oracle.iterations == 3:
+    first = dataclasses.replace(case, ref_logp=ref_logp, before=None)
+    before = dataclasses.replace(before, before=first)
   return dataclasses.replace(case, ref_logp=ref_logp, before=before)
 
 
@@ -267,8 +270,8 @@ class Found:
       return self._like.credit
     program, case = cases.program_of(self._recipe), self._case
     memory = self._recipe.credit.init(cases.spec_of(case))
-    iterations = case.before, case
-    for one in iterations if jax.tree.leaves(memory) else iterations[1:]:
+    iterations = case.history
+    for one in iterations if jax.tree.leaves(memory) else iterations[-1:]:
       credit, memory, _ = program.assign(
         memory, self._rollouts, cases.scores_of(one)
       )

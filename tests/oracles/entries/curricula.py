@@ -13,18 +13,20 @@ from tests.oracles.parts import (
   Answer,
   clipped,
   entry,
+  k3,
   mean,
   normalised,
   over_tokens,
+  penalty,
   sequence_mean,
 )
 
 
-def _grpo(case, low, high):
-  """GRPO without a KL."""
-  a, w = normalised(case, case.rewards, 1e-6), sequence_mean(case)
-  loss = over_tokens(case, w, clipped(case, a, low, high))
-  return Answer(loss, advantages=a, weights=w)
+def _grpo(case, low, high, kl_weight=0.0, weight=1.0):
+  """GRPO, with advantages times the weight of each row."""
+  a, w = normalised(case, case.rewards, 1e-6) * weight, sequence_mean(case)
+  terms = clipped(case, a, low, high), penalty(case, kl_weight, k3)
+  return Answer(over_tokens(case, w, *terms), advantages=a, weights=w)
 
 
 @entry()
@@ -63,3 +65,69 @@ def selective_buffer(case, *, clip_low, clip_high, cap):
     return min(ratio, cap) * clip(now, it)
 
   return Answer(over_tokens(case, w, term), advantages=a, weights=w)
+
+
+@entry()
+def sec(case, *, clip_low, clip_high):
+  """Arxiv 2505.14970 draws questions; tests/selection shows how."""
+  return _grpo(case, clip_low, clip_high)
+
+
+@entry()
+def dump(case, *, clip_low, clip_high):
+  """Arxiv 2504.09710 draws questions; tests/selection shows how."""
+  return _grpo(case, clip_low, clip_high)
+
+
+EDGES = 0.1, 0.2, 0.4, 0.6, 0.8, 0.9
+
+
+def _bin(old, visits, margin):
+  """The bin of a task after some visits, from the bin it was in."""
+  share = mean(visits)
+  new = sum(edge <= share for edge in EDGES)
+  edge = EDGES[min(old, new)] if new != old else 0.0
+  stays = abs(share - edge) < margin - 1e-9
+  return old if stays and new != old else new
+
+
+@entry(
+  iterations=3,
+  moved=(
+    {'margin': 0.5, 'cap': 1.05, 'rate': 3.0},
+    {'margin': 0.7, 'memory': 0.4, 'rate': 2.0, 'cap': 9.0, 'floor': 0.3},
+  ),
+)
+def prompt_gdro(
+  case, *, clip_low, clip_high, kl_weight, rate, floor, memory, cap, margin
+):
+  """Arxiv 2601.19280, section 3.2, weights as in its code."""
+  visits, bins, scores = {}, {}, {}
+  for one in case.history:
+    rows = [i for group in one.groups for i in group]
+    place = {i: bins.get(int(one.task[i]), 0) for i in rows}
+    here = sorted(set(place.values()))
+    power = {b: exp(rate * scores.get(b, 0.0)) for b in here}
+    total = sum(power.values())
+    q = {b: (1 - floor) * power[b] / total + floor / len(here) for b in here}
+    middle = mean(q[place[i]] for i in rows)
+    weight = np.zeros(len(one.valid))
+    for i in rows:
+      weight[i] = min(q[place[i]] / middle, cap)
+    for b in here:
+      loss = mean(1 - one.rewards[i] for i in rows if place[i] == b)
+      old = scores.get(b, loss)
+      scores[b] = (1 - memory) * old + memory * loss
+    for group in one.groups:
+      task = int(one.task[group[0]])
+      solved = any(one.rewards[i] > 0.5 for i in group)
+      visits.setdefault(task, []).append(solved)
+    for task in {int(one.task[i]) for i in rows}:
+      bins[task] = _bin(bins.get(task, 0), visits[task], margin)
+  return _grpo(case, clip_low, clip_high, kl_weight, weight)
+
+
+@entry()
+def rollout_gdro(case, *, clip_low, clip_high, kl_weight):
+  """Arxiv 2601.19280, section 4.3: GRPO; tests/plans shows the split."""
+  return _grpo(case, clip_low, clip_high, kl_weight)
