@@ -86,10 +86,10 @@ class Patient:
 
 def test_text_may_come_before_a_call():
   """In the turn of the call, and in turns that went on without one."""
-  begins = ['?', 'hm?', 'hm!', 'hm hm hm?', 'no']
+  begins = iter(['?', 'hm?', 'hm!', 'hm hm hm?', 'no'])
 
   def reply(text, i):
-    return begins[i % 5] if text == 'q' else '?' if text == 'qhm!\n' else '9'
+    return next(begins) if text == 'q' else '?' if text == 'qhm!\n' else '9'
 
   lent = scripted.Scripted(reply, judge, RECORDS, 40, Patient())
   rollouts, _ = collect(episodes.multi_turn(samples=5, turns=4), lent)
