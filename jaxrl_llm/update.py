@@ -33,6 +33,32 @@ def single(grad_fn, tx, params, opt, batch):
   return optax.apply_updates(params, updates), opt, metrics | norms(grads)
 
 
+def within(grad_fn, tx, params, opt, batch, *, limit=0.01):
+  """One optimizer step while the policy is near the old one, none after.
+
+      a step if  E[r - 1 - log r] <= limit,   r = policy / old
+
+  over the tokens of the step. Parameters and optimiser stay as they are where
+  no step is taken; `steps/taken` is the share of steps that are.
+
+  Args:
+    limit: nats per token.
+
+  Source: the early stop of PPO in OpenAI Spinning Up. There the step that finds
+    the limit passed is the last one taken; here it is not taken.
+  """
+  grads, metrics = grad_fn(params, batch)
+  updates, after = tx.update(grads, opt, params)
+  near = metrics['policy/kl'] <= limit
+
+  def chosen(new, old):
+    return jax.tree.map(lambda a, b: jnp.where(near, a, b), new, old)
+
+  moved = chosen(optax.apply_updates(params, updates), params)
+  metrics = metrics | norms(grads) | {'steps/taken': near * 1.0}
+  return moved, chosen(after, opt), metrics
+
+
 def norms(grads):
   """The l2 and l1 norms of a gradient, as metrics."""
   return {

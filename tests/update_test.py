@@ -25,6 +25,27 @@ def test_single_is_one_step_of_the_optimiser():
   assert metrics['loss'] == 1
 
 
+@pytest.mark.parametrize(('kl', 'taken'), [(0.0, 1), (0.01, 1), (0.011, 0)])
+def test_a_step_past_the_limit_is_not_taken(kl, taken):
+  """Neither parameters nor the optimiser's memory move."""
+
+  def grad_fn(params, batch):
+    return params - batch, {
+      'loss': jnp.float32(1),
+      'policy/kl': jnp.float32(kl),
+    }
+
+  tx = optax.sgd(0.25, momentum=0.9)
+  params = jnp.array([3.0, 4.0])
+  opt = tx.init(params)
+  after, opt, metrics = update.within(
+    grad_fn, tx, params, opt, jnp.zeros(2), limit=0.01
+  )
+  np.testing.assert_allclose(after, params * (0.75 if taken else 1))
+  np.testing.assert_allclose(jax.tree.leaves(opt)[0], params * taken)
+  assert metrics['steps/taken'] == taken and metrics['grad/norm'] == 5
+
+
 def _bandit():
   """A trie policy, the trust-region objective, and a fresh batch of rows."""
   objective = base.policy_gradient(

@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
-from jaxrl_llm.objectives.base import takes
 
 
 def _ratio(logp, old_logp, advantages, mask):
@@ -66,24 +65,22 @@ def clip(logp, old_logp, advantages, mask, *, low=0.2, high=0.2):
   return jnp.maximum(-ratio * advantages, -clipped * advantages)
 
 
-@takes('teacher_logp')
-def undersampled(logp, old_logp, advantages, mask, *, teacher_logp, width=0.3):
-  """Lowers the probability of what a target policy's data hold too often.
+def undersampled(logp, old_logp, advantages, mask, *, width=0.3):
+  """Lowers the probability of what the data hold too often.
 
-      max(rho, clip(rho, 1 - width, 1 + width)),   rho = policy / target
+      max(rho, clip(rho, 1 - width, 1 + width)),   rho = policy / old
 
-  `clip` with A = -1 and the target in the old policy's place: the policy is
-  the sampler of the target's data, and unlearns each sample that is there.
-  On data that follow the target exactly its slope at rho = 1 adds up to 0.
+  `clip` with A = -1: the policy is the sampler of data that should follow the
+  old policy, and unlearns each sample that is there. On data that follow it
+  exactly its slope at rho = 1 adds up to 0.
 
   Args:
-    teacher_logp: f32[N, T], the target's. width: of the clip.
+    width: of the clip.
 
   Source: PROPS, arXiv 2311.08290, and its published code.
   """
-  del old_logp
   down = jnp.full_like(advantages, -1.0)
-  return clip(logp, teacher_logp, down, mask, low=width, high=width)
+  return clip(logp, old_logp, down, mask, low=width, high=width)
 
 
 def dual_clip(

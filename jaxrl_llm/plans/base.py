@@ -24,6 +24,7 @@ beside this module are
     budgeted        groups of different sizes
     replay          earlier groups in place of those without a signal
     temperature     rows that are sampled hotter or colder
+    undersampled    rows of samplers that avoid what is there already
     recorded        responses that the data holds, with their scores
 
 and in `jaxrl_llm.notes` what says more of the responses of another plan.
@@ -121,6 +122,10 @@ class Tools(Protocol):
   def ahead(self, rollouts: Rollouts, scores: Scores, key: Array):
     """What generates as the policy would after a step on these rows."""
 
+  def moved(self, rollouts: Rollouts, key: Array):
+    """What generates as the policy would once the recipe `contract.sampler`
+    had moved it on these rows, whose rewards are 0."""
+
   def note(self, name: str, value: float) -> None:
     """Adds a metric."""
 
@@ -151,6 +156,7 @@ class Contract:
     may_lag: of the run's state it reads the policy's parameters alone, and
       every row carries the log-probs it was sampled with, so that rows may be
       learned from a step later, see `training.pipeline`.
+    sampler: a recipe by which the policy is moved where it samples, or None.
   """
 
   samples: int
@@ -165,6 +171,7 @@ class Contract:
   refers: bool = False
   one_prompt: bool = True
   may_lag: bool = False
+  sampler: Any = None
 
   def adding(
     self,

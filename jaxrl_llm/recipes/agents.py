@@ -356,8 +356,8 @@ def aspo(
 ) -> Recipe:
   """Good responses earn more the earlier they use their tool.
 
-  The plan provides `tool_start`, the place of the first token of a call; the
-  environment answers calls.
+  The plan provides `tool_start`, the place of the first token of a call. The
+  environment answers calls and says where in a turn they begin.
   """
   return Recipe(
     plan=episodes.multi_turn(samples=samples, turns=turns),

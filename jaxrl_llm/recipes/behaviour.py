@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 
 from jaxrl_llm import update
 from jaxrl_llm.advantages import critics, group, tokens
 from jaxrl_llm.credit import chain, estimate, refine
-from jaxrl_llm.notes import base as notes
-from jaxrl_llm.notes import passes
 from jaxrl_llm.objectives import aggregate, costs, gates, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
-from jaxrl_llm.plans import guides, offline_states, sampled
+from jaxrl_llm.plans import guides, offline_states, sampled, undersampled
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
+from jaxrl_llm.recipes.advantages import grpo
 
 _RLGF = 'Learning to Generate Better Than Your LLM'
 
@@ -205,29 +205,53 @@ def nlpo(
     'Sampling',
     '2311.08290',
   ),
-  joints=('surrogate', 'rollout'),
+  joints=('plan',),
+  limits=(Limit('grpo', {}, {'kl_weight': 0.0}),),
 )
 def props(
   *,
   samples: int = 8,
+  rounds: int = 2,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
   width: float = 0.3,
+  kl_weight: float = 0.1,
+  limit: float = 0.01,
   epochs: int = 16,
-  minibatches: int = 4,
+  sampler_minibatches: int = 4,
+  minibatches: int = 1,
 ) -> Recipe:
-  """A sampler that avoids what a target policy's data hold already.
+  """GRPO on responses of samplers that avoid what is there already.
 
-  It trains the sampler; the target is the first policy of `teacher.paths`,
-  whose own run, any other recipe, learns from these rows. The data are those
-  of the iteration. Without the paper's KL to the target, which its published
-  code replaces by an early stop.
+  In every round after the first the sampler is the policy anew, moved for
+  `epochs` on the rows so far: by `width` a token, against its KL, until that
+  is `limit`. The policy learns from all rows as if they were its own. The
+  optimiser of both is the run's, the sampler's without a memory.
+
+  Deviates: GRPO's advantages take the place of a critic, and data are those of
+  one iteration. The KL weight is ours; the published code leaves the term out.
+  A step that finds the limit passed is not taken, there it is the last one.
   """
-  return Recipe(
-    plan=notes.noted(sampled.independent(samples=samples), passes.Teacher()),
-    objective=policy_gradient(partial(surrogates.undersampled, width=width)),
+  sampler = Recipe(
+    plan=sampled.independent(samples=samples),
+    objective=policy_gradient(
+      partial(surrogates.undersampled, width=width),
+      kl=Cost(costs.trust_kl, kl_weight),
+    ),
     aggregate=aggregate.token_mean,
+    update=partial(update.within, limit=limit),
     epochs=epochs,
+    minibatches=sampler_minibatches,
+  )
+  base = grpo(
+    samples=samples,
+    clip_low=clip_low,
+    clip_high=clip_high,
+    kl_weight=0.0,
     minibatches=minibatches,
   )
+  plan = undersampled.Undersampled(sampler, samples, rounds)
+  return dataclasses.replace(base, plan=plan)
 
 
 @register(

@@ -71,6 +71,7 @@ def iterate(parts, state, count=2):
     ('egpo', {}),
     ('aepo', {}),
     ('hnpg', {}),
+    ('props', {}),
     ('nlpo', {'sample.top_p': 0.9, 'sample.support': 8}),
   ],
 )

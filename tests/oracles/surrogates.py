@@ -68,9 +68,9 @@ def dual_clip(logp, old, a, low=0.2, high=0.2, bound=3.0):
   return loss, slope
 
 
-def undersampled(logp, old, advantages, mask, *, teacher_logp, width=0.3):
+def undersampled(logp, old, advantages, mask, *, width=0.3):
   down = -np.ones(logp.shape)
-  return clip(logp, teacher_logp, down, mask, low=width, high=width)
+  return clip(logp, old, down, mask, low=width, high=width)
 
 
 @_each

@@ -85,8 +85,10 @@ def _reads_preference(recipe):
 
 # What a hyper-parameter is called where it is handed on, if not by its name.
 SLOTS = {
+  'kl_weight': 'coefficient',
   'mixture': 'before',
   'questions': 'size',
+  'sampler_minibatches': 'minibatches',
   'samples': 'episodes',
   'tempered': 'count',
   'wordings': 'groups',

@@ -51,6 +51,7 @@ class TextSession(Session):
     answering: sampling and verification.
     scorer: the policy as objectives see it, row by row.
     teachers: other policies, each a scorer, parameters and configuration.
+    sampler: the program that moves the policy where its plan asks for it.
   """
 
   mesh: jax.sharding.Mesh
@@ -62,6 +63,7 @@ class TextSession(Session):
   answering: Answering
   scorer: step.Scorer
   teachers: tuple[tuple[step.Scorer, PyTree, Config], ...] = ()
+  sampler: tuple[step.Program, step.Compiled] | None = None
 
   @property
   def counts(self):
@@ -204,7 +206,8 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   terms = recipe.plan.contract
   rows = config.sample.prompts * terms.groups * terms.samples
   guests.check(config, recipe)
-  recipe_lib.check(recipe, rows=rows, microbatches=config.learn.microbatches)
+  for part in filter(None, (recipe, terms.sampler)):
+    recipe_lib.check(part, rows=rows, microbatches=config.learn.microbatches)
   verifiers = verify.Verifiers(
     config.verify.names,
     config.verify.weights,
@@ -250,19 +253,26 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   here = functools.partial(scorer, layout=layout)
   teachers = () if abstract else guests.teachers(config, model, mesh, here)
   trainable, frozen = lora.split(params)
-  total = config.steps * recipe.epochs * recipe.minibatches
-  piece = rows // (recipe.minibatches * config.learn.microbatches)
-  shared = step.shared_rows(terms, piece, mesh.shape['data'])
   rowwise = here(model, config)
-  program = step.Program(
-    recipe=recipe,
-    scorer=functools.partial(rowwise, shared=shared),
-    tx=optimizers.chain(total=total, seed=config.seed, **config.optimizer),
-    microbatches=config.learn.microbatches,
-    layout=layout,
-    shared=shared,
-    widths=widths_of(config),
-  )
+
+  def program_of(recipe):
+    total = config.steps * recipe.epochs * recipe.minibatches
+    piece = rows // (recipe.minibatches * config.learn.microbatches)
+    shared = step.shared_rows(terms, piece, mesh.shape['data'])
+    return step.Program(
+      recipe=recipe,
+      scorer=functools.partial(rowwise, shared=shared),
+      tx=optimizers.chain(total=total, seed=config.seed, **config.optimizer),
+      microbatches=config.learn.microbatches,
+      layout=layout,
+      shared=shared,
+      widths=widths_of(config),
+    )
+
+  program, sampler = program_of(recipe), None
+  if terms.sampler is not None:
+    sampler = program_of(terms.sampler)
+    sampler = sampler, sampler.compile()
   session = TextSession(
     config=config,
     recipe=recipe,
@@ -281,6 +291,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
     scorer=rowwise,
     frozen=frozen,
     teachers=teachers,
+    sampler=sampler,
   )
   return session, trainable
 

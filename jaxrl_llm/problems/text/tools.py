@@ -260,6 +260,24 @@ class Tools(Speaker):
     params = self._session.sampling_params(state)
     return Speaker(self._answering, params, self._questions)
 
+  def moved(self, rollouts: Rollouts, key: Array) -> Speaker:
+    """The policy once the plan's own recipe has moved it on these rows.
+
+    The run stays where it is; the optimiser is a new one.
+    """
+    session = self._session
+    program, compiled = session.sampler
+    params = jax.tree.map(jnp.copy, self._state.params)
+    state = program.init(params, session.spec)
+    rows = compiled.score(state, session.frozen, rollouts)
+    count = rollouts.valid.shape[0], session.spec.components
+    nothing = Scores(jnp.zeros(count), jnp.ones(count[1]))
+    credit, _, _ = compiled.assign(state.method['credit'], rows, nothing)
+    state, metrics = compiled.learn(state, session.frozen, rows, credit, key)
+    self.note('plan/steps_taken', float(metrics['steps/taken']))
+    params = session.sampling_params(state)
+    return Speaker(self._answering, params, self._questions)
+
   def note(self, name: str, value: float) -> None:
     """Adds a metric of this iteration."""
     self.metrics[name] = value

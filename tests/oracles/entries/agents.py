@@ -7,12 +7,17 @@ from math import cos, pi, sin
 import numpy as np
 
 from tests.oracles.parts import (
+  Answer,
   centred,
+  clamp,
+  clipped,
   entry,
   like_grpo,
   mean,
   normalised,
   on_tokens,
+  over_tokens,
+  sequence_mean,
   spread,
 )
 
@@ -124,3 +129,22 @@ def otc(case, *, clip_low, clip_high, kl_weight, budget, scale):
     r[i] = scale * case.rewards[i] * factor
   a = normalised(case, r, 1e-6)
   return like_grpo(case, a, clip_low, clip_high, kl_weight, rewards=r)
+
+
+@entry()
+def aspo(case, *, clip_low, clip_high, delta, bound, epsilon):
+  """Arxiv 2508.19201, equation 2: the sooner a right row calls, the better."""
+  a, first = normalised(case, case.rewards, epsilon), case.extras['tool_start']
+  length = case.response_mask.sum(axis=1)
+  for rows in case.groups:
+    used = [i for i in rows if first[i] >= 0 and case.rewards[i] > 0.5]
+    usual, long = mean(first[i] for i in used), mean(length[i] for i in used)
+    for i in used:
+      most = bound * abs(a[i])
+      a[i] += clamp(delta * (first[i] - usual) / long, -most, most)
+  w = sequence_mean(case)
+  return Answer(
+    over_tokens(case, w, clipped(case, a, clip_low, clip_high)),
+    advantages=a,
+    weights=w,
+  )

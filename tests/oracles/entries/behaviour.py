@@ -12,9 +12,11 @@ from tests.oracles.parts import (
   clipped,
   entry,
   gae,
+  normalised,
   on_tokens,
   over_tokens,
   ratio,
+  sequence_mean,
   token_mean,
   value_error,
   whitened,
@@ -91,3 +93,14 @@ def hnpg(case):
 
   loss = over_tokens(case, w, surrogate, trust)
   return Answer(loss, advantages=a, weights=w)
+
+
+@entry()
+def props(case, *, clip_low, clip_high):
+  """Arxiv 2311.08290: rows of the sampler are taken for the policy's own."""
+  a, w = normalised(case, case.rewards, 1e-6), sequence_mean(case)
+  return Answer(
+    over_tokens(case, w, clipped(case, a, clip_low, clip_high)),
+    advantages=a,
+    weights=w,
+  )
