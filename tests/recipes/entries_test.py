@@ -108,16 +108,8 @@ def test_numbers_that_no_array_shows_are_handed_on_by_name(name):
       assert repr(other) in (found.get(key), found.get(SLOTS.get(key))), key
 
 
-# Entries whose oracle is still to be written. Names leave this list; none
-# enters it.
-WITHOUT = frozenset(
-  {'aspo', 'dump', 'prompt_gdro', 'props', 'rollout_gdro', 'sec'}
-)
-
-
 def test_every_entry_has_an_oracle():
-  assert set(recipe_lib.names()) - set(NAMES) <= WITHOUT
-  assert set(recipe_lib.names()) >= WITHOUT
+  assert recipe_lib.names() == NAMES
 
 
 @each_entry
