@@ -128,7 +128,7 @@ def begin(kind: Kind, mesh: tuple[int, int]) -> Parts:
     _score,
     config=kind.config,
     layout=layout,
-    shared=shared_rows(built.plan, piece, layout.data),
+    shared=shared_rows(built.plan.contract, piece, layout.data),
   )
   # The size of a first Adam step does not depend on the gradient's, so the
   # rounding of a gradient of zero would move a parameter; epsilon forbids it.

@@ -144,7 +144,7 @@ def learner(cell: Cell):
   )
   recipe = recipe_lib.build('grpo', samples=_SHAPE.samples, kl_weight=0.0)
   microbatches = _SHAPE.rows // cell.microbatch
-  shared = step.shared_rows(recipe.plan, cell.microbatch)
+  shared = step.shared_rows(recipe.plan.contract, cell.microbatch)
 
   def scorer(params, rollouts, needs):
     return score.score(
