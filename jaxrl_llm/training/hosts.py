@@ -34,8 +34,9 @@ _LOST = re.compile(
   r'(gloo|nccl|connection|heartbeat|barrier|coordination|unavailable)',
   re.IGNORECASE | re.DOTALL,
 )
-# How much later than `watch` JAX ends a run, in words of its own.
-_LATER_SECONDS = 30
+# How much later than `watch` JAX ends a run, in words of its own: times as
+# much silence, and seconds. On a busy machine `watch` itself comes late.
+_LATER, _LATER_SECONDS = 3, 30
 # How much longer than the others the first process stays where it failed.
 _LAST_SECONDS = 10
 
@@ -83,7 +84,7 @@ def initialize() -> None:
   jax.config.update('jax_enable_preemption_service', False)
   join = functools.partial(
     jax.distributed.initialize,
-    heartbeat_timeout_seconds=int(heartbeat) + _LATER_SECONDS,
+    heartbeat_timeout_seconds=_LATER * int(heartbeat) + _LATER_SECONDS,
   )
   if env.get('JAX_COORDINATOR_ADDRESS') and (count or number):
     if not (count and number and count.isdigit() and number.isdigit()):
