@@ -50,6 +50,18 @@ def name(request):
   return request.param
 
 
+# What costs most and breaks seldom is tried on every fourth recipe, and on the
+# others by `pytest -m slow`.
+each_fourth = pytest.mark.parametrize(
+  'name',
+  [
+    pytest.param(n, marks=pytest.mark.slow if number % 4 else ())
+    for number, n in enumerate(NAMES)
+  ],
+  indirect=True,
+)
+
+
 # The policy, the optimiser and the data that recipes are tried on.
 
 
@@ -386,6 +398,7 @@ def test_content_of_padding_is_inert(name):
   chex.assert_trees_all_close(usual(name).method, outcome.method, rtol=1e-5)
 
 
+@each_fourth
 def test_more_padding_uncompiled_equals_the_compiled_rows(name):
   """Groups that do not count and a column nobody reached change nothing.
 
@@ -417,6 +430,7 @@ def test_order_of_groups_and_rows_is_inert(name):
   assert_same(usual(name), outcome)
 
 
+@each_fourth
 def test_sharded_microbatches_equal_the_whole(name):
   recipe = twice(name)
   whole = recipe.objective.block == 'batch'

@@ -113,12 +113,12 @@ def test_groups_without_a_valid_offline_row_are_reinforced():
   """However seldom they succeed: here never, by graded rewards."""
   offline = np.arange(8) % 4 == 2
   rollouts, more, _ = _given(offline=offline)
-  rewards = jnp.float32(0.1 * np.arange(8))
+  rewards = jnp.float32(0.05 * np.arange(8))
   group = jnp.arange(8) // 4
   valid = jnp.arange(8) != 2
   rollouts = rollouts.replace(group=group, valid=valid)
   ours = targets.switched(rewards, rollouts, weight=0.3)
-  first = np.array([-0.4, -0.1, 0, 0.5]) / 3
+  first = np.array([-0.4, -0.1, 0, 0.5]) / 6
   rows = np.concatenate([first, [0, 0, 0.3, 0]])
   _check(ours, rows, rollouts)
 

@@ -1,6 +1,6 @@
 """Oracles of the entries that change which prompts are drawn, and how often.
 
-What they draw is not seen here; see tests/selection and tests/rollouts.
+What they draw is not seen here; see tests/selection and tests/plans.
 """
 
 from __future__ import annotations

@@ -340,7 +340,7 @@ importlib.util.find_spec = lambda name, package=None: (
   None if name.split('.')[0] == 'torch' else find(name, package))
 sys.modules['torch'] = None  # importing it fails
 from jaxrl_llm.policies.language import hf
-from tests.models import families
+from tests.policies.language import families
 source, folder, other = sys.argv[1:]
 config, params = hf.load(source)
 hf.save(folder, config, params, source=source)
