@@ -347,7 +347,7 @@ hf.save(folder, config, params, source=source)
 hf.save(other, config, params, source=families.hf_config('qwen3'))
 """
   folders = [str(tmp_path / name) for name in 'abc']
-  root = pathlib.Path(__file__).parents[2]
+  root = pathlib.Path(__file__).parents[3]
   command = [sys.executable, '-c', program, *folders]
   subprocess.run(command, cwd=root, check=True)
   before, after, other = (

@@ -146,11 +146,13 @@ def test_table_stops_exactly_where_the_text_contains_a_string(name, data):
   ids = data.draw(
     st.lists(st.sampled_from(_interesting(tokenizer)), max_size=14)
   )
-  table, state = _TABLES[name, stop], 0
+  table, state, found = _TABLES[name, stop], 0, False
   for count in range(1, len(ids) + 1):
     state = table[state, ids[count - 1]]
     decoded = tokenizer.decode(ids[:count], skip_special_tokens=True)
-    assert (state == len(table) - 1) == any(s in decoded for s in stop)
+    # A later byte that fits no character may take letters before it along.
+    found = found or any(s in decoded for s in stop)
+    assert (state == len(table) - 1) == found
 
 
 @pytest.mark.parametrize('name', _TOKENIZERS)
