@@ -277,6 +277,9 @@ _TABLE: dict[str, Metric] = {
   ),
   # What plans, verifiers and data note.
   'plan/rounds': _count('count', 'rounds', 'Rounds of sampling until enough.'),
+  'plan/steps_taken': _count(
+    'count', 'steps', 'Of the sampler, before its limit ended them.'
+  ),
   'plan/replayed': _count('count', 'groups', 'Groups shown again.'),
   'plan/temperature': _count('heat', '1', 'That of the rows it heats.'),
   'plan/segments': _count(

@@ -73,8 +73,9 @@ def test_later_minibatches_are_compared_with_the_start_of_the_iteration():
   built = recipe.build('grpo', samples=2, minibatches=2, kl_weight=0.0)
 
   def note(grad_fn, tx, params, opt, batch):
-    kl = grad_fn(params, batch)[1]['policy/kl']
-    return *update.single(grad_fn, tx, params, opt, batch)[:2], {
+    found = grad_fn(params, batch)[1]
+    kl = found['policy/kl']
+    return *update.single(grad_fn, tx, params, opt, batch)[:2], found | {
       'loss': kl,
       'grad/norm': kl,
       'tokens/learned': jnp.float32(0),
