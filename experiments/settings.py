@@ -35,8 +35,7 @@ def _no_lag(config) -> bool:
   from jaxrl_llm import recipe
   from jaxrl_llm.training import pipeline
 
-  values = config.recipe.to_dict()
-  return pipeline.corrects_itself(recipe.build(values.pop('name'), **values))
+  return pipeline.corrects_itself(recipe.build(**config.recipe.to_dict()))
 
 
 def _never_sampled(config) -> bool:
@@ -148,16 +147,15 @@ def _check_clips(config) -> None:
   from jaxrl_llm import recipe as recipe_lib
 
   values = config.recipe.to_dict()
-  name = values.pop('name')
-  given = recipe_lib.build(name, **values)
+  given = recipe_lib.build(**values)
   if given.epochs * given.minibatches > 1 or config.get('pipeline'):
     return
   for key in overridden():
     _, _, leaf = key.rpartition('recipe.')
-    if not _below(key, 'recipe') or leaf not in values:
+    if not _below(key, 'recipe') or leaf == 'name' or leaf not in values:
       continue
-    usual = recipe_lib.get(name).defaults[leaf]
-    other = recipe_lib.build(name, **values | {leaf: usual})
+    usual = recipe_lib.get(values['name']).defaults[leaf]
+    other = recipe_lib.build(**values | {leaf: usual})
     slots = recipe_lib.diff(given, other)
     clips = ('objective.surrogate.', 'objective.gate.')
     if slots and all(slot.startswith(clips) for slot in slots):

@@ -82,17 +82,14 @@ def iterate(program, state, question, reward: Reward, key, *, shared=False):
 
 def learn(program, state, rollouts, rewards, key):
   """One iteration on rows at hand, whose rewards are f32[N] or f32[N, K]."""
-  rollouts = program.score(state, {}, rollouts)
-  credit, held, sampled = program.assign(
-    state.method['credit'], rollouts, scores_of(rewards)
+  state, rollouts, credit, metrics = program.iterate(
+    state, {}, rollouts, scores_of(rewards), key
   )
   curriculum = program.recipe.curriculum.update(
     state.method['curriculum'], rollouts.task, credit.rewards, rollouts.valid
   )
-  method = state.method | {'credit': held, 'curriculum': curriculum}
-  state = state.replace(method=method)
-  state, learned = program.learn(state, {}, rollouts, credit, key)
-  return state, sampled | learned
+  method = state.method | {'curriculum': curriculum}
+  return state.replace(method=method), metrics
 
 
 def gradient(program: Program, params, rollouts, rewards, *, prompts):

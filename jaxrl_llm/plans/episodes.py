@@ -22,7 +22,7 @@ import numpy as np
 
 from jaxrl_llm.plans import prefixes
 from jaxrl_llm.plans.base import Contract, Plan
-from jaxrl_llm.types import Rollouts
+from jaxrl_llm.types import Array, Rollouts
 
 
 class Turns(NamedTuple):
@@ -131,15 +131,14 @@ def go_on(tools, rollouts: Rollouts, log: Turns, first: np.ndarray, key):
     rollouts, going = _told(tools, rollouts, said, going)
     if not going.any():
       break
-  paid = jnp.asarray(_paid(log, tools.columns))
+  paid = _paid(log, tools.columns)
   return rollouts.replace(truncated=jnp.asarray(~finished), paid=paid), log
 
 
-def _paid(log: Turns, columns: int) -> np.ndarray:
+def _paid(log: Turns, columns: int) -> Array:
   """f32[N, T]: what each turn was paid, with the last token of its action."""
-  last = np.arange(columns)[:, None] == log.end[:, None] - 1
-  acted = log.taken & (log.end > log.start)
-  return (last * (log.reward * acted)[:, None]).sum(axis=2, dtype=np.float32)
+  found = located(log, columns)
+  return jnp.where(found['action_end'], found['decision_reward'], 0.0)
 
 
 def _enter(log, row, turn, step):

@@ -177,8 +177,7 @@ def recipe_of(config: ConfigDict) -> Recipe:
   Raises:
     ValueError: one that learns from text.
   """
-  values = config.recipe.to_dict()
-  recipe = recipe_lib.build(values.pop('name'), **values)
+  recipe = recipe_lib.build(**config.recipe.to_dict())
   terms = recipe.plan.contract
   if terms.asks or terms.columns or terms.scores or terms.provides:
     raise ValueError(

@@ -46,7 +46,10 @@ def iteration(session: Session, state: TrainState, seed: Array):
 @functools.partial(jax.jit, static_argnums=(0, 2), donate_argnums=1)
 def iterations(session: Session, state: TrainState, count: int, seed: Array):
   """`count` iterations on from a state, and their metrics [count, ...]."""
+  return _iterations(session, state, count, seed)
 
+
+def _iterations(session, state, count, seed):
   def step(state, _):
     return iteration(session, state, seed)
 
@@ -69,12 +72,7 @@ def seeds(session: Session, init, count: int, numbers: Array):
     def one(seed):
       spec = dataclasses.replace(session.spec, seed=seed)
       state = session.program.init(init(jax.random.key(seed)), spec)
-      return jax.lax.scan(
-        lambda state, _: iteration(session, state, seed),
-        state,
-        None,
-        length=count,
-      )
+      return _iterations(session, state, count, seed)
 
     return jax.vmap(one)(numbers)
 

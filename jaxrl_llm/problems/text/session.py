@@ -304,8 +304,7 @@ def widths_of(config: ConfigDict) -> tuple[int, ...]:
 
 def recipe_of(config: ConfigDict) -> recipe_lib.Recipe:
   """The recipe that the config names, with its hyper-parameters."""
-  values = config.recipe.to_dict()
-  recipe = recipe_lib.build(values.pop('name'), **values)
+  recipe = recipe_lib.build(**config.recipe.to_dict())
   if recordings.used(config):
     recipe = recordings.planned(recipe)
   return pipeline.corrected(recipe, config) if config.pipeline else recipe
