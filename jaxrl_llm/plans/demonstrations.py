@@ -64,10 +64,7 @@ def demonstrated(tools, prompts):
   nothing = jnp.zeros_like(rows.task)
   rows = prefixes.joined(rows, nothing, prefixes.written(rows, ids))
   rows = rows.replace(action_mask=rows.response_mask, valid=jnp.asarray(fits))
-  logp = tools.score(rows).logp
-  # On the whole vocabulary, where the sampler's mass is 1.
-  extras = {**rows.extras, 'log_mass': jnp.zeros_like(logp)}
-  return rows.replace(logp=logp, extras=extras)
+  return prefixes.scored_as(rows, tools.score(rows).logp)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,13 +108,7 @@ class WithDemonstration(Plan):
       )
     shown = demonstrated(tools, prompts)
     count = prompts.tokens.shape[0]
-
-    def together(a, b):
-      a = a.reshape(count, -1, *a.shape[1:])
-      both = jnp.concatenate([a, b[:, None]], axis=1)
-      return both.reshape(-1, *b.shape[1:])
-
-    rollouts = jax.tree.map(together, own, shown)
+    rollouts = prefixes.together(count, own, shown)
     place = jnp.arange(count * self.samples) % self.samples
     offline = place == self.samples - 1
     rollouts = rollouts.replace(extras={**rollouts.extras, 'offline': offline})

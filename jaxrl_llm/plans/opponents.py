@@ -12,6 +12,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from jaxrl_llm.plans import prefixes
 from jaxrl_llm.plans.base import Contract, Plan
 
 
@@ -26,11 +27,6 @@ def halves(own, other, prompts: int):
     Rollouts with the extra `opponent`.
   """
 
-  def together(a, b):
-    a, b = (x.reshape(prompts, -1, *x.shape[1:]) for x in (a, b))
-    both = jnp.concatenate([a, b], axis=1)
-    return both.reshape(-1, *both.shape[2:])
-
   def marked(rollouts, mark):
     opponent = jnp.full_like(rollouts.valid, mark)
     extras = {**rollouts.extras, 'opponent': opponent}
@@ -40,7 +36,7 @@ def halves(own, other, prompts: int):
     action_mask=jnp.zeros_like(other.action_mask),
     logp=jnp.zeros_like(other.logp),
   )
-  return jax.tree.map(together, marked(own, False), marked(other, True))
+  return prefixes.together(prompts, marked(own, False), marked(other, True))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -168,3 +168,27 @@ def blank(prompts: Prompts, samples: int, columns: int) -> Rollouts:
 def repeated(rollouts: Rollouts, times: int) -> Rollouts:
   """Every row `times` times, copies adjacent."""
   return jax.tree.map(lambda x: jnp.repeat(x, times, axis=0), rollouts)
+
+
+def together(prompts: int, *parts: Rollouts) -> Rollouts:
+  """The rows of each prompt, those of the first part before the next one's.
+
+  Args:
+    parts: each with as many rows for every one of the `prompts`, adjacent.
+  """
+
+  def joint(*arrays):
+    split = [x.reshape(prompts, -1, *x.shape[1:]) for x in arrays]
+    both = jnp.concatenate(split, axis=1)
+    return both.reshape(-1, *both.shape[2:])
+
+  return jax.tree.map(joint, *parts)
+
+
+def scored_as(rollouts: Rollouts, logp: Array) -> Rollouts:
+  """The rows as if a policy with these log-probs f32[N, T] had drawn them."""
+  extras = dict(rollouts.extras)
+  if 'support' not in extras:
+    # On the whole vocabulary, where the sampler's mass is 1.
+    extras['log_mass'] = jnp.zeros_like(logp)
+  return rollouts.replace(logp=logp, extras=extras)

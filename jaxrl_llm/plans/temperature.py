@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxrl_llm import numerics
 from jaxrl_llm.advantages import exploration
 from jaxrl_llm.objectives import adaptive
+from jaxrl_llm.plans import prefixes
 from jaxrl_llm.plans.base import Contract, Plan
 
 
@@ -80,13 +81,7 @@ class Tempered(Plan):
     own = tools.generate(prompts, plain, self.samples - self.count)
     rest = tools.tempered(prompts, other, self.count, float(heat))
 
-    def together(a, b):
-      rows = prompts.tokens.shape[0]
-      a, b = (x.reshape(rows, -1, *x.shape[1:]) for x in (a, b))
-      both = jnp.concatenate([a, b], axis=1)
-      return both.reshape(-1, *both.shape[2:])
-
-    rollouts = jax.tree.map(together, own, rest)
+    rollouts = prefixes.together(prompts.tokens.shape[0], own, rest)
     place = jnp.arange(rollouts.valid.shape[0]) % self.samples
     tempered = place >= self.samples - self.count
     extras = {**rollouts.extras, 'tempered': tempered}

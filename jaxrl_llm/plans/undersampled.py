@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxrl_llm.plans import prefixes
 from jaxrl_llm.plans.base import Contract, Plan
 
 
@@ -63,15 +64,6 @@ class Undersampled(Plan):
     nobody = jnp.zeros_like(parts[0].valid)
     missing = [parts[0].replace(valid=nobody)] * (self.rounds - len(parts))
 
-    def together(*x):
-      count = x[0].shape[0] * self.rounds // self.samples
-      split = [y.reshape(count, -1, *y.shape[1:]) for y in x]
-      return jnp.concatenate(split, axis=1).reshape(-1, *x[0].shape[1:])
-
-    rollouts = jax.tree.map(together, *parts, *missing)
-    logp = tools.score(rollouts).logp
-    extras = dict(rollouts.extras)
-    if 'support' not in extras:
-      # On the whole vocabulary, where the sampler's mass is 1.
-      extras['log_mass'] = jnp.zeros_like(logp)
-    return rollouts.replace(logp=logp, extras=extras)
+    prompts = parts[0].valid.shape[0] * self.rounds // self.samples
+    rollouts = prefixes.together(prompts, *parts, *missing)
+    return prefixes.scored_as(rollouts, tools.score(rollouts).logp)

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrl_llm.plans import prefixes
 from jaxrl_llm.policies.language import states
 from jaxrl_llm.policies.language.truncation import Sampling
 from jaxrl_llm.problems.text import encoding as text
@@ -159,12 +160,7 @@ class Tools(Speaker):
         self._params, prompts, key, samples, sampling
       )
       jax.block_until_ready(rollouts)
-    logp = self.score(rollouts).logp
-    extras = dict(rollouts.extras)
-    if 'support' not in extras:
-      # On the whole vocabulary, where the sampler's mass is 1.
-      extras['log_mass'] = jnp.zeros_like(logp)
-    return rollouts.replace(logp=logp, extras=extras)
+    return prefixes.scored_as(rollouts, self.score(rollouts).logp)
 
   def greedy(self, prompts: Prompts) -> Rollouts:
     """The most probable token at every place, one response a prompt."""
