@@ -17,7 +17,7 @@ from jaxrl_llm.types import Scores, Spec, Stats
 from tests.plans import scripted
 from tests.recipes import cases
 
-QUESTIONS = ('qa', 'qb', 'qab', 'qba')
+QUESTIONS = ('qa', 'qb', 'qab', 'qba', 'qaa', 'qbb')
 COLUMNS = 24
 # Answers, lists, calls of a tool with and without words before, and too long.
 SAYINGS = ('a', 'b', 'hm a', 'b a\nb', '72', '7\n2', 'ab ba', 'hm hm hm hm 72')
@@ -76,8 +76,10 @@ class Tools(scripted.Scripted):
 
   def score(self, rollouts, *needs):
     stats = super().score(rollouts, *needs)
-    # A few thousandths of a nat: further, and every drift is a large one.
-    logp = stats.logp * (1 + 0.003 * self.round)
+    # Thousandths of a nat, and more for some rows than for others: were all
+    # far, or all near, every drift would count as the same one.
+    far = 1e-3 * (1 + jnp.arange(stats.logp.shape[0]) % 8)[:, None]
+    logp = stats.logp * (1 + far * self.round)
     return Stats(logp=logp, entropy=stats.entropy)
 
   def hidden_square(self, rollouts):
