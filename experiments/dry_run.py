@@ -26,17 +26,11 @@ def report(config: ConfigDict) -> int:
       'frozen parameters': parts.frozen,
       'optimiser': state.opt,
       'reference': state.reference,
-    }
-    if config.problem == 'text':
-      sizes['KV cache'] = _cache(parts)
+    } | parts.working_memory()
     print(f'recipe {config.recipe.name}')
     for slot, value in recipe.describe(parts.recipe).items():
       print(f'  {slot:32}{value}')
-    if config.problem == 'text':
-      source = config.model.path or 'a fresh one'
-      print(f'model from {source}: {parts.model}')
-    else:
-      print(f'policy {parts.policy}')
+    print(parts.trained)
     print(f'  {"":24}{"numbers":>16}{"bytes":>12}{"per device":>12}')
     for name, tree in sizes.items():
       count = sum(x.size for x in jax.tree.leaves(tree))
@@ -80,23 +74,20 @@ def _programs(parts, state):
 
   key, place = jax.random.key(0), parts.layout.abstract
   params = jax.eval_shape(parts.sampling_params, state)
-  generate = _generating(parts)
   compiled = {
     'gather': jax.jit(parts.sampling_params).lower(state).compile(),
-    'sample': jax.jit(generate)
+    'sample': jax.jit(parts.sample)
     .lower(place(params, whole='data'), key)
     .compile(),
   }
   if parts.recipe.plan.contract.provides:
     # What the plan adds to the rows is known when it runs.
     return compiled
-  rollouts = place(jax.eval_shape(generate, params, key))
+  rollouts = place(jax.eval_shape(parts.sample, params, key))
   scores = Scores(
     jnp.zeros((parts.spec.rows, parts.spec.components)),
     jnp.ones(parts.spec.components),
-    jnp.zeros((parts.spec.rows, parts.spec.samples))
-    if getattr(parts, 'answering', None) and parts.answering.oracle
-    else None,
+    jnp.zeros((parts.spec.rows, parts.spec.samples)) if parts.judged else None,
   )
   score = parts.compiled.score
   if parts.program.passes:
@@ -110,46 +101,6 @@ def _programs(parts, state):
     state, parts.fixed, place(rollouts), place(credit), key
   )
   return compiled | {'learn': learn.compile()}
-
-
-def _generating(parts):
-  """f(params, key) -> the rows of an iteration."""
-  import jax.numpy as jnp
-  import numpy as np
-
-  spec, count = parts.spec, parts.config.sample.prompts
-  if parts.config.problem == 'text':
-    prompts = parts.train.prompts(np.zeros(count, int))
-    return lambda params, key: parts.answering.generate(
-      params, prompts, key, spec.samples
-    )
-  uids = jnp.arange(spec.rows, dtype=jnp.int32)
-  return lambda params, key: parts.write(params, uids * 0, uids, key)
-
-
-def _cache(parts):
-  """Keys and values of all prompts and of all responses of an iteration."""
-  import jax
-  import jax.numpy as jnp
-
-  from jaxrl_llm.policies.language import transformer
-  from jaxrl_llm.training import shard
-
-  spec, dtype = parts.spec, jnp.dtype(parts.config.model.dtype)
-  rows = parts.config.sample.prompts, spec.rows
-  lengths = spec.prompt_length, spec.response_length
-  axes = {
-    ('k',): ('rows', 'kv_heads', 'head_dim', None),
-    ('v',): ('rows', 'kv_heads', None, 'head_dim'),
-  }
-  layout = shard.Layout(parts.layout.mesh, axes)
-  caches = jax.eval_shape(
-    lambda: [
-      transformer.empty_cache(parts.model, n, length, dtype)
-      for n, length in zip(rows, lengths)
-    ]
-  )
-  return layout.abstract(caches)
 
 
 def _bytes(tree, layout=None) -> int:

@@ -109,6 +109,14 @@ class PureSession(Session):
     """The policy's parameters as a program uses them."""
     return self.layout.gathered(state.params)
 
+  @property
+  def trained(self):
+    return f'policy {self.policy}'
+
+  def sample(self, params, key):
+    uids = jnp.arange(self.spec.rows, dtype=jnp.int32)
+    return self.write(params, jnp.zeros_like(uids), uids, key)
+
   def lend(self, state, key, meanwhile=lambda: None):
     del meanwhile
     return Tools(self, state, key)

@@ -55,6 +55,28 @@ class Session:
     """What was found in the run's data, logged once at its beginning."""
     return {}
 
+  @property
+  def trained(self) -> str:
+    """What the run trains, in a line."""
+    raise NotImplementedError
+
+  @property
+  def judged(self) -> bool:
+    """Whether rows of a group are compared with each other."""
+    return False
+
+  def working_memory(self) -> dict[str, PyTree]:
+    """Shapes of what sampling keeps beside parameters, by name."""
+    return {}
+
+  def sample(self, params: PyTree, key: Array) -> Rollouts:
+    """The rows of an iteration of a plan that only samples, traceable.
+
+    Args:
+      params: as `sampling_params` gives them. Which tasks is not said.
+    """
+    raise NotImplementedError
+
   def init(self, trainable: PyTree) -> TrainState:
     """The state before the first iteration."""
     return self.layout.kept(self.program.init(trainable, self.spec))

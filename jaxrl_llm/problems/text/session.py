@@ -69,6 +69,37 @@ class TextSession(Session):
   def counts(self):
     return self.train.counts
 
+  @property
+  def trained(self):
+    source = self.config.model.path or 'a fresh one'
+    return f'model from {source}: {self.model}'
+
+  @property
+  def judged(self):
+    return self.answering.oracle is not None
+
+  def working_memory(self):
+    """Keys and values of an iteration's prompts and of its responses."""
+    spec, dtype = self.spec, jnp.dtype(self.config.model.dtype)
+    rows = self.config.sample.prompts, spec.rows
+    lengths = spec.prompt_length, spec.response_length
+    axes = {
+      ('k',): ('rows', 'kv_heads', 'head_dim', None),
+      ('v',): ('rows', 'kv_heads', None, 'head_dim'),
+    }
+    caches = jax.eval_shape(
+      lambda: [
+        transformer.empty_cache(self.model, n, length, dtype)
+        for n, length in zip(rows, lengths)
+      ]
+    )
+    layout = shard.Layout(self.layout.mesh, axes)
+    return {'KV cache': layout.abstract(caches)}
+
+  def sample(self, params, key):
+    prompts = self.train.prompts(np.zeros(self.config.sample.prompts, int))
+    return self.answering.generate(params, prompts, key, self.spec.samples)
+
   def lend(self, state, key, meanwhile=lambda: None):
     return Tools(self, state, key, meanwhile)
 
@@ -99,7 +130,7 @@ class TextSession(Session):
       )
     if recordings.used(config):
       metrics |= recordings.evaluate(self, state)
-    if self.answering.oracle is not None and config.eval.samples > 1:
+    if self.judged and config.eval.samples > 1:
       key = key_for(config.seed, step, Purpose.GAME)
       metrics |= games.evaluate(self, state, key)
     return metrics
