@@ -26,7 +26,7 @@ from experiments.ablations.study import Figure, over
 from jaxrl_llm.tabular import policy
 
 QUESTIONS, ARMS, SAMPLES, STEPS = 16, 8, 8, 60
-PAIRWISE = {'samples': SAMPLES, 'kl_weight': 0.0}
+PAIRWISE = {'samples': SAMPLES, 'kl_weight': 0.0, 'epochs': 1}
 VALUES = {
   'p3o': PAIRWISE,
   'p3o_separate': PAIRWISE,

@@ -163,7 +163,7 @@ def separately_clipped(chosen, rejected, gap, *, clip=0.2):
   with w = e^score its ratio, u the other's, A = +-gap. Inside the clip its
   gradient is `pairwise_gradient`'s.
 
-  Source: P3O-V1, arXiv 2310.00212. Recalled.
+  Source: P3O-V1, arXiv 2310.00212. Recalled; no published code holds it.
   """
   first = numerics.bounded_exp(chosen)
   second = numerics.bounded_exp(rejected)
@@ -176,15 +176,21 @@ def separately_clipped(chosen, rejected, gap, *, clip=0.2):
   return -(half(first, second, gap) + half(second, first, -gap)) / 2
 
 
-def jointly_clipped(chosen, rejected, gap, *, clip=0.2):
-  """PPO's clip on the pair's common log-ratio.
+def jointly_clipped(chosen, rejected, gap, *, clip=0.2, most=10.0):
+  """PPO's clip on how far a pair has moved apart.
 
-      u = (chosen - rejected) / 2
-      -sg(w_c w_r) min(gap u, gap clip(u, -clip, clip))
+      d = chosen - rejected    w = sg(e^(chosen + rejected))
+      -clip(w, 1 / most, most) min(gap d, gap clip(d, -clip, clip)) / 2
 
-  Source: P3O-V2, arXiv 2310.00212. Recalled.
+  Inside both bounds it is `pairwise_gradient`.
+
+  Args:
+    clip: nats. most: of the product of both ratios, at least 1.
+
+  Source: P3O-V2, arXiv 2310.00212, the loss in the authors' code.
   """
   both = numerics.bounded_exp(jax.lax.stop_gradient(chosen + rejected))
-  move = (chosen - rejected) / 2
+  both = jnp.clip(both, 1 / most, most)
+  move = chosen - rejected
   clipped = jnp.clip(move, -clip, clip)
-  return -both * jnp.minimum(gap * move, gap * clipped)
+  return -both * jnp.minimum(gap * move, gap * clipped) / 2

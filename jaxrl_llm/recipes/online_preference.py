@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from functools import partial
 
 from jaxrl_llm import reference
@@ -40,7 +41,7 @@ _CGPO = Paper(
 )
 
 
-def _pairwise(link, samples, kl_weight, minibatches):
+def _pairwise(link, samples, kl_weight, epochs, minibatches):
   """A link over the differences of rewards that hold the KL."""
   return Recipe(
     plan=sampled.independent(samples=samples),
@@ -48,17 +49,22 @@ def _pairwise(link, samples, kl_weight, minibatches):
     objective=pair_losses(
       link, grouped.to_iterate, samples=samples, among=pairs.every
     ),
+    epochs=epochs,
     minibatches=minibatches,
   )
 
 
 @register(Paper(_P3O, '2310.00212', 'VERIFIED-2'), joints=('reward', 'loss'))
 def p3o(
-  *, samples: int = 2, kl_weight: float = 0.05, minibatches: int = 4
+  *,
+  samples: int = 2,
+  kl_weight: float = 0.05,
+  epochs: int = 4,
+  minibatches: int = 4,
 ) -> Recipe:
   """The policy gradient of pairs, exact off-policy too (PPG)."""
   link = preference.pairwise_gradient
-  return _pairwise(link, samples, kl_weight, minibatches)
+  return _pairwise(link, samples, kl_weight, epochs, minibatches)
 
 
 @register(
@@ -71,28 +77,40 @@ def p3o_separate(
   samples: int = 2,
   kl_weight: float = 0.05,
   clip: float = 0.2,
+  epochs: int = 4,
   minibatches: int = 4,
 ) -> Recipe:
-  """Pairs whose two ratios are clipped apart (P3O-V1). Recalled."""
+  """Pairs whose two ratios are clipped apart (P3O-V1).
+
+  Deviates: recalled. The authors' code holds V2, and a later form that clips
+  the log-prob of every token.
+  """
   link = partial(preference.separately_clipped, clip=clip)
-  return _pairwise(link, samples, kl_weight, minibatches)
+  return _pairwise(link, samples, kl_weight, epochs, minibatches)
 
 
 @register(
-  Paper(_P3O, '2310.00212', 'RECALLED'),
+  Paper(_P3O, '2310.00212'),
   joints=('reward', 'loss'),
-  limits=(Limit('p3o', {'clip': 1e9}),),
+  limits=(Limit('p3o', {'clip': 1e9, 'most': math.inf}),),
 )
 def p3o_joint(
   *,
   samples: int = 2,
   kl_weight: float = 0.05,
   clip: float = 0.2,
+  most: float = 10.0,
+  epochs: int = 4,
   minibatches: int = 4,
 ) -> Recipe:
-  """Pairs whose common log-ratio is clipped (P3O-V2). Recalled."""
-  link = partial(preference.jointly_clipped, clip=clip)
-  return _pairwise(link, samples, kl_weight, minibatches)
+  """Pairs that are clipped where they have moved apart (P3O-V2).
+
+  Deviates: the KL in the reward is that of the sampler, where the published
+  code takes it anew at every step, and rewards are not divided by their running
+  spread.
+  """
+  link = partial(preference.jointly_clipped, clip=clip, most=most)
+  return _pairwise(link, samples, kl_weight, epochs, minibatches)
 
 
 @register(_OORL, joints=('loss',))

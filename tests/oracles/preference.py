@@ -115,10 +115,10 @@ def separately_clipped(c, r, gap, hc, hr, clip=0.2):
   return total
 
 
-def jointly_clipped(c, r, gap, hc, hr, clip=0.2):
-  u = (c - r) / 2
-  kept = min(max(u, -clip), clip)
-  return -math.exp(hc + hr) * min(gap * u, gap * kept)
+def jointly_clipped(c, r, gap, hc, hr, clip=0.2, most=10.0):
+  both = min(max(math.exp(hc + hr), 1 / most), most)
+  kept = min(max(c - r, -clip), clip)
+  return -both * min(gap * (c - r), gap * kept) / 2
 
 
 # Pair weights of one group.

@@ -219,12 +219,13 @@ def p3o_separate(case, *, kl_weight, clip):
 
 
 @entry(same=_BETTER)
-def p3o_joint(case, *, kl_weight, clip):
-  """P3O-V2; recalled: the clip on u = (log w_1 - log w_2) / 2."""
+def p3o_joint(case, *, kl_weight, clip, most):
+  """P3O-V2, the authors' code: the clip on d = log w_1 - log w_2."""
 
   def pair(a, moved, held):
-    u = (moved[0] - moved[1]) / 2
-    return -exp(sum(held)) * min(a * u, a * clamp(u, -clip, clip))
+    d = moved[0] - moved[1]
+    both = clamp(exp(sum(held)), 1 / most, most)
+    return -both * min(a * d, a * clamp(d, -clip, clip)) / 2
 
   return _pairwise(case, kl_weight, pair)
 
