@@ -26,7 +26,12 @@ from jaxrl_llm.selection import weights
   ),
   joints=('selection',),
   limits=[
-    Limit('grpo', {'rows': 1.0, 'tokens': 1.0}, {'kl_weight': 0.0}),
+    Limit(
+      'dapo',
+      {'rows': 1.0, 'tokens': 1.0},
+      {'rounds': 1, 'clip_high': 0.2},
+      up_to_scale=True,
+    ),
   ],
 )
 def d3s(
@@ -39,6 +44,8 @@ def d3s(
   minibatches: int = 1,
 ) -> Recipe:
   """The rows of most varied advantages, then their most telling tokens.
+
+  Every token that is kept counts alike.
 
   Deviates: the paper widens the two shares linearly over the run; they are
   constant here, and ours.
@@ -57,6 +64,7 @@ def d3s(
       weigh_tokens(weights.spread_rows, share=rows),
       weights.SpreadTokens(share=tokens),
     ),
+    aggregate=aggregate.token_mean,
   )
 
 

@@ -16,6 +16,7 @@ from tests.oracles.parts import (
   on_tokens,
   over_tokens,
   sequence_mean,
+  token_mean,
 )
 
 
@@ -75,7 +76,10 @@ def _most_varied(values, size):
 
 @entry()
 def d3s(case, *, clip_low, clip_high, rows, tokens):
-  """Arxiv 2509.22115, section 3: rows by Var A, then tokens by |A| H."""
+  """Arxiv 2509.22115, section 3: rows by Var A, then tokens by |A| H.
+
+  The loss is divided by the tokens that are kept.
+  """
   a = normalised(case, case.rewards, 1e-6)
   values = [round(a[i], 4) for i in case.rows]
   shares = np.zeros(len(a))
@@ -86,7 +90,9 @@ def d3s(case, *, clip_low, clip_high, rows, tokens):
   keep = np.zeros(case.mask.shape)
   for it in left:
     keep[it] = shares[it[0]] if score[it] >= last * (1 - 1e-4) else 0.0
-  return like_grpo(case, a, clip_low, clip_high, token_keep=keep)
+  w = token_mean(case, token_keep=keep)
+  loss = over_tokens(case, w, clipped(case, a, clip_low, clip_high))
+  return Answer(loss, advantages=a, weights=w, token_keep=keep)
 
 
 @entry()
