@@ -217,8 +217,10 @@ def _train(
   )
   if _EXPORT.value:
     with writers.says_disk_full(workdir):
-      parts.export(state, workdir / 'export')
-    hosts.on_first(lambda: print(f'exported to {workdir / "export"}'))
+      written = parts.export(state, workdir / 'export')
+    hosts.on_first(
+      lambda: print(f'exported to {workdir / "export"}: {written}')
+    )
   return 0
 
 

@@ -166,7 +166,7 @@ class PureSession(Session):
       for i in range(count)
     ]
 
-  def export(self, state, folder):
+  def export(self, state, folder, **options):
     raise ValueError(
       f'no other program reads a {type(self.policy).__name__} policy, so there '
       'is nothing to export; its checkpoints hold the parameters'

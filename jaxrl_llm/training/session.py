@@ -125,11 +125,26 @@ class Session:
     """The first rows of an iteration, for people to read."""
     raise NotImplementedError
 
-  def export(self, state: TrainState, folder: pathlib.Path) -> None:
+  def export(
+    self,
+    state: TrainState,
+    folder: pathlib.Path,
+    *,
+    dtype: str | None = None,
+    stochastic: bool = False,
+  ) -> object:
     """Writes the policy in the format of other programs.
 
+    Args:
+      dtype: of the stored weights, None for the narrowest that keeps what
+        training changed. stochastic: weights are rounded to it at random.
+
+    Returns:
+      What was written, which prints as a sentence.
+
     Raises:
-      ValueError: there is none for this kind of policy.
+      ValueError: there is no such format for this kind of policy, or no such
+        dtype.
     """
     raise NotImplementedError
 

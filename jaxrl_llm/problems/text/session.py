@@ -171,22 +171,25 @@ class TextSession(Session):
     params = lora.merge(lora.join(trainable, self.frozen))
     return {k: v for k, v in params.items() if k not in heads.NAMES.values()}
 
-  def export(self, state: TrainState, folder: pathlib.Path) -> None:
+  def export(self, state, folder, *, dtype=None, stochastic=False):
     """Writes the policy as a Hugging Face folder, its heads beside it."""
     params = self.layout.everywhere(state.params)
     whole = self.layout.everywhere(self.whole(params))
 
     def save():
-      hf.save(
+      written = hf.save(
         folder,
         self.model,
         whole,
         source=self.source,
         tokenizer=self.tokenizer,
+        dtype=dtype,
+        stochastic=stochastic,
       )
       heads.save(folder, params)
+      return written
 
-    hosts.on_first(save)
+    return hosts.on_first(save)
 
   def close(self) -> None:
     """Ends the processes that verify."""

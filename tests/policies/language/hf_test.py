@@ -20,6 +20,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxrl_llm.policies.language import hf, transformer
 from jaxrl_llm.policies.language.config import from_hf
+from jaxrl_llm.policies.language.hf import folders
 from tests.policies.language import families
 
 
@@ -66,7 +67,7 @@ def test_shards_hold_what_they_may(tmp_path):
     assert file.name == f'model-{number:05}-of-{len(files):05}.safetensors'
     size = sum(x.nbytes for x in safetensors.numpy.load_file(file).values())
     assert 0 < size <= 20_000
-  index = json.loads((tmp_path / 'a' / hf._INDEX).read_text())
+  index = json.loads((tmp_path / 'a' / folders.INDEX).read_text())
   assert set(index['weight_map'].values()) == {file.name for file in files}
 
 
@@ -123,6 +124,74 @@ def test_parameters_can_be_loaded_onto_a_mesh(tmp_path):
   _rewrite(tmp_path / 'a', change)
   with pytest.raises(ValueError, match='model.norm.weight .* not finite'):
     hf.load(tmp_path / 'a', shardings=shardings)
+
+
+def _trained(folder):
+  """A bfloat16 folder, and its weights after steps of 1 % of their spacing."""
+  config, _ = _source(folder, dtype=jnp.bfloat16)
+  _, before = hf.load(folder)
+  rng = np.random.default_rng(1)
+
+  def step(x):
+    signs = rng.choice([-1, 1], x.shape)
+    return (x * (1 + signs * 2.0**-15)).astype(np.float32)
+
+  return config, before, jax.tree.map(lambda x: step(np.asarray(x)), before)
+
+
+def test_what_training_changed_is_not_rounded_back(tmp_path):
+  config, _, params = _trained(tmp_path / 'a')
+  written = hf.save(tmp_path / 'b', config, params, source=tmp_path / 'a')
+  count = sum(x.size for x in jax.tree.leaves(params))
+  assert written == ('float32', count, count)
+  assert str(written) == (
+    f'float32, which keeps 100.0% of the {count:,} weights that changed'
+  )
+  chex.assert_trees_all_equal(hf.load(tmp_path / 'b')[1], params)
+  description = json.loads((tmp_path / 'b' / 'config.json').read_text())
+  assert description['dtype'] == 'float32'
+  # Read again and exported again, the source is the export.
+  again = hf.save(tmp_path / 'c', config, params, source=tmp_path / 'b')
+  assert again == ('float32', 0, 0)
+
+
+def test_a_change_that_rounding_keeps_keeps_the_dtype(tmp_path):
+  config, before, _ = _trained(tmp_path / 'a')
+  changed = before | {
+    'final_norm': {'scale': before['final_norm']['scale'] * 2}
+  }
+  written = hf.save(tmp_path / 'b', config, changed, source=tmp_path / 'a')
+  size = before['final_norm']['scale'].size
+  assert written == ('bfloat16', size, size)
+  written = hf.save(tmp_path / 'c', config, before, source=tmp_path / 'a')
+  assert str(written) == 'bfloat16, no weight changed'
+
+
+def test_the_asked_dtype_says_what_it_loses(tmp_path):
+  config, _, params = _trained(tmp_path / 'a')
+  ask = {'source': tmp_path / 'a', 'dtype': 'bfloat16'}
+  assert hf.save(tmp_path / 'b', config, params, **ask).kept == 0
+
+
+def test_stochastic_rounding_keeps_changes_on_average(tmp_path):
+  config, before, params = _trained(tmp_path / 'a')
+  ask = {'source': tmp_path / 'a', 'dtype': 'bfloat16', 'stochastic': True}
+  written = hf.save(tmp_path / 'b', config, params, **ask)
+  # A step is 2^-15 |x|, and neighbours lie 2^-8 to 2^-7 of |x| apart.
+  assert 2**-8 < written.kept / written.changed < 2**-7
+  stored = hf.load(tmp_path / 'b')[1]
+  old, new, now = (
+    np.concatenate([np.ravel(x).astype(np.float64) for x in jax.tree.leaves(t)])
+    for t in (before, params, stored)
+  )
+  wanted, found = np.abs(new - old), (now - old) * np.sign(new - old)
+  error = np.std(found - wanted) / np.sqrt(len(old))
+  assert abs(np.mean(found - wanted)) < 4 * error
+  again = hf.save(tmp_path / 'c', config, params, **ask)
+  assert again == written
+  chex.assert_trees_all_equal(hf.load(tmp_path / 'c')[1], stored)
+  with pytest.raises(ValueError, match='float16 cannot be rounded'):
+    hf.save(tmp_path / 'd', config, params, **ask | {'dtype': 'float16'})
 
 
 def test_missing_leftover_and_misshapen_tensors_are_all_listed(tmp_path):
@@ -203,7 +272,7 @@ def test_whole_weights_beside_an_index_of_others_are_refused(tmp_path):
 def test_an_index_may_name_the_one_file_there_is(tmp_path):
   _, params = _source(tmp_path / 'a')
   index = {'weight_map': {'model.norm.weight': 'model.safetensors'}}
-  (tmp_path / 'a' / hf._INDEX).write_text(json.dumps(index))
+  (tmp_path / 'a' / folders.INDEX).write_text(json.dumps(index))
   chex.assert_trees_all_equal(hf.load(tmp_path / 'a')[1], params)
 
 
@@ -358,7 +427,7 @@ hf.save(other, config, params, source=families.hf_config('qwen3'))
 
 def test_every_supported_family_names_its_class():
   for name in families.NAMES:
-    assert families.hf_config(name).model_type in hf._CLASSES
+    assert families.hf_config(name).model_type in folders.CLASSES
 
 
 def test_folders_resolve_to_themselves(tmp_path):

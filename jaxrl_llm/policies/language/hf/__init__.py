@@ -1,0 +1,25 @@
+"""Hugging Face folders: read into our parameters, written from them.
+
+folders   which files and tensors there are, and what we call them
+reading   load, load_classifier
+writing   save
+"""
+
+from jaxrl_llm.policies.language.hf.folders import files, resolve
+from jaxrl_llm.policies.language.hf.reading import (
+  check_finite,
+  is_classifier,
+  load,
+  load_classifier,
+)
+from jaxrl_llm.policies.language.hf.writing import save
+
+__all__ = [
+  'check_finite',
+  'files',
+  'is_classifier',
+  'load',
+  'load_classifier',
+  'resolve',
+  'save',
+]

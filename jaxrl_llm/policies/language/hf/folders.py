@@ -1,0 +1,220 @@
+"""What a Hugging Face folder holds, and under which names.
+
+One table (`table`: our path, their name, a named bijection) is used both ways,
+so that import then export is the identity on every stored byte.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import pathlib
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxrl_llm.policies.language import transformer
+from jaxrl_llm.policies.language.config import Config
+
+# Stored dtypes that are read: safetensors name -> the name in config.json.
+DTYPES = {'F32': 'float32', 'F16': 'float16', 'BF16': 'bfloat16'}
+WEIGHTS = 'model.safetensors'
+INDEX = 'model.safetensors.index.json'
+# The table in `transformers` cannot be imported without torch.
+CLASSES = {
+  'llama': 'LlamaForCausalLM',
+  'mistral': 'MistralForCausalLM',
+  'qwen2': 'Qwen2ForCausalLM',
+  'qwen3': 'Qwen3ForCausalLM',
+  'qwen3_moe': 'Qwen3MoeForCausalLM',
+  'mixtral': 'MixtralForCausalLM',
+  'gemma2': 'Gemma2ForCausalLM',
+  'gemma3_text': 'Gemma3ForCausalLM',
+}
+# Everything beside the weights that makes a folder a usable model.
+COMPANIONS = (
+  'generation_config.json',
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'tokenizer.model',
+  'special_tokens_map.json',
+  'added_tokens.json',
+  'vocab.json',
+  'merges.txt',
+  'chat_template.jinja',
+  'chat_template.json',
+)
+
+
+class Bijection(NamedTuple):
+  """Between an array of ours (one layer or expert) and a tensor of theirs."""
+
+  their_shape: Callable[[tuple[int, ...]], tuple[int, ...]]
+  to_ours: Callable[[np.ndarray, tuple[int, ...]], np.ndarray]
+  to_theirs: Callable[[np.ndarray], np.ndarray]
+
+
+def _linear(inputs: int) -> Bijection:
+  """Ours has `inputs` axes, then outputs; theirs is [outputs, inputs]."""
+
+  def matrix(shape):
+    return math.prod(shape[:inputs]), math.prod(shape[inputs:])
+
+  return Bijection(
+    their_shape=lambda shape: matrix(shape)[::-1],
+    to_ours=lambda x, shape: x.T.reshape(shape),
+    to_theirs=lambda x: x.reshape(matrix(x.shape)).T,
+  )
+
+
+BIJECTIONS = {
+  'same': Bijection(lambda shape: shape, lambda x, _: x, lambda x: x),
+  'flat': Bijection(
+    lambda shape: (math.prod(shape),),
+    lambda x, shape: x.reshape(shape),
+    lambda x: x.reshape(-1),
+  ),
+  'transposed': _linear(1),
+  'transposed from heads': _linear(2),
+  'one row': Bijection(
+    lambda shape: (1, *shape),
+    lambda x, shape: x.reshape(shape),
+    lambda x: x[None],
+  ),
+}
+
+
+class Row(NamedTuple):
+  name: str  # with {} for the layer, and another for the expert
+  bijection: Bijection
+
+  @property
+  def stacked(self) -> int:
+    """Leading axes of our array that count tensors of theirs."""
+    return self.name.count('{}')
+
+
+def table(config: Config, family: str) -> dict[tuple[str, ...], Row]:
+  """Their name and the bijection for each path of `transformer.table`.
+
+  Args:
+    family: `model_type` of their configuration: two of one architecture may
+      have different names for it.
+  """
+  modules = {
+    'q': 'self_attn.q_proj',
+    'k': 'self_attn.k_proj',
+    'v': 'self_attn.v_proj',
+    'o': 'self_attn.o_proj',
+    'q_norm': 'self_attn.q_norm',
+    'k_norm': 'self_attn.k_norm',
+    'gate': 'mlp.gate_proj',
+    'up': 'mlp.up_proj',
+    'down': 'mlp.down_proj',
+    'attention_norm': 'input_layernorm',
+    # Gemma kept the name of what precedes the MLP elsewhere for another norm.
+    'mlp_norm': 'pre_feedforward_layernorm'
+    if config.post_norms
+    else 'post_attention_layernorm',
+    'post_attention_norm': 'post_attention_layernorm',
+    'post_mlp_norm': 'post_feedforward_layernorm',
+  }
+  whole = {
+    ('embed', 'kernel'): ('model.embed_tokens.weight', 'same'),
+    ('final_norm', 'scale'): ('model.norm.weight', 'same'),
+    ('unembed', 'kernel'): ('lm_head.weight', 'transposed'),
+    **_expert_names(family),
+  }
+  rows = {}
+  for path in transformer.table(config):
+    if path in whole:
+      name, bijection = whole[path]
+    else:
+      _, module, leaf = path
+      suffix = 'bias' if leaf == 'bias' else 'weight'
+      name = f'model.layers.{{}}.{modules[module]}.{suffix}'
+      bijection = {'scale': 'same', 'bias': 'flat', 'kernel': 'transposed'}[
+        leaf
+      ]
+      if module == 'o' and leaf == 'kernel':
+        bijection = 'transposed from heads'
+    rows[path] = Row(name, BIJECTIONS[bijection])
+  return rows
+
+
+def _expert_names(family: str) -> dict[tuple[str, ...], tuple[str, str]]:
+  """Names and bijections of a router and of experts, one a layer and expert."""
+  module, names = 'mlp', ('gate_proj', 'up_proj', 'down_proj')
+  if family == 'mixtral':
+    module, names = 'block_sparse_moe', ('w1', 'w3', 'w2')
+  module = f'model.layers.{{}}.{module}'
+  rows = {
+    ('layers', 'experts', ours): f'{module}.experts.{{}}.{theirs}.weight'
+    for ours, theirs in zip(('gate', 'up', 'down'), names)
+  }
+  rows['layers', 'router', 'kernel'] = f'{module}.gate.weight'
+  return {path: (name, 'transposed') for path, name in rows.items()}
+
+
+def names_of(row: Row, shape: tuple[int, ...]) -> list[str]:
+  """The tensors behind one of our arrays, in its order."""
+  return [row.name.format(*each) for each in np.ndindex(shape[: row.stacked])]
+
+
+def resolve(name: str | os.PathLike) -> pathlib.Path:
+  """The folder of a model: a folder itself, or a name on the hub.
+
+  A hub name goes through the ordinary `huggingface_hub` cache, which needs no
+  network for what it already holds.
+
+  Raises:
+    FileNotFoundError: neither.
+  """
+  folder = pathlib.Path(name).expanduser()
+  if folder.is_dir():
+    return folder
+  if not re.fullmatch(r'[\w-][\w.-]*(/[\w-][\w.-]*)?', str(name)):
+    raise FileNotFoundError(
+      f'{name} is not a folder; give one that holds a Hugging Face model, or a '
+      'hub name such as Qwen/Qwen3-0.6B.'
+    )
+  import huggingface_hub  # slow to import, and only hub names need it
+
+  try:
+    patterns = ['*.json', '*.safetensors', '*.jinja', '*.model', '*.txt']
+    return pathlib.Path(
+      huggingface_hub.snapshot_download(str(name), allow_patterns=patterns)
+    )
+  except Exception as error:
+    # Many unrelated classes: HTTP, connection, offline mode, absent entry.
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    raise FileNotFoundError(
+      f'{name} is not a folder, and the Hugging Face hub did not give it: '
+      f'{reason}'
+    ) from error
+
+
+def files(folder: pathlib.Path) -> list[pathlib.Path]:
+  """The files of a folder that make it this model and no other, sorted."""
+  names = {'config.json', INDEX, *COMPANIONS}
+  found = [folder / name for name in names if (folder / name).is_file()]
+  return sorted([*found, *folder.glob('*.safetensors')])
+
+
+def description_of(source) -> dict[str, Any]:
+  """config.json, with 'dtype' under its present name."""
+  if isinstance(source, (str, os.PathLike)):
+    description = json.loads((pathlib.Path(source) / 'config.json').read_text())
+  else:
+    description = json.loads(source.to_json_string(use_diff=False))
+    # Absent from a configuration that no model was made of; servers need it.
+    if not description.get('architectures'):
+      description['architectures'] = [CLASSES[source.model_type]]
+  # Its name before transformers 5, which readers of old files still accept.
+  old = description.pop('torch_dtype', None)
+  if old and not description.get('dtype'):
+    description['dtype'] = old
+  return description
