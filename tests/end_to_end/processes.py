@@ -27,7 +27,13 @@ def start(workdir: pathlib.Path, *flags: str) -> subprocess.Popen:
     text=True,
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
+    env=_environment(),
   )
+
+
+def _environment() -> dict[str, str]:
+  """That of the tests, but for what commands must say to XLA themselves."""
+  return {k: v for k, v in os.environ.items() if k != 'TF_CPP_MIN_LOG_LEVEL'}
 
 
 def run(
@@ -39,7 +45,7 @@ def run(
     cwd=ROOT,
     text=True,
     capture_output=True,
-    env=os.environ | environment,
+    env=_environment() | environment,
     timeout=300,
     check=False,
   )
