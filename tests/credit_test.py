@@ -77,11 +77,15 @@ def test_token_advantages_are_zero_off_the_loss_mask(lift):
 
 
 @pytest.mark.parametrize(
-  'lift', [credit.shape, credit.weigh, credit.estimate, credit.refine]
+  'lift',
+  [
+    *(credit.shape, credit.weigh, credit.weigh_tokens),
+    *(credit.estimate, credit.estimate_tokens, credit.refine),
+  ],
 )
 def test_wrong_shape_is_refused(lift):
   with pytest.raises(AssertionError):
-    apply(lift(lambda *arrays: jnp.zeros(5)))
+    apply(lift(lambda *arrays: jnp.zeros(1)))
 
 
 def test_hyper_parameters_are_bound_by_name():

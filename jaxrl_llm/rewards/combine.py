@@ -47,7 +47,6 @@ def decoupled(components, weights, rollouts, *, fn):
     section 3.3.
   """
   chex.assert_rank(components, 2)
-  chex.assert_shape(weights, (components.shape[1],))
   each = jax.vmap(fn, in_axes=(1, None, None), out_axes=1)
   return weighted_sum(
     each(components, rollouts.group, rollouts.valid), weights, rollouts
