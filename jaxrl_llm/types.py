@@ -117,6 +117,32 @@ class Path:
 
 
 @struct.dataclass
+class Unmasking:
+  """Content of rows whose tokens were opened in any order, T of them.
+
+  Column t is the t-th token that was opened, not the t-th of the response.
+
+  Attributes:
+    prompt: i32[N, P]. prompt_mask: bool[N, P].
+    token: i32[N, T]. position: i32[N, T], where each stands in the response.
+    hidden: bool[N, M, L], positions that are hidden in each of M readings of
+      the finished response; None where the rows are read as they were made.
+  """
+
+  prompt: Array
+  prompt_mask: Array
+  token: Array
+  position: Array
+  hidden: Array | None = None
+
+  def narrowed(self, width: int) -> Unmasking:
+    """The same with the tokens opened first alone."""
+    return self.replace(
+      token=self.token[:, :width], position=self.position[:, :width]
+    )
+
+
+@struct.dataclass
 class Rollouts:
   """Rows of decisions with all that must be known to learn from them.
 
@@ -125,8 +151,8 @@ class Rollouts:
 
   Attributes:
     content: what was seen and done, a struct that the policy understands:
-      `Tokens`, `Transitions` or `Path`, with a method `narrowed(width)`.
-      Policies, plans and notes alone look inside.
+      `Tokens`, `Transitions`, `Path` or `Unmasking`, with a method
+      `narrowed(width)`. Policies, plans and notes alone look inside.
     response_mask: bool[N, T], the decision exists (attention).
     action_mask: bool[N, T], the policy made it (loss).
     logp: f32[N, T], nats, under the distribution that really sampled, with

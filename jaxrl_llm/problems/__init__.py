@@ -21,6 +21,7 @@ NAMES = {
   'text': 'jaxrl_llm.problems.text.session',
   'control': 'jaxrl_llm.problems.control',
   'flow': 'jaxrl_llm.problems.flow',
+  'masked': 'jaxrl_llm.problems.masked',
 }
 
 

@@ -17,13 +17,21 @@ from jaxrl_llm.policies import acting
 from jaxrl_llm.policies.categorical import Categorical
 from jaxrl_llm.policies.flow import Flow
 from jaxrl_llm.policies.gaussian import Gaussian
+from jaxrl_llm.policies.language.config import Config
+from jaxrl_llm.policies.masked import Masked
 from jaxrl_llm.policies.protocol import initial
 from jaxrl_llm.problems import flow as flow_problem
+from jaxrl_llm.problems import masked as masked_problem
 from jaxrl_llm.training import widths
 
 KEY = jax.random.key(0)
 ROWS = 6
 SMALL_GRID = Grid(rows=('..G', 'S.X'), horizon=12)
+
+
+def masked(**changed):
+  decoder = Config(4, 8, 1, 2, 2, 4, 16)
+  return Masked(decoder, **{'length': 3, 'steps': 2} | changed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +63,16 @@ CASES = {
     policy := Flow(2, 2, steps=4, widths=(8,)),
     functools.partial(flow_problem.walks, policy, 8),
     1e-5,
+  ),
+  'masked': Case(
+    policy := masked(critic=True),
+    functools.partial(masked_problem.responses, policy),
+    1e-6,
+  ),
+  'masked_elbo': Case(
+    policy := masked(order='random', estimate='elbo', readings=2),
+    functools.partial(masked_problem.responses, policy),
+    1e-6,
   ),
 }
 each = pytest.mark.parametrize('name', CASES)
@@ -112,7 +130,9 @@ def test_gradients_are_slopes(name):
     stats = scored(name, rollouts, params).on(rollouts.loss_mask)
     found = jnp.sum(jnp.sin(stats.logp)) + jnp.sum(stats.entropy)
     if stats.values is not None:
-      found += jnp.sum(stats.values) + jnp.sum(stats.last_value)
+      found += jnp.sum(stats.values)
+    if stats.last_value is not None:
+      found += jnp.sum(stats.last_value)
     return found
 
   leaves, tree = jax.tree.flatten(params)
@@ -123,7 +143,7 @@ def test_gradients_are_slopes(name):
   products = jax.tree.map(
     lambda a, b: jnp.sum(a * b), jax.grad(total)(params), way
   )
-  slope, size = sum(jax.tree.leaves(products)), 1e-2
+  slope, size = sum(jax.tree.leaves(products)), 3e-3
 
   def at(distance):
     return total(jax.tree.map(lambda x, w: x + distance * w, params, way))
@@ -139,13 +159,15 @@ def test_what_stands_after_the_end_changes_nothing(name):
   mask = rollouts.action_mask & live
   cut = rollouts.replace(action_mask=mask, response_mask=mask)
 
-  def spoiled(x):
-    if x.shape[:2] != mask.shape:
+  def spoiled(x, narrow):
+    if x.shape[:2] != mask.shape or x.shape == narrow.shape:
       return x
     there = mask.reshape(mask.shape + (1,) * (x.ndim - 2))
     return jnp.where(there, x, 1 if x.dtype == jnp.int32 else True)
 
-  other = cut.replace(content=jax.tree.map(spoiled, cut.content))
+  content = cut.content
+  content = jax.tree.map(spoiled, content, content.narrowed(1))
+  other = cut.replace(content=content)
   kept = scored(name, cut).on(mask), scored(name, other).on(mask)
   jax.tree.map(np.testing.assert_array_equal, *kept)
 
@@ -153,9 +175,11 @@ def test_what_stands_after_the_end_changes_nothing(name):
 @each
 def test_first_columns_alone_say_the_same(name):
   rollouts = written(name)
-  narrow = widths.narrowed(rollouts, 2)
-  whole = scored(name, rollouts).logp[:, :2]
-  np.testing.assert_allclose(scored(name, narrow).logp, whole, atol=1e-6)
+  live = rollouts.response_mask & (jnp.arange(rollouts.logp.shape[1]) < 2)
+  cut = rollouts.replace(action_mask=live, response_mask=live)
+  narrow = scored(name, widths.narrowed(cut, 2)).on(live[:, :2]).logp
+  whole = scored(name, cut).on(live).logp[:, :2]
+  np.testing.assert_allclose(narrow, whole, atol=1e-6)
 
 
 def test_gaussian_density_integrates_to_one():
