@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from experiments import command, runs, settings
 from experiments.configs import base
 from jaxrl_llm.policies.language import hf, transformer
-from jaxrl_llm.policies.language.config import from_hf
 from jaxrl_llm.problems.text import encoding as text
 from jaxrl_llm.problems.text import session
 from jaxrl_llm.tasks import data, preferences, tokens
@@ -190,7 +189,7 @@ def model(tmp_path_factory):
   """A model folder: its path, its parameters, the bytes of its weights."""
   folder = tmp_path_factory.mktemp('models') / 'model'
   source = families.hf_config('qwen3')
-  config = from_hf(source)
+  config = hf.config_of(source)
   random = np.random.default_rng(0)
   flat = {
     path: random.normal(size=entry.shape).astype(np.float32)

@@ -76,14 +76,13 @@ def _programs(model, shape):
 
   from experiments.benchmarks import folders
   from jaxrl_llm import recipe as recipe_lib
-  from jaxrl_llm.policies.language import config as config_lib
-  from jaxrl_llm.policies.language import drawing, score, transformer
+  from jaxrl_llm.policies.language import drawing, hf, score, transformer
   from jaxrl_llm.policies.language import sampler as sampler_lib
   from jaxrl_llm.policies.language.truncation import Sampling
   from jaxrl_llm.training import step
   from jaxrl_llm.types import Prompts, Scores, Spec
 
-  config = config_lib.from_hf(folders.description(model))
+  config = hf.config_of(folders.description(model))
   recipe = recipe_lib.build('grpo', samples=shape.samples, kl_weight=0.0)
   sampler = sampler_lib.Sampler(config, shape.response)
   sampling = Sampling()

@@ -7,7 +7,6 @@ import pathlib
 import jax
 
 from experiments.benchmarks import cases
-from jaxrl_llm.policies.language import config as config_lib
 from jaxrl_llm.policies.language import hf, transformer
 
 
@@ -22,7 +21,7 @@ def folder_of(name: str, scratch: pathlib.Path) -> pathlib.Path:
     return pathlib.Path(folder)
   model = cases.MODELS[name]
   source = description(model)
-  config = config_lib.from_hf(source)
+  config = hf.config_of(source)
   init = jax.jit(transformer.init, static_argnums=0)
   params = init(config, jax.random.key(0))
   folder = scratch / name

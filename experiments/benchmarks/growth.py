@@ -151,14 +151,13 @@ def _programs(model, shape):
 
   from experiments.benchmarks import folders
   from jaxrl_llm import recipe as recipe_lib
-  from jaxrl_llm.policies.language import config as config_lib
-  from jaxrl_llm.policies.language import score, transformer
+  from jaxrl_llm.policies.language import hf, score, transformer
   from jaxrl_llm.policies.language.sampler import Sampler
   from jaxrl_llm.policies.language.truncation import Sampling
   from jaxrl_llm.training import step
   from jaxrl_llm.types import Prompts, Scores, Spec
 
-  config = config_lib.from_hf(folders.description(model))
+  config = hf.config_of(folders.description(model))
   params = jax.jit(transformer.init, static_argnums=0)(
     config, jax.random.key(0)
   )

@@ -133,12 +133,11 @@ def learner(cell: Cell):
 
   from experiments.benchmarks import folders
   from jaxrl_llm import recipe as recipe_lib
-  from jaxrl_llm.policies.language import config as config_lib
-  from jaxrl_llm.policies.language import score, transformer
+  from jaxrl_llm.policies.language import hf, score, transformer
   from jaxrl_llm.training import step, widths
   from jaxrl_llm.types import Scores, Spec
 
-  config = config_lib.from_hf(folders.description(_MODEL))
+  config = hf.config_of(folders.description(_MODEL))
   params = jax.jit(transformer.init, static_argnums=0)(
     config, jax.random.key(0)
   )

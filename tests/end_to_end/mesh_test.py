@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from jaxrl_llm.policies.language import hf, transformer
-from jaxrl_llm.policies.language.config import from_hf
 from jaxrl_llm.problems.text import session
 from jaxrl_llm.tasks import tokens
 from jaxrl_llm.training import loop
@@ -64,7 +63,7 @@ def mixture(folder):
       eos_token_id=tokenizer.eos_token_id,
       pad_token_id=tokenizer.pad_token_id,
     )
-    config = from_hf(source)
+    config = hf.config_of(source)
     params = jax.jit(transformer.init, static_argnums=0)(
       config, jax.random.key(0)
     )

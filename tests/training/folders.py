@@ -5,7 +5,6 @@ import pathlib
 import jax
 import transformers
 
-from jaxrl_llm.policies.language import config as config_lib
 from jaxrl_llm.policies.language import hf, transformer
 from jaxrl_llm.tasks import tokens
 
@@ -49,7 +48,7 @@ def model_in(folder, *, vocab=0, **options):
     head_dim=16,
     tie_word_embeddings=True,
   )
-  model = config_lib.from_hf(description)
+  model = hf.config_of(description)
   params = transformer.init(model, jax.random.key(0))
   hf.save(
     folder / 'model', model, params, source=description, tokenizer=tokenizer

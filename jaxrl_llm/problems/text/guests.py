@@ -8,7 +8,6 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from jaxrl_llm.policies.language import config as config_lib
 from jaxrl_llm.policies.language import hf, transformer
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.recipe import Recipe
@@ -87,7 +86,7 @@ def teachers(
   loaded = []
   for path in config.teacher.paths:
     source = hf.resolve(path)
-    other = config_lib.from_hf(source)
+    other = hf.config_of(source)
     if other.vocab != model.vocab:
       raise ValueError(
         f'the teacher {path} has {other.vocab} tokens and the policy '

@@ -18,7 +18,6 @@ import numpy as np
 
 from jaxrl_llm.objectives import rating
 from jaxrl_llm.plans import recorded
-from jaxrl_llm.policies.language import config as config_lib
 from jaxrl_llm.policies.language import heads, hf, score
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.problems.text import chat
@@ -163,7 +162,7 @@ def load(paths: Sequence[str], *, compared: bool = False) -> RewardModels:
 
   folders = [hf.resolve(path) for path in paths]
   kinds = [
-    (config_lib.from_hf(folder), hf.is_classifier(folder)) for folder in folders
+    (hf.config_of(folder), hf.is_classifier(folder)) for folder in folders
   ]
   for path, kind in zip(paths, kinds):
     if kind != kinds[0]:

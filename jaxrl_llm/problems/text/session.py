@@ -14,7 +14,6 @@ from ml_collections import ConfigDict
 
 from jaxrl_llm import optimizers
 from jaxrl_llm import recipe as recipe_lib
-from jaxrl_llm.policies.language import config as config_lib
 from jaxrl_llm.policies.language import heads, hf, lora, score, transformer
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.policies.language.sampler import Sampler
@@ -250,7 +249,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
     judges=reward_models.judges(config.verify.names),
   )
   source = sources.folder_of(config, workdir)
-  model = config_lib.from_hf(source)
+  model = hf.config_of(source)
   tokenizer = sources.tokenizer_of(source)
   ends = sources.end_tokens(tokenizer, source, model.vocab)
   from_data = recordings.used(config)

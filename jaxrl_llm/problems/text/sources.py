@@ -12,7 +12,6 @@ import pathlib
 import jax
 from ml_collections import ConfigDict
 
-from jaxrl_llm.policies.language import config as config_lib
 from jaxrl_llm.policies.language import hf, transformer
 from jaxrl_llm.problems.text import warm_start
 from jaxrl_llm.tasks import tokens
@@ -122,7 +121,7 @@ def _make_model(config: ConfigDict, folder: pathlib.Path) -> None:
       architectures=['Qwen3ForCausalLM'],
       dtype='float32',
     )
-    model = config_lib.from_hf(description)
+    model = hf.config_of(description)
     init = jax.jit(transformer.init, static_argnums=0)
     params = init(model, jax.random.key(config.seed))
     hf.save(folder, model, params, source=description, tokenizer=tokenizer)

@@ -6,8 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm.policies.language import blocks, score, transformer
-from jaxrl_llm.policies.language import config as config_lib
+from jaxrl_llm.policies.language import blocks, hf, score, transformer
 from jaxrl_llm.tabular import policy
 from tests.policies.language import families
 
@@ -19,7 +18,7 @@ FAMILIES = ('qwen3', 'llama3', 'gemma2')
 @functools.cache
 def _config(name, vocab=VOCAB):
   changes = {'num_hidden_layers': 1, 'vocab_size': vocab}
-  return config_lib.from_hf(families.hf_config(name, **changes))
+  return hf.config_of(families.hf_config(name, **changes))
 
 
 @functools.cache

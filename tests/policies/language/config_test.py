@@ -5,14 +5,15 @@ import math
 import numpy as np
 import pytest
 
-from jaxrl_llm.policies.language import config as config_lib
-from jaxrl_llm.policies.language.config import Config, Rope, from_hf
+from jaxrl_llm.policies.language import hf
+from jaxrl_llm.policies.language.config import Config
+from jaxrl_llm.policies.language.rope import KINDS, Rope
 from tests.policies.language import families
 
 
 def test_families_differ_in_the_fields_they_are_known_for():
   llama, qwen2, qwen3, gemma2, gemma3 = (
-    from_hf(families.hf_config(name))
+    hf.config_of(families.hf_config(name))
     for name in ('llama3', 'qwen2', 'qwen3', 'gemma2', 'gemma3')
   )
   assert llama.rope.kind == 'llama3' and not llama.qkv_bias
@@ -24,7 +25,7 @@ def test_families_differ_in_the_fields_they_are_known_for():
   assert gemma2.embedding_scale == 32**0.5
   assert gemma3.windows == (5, 5, 0) and gemma3.qk_norm
   moe, raw, mixtral = (
-    from_hf(families.hf_config(name))
+    hf.config_of(families.hf_config(name))
     for name in ('qwen3_moe', 'qwen3_moe_raw', 'mixtral')
   )
   assert (moe.experts, moe.experts_per_token, moe.mlp_width) == (6, 2, 24)
@@ -37,15 +38,19 @@ def test_families_differ_in_the_fields_they_are_known_for():
 
 @pytest.mark.parametrize('name', families.NAMES)
 def test_configurations_are_static_arguments(name):
-  config = from_hf(families.hf_config(name))
-  again = from_hf(families.hf_config(name))
+  config = hf.config_of(families.hf_config(name))
+  again = hf.config_of(families.hf_config(name))
   assert config == again and hash(config) == hash(again)
 
 
 def test_folders_read_as_configurations_do(tmp_path):
   source = families.hf_config('qwen2_window')
   source.save_pretrained(tmp_path)
-  assert from_hf(tmp_path) == from_hf(str(tmp_path)) == from_hf(source)
+  assert (
+    hf.config_of(tmp_path)
+    == hf.config_of(str(tmp_path))
+    == hf.config_of(source)
+  )
 
 
 def test_files_older_than_transformers_5_are_read(tmp_path):
@@ -60,7 +65,7 @@ def test_files_older_than_transformers_5_are_read(tmp_path):
     'rope_scaling': {'type': 'linear', 'factor': 2.0},
   }
   (tmp_path / 'config.json').write_text(json.dumps(fields))
-  config = from_hf(tmp_path)
+  config = hf.config_of(tmp_path)
   assert config.rope == Rope(500.0, 'linear', 2.0)
   assert config.kv_heads == 4 and config.head_dim == 8
 
@@ -68,14 +73,14 @@ def test_files_older_than_transformers_5_are_read(tmp_path):
 def test_other_architectures_are_refused_by_name(tmp_path):
   (tmp_path / 'config.json').write_text('{"model_type": "gpt_oss"}')
   with pytest.raises(ValueError, match="'gpt_oss' is not .* qwen3, .* gemma2"):
-    from_hf(tmp_path)
+    hf.config_of(tmp_path)
 
 
 @pytest.mark.parametrize('content', ['{"model_type": "llama"', '[1]'])
 def test_a_broken_file_is_named(content, tmp_path):
   (tmp_path / 'config.json').write_text(content)
   with pytest.raises(ValueError, match='config.json is not a JSON object'):
-    from_hf(tmp_path)
+    hf.config_of(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -85,13 +90,13 @@ def test_what_transformers_refuses_is_one_line(field, value, tmp_path):
   fields = {'model_type': 'llama', 'hidden_size': 32, field: value}
   (tmp_path / 'config.json').write_text(json.dumps(fields))
   with pytest.raises(ValueError, match='refuses .*config.json: .*') as error:
-    from_hf(tmp_path)
+    hf.config_of(tmp_path)
   assert '\n' not in str(error.value)
 
 
 def test_a_folder_without_configuration_is_named(tmp_path):
   with pytest.raises(FileNotFoundError, match='has no config.json'):
-    from_hf(tmp_path)
+    hf.config_of(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +137,7 @@ def test_unsupported_fields_are_refused_by_name(name, field, value, message):
   # Past the checks of the class: files may say anything.
   source.__dict__[field] = value
   with pytest.raises(ValueError, match=message):
-    from_hf(source)
+    hf.config_of(source)
 
 
 _PLAIN = Config(
@@ -172,7 +177,7 @@ def test_frequencies_fall_geometrically():
   )
 
 
-@pytest.mark.parametrize('kind', config_lib.ROPE_KINDS)
+@pytest.mark.parametrize('kind', KINDS)
 def test_a_factor_of_one_stretches_nothing(kind):
   rope = Rope(1000.0, kind, 1.0, length=64, low=1.0, high=4.0)
   np.testing.assert_allclose(
@@ -190,6 +195,6 @@ def test_slow_pairs_are_stretched_and_fast_ones_kept(kind):
 
 
 def test_yarn_raises_the_amplitude_with_the_factor():
-  rope = from_hf(families.hf_config('qwen2_yarn')).rope
+  rope = hf.config_of(families.hf_config('qwen2_yarn')).rope
   assert rope.amplitude == pytest.approx(0.1 * math.log(4.0) + 1.0)
   assert (rope.low, rope.high) == (1.0, 32.0)

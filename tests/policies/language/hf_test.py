@@ -19,7 +19,6 @@ from flax import traverse_util
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxrl_llm.policies.language import hf, transformer
-from jaxrl_llm.policies.language.config import from_hf
 from jaxrl_llm.policies.language.hf import folders
 from tests.policies.language import families
 
@@ -27,7 +26,7 @@ from tests.policies.language import families
 def _source(folder, name='qwen3', dtype=np.float32, **options):
   """A folder of random weights, and what is in it."""
   source = families.hf_config(name)
-  config = from_hf(source)
+  config = hf.config_of(source)
   rng = np.random.default_rng(0)
   params = traverse_util.unflatten_dict(
     {
@@ -74,7 +73,7 @@ def test_shards_hold_what_they_may(tmp_path):
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16', 'float16'])
 def test_import_then_export_keeps_every_byte(dtype, tmp_path):
   config, _ = _source(tmp_path / 'a', dtype=jnp.dtype(dtype))
-  assert from_hf(tmp_path / 'a') == config
+  assert hf.config_of(tmp_path / 'a') == config
   _, loaded = hf.load(tmp_path / 'a')
   assert loaded['embed']['kernel'].dtype == jnp.float32
   hf.save(tmp_path / 'b', config, loaded, source=tmp_path / 'a')
@@ -427,7 +426,7 @@ hf.save(other, config, params, source=families.hf_config('qwen3'))
 
 def test_every_supported_family_names_its_class():
   for name in families.NAMES:
-    assert families.hf_config(name).model_type in folders.CLASSES
+    assert families.hf_config(name).model_type in folders.FAMILIES
 
 
 def test_folders_resolve_to_themselves(tmp_path):

@@ -10,9 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm.policies.language import config as config_lib
+from jaxrl_llm.policies.language import hf, score, transformer
 from jaxrl_llm.policies.language import mixture as mixture_lib
-from jaxrl_llm.policies.language import score, transformer
 from jaxrl_llm.policies.language.mixture import Mixture
 from jaxrl_llm.policies.language.sampler import Sampler
 from jaxrl_llm.policies.language.truncation import Sampling
@@ -25,7 +24,7 @@ VOCAB, LENGTH, STOP = 4, 3, 0
 
 def model(layers, seed):
   changes = {'num_hidden_layers': layers, 'vocab_size': VOCAB}
-  config = config_lib.from_hf(families.hf_config('qwen3', **changes))
+  config = hf.config_of(families.hf_config('qwen3', **changes))
   params = transformer.init(config, jax.random.key(seed))
   return config, params
 

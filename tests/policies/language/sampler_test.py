@@ -6,9 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm.policies.language import config as config_lib
+from jaxrl_llm.policies.language import hf, transformer
 from jaxrl_llm.policies.language import sampler as sampler_lib
-from jaxrl_llm.policies.language import transformer
 from jaxrl_llm.policies.language.sampler import Sampler
 from jaxrl_llm.policies.language.truncation import Sampling
 from jaxrl_llm.types import Prompts
@@ -19,7 +18,7 @@ from tests.policies.language import families
 @functools.cache
 def _model(vocab=48):
   changes = {'num_hidden_layers': 1, 'vocab_size': vocab}
-  config = config_lib.from_hf(families.hf_config('qwen3', **changes))
+  config = hf.config_of(families.hf_config('qwen3', **changes))
   return config, transformer.init(config, jax.random.key(1))
 
 

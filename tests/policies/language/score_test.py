@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm.policies.language import config as config_lib
-from jaxrl_llm.policies.language import heads, score, transformer
+from jaxrl_llm.policies.language import heads, hf, score, transformer
 from jaxrl_llm.policies.language.sampler import Sampler
 from jaxrl_llm.policies.language.truncation import Sampling
 from jaxrl_llm.types import Prompts
@@ -20,7 +19,7 @@ _score = jax.jit(
 
 @functools.cache
 def _model(name):
-  config = config_lib.from_hf(families.hf_config(name, num_hidden_layers=2))
+  config = hf.config_of(families.hf_config(name, num_hidden_layers=2))
   return config, transformer.init(config, jax.random.key(1))
 
 
@@ -354,7 +353,7 @@ def test_the_value_table_describes_the_head(shape):
 
 def test_gradient_memory_grows_with_the_chunk_not_the_response():
   def temporaries(vocab, chunk):
-    config = config_lib.from_hf(
+    config = hf.config_of(
       families.hf_config('qwen3', num_hidden_layers=1, vocab_size=vocab)
     )
     shapes = jax.eval_shape(

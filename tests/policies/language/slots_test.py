@@ -6,9 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm.policies.language import config as config_lib
+from jaxrl_llm.policies.language import hf, slots, transformer
 from jaxrl_llm.policies.language import sampler as sampler_lib
-from jaxrl_llm.policies.language import slots, transformer
 from jaxrl_llm.policies.language.sampler import Sampler
 from jaxrl_llm.policies.language.truncation import Sampling
 from jaxrl_llm.types import Prompts
@@ -25,7 +24,7 @@ _THREE_LOW = _MOVES[:, (np.arange(48) >= 24).astype(int)]
 def _model(family='qwen3'):
   layers = 2 if family == 'gemma2' else 1
   changes = {'num_hidden_layers': layers, 'vocab_size': 48}
-  config = config_lib.from_hf(families.hf_config(family, **changes))
+  config = hf.config_of(families.hf_config(family, **changes))
   return config, transformer.init(config, jax.random.key(1))
 
 

@@ -11,7 +11,8 @@ import pytest
 from flax import traverse_util
 
 from jaxrl_llm.policies.language import tiles, transformer
-from jaxrl_llm.policies.language.config import Config, Rope
+from jaxrl_llm.policies.language.config import Config
+from jaxrl_llm.policies.language.rope import Rope
 
 _PLAIN = Config(
   vocab=50,

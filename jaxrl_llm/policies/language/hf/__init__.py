@@ -5,6 +5,7 @@ reading   load, load_classifier
 writing   save
 """
 
+from jaxrl_llm.policies.language.hf.families import config_of
 from jaxrl_llm.policies.language.hf.folders import files, resolve
 from jaxrl_llm.policies.language.hf.reading import (
   check_finite,
@@ -16,6 +17,7 @@ from jaxrl_llm.policies.language.hf.writing import save
 
 __all__ = [
   'check_finite',
+  'config_of',
   'files',
   'is_classifier',
   'load',

@@ -18,22 +18,12 @@ import numpy as np
 
 from jaxrl_llm.policies.language import transformer
 from jaxrl_llm.policies.language.config import Config
+from jaxrl_llm.policies.language.hf.families import FAMILIES
 
 # Stored dtypes that are read: safetensors name -> the name in config.json.
 DTYPES = {'F32': 'float32', 'F16': 'float16', 'BF16': 'bfloat16'}
 WEIGHTS = 'model.safetensors'
 INDEX = 'model.safetensors.index.json'
-# The table in `transformers` cannot be imported without torch.
-CLASSES = {
-  'llama': 'LlamaForCausalLM',
-  'mistral': 'MistralForCausalLM',
-  'qwen2': 'Qwen2ForCausalLM',
-  'qwen3': 'Qwen3ForCausalLM',
-  'qwen3_moe': 'Qwen3MoeForCausalLM',
-  'mixtral': 'MixtralForCausalLM',
-  'gemma2': 'Gemma2ForCausalLM',
-  'gemma3_text': 'Gemma3ForCausalLM',
-}
 # Everything beside the weights that makes a folder a usable model.
 COMPANIONS = (
   'generation_config.json',
@@ -212,7 +202,7 @@ def description_of(source) -> dict[str, Any]:
     description = json.loads(source.to_json_string(use_diff=False))
     # Absent from a configuration that no model was made of; servers need it.
     if not description.get('architectures'):
-      description['architectures'] = [CLASSES[source.model_type]]
+      description['architectures'] = [FAMILIES[source.model_type].architecture]
   # Its name before transformers 5, which readers of old files still accept.
   old = description.pop('torch_dtype', None)
   if old and not description.get('dtype'):

@@ -18,7 +18,8 @@ import safetensors
 from flax import traverse_util
 
 from jaxrl_llm.policies.language import transformer
-from jaxrl_llm.policies.language.config import Config, from_hf
+from jaxrl_llm.policies.language.config import Config
+from jaxrl_llm.policies.language.hf.families import config_of
 from jaxrl_llm.policies.language.hf.folders import (
   BIJECTIONS,
   DTYPES,
@@ -61,7 +62,7 @@ def load(
       two files, or one that holds NaN or infinity.
   """
   folder = pathlib.Path(folder)
-  config = from_hf(folder)
+  config = config_of(folder)
   rows = table(config, description_of(folder)['model_type'])
   return config, _read(folder, config, rows, {}, dtype, shardings)
 
@@ -92,7 +93,7 @@ def load_classifier(
       'is one number; use a model with one label.'
     )
   # There is no output layer; tied, none is looked for.
-  config = dataclasses.replace(from_hf(folder), tied=True)
+  config = dataclasses.replace(config_of(folder), tied=True)
   rows = table(config, description_of(folder)['model_type'])
   rows[_SCORE] = Row('score.weight', BIJECTIONS['one row'])
   params = _read(folder, config, rows, {_SCORE: (config.width,)}, dtype, None)

@@ -18,7 +18,8 @@ import safetensors.numpy
 from flax import traverse_util
 
 from jaxrl_llm.policies.language import transformer
-from jaxrl_llm.policies.language.config import Config, from_hf
+from jaxrl_llm.policies.language.config import Config
+from jaxrl_llm.policies.language.hf.families import config_of
 from jaxrl_llm.policies.language.hf.folders import (
   COMPANIONS,
   DTYPES,
@@ -105,9 +106,10 @@ def save(
       f'{folder} is not empty; delete it or export somewhere else.'
     )
   _check_tree(config, params)
-  if from_hf(source) != config:
+  described = config_of(source)
+  if described != config:
     raise ValueError(
-      f'the source describes {from_hf(source)}, the parameters follow {config};'
+      f'the source describes {described}, the parameters follow {config};'
       ' give the source they were loaded from.'
     )
   description = description_of(source)

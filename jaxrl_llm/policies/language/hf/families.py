@@ -1,0 +1,301 @@
+"""Families of Hugging Face models, as settings of the one decoder.
+
+What the decoder does not compute is refused by name, never approximated.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from jaxrl_llm.policies.language import rope
+from jaxrl_llm.policies.language.config import Config
+
+_ROPE_KEYS = {
+  'rope_type',
+  'type',
+  'rope_theta',
+  'factor',
+  'original_max_position_embeddings',
+  'low_freq_factor',
+  'high_freq_factor',
+  'beta_fast',
+  'beta_slow',
+  'mscale',
+  'mscale_all_dim',
+  'attention_factor',
+  'truncate',
+  'partial_rotary_factor',
+}
+
+
+class Family(NamedTuple):
+  """One `model_type` of Hugging Face.
+
+  Attributes:
+    fields: f(their configuration) -> fields of `Config`, beside the sizes,
+      rotations and windows that are read alike for all.
+    architecture: the class that reads an exported folder. The table in
+      `transformers` cannot be imported without torch.
+  """
+
+  fields: Callable[[Any], Mapping[str, Any]]
+  architecture: str
+
+
+def _llama(source):
+  return {
+    'activation': source.hidden_act,
+    'qkv_bias': source.attention_bias,
+    'o_bias': source.attention_bias,
+    'mlp_bias': source.mlp_bias,
+  }
+
+
+def _mistral(source):
+  return {'activation': source.hidden_act}
+
+
+def _qwen2(source):
+  return {'activation': source.hidden_act, 'qkv_bias': True}
+
+
+def _qwen3(source):
+  return {
+    'activation': source.hidden_act,
+    'qkv_bias': source.attention_bias,
+    'o_bias': source.attention_bias,
+    'qk_norm': True,
+  }
+
+
+def _qwen3_moe(source):
+  return {
+    **_qwen3(source),
+    'mlp_width': source.moe_intermediate_size,
+    'experts': source.num_experts,
+    'experts_per_token': source.num_experts_per_tok,
+    'experts_norm': source.norm_topk_prob,
+  }
+
+
+def _mixtral(source):
+  return {
+    **_mistral(source),
+    'experts': source.num_local_experts,
+    'experts_per_token': source.num_experts_per_tok,
+    'experts_norm': True,
+  }
+
+
+def _gemma2(source):
+  return {
+    'activation': source.hidden_activation,
+    'qkv_bias': source.attention_bias,
+    'o_bias': source.attention_bias,
+    'norm_offset': 1.0,
+    'post_norms': True,
+    'attention_cap': float(source.attn_logit_softcapping or 0.0),
+    'logit_cap': float(source.final_logit_softcapping or 0.0),
+    'embedding_scale': source.hidden_size**0.5,
+    'query_scale': source.query_pre_attn_scalar**-0.5,
+  }
+
+
+def _gemma3(source):
+  return {**_gemma2(source), 'qk_norm': True}
+
+
+FAMILIES = {
+  'llama': Family(_llama, 'LlamaForCausalLM'),
+  'mistral': Family(_mistral, 'MistralForCausalLM'),
+  'qwen2': Family(_qwen2, 'Qwen2ForCausalLM'),
+  'qwen3': Family(_qwen3, 'Qwen3ForCausalLM'),
+  'qwen3_moe': Family(_qwen3_moe, 'Qwen3MoeForCausalLM'),
+  'mixtral': Family(_mixtral, 'MixtralForCausalLM'),
+  'gemma2': Family(_gemma2, 'Gemma2ForCausalLM'),
+  'gemma3_text': Family(_gemma3, 'Gemma3ForCausalLM'),
+}
+
+
+def config_of(source: Any) -> Config:
+  """The decoder that a Hugging Face configuration describes.
+
+  Args:
+    source: a `transformers` configuration, or a folder with a `config.json`.
+
+  Returns:
+    A `Config`.
+
+  Raises:
+    FileNotFoundError: the folder has no `config.json`.
+    ValueError: an architecture that is not supported, or a field whose value
+      the decoder does not compute; the message names it.
+  """
+  if isinstance(source, (str, os.PathLike)):
+    source = _read(pathlib.Path(source))
+  family = getattr(source, 'model_type', None)
+  if family not in FAMILIES:
+    raise ValueError(_unsupported_family(family))
+  _check_fields(family, source)
+  full, local = _ropes(family, source)
+  head_dim = getattr(source, 'head_dim', None)
+  fields = {
+    'vocab': source.vocab_size,
+    'width': source.hidden_size,
+    'layers': source.num_hidden_layers,
+    'heads': source.num_attention_heads,
+    'kv_heads': source.num_key_value_heads,
+    'head_dim': head_dim or source.hidden_size // source.num_attention_heads,
+    'mlp_width': source.intermediate_size,
+    'norm_epsilon': float(source.rms_norm_eps),
+    'tied': bool(source.tie_word_embeddings),
+    'windows': _windows(family, source),
+    'rope': full,
+    'local_rope': local,
+  }
+  return Config(**fields | FAMILIES[family].fields(source))
+
+
+def _unsupported_family(family) -> str:
+  return (
+    f'architecture {family!r} is not supported; supported are '
+    f'{", ".join(FAMILIES)}.'
+  )
+
+
+def _read(folder: pathlib.Path):
+  file = folder / 'config.json'
+  if not file.is_file():
+    raise FileNotFoundError(
+      f'{folder} has no config.json; give a folder that holds a Hugging Face '
+      'model.'
+    )
+  try:
+    family = json.loads(file.read_bytes()).get('model_type')
+  except (ValueError, RecursionError, AttributeError) as error:
+    raise ValueError(f'{file} is not a JSON object: {error}') from error
+  # Before `transformers` sees it: it fails at length on what it does not know.
+  if not isinstance(family, str) or family not in FAMILIES:
+    raise ValueError(_unsupported_family(family))
+  import transformers  # takes 0.6 s, and only real models need it
+
+  try:
+    return transformers.AutoConfig.from_pretrained(
+      folder, trust_remote_code=False
+    )
+  except Exception as error:  # its checks raise classes of many libraries
+    reason = ' '.join(str(error).split())
+    raise ValueError(f'transformers refuses {file}: {reason}') from error
+
+
+def _check_fields(family, source):
+  """Refuses fields that would change the logits or the training silently."""
+  fields = [
+    ('attention_dropout', 0.0),
+    ('use_bidirectional_attention', False),
+    ('use_mrope', False),
+    ('quantization_config', None),
+    # Those of experts: dense layers, noise on the way to the router, and a
+    # loss that balances loads.
+    ('decoder_sparse_step', 1),
+    ('mlp_only_layers', []),
+    ('router_jitter_noise', 0.0),
+    ('output_router_logits', False),
+  ]
+  # The reference applies this cap in Gemma 2 only, and ignores it here.
+  fields += [('attn_logit_softcapping', None)] * (family == 'gemma3_text')
+  for name, plain in fields:
+    value = getattr(source, name, plain)
+    if value and value != plain:
+      raise ValueError(
+        f'{family} with {name}={value!r} is not supported; the decoder '
+        f'computes {name}={plain!r} only.'
+      )
+
+
+def _windows(family, source) -> tuple[int, ...]:
+  layers, window = source.num_hidden_layers, 0
+  if family != 'llama':
+    window = source.sliding_window or 0
+  if family in ('llama', 'mistral', 'mixtral', 'qwen3_moe'):
+    return (window,) * layers if window else ()
+  kinds = tuple(source.layer_types)
+  unknown = sorted(set(kinds) - {'full_attention', 'sliding_attention'})
+  if unknown:
+    raise ValueError(
+      f'{family} with layer_types {unknown} is not supported; supported are '
+      'full_attention and sliding_attention.'
+    )
+  windows = tuple(window * (kind == 'sliding_attention') for kind in kinds)
+  return windows if any(windows) else ()
+
+
+def _ropes(family, source) -> tuple[rope.Rope, rope.Rope | None]:
+  """Rotation of the layers, and of those with a window where it differs."""
+  parameters = source.rope_parameters
+  nested = 'full_attention' in parameters or 'sliding_attention' in parameters
+  if not nested:
+    return _rope(family, source, parameters), None
+  full, local = (
+    _rope(family, source, parameters[kind])
+    for kind in ('full_attention', 'sliding_attention')
+  )
+  return full, None if local == full else local
+
+
+def _rope(family, source, parameters) -> rope.Rope:
+  kind = parameters.get('rope_type', 'default')
+  if kind not in rope.KINDS:
+    raise ValueError(
+      f'{family} with rope type {kind!r} is not supported; supported are '
+      f'{", ".join(rope.KINDS)}.'
+    )
+  unknown = sorted(set(parameters) - _ROPE_KEYS)
+  partial = parameters.get('partial_rotary_factor') or 1.0
+  if unknown or partial != 1.0:
+    raise ValueError(
+      f'{family} with rope_parameters {parameters} is not supported: '
+      + (f'unknown {unknown}' if unknown else 'partial rotation')
+      + '.'
+    )
+  theta = float(parameters['rope_theta'])
+  if kind == 'default':
+    return rope.Rope(theta)
+  if kind == 'linear':
+    return rope.Rope(theta, kind, float(parameters['factor']))
+  length = parameters['original_max_position_embeddings']
+  # The reference derives a yarn factor that is absent from the lengths.
+  factor = parameters['factor'] or source.max_position_embeddings / length
+  if kind == 'llama3':
+    low, high = parameters['low_freq_factor'], parameters['high_freq_factor']
+    return rope.Rope(theta, kind, float(factor), length, low, high)
+  return rope.Rope(
+    theta,
+    kind,
+    float(factor),
+    length,
+    low=parameters.get('beta_slow') or 1.0,
+    high=parameters.get('beta_fast') or 32.0,
+    amplitude=_yarn_amplitude(factor, parameters),
+    truncate=parameters.get('truncate', True),
+  )
+
+
+def _yarn_amplitude(factor, parameters) -> float:
+  """0.1 ln(factor) + 1 unless given. Source: arXiv 2309.00071, section 3.4."""
+  given = parameters.get('attention_factor')
+  if given is not None:
+    return float(given)
+
+  def amplitude(weight):
+    return 0.1 * weight * math.log(factor) + 1.0 if factor > 1 else 1.0
+
+  over = parameters.get('mscale'), parameters.get('mscale_all_dim')
+  if all(over):
+    return amplitude(over[0]) / amplitude(over[1])
+  return amplitude(1.0)
