@@ -43,13 +43,14 @@ def restore(workdir: pathlib.Path):
 
   Raises:
     Refused: there is no checkpoint yet.
-    checkpoint.WorkdirError: the run read other files than are there now.
+    WorkdirError: the run read other files than are there now.
   """
   from jaxrl_llm import problems
   from jaxrl_llm.training import checkpoint
+  from jaxrl_llm.training import workdir as workdir_lib
 
   config = config_of(workdir)
-  checkpoint.check_files(workdir, problems.fingerprints(config))
+  workdir_lib.check_files(workdir, problems.fingerprints(config))
   parts, params = problems.assemble(config, workdir)
   state = parts.init(params)
   # Rows that wait to be learned from stay where they are.

@@ -120,13 +120,14 @@ def _locked(config, workdir: pathlib.Path, stopping: Stopper) -> int:
   """The run, or no trace of it where it cannot start."""
   from jaxrl_llm import problems
   from jaxrl_llm.problems.text import sources
-  from jaxrl_llm.training import checkpoint, hosts, writers
+  from jaxrl_llm.training import hosts, writers
+  from jaxrl_llm.training import workdir as workdir_lib
 
-  with hosts.on_first(lambda: checkpoint.Lock(workdir)):
+  with hosts.on_first(lambda: workdir_lib.Lock(workdir)):
     free = ('steps',) if config.optimizer.schedule == 'constant' else ()
-    checkpoint.check_config(workdir, config.to_dict(), allowed=(*_FREE, *free))
+    workdir_lib.check_config(workdir, config.to_dict(), allowed=(*_FREE, *free))
     files = problems.fingerprints(config)
-    checkpoint.check_files(workdir, files)
+    workdir_lib.check_files(workdir, files)
     # What a failed start leaves would pass for the work of the next one,
     # which may have other settings.
     made = [

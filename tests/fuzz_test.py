@@ -24,6 +24,7 @@ from jaxrl_llm.problems.text import encoding as text
 from jaxrl_llm.problems.text import session
 from jaxrl_llm.tasks import data, preferences, tokens
 from jaxrl_llm.training import checkpoint, writers
+from jaxrl_llm.training import workdir as workdir_lib
 from tests.end_to_end import tiny
 from tests.policies.language import families
 
@@ -175,8 +176,8 @@ def test_the_record_of_a_run_is_read_or_refused(tmp_path_factory, content):
   folder = tmp_path_factory.getbasetemp() / 'record'
   folder.mkdir(exist_ok=True)
   (folder / 'config.json').write_bytes(content)
-  with pytest.raises(checkpoint.WorkdirError) as refused:
-    checkpoint.check_config(folder, {'a setting': 'of the test'})
+  with pytest.raises(workdir_lib.WorkdirError) as refused:
+    workdir_lib.check_config(folder, {'a setting': 'of the test'})
   assert_clear(refused.value)
   try:
     runs.config_of(folder)

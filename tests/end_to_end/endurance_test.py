@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from jaxrl_llm.training import checkpoint, writers
+from jaxrl_llm.training import workdir as workdir_lib
+from jaxrl_llm.training import writers
 from tests.end_to_end import processes
 
 STEPS = 40
@@ -158,7 +159,7 @@ def test_another_config_is_refused_with_the_fields(whole):
 
 def test_a_folder_in_use_is_refused(folder):
   workdir = folder / 'busy'
-  with checkpoint.Lock(workdir):
+  with workdir_lib.Lock(workdir):
     done = processes.run('train', f'--workdir={workdir}', *FLAGS)
   assert done.returncode == 1
   assert done.stderr.startswith('error: ')

@@ -1,10 +1,6 @@
-import os
 import pathlib
 import shutil
 import signal
-import subprocess
-import sys
-import textwrap
 import time
 from types import SimpleNamespace
 
@@ -18,6 +14,8 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxrl_llm import types
 from jaxrl_llm.training import checkpoint, writers
+from jaxrl_llm.training import workdir as workdir_lib
+from tests.training import snippets
 
 
 def _state(seed: int) -> types.TrainState:
@@ -222,7 +220,7 @@ def test_no_readable_checkpoint_stops_the_run_and_loses_nothing(
   for step in ('1', '2'):
     (folder / step / 'record' / 'metadata').unlink()
   saver = checkpoint.Checkpointer(folder)
-  with pytest.raises(checkpoint.WorkdirError, match='none of the checkpoints'):
+  with pytest.raises(workdir_lib.WorkdirError, match='none of the checkpoints'):
     saver.restore(_target())
   saver.close()
   assert (folder / '1').is_dir() and (folder / '2').is_dir()
@@ -233,7 +231,7 @@ def test_another_kind_of_state_is_refused_by_name_and_not_moved(
 ):
   target = _target()
   params = {**target.params, 'w': jax.ShapeDtypeStruct((4, 9), jnp.float32)}
-  with pytest.raises(checkpoint.WorkdirError) as error:
+  with pytest.raises(workdir_lib.WorkdirError) as error:
     checkpoint.load(two_checkpoints, target.replace(params=params))
   assert 'params/w is float32[4, 8] there' in str(error.value)
   assert 'float32[4, 9] here' in str(error.value)
@@ -279,8 +277,9 @@ _TRAINER = """
 import sys
 import jax.numpy as jnp
 from jaxrl_llm.training import checkpoint
+from jaxrl_llm.training import workdir as workdir_lib
 workdir = sys.argv[1]
-with checkpoint.Lock(workdir):
+with workdir_lib.Lock(workdir):
   saver = checkpoint.Checkpointer(workdir + '/checkpoints')
   state = {'x': jnp.zeros((8, 4096)), 'step': jnp.int32(0)}
   restored = saver.restore(state)
@@ -296,20 +295,10 @@ with checkpoint.Lock(workdir):
 """
 
 
-def _start(code: str, *arguments) -> subprocess.Popen:
-  return subprocess.Popen(
-    [sys.executable, '-c', textwrap.dedent(code), *map(str, arguments)],
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-    cwd=pathlib.Path(checkpoint.__file__).parents[2],
-  )
-
-
 def test_a_kill_in_mid_save_costs_at_most_the_unfinished_step(tmp_path):
   last = 0
   for delay in (0.0, 0.017, 0.05):
-    trainer = _start(_TRAINER, tmp_path)
+    trainer = snippets.start(_TRAINER, tmp_path)
     first = trainer.stdout.readline()
     assert first, trainer.stderr.read()
     # The saves before the last one asked for were complete.
@@ -319,79 +308,6 @@ def test_a_kill_in_mid_save_costs_at_most_the_unfinished_step(tmp_path):
     time.sleep(delay)
     trainer.send_signal(signal.SIGKILL)
     trainer.communicate()
-
-
-def test_the_second_run_in_a_folder_is_refused(tmp_path):
-  with checkpoint.Lock(tmp_path):
-    with pytest.raises(checkpoint.WorkdirError, match=f'{os.getpid()} on'):
-      checkpoint.Lock(tmp_path)
-  checkpoint.Lock(tmp_path).close()
-
-
-def test_a_worker_that_outlives_a_killed_run_does_not_hold_its_folder(
-  tmp_path,
-):
-  code = """
-  import os, sys, time
-  from jaxrl_llm.training import checkpoint
-  lock = checkpoint.Lock(sys.argv[1])
-  if not os.fork():
-    print(os.getpid(), flush=True)
-  time.sleep(60)
-  """
-  run = _start(code, tmp_path)
-  worker = int(run.stdout.readline())
-  try:
-    with pytest.raises(checkpoint.WorkdirError):
-      checkpoint.Lock(tmp_path)
-    run.kill()
-    run.wait()
-    checkpoint.Lock(tmp_path).close()
-  finally:
-    os.kill(worker, signal.SIGKILL)
-    run.communicate()
-
-
-def test_a_folder_of_another_config_is_refused_with_the_fields(tmp_path):
-  config = {'lr': 1e-3, 'clip': (0.2, 0.28), 'buffer': float('inf')}
-  config['checkpoint'] = {'every': 5, 'extra': {}}
-  checkpoint.check_config(tmp_path, config)
-  writers.write_config(tmp_path, {'config': config, 'seed': 1})
-  checkpoint.check_config(tmp_path, config)
-  other = {**config, 'lr': 2e-3, 'checkpoint': {'every': 9}, 'new': None}
-  with pytest.raises(checkpoint.WorkdirError) as error:
-    checkpoint.check_config(tmp_path, other, allowed=['checkpoint.every'])
-  message = str(error.value)
-  assert 'lr is 0.001 there and 0.002 here' in message
-  assert 'new is absent there and null here' in message
-  assert 'every' not in message and 'clip' not in message
-
-
-@pytest.mark.parametrize('content', ['{"config": 1', '[]', '{}', '7'])
-def test_a_config_file_that_cannot_be_read_is_refused(tmp_path, content):
-  (tmp_path / 'config.json').write_text(content)
-  with pytest.raises(checkpoint.WorkdirError, match='cannot be read'):
-    checkpoint.check_config(tmp_path, {})
-  with pytest.raises(checkpoint.WorkdirError, match='cannot be read'):
-    checkpoint.check_files(tmp_path, {})
-
-
-def test_a_run_that_began_with_other_files_names_them(tmp_path):
-  files = {'a.jsonl': '1', 'b.jsonl': '2', 'c.jsonl': '3'}
-  checkpoint.check_files(tmp_path, files)
-  writers.write_config(tmp_path, {'config': {}, 'files': files})
-  checkpoint.check_files(tmp_path, files)
-  other = {'a.jsonl': '1', 'b.jsonl': '9', 'd.jsonl': '3'}
-  with pytest.raises(checkpoint.WorkdirError) as error:
-    checkpoint.check_files(tmp_path, other)
-  assert (
-    'other files: b.jsonl has changed; c.jsonl is gone; d.jsonl is new. Put'
-  ) in str(error.value)
-
-
-def test_a_run_of_a_version_that_recorded_no_files_goes_on(tmp_path):
-  writers.write_config(tmp_path, {'config': {}})
-  checkpoint.check_files(tmp_path, {'a.jsonl': '1'})
 
 
 def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
@@ -440,10 +356,3 @@ def test_checkpoints_deleted_under_a_run_are_followed_by_new_ones(
   saver.close()
   restored = checkpoint.load(tmp_path / 'c', {'x': jnp.zeros(4, int)})
   assert restored.step == 3 and restored.state['x'].tolist() == [3] * 4
-
-
-def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path):
-  (tmp_path / 'file').touch()
-  for workdir in ('/proc/run', tmp_path / 'file', tmp_path / 'file' / 'run'):
-    with pytest.raises(checkpoint.WorkdirError, match='cannot be written to'):
-      checkpoint.Lock(workdir)

@@ -1,7 +1,7 @@
 """The files that a run reads, by fingerprint.
 
 A run that goes on with other questions or other weights is another run. What
-it read first stands in its `config.json`, see `checkpoint.check_files`.
+it read first stands in its `config.json`, see `workdir.check_files`.
 """
 
 from __future__ import annotations
