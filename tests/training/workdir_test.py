@@ -22,7 +22,7 @@ def test_a_worker_that_outlives_a_killed_run_does_not_hold_its_folder(
 ):
   code = """
   import os, sys, time
-  from jaxrl_llm.training import checkpoint
+  from jaxrl_llm.training import workdir as workdir_lib
   lock = workdir_lib.Lock(sys.argv[1])
   if not os.fork():
     print(os.getpid(), flush=True)
