@@ -217,6 +217,9 @@ def _of(node, bound) -> Iterator[tuple[str, ast.AST]]:
       for i, op in enumerate(ops):
         other = _COMPARED[type(op)]()
         yield 'comparison', _with(node, ops=[*ops[:i], other, *ops[i + 1 :]])
+    # Times 1.0 is how a truth becomes a number, and over 1.0 as well.
+    case ast.BinOp(op=ast.Mult() | ast.Div(), right=ast.Constant(1)):
+      pass
     case ast.BinOp(op=op) if type(op) in _ARITHMETIC and not _words(node):
       yield 'arithmetic', _with(node, op=_ARITHMETIC[type(op)]())
     case ast.BoolOp(op=op):

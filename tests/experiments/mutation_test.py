@@ -89,6 +89,7 @@ def changed(source, operator):
       'x = f(1, -1, 0.5)', 'x = f(0, 0, 0.5)', 'x = f(0, -1, 1.5)',
     ]),
     ('arithmetic', 'x += a', ['x -= a']),
+    ('arithmetic', 'x = a * 1.0', []),
     ('constant', 'x = f(True)', ['x = f(False)']),
     ('and, or', 'x = a and b', ['x = a or b']),
     ('sign', 'x = -a', ['x = a']),

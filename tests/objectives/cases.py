@@ -8,14 +8,14 @@ import numpy as np
 def inputs(seed=0, rows=8, tokens=6, spread=0.5):
   """logp, old_logp, advantages f64[N, T] and mask bool[N, T].
 
-  Rows have gaps, and the last one has no token.
+  Rows have gaps, one has its first token alone, and the last one none.
   """
   rng = np.random.default_rng(seed)
   old = -rng.exponential(1.0, (rows, tokens))
   logp = old + spread * rng.standard_normal((rows, tokens))
   advantages = np.repeat(rng.standard_normal((rows, 1)), tokens, axis=1)
   mask = rng.random((rows, tokens)) < 0.8
-  mask[-1] = False
+  mask[4], mask[-1] = np.arange(tokens) == 0, False
   advantages[0] = 0.0
   return tuple(_single(x) for x in (logp, old, advantages)) + (mask,)
 
