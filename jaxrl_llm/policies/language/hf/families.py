@@ -10,6 +10,7 @@ import math
 import os
 import pathlib
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from jaxrl_llm.policies.language import rope
@@ -33,18 +34,45 @@ _ROPE_KEYS = {
 }
 
 
+def _no_windows(source) -> tuple[int, ...]:
+  del source
+  return ()
+
+
+def _one_window(source) -> tuple[int, ...]:
+  window = source.sliding_window or 0
+  return (window,) * source.num_hidden_layers if window else ()
+
+
+def _window_by_layer(source) -> tuple[int, ...]:
+  window, kinds = source.sliding_window or 0, tuple(source.layer_types)
+  unknown = sorted(set(kinds) - {'full_attention', 'sliding_attention'})
+  if unknown:
+    raise ValueError(
+      f'{source.model_type} with layer_types {unknown} is not supported; '
+      'supported are full_attention and sliding_attention.'
+    )
+  windows = tuple(window * (kind == 'sliding_attention') for kind in kinds)
+  return windows if any(windows) else ()
+
+
 class Family(NamedTuple):
   """One `model_type` of Hugging Face.
 
   Attributes:
-    fields: f(their configuration) -> fields of `Config`, beside the sizes,
-      rotations and windows that are read alike for all.
     architecture: the class that reads an exported folder. The table in
       `transformers` cannot be imported without torch.
+    fields: f(their configuration) -> fields of `Config`, beside the sizes,
+      rotations and windows.
+    windows: f(their configuration) -> `Config.windows`.
+    plain: fields with the one value that the decoder computes, beside those
+      that are plain in all families.
   """
 
-  fields: Callable[[Any], Mapping[str, Any]]
   architecture: str
+  fields: Callable[[Any], Mapping[str, Any]]
+  windows: Callable[[Any], tuple[int, ...]] = _no_windows
+  plain: Mapping[str, Any] = MappingProxyType({})
 
 
 def _llama(source):
@@ -111,14 +139,20 @@ def _gemma3(source):
 
 
 FAMILIES = {
-  'llama': Family(_llama, 'LlamaForCausalLM'),
-  'mistral': Family(_mistral, 'MistralForCausalLM'),
-  'qwen2': Family(_qwen2, 'Qwen2ForCausalLM'),
-  'qwen3': Family(_qwen3, 'Qwen3ForCausalLM'),
-  'qwen3_moe': Family(_qwen3_moe, 'Qwen3MoeForCausalLM'),
-  'mixtral': Family(_mixtral, 'MixtralForCausalLM'),
-  'gemma2': Family(_gemma2, 'Gemma2ForCausalLM'),
-  'gemma3_text': Family(_gemma3, 'Gemma3ForCausalLM'),
+  'llama': Family('LlamaForCausalLM', _llama),
+  'mistral': Family('MistralForCausalLM', _mistral, _one_window),
+  'qwen2': Family('Qwen2ForCausalLM', _qwen2, _window_by_layer),
+  'qwen3': Family('Qwen3ForCausalLM', _qwen3, _window_by_layer),
+  'qwen3_moe': Family('Qwen3MoeForCausalLM', _qwen3_moe, _one_window),
+  'mixtral': Family('MixtralForCausalLM', _mixtral, _one_window),
+  'gemma2': Family('Gemma2ForCausalLM', _gemma2, _window_by_layer),
+  # The reference caps attention in Gemma 2 only, and ignores the field here.
+  'gemma3_text': Family(
+    'Gemma3ForCausalLM',
+    _gemma3,
+    _window_by_layer,
+    plain={'attn_logit_softcapping': None},
+  ),
 }
 
 
@@ -154,7 +188,7 @@ def config_of(source: Any) -> Config:
     'mlp_width': source.intermediate_size,
     'norm_epsilon': float(source.rms_norm_eps),
     'tied': bool(source.tie_word_embeddings),
-    'windows': _windows(family, source),
+    'windows': FAMILIES[family].windows(source),
     'rope': full,
     'local_rope': local,
   }
@@ -207,32 +241,13 @@ def _check_fields(family, source):
     ('router_jitter_noise', 0.0),
     ('output_router_logits', False),
   ]
-  # The reference applies this cap in Gemma 2 only, and ignores it here.
-  fields += [('attn_logit_softcapping', None)] * (family == 'gemma3_text')
-  for name, plain in fields:
+  for name, plain in (*fields, *FAMILIES[family].plain.items()):
     value = getattr(source, name, plain)
     if value and value != plain:
       raise ValueError(
         f'{family} with {name}={value!r} is not supported; the decoder '
         f'computes {name}={plain!r} only.'
       )
-
-
-def _windows(family, source) -> tuple[int, ...]:
-  layers, window = source.num_hidden_layers, 0
-  if family != 'llama':
-    window = source.sliding_window or 0
-  if family in ('llama', 'mistral', 'mixtral', 'qwen3_moe'):
-    return (window,) * layers if window else ()
-  kinds = tuple(source.layer_types)
-  unknown = sorted(set(kinds) - {'full_attention', 'sliding_attention'})
-  if unknown:
-    raise ValueError(
-      f'{family} with layer_types {unknown} is not supported; supported are '
-      'full_attention and sliding_attention.'
-    )
-  windows = tuple(window * (kind == 'sliding_attention') for kind in kinds)
-  return windows if any(windows) else ()
 
 
 def _ropes(family, source) -> tuple[rope.Rope, rope.Rope | None]:
