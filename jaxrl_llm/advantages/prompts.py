@@ -108,30 +108,29 @@ def consistency(rewards, rollouts, *, slope=20.0, middle=1.5, epsilon=1e-6):
 
 
 @needs('extras:coverage', 'extras:demonstration_reward')
-def demonstration_gap(rewards, rollouts, *, epsilon=1e-6):
+def demonstration_gap(rewards, rollouts, *, outlier=0.25, epsilon=1e-6):
   """Normalised rewards, stronger on prompts far from their demonstration.
 
-  Far in words, and in what is earned.
-
-      A_i = alpha_g (r_i - mean_g) / (std_g + epsilon)
+      A_i = alpha_g alpha (r_i - mean_g) / (std_g + epsilon)
       alpha_g = sigmoid(1 - W_g) / sigmoid(mean (1 - W))
-                * sigmoid(gap_g) / sigmoid(mean gap)
-      gap_g = mean_g (r_demonstration - r_i)
+      alpha   = sigmoid(mean gap without outliers) / sigmoid(mean gap)
+      gap_g   = mean_g (r_demonstration - r_i)
 
-  with means over the prompts of the iteration.
+  with means over the prompts of the iteration. A gap is an outlier where its
+  squared distance from their mean is above `outlier`; where all are, none is.
 
   Args:
     rewards: f32[N]. rollouts: reads the extras `coverage` f32[N], W in
       [0, 1], how much of the demonstration the responses cover, and
       `demonstration_reward` f32[N]; both equal within a prompt.
-    epsilon: in reward units.
+    outlier: tau, squared reward units. epsilon: in reward units.
 
   Returns:
     f32[N, T], without unit.
 
-  Source: DR-IRL (GRPO-S), arXiv 2503.18991, section 3.3, read at second
-    hand, and its code. Outliers of the gap are not masked, and the means
-    are of this iteration, where the code keeps one per category.
+  Source: DR-IRL (GRPO-S), arXiv 2503.18991, section 3.3, its equations read
+    at second hand. The means are of this iteration, where the paper's are of
+    a category of questions.
   """
   group, valid = rollouts.group, rollouts.valid
   one = grouping.representatives(group, valid)
@@ -141,7 +140,10 @@ def demonstration_gap(rewards, rollouts, *, epsilon=1e-6):
   data = jax.nn.sigmoid(distance) / jax.nn.sigmoid(
     numerics.masked_mean(distance, one)
   )
-  model = jax.nn.sigmoid(gap) / jax.nn.sigmoid(numerics.masked_mean(gap, one))
+  usual = numerics.masked_mean(gap, one)
+  near = one & ((gap - usual) ** 2 <= outlier)
+  kept = jnp.where(jnp.any(near), numerics.masked_mean(gap, near), usual)
+  model = jax.nn.sigmoid(kept) / jax.nn.sigmoid(usual)
   norm = group_lib.norm(rewards, group, valid, epsilon=epsilon)
   return per_token(data * model * norm, rollouts)
 

@@ -265,14 +265,17 @@ def dr_irl(
   clip_low: float = 0.2,
   clip_high: float = 0.2,
   kl_weight: float = 0.04,
+  outlier: float = 0.25,
   minibatches: int = 1,
 ) -> Recipe:
   """GRPO scaled by how far a prompt is from its demonstration (GRPO-S).
 
-  Every question of the data has its `demonstration`.
+  Both factors multiply the advantage: that of the prompt's own distance, and
+  that of all prompts' gap in reward. Every question of the data has its
+  `demonstration`. The bound of an outlier is ours; the paper's is unknown.
 
-  Deviates: outliers of the gap are not masked, and its mean is that of the
-  iteration, not of the question's category.
+  Deviates: means are those of the iteration, not of the question's category,
+  and its reward models, one for each category, are left out.
   """
   return dataclasses.replace(
     grpo(
@@ -285,7 +288,7 @@ def dr_irl(
     plan=notes.noted(
       sampled.independent(samples=samples), demonstrations.Coverage()
     ),
-    credit=estimate_tokens(prompts.demonstration_gap),
+    credit=estimate_tokens(prompts.demonstration_gap, outlier=outlier),
   )
 
 

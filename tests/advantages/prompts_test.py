@@ -1,5 +1,6 @@
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -93,16 +94,25 @@ def test_demonstration_gap_equals_its_oracle(seed):
   _check(ours, expected, arrays[1])
 
 
-def test_prompts_that_earn_less_than_their_demonstration_weigh_more():
+def test_gaps_without_their_outliers_scale_all_prompts_alike():
   rewards = jnp.tile(jnp.array([0.0, 1.0]), 8)
   group = jnp.arange(16) // 2
-  shown = jnp.where(group == 0, 3.0, 0.5)
+  shown = jnp.where(group == 0, 4.5, 0.5)
   rollouts = cases.rollouts(
     coverage=np.full(16, 0.5, 'f'), demonstration_reward=shown
   ).replace(group=group, valid=jnp.ones(16, bool))
-  ours = np.asarray(prompts.demonstration_gap(rewards, rollouts))
-  size = np.abs(ours).max(axis=1)
-  assert size[0] > 1.2 * size[2:].max()
+
+  def size(outlier):
+    ours = prompts.demonstration_gap(rewards, rollouts, outlier=outlier)
+    sizes = np.abs(np.asarray(ours)[np.asarray(rollouts.loss_mask)])
+    np.testing.assert_allclose(sizes, sizes[0], rtol=1e-6)
+    return sizes[0]
+
+  # The gaps are 4 and seven times 0, so their mean is a half.
+  kept = jax.nn.sigmoid(0.0) / jax.nn.sigmoid(0.5)
+  np.testing.assert_allclose(size(0.25), size(np.inf) * kept, rtol=1e-5)
+  # Where none is near the mean, all count.
+  assert size(0.01) == size(np.inf)
 
 
 def test_demonstration_gap_is_grpo_when_all_prompts_are_alike():

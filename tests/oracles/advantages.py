@@ -197,7 +197,7 @@ def copo(rewards, answer, group, valid, slope=20.0, middle=1.5):
   return out
 
 
-def dr_irl(rewards, coverage, demonstration, group, valid):
+def dr_irl(rewards, coverage, demonstration, group, valid, outlier=0.25):
   def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
@@ -208,10 +208,12 @@ def dr_irl(rewards, coverage, demonstration, group, valid):
     g: np.mean([demonstration[i] - rewards[i] for i in rows])
     for g, rows in members.items()
   }
+  usual = np.mean(list(gap.values()))
+  near = [x for x in gap.values() if (x - usual) ** 2 <= outlier]
+  model = sigmoid(np.mean(near)) / sigmoid(usual) if near else 1.0
   out = grpo(rewards, group, valid)
   for g, rows in members.items():
     data = sigmoid(distance[g]) / sigmoid(np.mean(list(distance.values())))
-    model = sigmoid(gap[g]) / sigmoid(np.mean(list(gap.values())))
     out[rows] *= data * model
   return out
 

@@ -136,17 +136,21 @@ def copo(case, *, clip_low, clip_high, slope, middle):
 
 
 @entry()
-def dr_irl(case, *, clip_low, clip_high, kl_weight):
-  """Arxiv 2503.18991, section 3.3: alpha_D alpha_M times GRPO's advantages."""
+def dr_irl(case, *, clip_low, clip_high, kl_weight, outlier):
+  """Arxiv 2503.18991, section 3.3: alpha_D alpha_M times GRPO's advantages.
+
+  alpha_D is of the prompt, alpha_M the same for all.
+  """
   extras, a = case.extras, normalised(case, case.rewards, 1e-6)
   far = [1 - extras['coverage'][rows[0]] for rows in case.groups]
   gaps = [
     mean(extras['demonstration_reward'][i] - case.rewards[i] for i in rows)
     for rows in case.groups
   ]
-  for rows, distance, gap in zip(case.groups, far, gaps):
+  near = [gap for gap in gaps if (gap - mean(gaps)) ** 2 <= outlier]
+  model = sigmoid(mean(near)) / sigmoid(mean(gaps))
+  for rows, distance in zip(case.groups, far):
     data = sigmoid(distance) / sigmoid(mean(far))
-    model = sigmoid(gap) / sigmoid(mean(gaps))
     for i in rows:
       a[i] *= data * model
   kl = penalty(case, kl_weight, k3)
