@@ -69,41 +69,38 @@ def semantic_entropy(rewards, rollouts, *, strength=0.02):
 def consistency(rewards, rollouts, *, slope=20.0, middle=1.5, epsilon=1e-6):
   """Comparison within the prompt where answers vary, between prompts else.
 
-      A_i = w_g (r_i - mean_g) / (std_g + epsilon)
-            + (1 - w_g) (R_g - mean) / (std + epsilon)
-      R_g = mean_g (1 - (1 - 1/n) h_g / log2 n)     w_g = sigmoid(slope
-                                                          (h_g - middle))
+      A_i = w_i (r_i - mean_g) / (std_g + epsilon)
+            + (1 - w_i) (mean_g - mean) / (std + epsilon)
+      w_i = [r_i is not 0] sigmoid(slope (h_g - middle))
 
   h_g is the entropy of the group's answers in bits; mean and std (n - 1) of
-  R_g are over prompts. Unanimous groups, on which GRPO learns nothing, are so
-  judged by the other prompts.
+  the groups' means are over prompts. Unanimous groups, on which GRPO learns
+  nothing, are so judged by the other prompts, and so is all that failed.
 
   Args:
     rewards: f32[N]. rollouts: reads the extra `answer`.
-    slope: k. middle: b, bits; -inf is GRPO. epsilon: in reward units.
+    slope: gamma. middle: rho, bits. epsilon: in reward units.
 
   Returns:
     f32[N, T], without unit. The paper clips the two parts on their own; here
     their sum is clipped, which differs only off-policy and where their signs
     do.
 
-  Source: COPO, arXiv 2508.04138, section 3.2, the soft mode of its code.
+  Source: COPO, arXiv 2508.04138, the mode of its code that is named so. That
+    code can also lower a group's mean by h_g; in its runs it does not.
   """
   group, valid = rollouts.group, rollouts.valid
   _, share = _answer_share(rollouts)
   bits = -jnp.log2(jnp.where(share > 0, share, 1.0))
   entropy = numerics.group_mean(bits, group, valid)
-  size = jnp.maximum(numerics.group_count(group, valid), 1.0)
-  scale = numerics.safe_divide(1 - 1 / size, jnp.log2(size))
-  mean = numerics.group_mean(rewards, group, valid)
-  score = mean * (1 - scale * entropy)
+  score = numerics.group_mean(rewards, group, valid)
   one = grouping.representatives(group, valid)
   everyone = grouping.whole(group)
   centred = score - numerics.group_mean(score, everyone, one)
   spread = numerics.group_std(score, everyone, one, ddof=1)
   between = centred / (spread + epsilon)
   within = group_lib.norm(rewards, group, valid, epsilon=epsilon)
-  weight = jax.nn.sigmoid(slope * (entropy - middle))
+  weight = jax.nn.sigmoid(slope * (entropy - middle)) * (rewards != 0)
   return per_token(weight * within + (1 - weight) * between, rollouts)
 
 

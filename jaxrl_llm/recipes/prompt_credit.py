@@ -7,7 +7,6 @@ tails: what GRPO's mean and spread leave out.
 from __future__ import annotations
 
 import dataclasses
-import math
 from functools import partial
 
 from jaxrl_llm.advantages import baselines, group, prompts, risk, tokens
@@ -171,9 +170,6 @@ def unlikeliness(
     '2508.04138',
   ),
   joints=('advantage',),
-  limits=[
-    Limit('grpo', {'middle': -math.inf}, {'kl_weight': 0.0}),
-  ],
 )
 def copo(
   *,
@@ -182,14 +178,15 @@ def copo(
   clip_high: float = 0.2,
   slope: float = 20.0,
   middle: float = 1.5,
-  minibatches: int = 1,
+  minibatches: int = 16,
 ) -> Recipe:
-  """Comparison between prompts where a prompt's answers agree.
+  """Comparison between prompts where a prompt's answers agree, or are wrong.
 
   The plan provides `answer`.
 
   Deviates: the mixture of both advantages is clipped, where the paper mixes
-  two clipped losses; the two differ off-policy, where the signs do.
+  two clipped losses, the negative ones twice; the two differ off-policy, where
+  the signs do.
   """
   return dataclasses.replace(
     grpo(

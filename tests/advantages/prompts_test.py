@@ -67,11 +67,22 @@ def test_consistency_equals_its_oracle(seed, middle):
   _check(ours, expected, arrays[1])
 
 
-def test_consistency_is_grpo_when_every_answer_counts_as_varied():
+def test_consistency_is_grpo_on_successes_when_every_answer_is_varied():
   rollouts, rewards, arrays = _batch()
   ours = prompts.consistency(rewards, rollouts, middle=-math.inf)
-  plain = group.norm(rewards, *arrays)
-  np.testing.assert_allclose(ours[:, 0], plain, rtol=1e-6)
+  plain, right = group.norm(rewards, *arrays), rewards > 0
+  np.testing.assert_allclose(ours[right, 0], plain[right], rtol=1e-6)
+
+
+def test_rows_without_reward_are_compared_between_prompts_alone():
+  rollouts, rewards, arrays = _batch()
+  wrong = arrays[1] & (rewards == 0)
+  varied, agreed = (
+    np.asarray(prompts.consistency(rewards, rollouts, middle=middle))
+    for middle in (-math.inf, math.inf)
+  )
+  assert wrong.any()
+  np.testing.assert_array_equal(varied[wrong], agreed[wrong])
 
 
 def test_consistency_punishes_a_unanimous_wrong_group():

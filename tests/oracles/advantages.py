@@ -185,15 +185,14 @@ def copo(rewards, answer, group, valid, slope=20.0, middle=1.5):
     answers = [int(answer[i]) for i in rows]
     shares = [answers.count(a) / len(rows) for a in sorted(set(answers))]
     bits[g] = -sum(p * np.log2(p) for p in shares)
-    n = len(rows)
-    scale = (1 - 1 / n) / np.log2(n) if n > 1 else 0.0
-    scores[g] = rewards[rows].mean() * (1 - scale * bits[g])
+    scores[g] = rewards[rows].mean()
   every = np.array(list(scores.values()))
   out = grpo(rewards, group, valid)
   for g, rows in members.items():
     between = (scores[g] - every.mean()) / (_spread(every, 1) + 1e-6)
-    w = 1 / (1 + np.exp(-slope * (bits[g] - middle)))
-    out[rows] = w * out[rows] + (1 - w) * between
+    for i in rows:
+      w = 1 / (1 + np.exp(-slope * (bits[g] - middle))) if rewards[i] else 0.0
+      out[i] = w * out[i] + (1 - w) * between
   return out
 
 

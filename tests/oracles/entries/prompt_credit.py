@@ -114,23 +114,19 @@ def unlikeliness(case, *, penalty, clip_low, clip_high, kl_weight):
 
 @entry()
 def copo(case, *, clip_low, clip_high, slope, middle):
-  """Arxiv 2508.04138, section 3.2: within prompts, and between them.
+  """Arxiv 2508.04138, its code: within prompts, and between them.
 
-  The clip is of the mixed advantage, not of either part.
+  Rows without reward are compared between prompts alone. The clip is of the
+  mixed advantage, not of either part.
   """
   local = normalised(case, case.rewards, 1e-6)
-  bits, scores = [], []
-  for rows in case.groups:
-    h = -sum(p * log2(p) for p in _answers(case, rows))
-    n = len(rows)
-    c = (1 - 1 / n) / log2(n) if n > 1 else 0.0
-    bits.append(h)
-    scores.append(mean(case.rewards[i] for i in rows) * (1 - c * h))
+  scores = [mean(case.rewards[i] for i in rows) for rows in case.groups]
   a = np.zeros(len(local))
-  for rows, h, score in zip(case.groups, bits, scores):
+  for rows, score in zip(case.groups, scores):
+    h = -sum(p * log2(p) for p in _answers(case, rows))
     wide = (score - mean(scores)) / (spread(scores) + 1e-6)
-    share = sigmoid(slope * (h - middle))
     for i in rows:
+      share = sigmoid(slope * (h - middle)) if case.rewards[i] else 0.0
       a[i] = share * local[i] + (1 - share) * wide
   return _grpo(case, a, clip_low, clip_high)
 
