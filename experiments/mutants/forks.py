@@ -183,6 +183,8 @@ def _prepare(shared: pathlib.Path) -> None:
 
 
 def main() -> None:
+  # What a shell runs in the background ignores it, and this with it.
+  signal.signal(signal.SIGINT, signal.default_int_handler)
   shared = pathlib.Path('tests/conftest.py')
   if shared.exists():
     _prepare(shared)

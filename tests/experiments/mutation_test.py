@@ -194,11 +194,19 @@ def test_tests_are_tried_from_the_nearest_to_the_furthest(package):
 
 
 def test_more_changes_of_a_seed_are_those_and_others():
-  places = [(name, mutant) for name in 'aab' for mutant in range(4)]
-  few, more = (mutation.sample(places, n, seed=0) for n in (4, 7))
-  assert more[:4] == few
+  first, *more = operators.mutants('x = [0, 1, 2, 3]')
+  places = [(name, m) for name in 'ab' for m in (first, *more)]
+  few, many = (mutation.sample(places, n, seed=0) for n in (4, 7))
+  assert many[:4] == few
   assert [name for name, _ in few] == ['a', 'b', 'a', 'b']
   assert mutation.sample(places, 4, seed=1) != few
+
+
+def test_what_is_drawn_outlives_an_edit():
+  places = [('a', m) for m in operators.mutants('x = [0, 1, 2, 3, 4]')]
+  drawn = mutation.sample(places, 2, seed=0)
+  kept = [place for place in places if place in drawn or place == places[-1]]
+  assert mutation.sample(kept, 2, seed=0) == drawn
 
 
 def files_of(root):
