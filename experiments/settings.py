@@ -103,6 +103,11 @@ _INERT = (
     lambda c: c.optimizer.schedule != 'refined',
     'optimizer.schedule is not refined',
   ),
+  (
+    'masked.readings',
+    lambda c: c.masked.estimate != 'elbo',
+    'masked.estimate is not elbo',
+  ),
   ('verify.seconds', _inline, 'these verifiers need no process'),
   ('verify.workers', _inline, 'these verifiers need no process'),
 )
@@ -238,6 +243,14 @@ _LEAST = {
   'flow.places': 1,
   'flow.steps': 1,
   'flow.noise': 1e-6,
+  'masked.digits': 2,
+  'masked.length': 1,
+  'masked.steps': 1,
+  'masked.readings': 1,
+  'policy.layers': 1,
+  'policy.width': 1,
+  'policy.heads': 1,
+  'policy.mlp_width': 1,
   'recipe.samples': 1,
   'recipe.epochs': 1,
   'recipe.minibatches': 1,
@@ -266,6 +279,8 @@ def check_values(config) -> None:
       raise Refused(f'mesh.{name} is {size}; use 1 or more, or -1 for the rest')
   if config.problem == 'text':
     _check_text(config)
+  if config.problem == 'masked':
+    _check_heads('policy', config.policy)
 
 
 def _check_text(config) -> None:
@@ -285,9 +300,13 @@ def _check_text(config) -> None:
       f'model.block={config.model.block} cuts a vocabulary that '
       f'mesh.model={config.mesh.model} already splits; use model.chunk'
     )
-  size = config.model.fresh
-  if not config.model.path and size.width % (2 * size.heads):
+  if not config.model.path:
+    _check_heads('model.fresh', config.model.fresh)
+
+
+def _check_heads(name: str, size) -> None:
+  if size.width % (2 * size.heads):
     raise Refused(
-      f'model.fresh.width={size.width} does not give {size.heads} heads an '
+      f'{name}.width={size.width} does not give {size.heads} heads an '
       f'even size each; use a multiple of {2 * size.heads}'
     )

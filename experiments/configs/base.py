@@ -16,7 +16,7 @@ from jaxrl_llm import recipe as recipe_lib
 
 # name: (default, meaning). The type of a setting is that of its default.
 SETTINGS = {
-  'problem': ('text', 'what the run is about: text, control or flow'),
+  'problem': ('text', 'what the run is about: text, control, flow or masked'),
   'seed': (0, 'all randomness is a function of it'),
   'steps': (100, 'iterations: sample, verify, learn'),
   'max_bad_steps': (
@@ -185,6 +185,23 @@ PURE = {
     'flow.steps': (10, 'of a walk from noise to a sample'),
     'flow.noise': (0.7, 'spread of the walk; 0 has no densities'),
     'policy.widths': ((64, 64), 'hidden layers of the velocity'),
+  },
+  'masked': {
+    'masked.digits': (3, 'that differ'),
+    'masked.length': (3, 'digits of a word, tokens of a response'),
+    'masked.steps': (2, 'that open the tokens of a response'),
+    'masked.order': ('confident', 'of the positions: confident or random'),
+    'masked.estimate': (
+      'path',
+      'what stands for the log-prob of a response: path, that of the steps '
+      'which made it; elbo or one_step, from readings of the finished one',
+    ),
+    'masked.readings': (4, 'of an elbo'),
+    'policy.layers': (2, 'of the decoder'),
+    'policy.width': (64, 'of its states'),
+    'policy.heads': (4, 'of its attention'),
+    'policy.mlp_width': (128, 'of its perceptrons'),
+    'sample.temperature': SETTINGS['sample.temperature'],
   },
 }
 # ... and what they share with those on text.

@@ -10,13 +10,20 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.configs import control, flow
+from experiments.configs import control, flow, masked
 from jaxrl_llm import problems
 from jaxrl_llm.training import loop, writers
 from tests.end_to_end import processes
 from tests.end_to_end.endurance_test import lines_of, until
 
 RECIPES = 'ppo grpo dr_grpo gspo cispo reinforce_plus_plus'.split()
+# A decoder that compiles in a moment.
+SMALL = {
+  'policy.layers': 1,
+  'policy.width': 8,
+  'policy.heads': 2,
+  'policy.mlp_width': 16,
+}
 
 
 def session_of(module, recipe, tmp_path, **changed):
@@ -33,8 +40,9 @@ def session_of(module, recipe, tmp_path, **changed):
     (control, {}),
     (control, {'environment.name': 'grid'}),
     (flow, {}),
+    (masked, SMALL),
   ],
-  ids=['gaussian', 'categorical', 'flow'],
+  ids=['gaussian', 'categorical', 'flow', 'masked'],
 )
 def test_recipes_of_text_serve_them_unchanged(
   module, changed, recipe, tmp_path
@@ -67,8 +75,10 @@ def test_every_environment_runs(name, tmp_path):
   assert metrics['bad_steps'] == 0
 
 
-@pytest.mark.parametrize('kind', ['control', 'flow'])
-def test_a_killed_run_ends_as_if_it_never_was(kind, tmp_path):
+@pytest.mark.parametrize(
+  ('kind', 'changed'), [('control', {}), ('flow', {}), ('masked', SMALL)]
+)
+def test_a_killed_run_ends_as_if_it_never_was(kind, changed, tmp_path):
   flags = (
     f'--config=experiments/configs/{kind}.py',
     '--quiet',
@@ -76,6 +86,7 @@ def test_a_killed_run_ends_as_if_it_never_was(kind, tmp_path):
     '--config.checkpoint.every=5',
     '--config.eval.every=10',
     '--config.eval.samples=8',
+    *(f'--config.{name}={value}' for name, value in changed.items()),
   )
 
   def run(workdir):
@@ -115,32 +126,45 @@ def test_a_killed_run_ends_as_if_it_never_was(kind, tmp_path):
   )
 
 
-def test_a_mesh_makes_and_learns_the_same_rows(tmp_path):
-  def first(**mesh):
-    session, params = session_of(control, 'ppo', tmp_path, **mesh)
+@pytest.mark.parametrize(
+  ('module', 'changed', 'mesh'),
+  [
+    (control, {}, {'mesh.data': 4}),
+    (masked, SMALL, {'mesh.data': 2, 'mesh.model': 2}),
+  ],
+  ids=['control', 'masked'],
+)
+def test_a_mesh_makes_and_learns_the_same_rows(module, changed, mesh, tmp_path):
+  def first(**more):
+    session, params = session_of(module, 'ppo', tmp_path, **changed, **more)
     state = loop.begin(session, params)
     _, metrics, (rollouts, _) = loop.iterate(session, state, 0)
-    return metrics['loss'], np.asarray(rollouts.content.action)
+    return metrics['loss'], jax.tree.map(np.asarray, rollouts.content)
 
-  alone = first()
-  split = first(**{'mesh.data': 4})
-  np.testing.assert_allclose(split[1], alone[1], rtol=1e-5, atol=1e-6)
+  alone, split = first(), first(**mesh)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+    split[1],
+    alone[1],
+  )
   np.testing.assert_allclose(split[0], alone[0], rtol=1e-4)
 
 
 @pytest.mark.parametrize(
-  ('recipe', 'changed', 'words'),
+  ('module', 'recipe', 'changed', 'words'),
   [
-    ('ppo', {'environment.name': 'grit'}, "Did you mean 'grid'"),
-    ('ppo', {'pipeline': 1}, 'leave it 0'),
-    ('spo_tree', {}, 'works on text'),
+    (control, 'ppo', {'environment.name': 'grit'}, "Did you mean 'grid'"),
+    (control, 'ppo', {'pipeline': 1}, 'leave it 0'),
+    (control, 'spo_tree', {}, 'works on text'),
+    (masked, 'ppo', {'masked.estimate': 'elbo'}, r"needs \['values'\]"),
+    (masked, 'grpo', {'masked.steps': 9}, 'use 1 to 3'),
   ],
 )
 def test_what_cannot_run_is_refused_with_the_remedy(
-  recipe, changed, words, tmp_path
+  module, recipe, changed, words, tmp_path
 ):
   with pytest.raises(ValueError, match=words):
-    session_of(control, recipe, tmp_path, **changed)
+    session_of(module, recipe, tmp_path, **changed)
 
 
 def test_there_is_nothing_to_export(tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 
 from experiments.command import Refused
-from experiments.configs import default
+from experiments.configs import default, masked
 from experiments.settings import check_overrides, check_values
 
 OVERRIDDEN = 'experiments.settings.overridden'
@@ -42,6 +42,14 @@ def test_a_value_that_means_nothing_is_refused(settings, words):
   with pytest.raises(Refused) as refused:
     check_values(changed(**settings))
   assert words in str(refused.value)
+
+
+def test_a_decoder_of_other_problems_needs_even_heads_too():
+  config = masked.get_config()
+  with config.unlocked():
+    config.policy.width = 10
+  with pytest.raises(Refused, match='policy.width=10 does not give 4 heads'):
+    check_values(config)
 
 
 def test_defaults_and_extremes_that_mean_something_pass():
