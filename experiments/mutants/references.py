@@ -40,6 +40,7 @@ class References:
         name = path.relative_to(root).as_posix()
         self._trees[name] = ast.parse(path.read_text(encoding='utf-8'))
     self._users = collections.defaultdict(set)
+    self._resolve = {}
     self.definitions: dict[str, list[str]] = {}
     for path, tree in self._trees.items():
       self._read(path, tree)
@@ -59,8 +60,8 @@ class References:
   def dead_defaults(self, path: str) -> set[tuple[str, str]]:
     """(definition, parameter) of a file whose default no caller leaves.
 
-    Callers are all calls of that name in what the tests test; a name that is
-    handed on uncalled may be called with nothing but its defaults.
+    Callers are those outside of tests. What is handed on uncalled, or called
+    by nobody, may be called with nothing but its defaults.
     """
     dead = set()
     for node in self._trees[path].body:
@@ -74,24 +75,15 @@ class References:
         defaults = [f.target.id for f in fields if f.value]
       else:
         continue
+      calls = self._calls[Definition(path, node.name)]
       for name in defaults:
-        if not self._left(node.name, name, order):
+        if calls and all(_given(name, call, order) for call in calls):
           dead.add((node.name, name))
     return dead
 
-  def _left(self, function, parameter, order) -> bool:
-    for call in self._calls[function]:
-      if call is None:
-        return True
-      names, placed = call
-      given = parameter in names or None in names
-      if not given and parameter not in order[:placed]:
-        return True
-    return False
-
   @functools.cached_property
   def _calls(self):
-    """By name: the keywords and the number of positions of every call.
+    """By definition: the keywords and the number of positions of every call.
 
     None stands for a mention without one. A function that is the first
     argument, as of `functools.partial`, counts as called with the keywords.
@@ -100,19 +92,20 @@ class References:
     for path, tree in self._trees.items():
       if path.startswith('tests/'):
         continue
+      resolve = self._resolve[path]
       called, mentioned = set(), set()
       for node in ast.walk(tree):
         if isinstance(node, ast.Call):
           names = {k.arg for k in node.keywords}
           handed = [(first, 0) for first in node.args[:1]]
           for function, placed in [(node.func, len(node.args)), *handed]:
-            if isinstance(function, ast.Name | ast.Attribute):
+            if resolve(function):
               called.add(function)
-              calls[_last(function)].append((names, placed))
-        elif isinstance(node, ast.Name | ast.Attribute):
+              calls[resolve(function)].append((names, placed))
+        elif resolve(node):
           mentioned.add(node)
       for node in mentioned - called:
-        calls[_last(node)].append(None)
+        calls[resolve(node)].append(None)
     return calls
 
   def _read(self, path, tree):
@@ -124,17 +117,20 @@ class References:
     self.definitions[path] = list(own)
     modules, imported = self._imports(sum(parts.values(), []))
     known = own | imported
+
+    def resolve(node) -> Definition | None:
+      if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+        return known.get(node.id)
+      if isinstance(node, ast.arg):
+        return own.get(node.arg)  # a fixture
+      if isinstance(node, ast.Attribute):
+        module = modules.get(getattr(node.value, 'id', None))
+        return Definition(module, node.attr) if module else None
+      return None
+
+    self._resolve[path] = resolve
     for node in tree.body:
-      mentioned = set()
-      for part in parts[node]:
-        if isinstance(part, ast.Name) and part.id in known:
-          mentioned.add(known[part.id])
-        elif isinstance(part, ast.arg) and part.arg in own:
-          mentioned.add(own[part.arg])  # a fixture
-        elif isinstance(part, ast.Attribute):
-          module = modules.get(getattr(part.value, 'id', None))
-          if module:
-            mentioned.add(Definition(module, part.attr))
+      mentioned = {resolve(part) for part in parts[node]} - {None}
       for name in _defined(node):
         for other in mentioned - {own[name]}:
           self._users[other].add(own[name])
@@ -162,8 +158,12 @@ class References:
     return None
 
 
-def _last(node) -> str:
-  return node.attr if isinstance(node, ast.Attribute) else node.id
+def _given(name, call, order) -> bool:
+  """Whether a call gives a parameter, which `order` may have a place for."""
+  if call is None:
+    return False
+  names, placed = call
+  return name in names or None in names or name in order[:placed]
 
 
 def _defined(node) -> list[str]:
