@@ -63,7 +63,7 @@ class DifficultyGame:
     rows = zeros.at[place].add(valid * 1.0)
     weight = self.probabilities(state, rows > 0)[place]
     average = numerics.masked_mean(weight, valid)
-    weight = numerics.safe_divide(weight, average, default=1.0)
+    weight = numerics.safe_divide(weight, average)
     weight = jnp.minimum(weight, self.cap)[:, None]
     lost = zeros.at[place].add(jnp.where(valid, 1 - credit.rewards, 0))
     loss = numerics.safe_divide(lost, rows)

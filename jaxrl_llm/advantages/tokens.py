@@ -139,7 +139,7 @@ def norm_by_tokens(rewards, rollouts, *, epsilon=1e-6, most=5.0):
   centred = rewards - low
   centred = jnp.where(valid, centred - mean(centred), 0.0)
   variance = mean(centred**2)
-  std = jnp.sqrt(jnp.where(variance > 0, variance, 1.0))
+  std = jnp.sqrt(variance)
   ours = jnp.where(variance > 0, centred / (std + epsilon), 0.0)
   plain = group.norm(rewards, ids, valid, epsilon=epsilon)
   extreme = numerics.group_max(jnp.abs(ours), ids, valid) >= most

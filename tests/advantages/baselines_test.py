@@ -37,6 +37,16 @@ def test_tracker_equals_counts_of_one_task_at_a_time(bounds):
     np.testing.assert_allclose(state['failure'], reference.failure, rtol=1e-5)
 
 
+def test_tracker_refuses_one_reward_for_all_rows():
+  rollouts = cases.rollouts(drift=np.zeros(16, np.float32))
+  stage = baselines.BetaTracker()
+  credit = _credit(rollouts, np.ones(16, np.float32))
+  with pytest.raises(AssertionError):
+    stage.update(
+      credit.replace(rewards=jnp.ones(1)), rollouts, stage.init(SPEC)
+    )
+
+
 def test_tracker_reads_its_value_before_it_moves():
   rollouts = cases.rollouts(drift=np.zeros(16, np.float32))
   stage = baselines.BetaTracker()

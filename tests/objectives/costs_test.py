@@ -129,6 +129,16 @@ def test_action_fall_equals_the_loops(seed):
     _close(ours, theirs)
 
 
+def test_turns_and_targets_that_would_broadcast_are_refused():
+  logp, old, _, _, _, batch = _random()
+  stats = Stats(logp=logp, entropy=-logp, values=old)
+  with pytest.raises(AssertionError):
+    costs.action_fall(stats, batch, turn=np.zeros((8, 1), np.int32))
+  rollouts = batch.rollouts.replace(extras={'values': old[:, :1]})
+  with pytest.raises(AssertionError):
+    costs.squared_value_error(stats, batch.replace(rollouts=rollouts))
+
+
 def test_nothing_fell_costs_nothing():
   logp, old, _, _, _, batch = _random()
   values, slope = _both(costs.likelihood_fall, old + 0.1, batch)

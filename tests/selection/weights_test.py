@@ -111,6 +111,12 @@ def test_spread_tokens_takes_the_most_entropic_advantages(share):
   np.testing.assert_array_equal(ours, (score >= least) * 1.0)
 
 
+def test_one_spread_token_is_the_first_of_all():
+  score = jnp.array([[1.0, 3.0], [2.0, 0.0]])
+  ours = weights.spread_tokens(score, jnp.ones((2, 2)), score >= 0, share=0.1)
+  np.testing.assert_array_equal(ours, score == 3)
+
+
 def test_spread_tokens_keeps_all_when_nothing_is_learned():
   mask = np.asarray(cases.rollouts().loss_mask)
   ours = weights.spread_tokens(
