@@ -28,7 +28,12 @@ from experiments.ablations.study import Figure, over
 QUESTIONS, ANSWERS, STEPS = 64, 64, 400
 VALUES = {
   'grpo': {'samples': 8, 'kl_weight': 0.0},
-  'single_stream': {'samples': 1, 'keep_low': 0.875, 'keep_high': 0.875},
+  'single_stream': {
+    'samples': 1,
+    'keep_low': 0.875,
+    'keep_high': 0.875,
+    'minibatches': 1,
+  },
 }
 
 FIGURE = Figure(

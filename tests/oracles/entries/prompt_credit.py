@@ -48,8 +48,13 @@ def remax(case, *, kl_weight):
 
 # The memory kept is at its least in the first case, free in the second.
 @entry(moved=({'half_life': 0.5, 'keep_high': 0.94},))
-def single_stream(case, *, clip_low, clip_high, half_life, keep_low, keep_high):
-  """Arxiv 2509.13232, section 3: a Beta count of each task's successes."""
+def single_stream(
+  case, *, clip_low, clip_high, bound, half_life, keep_low, keep_high
+):
+  """Arxiv 2509.13232, section 3: a Beta count of each task's successes.
+
+  Clipped once more where A < 0, as its code does.
+  """
   a = np.zeros(len(case.valid))
   for task in set(case.task):
     rows = np.flatnonzero(case.valid & (case.task == task))
@@ -63,8 +68,13 @@ def single_stream(case, *, clip_low, clip_high, half_life, keep_low, keep_high):
       a[i] = case.rewards[i] - right / (right + wrong)
   seen = [a[i] for i in case.rows]
   a, w = (a - mean(seen)) / (spread(seen) + 1e-8), token_mean(case)
-  loss = over_tokens(case, w, clipped(case, a, clip_low, clip_high))
-  return Answer(loss, advantages=a, weights=w)
+  plain = clipped(case, a, clip_low, clip_high)
+
+  def twice(now, it):
+    loss = plain(now, it)
+    return min(loss, -bound * a[it[0]]) if a[it[0]] < 0 else loss
+
+  return Answer(over_tokens(case, w, twice), advantages=a, weights=w)
 
 
 def _answers(case, rows):
