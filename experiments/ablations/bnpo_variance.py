@@ -35,6 +35,12 @@ SCALE = {
   'dr_grpo': quiz.LENGTH,
   'grpo': quiz.LENGTH * np.pi / 8 * np.sqrt(SAMPLES / (SAMPLES - 1)),
 }
+VALUES = {
+  'bnpo': {},
+  'dr_grpo': {'minibatches': 1},
+  'grpo': {},
+  'reinforce': {},
+}
 TRACED = ('a',)
 
 FIGURE = Figure(
@@ -48,7 +54,7 @@ FIGURE = Figure(
 
 def cells():
   return over(
-    recipe=['bnpo', 'dr_grpo', 'grpo', 'reinforce'],
+    recipe=list(VALUES),
     a=[0.5, 1.0, 1.5, 3.0, 6.0],
     seed=range(5),
   )
@@ -72,7 +78,7 @@ def run(seeds, *, recipe, a):
 
 def moments(recipe, params, worth, keys):
   """Trace of the covariance, and square norm of the mean, of the gradient."""
-  program = tables.program_of(recipe, samples=SAMPLES)
+  program = tables.program_of(recipe, samples=SAMPLES, **VALUES[recipe])
   reward = quiz.reward_of(worth)
   question = jnp.arange(QUESTIONS)
 

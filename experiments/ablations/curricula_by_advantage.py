@@ -37,7 +37,7 @@ VALUES = {
   'uniform': ('grpo', {'kl_weight': 0.0}),
   'sec': ('sec', {}),
   'sec_sharp': ('sec', {'temperature': 0.2}),
-  'dump': ('dump', {}),
+  'dump': ('dump', {'minibatches': 1}),
 }
 
 FIGURE = Figure(

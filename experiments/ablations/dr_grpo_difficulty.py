@@ -31,6 +31,7 @@ from jaxrl_llm.tabular import policy
 
 RATES = np.linspace(0.05, 0.95, 19)
 REPEATS = 256  # groups of one question per seed
+VALUES = {'grpo': {}, 'dr_grpo': {'minibatches': 1}, 'disco_mean': {}}
 
 FIGURE = Figure(
   y='weight',
@@ -42,14 +43,14 @@ FIGURE = Figure(
 
 def cells():
   return product(
-    over(recipe=['grpo', 'dr_grpo', 'disco_mean'], samples=[16]),
+    over(recipe=list(VALUES), samples=[16]),
     over(seed=range(4)),
   )
 
 
 def run(seeds, *, recipe, samples):
   """Relative weights of questions, their extremes among them."""
-  program = tables.program_of(recipe, samples=samples)
+  program = tables.program_of(recipe, samples=samples, **VALUES[recipe])
   rates = jnp.asarray(RATES, jnp.float32)
   logits = jnp.stack([jnp.log(1 - rates), jnp.log(rates)], axis=-1)
   params = {

@@ -8,6 +8,7 @@ The verifier knows which of the two is right, and GRPO finds out.
 """
 
 from experiments.configs.base import base
+from jaxrl_llm import recipe as recipe_lib
 
 
 def get_config(recipe: str = 'grpo'):
@@ -20,9 +21,18 @@ def get_config(recipe: str = 'grpo'):
   config.sample.max_response = 10
   config.sample.prompts = 32
   config.model.chunk = 0
-  config.learn.microbatches = 16
+  config.learn.microbatches = _microbatches(recipe, config.sample.prompts)
   config.optimizer.learning_rate = 3e-4
   config.optimizer.warmup = 5
   config.warm_start.steps = 220
   config.warm_start.learning_rate = 3e-3
   return config.lock()
+
+
+def _microbatches(recipe, prompts):
+  """As many as leave 16 rows or more to each, and its blocks whole."""
+  built = recipe_lib.build(recipe)
+  step = prompts * built.plan.contract.samples // built.minibatches
+  block = step if built.objective.block == 'batch' else built.objective.block
+  counts = range(1, max(1, step // 16) + 1)
+  return max(n for n in counts if step % n == 0 and step // n % block == 0)

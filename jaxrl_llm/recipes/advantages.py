@@ -98,7 +98,7 @@ def dr_grpo(
   samples: int = 8,
   clip_low: float = 0.2,
   clip_high: float = 0.2,
-  minibatches: int = 1,
+  minibatches: int = 8,
 ) -> Recipe:
   """GRPO without the division by the spread and by the length."""
   return Recipe(
@@ -127,7 +127,7 @@ def reinforce_plus_plus(
   clip_high: float = 0.2,
   kl_weight: float = 0.01,
   decay: float = 1.0,
-  minibatches: int = 1,
+  minibatches: int = 8,
 ) -> Recipe:
   """KL-penalised reward to go, normalised over the whole batch."""
   return Recipe(

@@ -230,7 +230,7 @@ def flow_grpo_agent(
   clip_high: float = 0.3,
   kl_weight: float = 0.001,
   epsilon: float = 1e-6,
-  minibatches: int = 1,
+  minibatches: int = 4,
 ) -> Recipe:
   """One outcome for all turns, and every turn of a trajectory alike.
 

@@ -27,7 +27,7 @@ def dapo(
   buffer: float = 0.0,
   rounds: int = 4,
   epsilon: float = 1e-6,
-  minibatches: int = 1,
+  minibatches: int = 16,
 ) -> Recipe:
   """Decoupled clip, dynamic sampling, token-level loss, overlong penalty.
 
@@ -66,7 +66,7 @@ def cispo(
   clip_low: float = 1.0,
   clip_high: float = 4.0,
   epsilon: float = 1e-6,
-  minibatches: int = 1,
+  minibatches: int = 16,
 ) -> Recipe:
   """A bounded importance weight that never silences a token."""
   return Recipe(

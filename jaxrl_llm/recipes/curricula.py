@@ -100,7 +100,7 @@ def dump(
   clip_high: float = 0.2,
   window: int = 300,
   temperature: float = 0.1,
-  minibatches: int = 1,
+  minibatches: int = 4,
 ) -> Recipe:
   """GRPO on domains drawn by upper confidence of mean |advantage|.
 

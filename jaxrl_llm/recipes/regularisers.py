@@ -210,7 +210,7 @@ def apo_difficulty(
   clip_high: float = 0.2,
   kl_weight: float = 1e-3,
   epsilon: float = 1e-6,
-  minibatches: int = 1,
+  minibatches: int = 16,
 ) -> Recipe:
   """A KL cost that is released on rare successes (DADS).
 
@@ -246,7 +246,7 @@ def apo(
   kl_weight: float = 1e-3,
   base: float = 1.00001,
   epsilon: float = 1e-6,
-  minibatches: int = 4,
+  minibatches: int = 16,
 ) -> Recipe:
   """KL released on rare successes, and long failures that weigh more."""
   return Recipe(

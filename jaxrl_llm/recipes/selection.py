@@ -133,7 +133,7 @@ def pf_ppo(
   samples: int = 5,
   clip_low: float = 0.2,
   clip_high: float = 0.2,
-  minibatches: int = 1,
+  minibatches: int = 8,
 ) -> Recipe:
   """The best response of a prompt and, as much, the others (best-random).
 
@@ -159,7 +159,7 @@ def pf_ppo_best_worst(
   samples: int = 5,
   clip_low: float = 0.2,
   clip_high: float = 0.2,
-  minibatches: int = 1,
+  minibatches: int = 8,
 ) -> Recipe:
   """The best and the worst response of a prompt (best-worst).
 

@@ -78,7 +78,7 @@ def spo_chain(
   interval: int = 5,
   continuations: int = 9,
   kl_weight: float = 0.0,
-  minibatches: int = 1,
+  minibatches: int = 4,
 ) -> Recipe:
   """A segment earns the value it adds; sure tokens do not train.
 
@@ -120,7 +120,7 @@ def spo_tree(
   clip_high: float = 0.2,
   threshold: float = 0.9,
   kl_weight: float = 0.0,
-  minibatches: int = 1,
+  minibatches: int = 8,
 ) -> Recipe:
   """An edge of a tree of samples earns the value it adds.
 

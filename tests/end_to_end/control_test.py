@@ -28,8 +28,12 @@ SMALL = {
 
 def session_of(module, recipe, tmp_path, **changed):
   config = module.get_config(recipe)
+  steps = min(4, config.recipe.get('minibatches', 1))
+  few = {'sample.prompts': 4}
+  if steps > 1:
+    few['recipe.minibatches'] = steps
   with config.unlocked():
-    config.update_from_flattened_dict({'sample.prompts': 4} | changed)
+    config.update_from_flattened_dict(few | changed)
   return problems.assemble(config, tmp_path)
 
 

@@ -20,6 +20,9 @@ def get_config(recipe: str = 'grpo'):
   config.sample.max_prompt = 16
   config.sample.max_response = 6
   config.recipe.samples = 4
+  if 'minibatches' in config.recipe:
+    steps = min(config.recipe.minibatches, config.sample.prompts)
+    config.recipe.minibatches = steps
   config.optimizer.learning_rate = 1e-3
   config.warm_start.steps = 100
   config.warm_start.batch = 32

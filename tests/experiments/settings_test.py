@@ -5,8 +5,19 @@ import pytest
 from experiments.command import Refused
 from experiments.configs import default, masked
 from experiments.settings import check_overrides, check_values
+from jaxrl_llm import recipe as recipe_lib
 
 OVERRIDDEN = 'experiments.settings.overridden'
+
+
+@pytest.mark.parametrize('name', recipe_lib.names())
+def test_the_default_run_splits_the_rows_of_every_recipe(name):
+  config, built = default.get_config(name), recipe_lib.build(name)
+  recipe_lib.check(
+    built,
+    rows=config.sample.prompts * built.plan.contract.samples,
+    microbatches=config.learn.microbatches,
+  )
 
 
 def changed(**settings):
@@ -102,11 +113,11 @@ def test_evaluation_refuses_what_only_training_reads(monkeypatch):
 @pytest.mark.parametrize(
   ('recipe', 'setting', 'more', 'inert'),
   [
-    ('dapo', {'clip_high': 0.24}, {}, True),
-    ('dapo', {'clip_high': 0.24}, {'minibatches': 4}, False),
+    ('dapo', {'clip_high': 0.24}, {'minibatches': 1}, True),
+    ('dapo', {'clip_high': 0.24}, {}, False),
     ('dapo', {'epsilon': 0.1}, {}, False),
     ('grpo', {'kl_weight': 0.1}, {}, False),
-    ('cispo', {'clip_high': 0.5}, {}, True),
+    ('cispo', {'clip_high': 0.5}, {'minibatches': 1}, True),
     ('asymmetric_reinforce', {'shift': 0.3}, {}, False),
   ],
 )

@@ -164,8 +164,9 @@ def every_response():
 
 
 def gradient_of_learn(name, samples, rollouts, rewards, probability, params):
-  """What the compiled learn follows when rows are weighed by probability."""
+  """What a compiled step follows when rows are weighed by probability."""
   built = recipe.build(name, samples=samples)
+  built = dataclasses.replace(built, minibatches=1)
   program = Program(built, policy.score, optax.sgd(1.0))
   rows = len(rewards)
   state = program.init(params, Spec(rows, samples, 1, LENGTH, tasks=TASKS))
@@ -364,7 +365,8 @@ def test_the_curriculum_draws_and_hears_in_compiled_programs():
 
 
 def test_one_step_spends_no_pass_on_old_log_probs():
-  plain = Program(recipe.build('dapo'), policy.score, optax.sgd(1.0))
+  one = recipe.build('dapo', minibatches=1)
+  plain = Program(one, policy.score, optax.sgd(1.0))
   assert plain.passes == frozenset()
   rollouts = object()
   assert plain.compile().score(None, None, rollouts) is rollouts

@@ -209,7 +209,7 @@ def test_rows_are_read_that_weigh_as_a_whole_or_by_a_token_of_any_sign():
 
 
 def test_rows_without_weight_cost_the_narrowest_width():
-  program = program_of('dapo', 3, samples=SAMPLES)
+  program = program_of('dapo', 3, samples=SAMPLES, minibatches=1)
   state, rollouts, credit = iteration(program, drop=range(8, 24))
   _, metrics = learned(program, state, rollouts, credit)
   # Eight rows of three microbatches are learned from; 2 of 6 columns are the
