@@ -6,8 +6,8 @@
 Contrastive Policy Gradient (arXiv 2406.19185, its bandit experiment) claims
 that its pairwise loss, without importance weights, has the optimum of reward
 minus beta KL(pi || ref) as its minimum whatever distribution sampled the data,
-where the policy gradient on the same off-policy data converges elsewhere. That
-the loss here is the published one is recalled, not read.
+where the policy gradient on the same off-policy data converges elsewhere. The
+gradient of the loss was read at second hand.
 
 A bandit of 8 arms with normal rewards and a uniform reference; all data come
 from a fixed policy whose logits are normal, groups of 4. Both learners are

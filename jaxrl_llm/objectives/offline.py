@@ -55,7 +55,8 @@ def contrastive(
   Returns:
     f32[N]; 0 for a row without peers.
 
-  Source: CoPG, arXiv 2406.19185. Recalled.
+  Source: CoPG, arXiv 2406.19185, by its gradient, read at second hand in
+    notes on Command A, arXiv 2504.00698: (R_i - R_j)^2 / (G - 1) over pairs.
   """
   del old_logp, advantages
   log_ratio = _row_log_ratio(logp, ref_logp, mask)

@@ -26,7 +26,7 @@ def dcpo(
   samples: int = 8,
   clip_low: float = 0.2,
   clip_high: float = 0.2,
-  target: float = 0.3,
+  target: float = 0.5,
   hot: float = 1.2,
   cold: float = 0.8,
   most: float = 0.1,
@@ -36,10 +36,11 @@ def dcpo(
   """GRPO mixed with the policy gradient of a hotter or a colder policy.
 
   On the samples of the policy itself, by importance weights. `target` is an
-  entropy in nats per token; the published runs use 0.25 to 0.5.
+  entropy in nats per token.
 
   Deviates: tokens are averaged within each response, as in GRPO, where the
-  published code averages over all of the step's and clips twice.
+  published code averages over all of a microbatch's and clips twice. H is
+  measured where rows are sampled, in that code where they are learned from.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
@@ -69,7 +70,7 @@ def aepo(
   tempered: int = 2,
   clip_low: float = 0.2,
   clip_high: float = 0.2,
-  target: float = 0.3,
+  target: float = 0.5,
   hot: float = 1.2,
   cold: float = 0.8,
   least: float = 0.05,

@@ -33,14 +33,18 @@ def opmd_regression(
     'Contrastive Policy Gradient: Aligning LLMs on Sequence-Level Scores in '
     'a Supervised-Friendly Fashion',
     '2406.19185',
-    'RECALLED',
+    'VERIFIED-2',
   ),
   joints=('loss',),
 )
 def copg(
   *, samples: int = 4, weight: float = 0.1, minibatches: int = 4
 ) -> Recipe:
-  """Pairs of responses, each the other's baseline, KL inside. Recalled."""
+  """Pairs of responses, each the other's baseline, KL inside.
+
+  Known by its gradient, that of the squared difference of two regularised
+  rewards, as a later report of its authors has it. The weight is ours.
+  """
   return Recipe(
     plan=sampled.independent(samples=samples),
     credit=estimate(group.leave_one_out),

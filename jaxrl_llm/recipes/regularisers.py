@@ -214,7 +214,8 @@ def apo_difficulty(
 ) -> Recipe:
   """A KL cost that is released on rare successes (DADS).
 
-  Deviates: of the paper's two parts this is the one that changes the KL.
+  Deviates: of the paper's two parts this is the one that changes the KL; it
+  averages as `apo` does.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
@@ -248,7 +249,11 @@ def apo(
   epsilon: float = 1e-6,
   minibatches: int = 16,
 ) -> Recipe:
-  """KL released on rare successes, and long failures that weigh more."""
+  """KL released on rare successes, and long failures that weigh more.
+
+  Deviates: the clip is averaged within each response, where the published code
+  averages over all tokens of a microbatch; the KL is so in both.
+  """
   return Recipe(
     plan=sampled.independent(samples=samples),
     credit=estimate_tokens(targets.longer_failures, base=base, epsilon=epsilon),

@@ -35,7 +35,7 @@ def opmd_regression(case, *, weight):
 
 @entry()
 def copg(case, *, weight):
-  """Arxiv 2406.19185, recalled.
+  """Arxiv 2406.19185, by what is known of its gradient.
 
   -[sg(R_i - R_j) h_i + sg(R_j - R_i) h_j] of every two rows, R = r - beta h,
   where each row is compared with the mean of its n - 1 peers. Peers are the
