@@ -102,26 +102,26 @@ def main() -> int:
     return 0
   if _SAMPLE.value < 0:
     raise command.Refused(f'--sample={_SAMPLE.value} must be 0 or more')
-  known = references.References(ROOT, _FOLDERS)
-  chosen = sample(
-    mutants_of(ROOT, _MODULES.value, known), _SAMPLE.value, _SEED.value
-  )
-  done = verdicts(results)
   if _LIST.value:
-    for path, mutant in chosen:
+    done = verdicts(results)
+    for path, mutant in _chosen(ROOT, references.References(ROOT, _FOLDERS)):
       seen = '+' if key_of(path, mutant) in done else ' '
       print(f'{seen} {path}:{mutant.line}: {mutant.name}')
     return 0
   same = reasons(results)
-  if _AGAIN.value:
-    wanted = {key for key in survivors(done) if key not in same}
-    left = [p for p in chosen if key_of(*p) in wanted]
-  else:
-    left = [p for p in chosen if key_of(*p) not in done]
-  with open(results / 'mutation.jsonl', 'a') as file:
-    for line in run(ROOT, left, known):
-      file.write(json.dumps(line) + '\n')
-      file.flush()
+  with copied(ROOT) as tree:
+    known = references.References(tree, _FOLDERS)
+    chosen = _chosen(tree, known)
+    done = verdicts(results)
+    if _AGAIN.value:
+      wanted = {key for key in survivors(done) if key not in same}
+      left = [place for place in chosen if key_of(*place) in wanted]
+    else:
+      left = [place for place in chosen if key_of(*place) not in done]
+    with open(results / 'mutation.jsonl', 'a') as file:
+      for line in run(tree, left, known):
+        file.write(json.dumps(line) + '\n')
+        file.flush()
   keys = {key_of(*place) for place in chosen}
   done = {key: x for key, x in verdicts(results).items() if key in keys}
   print(table(done, same))
@@ -133,6 +133,11 @@ def main() -> int:
 
 
 # Which changes.
+
+
+def _chosen(root, known) -> list[Place]:
+  places = mutants_of(root, _MODULES.value, known)
+  return sample(places, _SAMPLE.value, _SEED.value)
 
 
 def mutants_of(
@@ -224,19 +229,17 @@ def stages(
 
 
 def run(
-  root: pathlib.Path, places: list[Place], known: references.References
+  tree: pathlib.Path, places: list[Place], known: references.References
 ) -> Iterator[dict]:
-  """Tries the changes in a copy of the tree, and gives the verdict on each.
+  """Tries changes in a copy of a checkout, and gives the verdict on each.
 
-  A test that fails without any change, too, ends the run.
+  Raises:
+    Refused: a test that noticed a change fails without it, too.
   """
   from jaxrl_llm.training import progress
 
   commit, sound = command.commit(), set()
-  with contextlib.ExitStack() as stack:
-    tree = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    copy(root, tree)
-    forks = stack.enter_context(contextlib.closing(Forks(tree)))
+  with contextlib.closing(Forks(tree)) as forks:
     for path, mutant in progress.bar(places, desc='mutation'):
       source = (tree / path).read_text(encoding='utf-8')
       tests = stages(path, mutant, known)
@@ -261,14 +264,18 @@ def _check_sound(forks, path, source, test) -> None:
     raise command.Refused(f'{test} fails without any change')
 
 
-def copy(root: pathlib.Path, tree: pathlib.Path) -> None:
-  """The files of a checkout that git does not ignore."""
+@contextlib.contextmanager
+def copied(root: pathlib.Path) -> Iterator[pathlib.Path]:
+  """A copy, for as long as it lasts, of the files that git does not ignore."""
   words = 'git ls-files -z --cached --others --exclude-standard'.split()
   text = subprocess.check_output(words, cwd=root, text=True)
-  for name in filter(None, text.split('\0')):
-    if (root / name).is_file():
-      (tree / name).parent.mkdir(parents=True, exist_ok=True)
-      shutil.copy2(root / name, tree / name)
+  with tempfile.TemporaryDirectory() as folder:
+    tree = pathlib.Path(folder)
+    for name in filter(None, text.split('\0')):
+      if (root / name).is_file():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(root / name, tree / name)
+    yield tree
 
 
 class Forks:

@@ -209,17 +209,23 @@ def test_what_is_drawn_outlives_an_edit():
   assert mutation.sample(kept, 2, seed=0) == drawn
 
 
+def tried(root):
+  """The verdict on every change of the toy."""
+  with mutation.copied(root) as tree:
+    known = references.References(tree, ('jaxrl_llm', 'tests'))
+    places = mutation.mutants_of(tree, ['jaxrl_llm/toy.py'], known)
+    return list(mutation.run(tree, places, known))
+
+
 def files_of(root):
   return {p: p.read_bytes() for p in root.rglob('*') if p.is_file()}
 
 
 def test_survivors_are_told_and_the_checkout_stays_as_it_is(root):
   before = files_of(root)
-  known = references.References(root, ('jaxrl_llm', 'tests'))
-  places = mutation.mutants_of(root, ['jaxrl_llm/toy.py'], known)
   found = {
     line['mutant'].partition(': ')[2]: (line['verdict'], line['test'])
-    for line in mutation.run(root, places, known)
+    for line in tried(root)
   }
   doubled = 'tests/toy_test.py::test_doubled'
   larger = 'tests/toy_test.py::test_larger'
@@ -246,10 +252,8 @@ def test_survivors_are_told_and_the_checkout_stays_as_it_is(root):
 
 def test_a_test_that_fails_anyway_ends_the_run(root):
   (root / 'tests/toy_test.py').write_text(TESTS.replace('== 2', '== 3'))
-  known = references.References(root, ('jaxrl_llm', 'tests'))
-  places = mutation.mutants_of(root, ['jaxrl_llm/toy.py'], known)
   with pytest.raises(Refused, match='test_doubled fails without any change'):
-    list(mutation.run(root, places, known))
+    tried(root)
 
 
 def test_a_change_that_hangs_runs_out_of_time(root, monkeypatch):
@@ -260,13 +264,7 @@ def test_a_change_that_hangs_runs_out_of_time(root, monkeypatch):
     'from jaxrl_llm import toy\n\n\n'
     'def test_emptied():\n  assert toy.emptied(2) == 0\n'
   )
-  known = references.References(root, ('jaxrl_llm', 'tests'))
-  places = [
-    (path, mutant)
-    for path, mutant in mutation.mutants_of(root, ['jaxrl_llm/toy.py'], known)
-    if mutant.operator == 'dropped statement'
-  ]
-  (line,) = mutation.run(root, places, known)
+  (line,) = (x for x in tried(root) if 'dropped' in x['mutant'])
   assert line['verdict'] == 'timeout'
 
 
@@ -281,12 +279,8 @@ def test_nothing_is_left_after_ctrl_c(root, tmp_path):
     '  time.sleep(60)\n'
   )
   program = (
-    'import pathlib\nfrom experiments import mutation\n'
-    'from experiments.mutants import references\n'
-    f'root = pathlib.Path({str(root)!r})\n'
-    'known = references.References(root, ("jaxrl_llm", "tests"))\n'
-    'places = mutation.mutants_of(root, ["jaxrl_llm/toy.py"], known)\n'
-    'list(mutation.run(root, places, known))\n'
+    'import pathlib\nfrom tests.experiments import mutation_test\n'
+    f'mutation_test.tried(pathlib.Path({str(root)!r}))\n'
   )
   process = subprocess.Popen(
     [sys.executable, '-c', program],
