@@ -52,16 +52,23 @@ MODULES = (
   *('jaxrl_llm/advantages', 'jaxrl_llm/objectives', 'jaxrl_llm/selection'),
   *('jaxrl_llm/rewards', 'jaxrl_llm/training/step.py'),
 )
+# Other commands have flags of these names too, and tests import several.
 _MODULES = flags.DEFINE_list(
   'modules', list(MODULES), 'Files and folders to change.'
 )
 _SAMPLE = flags.DEFINE_integer(
   'sample', 300, 'How many changes, as many of each module; 0 is all.'
 )
-_SEED = flags.DEFINE_integer('seed', 0, 'Which changes are drawn.')
-_LIST = flags.DEFINE_bool('list', False, 'Print the changes alone.')
+_SEED = flags.DEFINE_integer(
+  'seed', 0, 'Which changes are drawn.', allow_override=True
+)
+_LIST = flags.DEFINE_bool(
+  'list', False, 'Print the changes alone.', allow_override=True
+)
 _AGAIN = flags.DEFINE_bool('again', False, 'Run again what survived.')
-_RENDER = flags.DEFINE_bool('render', False, 'Only write the page.')
+_RENDER = flags.DEFINE_bool(
+  'render', False, 'Only write the page.', allow_override=True
+)
 _RESULTS = command.results_flag()
 
 ROOT = pathlib.Path(command.here()).parent

@@ -27,6 +27,7 @@ from jaxrl_llm.tabular import policy
 from jaxrl_llm.training import metrics, shard
 from jaxrl_llm.training.step import Program
 from jaxrl_llm.types import Scores, Spec
+from tests import thinned
 from tests.battery_extras import GENERATORS, OWN_REWARDS
 
 VOCAB = 3
@@ -50,16 +51,10 @@ def name(request):
   return request.param
 
 
-# What costs most and breaks seldom is tried on every fourth recipe, and on the
-# others by `pytest -m slow`.
-each_fourth = pytest.mark.parametrize(
-  'name',
-  [
-    pytest.param(n, marks=pytest.mark.slow if number % 4 else ())
-    for number, n in enumerate(NAMES)
-  ],
-  indirect=True,
-)
+def one_in(number):
+  return pytest.mark.parametrize(
+    'name', thinned.every(number, NAMES), indirect=True
+  )
 
 
 # The policy, the optimiser and the data that recipes are tried on.
@@ -398,7 +393,7 @@ def test_content_of_padding_is_inert(name):
   chex.assert_trees_all_close(usual(name).method, outcome.method, rtol=1e-5)
 
 
-@each_fourth
+@one_in(16)
 def test_more_padding_uncompiled_equals_the_compiled_rows(name):
   """Groups that do not count and a column nobody reached change nothing.
 
@@ -430,7 +425,7 @@ def test_order_of_groups_and_rows_is_inert(name):
   assert_same(usual(name), outcome)
 
 
-@each_fourth
+@one_in(8)
 def test_sharded_microbatches_equal_the_whole(name):
   recipe = twice(name)
   whole = recipe.objective.block == 'batch'

@@ -15,6 +15,7 @@ import pytest
 
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.objectives import base
+from tests import thinned
 from tests.oracles import parts
 from tests.recipes import cases, comparison, neighbours
 from tests.recipes.comparison import NAMES, numbers
@@ -49,7 +50,7 @@ def test_oracle_reads_every_number_of_the_entry(name):
   assert keys - read == set()
 
 
-@each_entry
+@pytest.mark.parametrize('name', thinned.every(4, NAMES))
 def test_oracle_notices_a_part_that_is_gone_or_another(name):
   """In one of the cases, but for neighbours that mean the same there."""
   noticed, unnoticed = set(), set()

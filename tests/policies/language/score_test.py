@@ -1,4 +1,5 @@
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ from jaxrl_llm.policies.language import heads, hf, score, transformer
 from jaxrl_llm.policies.language.sampler import Sampler
 from jaxrl_llm.policies.language.truncation import Sampling
 from jaxrl_llm.types import Prompts
+from tests import thinned
 from tests.policies.language import families
 
 _FAMILIES = ['qwen3', 'llama3', 'gemma2', 'qwen3_moe']
@@ -120,11 +122,13 @@ def test_chunks_and_remat_change_neither_value_nor_gradient(options):
 
 # Windows of 5 end inside prompts of 6 and of 4, padded on the left; layers
 # differ in them (gemma2), in rotations (gemma3), or do not (mistral).
+_SHARING = 'qwen3 mistral gemma3_caps llama3 gemma2 gemma3 mixtral'.split()
+
+
 @pytest.mark.parametrize(
-  'name',
-  ['qwen3', 'llama3', 'mistral', 'gemma2', 'gemma3', 'gemma3_caps', 'mixtral'],
+  ('name', 'shared'),
+  thinned.every(4, itertools.product(_SHARING, (2, 4))),
 )
-@pytest.mark.parametrize('shared', [2, 4])
 def test_sharing_prompts_changes_neither_value_nor_gradient(name, shared):
   config, params = _model(name)
   rollouts = _rollouts(name, support=8, top_p=0.8)
