@@ -89,8 +89,9 @@ def _parse(argv: Sequence[str]) -> list[str]:
   given = any(re.match(r'--?config(=|$)', word) for word in argv)
   if _default_config and not given:
     argv.insert(1, f'--config={_default_config}')
-  if {'-h', '-help', '--help', '--helpshort', '--helpfull'} & set(argv):
-    print(_help())
+  asked = {'-h', '-help', '--help', '--helpshort', '--helpfull'}
+  if asked & set(argv):
+    print(_help([word for word in argv if word not in asked]))
     sys.exit(0)
   try:
     _check_files(argv)
@@ -115,7 +116,7 @@ def _check_files(argv) -> None:
       raise Refused(f'no config file at {match.group(1)!r}')
 
 
-def _help() -> str:
+def _help(argv: Sequence[str]) -> str:
   """The command's docstring, its flags, and every setting of the config."""
   main = sys.modules['__main__']
   lines = [main.__doc__.strip(), '', 'Flags:']
@@ -125,15 +126,24 @@ def _help() -> str:
     default = f' (default: {flag.default})' if flag.default else ''
     lines.append(f'  --{flag.name}: {flag.help}{default}')
   if _default_config:
-    lines += ['', 'Settings, as --config.NAME=VALUE (defaults of base.py):']
-    width = max(map(len, base.SETTINGS))
-    for name, (default, meaning) in base.SETTINGS.items():
-      lines.append(f'  {name:{width}}  {meaning} [{default!r}]')
-    lines += [
-      '  recipe.NAME: hyper-parameters of the recipe; '
-      'python -m jaxrl_llm.recipes RECIPE lists them',
-    ]
+    values, source = _in_force(argv)
+    lines += ['', f'Settings, as --config.NAME=VALUE (values of {source}):']
+    width, meanings = max(map(len, values)), base.meanings(values['problem'])
+    for name, value in values.items():
+      lines.append(f'  {name:{width}}  {meanings.get(name, "")} [{value!r}]')
+    lines.append('python -m jaxrl_llm.recipes RECIPE says what a recipe does')
   return '\n'.join(lines)
+
+
+def _in_force(argv: Sequence[str]) -> tuple[dict[str, object], str]:
+  """The settings that a command line asks for by name, and where they are."""
+  try:
+    flags.FLAGS(argv, known_only=True)
+    config = flags.FLAGS['config']
+    return base.flat(config.value), os.path.relpath(config.config_filename)
+  except (flags.Error, *USER_ERRORS, AttributeError, TypeError):
+    # Help is asked for where something is wrong, too.
+    return {k: v for k, (v, _) in base.SETTINGS.items()}, 'base.py'
 
 
 def _message(error: BaseException) -> str:

@@ -211,6 +211,23 @@ _SHARED = (
 )
 
 
+def meanings(problem: str) -> dict[str, str]:
+  """What settings mean, by name; where problems differ, for this one."""
+  own = PURE.get(problem, {})
+  tables = (*PURE.values(), SETTINGS, own)
+  return {name: entry[1] for table in tables for name, entry in table.items()}
+
+
+def flat(config: ConfigDict, prefix: str = '') -> dict[str, Any]:
+  """The settings of a config by dotted name."""
+  fields = {}
+  for name, value in config.items():
+    inner = isinstance(value, ConfigDict)
+    below = flat(value, f'{prefix}{name}.') if inner else {prefix + name: value}
+    fields |= below
+  return fields
+
+
 def settings_of(problem: str) -> dict[str, tuple[Any, str]]:
   """The settings of runs on a problem, by name."""
   if problem == 'text':

@@ -1,11 +1,17 @@
 """An error is one line that names the value and the remedy."""
 
 import errno
+import pathlib
+import re
+import subprocess
+import sys
 
 import pytest
 
 from experiments import command
 from jaxrl_llm.training import writers
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -24,3 +30,26 @@ from jaxrl_llm.training import writers
 def test_an_error_is_one_line(error, line, capsys):
   command._say(error)
   assert capsys.readouterr().err == f'error: {line}\n'
+
+
+def _help(*flags):
+  words = [sys.executable, '-m', 'experiments.train', *flags, '--help']
+  return subprocess.run(
+    words, cwd=ROOT, capture_output=True, text=True, check=True
+  ).stdout
+
+
+def test_help_shows_the_values_in_force_of_the_problem_at_hand():
+  shown = _help(
+    '--config=experiments/configs/control.py:grpo', '--config.steps=7'
+  )
+  assert 'values of experiments/configs/control.py:grpo' in shown
+  assert re.search(r'^  steps +iterations.* \[7\]$', shown, re.M)
+  assert re.search(r'^  policy.widths +hidden layers of policy', shown, re.M)
+  assert re.search(r'^  recipe.clip_high ', shown, re.M)
+  assert not re.search(r'^  data.path ', shown, re.M)
+
+
+def test_help_comes_where_the_settings_are_wrong():
+  shown = _help('--config=absent.py')
+  assert re.search(r'^  steps +iterations.* \[100\]$', shown, re.M)
