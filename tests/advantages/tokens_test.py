@@ -185,6 +185,13 @@ def test_norm_by_tokens_equals_its_oracle(name, most):
     np.testing.assert_allclose(np.sum(ours), 0, atol=1e-3)
 
 
+@pytest.mark.parametrize('value', [0.1, 0.7, 1000.1, -3e4 / 7])
+def test_norm_by_tokens_of_equal_rewards_is_exactly_zero(value):
+  rewards = jnp.full(16, value, jnp.float32)
+  ours = tokens.norm_by_tokens(rewards, cases.rollouts())
+  np.testing.assert_array_equal(ours, 0)
+
+
 def test_norm_by_tokens_of_equal_lengths_is_norm_over_n():
   rollouts = cases.rollouts()
   ones = jnp.ones(SHAPE, bool)
