@@ -62,7 +62,7 @@ def needs(*names: str):
 
 def needs_of(part) -> frozenset[str]:
   """What a function, a partial of one, or a stage asks the loop to compute."""
-  while isinstance(part, functools.partial):
+  while isinstance(part, functools.partial) and not hasattr(part, 'needs'):
     part = part.func
   return frozenset(getattr(part, 'needs', ()))
 

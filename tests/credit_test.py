@@ -137,6 +137,18 @@ def test_needs_pass_through_partials_stages_and_chains():
   assert credit.needs_of(lambda: None) == frozenset()
 
 
+def test_a_mark_of_a_partial_adds_to_that_of_its_function():
+  @credit.needs('ref_logp')
+  @base.takes('group')
+  def reads(**arrays):
+    return arrays
+
+  part = base.takes('values')(credit.needs('extras:hint')(partial(reads)))
+  assert base.taken(partial(part)) == ('group', 'values')
+  assert credit.needs_of(partial(part)) == {'ref_logp', 'extras:hint', 'values'}
+  assert base.taken(reads) == ('group',)
+
+
 @pytest.mark.parametrize('turned', [False, True])
 def test_marks_of_what_is_read_add_up(turned):
   marks = [credit.needs('values', 'extras:x'), base.takes('ref_logp', 'group')]

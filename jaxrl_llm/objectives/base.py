@@ -113,7 +113,7 @@ def takes(*names: str):
 
 def taken(part: Callable) -> tuple[str, ...]:
   """What a part, or a partial of one, was marked to take."""
-  while isinstance(part, functools.partial):
+  while isinstance(part, functools.partial) and not hasattr(part, 'takes'):
     part = part.func
   return getattr(part, 'takes', ())
 
