@@ -1,7 +1,10 @@
 """When a run stops because nothing can come of it."""
 
 import contextlib
+import dataclasses
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -61,3 +64,28 @@ def test_a_run_of_good_iterations_ends_well_and_logs_what_the_table_says(
   for name, value in (pair for line in lines for pair in line.items()):
     row = metrics.find(name)
     assert row.low - 1e-6 <= value <= row.high + 1e-6, f'{name} = {value}'
+
+
+def _guarded(program):
+  def run(*arguments):
+    with jax.transfer_guard('disallow'):
+      return program(*arguments)
+
+  return run
+
+
+@pytest.mark.parametrize('pipeline', [0, 1])
+def test_what_is_compiled_is_given_what_is_on_the_device_already(
+  tmp_path, pipeline
+):
+  config = tiny.get_config()
+  config.warm_start.steps, config.pipeline = 0, pipeline
+  parts, params = session.assemble(config, tmp_path)
+  with contextlib.closing(parts):
+    state, _, _ = loop.iterate(parts, loop.begin(parts, params), 0)
+    programs = type(parts.compiled)(*map(_guarded, parts.compiled))
+    parts = dataclasses.replace(parts, compiled=programs)
+    state, _, _ = loop.iterate(parts, state, 1)
+  assert int(state.step) == 2
+  with pytest.raises(Exception, match='host-to-device'):
+    _guarded(jax.jit(jnp.sum))(np.ones(3))
