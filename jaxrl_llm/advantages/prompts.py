@@ -22,11 +22,10 @@ def per_token(rows, rollouts):
   return jnp.broadcast_to(rows[:, None], rollouts.response_mask.shape)
 
 
-def _answer_share(rollouts):
+def _answer_share(answer, group, valid):
   """f32[N]: the share p of the group's rows that give the row's answer."""
-  same = grouping.joint(rollouts.group, rollouts.extras['answer'])
-  count = numerics.group_count(same, rollouts.valid)
-  total = numerics.group_count(rollouts.group, rollouts.valid)
+  count = numerics.group_count(grouping.joint(group, answer), valid)
+  total = numerics.group_count(group, valid)
   return count, numerics.safe_divide(count, total, default=1.0)
 
 
@@ -52,7 +51,7 @@ def semantic_entropy(rewards, rollouts, *, strength=0.02):
     is a share of rows, not of likelihood, which keeps SE below log n.
   """
   group, valid = rollouts.group, rollouts.valid
-  count, share = _answer_share(rollouts)
+  count, share = _answer_share(rollouts.extras['answer'], group, valid)
   weight = numerics.safe_divide(jnp.ones_like(count), count)
   answers = numerics.group_sum(weight, group, valid)
   logs = jnp.log(jnp.where(share > 0, share, 1.0))
@@ -65,42 +64,69 @@ def semantic_entropy(rewards, rollouts, *, strength=0.02):
   return per_token(factor * group_lib.centre(rewards, group, valid), rollouts)
 
 
+def consistent(
+  rewards, answer, group, valid, *, slope=20.0, middle=1.5, epsilon=1e-6
+):
+  """How much a row is compared within its prompt, and what it is worth there.
+
+      w_i = [r_i is not 0] sigmoid(slope (h_g - middle))
+      L_i = (r_i - mean_g) / (std_g + epsilon)
+
+  h_g is the entropy of the group's answers in bits.
+
+  Args:
+    rewards: f32[N]. answer: i32[N]. group: i32[N]. valid: bool[N].
+    slope: gamma. middle: rho, bits. epsilon: in reward units.
+
+  Returns:
+    w and L, f32[N] each, without unit.
+
+  Source: COPO, arXiv 2508.04138, section 3.2, and the mode of its code that is
+    named so.
+  """
+  _, share = _answer_share(answer, group, valid)
+  bits = -jnp.log2(jnp.where(share > 0, share, 1.0))
+  entropy = numerics.group_mean(bits, group, valid)
+  weight = jax.nn.sigmoid(slope * (entropy - middle)) * (rewards != 0)
+  return weight, group_lib.norm(rewards, group, valid, epsilon=epsilon)
+
+
 @needs('extras:answer')
 def consistency(rewards, rollouts, *, slope=20.0, middle=1.5, epsilon=1e-6):
   """Comparison within the prompt where answers vary, between prompts else.
 
-      A_i = w_i (r_i - mean_g) / (std_g + epsilon)
-            + (1 - w_i) (mean_g - mean) / (std + epsilon)
-      w_i = [r_i is not 0] sigmoid(slope (h_g - middle))
+      A_i = w_i L_i + (1 - w_i) (mean_g - mean) / (std + epsilon)
 
-  h_g is the entropy of the group's answers in bits; mean and std (n - 1) of
-  the groups' means are over prompts. Unanimous groups, on which GRPO learns
-  nothing, are so judged by the other prompts, and so is all that failed.
+  with w and L of `consistent`; mean and std (n - 1) of the groups' means are
+  over prompts. Unanimous groups, on which GRPO learns nothing, are so judged by
+  the other prompts, and so is all that failed.
 
   Args:
     rewards: f32[N]. rollouts: reads the extra `answer`.
-    slope: gamma. middle: rho, bits. epsilon: in reward units.
+    slope, middle, epsilon: of `consistent`.
 
   Returns:
-    f32[N, T], without unit. The paper clips the two parts on their own; here
-    their sum is clipped, which differs only off-policy and where their signs
-    do.
+    f32[N, T], without unit.
 
-  Source: COPO, arXiv 2508.04138, the mode of its code that is named so. That
-    code can also lower a group's mean by h_g; in its runs it does not.
+  Source: COPO, arXiv 2508.04138, and its code. That can also lower a group's
+    mean by h_g; in its runs it does not.
   """
   group, valid = rollouts.group, rollouts.valid
-  _, share = _answer_share(rollouts)
-  bits = -jnp.log2(jnp.where(share > 0, share, 1.0))
-  entropy = numerics.group_mean(bits, group, valid)
+  weight, within = consistent(
+    rewards,
+    rollouts.extras['answer'],
+    group,
+    valid,
+    slope=slope,
+    middle=middle,
+    epsilon=epsilon,
+  )
   score = numerics.group_mean(rewards, group, valid)
   one = grouping.representatives(group, valid)
   everyone = grouping.whole(group)
   centred = score - numerics.group_mean(score, everyone, one)
   spread = numerics.group_std(score, everyone, one, ddof=1)
   between = centred / (spread + epsilon)
-  within = group_lib.norm(rewards, group, valid, epsilon=epsilon)
-  weight = jax.nn.sigmoid(slope * (entropy - middle)) * (rewards != 0)
   return per_token(weight * within + (1 - weight) * between, rollouts)
 
 

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
+from jaxrl_llm.advantages import prompts
 from jaxrl_llm.objectives import gates, surrogates
 from jaxrl_llm.objectives.base import takes
 
@@ -57,6 +58,49 @@ def elastic_clip(
   return surrogates.clip(
     logp, old_logp, advantages, mask, low=scale * low, high=scale * high
   )
+
+
+@takes('rewards', 'group', 'valid', 'extras:answer')
+def consistent_clip(
+  logp,
+  old_logp,
+  advantages,
+  mask,
+  *,
+  rewards,
+  group,
+  valid,
+  answer,
+  low=0.2,
+  high=0.2,
+  bound=3.0,
+  slope=20.0,
+  middle=1.5,
+):
+  """The dual clip of what a row is worth within its prompt, and of the rest.
+
+      dual_clip(w L) + dual_clip(A - w L),   w and L of `prompts.consistent`
+
+  Where both parts have one sign this is the dual clip of A.
+
+  Args:
+    advantages: f32[N, T], of `prompts.consistency`.
+    rewards: f32[N]. group: i32[N]. valid: bool[N]. answer: i32[N].
+    low, high: half-widths. bound: of negative parts. slope, middle: likewise.
+
+  Source: COPO, arXiv 2508.04138, and its code.
+  """
+  weight, within = prompts.consistent(
+    rewards, answer, group, valid, slope=slope, middle=middle
+  )
+  own = jnp.where(mask, (weight * within)[:, None], 0.0)
+
+  def clip(part):
+    return surrogates.dual_clip(
+      logp, old_logp, part, mask, low=low, high=high, bound=bound
+    )
+
+  return clip(own) + clip(advantages - own)
 
 
 class EntropyScale(NamedTuple):

@@ -13,7 +13,13 @@ from jaxrl_llm.advantages import baselines, group, prompts, risk, tokens
 from jaxrl_llm.credit import chain, estimate, estimate_tokens, refine, shape
 from jaxrl_llm.notes import base as notes
 from jaxrl_llm.notes import passes
-from jaxrl_llm.objectives import aggregate, costs, regression, surrogates
+from jaxrl_llm.objectives import (
+  adaptive,
+  aggregate,
+  costs,
+  regression,
+  surrogates,
+)
 from jaxrl_llm.objectives.base import Cost, policy_gradient, row_losses
 from jaxrl_llm.plans import demonstrations, greedy, sampled
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
@@ -171,13 +177,14 @@ def unlikeliness(
     'COPO: Consistency-Aware Policy Optimization',
     '2508.04138',
   ),
-  joints=('advantage',),
+  joints=('advantage', 'surrogate'),
 )
 def copo(
   *,
   samples: int = 8,
   clip_low: float = 0.2,
   clip_high: float = 0.2,
+  bound: float = 3.0,
   slope: float = 20.0,
   middle: float = 1.5,
   minibatches: int = 16,
@@ -185,21 +192,23 @@ def copo(
   """Comparison between prompts where a prompt's answers agree, or are wrong.
 
   The plan provides `answer`.
-
-  Deviates: the mixture of both advantages is clipped, where the paper mixes
-  two clipped losses, the negative ones twice; the two differ off-policy, where
-  the signs do.
   """
-  return dataclasses.replace(
-    grpo(
-      samples=samples,
-      clip_low=clip_low,
-      clip_high=clip_high,
-      kl_weight=0.0,
-      minibatches=minibatches,
-    ),
+  return Recipe(
     plan=notes.noted(sampled.independent(samples=samples), notes.Answers()),
     credit=estimate_tokens(prompts.consistency, slope=slope, middle=middle),
+    objective=policy_gradient(
+      partial(
+        adaptive.consistent_clip,
+        low=clip_low,
+        high=clip_high,
+        bound=bound,
+        slope=slope,
+        middle=middle,
+      ),
+      samples=samples,
+    ),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
   )
 
 

@@ -46,6 +46,17 @@ def remax(case, *, kl_weight):
   return Answer(loss, advantages=a, weights=w)
 
 
+def _twice(case, advantages, low, high, bound):
+  """PPO's clip, and once more where A < 0: at most -bound A."""
+  plain = clipped(case, advantages, low, high)
+
+  def term(now, it):
+    loss, a = plain(now, it), advantages[it[0]]
+    return min(loss, -bound * a) if a < 0 else loss
+
+  return term
+
+
 # The memory kept is at its least in the first case, free in the second.
 @entry(moved=({'half_life': 0.5, 'keep_high': 0.94},))
 def single_stream(
@@ -68,13 +79,8 @@ def single_stream(
       a[i] = case.rewards[i] - right / (right + wrong)
   seen = [a[i] for i in case.rows]
   a, w = (a - mean(seen)) / (spread(seen) + 1e-8), token_mean(case)
-  plain = clipped(case, a, clip_low, clip_high)
-
-  def twice(now, it):
-    loss = plain(now, it)
-    return min(loss, -bound * a[it[0]]) if a[it[0]] < 0 else loss
-
-  return Answer(over_tokens(case, w, twice), advantages=a, weights=w)
+  loss = over_tokens(case, w, _twice(case, a, clip_low, clip_high, bound))
+  return Answer(loss, advantages=a, weights=w)
 
 
 def _answers(case, rows):
@@ -123,22 +129,23 @@ def unlikeliness(case, *, penalty, clip_low, clip_high, kl_weight):
 
 
 @entry()
-def copo(case, *, clip_low, clip_high, slope, middle):
-  """Arxiv 2508.04138, its code: within prompts, and between them.
+def copo(case, *, clip_low, clip_high, bound, slope, middle):
+  """Arxiv 2508.04138, its code: a clip within prompts, and one between them.
 
-  Rows without reward are compared between prompts alone. The clip is of the
-  mixed advantage, not of either part.
+  Rows without reward are compared between prompts alone.
   """
   local = normalised(case, case.rewards, 1e-6)
   scores = [mean(case.rewards[i] for i in rows) for rows in case.groups]
-  a = np.zeros(len(local))
+  own, other = np.zeros((2, len(local)))
   for rows, score in zip(case.groups, scores):
     h = -sum(p * log2(p) for p in _answers(case, rows))
     wide = (score - mean(scores)) / (spread(scores) + 1e-6)
     for i in rows:
       share = sigmoid(slope * (h - middle)) if case.rewards[i] else 0.0
-      a[i] = share * local[i] + (1 - share) * wide
-  return _grpo(case, a, clip_low, clip_high)
+      own[i], other[i] = share * local[i], (1 - share) * wide
+  w = sequence_mean(case)
+  terms = [_twice(case, a, clip_low, clip_high, bound) for a in (own, other)]
+  return Answer(over_tokens(case, w, *terms), advantages=own + other, weights=w)
 
 
 @entry()
