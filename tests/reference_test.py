@@ -32,7 +32,7 @@ def trace(held, iterations):
     (reference.Previous(), [0, 1, 2, 3]),
     # Means of {0, 2} and of {0, 2, 4}.
     (reference.Soup(every=2), [0, 1, 1, 2]),
-    (reference.Extrapolate(weight=0.5), [0.5, 1, 1.5, 2]),
+    (reference.Extrapolate(), [0.5, 1, 1.5, 2]),
     (reference.Extrapolate(weight=2.0), [2, 4, 6, 8]),
   ],
 )

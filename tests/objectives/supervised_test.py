@@ -61,6 +61,18 @@ def test_on_policy_it_is_group_relative(spread, estimator):
   np.testing.assert_allclose(np.where(counted, slope, 0), expected, rtol=1e-5)
 
 
+def test_a_failure_stops_moving_ten_nats_above_the_old_policy():
+  old, mask = np.zeros((2, 2)), np.ones((2, 2), bool)
+  logp = np.array([[0.0, 0.0], [9.9, 10.1]])
+  extra = {
+    'rewards': np.array([1.0, 0.0]),
+    'group': np.zeros(2, np.int32),
+    'valid': np.ones(2, bool),
+  }
+  _, slope = _slope((logp, old, old, mask), extra)
+  assert slope[1, 0] > 1e3 and slope[1, 1] == 0
+
+
 @pytest.mark.parametrize('rewards', [0.0, 1.0])
 def test_uniform_groups_far_from_the_old_policy_are_finite(rewards):
   (logp, _, a, mask), extra = _arrays(supervised.implicit_negative)
