@@ -118,13 +118,14 @@ def main() -> int:
   same = reasons(results)
   with copied(ROOT) as tree:
     known = references.References(tree, _FOLDERS)
-    chosen = _chosen(tree, known)
     done = verdicts(results)
     if _AGAIN.value:
       wanted = {key for key in survivors(done) if key not in same}
-      left = [place for place in chosen if key_of(*place) in wanted]
+      places = mutants_of(tree, _MODULES.value, known)
+      chosen = left = [p for p in places if key_of(*p) in wanted]
     else:
-      left = [place for place in chosen if key_of(*place) not in done]
+      chosen = _chosen(tree, known)
+      left = [p for p in chosen if key_of(*p) not in done]
     with open(results / 'mutation.jsonl', 'a') as file:
       for line in run(tree, left, known):
         file.write(json.dumps(line) + '\n')
