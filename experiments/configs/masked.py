@@ -9,9 +9,10 @@ python -m experiments.train --config=experiments/configs/masked.py \\
     log-probs as diffu-GRPO estimates them, in place of those of the path
 
 `eval/return` is the share of positions that are right: a third by chance. The
-first command takes it from 0.32 to 0.99. Recipes with a cost of leaving the
-reference do better here: without it a policy of 16 rows a word soon gives the
-same answer in all of them, and has nothing left to compare.
+first command takes it from 0.32 to 0.99, with --config.seed=1 from 0.39 to 0.98
+and with --config.seed=2 from 0.38 to 0.97, each in 50 seconds of CPU time. With
+--config.recipe.kl_weight=0 it ends below 0.9: all rows of a word soon give one
+answer, and nothing is left to compare.
 """
 
 from experiments.configs.base import base
