@@ -12,7 +12,7 @@ from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.tabular import games, policy
 from jaxrl_llm.training.step import Program
 from jaxrl_llm.types import Scores, Spec
-from tests import battery_test as battery
+from tests import battery_cases as battery
 
 NAMES = ['spo', 'online_ipo', 'nash_mp']
 
