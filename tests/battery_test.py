@@ -54,7 +54,9 @@ NAMES = recipe_lib.names()
 
 each_limit = pytest.mark.parametrize(
   'entry, limit',
-  [(n, limit) for n in NAMES for limit in recipe_lib.get(n).limits],
+  thinned.every(
+    2, [(n, limit) for n in NAMES for limit in recipe_lib.get(n).limits]
+  ),
   ids=lambda x: x if isinstance(x, str) else x.other,
 )
 
@@ -66,6 +68,7 @@ def name(request):
 
 
 def one_in(number):
+  """One recipe in so many, the others by `pytest -m slow`."""
   return pytest.mark.parametrize(
     'name', thinned.every(number, NAMES), indirect=True
   )
@@ -154,7 +157,7 @@ def test_order_of_groups_and_rows_is_inert(name):
   assert_same(usual(name), outcome)
 
 
-@one_in(8)
+@one_in(16)
 def test_sharded_microbatches_equal_the_whole(name):
   recipe = twice(name)
   whole = recipe.objective.block == 'batch'
@@ -238,6 +241,7 @@ def clipped(name, learned):
   return (learned & silent).sum() / learned.sum()
 
 
+@one_in(2)
 def test_metrics_mean_what_their_table_says(name):
   found = {k: np.asarray(x) for k, x in usual(name).metrics.items()}
   assert found.pop('scores').shape == (len(WEIGHTS),)  # named by the loop
@@ -396,6 +400,7 @@ def descend(params, opt, gradients, *, samples):
   return optax.apply_updates(params, updates), opt
 
 
+@one_in(3)
 def test_improves_expected_reward_of_a_bandit(name):
   recipe, run, state = compiled(name)
   if recipe.needs & {f'extras:{key}' for key in OWN_REWARDS}:

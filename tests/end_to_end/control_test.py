@@ -1,5 +1,6 @@
 """Policies that write no text run through the one loop, recipes unchanged."""
 
+import itertools
 import json
 import math
 import signal
@@ -13,6 +14,7 @@ import pytest
 from experiments.configs import control, flow, masked
 from jaxrl_llm import problems
 from jaxrl_llm.training import loop, writers
+from tests import thinned
 from tests.end_to_end import processes
 from tests.end_to_end.endurance_test import lines_of, until
 
@@ -37,20 +39,19 @@ def session_of(module, recipe, tmp_path, **changed):
   return problems.assemble(config, tmp_path)
 
 
-@pytest.mark.parametrize('recipe', RECIPES)
+KINDS = {
+  'gaussian': (control, {}),
+  'categorical': (control, {'environment.name': 'grid'}),
+  'flow': (flow, {}),
+  'masked': (masked, SMALL),
+}
+
+
 @pytest.mark.parametrize(
-  ('module', 'changed'),
-  [
-    (control, {}),
-    (control, {'environment.name': 'grid'}),
-    (flow, {}),
-    (masked, SMALL),
-  ],
-  ids=['gaussian', 'categorical', 'flow', 'masked'],
+  ('kind', 'recipe'), thinned.every(5, itertools.product(KINDS, RECIPES))
 )
-def test_recipes_of_text_serve_them_unchanged(
-  module, changed, recipe, tmp_path
-):
+def test_recipes_of_text_serve_them_unchanged(kind, recipe, tmp_path):
+  module, changed = KINDS[kind]
   if module is flow and recipe == 'ppo':
     with pytest.raises(ValueError, match='values.*Flow policy does not give'):
       session_of(module, recipe, tmp_path, **changed)
@@ -80,7 +81,8 @@ def test_every_environment_runs(name, tmp_path):
 
 
 @pytest.mark.parametrize(
-  ('kind', 'changed'), [('control', {}), ('flow', {}), ('masked', SMALL)]
+  ('kind', 'changed'),
+  thinned.every(3, [('control', {}), ('flow', {}), ('masked', SMALL)]),
 )
 def test_a_killed_run_ends_as_if_it_never_was(kind, changed, tmp_path):
   flags = (

@@ -14,7 +14,7 @@ from tests.end_to_end import processes
 
 STEPS = 40
 FLAGS = (f'--config.steps={STEPS}', '--quiet')
-KILLS = 10
+KILLS = 6
 
 
 @pytest.fixture(scope='module')
@@ -79,6 +79,7 @@ def test_killed_at_any_moment_a_run_ends_as_if_it_never_was(whole, folder):
   processes.assert_same_run(workdir, whole)
 
 
+@pytest.mark.slow
 def test_killed_with_rows_that_wait_a_run_ends_as_if_it_never_was(folder):
   workdir, other = folder / 'killed_waiting', folder / 'whole_waiting'
   flags = (*FLAGS, '--config.pipeline=1', '--config.steps=8')

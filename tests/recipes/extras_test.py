@@ -14,6 +14,7 @@ from jaxrl_llm import credit as credit_lib
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.tasks import environments
 from jaxrl_llm.types import Scores, Spec, Stats
+from tests import thinned
 from tests.plans import scripted
 from tests.recipes import cases
 
@@ -135,7 +136,8 @@ def _credit(recipe, spec, rollouts, scores):
 
 
 @pytest.mark.parametrize(
-  'name', [name for name in recipe_lib.names() if _needed(name)]
+  'name',
+  thinned.every(2, [name for name in recipe_lib.names() if _needed(name)]),
 )
 def test_credit_depends_on_what_the_plan_says(name):
   recipe = recipe_lib.build(name)

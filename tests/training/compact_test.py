@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from experiments.configs import control
 from jaxrl_llm import problems
@@ -38,6 +39,7 @@ def test_compact_iterations_are_those_of_the_loop(tmp_path):
   )
 
 
+@pytest.mark.slow
 def test_seeds_run_side_by_side_and_reach_the_regulators_optimum(tmp_path):
   """Within 5 % of the Riccati value, in three seeds of three."""
   session, _ = session_of(tmp_path)
