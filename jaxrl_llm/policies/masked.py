@@ -34,11 +34,11 @@ when a row is written and kept with it, so that every pass over it reads the
 same ones: an on-policy ratio is 1 exactly, and ratios have no noise of their
 own. The per-token share of `elbo` is 0 for a token that no reading hides.
 
-Source: LLaDA, arXiv 2502.09992, section 2.4 (steps, low-confidence remasking,
-  which at temperature 0 is `confident`, and the bound); MDLM, arXiv 2406.07524,
-  section 3.2 (no probability for the mask; opened tokens stay); d1, arXiv
-  2504.12216, section 3 (`one_step`; it also hides tokens of the prompt, anew in
-  every optimizer step, which is left out); TraceRL, arXiv 2509.06949 (`path`).
+Source: LLaDA, arXiv 2502.09992 (steps, low-confidence remasking, which at
+  temperature 0 is `confident`, and the bound); MDLM, arXiv 2406.07524 (no
+  probability for the mask; opened tokens stay); d1, arXiv 2504.12216
+  (`one_step`; it also hides tokens of the prompt, anew in every optimizer step,
+  which is left out); TraceRL, arXiv 2509.06949 (`path`).
 """
 
 from __future__ import annotations

@@ -74,16 +74,4 @@ def walks(
   path, logp = policy.walk(params, condition, row_keys(key, uids))
   away = jnp.sum((path.state[:, -1] - condition) ** 2, axis=-1)
   reward = jnp.exp(-away / _WIDTH)
-  everywhere = jnp.ones(logp.shape, bool)
-  return Rollouts(
-    content=path,
-    response_mask=everywhere,
-    action_mask=everywhere,
-    logp=logp,
-    paid=jnp.zeros_like(logp).at[:, -1].set(reward),
-    group=jnp.arange(tasks.shape[0], dtype=jnp.int32),
-    task=tasks,
-    domain=jnp.zeros_like(tasks),
-    valid=everywhere[:, 0],
-    truncated=~everywhere[:, 0],
-  )
+  return pure.judged(path, logp, tasks, reward)

@@ -88,15 +88,4 @@ def responses(
   wanted = jnp.sort(asked, axis=-1)
   wanted = jnp.take_along_axis(wanted, content.position, axis=-1)
   reward = jnp.mean(content.token == wanted, axis=-1)
-  return Rollouts(
-    content=content,
-    response_mask=everywhere,
-    action_mask=everywhere,
-    logp=logp,
-    paid=jnp.zeros_like(logp).at[:, -1].set(reward),
-    group=jnp.arange(tasks.shape[0], dtype=jnp.int32),
-    task=tasks,
-    domain=jnp.zeros_like(tasks),
-    valid=everywhere[:, 0],
-    truncated=~everywhere[:, 0],
-  )
+  return pure.judged(content, logp, tasks, reward)

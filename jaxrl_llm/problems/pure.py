@@ -38,6 +38,27 @@ from jaxrl_llm.types import (
 Write = Callable[[PyTree, Array, Array, Array], Rollouts]
 
 
+def judged(content: PyTree, logp: Array, tasks: Array, reward: Array):
+  """Rows of full length, paid for their end alone.
+
+  Args:
+    logp: f32[N, T]. tasks: i32[N]. reward: f32[N].
+  """
+  everywhere = jnp.ones(logp.shape, bool)
+  return Rollouts(
+    content=content,
+    response_mask=everywhere,
+    action_mask=everywhere,
+    logp=logp,
+    paid=jnp.zeros_like(logp).at[:, -1].set(reward),
+    group=jnp.arange(tasks.shape[0], dtype=jnp.int32),
+    task=tasks,
+    domain=jnp.zeros_like(tasks),
+    valid=everywhere[:, 0],
+    truncated=~everywhere[:, 0],
+  )
+
+
 class Tools:
   """What a plan is lent: draws, rows, and their verdicts."""
 
