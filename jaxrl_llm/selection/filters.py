@@ -49,9 +49,3 @@ def best_rows(rewards, group, valid):
   """
   best = rewards == numerics.group_max(rewards, group, valid)
   return jnp.where(valid & best, 1.0, 0.0)
-
-
-def positive(rewards, group, valid):
-  """1 on rows with a reward above 0."""
-  del group
-  return jnp.where(valid & (rewards > 0), 1.0, 0.0)

@@ -102,7 +102,6 @@ NEIGHBOURS = {
     filters.mixed_groups,
     filters.rate_between,
     filters.best_rows,
-    filters.positive,
     weights.best_of_group,
   ),
   'WeighTokens.fn': (weights.signal, weights.unsure_tokens),
