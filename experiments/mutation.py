@@ -422,7 +422,8 @@ at a time, and runs the tests that are nearest to it. Of {changes} faults, drawn
 evenly over the modules, {before} were noticed when each was tried first,
 {first} of those that mean something else; the table counts the newest try of
 each, after tests were added. {timeouts} of them ran out of time, which counts
-as noticed. Half of them took {median:.1f} s of one processor or less.
+as noticed. Half of them took {median:.1f} s of one processor or less. A module
+of which few were tried may hold more that nothing notices.
 
 {table}
 
