@@ -55,20 +55,23 @@ NAMES = recipe_lib.names()
 each_limit = pytest.mark.parametrize(
   'entry, limit',
   thinned.every(
-    2, [(n, limit) for n in NAMES for limit in recipe_lib.get(n).limits]
+    3, [(n, limit) for n in NAMES for limit in recipe_lib.get(n).limits]
   ),
   ids=lambda x: x if isinstance(x, str) else x.other,
 )
 
 
-@pytest.fixture(scope='module', params=NAMES)
+@pytest.fixture(scope='module', params=thinned.every(3, NAMES))
 def name(request):
-  """Every recipe in turn; the module scope keeps its programs together."""
+  """Every third recipe in turn, the others by `pytest -m slow`.
+
+  The module scope keeps the programs of one together.
+  """
   return request.param
 
 
 def one_in(number):
-  """One recipe in so many, the others by `pytest -m slow`."""
+  """Of what costs most, one recipe in so many: a multiple of three."""
   return pytest.mark.parametrize(
     'name', thinned.every(number, NAMES), indirect=True
   )
@@ -125,7 +128,7 @@ def test_content_of_padding_is_inert(name):
   chex.assert_trees_all_close(usual(name).method, outcome.method, rtol=1e-5)
 
 
-@one_in(16)
+@one_in(18)
 def test_more_padding_uncompiled_equals_the_compiled_rows(name):
   """Groups that do not count and a column nobody reached change nothing.
 
@@ -157,7 +160,7 @@ def test_order_of_groups_and_rows_is_inert(name):
   assert_same(usual(name), outcome)
 
 
-@one_in(16)
+@one_in(15)
 def test_sharded_microbatches_equal_the_whole(name):
   recipe = twice(name)
   whole = recipe.objective.block == 'batch'
@@ -241,7 +244,7 @@ def clipped(name, learned):
   return (learned & silent).sum() / learned.sum()
 
 
-@one_in(2)
+@one_in(6)
 def test_metrics_mean_what_their_table_says(name):
   found = {k: np.asarray(x) for k, x in usual(name).metrics.items()}
   assert found.pop('scores').shape == (len(WEIGHTS),)  # named by the loop
@@ -400,7 +403,6 @@ def descend(params, opt, gradients, *, samples):
   return optax.apply_updates(params, updates), opt
 
 
-@one_in(3)
 def test_improves_expected_reward_of_a_bandit(name):
   recipe, run, state = compiled(name)
   if recipe.needs & {f'extras:{key}' for key in OWN_REWARDS}:

@@ -11,6 +11,7 @@ from jaxrl_llm.policies.language import hf, transformer
 from jaxrl_llm.problems.text import session
 from jaxrl_llm.tasks import tokens
 from jaxrl_llm.training import loop
+from tests import thinned
 from tests.end_to_end import tiny
 from tests.policies.language import families
 
@@ -84,12 +85,15 @@ EXPERTS = ('grpo', {'model.path': 'experts'})
 
 @pytest.mark.parametrize(
   ('method', 'data', 'model'),
-  [
-    (GRPO, 4, 2),
-    (EXPERTS, 2, 4),
-    (CRITIC, 4, 2),
-    (DELTAS, 2, 4),
-  ],
+  thinned.every(
+    2,
+    [
+      (GRPO, 4, 2),
+      (EXPERTS, 2, 4),
+      (CRITIC, 4, 2),
+      (DELTAS, 2, 4),
+    ],
+  ),
   ids=lambda x: x[0] if isinstance(x, tuple) else str(x),
 )
 def test_a_mesh_samples_and_learns_the_same(folder, method, data, model):

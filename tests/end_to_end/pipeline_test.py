@@ -12,6 +12,7 @@ import pytest
 from jaxrl_llm.problems.text import session
 from jaxrl_llm.tasks import verify
 from jaxrl_llm.training import checkpoint, keys, loop, writers
+from tests import thinned
 from tests.end_to_end import processes, tiny
 
 STEPS = 5
@@ -166,12 +167,15 @@ class Failing(Judge):
 
 @pytest.mark.parametrize(
   'settings',
-  [
-    {},
-    {'recipe': 'dapo', 'recipe.minibatches': 2, 'recipe.buffer': 2.0},
-    # Its plan remembers rates of success, of which the curriculum hears too.
-    {'recipe': 'knapsack'},
-  ],
+  thinned.every(
+    3,
+    [
+      {},
+      {'recipe': 'dapo', 'recipe.minibatches': 2, 'recipe.buffer': 2.0},
+      # Its plan remembers rates of success, of which the curriculum hears too.
+      {'recipe': 'knapsack'},
+    ],
+  ),
 )
 def test_a_run_that_failed_ends_as_if_it_had_not(settings, tmp_path):
   train(tmp_path / 'whole', **settings)

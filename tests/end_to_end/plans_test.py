@@ -12,6 +12,7 @@ from jaxrl_llm.plans import episodes
 from jaxrl_llm.problems.text import session
 from jaxrl_llm.problems.text.tools import Speaker
 from jaxrl_llm.training import checkpoint, keys, loop
+from tests import thinned
 from tests.end_to_end import tiny
 
 AGENT = {
@@ -61,19 +62,22 @@ def iterate(parts, state, count=2):
 
 @pytest.mark.parametrize(
   ('recipe', 'settings'),
-  [
-    ('remax', {}),
-    ('spo_tree', {'recipe.depth': 2}),
-    ('spo_chain', {'recipe.continuations': 2}),
-    ('hpt', {}),
-    ('single_stream', {}),
-    ('progrpo', {}),
-    ('egpo', {}),
-    ('aepo', {}),
-    ('hnpg', {}),
-    ('props', {}),
-    ('nlpo', {'sample.top_p': 0.9, 'sample.support': 8}),
-  ],
+  thinned.every(
+    2,
+    [
+      ('remax', {}),
+      ('spo_tree', {'recipe.depth': 2}),
+      ('spo_chain', {'recipe.continuations': 2}),
+      ('hpt', {}),
+      ('single_stream', {}),
+      ('progrpo', {}),
+      ('egpo', {}),
+      ('aepo', {}),
+      ('hnpg', {}),
+      ('props', {}),
+      ('nlpo', {'sample.top_p': 0.9, 'sample.support': 8}),
+    ],
+  ),
 )
 def test_a_plan_feeds_its_recipe(recipe, settings, tmp_path):
   with assembled(tiny_config(recipe, settings), tmp_path) as run:

@@ -12,6 +12,7 @@ import pytest
 from jaxrl_llm.policies.language import hf, lora, score
 from jaxrl_llm.problems.text import session
 from jaxrl_llm.training import loop
+from tests import thinned
 from tests.end_to_end import tiny
 
 PROMISED = {
@@ -59,18 +60,21 @@ ECONOMY = {
 
 @pytest.mark.parametrize(
   ('recipe', 'settings'),
-  [
-    ('grpo', {}),
-    ('ppo', {'recipe.epochs': 2, 'recipe.minibatches': 2}),
-    ('categorical_critic', {'recipe.minibatches': 2}),
-    ('pdppo', {'recipe.minibatches': 2}),
-    ('gspo', {'recipe.minibatches': 2}),
-    ('dapo', {'recipe.rounds': 2}),
-    ('reinforce_plus_plus', {}),
-    ('grpo', {'model.lora_rank': 2}),
-    ('grpo', {'sample.top_k': 8, 'sample.support': 8}),
-    ('grpo', {'sample.stop': ('1',)} | ECONOMY),
-  ],
+  thinned.every(
+    2,
+    [
+      ('grpo', {}),
+      ('ppo', {'recipe.epochs': 2, 'recipe.minibatches': 2}),
+      ('categorical_critic', {'recipe.minibatches': 2}),
+      ('pdppo', {'recipe.minibatches': 2}),
+      ('gspo', {'recipe.minibatches': 2}),
+      ('dapo', {'recipe.rounds': 2}),
+      ('reinforce_plus_plus', {}),
+      ('grpo', {'model.lora_rank': 2}),
+      ('grpo', {'sample.top_k': 8, 'sample.support': 8}),
+      ('grpo', {'sample.stop': ('1',)} | ECONOMY),
+    ],
+  ),
 )
 def test_a_recipe_runs_and_keeps_the_contract(recipe, settings, tmp_path):
   config = tiny.get_config(recipe)
