@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
+from flax import traverse_util
 from ml_collections import config_flags
 
 from experiments.configs import base
@@ -140,7 +141,8 @@ def _in_force(argv: Sequence[str]) -> tuple[dict[str, object], str]:
   try:
     flags.FLAGS(argv, known_only=True)
     config = flags.FLAGS['config']
-    return base.flat(config.value), os.path.relpath(config.config_filename)
+    values = traverse_util.flatten_dict(config.value.to_dict(), sep='.')
+    return dict(sorted(values.items())), os.path.relpath(config.config_filename)
   except (flags.Error, *USER_ERRORS, AttributeError, TypeError):
     # Help is asked for where something is wrong, too.
     return {k: v for k, (v, _) in base.SETTINGS.items()}, 'base.py'

@@ -12,11 +12,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from jaxrl_llm import problems
 from jaxrl_llm import recipe as recipe_lib
 
 # name: (default, meaning). The type of a setting is that of its default.
 SETTINGS = {
-  'problem': ('text', 'what the run is about: text, control, flow or masked'),
+  'problem': ('text', f'what the run is about: {", ".join(problems.NAMES)}'),
   'seed': (0, 'all randomness is a function of it'),
   'steps': (100, 'iterations: sample, verify, learn'),
   'max_bad_steps': (
@@ -216,16 +217,6 @@ def meanings(problem: str) -> dict[str, str]:
   own = PURE.get(problem, {})
   tables = (*PURE.values(), SETTINGS, own)
   return {name: entry[1] for table in tables for name, entry in table.items()}
-
-
-def flat(config: ConfigDict, prefix: str = '') -> dict[str, Any]:
-  """The settings of a config by dotted name."""
-  fields = {}
-  for name, value in config.items():
-    inner = isinstance(value, ConfigDict)
-    below = flat(value, f'{prefix}{name}.') if inner else {prefix + name: value}
-    fields |= below
-  return fields
 
 
 def settings_of(problem: str) -> dict[str, tuple[Any, str]]:

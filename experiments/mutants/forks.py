@@ -45,7 +45,8 @@ _IMPORTED_BEFORE = (
   'scipy.special',
 )
 _ARGUMENTS = (
-  *('-o', 'addopts=', '--import-mode=importlib', '-m', 'not slow'),
+  # Slow ones too: of the entry at hand, the battery may be among them.
+  *('-o', 'addopts=', '--import-mode=importlib'),
   *('-x', '-p', 'no:cacheprovider', '-p', 'no:xdist', '-p', 'no:terminal'),
 )
 _PROFILE = 'mutants'  # Of hypothesis: as the tests', and content to fail.

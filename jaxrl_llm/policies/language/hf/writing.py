@@ -129,7 +129,7 @@ def save(
   written = _compared(source, rows, flat, stored, rounded)
   if dtype is None and written.kept < _KEPT * written.changed:
     stored, rounded = own, jnp.dtype(own).type
-    written = _compared(source, rows, flat, stored, rounded)
+    written = Written(own, written.changed, kept=written.changed)
   description['dtype'] = stored
   temporary = folder.with_name(f'.{folder.name}.{os.getpid()}.partial')
   temporary.mkdir(parents=True)
