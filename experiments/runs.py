@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 
+from absl import logging
 from ml_collections import ConfigDict
 
 from experiments.command import Refused
@@ -41,6 +42,8 @@ def restore(workdir: pathlib.Path):
   Args:
     workdir: the run folder; nothing in it is changed.
 
+  Newer ones that cannot be read are named in warnings.
+
   Raises:
     Refused: there is no checkpoint yet.
     WorkdirError: the run read other files than are there now.
@@ -60,5 +63,13 @@ def restore(workdir: pathlib.Path):
     raise Refused(
       f'{workdir} has no checkpoint yet; let it reach iteration '
       f'{config.checkpoint.every}'
+    )
+  for step, why in restored.damaged.items():
+    logging.warning(
+      'checkpoint %d in %s is damaged (%s); reading that of iteration %d',
+      step,
+      workdir / 'checkpoints',
+      why,
+      restored.step,
     )
   return parts, restored.state

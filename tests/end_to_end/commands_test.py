@@ -56,6 +56,23 @@ def test_export_is_the_newest_checkpoint(trained):
   jax.tree.map(np.testing.assert_array_equal, exported, state.params)
 
 
+def test_an_older_checkpoint_is_not_taken_for_the_newest(
+  trained, tmp_path, caplog
+):
+  workdir = tmp_path / 'damaged'
+  shutil.copytree(trained, workdir)
+  files = (workdir / 'checkpoints' / '2').rglob('*')
+  largest = max(files, key=lambda path: path.stat().st_size)
+  largest.write_bytes(largest.read_bytes()[:100])
+  with caplog.at_level('WARNING', logger='absl'):
+    parts, state = runs.restore(workdir)
+  parts.close()
+  assert int(state.step) == 1
+  [said] = [x for x in caplog.messages if 'damaged' in x]
+  assert f'checkpoint 2 in {workdir / "checkpoints"} is damaged' in said
+  assert 'reading that of iteration 1' in said
+
+
 def test_export_refuses_a_folder_that_is_there(trained):
   done = processes.run('export', f'--workdir={trained}')
   assert done.returncode == 1
