@@ -90,31 +90,56 @@ class Template:
     if open_turn and _blank(messages[-1]):
       # The space that a template puts before it would be cut off with it.
       messages, open_turn = messages[:-1], False
-    if tools and not self._reads('tools'):
-      raise ValueError(
-        'the record has tools, and the chat template of the tokenizer writes '
-        'none; take them out, or use a template for tools'
-      )
     if open_turn and messages[-1].get('tool_calls'):
       raise ValueError(
         'the last message calls tools, and no answer of theirs follows that '
         f'the policy could go on from: {str(messages)[-200:]}'
       )
-    try:
-      written = self._tokenizer.apply_chat_template(
-        [self._marked(m, self._protected(m, whole)) for m in messages],
-        tools=self._marked(tools, self._control) or None,
-        add_generation_prompt=not (open_turn or whole),
-        continue_final_message=open_turn,
-        tokenize=False,
-        **self._variables,
-      )
-    except Exception as error:  # A template is a program: it raises anything.
-      raise ValueError(
-        f'the chat template of the tokenizer cannot write the messages '
-        f'{str(messages)[:200]}: {type(error).__name__}: {str(error)[:400]}'
-      ) from error
-    return self._tokens(written)
+    written = self._written(
+      messages,
+      tools,
+      whole=whole,
+      add_generation_prompt=not (open_turn or whole),
+      continue_final_message=open_turn,
+    )
+    return self.tokens(written)
+
+  def write(
+    self, messages: Messages, tools: Sequence[Any] = (), *, asks: bool
+  ) -> str:
+    """A conversation as text, to be read by `tokens` alone.
+
+    Between marks stands what people wrote that reads as a control token.
+
+    Args:
+      asks: whether an answer begins behind the last message, which is ended
+        whoever wrote it.
+
+    Raises:
+      ValueError: messages or tools that the template cannot write.
+    """
+    return self._written(messages, tools, add_generation_prompt=asks)
+
+  def tokens(self, written: str, *, behind: bool = False) -> list[int]:
+    """Tokens of what the template wrote, of which marked pieces are text.
+
+    A template may cut a text between its marks. What is left of them is
+    dropped, and nothing joins across it.
+
+    Args:
+      behind: it goes on from an earlier text.
+
+    Raises:
+      ValueError: control tokens that the tokenizer cannot spell.
+    """
+    first, *pieces = self._marks.split(written)
+    ids = self._inside(first, self._plain) if behind else self._plain(first)
+    for spelled, text in zip(pieces[::2], pieces[1::2]):
+      if spelled:
+        ids += self._spelled(spelled)
+      if text:
+        ids += self._inside(text, self._plain)
+    return ids
 
   @property
   def reads_clock(self) -> bool:
@@ -126,6 +151,52 @@ class Template:
     """Whether others than the assistant wrote what reads as a control token."""
     others = [dict(m) for m in messages if m['role'] != 'assistant']
     return self._marked(others, self._control) != others
+
+  def _written(
+    self,
+    messages: Messages,
+    tools: Sequence[Any],
+    *,
+    whole: bool = False,
+    **options: bool,
+  ) -> str:
+    if tools and not self._reads('tools'):
+      raise ValueError(
+        'the record has tools, and the chat template of the tokenizer writes '
+        'none; take them out, or use a template for tools'
+      )
+    for message in messages:
+      self.check_written(message, 'tool_calls')
+    try:
+      return self._tokenizer.apply_chat_template(
+        [self._marked(m, self._protected(m, whole)) for m in messages],
+        tools=self._marked(tools, self._control) or None,
+        tokenize=False,
+        **options,
+        **self._variables,
+      )
+    except Exception as error:  # A template is a program: it raises anything.
+      raise ValueError(
+        f'the chat template of the tokenizer cannot write the messages '
+        f'{str(messages)[:200]}: {type(error).__name__}: {str(error)[:400]}'
+      ) from error
+
+  def check_written(self, message: Mapping[str, Any], *names: str) -> None:
+    """Refuses words of a message that the template would leave out.
+
+    Args:
+      names: of its fields, such as tool_calls.
+
+    Raises:
+      ValueError: naming the field.
+    """
+    for name in names:
+      if message.get(name) and not self._reads(name):
+        raise ValueError(
+          f'a message has {name}, and the chat template of the tokenizer '
+          'writes none; write them into its content as the model does, or use '
+          'a template that does'
+        )
 
   def _protected(self, message: Mapping[str, Any], whole: bool) -> re.Pattern:
     """The control tokens that are text in a message."""
@@ -161,21 +232,6 @@ class Template:
     if isinstance(value, list | tuple):
       return [self._marked(each, tokens) for each in value]
     return value
-
-  def _tokens(self, written: str) -> list[int]:
-    """Tokens of what a template wrote, of which marked pieces are text.
-
-    A template may cut a text between its marks. What is left of them is
-    dropped, and nothing joins across it.
-    """
-    first, *pieces = self._marks.split(written)
-    ids = self._plain(first)
-    for spelled, text in zip(pieces[::2], pieces[1::2]):
-      if spelled:
-        ids += self._spelled(spelled)
-      if text:
-        ids += self._inside(text, self._plain)
-    return ids
 
   def _spelled(self, token: str) -> list[int]:
     ids = self._inside(token, self._letters)
