@@ -254,7 +254,13 @@ class Annealed:
 
 
 def controller(coefficient: float | Controller) -> Controller:
-  """A plain number stands for a constant coefficient."""
+  """A plain number stands for a constant coefficient.
+
+  Example:
+    >>> held = controller(0.04)
+    >>> print(held.value(held.init(), step=3))
+    0.04
+  """
   if isinstance(coefficient, int | float):
     return Constant(float(coefficient))
   return coefficient

@@ -23,7 +23,12 @@ def bounded_exp(x: Array, limit: float = LOG_RATIO_LIMIT) -> Array:
 
 
 def safe_divide(numerator: Array, denominator: Array, default=0.0) -> Array:
-  """numerator / denominator, and `default` with zero gradient where it is 0."""
+  """numerator / denominator, and `default` with zero gradient where it is 0.
+
+  Example:
+    >>> print(safe_divide(jnp.array([1.0, 2.0]), jnp.array([4.0, 0.0])))
+    [0.25 0.  ]
+  """
   zero = denominator == 0
   quotient = numerator / jnp.where(zero, 1, denominator)
   return jnp.where(zero, default, quotient)
@@ -49,6 +54,12 @@ def masked_mean(x: Array, mask: Array, axis=None, keepdims=False) -> Array:
   Taken of differences to the least entry, as `group_mean` does: where all
   entries are equal it is theirs exactly, so that what is left of them after
   it, 0, stays 0 whatever small spread it is divided by.
+
+  Example:
+    >>> x = jnp.array([1.0, 3.0, jnp.nan])
+    >>> mask = jnp.array([True, True, False])
+    >>> print(masked_mean(x, mask))
+    2.0
   """
   count = jnp.sum(mask, axis=axis, keepdims=True).astype(x.dtype)
   low = jnp.min(jnp.where(mask, x, jnp.inf), axis=axis, keepdims=True)
@@ -82,6 +93,11 @@ def whiten(x: Array, mask: Array, *, epsilon=1e-8, ddof=1) -> Array:
   """(x - mean) / sqrt(var + epsilon) over True entries; 0 elsewhere.
 
   Exactly 0 where all entries are equal.
+
+  Example:
+    >>> x = jnp.array([[1.0, 2.0, 3.0, 99.0]])
+    >>> print(whiten(x, x < 10))
+    [[-1.  0.  1.  0.]]
   """
   mean = masked_mean(x, mask)
   variance = masked_variance(x, mask, ddof=ddof)
@@ -95,7 +111,14 @@ def last_index(mask: Array) -> Array:
 
 
 def at_last(values: Array, mask: Array) -> Array:
-  """f32[N, T]: `values[i]` at the last True column of row i, 0 elsewhere."""
+  """f32[N, T]: `values[i]` at the last True column of row i, 0 elsewhere.
+
+  Example:
+    >>> mask = jnp.array([[True, True, False], [False, False, False]])
+    >>> print(at_last(jnp.array([5.0, 7.0]), mask))
+    [[0. 5. 0.]
+     [0. 0. 0.]]
+  """
   columns = jnp.arange(mask.shape[-1])
   place = columns == last_index(mask)[:, None]
   return jnp.where(place, values[:, None], 0.0)
@@ -135,6 +158,11 @@ def group_mean(x: Array, group: Array, where: Array) -> Array:
   The mean is taken of differences to the group's minimum: in a group of
   equal values it is that value exactly, so `x - group_mean` is exactly 0
   there, which a plain float32 sum of, say, three 0.1 does not give.
+
+  Example:
+    >>> x, group = jnp.array([1.0, 3.0, 8.0]), jnp.array([0, 0, 2])
+    >>> print(group_mean(x, group, jnp.ones(3, bool)))
+    [2. 2. 8.]
   """
   count = group_count(group, where)
   count = count.reshape(count.shape + (1,) * (x.ndim - 1))
@@ -143,7 +171,13 @@ def group_mean(x: Array, group: Array, where: Array) -> Array:
 
 
 def group_std(x: Array, group: Array, where: Array, *, ddof=1) -> Array:
-  """Each row's group spread; 0 for a group of `ddof` rows or fewer."""
+  """Each row's group spread; 0 for a group of `ddof` rows or fewer.
+
+  Example:
+    >>> x, group = jnp.array([1.0, 3.0, 8.0]), jnp.array([0, 0, 2])
+    >>> print(group_std(x, group, jnp.ones(3, bool)))
+    [1.414 1.414 0.   ]
+  """
   wide = where.reshape(where.shape + (1,) * (x.ndim - 1))
   centred = jnp.where(wide, x, 0) - group_mean(x, group, where)
   squares = group_sum(centred**2, group, where)
@@ -165,6 +199,11 @@ def discounted_sum(x: Array, mask: Array, *, decay=1.0) -> Array:
 
   Args:
     x: f32[N, T]. mask: bool[N, T]. decay: per unmasked column.
+
+  Example:
+    >>> x, mask = jnp.array([[1.0, 1.0, 1.0]]), jnp.ones((1, 3), bool)
+    >>> print(discounted_sum(x, mask, decay=0.5))
+    [[1.75 1.5  1.  ]]
   """
 
   def step(following, column):

@@ -176,7 +176,12 @@ def register(paper: Paper, *, joints, limits=()):
 
 
 def names() -> list[str]:
-  """Every registered recipe, sorted."""
+  """Every registered recipe, sorted.
+
+  Example:
+    >>> 'grpo' in names()
+    True
+  """
   # The entries register on import; importing here keeps this module, which
   # they build on, free of a cycle.
   from jaxrl_llm import recipes  # noqa: F401
@@ -191,7 +196,12 @@ def suggestion(word: str, known) -> str:
 
 
 def get(name: str) -> Entry:
-  """The entry of that name; the error for an unknown one suggests another."""
+  """The entry of that name; the error for an unknown one suggests another.
+
+  Example:
+    >>> get('grpo').paper.arxiv
+    '2402.03300'
+  """
   known = names()
   if name not in known:
     raise KeyError(f'unknown recipe {name!r}. {suggestion(name, known)}')
@@ -199,7 +209,12 @@ def get(name: str) -> Entry:
 
 
 def build(name: str, **values) -> Recipe:
-  """The recipe of that name, with some hyper-parameters replaced."""
+  """The recipe of that name, with some hyper-parameters replaced.
+
+  Example:
+    >>> build('dapo', clip_high=0.3).minibatches
+    16
+  """
   entry = get(name)
   for key in values:
     if key not in entry.defaults:
@@ -245,7 +260,13 @@ def describe(part, path: str = '') -> dict[str, str]:
 
 
 def diff(first: Recipe, second: Recipe) -> dict[str, tuple[str, str]]:
-  """What differs between two recipes: slot -> (first, second), '' if none."""
+  """What differs between two recipes: slot -> (first, second), '' if none.
+
+  Example:
+    >>> first, second = build('grpo', kl_weight=0.0), build('dr_grpo')
+    >>> sorted(diff(first, second))
+    ['aggregate', 'credit', 'credit.epsilon', 'minibatches']
+  """
   a, b = describe(first), describe(second)
   return {
     slot: (a.get(slot, ''), b.get(slot, ''))

@@ -1,8 +1,13 @@
 """The snippets of the documentation run, in their order."""
 
+import doctest
+import importlib
 import pathlib
 import re
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jaxrl_llm import recipe
@@ -30,3 +35,23 @@ def test_every_file_that_documents_link_exists():
   for path in [*DOCS.glob('*.md'), root / 'CONTRIBUTING.md']:
     for link in re.findall(r'\]\(([^)#:]+)\)', path.read_text()):
       assert (path.parent / link).exists(), (path.name, link)
+
+
+def _with_examples():
+  root = DOCS.parent
+  return [
+    '.'.join(path.relative_to(root).with_suffix('').parts)
+    for path in sorted((root / 'jaxrl_llm').rglob('*.py'))
+    if '>>> ' in path.read_text()
+  ]
+
+
+@pytest.mark.parametrize('name', _with_examples())
+def test_examples_of_docstrings_run(name):
+  module = importlib.import_module(name)
+  known = {'jax': jax, 'jnp': jnp, 'np': np}
+  runner, shown = doctest.DocTestRunner(), []
+  with np.printoptions(precision=3, suppress=True):
+    for each in doctest.DocTestFinder().find(module, extraglobs=known):
+      runner.run(each, out=shown.append)
+  assert runner.tries and not runner.failures, ''.join(shown)

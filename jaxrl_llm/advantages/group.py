@@ -45,6 +45,12 @@ def centre(rewards, group, valid):
     f32[N], reward units. Exactly 0 in a group of equal rewards.
 
   Source: Dr. GRPO, arXiv 2503.20783, section 3.
+
+  Example:
+    >>> rewards = jnp.array([1.0, 0.0, 0.0, 0.0, 1.0, 1.0])
+    >>> group, valid = jnp.array([0, 0, 0, 0, 4, 4]), jnp.ones(6, bool)
+    >>> print(centre(rewards, group, valid))
+    [ 0.75 -0.25 -0.25 -0.25  0.    0.  ]
   """
   _check(rewards, group, valid)
   mean = numerics.group_mean(rewards, group, valid)
@@ -68,6 +74,12 @@ def norm(rewards, group, valid, *, epsilon=1e-6, ddof=1):
     one row.
 
   Source: DeepSeekMath, arXiv 2402.03300, section 4.1.2.
+
+  Example:
+    >>> rewards = jnp.array([1.0, 0.0, 0.0, 0.0, 1.0, 1.0])
+    >>> group, valid = jnp.array([0, 0, 0, 0, 4, 4]), jnp.ones(6, bool)
+    >>> print(norm(rewards, group, valid))
+    [ 1.5 -0.5 -0.5 -0.5  0.   0. ]
   """
   centred = centre(rewards, group, valid)
   std = numerics.group_std(rewards, group, valid, ddof=ddof)
@@ -89,6 +101,12 @@ def leave_one_out(rewards, group, valid):
     f32[N], reward units. 0 for a group of one row.
 
   Source: RLOO, arXiv 2402.14740, section 2.2.
+
+  Example:
+    >>> rewards = jnp.array([1.0, 0.0, 0.0, 0.0, 1.0, 1.0])
+    >>> group, valid = jnp.array([0, 0, 0, 0, 4, 4]), jnp.ones(6, bool)
+    >>> print(leave_one_out(rewards, group, valid))
+    [ 1.    -0.333 -0.333 -0.333  0.     0.   ]
   """
   count = numerics.group_count(group, valid)
   scale = numerics.safe_divide(count, jnp.maximum(count - 1, 0))
@@ -111,6 +129,12 @@ def norm_by_batch(rewards, group, valid, *, epsilon=1e-6):
     f32[N], without unit; 0 for a batch of equal rewards.
 
   Source: Lite PPO, arXiv 2508.08221, section 4.1, and its code in ROLL.
+
+  Example:
+    >>> rewards = jnp.array([1.0, 0.0, 0.0, 0.0, 1.0, 1.0])
+    >>> group, valid = jnp.array([0, 0, 0, 0, 4, 4]), jnp.ones(6, bool)
+    >>> print(norm_by_batch(rewards, group, valid))
+    [ 1.369 -0.456 -0.456 -0.456  0.     0.   ]
   """
   centred = centre(rewards, group, valid)
   std = numerics.group_std(rewards, grouping.whole(group), valid, ddof=1)

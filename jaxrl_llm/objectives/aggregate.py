@@ -32,6 +32,13 @@ def token_mean(mask, keep, group):
   """w_it = keep_i m_it / sum_jt keep_j m_jt: every token counts alike.
 
   Source: DAPO, arXiv 2503.14476, section 3.3.
+
+  Example:
+    >>> mask = jnp.array([[1, 1, 1, 1], [1, 0, 0, 0]], bool)
+    >>> keep, group = jnp.ones(2), jnp.arange(2)
+    >>> print(token_mean(mask, keep, group))
+    [[0.2 0.2 0.2 0.2]
+     [0.2 0.  0.  0. ]]
   """
   chex.assert_rank([mask, keep, group], [2, 1, 1])
   kept = mask * keep[:, None]
@@ -42,6 +49,13 @@ def sequence_mean(mask, keep, group):
   """w_it = keep_i m_it / (len_i rows): every response counts alike.
 
   Source: GRPO, arXiv 2402.03300, equation 3.
+
+  Example:
+    >>> mask = jnp.array([[1, 1, 1, 1], [1, 0, 0, 0]], bool)
+    >>> keep, group = jnp.ones(2), jnp.arange(2)
+    >>> print(sequence_mean(mask, keep, group))
+    [[0.125 0.125 0.125 0.125]
+     [0.5   0.    0.    0.   ]]
   """
   length = jnp.sum(mask, axis=-1)
   per_row = numerics.safe_divide(row_weights(mask, keep, group), length)
@@ -64,6 +78,13 @@ def budget_mean(mask, keep, group, *, budget=0):
     budget: tokens; 0 means T, the response budget of the run.
 
   Source: Dr. GRPO, arXiv 2503.20783, listing 1 and section 3.2.
+
+  Example:
+    >>> mask = jnp.array([[1, 1, 1, 1], [1, 0, 0, 0]], bool)
+    >>> keep, group = jnp.ones(2), jnp.arange(2)
+    >>> print(budget_mean(mask, keep, group))
+    [[0.125 0.125 0.125 0.125]
+     [0.125 0.    0.    0.   ]]
   """
   budget = budget or mask.shape[1]
   return sequence_sum(mask, keep, group) / budget

@@ -30,6 +30,11 @@ def logistic(chosen, rejected, gap, *, weight=0.1, smoothing=0.0, offset=0.0):
 
   Source: DPO, arXiv 2305.18290, equation 7; smoothing is its conservative
     form; the offset is SimPO's, arXiv 2405.14734, equation 6.
+
+  Example:
+    >>> chosen, rejected = jnp.array([0.0, 2.0]), jnp.array([0.0, -1.0])
+    >>> print(logistic(chosen, rejected, 0.0, weight=1.0))
+    [0.693 0.049]
   """
   del gap
   margin = weight * (chosen - rejected) - offset
@@ -74,6 +79,11 @@ def square(chosen, rejected, gap, *, weight=0.1):
     weight: tau > 0, per nat.
 
   Source: IPO, arXiv 2310.12036, equation 17.
+
+  Example:
+    >>> chosen, rejected = jnp.array([0.0, 2.0]), jnp.array([0.0, -1.0])
+    >>> print(square(chosen, rejected, 0.0, weight=0.1))
+    [25.  4.]
   """
   del gap
   return (chosen - rejected - 1 / (2 * weight)) ** 2
@@ -85,6 +95,11 @@ def hinge(chosen, rejected, gap, *, weight=1.0, width=1.0):
   Source: SLiC-HF, arXiv 2305.10425, with D of plain log-probs,
     `width` its delta and weight 1; RSO, arXiv 2309.06657, with D
     relative to the reference, `weight` its gamma and width 1.
+
+  Example:
+    >>> chosen, rejected = jnp.array([0.0, 2.0]), jnp.array([0.0, -1.0])
+    >>> print(hinge(chosen, rejected, 0.0, weight=0.1))
+    [1.  0.7]
   """
   del gap
   return jnp.maximum(0.0, width - weight * (chosen - rejected))

@@ -33,6 +33,15 @@ def sequence_clip(logp, old_logp, advantages, mask, *, low=3e-4, high=4e-4):
     tokens has s_i = 1.
 
   Source: GSPO, arXiv 2507.18071, equations 7 and 13-14.
+
+  Example:
+    >>> old = jnp.log(jnp.array([[0.5, 0.5, 0.5, 0.5]]))
+    >>> new = jnp.log(jnp.array([[0.5, 0.7, 0.3, 0.7]]))
+    >>> advantages = jnp.array([[1.0, 1.0, -1.0, -1.0]])
+    >>> mask = jnp.ones((1, 4), bool)
+    >>> move = lambda x: sequence_clip(x, old, advantages, mask, high=0.2)
+    >>> print(jax.grad(lambda x: jnp.sum(move(x)))(new))
+    [[-1.041 -1.041  1.041  1.041]]
   """
   chex.assert_equal_shape([logp, old_logp, advantages, mask])
   log_ratio = numerics.masked_mean(logp - old_logp, mask, axis=-1)

@@ -59,6 +59,15 @@ def clip(logp, old_logp, advantages, mask, *, low=0.2, high=0.2):
     with r > 1 + high, A < 0 with r < 1 - low.
 
   Source: PPO, arXiv 1707.06347, equation 7; DAPO, arXiv 2503.14476, eq. 10.
+
+  Example:
+    >>> old = jnp.log(jnp.array([[0.5, 0.5, 0.5, 0.5]]))
+    >>> new = jnp.log(jnp.array([[0.5, 0.7, 0.3, 0.7]]))
+    >>> advantages = jnp.array([[1.0, 1.0, -1.0, -1.0]])
+    >>> mask = jnp.ones((1, 4), bool)
+    >>> loss = lambda logp: jnp.sum(clip(logp, old, advantages, mask))
+    >>> print(jax.grad(loss)(new))
+    [[-1.  -0.   0.   1.4]]
   """
   ratio = _ratio(logp, old_logp, advantages, mask)
   clipped = jnp.clip(ratio, 1 - low, 1 + high)
@@ -118,6 +127,15 @@ def soft_clip(logp, old_logp, advantages, mask, *, up=1.0, down=1.05):
     sides of it.
 
   Source: SAPO, arXiv 2511.20347.
+
+  Example:
+    >>> old = jnp.log(jnp.array([[0.5, 0.5, 0.5, 0.5]]))
+    >>> new = jnp.log(jnp.array([[0.5, 0.7, 0.3, 0.7]]))
+    >>> advantages = jnp.array([[1.0, 1.0, -1.0, -1.0]])
+    >>> mask = jnp.ones((1, 4), bool)
+    >>> loss = lambda logp: jnp.sum(soft_clip(logp, old, advantages, mask))
+    >>> print(jax.grad(loss)(new))
+    [[-1.    -1.345  0.574  1.34 ]]
   """
   ratio = _ratio(logp, old_logp, advantages, mask)
   tau = jnp.where(advantages > 0, up, down)
@@ -136,6 +154,15 @@ def clip_weight(logp, old_logp, advantages, mask, *, low=1.0, high=4.0):
       paper reports no value; TRL and ScaleRL use 1 + high = 5.
 
   Source: CISPO, MiniMax-M1, arXiv 2506.13585, equations 4 and 5.
+
+  Example:
+    >>> old = jnp.log(jnp.array([[0.5, 0.5, 0.5, 0.5]]))
+    >>> new = jnp.log(jnp.array([[0.5, 0.7, 0.3, 0.7]]))
+    >>> advantages = jnp.array([[1.0, 1.0, -1.0, -1.0]])
+    >>> mask = jnp.ones((1, 4), bool)
+    >>> move = lambda x: clip_weight(x, old, advantages, mask, high=0.2)
+    >>> print(jax.grad(lambda x: jnp.sum(move(x)))(new))
+    [[-1.  -1.2  0.6  1.2]]
   """
   ratio = _ratio(logp, old_logp, advantages, mask)
   weight = jax.lax.stop_gradient(jnp.clip(ratio, 1 - low, 1 + high))

@@ -20,6 +20,11 @@ def weighted_sum(components, weights, rollouts):
 
   Returns:
     f32[N], reward units.
+
+  Example:
+    >>> scores = jnp.array([[1.0, 0.0], [0.0, 1.0]])
+    >>> print(weighted_sum(scores, jnp.array([1.0, 0.25]), None))
+    [1.   0.25]
   """
   del rollouts
   chex.assert_rank(components, 2)

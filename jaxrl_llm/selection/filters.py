@@ -17,6 +17,12 @@ def mixed_groups(rewards, group, valid):
   signal; dropping them keeps the effective batch from shrinking unnoticed.
 
   Source: DAPO, arXiv 2503.14476, equation 11.
+
+  Example:
+    >>> rewards = jnp.array([1.0, 0.0, 0.0, 0.0, 1.0, 1.0])
+    >>> group, valid = jnp.array([0, 0, 0, 0, 4, 4]), jnp.ones(6, bool)
+    >>> print(mixed_groups(rewards, group, valid))
+    [1. 1. 1. 1. 0. 0.]
   """
   low = numerics.group_min(rewards, group, valid)
   high = numerics.group_max(rewards, group, valid)
@@ -36,6 +42,12 @@ def rate_between(rewards, group, valid, *, low=0.25, high=0.75):
 
   Source: Online Difficulty Filtering, arXiv 2504.03380, section 3. The bounds
     are recalled.
+
+  Example:
+    >>> rewards = jnp.array([1.0, 0.0, 0.0, 0.0, 1.0, 1.0])
+    >>> group, valid = jnp.array([0, 0, 0, 0, 4, 4]), jnp.ones(6, bool)
+    >>> print(rate_between(rewards, group, valid, low=0.0, high=0.5))
+    [1. 1. 1. 1. 0. 0.]
   """
   mean = numerics.group_mean(rewards, group, valid)
   return jnp.where(valid & (mean >= low) & (mean <= high), 1.0, 0.0)

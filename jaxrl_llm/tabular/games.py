@@ -32,6 +32,12 @@ def exploitability(game, log_policy):
   """max_y P(y beats policy) - 1/2: 0 at an equilibrium; the gap is twice it.
 
   Source: INPO, arXiv 2407.00617.
+
+  Example:
+    >>> rock_paper_scissors = jnp.array([[0.5, 0, 1], [1, 0.5, 0], [0, 1, 0.5]])
+    >>> policy = jnp.array([0.5, 0.25, 0.25])
+    >>> print(exploitability(rock_paper_scissors, jnp.log(policy)))
+    0.125
   """
   return jnp.max(win_rate(game, log_policy)) - 0.5
 

@@ -91,6 +91,13 @@ def all_responses(vocab: int, length: int, stop: int | None = None):
 
   Args:
     stop: a token that ends a response; None gives all V^T full lengths.
+
+  Example:
+    >>> tokens, mask = all_responses(vocab=2, length=2, stop=1)
+    >>> tokens.tolist()
+    [[0, 0], [0, 1], [1, 0]]
+    >>> mask.tolist()
+    [[True, True], [True, True], [True, False]]
   """
   responses, masks = [], []
   for tokens in itertools.product(range(vocab), repeat=length):

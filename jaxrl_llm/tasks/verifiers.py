@@ -83,6 +83,10 @@ def exact(responses: Sequence[str], rows: Rows) -> list[float]:
 
   Raises:
     ValueError: a row's answer is empty, or neither text nor number.
+
+  Example:
+    >>> exact(['so #### 7', '8'], [{'answer': '7'}, {'answer': 7}])
+    [1.0, 0.0]
   """
   return [
     float(answers.final(response) in map(answers.final, answers.accepted(row)))
@@ -105,6 +109,10 @@ def numeric(
 
   Raises:
     ValueError: a row's answer holds no number.
+
+  Example:
+    >>> numeric(['It is 1,200.', 'about 12'], [{'answer': '1200'}] * 2)
+    [1.0, 0.0]
   """
   return [
     float(
@@ -138,6 +146,11 @@ def multiple_choice(responses: Sequence[str], rows: Rows) -> list[float]:
 
   Raises:
     ValueError: the row's answer names no option.
+
+  Example:
+    >>> row = {'answer': 'B', 'choices': ['red', 'blue']}
+    >>> multiple_choice(['The answer is (B).', 'A'], [row, row])
+    [1.0, 0.0]
   """
   scores = []
   for response, row in zip(responses, rows, strict=True):
@@ -165,6 +178,11 @@ def matches(
     responses: whole texts; `.` also matches a line break.
     rows: unused but for their number.
     pattern: of `re.search`; anchor it with `\\A` and `\\Z` to match all.
+
+  Example:
+    >>> texts = ['<think> 1 </think> 2', '2']
+    >>> matches(texts, [{}, {}], pattern='<think>.*</think>')
+    [1.0, 0.0]
   """
   expression = re.compile(pattern, re.DOTALL)
   return [
