@@ -32,8 +32,7 @@ PyTree = Any
 OF_ROWS = frozenset({'gain', 'node_path', 'prompt_logp'})
 
 
-@struct.dataclass
-class Prompts:
+class Prompts(struct.PyTreeNode):
   """Questions to sample answers to.
 
   Attributes:
@@ -51,8 +50,7 @@ class Prompts:
   extras: Mapping[str, Array] = struct.field(default_factory=dict)
 
 
-@struct.dataclass
-class Tokens:
+class Tokens(struct.PyTreeNode):
   """Content of a language model's rows.
 
   Attributes:
@@ -69,8 +67,7 @@ class Tokens:
     return self.replace(response=self.response[:, :width])
 
 
-@struct.dataclass
-class Transitions:
+class Transitions(struct.PyTreeNode):
   """Content of rows that act in an environment, one column a step.
 
   Attributes:
@@ -95,8 +92,7 @@ class Transitions:
     )
 
 
-@struct.dataclass
-class Path:
+class Path(struct.PyTreeNode):
   """Content of rows that walk from noise to what they make.
 
   Attributes:
@@ -116,8 +112,7 @@ class Path:
     )
 
 
-@struct.dataclass
-class Unmasking:
+class Unmasking(struct.PyTreeNode):
   """Content of rows whose tokens were opened in any order, T of them.
 
   Column t is the t-th token that was opened, not the t-th of the response.
@@ -142,8 +137,7 @@ class Unmasking:
     )
 
 
-@struct.dataclass
-class Rollouts:
+class Rollouts(struct.PyTreeNode):
   """Rows of decisions with all that must be known to learn from them.
 
   T counts what the policy decides one by one: tokens, steps of control, steps
@@ -195,8 +189,7 @@ class Rollouts:
     return jnp.sum(self.response_mask, axis=-1, dtype=jnp.int32)
 
 
-@struct.dataclass
-class Scores:
+class Scores(struct.PyTreeNode):
   """What the verifiers said.
 
   Attributes:
@@ -210,8 +203,7 @@ class Scores:
   preference: Array | None = None
 
 
-@struct.dataclass
-class Credit:
+class Credit(struct.PyTreeNode):
   """How much each token of each row is worth.
 
   Attributes:
@@ -234,8 +226,7 @@ class Credit:
   preference: Array | None = None
 
 
-@struct.dataclass
-class Stats:
+class Stats(struct.PyTreeNode):
   """What objectives may differentiate: the policy seen through its tokens.
 
   Attributes:
@@ -275,8 +266,7 @@ class Stats:
     return found.replace(last_value=jnp.where(live, self.last_value, 0))
 
 
-@struct.dataclass
-class Batch:
+class Batch(struct.PyTreeNode):
   """The constants of one optimizer step (or of a microbatch of it).
 
   Attributes:
@@ -309,8 +299,7 @@ class Batch:
   teacher_logp: Array | None = None
 
 
-@struct.dataclass
-class TrainState:
+class TrainState(struct.PyTreeNode):
   """Everything a run must not lose.
 
   Attributes:

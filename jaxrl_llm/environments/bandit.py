@@ -24,8 +24,7 @@ from jaxrl_llm.environments.base import (
 from jaxrl_llm.types import Array
 
 
-@struct.dataclass
-class State:
+class State(struct.PyTreeNode):
   """Which instance each row plays.
 
   Attributes:

@@ -66,8 +66,7 @@ class Spec:
   action: Box | Discrete
 
 
-@struct.dataclass
-class Outcome:
+class Outcome(struct.PyTreeNode):
   """What a step brings.
 
   Attributes:

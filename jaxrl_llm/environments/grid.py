@@ -48,8 +48,7 @@ CLIFF = (
 )
 
 
-@struct.dataclass
-class State:
+class State(struct.PyTreeNode):
   """Where each row is.
 
   Attributes:

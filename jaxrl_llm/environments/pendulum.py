@@ -32,8 +32,7 @@ MAX_SPEED, MAX_TORQUE = 8.0, 2.0
 STRIDE = (0.7548776662466927, 0.5698402909980532)
 
 
-@struct.dataclass
-class State:
+class State(struct.PyTreeNode):
   """Where each row is.
 
   Attributes:

@@ -28,8 +28,7 @@ from jaxrl_llm.types import Array
 Matrix = tuple[tuple[float, ...], ...]
 
 
-@struct.dataclass
-class State:
+class State(struct.PyTreeNode):
   """Where each row is.
 
   Attributes:

@@ -44,8 +44,7 @@ class Learner(Protocol):
     """
 
 
-@struct.dataclass
-class History:
+class History(struct.PyTreeNode):
   """What happened, each with leading axes [S, steps, N].
 
   Attributes:

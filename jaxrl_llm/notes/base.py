@@ -28,10 +28,17 @@ from jaxrl_llm.types import Array, Rollouts, Scores, Spec
 class Note(Protocol):
   """What is said of finished responses."""
 
-  provides: frozenset[str]
-  scores: tuple[str, ...]
-  asks: frozenset[str]
-  checks: tuple[Check, ...]
+  @property
+  def provides(self) -> frozenset[str]: ...
+
+  @property
+  def scores(self) -> tuple[str, ...]: ...
+
+  @property
+  def asks(self) -> frozenset[str]: ...
+
+  @property
+  def checks(self) -> tuple[Check, ...]: ...
 
   def init(self, spec: Spec): ...
 
@@ -43,9 +50,9 @@ class Note(Protocol):
 class Stateless:
   """What notes without memory have in common."""
 
-  scores = ()
-  asks = frozenset()
-  checks = ()
+  scores: tuple[str, ...] = ()
+  asks: frozenset[str] = frozenset()
+  checks: tuple[Check, ...] = ()
 
   def init(self, spec):
     del spec
@@ -203,8 +210,9 @@ class RankedList(Stateless):
       breaks = np.cumsum([0, *(piece.count('\n') for piece in pieces)])
       item[row, : len(pieces)] = breaks[:-1]
       hits[row] = self._hits(''.join(pieces), record['answer'])
-    item = jnp.asarray(np.minimum(item, self.places))
-    return {'item': item, 'gain': self.gain(jnp.asarray(hits))}, state
+    item = np.minimum(item, self.places)
+    gain = self.gain(jnp.asarray(hits))
+    return {'item': jnp.asarray(item), 'gain': gain}, state
 
   def _hits(self, text, right):
     right = right.split('\n') if isinstance(right, str) else right

@@ -132,7 +132,8 @@ def _inputs(part: Callable, stats: Stats, batch: Batch) -> dict[str, Array]:
 class Objective(Protocol):
   """What a step of the optimiser minimises."""
 
-  block: int | str
+  @property
+  def block(self) -> int | str: ...
 
   @property
   def needs(self) -> frozenset[str]: ...

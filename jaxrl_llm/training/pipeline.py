@@ -33,8 +33,7 @@ from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.types import Array, Rollouts, Scores
 
 
-@struct.dataclass
-class Waiting:
+class Waiting(struct.PyTreeNode):
   """Verified responses that are not learned from yet.
 
   Attributes:

@@ -19,8 +19,7 @@ from jaxrl_llm.policies.language import tiles
 Array = jax.Array
 
 
-@struct.dataclass
-class Mask:
+class Mask(struct.PyTreeNode):
   """Which keys a query of the same sequence sees: a rule, not an array.
 
       seen[t, s] = valid_s  and  (s <= t, if causal)

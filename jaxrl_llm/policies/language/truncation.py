@@ -33,8 +33,7 @@ Array = jax.Array
 _WEIGHT_BITS = 30
 
 
-@struct.dataclass
-class Sampling:
+class Sampling(struct.PyTreeNode):
   """How to draw. Traced scalars: changing them compiles nothing anew.
 
   Attributes:
@@ -76,8 +75,7 @@ class Sampling:
     )
 
 
-@struct.dataclass
-class Draw:
+class Draw(struct.PyTreeNode):
   """One token per row.
 
   Attributes:
