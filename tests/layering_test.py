@@ -1,6 +1,7 @@
 """Dependencies go one way; a new import against the direction fails here."""
 
 import ast
+import graphlib
 import pathlib
 
 import pytest
@@ -80,3 +81,29 @@ def test_library_does_not_import_experiments_or_tests():
   for path in PACKAGE.rglob('*.py'):
     for module in imports(path):
       assert module.split('.')[0] not in ('experiments', 'tests'), path
+
+
+def modules():
+  """Every module of the package by its dotted name."""
+  root = PACKAGE.parent
+  for path in PACKAGE.rglob('*.py'):
+    parts = path.relative_to(root).with_suffix('').parts
+    yield '.'.join(p for p in parts if p != '__init__'), path
+
+
+def test_no_modules_import_each_other():
+  known = dict(modules())
+  below = {
+    name: {
+      found
+      for dotted in imports(path)
+      for found in (dotted, dotted.rpartition('.')[0])
+      if found in known and found != name
+    }
+    for name, path in known.items()
+  }
+  # The registry, see ALLOWED.
+  below['jaxrl_llm.recipe'].discard('jaxrl_llm.recipes')
+  graph = graphlib.TopologicalSorter(below)
+  graph.prepare()  # raises graphlib.CycleError, which names them
+  assert len(below) > 150

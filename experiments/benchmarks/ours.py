@@ -19,7 +19,7 @@ import numpy as np
 from experiments.benchmarks import cases, protocol
 from experiments.configs import base
 from jaxrl_llm.policies.language.sampler import Sampler
-from jaxrl_llm.problems.text import session
+from jaxrl_llm.problems.text import policy, session
 from jaxrl_llm.training import loop, writers
 
 # Rows at work at once where lengths differ; as many as the peers generate.
@@ -40,7 +40,7 @@ def prepare(request):
   parts, params = session.assemble(config, workdir)
   parts = _ending(parts, shape)
   if not request['share_prompts']:
-    scorer = session.scorer(parts.model, config)
+    scorer = policy.scorer(parts.model, config)
     program = dataclasses.replace(parts.program, scorer=scorer, shared=1)
     parts = dataclasses.replace(
       parts, program=program, compiled=program.compile()

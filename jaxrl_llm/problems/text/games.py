@@ -3,39 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
 
 from jaxrl_llm.problems.text import oracles
+from jaxrl_llm.problems.text.answering import Answering
+from jaxrl_llm.problems.text.questions import Questions
 from jaxrl_llm.problems.text.tools import Speaker
-from jaxrl_llm.types import TrainState
-
-if TYPE_CHECKING:
-  from jaxrl_llm.problems.text.session import TextSession
+from jaxrl_llm.types import PyTree
 
 
 def evaluate(
-  session: TextSession, state: TrainState, key: jax.Array
+  answering: Answering,
+  questions: Questions,
+  policies: tuple[PyTree, PyTree],
+  key: jax.Array,
+  *,
+  samples: int,
+  size: int,
 ) -> dict[str, float]:
   """Games of the policy against its start, and against its best challenger.
 
-  Of every question, `eval.samples` responses are the policy's and as many
-  those of the policy that the run began with.
+  Args:
+    policies: parameters of the policy, and of the one that the run began with.
+    samples: how many responses of each to every question.
+    size: questions asked at once.
 
   Returns:
     `win_rate`, the chance to beat the start, and `exploitability`, as
     `exploited` says; means over the questions.
   """
-  config, questions = session.config, session.held_out
-  samples = config.eval.samples
-  speakers = [
-    Speaker(session.answering, params, questions)
-    for params in (session.sampling_params(state), session.start_params)
-  ]
+  speakers = [Speaker(answering, params, questions) for params in policies]
   found = []
-  size = min(config.sample.prompts, len(questions))
+  size = min(size, len(questions))
   for start in range(0, len(questions), size):
     # The last batch wraps around, to be of the same compiled shape.
     tasks = np.arange(start, start + size) % len(questions)
@@ -49,8 +51,8 @@ def evaluate(
     )
     found += [
       (
-        won(session.answering.oracle, mine, theirs, questions.rows[task]),
-        exploited(session.answering.oracle, mine, theirs, questions.rows[task]),
+        won(answering.oracle, mine, theirs, questions.rows[task]),
+        exploited(answering.oracle, mine, theirs, questions.rows[task]),
       )
       for task, mine, theirs in zip(
         tasks[: len(questions) - start], own.tolist(), other.tolist()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -17,10 +17,7 @@ from jaxrl_llm.problems.text import calibration, encoding, questions
 from jaxrl_llm.problems.text.questions import Questions
 from jaxrl_llm.tasks import preferences
 from jaxrl_llm.training import diagnostics
-from jaxrl_llm.types import TrainState
-
-if TYPE_CHECKING:
-  from jaxrl_llm.problems.text.session import TextSession
+from jaxrl_llm.types import Array, Rollouts
 
 
 def used(config: ConfigDict) -> bool:
@@ -121,22 +118,31 @@ def _check_compared(recipe: recipe_lib.Recipe, train: Questions) -> None:
     )  # fmt: skip
 
 
-def evaluate(session: TextSession, state: TrainState) -> dict[str, float]:
+def evaluate(
+  questions: Questions,
+  rate: Callable[[Rollouts], tuple[Array, Array]],
+  *,
+  samples: int,
+  size: int,
+  calibrated: bool,
+) -> dict[str, float]:
   """How the held-out responses are rated, see `diagnostics.compared`.
 
-  Of a reward model, also how far its probabilities can be trusted, and what
-  choosing by it earns, see `calibration`. Single responses are compared with
-  those to the other prompts of their batch, and their margin is from 0.
+  Single responses are compared with those to the other prompts of their
+  batch, and their margin is from 0.
+
+  Args:
+    rate: of rows, what the policy thinks of them and their log-probs, f32[N].
+    samples: responses to a question. size: questions rated at once.
+    calibrated: for a reward model, also how far its probabilities can be
+      trusted, and what choosing by it earns, see `calibration`.
   """
-  questions, samples = session.held_out, session.spec.samples
-  size = session.config.sample.prompts
   pieces = []
   for start in range(0, len(questions), size):
     # The last batch wraps around, to be of the same compiled shape.
     tasks = np.arange(start, start + size) % len(questions)
     rollouts, scores = recorded.rows(questions.prompts(tasks))
-    ratings = session.compiled.rate(state, session.fixed, rollouts)
-    piece = (*ratings, scores.components[:, 0], rollouts.valid)
+    piece = (*rate(rollouts), scores.components[:, 0], rollouts.valid)
     count = samples * min(size, len(questions) - start)
     pieces.append([np.asarray(x[:count]) for x in piece])
   ratings, logp, rewards, live = map(np.concatenate, zip(*pieces))
@@ -147,7 +153,7 @@ def evaluate(session: TextSession, state: TrainState) -> dict[str, float]:
     arrays = [np.pad(x, fill) for x in arrays]
   found = diagnostics.compared(*arrays, samples=group)
   metrics = {name: float(np.mean(x)) for name, x in found.items()}
-  if 'after_values' in session.recipe.needs:
+  if calibrated:
     by_group = [x.reshape(-1, samples) for x in (ratings, rewards, live)]
     margins = calibration.margins(*by_group)
     if samples == 1:

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from jaxrl_llm import optimizers
 from jaxrl_llm import recipe as recipe_lib
-from jaxrl_llm.policies.language import heads, hf, lora, score, transformer
+from jaxrl_llm.policies.language import heads, hf, lora, transformer
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.policies.language.sampler import Sampler
 from jaxrl_llm.policies.language.truncation import Sampling
@@ -23,6 +23,7 @@ from jaxrl_llm.problems.text import (
   games,
   guests,
   oracles,
+  policy,
   recordings,
   reward_models,
   sources,
@@ -128,11 +129,28 @@ class TextSession(Session):
         samples=config.eval.samples if ends else 0,
       )
     if recordings.used(config):
-      metrics |= recordings.evaluate(self, state)
+      metrics |= self.rated(state)
     if self.judged and config.eval.samples > 1:
       key = key_for(config.seed, step, Purpose.GAME)
-      metrics |= games.evaluate(self, state, key)
+      metrics |= games.evaluate(
+        self.answering,
+        self.held_out,
+        (self.sampling_params(state), self.start_params),
+        key,
+        samples=config.eval.samples,
+        size=config.sample.prompts,
+      )
     return metrics
+
+  def rated(self, state):
+    """How the held-out responses are rated, see `recordings.evaluate`."""
+    return recordings.evaluate(
+      self.held_out,
+      functools.partial(self.compiled.rate, state, self.fixed),
+      samples=self.spec.samples,
+      size=self.config.sample.prompts,
+      calibrated='after_values' in self.recipe.needs,
+    )
 
   @property
   def fixed(self) -> PyTree:
@@ -154,7 +172,7 @@ class TextSession(Session):
   @functools.cached_property
   def start_params(self) -> PyTree:
     """The decoder's parameters before the run, whatever it resumed from."""
-    whole, _ = parameters(
+    whole, _ = policy.parameters(
       self.config, self.recipe, self.source, self.model, self.mesh, False
     )
     return self.layout.gathered(lora.merge(whole))
@@ -162,7 +180,7 @@ class TextSession(Session):
   def _merged(self, trainable: PyTree) -> PyTree:
     # Gathered once, where every sampled token would do it again.
     if self.frozen:
-      return _merge(self.layout, trainable, self.frozen)
+      return policy.merged(self.layout, trainable, self.frozen)
     return self.layout.gathered(trainable)
 
   def whole(self, trainable: PyTree) -> PyTree:
@@ -280,10 +298,18 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   recipe.curriculum.init(spec)
   if config.warm_start.steps and not abstract:
     source = sources.warmed_up(
-      config, workdir, source, tokenizer, train, scorer(model, config), mesh
+      config,
+      workdir,
+      source,
+      tokenizer,
+      train,
+      policy.scorer(model, config),
+      mesh,
     )
-  params, layout = parameters(config, recipe, source, model, mesh, abstract)
-  here = functools.partial(scorer, layout=layout)
+  params, layout = policy.parameters(
+    config, recipe, source, model, mesh, abstract
+  )
+  here = functools.partial(policy.scorer, layout=layout)
   teachers = () if abstract else guests.teachers(config, model, mesh, here)
   trainable, frozen = lora.split(params)
   rowwise = here(model, config)
@@ -341,95 +367,6 @@ def recipe_of(config: ConfigDict) -> recipe_lib.Recipe:
   if recordings.used(config):
     recipe = recordings.planned(recipe)
   return pipeline.corrected(recipe, config) if config.pipeline else recipe
-
-
-def scorer(
-  model: Config, config: ConfigDict, layout: shard.Layout = shard.ALONE
-) -> step.Scorer:
-  """The policy as objectives see it.
-
-  It is scored at the entry 'temperature' of the parameters, f32[], where they
-  have it, and else at that of the config.
-  """
-  return functools.partial(
-    _score,
-    model=model,
-    layout=layout,
-    temperature=config.sample.temperature,
-    chunk=config.model.chunk,
-    block=config.model.block,
-    dtype=jnp.dtype(config.model.dtype),
-    remat=config.model.remat,
-    unroll=config.model.unroll or 1,
-  )
-
-
-def _score(params, rollouts, needs, *, model, layout, temperature, **options):
-  with layout.known():
-    return score.score(
-      params,
-      model,
-      rollouts,
-      needs=needs,
-      temperature=params.get('temperature', temperature),
-      **options,
-    )
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _merge(layout, *parts):
-  return lora.merge(layout.gathered(lora.join(*parts)))
-
-
-def parameters(
-  config, recipe, source, model, mesh, abstract
-) -> tuple[PyTree, shard.Layout]:
-  """All parameters, the decoder's, LoRA's, the critic's head; where they live.
-
-  Raises:
-    ValueError: parameters that no sharding rule covers.
-  """
-  key = jax.random.key(config.seed)
-  shape = recipe.critic.shape
-  critics = [name for need, name in heads.NAMES.items() if need in recipe.needs]
-
-  def complete(params):
-    if config.model.lora_rank:
-      params = lora.add(
-        params,
-        model,
-        key,
-        rank=config.model.lora_rank,
-        alpha=config.model.lora_alpha,
-        targets=config.model.lora_targets,
-      )
-    for number, name in enumerate(critics):
-      own = jax.random.fold_in(key, number)
-      params |= {name: heads.init_value(model, own, shape=shape)}
-    return params
-
-  base = jax.eval_shape(lambda: transformer.init(model, key))
-  shapes = jax.eval_shape(complete, base)
-  layout = shard.layout(mesh, _axes(config, recipe, model, critics), shapes)
-  if abstract:
-    return layout.abstract(shapes), layout
-  _, params = hf.load(source, shardings=layout.shardings(base))
-  return layout.kept(complete(params)), layout
-
-
-def _axes(config, recipe, model, critics):
-  """Logical axes of every parameter by path, out of the models' tables."""
-  tables = transformer.table(model)
-  if config.model.lora_rank:
-    tables |= lora.table(
-      model,
-      rank=config.model.lora_rank,
-      alpha=config.model.lora_alpha,
-      targets=config.model.lora_targets,
-    )
-  for name in critics:
-    tables |= heads.value_table(model, name=name, shape=recipe.critic.shape)
-  return {path: leaf.axes for path, leaf in tables.items()}
 
 
 def answering_of(

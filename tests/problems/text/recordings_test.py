@@ -109,7 +109,7 @@ def test_held_out_ratings_are_those_of_every_record_once(tmp_path):
   parts, params = session.assemble(config, tmp_path)
   moved = jax.tree.map(lambda x: x * 1.1, params)
   state = parts.init(params).replace(params=moved)
-  found = recordings.evaluate(parts, state)
+  found = parts.rated(state)
   wins, margins = [], []
   for task in range(5):
     rollouts, scores = recorded.rows(parts.held_out.prompts([task]))
@@ -179,12 +179,12 @@ def test_single_labelled_responses_are_learned_from(recipe, tmp_path):
   config.recipe.samples = 1
   parts, params = session.assemble(config, tmp_path)
   state = parts.init(params)
-  before = recordings.evaluate(parts, state)
+  before = parts.rated(state)
   for step in range(30):
     state, metrics, _ = loop.iterate(parts, state, step)
     assert metrics['bad_steps'] == 0 and metrics['grad/norm'] > 0
     assert metrics['rows/valid'] == 1
-  after = recordings.evaluate(parts, state)
+  after = parts.rated(state)
   parts.close()
   assert after['preference/margin'] > before['preference/margin']
   assert metrics['preference/accuracy'] > 0.9
@@ -200,7 +200,7 @@ def test_held_out_single_responses_are_compared_within_their_batches(tmp_path):
   config.recipe.samples = 1
   parts, params = session.assemble(config, tmp_path)
   state = parts.init(params)
-  found = recordings.evaluate(parts, state)
+  found = parts.rated(state)
   assert len(parts.held_out) == 6
   ratings, labels = [], []
   for task in range(6):

@@ -1,0 +1,104 @@
+"""The policy of a run on text: its parameters, where they live, its scorer."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from jaxrl_llm.policies.language import heads, hf, lora, score, transformer
+from jaxrl_llm.policies.language.config import Config
+from jaxrl_llm.training import shard, step
+from jaxrl_llm.types import PyTree
+
+
+def scorer(
+  model: Config, config: ConfigDict, layout: shard.Layout = shard.ALONE
+) -> step.Scorer:
+  """The policy as objectives see it.
+
+  It is scored at the entry 'temperature' of the parameters, f32[], where they
+  have it, and else at that of the config.
+  """
+  return functools.partial(
+    _score,
+    model=model,
+    layout=layout,
+    temperature=config.sample.temperature,
+    chunk=config.model.chunk,
+    block=config.model.block,
+    dtype=jnp.dtype(config.model.dtype),
+    remat=config.model.remat,
+    unroll=config.model.unroll or 1,
+  )
+
+
+def _score(params, rollouts, needs, *, model, layout, temperature, **options):
+  with layout.known():
+    return score.score(
+      params,
+      model,
+      rollouts,
+      needs=needs,
+      temperature=params.get('temperature', temperature),
+      **options,
+    )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def merged(layout, *parts):
+  """Trained and frozen parameters as one decoder's, LoRA products merged."""
+  return lora.merge(layout.gathered(lora.join(*parts)))
+
+
+def parameters(
+  config, recipe, source, model, mesh, abstract
+) -> tuple[PyTree, shard.Layout]:
+  """All parameters, the decoder's, LoRA's, the critic's head; where they live.
+
+  Raises:
+    ValueError: parameters that no sharding rule covers.
+  """
+  key = jax.random.key(config.seed)
+  shape = recipe.critic.shape
+  critics = [name for need, name in heads.NAMES.items() if need in recipe.needs]
+
+  def complete(params):
+    if config.model.lora_rank:
+      params = lora.add(
+        params,
+        model,
+        key,
+        rank=config.model.lora_rank,
+        alpha=config.model.lora_alpha,
+        targets=config.model.lora_targets,
+      )
+    for number, name in enumerate(critics):
+      own = jax.random.fold_in(key, number)
+      params |= {name: heads.init_value(model, own, shape=shape)}
+    return params
+
+  base = jax.eval_shape(lambda: transformer.init(model, key))
+  shapes = jax.eval_shape(complete, base)
+  layout = shard.layout(mesh, _axes(config, recipe, model, critics), shapes)
+  if abstract:
+    return layout.abstract(shapes), layout
+  _, params = hf.load(source, shardings=layout.shardings(base))
+  return layout.kept(complete(params)), layout
+
+
+def _axes(config, recipe, model, critics):
+  """Logical axes of every parameter by path, out of the models' tables."""
+  tables = transformer.table(model)
+  if config.model.lora_rank:
+    tables |= lora.table(
+      model,
+      rank=config.model.lora_rank,
+      alpha=config.model.lora_alpha,
+      targets=config.model.lora_targets,
+    )
+  for name in critics:
+    tables |= heads.value_table(model, name=name, shape=recipe.critic.shape)
+  return {path: leaf.axes for path, leaf in tables.items()}
