@@ -12,7 +12,7 @@ import dataclasses
 import difflib
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from jaxrl_llm import credit as credit_lib
@@ -31,6 +31,30 @@ PASSES = frozenset(
   {'old_logp', 'ref_logp', 'values', 'after_values', 'entropy', 'log_probs'}
 )
 _DEVIATES = 'Deviates:'
+# What others are told apart from, the plainest first.
+BASES = ('reinforce', 'ppo', 'grpo', 'dpo')
+# Where functions count: by the kind of their stage, else by the room that they
+# live in, else by the slot that they fill.
+JOINTS = {
+  'curriculum': ('curriculum',),
+  'plan': ('plans', 'plan'),
+  'reward': ('shape', 'rewards', 'combine'),
+  'selection': ('weigh', 'weightokens', 'selection'),
+  'advantage': (
+    *('estimate', 'estimatetokens', 'refine'),
+    *('advantages', 'credit'),
+  ),
+  'surrogate': ('surrogate',),
+  'loss': ('losses',),
+  'gate': ('gate',),
+  'cost': ('costs',),
+  'aggregate': ('aggregate',),
+  'critic': ('critics', 'critic'),
+  'reward model': ('rating',),
+  'update': ('update',),
+  'reference': ('reference',),
+}
+_VALUES = frozenset({'values', 'after_values'})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,8 +151,33 @@ class Entry:
   name: str
   factory: Callable[..., Recipe]
   paper: Paper
-  joints: tuple[str, ...]
-  limits: tuple[Limit, ...]
+  limits: tuple[Limit, ...] = ()
+
+  @property
+  def base(self) -> str:
+    """Of `BASES`, whose functions are most like this entry's.
+
+    One of them is compared with those before it; '' for the plainest.
+    """
+    known = BASES[: BASES.index(self.name)] if self.name in BASES else BASES
+    own = functions(self.factory())
+    return min(
+      reversed(known),
+      key=lambda name: len(own ^ functions(build(name))),
+      default='',
+    )
+
+  @property
+  def joints(self) -> tuple[str, ...]:
+    """Where the entry has a function that its base has not.
+
+    Numbers do not count, nor what is left out.
+    """
+    if not self.base:
+      return ()
+    own = functions(self.factory()) - functions(build(self.base))
+    found = {joint for joint, _ in own}
+    return tuple(joint for joint in JOINTS if joint in found)
 
   @property
   def defaults(self) -> dict[str, float | int | bool | str | tuple]:
@@ -154,7 +203,7 @@ class Entry:
 _ENTRIES: dict[str, Entry] = {}
 
 
-def register(paper: Paper, *, joints, limits=()):
+def register(paper: Paper, *limits: Limit):
   """Decorates a factory of recipes and enters it under its own name."""
 
   def enter(factory):
@@ -169,7 +218,7 @@ def register(paper: Paper, *, joints, limits=()):
           f'recipe {name!r}: {parameter.name} must be keyword-only with a '
           'plain default (float, int, bool, str or tuple)'
         )
-    _ENTRIES[name] = Entry(name, factory, paper, tuple(joints), tuple(limits))
+    _ENTRIES[name] = Entry(name, factory, paper, limits)
     return factory
 
   return enter
@@ -227,36 +276,79 @@ def build(name: str, **values) -> Recipe:
 
 def describe(part, path: str = '') -> dict[str, str]:
   """A recipe as slots and values: what two methods are compared by."""
+  return {
+    slot: f'{stage}: {_name(leaf)}' if stage else _name(leaf)
+    for slot, stage, leaf in _leaves(part, path)
+  }
+
+
+def _leaves(part, slot: str) -> Iterator[tuple[str, str, Any]]:
+  """Slots, kinds of stages and what fills them: functions, classes, values."""
   if isinstance(part, functools.partial):
-    inner = describe(part.func, path)
-    for key, value in part.keywords.items():
-      inner |= describe(value, f'{path}.{key}')
-    return inner
-  if dataclasses.is_dataclass(part):
-    stage = isinstance(part, credit_lib.Stage)
-    kind = type(part).__name__
-    here = {path: kind} if path and not stage else {}
-    for field in dataclasses.fields(part):
-      below = path if stage else f'{path}.{field.name}'.lstrip('.')
-      here |= describe(getattr(part, field.name), below)
-    if stage:
-      here[path] = f'{kind.lower()}: {here[path]}'
-    return here
-  if isinstance(part, tuple) and any(map(dataclasses.is_dataclass, part)):
-    items = enumerate(part)
-    return {
-      k: v for i, x in items for k, v in describe(x, f'{path}.{i}').items()
-    }
-  if isinstance(part, Mapping):
-    items = part.items()
-    return {
-      k: v for i, x in items for k, v in describe(x, f'{path}.{i}').items()
-    }
-  if callable(part):
+    yield from _leaves(part.func, slot)
+    yield from _below(part.keywords, slot)
+  elif isinstance(part, credit_lib.Stage):
+    (_, _, leaf), *pieces = _leaves(part.fn, slot)
+    yield slot, type(part).__name__.lower(), leaf
+    yield from pieces
+    yield from _below(_fields(part, but='fn'), slot)
+  elif dataclasses.is_dataclass(part):
+    if slot:
+      yield slot, '', type(part)
+    yield from _below(_fields(part), slot)
+  elif isinstance(part, tuple) and any(map(dataclasses.is_dataclass, part)):
+    yield from _below(dict(enumerate(part)), slot)
+  elif isinstance(part, Mapping):
+    yield from _below(part, slot)
+  else:
+    yield slot, '', part
+
+
+def _fields(part, but: str = '') -> dict[str, Any]:
+  names = (field.name for field in dataclasses.fields(part))
+  return {name: getattr(part, name) for name in names if name != but}
+
+
+def _below(parts: Mapping, slot: str) -> Iterator[tuple[str, str, Any]]:
+  for key, part in parts.items():
+    yield from _leaves(part, f'{slot}.{key}'.lstrip('.'))
+
+
+def _name(leaf) -> str:
+  if isinstance(leaf, type):
+    return leaf.__name__
+  if callable(leaf):
     # A function that was executed from text has no module.
-    module = (part.__module__ or '').rsplit('.', 1)[-1]
-    return {path: f'{module}.{part.__qualname__}'}
-  return {path: repr(part)}
+    module = (leaf.__module__ or '').rsplit('.', 1)[-1]
+    return f'{module}.{leaf.__qualname__}'
+  return repr(leaf)
+
+
+def functions(recipe: Recipe) -> frozenset[tuple[str, str]]:
+  """The functions that a recipe is made of, each after its joint.
+
+  What only writes notes is left out: it comes with what reads them.
+  """
+  found = {('critic', name) for name in recipe.needs & _VALUES}
+  for slot, stage, leaf in _leaves(recipe, ''):
+    if callable(leaf):
+      found.add((_joint(slot.split('.'), stage, leaf), _name(leaf)))
+  return frozenset(pair for pair in found if pair[0])
+
+
+def _joint(slot: list[str], stage: str, leaf: Callable) -> str:
+  rooms = (leaf.__module__ or '').split('.')
+  if leaf in (base.Cost, credit_lib.Chain) or 'notes' in (*slot, *rooms):
+    return ''
+  if slot[0] == 'curriculum':
+    return 'curriculum'
+  if 'costs' in slot and credit_lib.needs_of(leaf) & _VALUES:
+    return 'critic'
+  for place in (stage, *rooms, *slot[:2]):
+    for joint, places in JOINTS.items():
+      if place in places:
+        return joint
+  return ''
 
 
 def diff(first: Recipe, second: Recipe) -> dict[str, tuple[str, str]]:

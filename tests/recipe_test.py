@@ -42,7 +42,7 @@ def test_registering_twice_is_refused():
     """Another."""
 
   with pytest.raises(ValueError, match='twice'):
-    recipe.register(recipe.Paper('p'), joints=())(grpo)
+    recipe.register(recipe.Paper('p'))(grpo)
 
 
 def test_hyper_parameters_must_be_keyword_only_and_plain():
@@ -54,7 +54,7 @@ def test_hyper_parameters_must_be_keyword_only_and_plain():
 
   for factory in (positional, mutable):
     with pytest.raises(TypeError, match='keyword-only with a plain default'):
-      recipe.register(recipe.Paper('p'), joints=())(factory)
+      recipe.register(recipe.Paper('p'))(factory)
     assert factory.__name__ not in recipe.names()
 
 
@@ -86,6 +86,56 @@ def test_describe_names_functions_stages_and_values():
   assert slots['credit.stages.0.epsilon'] == '0.5'
   assert slots['objective.surrogate'] == 'surrogates.clip'
   assert slots['objective.surrogate.low'] == '0.1'
+
+
+def test_describe_tells_what_a_stage_holds_beside_its_function():
+  slots = recipe.describe(recipe.build('dno', samples=3))
+  assert slots['credit'] == 'duels: duels.against_others'
+  assert slots['credit.samples'] == '3'
+
+
+@pytest.mark.parametrize(
+  ('name', 'base', 'joints'),
+  [
+    ('reinforce', '', ()),
+    ('ppo', 'reinforce', ('advantage', 'surrogate', 'aggregate', 'critic')),
+    ('grpo', 'reinforce', ('advantage', 'surrogate', 'cost', 'aggregate')),
+    ('dpo', 'reinforce', ('selection', 'loss')),
+    ('gspo', 'grpo', ('surrogate',)),
+    ('dapo', 'grpo', ('plan', 'reward', 'selection', 'aggregate')),
+    ('clip_cov', 'grpo', ('gate', 'aggregate')),
+    ('dump', 'grpo', ('curriculum',)),
+    ('maxmin_rlhf', 'grpo', ('reward',)),
+    ('capo', 'grpo', ('selection',)),
+    ('gdpo', 'grpo', ('reward', 'advantage')),
+    ('two_hot_critic', 'ppo', ('critic',)),
+    ('trajectory_balance', 'reinforce', ('loss', 'critic')),
+    ('nash_self_play', 'reinforce', ('reward', 'advantage')),
+    ('accelerated_dpo', 'dpo', ('loss', 'reference')),
+    ('reward_model', 'dpo', ('critic', 'reward model')),
+    ('cdpo', 'dpo', ()),
+  ],
+)
+def test_joints_are_where_functions_differ_from_the_nearest_base(
+  name, base, joints
+):
+  entry = recipe.get(name)
+  assert (entry.base, entry.joints) == (base, joints)
+
+
+def test_update_rules_count_and_numbers_do_not():
+  assert 'update' in recipe.get('trpo').joints
+  first, other = recipe.build('grpo'), recipe.build('grpo', clip_high=0.5)
+  assert recipe.functions(first) == recipe.functions(other)
+
+
+def test_a_function_of_ones_own_counts_where_it_stands():
+  built = recipe.Recipe(
+    objective=PolicyGradient(hinted), aggregate=hinted, combine=hinted
+  )
+  added = recipe.functions(built) - recipe.functions(recipe.Recipe())
+  joints = ('surrogate', 'aggregate', 'reward')
+  assert added == {(joint, 'recipe_test.hinted') for joint in joints}
 
 
 @pytest.mark.parametrize('name', recipe.names())

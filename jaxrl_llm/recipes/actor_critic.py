@@ -12,10 +12,7 @@ from jaxrl_llm.plans import sampled
 from jaxrl_llm.recipe import Paper, Recipe, register
 
 
-@register(
-  Paper('Proximal Policy Optimization Algorithms', '1707.06347'),
-  joints=('surrogate', 'advantage', 'critic'),
-)
+@register(Paper('Proximal Policy Optimization Algorithms', '1707.06347'))
 def ppo(
   *,
   samples: int = 1,
@@ -49,8 +46,7 @@ def ppo(
 
 
 @register(
-  Paper('Truncated Proximal Policy Optimization', '2506.15050', 'VERIFIED-2'),
-  joints=('advantage', 'critic', 'surrogate'),
+  Paper('Truncated Proximal Policy Optimization', '2506.15050', 'VERIFIED-2')
 )
 def truncated_ppo(
   *,
@@ -86,8 +82,7 @@ def truncated_ppo(
 
 
 @register(
-  Paper('Secrets of RLHF in Large Language Models Part I: PPO', '2307.04964'),
-  joints=('reward', 'advantage', 'critic', 'surrogate'),
+  Paper('Secrets of RLHF in Large Language Models Part I: PPO', '2307.04964')
 )
 def ppo_max(
   *,

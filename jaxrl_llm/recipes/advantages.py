@@ -19,8 +19,7 @@ from jaxrl_llm.selection import filters
   Paper(
     'Simple Statistical Gradient-Following Algorithms for Connectionist '
     'Reinforcement Learning'
-  ),
-  joints=('advantage',),
+  )
 )
 def reinforce(*, samples: int = 8, entropy_weight: float = 0.0) -> Recipe:
   """Reward times score function, without a baseline."""
@@ -38,8 +37,7 @@ def reinforce(*, samples: int = 8, entropy_weight: float = 0.0) -> Recipe:
     'Back to Basics: Revisiting REINFORCE Style Optimization for Learning '
     'from Human Feedback in LLMs',
     '2402.14740',
-  ),
-  joints=('advantage',),
+  )
 )
 def rloo(*, samples: int = 4, kl_weight: float = 0.0) -> Recipe:
   """The mean of a prompt's other samples as the baseline.
@@ -61,8 +59,7 @@ def rloo(*, samples: int = 4, kl_weight: float = 0.0) -> Recipe:
     'DeepSeekMath: Pushing the Limits of Mathematical Reasoning in Open '
     'Language Models',
     '2402.03300',
-  ),
-  joints=('advantage',),
+  )
 )
 def grpo(
   *,
@@ -90,8 +87,7 @@ def grpo(
   Paper(
     'Understanding R1-Zero-Like Training: A Critical Perspective',
     '2503.20783',
-  ),
-  joints=('advantage', 'aggregate'),
+  )
 )
 def dr_grpo(
   *,
@@ -117,8 +113,7 @@ def dr_grpo(
     'REINFORCE++: Stabilizing Critic-Free Policy Optimization with Global '
     'Advantage Normalization',
     '2501.03262',
-  ),
-  joints=('advantage',),
+  )
 )
 def reinforce_plus_plus(
   *,
@@ -149,8 +144,7 @@ def reinforce_plus_plus(
     'REINFORCE++: Stabilizing Critic-Free Policy Optimization with Global '
     'Advantage Normalization',
     '2501.03262',
-  ),
-  joints=('advantage',),
+  )
 )
 def reinforce_plus_plus_baseline(
   *,
@@ -180,8 +174,7 @@ def reinforce_plus_plus_baseline(
   Paper(
     'BNPO: Beta Normalization Policy Optimization',
     '2506.02864',
-  ),
-  joints=('advantage',),
+  )
 )
 def bnpo(
   *,
@@ -218,8 +211,7 @@ def bnpo(
     '2503.21819',
     confidence='ABSTRACT',
   ),
-  joints=('reward',),
-  limits=[Limit('grpo')],
+  Limit('grpo'),
 )
 def multi_objective_grpo(
   *,
@@ -255,8 +247,7 @@ def multi_objective_grpo(
     'GDPO: Group reward-Decoupled Normalization Policy Optimization for '
     'Multi-reward RL Optimization',
     '2601.05242',
-  ),
-  joints=('reward', 'advantage'),
+  )
 )
 def gdpo(
   *,
@@ -293,8 +284,7 @@ def gdpo(
     'Harder Is Better: Boosting Mathematical Reasoning via Difficulty-Aware '
     'GRPO and Multi-Aspect Question Reformulation',
     '2601.20614',
-  ),
-  joints=('advantage', 'selection'),
+  )
 )
 def dgpo(
   *,
@@ -324,8 +314,7 @@ def dgpo(
   Paper(
     'Part I: Tricks or Traps? A Deep Dive into RL for LLM Reasoning',
     '2508.08221',
-  ),
-  joints=('advantage', 'aggregate'),
+  )
 )
 def lite_ppo(
   *,

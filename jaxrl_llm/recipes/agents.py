@@ -22,8 +22,7 @@ from jaxrl_llm.rewards import behaviour
   Paper(
     'Dr. MAS: Stable Reinforcement Learning for Multi-Agent LLM Systems',
     '2602.08847',
-  ),
-  joints=('advantage',),
+  )
 )
 def dr_mas(
   *,
@@ -62,8 +61,7 @@ def dr_mas(
     'Multi-Agent Deep Research: Training Multi-Agent Systems with M-GRPO',
     '2511.13288',
   ),
-  joints=('advantage',),
-  limits=[Limit('dr_mas', {}, {'clip_high': 0.28})],
+  Limit('dr_mas', {}, {'clip_high': 0.28}),
 )
 def m_grpo(
   *,
@@ -97,8 +95,7 @@ def m_grpo(
 @register(
   Paper(
     'Group-in-Group Policy Optimization for LLM Agent Training', '2505.10978'
-  ),
-  joints=('advantage',),
+  )
 )
 def gigpo(
   *,
@@ -142,8 +139,7 @@ def gigpo(
     'Trajectory Graph',
     '2510.20022',
     confidence='ABSTRACT',
-  ),
-  joints=('advantage',),
+  )
 )
 def salt(
   *,
@@ -181,8 +177,7 @@ def salt(
     '2506.08507',
     confidence='ABSTRACT',
   ),
-  joints=('advantage',),
-  limits=[Limit('grpo', {'weight': 0.0}, {'kl_weight': 0.0})],
+  Limit('grpo', {'weight': 0.0}, {'kl_weight': 0.0}),
 )
 def mashost(
   *,
@@ -219,8 +214,7 @@ def mashost(
     'In-the-Flow Agentic System Optimization for Effective Planning and Tool '
     'Use',
     '2510.05592',
-  ),
-  joints=('advantage', 'aggregate'),
+  )
 )
 def flow_grpo_agent(
   *,
@@ -260,8 +254,7 @@ def flow_grpo_agent(
     'Hi-Agent: Hierarchical Vision-Language Agents for Mobile Device Control',
     '2510.14388',
     confidence='ABSTRACT',
-  ),
-  joints=('advantage',),
+  )
 )
 def hi_agent(
   *,
@@ -303,8 +296,7 @@ def hi_agent(
     '2504.14870',
     confidence='VERIFIED-2',
     other_titles=('OTC: Optimal Tool Calls via Reinforcement Learning',),
-  ),
-  joints=('reward',),
+  )
 )
 def otc(
   *,
@@ -340,8 +332,7 @@ def otc(
 
 @register(
   Paper('Understanding Tool-Integrated Reasoning', '2508.19201'),
-  joints=('advantage',),
-  limits=(Limit('grpo', {'delta': 0.0}, {'kl_weight': 0.0}),),
+  Limit('grpo', {'delta': 0.0}, {'kl_weight': 0.0}),
 )
 def aspo(
   *,

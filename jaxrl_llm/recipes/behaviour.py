@@ -34,7 +34,7 @@ def _guided(plan, clip, discount, trace, value_weight, value_clip, steps):
   )
 
 
-@register(Paper(_RLGF, '2306.11816'), joints=('rollout', 'critic'))
+@register(Paper(_RLGF, '2306.11816'))
 def ppo_plus_plus(
   *,
   samples: int = 1,
@@ -59,10 +59,7 @@ def ppo_plus_plus(
   )
 
 
-@register(
-  Paper(_RLGF, '2306.11816'),
-  joints=('rollout', 'gate', 'critic'),
-)
+@register(Paper(_RLGF, '2306.11816'))
 def aggrevated(
   *,
   samples: int = 1,
@@ -88,11 +85,7 @@ def aggrevated(
   )
 
 
-@register(
-  Paper(_RLGF, '2306.11816'),
-  joints=('rollout', 'gate', 'critic'),
-  limits=(Limit('ppo_plus_plus', {'mixture': 1.0}),),
-)
+@register(Paper(_RLGF, '2306.11816'), Limit('ppo_plus_plus', {'mixture': 1.0}))
 def lols(
   *,
   samples: int = 1,
@@ -120,11 +113,7 @@ def lols(
   )
 
 
-@register(
-  Paper(_RLGF, '2306.11816'),
-  joints=('rollout', 'gate', 'critic'),
-  limits=(Limit('ppo_plus_plus', {'turn': 0}),),
-)
+@register(Paper(_RLGF, '2306.11816'), Limit('ppo_plus_plus', {'turn': 0}))
 def d2lols(
   *,
   samples: int = 1,
@@ -158,8 +147,7 @@ def d2lols(
     'Benchmarks, Baselines, and Building Blocks for Natural Language Policy '
     'Optimization',
     '2210.01241',
-  ),
-  joints=('rollout', 'advantage', 'critic'),
+  )
 )
 def nlpo(
   *,
@@ -205,8 +193,7 @@ def nlpo(
     'Sampling',
     '2311.08290',
   ),
-  joints=('plan',),
-  limits=(Limit('grpo', {}, {'kl_weight': 0.0}),),
+  Limit('grpo', {}, {'kl_weight': 0.0}),
 )
 def props(
   *,
@@ -259,8 +246,7 @@ def props(
     'Offline Data Enhanced On-Policy Policy Gradient with Provable Guarantees',
     '2311.08384',
   ),
-  joints=('rollout', 'update', 'cost'),
-  limits=(Limit('trpo', {'share': 0.0}),),
+  Limit('trpo', {'share': 0.0}),
 )
 def hnpg(
   *,

@@ -15,10 +15,7 @@ from jaxrl_llm.rewards import length
 from jaxrl_llm.selection import filters
 
 
-@register(
-  Paper('DAPO: An Open-Source LLM RL System at Scale', '2503.14476'),
-  joints=('selection', 'surrogate', 'aggregate', 'reward'),
-)
+@register(Paper('DAPO: An Open-Source LLM RL System at Scale', '2503.14476'))
 def dapo(
   *,
   samples: int = 16,
@@ -57,8 +54,7 @@ def dapo(
     'Attention',
     '2506.13585',
   ),
-  joints=('surrogate', 'aggregate'),
-  limits=(Limit('dapo', on_policy=True, up_to_scale=True),),
+  Limit('dapo', on_policy=True, up_to_scale=True),
 )
 def cispo(
   *,
@@ -85,8 +81,7 @@ def cispo(
     'Mastering Complex Control in MOBA Games with Deep Reinforcement Learning',
     '1912.09729',
   ),
-  joints=('surrogate',),
-  limits=(Limit('grpo', {'bound': math.inf}, {'kl_weight': 0.0}),),
+  Limit('grpo', {'bound': math.inf}, {'kl_weight': 0.0}),
 )
 def dual_clip(
   *,
@@ -115,8 +110,7 @@ def dual_clip(
 
 @register(
   Paper('Soft Adaptive Policy Optimization', '2511.20347'),
-  joints=('surrogate',),
-  limits=(Limit('grpo', {}, {'kl_weight': 0.0}, on_policy=True),),
+  Limit('grpo', {}, {'kl_weight': 0.0}, on_policy=True),
 )
 def sapo(
   *,
@@ -142,8 +136,7 @@ def sapo(
     '2601.03723',
     'ABSTRACT',
   ),
-  joints=('surrogate',),
-  limits=(Limit('grpo', {'micro': 0.0, 'macro': 0.0}, {'kl_weight': 0.0}),),
+  Limit('grpo', {'micro': 0.0, 'macro': 0.0}, {'kl_weight': 0.0}),
 )
 def etr(
   *,
@@ -184,14 +177,11 @@ def etr(
     'Balanced Policy Optimization with Adaptive Clipping',
     '2510.18927',
   ),
-  joints=('surrogate', 'aggregate'),
-  limits=(
-    Limit(
-      'dapo',
-      {'target': 0.0, 'low': 0.8, 'high': 1.28},
-      {'rounds': 1},
-      up_to_scale=True,
-    ),
+  Limit(
+    'dapo',
+    {'target': 0.0, 'low': 0.8, 'high': 1.28},
+    {'rounds': 1},
+    up_to_scale=True,
   ),
 )
 def bapo(

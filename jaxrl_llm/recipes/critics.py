@@ -37,10 +37,7 @@ def _classified(critic, samples, clip, discount, trace, value_weight, steps):
   )
 
 
-@register(
-  Paper(_STOP_REGRESSING, '2403.03950'),
-  joints=('critic',),
-)
+@register(Paper(_STOP_REGRESSING, '2403.03950'))
 def categorical_critic(
   *,
   samples: int = 1,
@@ -68,10 +65,7 @@ def categorical_critic(
   )
 
 
-@register(
-  Paper(_STOP_REGRESSING, '2403.03950'),
-  joints=('critic',),
-)
+@register(Paper(_STOP_REGRESSING, '2403.03950'))
 def two_hot_critic(
   *,
   samples: int = 1,
@@ -97,8 +91,7 @@ def two_hot_critic(
     'Variables: Post-Decision Proximal Policy Optimization with Dual Critic '
     'Networks',
     '2504.05150',
-  ),
-  joints=('advantage', 'critic'),
+  )
 )
 def pdppo(
   *,

@@ -21,8 +21,7 @@ from jaxrl_llm.selection import bandits, budgets, difficulty, filters
     'Open Resources',
     '2509.21268',
   ),
-  joints=('curriculum',),
-  limits=[Limit('grpo', {}, {'kl_weight': 0.0})],
+  Limit('grpo', {}, {'kl_weight': 0.0}),
 )
 def variance_aware(
   *,
@@ -55,8 +54,7 @@ def variance_aware(
     '2505.14970',
     confidence='VERIFIED-2',
   ),
-  joints=('curriculum',),
-  limits=[Limit('grpo', {}, {'kl_weight': 0.0})],
+  Limit('grpo', {}, {'kl_weight': 0.0}),
 )
 def sec(
   *,
@@ -90,8 +88,7 @@ def sec(
     'Post-training',
     '2504.09710',
   ),
-  joints=('curriculum',),
-  limits=[Limit('grpo', {}, {'kl_weight': 0.0})],
+  Limit('grpo', {}, {'kl_weight': 0.0}),
 )
 def dump(
   *,
@@ -124,8 +121,7 @@ def dump(
     '2504.03380',
     confidence='RECALLED',
   ),
-  joints=('selection', 'plan'),
-  limits=[Limit('grpo', {'low': 0.0, 'high': 1e9}, {'kl_weight': 0.0})],
+  Limit('grpo', {'low': 0.0, 'high': 1e9}, {'kl_weight': 0.0}),
 )
 def online_difficulty(
   *,
@@ -165,8 +161,7 @@ def online_difficulty(
     '2509.25849',
     confidence='VERIFIED-2',
   ),
-  joints=('plan',),
-  limits=[Limit('grpo', {}, {'kl_weight': 0.0})],
+  Limit('grpo', {}, {'kl_weight': 0.0}),
 )
 def knapsack(
   *,
@@ -196,10 +191,7 @@ def knapsack(
     'for LLM Reasoning',
     '2601.19280',
   ),
-  joints=('advantage',),
-  limits=[
-    Limit('grpo', {'rate': 0.0}, {'clip_high': 0.28, 'kl_weight': 0.001})
-  ],
+  Limit('grpo', {'rate': 0.0}, {'clip_high': 0.28, 'kl_weight': 0.001}),
 )
 def prompt_gdro(
   *,
@@ -241,8 +233,7 @@ def prompt_gdro(
     'for LLM Reasoning',
     '2601.19280',
   ),
-  joints=('plan',),
-  limits=[Limit('grpo', {}, {'clip_high': 0.28, 'kl_weight': 0.001})],
+  Limit('grpo', {}, {'clip_high': 0.28, 'kl_weight': 0.001}),
 )
 def rollout_gdro(
   *,
@@ -285,8 +276,7 @@ def rollout_gdro(
     'Skywork R1V2: Multimodal Hybrid Reinforcement Learning for Reasoning',
     '2504.16656',
     confidence='ABSTRACT',
-  ),
-  joints=('plan', 'surrogate'),
+  )
 )
 def selective_buffer(
   *,

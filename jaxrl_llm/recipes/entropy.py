@@ -18,10 +18,7 @@ _ENTROPY_MECHANISM = (
 )
 
 
-@register(
-  Paper(_ENTROPY_MECHANISM, '2505.22617'),
-  joints=('gate', 'aggregate'),
-)
+@register(Paper(_ENTROPY_MECHANISM, '2505.22617'))
 def clip_cov(
   *,
   samples: int = 8,
@@ -59,10 +56,7 @@ def clip_cov(
   )
 
 
-@register(
-  Paper(_ENTROPY_MECHANISM, '2505.22617'),
-  joints=('surrogate', 'aggregate'),
-)
+@register(Paper(_ENTROPY_MECHANISM, '2505.22617'))
 def kl_cov(
   *,
   samples: int = 8,
@@ -86,10 +80,7 @@ def kl_cov(
   )
 
 
-@register(
-  Paper('Soft Actor-Critic Algorithms and Applications', '1812.05905'),
-  joints=('cost',),
-)
+@register(Paper('Soft Actor-Critic Algorithms and Applications', '1812.05905'))
 def target_entropy(
   *,
   samples: int = 8,

@@ -18,8 +18,7 @@ from jaxrl_llm.recipe import Limit, Paper, Recipe, register
     'Exploration-Exploitation Trade-off',
     '2601.12730',
   ),
-  joints=('advantage',),
-  limits=(Limit('grpo', {'most': 0.0}, {'kl_weight': 0.0}),),
+  Limit('grpo', {'most': 0.0}, {'kl_weight': 0.0}),
 )
 def dcpo(
   *,
@@ -61,8 +60,7 @@ def dcpo(
     'Arbitrary Entropy Policy Optimization: Entropy Is Controllable in '
     'Reinforcement Fine-tuning',
     '2510.08141',
-  ),
-  joints=('rollout', 'selection', 'advantage'),
+  )
 )
 def aepo(
   *,
@@ -104,8 +102,7 @@ def aepo(
     'From Uniform to Heterogeneous: Tailoring Policy Optimization to Every '
     "Token's Nature",
     '2509.16591',
-  ),
-  joints=('rollout', 'advantage', 'surrogate', 'aggregate'),
+  )
 )
 def hapo(
   *,

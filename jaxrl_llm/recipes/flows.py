@@ -35,8 +35,7 @@ def _rows(loss, samples, minibatches):
 @register(
   Paper(
     'Trajectory Balance: Improved Credit Assignment in GFlowNets', '2201.13259'
-  ),
-  joints=('loss', 'critic'),
+  )
 )
 def trajectory_balance(
   *, samples: int = 8, weight: float = 0.1, minibatches: int = 1
@@ -46,10 +45,7 @@ def trajectory_balance(
   return _rows(loss, samples, minibatches)
 
 
-@register(
-  Paper('GFlowNet Foundations', '2111.09266'),
-  joints=('surrogate', 'critic'),
-)
+@register(Paper('GFlowNet Foundations', '2111.09266'))
 def detailed_balance(
   *, samples: int = 8, weight: float = 0.1, minibatches: int = 1
 ) -> Recipe:
@@ -68,8 +64,7 @@ def detailed_balance(
     'Stability',
     '2209.12782',
   ),
-  joints=('loss', 'critic'),
-  limits=(Limit('trajectory_balance', {'decay': 1e9}),),
+  Limit('trajectory_balance', {'decay': 1e9}),
 )
 def sub_trajectory_balance(
   *,
@@ -88,8 +83,7 @@ def sub_trajectory_balance(
     'Better Training of GFlowNets with Local Credit and Incomplete '
     'Trajectories',
     '2302.01687',
-  ),
-  joints=('surrogate', 'critic'),
+  )
 )
 def forward_looking(
   *, samples: int = 8, weight: float = 0.1, minibatches: int = 1
@@ -107,8 +101,7 @@ def forward_looking(
   Paper(
     'Learning Energy Decompositions for Partial Inference of GFlowNets',
     '2310.03301',
-  ),
-  joints=('loss', 'critic'),
+  )
 )
 def led_gfn(
   *, samples: int = 8, weight: float = 0.1, minibatches: int = 1
@@ -121,8 +114,7 @@ def led_gfn(
 @register(
   Paper(
     'Amortizing Intractable Inference in Large Language Models', '2310.04363'
-  ),
-  joints=('loss',),
+  )
 )
 def stoppable_balance(
   *,
@@ -153,8 +145,7 @@ def stoppable_balance(
     'Trajectory Balance with Asynchrony: Decoupling Exploration and Learning '
     'for Fast, Scalable LLM Post-Training',
     '2503.18929',
-  ),
-  joints=('loss',),
+  )
 )
 def vargrad(
   *, samples: int = 8, weight: float = 0.012, minibatches: int = 1
@@ -174,7 +165,7 @@ def vargrad(
   )
 
 
-@register(_OP, joints=('loss',))
+@register(_OP)
 def op_gfn(*, samples: int = 8) -> Recipe:
   """Log-probs in the order of the rewards, ties level: no scale of rewards."""
   return Recipe(
@@ -188,7 +179,7 @@ def op_gfn(*, samples: int = 8) -> Recipe:
   )
 
 
-@register(_OP, joints=('loss',))
+@register(_OP)
 def op_gfn_pareto(*, samples: int = 8) -> Recipe:
   """A group's mass spread evenly over its undominated responses."""
   return Recipe(
@@ -204,8 +195,7 @@ def op_gfn_pareto(*, samples: int = 8) -> Recipe:
     'Generative Flow Networks',
     '2503.06514',
     'RECALLED',
-  ),
-  joints=('loss',),
+  )
 )
 def gflowvlm(
   *,

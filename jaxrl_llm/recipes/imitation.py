@@ -17,8 +17,7 @@ from jaxrl_llm.selection import filters
   Paper(
     'Bridging Supervised Learning and Reinforcement Learning in Math Reasoning',
     '2505.18116',
-  ),
-  joints=('surrogate', 'selection'),
+  )
 )
 def nft(
   *,
@@ -47,8 +46,7 @@ def nft(
   Paper(
     'Exploring the Limit of Outcome Reward for Learning Mathematical Reasoning',
     '2502.06781',
-  ),
-  joints=('gate', 'cost', 'aggregate'),
+  )
 )
 def oreal(
   *,
@@ -83,8 +81,7 @@ def oreal(
     other_titles=(
       'Improving Language Models with Advantage-based Offline Policy Gradients',
     ),
-  ),
-  joints=('gate',),
+  )
 )
 def a_lol(
   *, samples: int = 8, clip: float = 0.9, minibatches: int = 4
@@ -111,8 +108,7 @@ def a_lol(
   Paper(
     'RL with KL Penalties Is Better Viewed as Bayesian Inference',
     '2205.11275',
-  ),
-  joints=('advantage',),
+  )
 )
 def tilted_reference(*, samples: int = 8, weight: float = 0.5) -> Recipe:
   """Distributional control: the KL from the reward-tilted reference.
@@ -131,8 +127,7 @@ def tilted_reference(*, samples: int = 8, weight: float = 0.5) -> Recipe:
   Paper(
     'Towards a Unified View of Large Language Model Post-Training',
     '2509.04419',
-  ),
-  joints=('advantage',),
+  )
 )
 def hpt(*, samples: int = 8, gate: float = 0.0, weight: float = 1.0) -> Recipe:
   """Imitation where the policy fails, reinforcement where it succeeds.

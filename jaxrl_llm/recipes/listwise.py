@@ -32,58 +32,46 @@ def _listed(loss, samples):
   )
 
 
-@register(_LIPO, joints=('loss', 'selection'))
+@register(_LIPO)
 def lipo(*, samples: int = 8, weight: float = 0.05) -> Recipe:
   """LiPO-lambda: pairs count by what swapping them does to the ranking."""
   link = partial(preference.logistic, weight=weight)
   return _listed(grouped.Pairs(link, pairs.by_rank), samples)
 
 
-@register(
-  _LIPO,
-  joints=('loss',),
-  limits=(Limit('dpo', {'samples': 2}, {'weight': 0.05}),),
-)
+@register(_LIPO, Limit('dpo', {'samples': 2}, {'weight': 0.05}))
 def lipo_logistic(*, samples: int = 8, weight: float = 0.05) -> Recipe:
   """The logistic loss of every ordered pair of a list, summed."""
   link = partial(preference.logistic, weight=weight)
   return _listed(grouped.Pairs(link, pairs.each_better), samples)
 
 
-@register(
-  _LIPO,
-  joints=('loss',),
-  limits=(Limit('rso', {'samples': 2}),),
-)
+@register(_LIPO, Limit('rso', {'samples': 2}))
 def lipo_hinge(*, samples: int = 8, weight: float = 0.05) -> Recipe:
   """The hinge loss of every ordered pair of a list, summed."""
   link = partial(preference.hinge, weight=weight)
   return _listed(grouped.Pairs(link, pairs.each_better), samples)
 
 
-@register(
-  _LIPO,
-  joints=('loss',),
-  limits=(Limit('dpo', {'samples': 2}, {'weight': 0.05}),),
-)
+@register(_LIPO, Limit('dpo', {'samples': 2}, {'weight': 0.05}))
 def lipo_mle(*, samples: int = 8, weight: float = 0.05) -> Recipe:
   """The likelihood of the whole ranking under Plackett and Luce."""
   return _listed(partial(listwise.plackett_luce, weight=weight), samples)
 
 
-@register(_LIPO, joints=('loss',))
+@register(_LIPO)
 def lipo_softmax(*, samples: int = 8, weight: float = 0.05) -> Recipe:
   """The labels' shares fitted by the softmax of the log-ratios (ListNet)."""
   return _listed(partial(listwise.softmax, weight=weight), samples)
 
 
-@register(_LIPO, joints=('loss',))
+@register(_LIPO)
 def lipo_square(*, samples: int = 8, weight: float = 0.05) -> Recipe:
   """Each label fitted by its log-ratio, squared."""
   return _listed(partial(listwise.point_square, weight=weight), samples)
 
 
-@register(_LIPO, joints=('loss',))
+@register(_LIPO)
 def lipo_point(*, samples: int = 8, weight: float = 0.05) -> Recipe:
   """Each label fitted by the sigmoid of its log-ratio."""
   return _listed(partial(listwise.point_logistic, weight=weight), samples)
@@ -94,8 +82,7 @@ def lipo_point(*, samples: int = 8, weight: float = 0.05) -> Recipe:
     'RRHF: Rank Responses to Align Language Models with Human Feedback '
     'without tears',
     '2304.05302',
-  ),
-  joints=('loss',),
+  )
 )
 def rrhf(*, samples: int = 4, imitation: float = 1.0) -> Recipe:
   """Mean log-probs in the order of the rewards, and imitation of the best.
@@ -133,17 +120,13 @@ def _contrast(samples, weight, sides):
   )
 
 
-@register(_SUBOPTIMAL, joints=('loss',))
+@register(_SUBOPTIMAL)
 def best_of_n_imitation(*, samples: int = 8) -> Recipe:
   """Maximum likelihood of the best of N responses."""
   return _contrast(samples, 0.0, listwise.only_best)
 
 
-@register(
-  _SUBOPTIMAL,
-  joints=('loss',),
-  limits=(Limit('best_of_n_imitation', {'weight': 0.0}),),
-)
+@register(_SUBOPTIMAL, Limit('best_of_n_imitation', {'weight': 0.0}))
 def negative_worst(*, samples: int = 8, weight: float = 0.1) -> Recipe:
   """The best of N up, the worst down.
 
@@ -154,11 +137,8 @@ def negative_worst(*, samples: int = 8, weight: float = 0.1) -> Recipe:
 
 @register(
   _SUBOPTIMAL,
-  joints=('loss',),
-  limits=(
-    Limit('best_of_n_imitation', {'weight': 0.0}),
-    Limit('negative_sum', {'samples': 2}),
-  ),
+  Limit('best_of_n_imitation', {'weight': 0.0}),
+  Limit('negative_sum', {'samples': 2}),
 )
 def negative_mean(*, samples: int = 8, weight: float = 0.1) -> Recipe:
   """The best of N up, the mean of the others down.
@@ -168,11 +148,7 @@ def negative_mean(*, samples: int = 8, weight: float = 0.1) -> Recipe:
   return _contrast(samples, weight, listwise.best_against_mean)
 
 
-@register(
-  _SUBOPTIMAL,
-  joints=('loss',),
-  limits=(Limit('best_of_n_imitation', {'weight': 0.0}),),
-)
+@register(_SUBOPTIMAL, Limit('best_of_n_imitation', {'weight': 0.0}))
 def negative_sum(*, samples: int = 8, weight: float = 0.1) -> Recipe:
   """The best of N up, each of the others down.
 

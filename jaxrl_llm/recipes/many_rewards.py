@@ -28,8 +28,7 @@ _ENSEMBLES = Paper(
       'MaxMin-RLHF: Towards Equitable Alignment of Large Language Models '
       'with Diverse Human Preferences',
     ),
-  ),
-  joints=('reward',),
+  )
 )
 def maxmin_rlhf(
   *, samples: int = 8, kl_weight: float = 0.04, minibatches: int = 1
@@ -46,7 +45,7 @@ def maxmin_rlhf(
   )
 
 
-@register(_ENSEMBLES, joints=('reward',))
+@register(_ENSEMBLES)
 def worst_case_ensemble(
   *, samples: int = 8, kl_weight: float = 0.04, minibatches: int = 1
 ) -> Recipe:
@@ -60,7 +59,7 @@ def worst_case_ensemble(
   )
 
 
-@register(_ENSEMBLES, joints=('reward',))
+@register(_ENSEMBLES)
 def certain_ensemble(
   *,
   samples: int = 8,
@@ -85,8 +84,7 @@ def certain_ensemble(
     'C-MORL: Multi-Objective Reinforcement Learning through Efficient '
     'Discovery of Pareto Front',
     '2410.02236',
-  ),
-  joints=('reward', 'surrogate'),
+  )
 )
 def c_morl(
   *,

@@ -44,8 +44,7 @@ _EGPO = Paper(
     'Preferences via No-Regret Learning',
     '2407.00617',
   ),
-  joints=('reward', 'loss'),
-  limits=(Limit('online_ipo', {'share': 1.0}, {'weight': 0.002}),),
+  Limit('online_ipo', {'share': 1.0}, {'weight': 0.002}),
 )
 def inpo(
   *,
@@ -110,7 +109,7 @@ def _against_rows(plan, kl_weight):
   )
 
 
-@register(_NASH, joints=('reward', 'advantage'))
+@register(_NASH)
 def nash_self_play(*, samples: int = 8, kl_weight: float = 0.01) -> Recipe:
   """The regularised policy gradient against the policy itself.
 
@@ -119,7 +118,7 @@ def nash_self_play(*, samples: int = 8, kl_weight: float = 0.01) -> Recipe:
   return _against(duels.against_others, samples, kl_weight)
 
 
-@register(_NASH, joints=('plan', 'reward', 'advantage', 'selection'))
+@register(_NASH)
 def nash_md(
   *, samples: int = 8, kl_weight: float = 0.01, share: float = 0.125
 ) -> Recipe:
@@ -133,11 +132,7 @@ def nash_md(
   )
 
 
-@register(
-  _NASH,
-  joints=('plan', 'reward', 'advantage', 'selection', 'reference'),
-  limits=(Limit('nash_md'),),
-)
+@register(_NASH, Limit('nash_md'))
 def nash_ema(
   *, samples: int = 8, kl_weight: float = 0.01, decay: float = 0.999
 ) -> Recipe:
@@ -150,11 +145,7 @@ def nash_ema(
   return dataclasses.replace(_against_rows(plan, kl_weight), reference=past)
 
 
-@register(
-  _NASH,
-  joints=('reward', 'advantage'),
-  limits=(Limit('nash_self_play', {'share': 0.0}),),
-)
+@register(_NASH, Limit('nash_self_play', {'share': 0.0}))
 def nash_md_reweighted(
   *, samples: int = 8, kl_weight: float = 0.01, share: float = 0.125
 ) -> Recipe:
@@ -168,11 +159,7 @@ def nash_md_reweighted(
   return _against(against, samples, kl_weight)
 
 
-@register(
-  _NASH,
-  joints=('plan', 'reward', 'advantage', 'selection'),
-  limits=(Limit('nash_md'),),
-)
+@register(_NASH, Limit('nash_md'))
 def nash_opponents(*, samples: int = 8, kl_weight: float = 0.01) -> Recipe:
   """The policy gradient against rows that another policy wrote.
 
@@ -186,8 +173,7 @@ def nash_opponents(*, samples: int = 8, kl_weight: float = 0.01) -> Recipe:
     'Accelerating Nash Learning from Human Feedback via Mirror Prox',
     '2505.19731',
     'RECALLED',
-  ),
-  joints=('reward', 'loss'),
+  )
 )
 def nash_mp(
   *,
@@ -214,7 +200,7 @@ def nash_mp(
   )
 
 
-@register(_EGPO, joints=('reward', 'loss'))
+@register(_EGPO)
 def online_ipo(*, samples: int = 4, weight: float = 0.1) -> Recipe:
   """Log-ratios regressed on who beats whom, both sides sampled.
 
@@ -234,7 +220,7 @@ def online_ipo(*, samples: int = 4, weight: float = 0.1) -> Recipe:
   )
 
 
-@register(_EGPO, joints=('reward', 'loss'))
+@register(_EGPO)
 def egpo(*, samples: int = 4, weight: float = 0.1) -> Recipe:
   """Online IPO against opponents half a step ahead.
 

@@ -18,11 +18,7 @@ REC = Paper(
 )
 
 
-@register(
-  REC,
-  joints=('gate', 'surrogate'),
-  limits=(Limit('dr_grpo', on_policy=True, up_to_scale=True),),
-)
+@register(REC, Limit('dr_grpo', on_policy=True, up_to_scale=True))
 def rec_one_side(
   *,
   samples: int = 8,
@@ -46,11 +42,7 @@ def rec_one_side(
   )
 
 
-@register(
-  REC,
-  joints=('gate', 'surrogate'),
-  limits=(Limit('dr_grpo', on_policy=True, up_to_scale=True),),
-)
+@register(REC, Limit('dr_grpo', on_policy=True, up_to_scale=True))
 def rec_two_side(
   *,
   samples: int = 8,
@@ -71,11 +63,7 @@ def rec_two_side(
   )
 
 
-@register(
-  REC,
-  joints=('gate', 'surrogate'),
-  limits=(Limit('rec_two_side', {'far_low': 1.0, 'far_high': 1e9}),),
-)
+@register(REC, Limit('rec_two_side', {'far_low': 1.0, 'far_high': 1e9}))
 def rec_ring(
   *,
   samples: int = 8,
@@ -100,7 +88,7 @@ def rec_ring(
   )
 
 
-@register(REC, joints=('gate', 'surrogate'))
+@register(REC)
 def red_weight(
   *, samples: int = 8, temperature: float = 1.0, minibatches: int = 4
 ) -> Recipe:
@@ -121,11 +109,7 @@ def red_weight(
 
 
 @register(
-  REC,
-  joints=('surrogate', 'cost'),
-  limits=(
-    Limit('dr_grpo', {'move_weight': 0.0}, on_policy=True, up_to_scale=True),
-  ),
+  REC, Limit('dr_grpo', {'move_weight': 0.0}, on_policy=True, up_to_scale=True)
 )
 def opmd(
   *, samples: int = 8, move_weight: float = 0.1, minibatches: int = 4
@@ -155,8 +139,7 @@ def opmd(
     '2506.20520',
     'VERIFIED-2',
   ),
-  joints=('cost',),
-  limits=(Limit('opmd', {'shift': 0.0}, {'move_weight': 0.0}),),
+  Limit('opmd', {'shift': 0.0}, {'move_weight': 0.0}),
 )
 def asymmetric_reinforce(
   *, samples: int = 8, shift: float = 0.1, minibatches: int = 4

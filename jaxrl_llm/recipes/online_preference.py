@@ -54,7 +54,7 @@ def _pairwise(link, samples, kl_weight, epochs, minibatches):
   )
 
 
-@register(Paper(_P3O, '2310.00212', 'VERIFIED-2'), joints=('reward', 'loss'))
+@register(Paper(_P3O, '2310.00212', 'VERIFIED-2'))
 def p3o(
   *,
   samples: int = 2,
@@ -67,11 +67,7 @@ def p3o(
   return _pairwise(link, samples, kl_weight, epochs, minibatches)
 
 
-@register(
-  Paper(_P3O, '2310.00212', 'RECALLED'),
-  joints=('reward', 'loss'),
-  limits=(Limit('p3o', on_policy=True),),
-)
+@register(Paper(_P3O, '2310.00212', 'RECALLED'), Limit('p3o', on_policy=True))
 def p3o_separate(
   *,
   samples: int = 2,
@@ -90,9 +86,7 @@ def p3o_separate(
 
 
 @register(
-  Paper(_P3O, '2310.00212'),
-  joints=('reward', 'loss'),
-  limits=(Limit('p3o', {'clip': 1e9, 'most': math.inf}),),
+  Paper(_P3O, '2310.00212'), Limit('p3o', {'clip': 1e9, 'most': math.inf})
 )
 def p3o_joint(
   *,
@@ -113,7 +107,7 @@ def p3o_joint(
   return _pairwise(link, samples, kl_weight, epochs, minibatches)
 
 
-@register(_OORL, joints=('loss',))
+@register(_OORL)
 def gepo(
   *,
   samples: int = 8,
@@ -134,7 +128,7 @@ def gepo(
   )
 
 
-@register(_OORL, joints=('advantage', 'loss'))
+@register(_OORL)
 def oorl(
   *,
   samples: int = 8,
@@ -172,8 +166,7 @@ def oorl(
     'SePPO: Semi-Policy Preference Optimization for Diffusion Alignment',
     '2410.05255',
     'VERIFIED-2',
-  ),
-  joints=('loss', 'reference', 'selection'),
+  )
 )
 def seppo(
   *,
@@ -209,8 +202,7 @@ def seppo(
     '2406.01462',
     'RECALLED',
   ),
-  joints=('loss',),
-  limits=(Limit('dpo', {'kl_weight': 0.0}),),
+  Limit('dpo', {'kl_weight': 0.0}),
 )
 def hypo(
   *, samples: int = 2, weight: float = 0.1, kl_weight: float = 0.01
@@ -237,8 +229,7 @@ def hypo(
 
 @register(
   Paper('Dataset Reset Policy Optimization for RLHF', '2404.08495'),
-  joints=('plan', 'advantage', 'critic', 'surrogate'),
-  limits=(Limit('ppo', {'value_weight': 0.5, 'epochs': 4}),),
+  Limit('ppo', {'value_weight': 0.5, 'epochs': 4}),
 )
 def dr_po(
   *,
@@ -267,7 +258,7 @@ def dr_po(
   )
 
 
-@register(_CGPO, joints=('reward', 'advantage'))
+@register(_CGPO)
 def crpg(*, samples: int = 4, most: float = 10.0) -> Recipe:
   """Calibrated rewards of what all judges accept, with room for the KL.
 
@@ -286,7 +277,7 @@ def crpg(*, samples: int = 4, most: float = 10.0) -> Recipe:
   )
 
 
-@register(_CGPO, joints=('loss', 'selection'))
+@register(_CGPO)
 def codpo(
   *, samples: int = 4, weight: float = 0.1, imitation: float = 5.0
 ) -> Recipe:
@@ -317,7 +308,7 @@ def codpo(
   )
 
 
-@register(_CGPO, joints=('reward', 'selection', 'advantage'))
+@register(_CGPO)
 def crraft(*, samples: int = 4, most: float = 10.0) -> Recipe:
   """Imitation of the best accepted response, weighted by its reward.
 
@@ -344,8 +335,7 @@ def crraft(*, samples: int = 4, most: float = 10.0) -> Recipe:
     'Fine-Tuning',
     '2501.09766',
     'VERIFIED-2',
-  ),
-  joints=('plan', 'selection', 'loss'),
+  )
 )
 def itool(
   *,

@@ -35,7 +35,7 @@ _RPO = (
 )
 
 
-@register(Paper(_DPO, '2305.18290'), joints=('loss',))
+@register(Paper(_DPO, '2305.18290'))
 def dpo(*, samples: int = 2, weight: float = 0.1) -> Recipe:
   """The likelihood of preferences, with the policy as its own reward model."""
   return Recipe(
@@ -48,11 +48,7 @@ def dpo(*, samples: int = 2, weight: float = 0.1) -> Recipe:
   )
 
 
-@register(
-  Paper(_DPO, '2305.18290'),
-  joints=('loss',),
-  limits=(Limit('dpo', {'smoothing': 0.0}),),
-)
+@register(Paper(_DPO, '2305.18290'), Limit('dpo', {'smoothing': 0.0}))
 def cdpo(
   *, samples: int = 2, weight: float = 0.1, smoothing: float = 0.1
 ) -> Recipe:
@@ -72,8 +68,7 @@ def cdpo(
     'Provably Robust DPO: Aligning Language Models with Noisy Feedback',
     '2403.00409',
   ),
-  joints=('loss',),
-  limits=(Limit('dpo', {'flip': 0.0}),),
+  Limit('dpo', {'flip': 0.0}),
 )
 def rdpo(*, samples: int = 2, weight: float = 0.1, flip: float = 0.1) -> Recipe:
   """DPO's loss of the true labels, estimated from flipped ones."""
@@ -87,7 +82,7 @@ def rdpo(*, samples: int = 2, weight: float = 0.1, flip: float = 0.1) -> Recipe:
   )
 
 
-@register(Paper(_IPO, '2310.12036'), joints=('loss',))
+@register(Paper(_IPO, '2310.12036'))
 def ipo(*, samples: int = 2, weight: float = 0.1) -> Recipe:
   """A margin of log-ratios of 1 / (2 weight), no more."""
   return Recipe(
@@ -100,7 +95,7 @@ def ipo(*, samples: int = 2, weight: float = 0.1) -> Recipe:
   )
 
 
-@register(Paper(_IPO, '2310.12036'), joints=('loss',))
+@register(Paper(_IPO, '2310.12036'))
 def ipo_mean(*, samples: int = 2, weight: float = 0.1) -> Recipe:
   """IPO with log-ratios averaged over tokens, as trainers (TRL) run it."""
   return Recipe(
@@ -117,8 +112,7 @@ def ipo_mean(*, samples: int = 2, weight: float = 0.1) -> Recipe:
   Paper(
     'SLiC-HF: Sequence Likelihood Calibration with Human Feedback',
     '2305.10425',
-  ),
-  joints=('loss',),
+  )
 )
 def slic_hf(
   *, samples: int = 2, width: float = 1.0, imitation: float = 0.1
@@ -155,8 +149,7 @@ def _with(link, score, samples, second, weight):
   Paper(
     'Statistical Rejection Sampling Improves Preference Optimization',
     '2309.06657',
-  ),
-  joints=('loss',),
+  )
 )
 def rso(*, samples: int = 2, weight: float = 0.05) -> Recipe:
   """A hinge on log-ratios, for pairs that rejection sampling drew.
@@ -175,10 +168,7 @@ def rso(*, samples: int = 2, weight: float = 0.05) -> Recipe:
 
 
 @register(
-  Paper(
-    'KTO: Model Alignment as Prospect Theoretic Optimization', '2402.01306'
-  ),
-  joints=('loss',),
+  Paper('KTO: Model Alignment as Prospect Theoretic Optimization', '2402.01306')
 )
 def kto(
   *,
@@ -206,8 +196,7 @@ def kto(
   Paper(
     'SimPO: Simple Preference Optimization with a Reference-Free Reward',
     '2405.14734',
-  ),
-  joints=('loss',),
+  )
 )
 def simpo(
   *, samples: int = 2, weight: float = 2.0, margin_ratio: float = 0.5
@@ -229,8 +218,7 @@ def simpo(
   Paper(
     'REBEL: Reinforcement Learning via Regressing Relative Rewards',
     '2404.16767',
-  ),
-  joints=('loss',),
+  )
 )
 def rebel(
   *, samples: int = 2, scale: float = 1.0, minibatches: int = 4
@@ -253,8 +241,7 @@ def rebel(
     'Regressing the Relative Future: Efficient Policy Optimization for '
     'Multi-turn RLHF',
     '2410.04612',
-  ),
-  joints=('loss',),
+  )
 )
 def refuel(
   *,
@@ -295,9 +282,7 @@ def _regularised(samples, weight, imitation, imitated):
 
 
 @register(
-  Paper(_RPO, '2405.16436'),
-  joints=('loss',),
-  limits=(Limit('dpo', {'imitation': 0.0}, {'weight': 0.01}),),
+  Paper(_RPO, '2405.16436'), Limit('dpo', {'imitation': 0.0}, {'weight': 0.01})
 )
 def rpo(
   *, samples: int = 2, weight: float = 0.01, imitation: float = 0.005
@@ -311,9 +296,7 @@ def rpo(
 
 
 @register(
-  Paper(_RPO, '2405.16436'),
-  joints=('loss',),
-  limits=(Limit('dpo', {'imitation': 0.0}, {'weight': 0.5}),),
+  Paper(_RPO, '2405.16436'), Limit('dpo', {'imitation': 0.0}, {'weight': 0.5})
 )
 def rpo_sequence_mean(
   *, samples: int = 2, weight: float = 0.5, imitation: float = 0.2
@@ -328,8 +311,7 @@ def rpo_sequence_mean(
 
 @register(
   Paper(_RPO, '2405.16436', 'VERIFIED-2'),
-  joints=('loss', 'cost', 'selection'),
-  limits=(Limit('dpo', {'imitation': 0.0}, {'weight': 0.1}, up_to_scale=True),),
+  Limit('dpo', {'imitation': 0.0}, {'weight': 0.1}, up_to_scale=True),
 )
 def rpo_token_mean(
   *, samples: int = 2, weight: float = 0.1, imitation: float = 0.005

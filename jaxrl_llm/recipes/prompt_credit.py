@@ -33,8 +33,7 @@ from jaxrl_llm.selection import bandits
     'ReMax: A Simple, Effective, and Efficient Reinforcement Learning Method '
     'for Aligning Large Language Models',
     '2310.10505',
-  ),
-  joints=('advantage', 'plan'),
+  )
 )
 def remax(*, samples: int = 1, kl_weight: float = 0.05) -> Recipe:
   """The reward of the greedy response as the baseline.
@@ -54,10 +53,7 @@ def remax(*, samples: int = 1, kl_weight: float = 0.05) -> Recipe:
   )
 
 
-@register(
-  Paper('Single-stream Policy Optimization', '2509.13232'),
-  joints=('advantage', 'curriculum'),
-)
+@register(Paper('Single-stream Policy Optimization', '2509.13232'))
 def single_stream(
   *,
   samples: int = 1,
@@ -103,10 +99,7 @@ def single_stream(
     '2505.12346',
     confidence='VERIFIED-2',
   ),
-  joints=('advantage',),
-  limits=[
-    Limit('dr_grpo', {'strength': 0.0}),
-  ],
+  Limit('dr_grpo', {'strength': 0.0}),
 )
 def seed_grpo(
   *,
@@ -139,8 +132,7 @@ def seed_grpo(
     'Rewarding the Unlikely: Lifting GRPO Beyond Distribution Sharpening',
     '2506.02355',
   ),
-  joints=('reward',),
-  limits=[Limit('grpo', {'penalty': 0.0, 'epochs': 1}, {'kl_weight': 0.1})],
+  Limit('grpo', {'penalty': 0.0, 'epochs': 1}, {'kl_weight': 0.1}),
 )
 def unlikeliness(
   *,
@@ -176,8 +168,7 @@ def unlikeliness(
   Paper(
     'COPO: Consistency-Aware Policy Optimization',
     '2508.04138',
-  ),
-  joints=('advantage', 'surrogate'),
+  )
 )
 def copo(
   *,
@@ -217,8 +208,7 @@ def copo(
     'RiskPO: Risk-based Policy Optimization via Verifiable Reward for LLM '
     'Post-Training',
     '2510.00911',
-  ),
-  joints=('advantage',),
+  )
 )
 def riskpo(
   *,
@@ -264,8 +254,7 @@ def riskpo(
       'Inverse Reinforcement Learning with Dynamic Reward Scaling for LLM '
       'Alignment',
     ),
-  ),
-  joints=('advantage',),
+  )
 )
 def dr_irl(
   *,
@@ -306,8 +295,7 @@ def dr_irl(
     'Reasoning via Generative Probabilities',
     '2602.05281',
     confidence='VERIFIED-2',
-  ),
-  joints=('advantage',),
+  )
 )
 def progrpo(
   *,
@@ -344,8 +332,7 @@ def progrpo(
     'V_0: A Generalist Value Model for Any Policy at State Zero',
     '2602.03584',
     confidence='VERIFIED-2',
-  ),
-  joints=('advantage',),
+  )
 )
 def value_at_state_zero(
   *,
@@ -379,8 +366,7 @@ def value_at_state_zero(
     'DeepVideo-R1: Video Reinforcement Fine-Tuning via Difficulty-aware '
     'Regressive GRPO',
     '2506.07464',
-  ),
-  joints=('loss',),
+  )
 )
 def reg_grpo(
   *,

@@ -13,8 +13,7 @@ from jaxrl_llm.recipe import Paper, Recipe, register
 
 
 @register(
-  Paper('Kimi k1.5: Scaling Reinforcement Learning with LLMs', '2501.12599'),
-  joints=('loss',),
+  Paper('Kimi k1.5: Scaling Reinforcement Learning with LLMs', '2501.12599')
 )
 def opmd_regression(
   *, samples: int = 8, weight: float = 0.1, minibatches: int = 4
@@ -34,8 +33,7 @@ def opmd_regression(
     'a Supervised-Friendly Fashion',
     '2406.19185',
     'VERIFIED-2',
-  ),
-  joints=('loss',),
+  )
 )
 def copg(
   *, samples: int = 4, weight: float = 0.1, minibatches: int = 4
@@ -60,8 +58,7 @@ def copg(
     'Improving Multi-Step Reasoning Abilities of Large Language Models with '
     'Direct Advantage Policy Optimization',
     '2412.18279',
-  ),
-  joints=('loss',),
+  )
 )
 def direct_advantage(
   *, samples: int = 8, weight: float = 0.1, minibatches: int = 4
@@ -84,8 +81,7 @@ def direct_advantage(
     'Trust Region Preference Approximation: A Simple and Stable '
     'Reinforcement Learning Algorithm for LLM Reasoning',
     '2504.04524',
-  ),
-  joints=('loss', 'cost'),
+  )
 )
 def trpa(
   *,
@@ -124,7 +120,7 @@ _DISCO = (
 )
 
 
-@register(Paper(_DISCO, '2505.12366'), joints=('loss',))
+@register(Paper(_DISCO, '2505.12366'))
 def disco(
   *,
   samples: int = 8,
@@ -150,7 +146,7 @@ def disco(
   )
 
 
-@register(Paper(_DISCO, '2505.12366'), joints=('loss',))
+@register(Paper(_DISCO, '2505.12366'))
 def disco_mean(
   *,
   samples: int = 8,

@@ -16,9 +16,7 @@ from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 
 
 @register(
-  Paper('Approximating KL Divergence', ''),
-  joints=('cost',),
-  limits=(Limit('dr_grpo', {'kl_weight': 0.0}),),
+  Paper('Approximating KL Divergence', ''), Limit('dr_grpo', {'kl_weight': 0.0})
 )
 def straight_kl(
   *,
@@ -51,8 +49,7 @@ def straight_kl(
     '2512.02556',
     'VERIFIED-2',
   ),
-  joints=('cost',),
-  limits=(Limit('grpo', {'kl_weight': 0.0}, {'kl_weight': 0.0}),),
+  Limit('grpo', {'kl_weight': 0.0}, {'kl_weight': 0.0}),
 )
 def weighted_kl(
   *,
@@ -87,8 +84,7 @@ def weighted_kl(
     'Spiral',
     '2512.04220',
   ),
-  joints=('cost',),
-  limits=(Limit('grpo', {'fall_weight': 0.0}, {'kl_weight': 0.0}),),
+  Limit('grpo', {'fall_weight': 0.0}, {'kl_weight': 0.0}),
 )
 def llds(
   *,
@@ -123,8 +119,7 @@ def llds(
     'and Reinforcement Learning',
     '2506.02208',
     'VERIFIED-2',
-  ),
-  joints=('cost', 'aggregate'),
+  )
 )
 def kdrl(
   *,
@@ -162,8 +157,7 @@ def kdrl(
     'OThink-MR1: Stimulating Multimodal Generalized Reasoning Capabilities '
     'via Dynamic Reinforcement Learning',
     '2503.16081',
-  ),
-  joints=('cost',),
+  )
 )
 def grpo_d(
   *,
@@ -200,8 +194,7 @@ def grpo_d(
     'Optimization',
     '2506.21655',
   ),
-  joints=('cost',),
-  limits=(Limit('grpo', {'kl_weight': 0.0}, {'kl_weight': 0.0}),),
+  Limit('grpo', {'kl_weight': 0.0}, {'kl_weight': 0.0}),
 )
 def apo_difficulty(
   *,
@@ -236,8 +229,7 @@ def apo_difficulty(
     'Optimization',
     '2506.21655',
   ),
-  joints=('advantage', 'cost'),
-  limits=(Limit('apo_difficulty', {'base': 1.0}),),
+  Limit('apo_difficulty', {'base': 1.0}),
 )
 def apo(
   *,
@@ -281,8 +273,7 @@ def _held(kl_weight):
     '2411.01798',
     'RECALLED',
   ),
-  joints=('reference', 'advantage'),
-  limits=(Limit('demonstration_regularised', {'every': 10**9}),),
+  Limit('demonstration_regularised', {'every': 10**9}),
 )
 def salsa(
   *, samples: int = 4, kl_weight: float = 0.05, every: int = 100
@@ -303,10 +294,7 @@ def salsa(
   )
 
 
-@register(
-  Paper('Demonstration-Regularized RL', '2310.17303', 'RECALLED'),
-  joints=('advantage',),
-)
+@register(Paper('Demonstration-Regularized RL', '2310.17303', 'RECALLED'))
 def demonstration_regularised(
   *, samples: int = 4, kl_weight: float = 0.05
 ) -> Recipe:

@@ -21,10 +21,10 @@ from jaxrl_llm.rewards import behaviour
 
 
 @register(
-  Paper('Dr. Zero: Self-Evolving Search Agents without Training Data',
-        '2601.07055'),
-  joints=('reward', 'advantage', 'surrogate'),
-)  # fmt: skip
+  Paper(
+    'Dr. Zero: Self-Evolving Search Agents without Training Data', '2601.07055'
+  )
+)
 def dr_zero(
   *,
   samples: int = 1,
@@ -63,8 +63,7 @@ def dr_zero(
     'Rank-GRPO: Training LLM-based Conversational Recommender Systems with '
     'Reinforcement Learning',
     '2510.20150',
-  ),
-  joints=('advantage', 'surrogate'),
+  )
 )
 def rank_grpo(
   *,
@@ -109,8 +108,7 @@ def rank_grpo(
       'MoRE: Mixture-of-Retrieval Experts for Reasoning-Guided Multimodal '
       'Knowledge Exploitation',
     ),
-  ),
-  joints=('advantage',),
+  )
 )
 def step_grpo(
   *,
@@ -152,8 +150,7 @@ def step_grpo(
     '2510.04392',
     confidence='VERIFIED-2',
   ),
-  joints=('reward',),
-  limits=[Limit('grpo', {'weight': 0.0}, {'kl_weight': 0.04})],
+  Limit('grpo', {'weight': 0.0}, {'kl_weight': 0.04}),
 )
 def ps_grpo(
   *,
@@ -196,14 +193,11 @@ def ps_grpo(
     '2512.12858',
     confidence='ABSTRACT',
   ),
-  joints=('reward',),
-  limits=[
-    Limit(
-      'grpo',
-      {'information_weight': 0.0, 'stability_weight': 0.0},
-      {'kl_weight': 0.0},
-    )
-  ],
+  Limit(
+    'grpo',
+    {'information_weight': 0.0, 'stability_weight': 0.0},
+    {'kl_weight': 0.0},
+  ),
 )
 def information_consistency(
   *,

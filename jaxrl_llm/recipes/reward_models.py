@@ -16,7 +16,7 @@ _INSTRUCT = Paper(
 )
 
 
-@register(_INSTRUCT, joints=('reward model',))
+@register(_INSTRUCT)
 def reward_model(
   *, samples: int = 2, margin: float = 0.0, centring: float = 0.01
 ) -> Recipe:
@@ -34,11 +34,7 @@ def reward_model(
   )
 
 
-@register(
-  _INSTRUCT,
-  joints=('reward model',),
-  limits=(Limit('reward_model', {'samples': 2}, {'centring': 0.0}),),
-)
+@register(_INSTRUCT, Limit('reward_model', {'samples': 2}, {'centring': 0.0}))
 def ranking_reward_model(*, samples: int = 4) -> Recipe:
   """A reward for each response: Plackett and Luce's likelihood of rankings."""
   return Recipe(
@@ -52,8 +48,7 @@ def ranking_reward_model(*, samples: int = 4) -> Recipe:
 
 
 @register(
-  Paper('Reinforcement Learning from User Feedback', '2505.14946', 'ABSTRACT'),
-  joints=('reward model',),
+  Paper('Reinforcement Learning from User Feedback', '2505.14946', 'ABSTRACT')
 )
 def unary_reward_model(*, samples: int = 1, correct: float = 0.5) -> Recipe:
   """The log-odds that a response alone is liked: binary cross-entropy.

@@ -28,8 +28,7 @@ def _corrected(gate, samples, clip_low, clip_high, epsilon, minibatches):
 @register(
   Paper(
     'Your Efficient RL Framework Secretly Brings You Off-Policy RL Training'
-  ),
-  joints=('gate',),
+  )
 )
 def sampler_truncated(
   *,
@@ -52,8 +51,7 @@ def sampler_truncated(
   Paper(
     'When Speed Kills Stability: Demystifying RL Collapse from the '
     'Training-Inference Mismatch'
-  ),
-  joints=('gate',),
+  )
 )
 def sampler_truncated_sequence(
   *,
@@ -74,8 +72,7 @@ def sampler_truncated_sequence(
     'Small Leak Can Sink a Great Ship: Boost RL Training on MoE with IcePop',
     '',
     'VERIFIED-2',
-  ),
-  joints=('gate',),
+  )
 )
 def sampler_masked(
   *,
@@ -93,8 +90,7 @@ def sampler_masked(
 
 
 @register(
-  Paper('OpenRLHF: An Easy-to-use, Scalable RLHF Framework', '2405.11143'),
-  joints=('gate',),
+  Paper('OpenRLHF: An Easy-to-use, Scalable RLHF Framework', '2405.11143')
 )
 def sampler_masked_sequence(
   *,

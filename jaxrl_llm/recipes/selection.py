@@ -24,15 +24,12 @@ from jaxrl_llm.selection import weights
     '2509.22115',
     confidence='VERIFIED-2',
   ),
-  joints=('selection',),
-  limits=[
-    Limit(
-      'dapo',
-      {'rows': 1.0, 'tokens': 1.0},
-      {'rounds': 1, 'clip_high': 0.2},
-      up_to_scale=True,
-    ),
-  ],
+  Limit(
+    'dapo',
+    {'rows': 1.0, 'tokens': 1.0},
+    {'rounds': 1, 'clip_high': 0.2},
+    up_to_scale=True,
+  ),
 )
 def d3s(
   *,
@@ -75,8 +72,7 @@ def d3s(
     '2512.06337',
     confidence='ABSTRACT',
   ),
-  joints=('selection',),
-  limits=[Limit('grpo', {'gap': 0.0}, {'kl_weight': 0.0})],
+  Limit('grpo', {'gap': 0.0}, {'kl_weight': 0.0}),
 )
 def dagrpo(
   *,
@@ -127,7 +123,7 @@ _PF_PPO = Paper(
 )
 
 
-@register(_PF_PPO, joints=('selection',))
+@register(_PF_PPO)
 def pf_ppo(
   *,
   samples: int = 5,
@@ -149,11 +145,7 @@ def pf_ppo(
   )
 
 
-@register(
-  _PF_PPO,
-  joints=('selection',),
-  limits=(Limit('pf_ppo', {'samples': 2}),),
-)
+@register(_PF_PPO, Limit('pf_ppo', {'samples': 2}))
 def pf_ppo_best_worst(
   *,
   samples: int = 5,
@@ -180,14 +172,11 @@ def pf_ppo_best_worst(
     'in LLM Reasoning',
     '2510.00819',
   ),
-  joints=('selection',),
-  limits=[
-    Limit(
-      'grpo',
-      {'objective_limit': 1e9, 'policy_limit': 1e9},
-      {'kl_weight': 0.0},
-    )
-  ],
+  Limit(
+    'grpo',
+    {'objective_limit': 1e9, 'policy_limit': 1e9},
+    {'kl_weight': 0.0},
+  ),
 )
 def capo(
   *,

@@ -40,8 +40,7 @@ _DNO = Paper(
     'A Minimaximalist Approach to Reinforcement Learning from Human Feedback',
     '2401.04056',
     'RECALLED',
-  ),
-  joints=('reward', 'surrogate'),
+  )
 )
 def spo(*, samples: int = 8, clip: float = 0.2, minibatches: int = 4) -> Recipe:
   """Self-play: the reward is the chance to beat the group's other rows.
@@ -63,8 +62,7 @@ def spo(*, samples: int = 8, clip: float = 0.2, minibatches: int = 4) -> Recipe:
   Paper(
     'Self-Play Preference Optimization for Language Model Alignment',
     '2405.00675',
-  ),
-  joints=('reward', 'loss'),
+  )
 )
 def sppo(
   *, samples: int = 5, scale: float = 1e3, minibatches: int = 4
@@ -87,8 +85,7 @@ def sppo(
     'Self-Play Preference Optimization for Language Model Alignment',
     '2405.00675',
     'VERIFIED-2',
-  ),
-  joints=('loss',),
+  )
 )
 def sppo_hard(
   *, samples: int = 2, scale: float = 1e3, minibatches: int = 4
@@ -105,7 +102,7 @@ def sppo_hard(
   )
 
 
-@register(_DNO, joints=('reward', 'loss'))
+@register(_DNO)
 def dno(
   *, samples: int = 5, weight: float = 0.1, minibatches: int = 4
 ) -> Recipe:
@@ -126,10 +123,7 @@ def dno(
   )
 
 
-@register(
-  _DNO,
-  joints=('loss', 'selection'),
-)
+@register(_DNO)
 def dno_practical(
   *,
   samples: int = 5,
@@ -164,8 +158,7 @@ def dno_practical(
     '2410.06293',
     'RECALLED',
   ),
-  joints=('loss', 'reference'),
-  limits=(Limit('iterative_dpo', {'momentum': 0.0}),),
+  Limit('iterative_dpo', {'momentum': 0.0}),
 )
 def accelerated_dpo(
   *,
@@ -198,8 +191,7 @@ def accelerated_dpo(
     'Accelerated Preference Optimization for Large Language Model Alignment',
     '2410.06293',
     'RECALLED',
-  ),
-  joints=('loss',),
+  )
 )
 def iterative_dpo(
   *, samples: int = 2, weight: float = 0.1, minibatches: int = 4

@@ -19,8 +19,7 @@ _DHPO = (
 
 @register(
   Paper('Group Sequence Policy Optimization', '2507.18071'),
-  joints=('surrogate',),
-  limits=(Limit('grpo', {}, {'kl_weight': 0.0}, on_policy=True),),
+  Limit('grpo', {}, {'kl_weight': 0.0}, on_policy=True),
 )
 def gspo(
   *,
@@ -44,8 +43,7 @@ def gspo(
 
 @register(
   Paper('Geometric-Mean Policy Optimization', '2507.20673'),
-  joints=('surrogate',),
-  limits=(Limit('grpo', {}, {'kl_weight': 0.0}, on_policy=True),),
+  Limit('grpo', {}, {'kl_weight': 0.0}, on_policy=True),
 )
 def gmpo(
   *,
@@ -69,11 +67,8 @@ def gmpo(
 
 @register(
   Paper(_DHPO, '2601.05607', 'VERIFIED-2'),
-  joints=('surrogate',),
-  limits=(
-    Limit('grpo', {'weight': 1.0}, {'kl_weight': 0.0}),
-    Limit('gspo', {'weight': 0.0}),
-  ),
+  Limit('grpo', {'weight': 1.0}, {'kl_weight': 0.0}),
+  Limit('gspo', {'weight': 0.0}),
 )
 def dhpo(
   *,
@@ -105,11 +100,7 @@ def dhpo(
   )
 
 
-@register(
-  Paper(_DHPO, '2601.05607', 'ABSTRACT'),
-  joints=('surrogate',),
-  limits=(Limit('dhpo', on_policy=True),),
-)
+@register(Paper(_DHPO, '2601.05607', 'ABSTRACT'), Limit('dhpo', on_policy=True))
 def dhpo_entropy(
   *,
   samples: int = 8,

@@ -32,8 +32,7 @@ from jaxrl_llm.selection import weights
     other_titles=(
       'GTPO: Trajectory-Based Policy Optimization in Large Language Models',
     ),
-  ),
-  joints=('advantage', 'surrogate'),
+  )
 )
 def gtpo(
   *,
@@ -66,8 +65,7 @@ def gtpo(
     'Segment Policy Optimization: Effective Segment-Level Credit Assignment '
     'in RL for Large Language Models',
     '2505.23564',
-  ),
-  joints=('advantage', 'selection'),
+  )
 )
 def spo_chain(
   *,
@@ -109,8 +107,7 @@ def spo_chain(
     'Segment Policy Optimization: Effective Segment-Level Credit Assignment '
     'in RL for Large Language Models',
     '2505.23564',
-  ),
-  joints=('advantage', 'selection'),
+  )
 )
 def spo_tree(
   *,
@@ -151,8 +148,7 @@ def spo_tree(
     'Decomposition',
     '2405.15821',
   ),
-  joints=('advantage',),
-  limits=[Limit('ppo', {'discount': 1.0})],
+  Limit('ppo', {'discount': 1.0}),
 )
 def poad(
   *,
@@ -191,8 +187,7 @@ def poad(
   Paper(
     'Reinforcing Video Reasoning with Focused Thinking',
     '2505.24718',
-  ),
-  joints=('advantage', 'aggregate'),
+  )
 )
 def tw_grpo(
   *,
@@ -227,8 +222,7 @@ def tw_grpo(
     'Two-Stage Constrained Actor-Critic for Short Video Recommendation',
     '2302.01680',
     confidence='RECALLED',
-  ),
-  joints=('advantage', 'surrogate'),
+  )
 )
 def two_stage_constrained(
   *,

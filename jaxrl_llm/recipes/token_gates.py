@@ -17,8 +17,7 @@ from jaxrl_llm.recipes.off_policy import REC
   Paper(
     'Exploring the Limit of Outcome Reward for Learning Mathematical Reasoning',
     '2502.06781',
-  ),
-  joints=('gate', 'cost', 'critic', 'aggregate'),
+  )
 )
 def oreal_tokens(
   *,
@@ -55,11 +54,8 @@ def oreal_tokens(
     'Spiral',
     '2512.04220',
   ),
-  joints=('cost',),
-  limits=(
-    Limit('grpo', {'fall_weight': 0.0}, {'kl_weight': 0.0}),
-    Limit('llds', on_policy=True),
-  ),
+  Limit('grpo', {'fall_weight': 0.0}, {'kl_weight': 0.0}),
+  Limit('llds', on_policy=True),
 )
 def llds_actions(
   *,
@@ -90,11 +86,7 @@ def llds_actions(
   )
 
 
-@register(
-  REC,
-  joints=('gate', 'surrogate'),
-  limits=(Limit('rec_two_side', on_policy=True),),
-)
+@register(REC, Limit('rec_two_side', on_policy=True))
 def rec_sequence(
   *,
   samples: int = 8,

@@ -13,10 +13,7 @@ from jaxrl_llm.plans import sampled
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 
 
-@register(
-  Paper('Trust Region Policy Optimization', '1502.05477'),
-  joints=('update', 'cost'),
-)
+@register(Paper('Trust Region Policy Optimization', '1502.05477'))
 def trpo(
   *,
   samples: int = 8,
@@ -51,8 +48,7 @@ def trpo(
     '2601.03320',
     'VERIFIED-2',
   ),
-  joints=('surrogate', 'cost'),
-  limits=(Limit('grpo', {'initial': 0.0}, {'kl_weight': 0.0}, on_policy=True),),
+  Limit('grpo', {'initial': 0.0}, {'kl_weight': 0.0}, on_policy=True),
 )
 def r2vpo(
   *,
@@ -82,8 +78,7 @@ def r2vpo(
 
 @register(
   Paper('Mirror Descent Policy Optimization', '2005.09814'),
-  joints=('surrogate', 'cost'),
-  limits=(Limit('grpo', {}, {'kl_weight': 0.0}, on_policy=True),),
+  Limit('grpo', {}, {'kl_weight': 0.0}, on_policy=True),
 )
 def mdpo(
   *,
@@ -116,8 +111,7 @@ def mdpo(
   Paper(
     'The Update-Equivalence Framework for Decision-Time Planning',
     '2304.13138',
-  ),
-  joints=('surrogate', 'cost', 'reference'),
+  )
 )
 def mmd(
   *,
@@ -154,8 +148,7 @@ def mmd(
 
 @register(
   Paper('Target-based Surrogates for Stochastic Optimization', '2302.02607'),
-  joints=('surrogate', 'cost', 'update'),
-  limits=(Limit('grpo', {}, {'kl_weight': 0.0}, on_policy=True),),
+  Limit('grpo', {}, {'kl_weight': 0.0}, on_policy=True),
 )
 def target_surrogate(
   *,

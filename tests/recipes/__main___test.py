@@ -56,8 +56,7 @@ def test_deviations_are_the_paragraph_that_begins_with_the_word():
 
   paper = recipe_lib.Paper('A paper')
   entries = [
-    recipe_lib.Entry('name', factory, paper, (), ())
-    for factory in (differs, follows)
+    recipe_lib.Entry('name', factory, paper) for factory in (differs, follows)
   ]
   assert entries[0].deviates == 'the first thing, over two lines. The second.'
   assert entries[1].deviates == ''
