@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from experiments import command, runs, settings
 from experiments.configs import base
-from jaxrl_llm.policies.language import hf, transformer
+from jaxrl_llm.policies.language import hf, parameters
 from jaxrl_llm.problems.text import encoding as text
 from jaxrl_llm.problems.text import session
 from jaxrl_llm.tasks import data, preferences, tokens
@@ -194,7 +194,7 @@ def model(tmp_path_factory):
   random = np.random.default_rng(0)
   flat = {
     path: random.normal(size=entry.shape).astype(np.float32)
-    for path, entry in transformer.table(config).items()
+    for path, entry in parameters.table(config).items()
   }
   hf.save(folder, config, traverse_util.unflatten_dict(flat), source=source)
   return folder, flat, (folder / 'model.safetensors').read_bytes()

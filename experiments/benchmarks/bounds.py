@@ -76,7 +76,13 @@ def _programs(model, shape):
 
   from experiments.benchmarks import folders
   from jaxrl_llm import recipe as recipe_lib
-  from jaxrl_llm.policies.language import drawing, hf, score, transformer
+  from jaxrl_llm.policies.language import (
+    drawing,
+    hf,
+    parameters,
+    score,
+    transformer,
+  )
   from jaxrl_llm.policies.language import sampler as sampler_lib
   from jaxrl_llm.policies.language.truncation import Sampling
   from jaxrl_llm.training import step
@@ -133,7 +139,7 @@ def _programs(model, shape):
   tokens = jnp.zeros((shape.prompts, shape.prompt), jnp.int32)
   prompts = Prompts(tokens, jnp.ones(tokens.shape, bool), rows, rows)
   keys = sampler_lib.row_keys(key, jnp.arange(shape.rows))
-  params = jax.eval_shape(functools.partial(transformer.init, config), key)
+  params = jax.eval_shape(functools.partial(parameters.init, config), key)
   layers, rest = jax.eval_shape(
     lambda params: drawing.unstacked(params, config, jnp.float32), params
   )

@@ -20,7 +20,12 @@ import optax
 from experiments import collectives
 from experiments.compilation import QUICKLY
 from jaxrl_llm import recipe
-from jaxrl_llm.policies.language import heads, lora, score, transformer
+from jaxrl_llm.policies.language import (
+  heads,
+  lora,
+  parameters,
+  score,
+)
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.policies.language.sampler import Sampler
 from jaxrl_llm.policies.language.truncation import Sampling
@@ -149,8 +154,8 @@ def begin(kind: Kind, mesh: tuple[int, int]) -> Parts:
 
 def _model(kind, built):
   """Parameters of a kind with what its recipe reads, and their logical axes."""
-  table = transformer.table(kind.config)
-  params = jax.jit(transformer.init, static_argnums=0)(kind.config, KEY)
+  table = parameters.table(kind.config)
+  params = jax.jit(parameters.init, static_argnums=0)(kind.config, KEY)
   if kind.rank:
     options = {'rank': kind.rank, 'alpha': 1.0, 'targets': ('q', 'v', 'o')}
     deltas = lora.table(kind.config, **options)

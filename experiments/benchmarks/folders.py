@@ -7,7 +7,7 @@ import pathlib
 import jax
 
 from experiments.benchmarks import cases
-from jaxrl_llm.policies.language import hf, transformer
+from jaxrl_llm.policies.language import hf, parameters
 
 
 def folder_of(name: str, scratch: pathlib.Path) -> pathlib.Path:
@@ -22,7 +22,7 @@ def folder_of(name: str, scratch: pathlib.Path) -> pathlib.Path:
   model = cases.MODELS[name]
   source = description(model)
   config = hf.config_of(source)
-  init = jax.jit(transformer.init, static_argnums=0)
+  init = jax.jit(parameters.init, static_argnums=0)
   params = init(config, jax.random.key(0))
   folder = scratch / name
   words = _words(model.vocab)

@@ -151,16 +151,14 @@ def _programs(model, shape):
 
   from experiments.benchmarks import folders
   from jaxrl_llm import recipe as recipe_lib
-  from jaxrl_llm.policies.language import hf, score, transformer
+  from jaxrl_llm.policies.language import hf, parameters, score
   from jaxrl_llm.policies.language.sampler import Sampler
   from jaxrl_llm.policies.language.truncation import Sampling
   from jaxrl_llm.training import step
   from jaxrl_llm.types import Prompts, Scores, Spec
 
   config = hf.config_of(folders.description(model))
-  params = jax.jit(transformer.init, static_argnums=0)(
-    config, jax.random.key(0)
-  )
+  params = jax.jit(parameters.init, static_argnums=0)(config, jax.random.key(0))
   recipe = recipe_lib.build('grpo', samples=shape.samples, kl_weight=0.0)
 
   def scorer(params, rollouts, needs):

@@ -49,7 +49,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.policies.language import heads, transformer
+from jaxrl_llm.policies.language import heads, parameters, transformer
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.types import Array, PyTree, Rollouts, Stats, Unmasking
 
@@ -118,7 +118,7 @@ class Masked:
     return np.repeat(np.arange(self.steps), counts).astype(np.int32)
 
   def table(self):
-    found = transformer.table(self.config)
+    found = parameters.table(self.config)
     return found | (heads.value_table(self.config) if self.critic else {})
 
   def write(

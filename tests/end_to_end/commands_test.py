@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from experiments import runs
-from jaxrl_llm.policies.language import hf, transformer
+from jaxrl_llm.policies.language import hf, parameters
 from jaxrl_llm.problems.text import session
 from jaxrl_llm.training import writers
 from tests.end_to_end import processes, tiny
@@ -221,7 +221,7 @@ def test_tensors_that_do_not_fit_are_listed(tmp_path):
   safetensors.numpy.save_file(tensors, path)
   message = refused(tmp_path, **{'model.path': str(folder)})
   assert 'model.extra.weight' in message and 'model.norm.weight' in message
-  assert transformer.table(parts.model)  # the one that was loaded before
+  assert parameters.table(parts.model)  # the one that was loaded before
 
 
 def test_an_unsupported_architecture_names_the_supported_ones(tmp_path):

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxrl_llm.policies.language import hf, transformer
+from jaxrl_llm.policies.language import hf, parameters
 from jaxrl_llm.problems.text import session
 from jaxrl_llm.tasks import tokens
 from jaxrl_llm.training import loop
@@ -65,7 +65,7 @@ def mixture(folder):
       pad_token_id=tokenizer.pad_token_id,
     )
     config = hf.config_of(source)
-    params = jax.jit(transformer.init, static_argnums=0)(
+    params = jax.jit(parameters.init, static_argnums=0)(
       config, jax.random.key(0)
     )
     hf.save(folder, config, params, source=source, tokenizer=tokenizer)

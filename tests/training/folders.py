@@ -5,7 +5,7 @@ import pathlib
 import jax
 import transformers
 
-from jaxrl_llm.policies.language import hf, transformer
+from jaxrl_llm.policies.language import hf, parameters
 from jaxrl_llm.tasks import tokens
 
 # A template in the manner of ChatML, with tools, thinking and a turn's end.
@@ -49,7 +49,7 @@ def model_in(folder, *, vocab=0, **options):
     tie_word_embeddings=True,
   )
   model = hf.config_of(description)
-  params = transformer.init(model, jax.random.key(0))
+  params = parameters.init(model, jax.random.key(0))
   hf.save(
     folder / 'model', model, params, source=description, tokenizer=tokenizer
   )

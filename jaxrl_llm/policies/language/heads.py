@@ -24,7 +24,7 @@ _FILE = 'heads.safetensors'
 def value_table(
   config: Config, *, name: str = 'value_head', shape: tuple[int, ...] = ()
 ) -> dict[tuple[str, ...], Param]:
-  """A value head's parameters by path, as `transformer.table` lists them.
+  """A value head's parameters by path, as `parameters.table` lists them.
 
   Args:
     name: of `NAMES`. shape: of what it answers to one hidden state; () is a

@@ -17,10 +17,11 @@ import jax
 import jax.numpy as jnp
 from flax import traverse_util
 
-from jaxrl_llm.policies.language import transformer
+from jaxrl_llm.policies.language import parameters
 from jaxrl_llm.policies.language.config import Config
-from jaxrl_llm.policies.language.transformer import Array, Params
+from jaxrl_llm.policies.language.parameters import Params
 from jaxrl_llm.policies.protocol import Param
+from jaxrl_llm.types import Array
 
 TARGETS = ('q', 'k', 'v', 'o', 'gate', 'up', 'down')
 _TRAINED = ('lora_a', 'lora_b')
@@ -35,7 +36,7 @@ def table(
   alpha: float,
   targets: Sequence[str] = TARGETS,
 ) -> dict[tuple[str, ...], Param]:
-  """The added leaves by path, as in `transformer.table`.
+  """The added leaves by path, as in `parameters.table`.
 
   Args:
     rank: r, columns of A and rows of B.
@@ -59,7 +60,7 @@ def table(
     )
   if rank < 1:
     raise ValueError(f'LoRA rank {rank} is below 1; use 1 or more.')
-  base = transformer.table(config)
+  base = parameters.table(config)
   absent = [each for each in targets if ('layers', each, 'kernel') not in base]
   if absent:
     raise ValueError(

@@ -1,20 +1,8 @@
-"""The decoder: one block for every family, plain dictionaries of arrays.
+"""The decoder: one block for every family, on plain dictionaries of arrays.
 
-Parameters are a nested dictionary; those of the layers are stacked on axis 0
-and scanned. `table` is the one description of them, from which `init`, the
-sharding specs and the Hugging Face import derive:
-
-    embed.kernel [V, D]
-    layers.{attention_norm, mlp_norm}.scale [L, D]
-    layers.{q, k, v}.kernel [L, D, heads, h]   layers.o.kernel [L, H, h, D]
-    layers.{gate, up}.kernel [L, D, F]         layers.down.kernel [L, F, D]
-      or, with experts,                        layers.router.kernel [L, D, E]
-    layers.experts.{gate, up} [L, E, D, F]     layers.experts.down [L, E, F, D]
-    final_norm.scale [D]                       unembed.kernel [D, V], if untied
-
-and, where the configuration asks, biases beside kernels, `q_norm` and
-`k_norm` [L, h], `post_attention_norm` and `post_mlp_norm` [L, D]. A linear
-map that also holds `lora_a`, `lora_b` and `lora_scale` adds their product.
+`parameters` lists what they hold. Parameters of the layers are stacked on axis
+0 and scanned. A linear map that also holds `lora_a`, `lora_b` and `lora_scale`
+adds their product.
 
 Four ways through the same block: `hidden` (whole sequences, for learning),
 `hidden_of_groups` (the same where G rows share their prompt), `prefill`
@@ -28,7 +16,6 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any
 
 import chex
 import jax
@@ -36,95 +23,16 @@ import jax.numpy as jnp
 
 from jaxrl_llm.policies.language import attention, experts, tiles
 from jaxrl_llm.policies.language.config import Config
-from jaxrl_llm.policies.protocol import Param, initial
+from jaxrl_llm.policies.language.parameters import Params
+from jaxrl_llm.types import Array
 
-Array = jax.Array
-Params = dict[str, Any]
 Cache = tuple[dict[str, Array], ...]
 
-_zeros = jax.nn.initializers.zeros
 _ACTIVATIONS = {
   'silu': jax.nn.silu,
   'gelu': functools.partial(jax.nn.gelu, approximate=False),
   'gelu_pytorch_tanh': functools.partial(jax.nn.gelu, approximate=True),
 }
-
-
-def table(config: Config) -> dict[tuple[str, ...], Param]:
-  """Every parameter by its path.
-
-  Kernels are normal with standard deviation fan_in ** -0.5; those that write
-  to the stream are divided by sqrt(2 L), so that its scale does not grow with
-  depth. Norms start as the identity, biases at 0.
-
-  Returns:
-    path -> `Param`. Logical axes: 'layers', 'vocab', 'embed', 'heads',
-    'kv_heads', 'head_dim', 'mlp', 'experts', and 'routes', which are as many.
-  """
-  sizes = {
-    'layers': config.layers,
-    'vocab': config.vocab,
-    'embed': config.width,
-    'heads': config.heads,
-    'kv_heads': config.kv_heads,
-    'head_dim': config.head_dim,
-    'mlp': config.mlp_width,
-    'experts': config.experts,
-    'routes': config.experts,
-  }
-  entries = {}
-
-  def add(path, axes, init):
-    shape = tuple(sizes[axis] for axis in axes)
-    entries[tuple(path.split('.'))] = Param(shape, axes, init)
-
-  def kernel(name, inputs, outputs, gain, *each):
-    fan_in = math.prod(sizes[axis] for axis in inputs)
-    init = jax.nn.initializers.normal(gain * fan_in**-0.5)
-    add(f'layers.{name}', ('layers', *each, *inputs, *outputs), init)
-
-  def linear(name, inputs, outputs, bias, gain=1.0):
-    kernel(f'{name}.kernel', inputs, outputs, gain)
-    if bias:
-      add(f'layers.{name}.bias', ('layers', *outputs), _zeros)
-
-  def norm(name, *axes):
-    identity = jax.nn.initializers.constant(1.0 - config.norm_offset)
-    add(f'{name}.scale', axes, identity)
-
-  width = jax.nn.initializers.normal(config.width**-0.5)
-  residual = (2 * config.layers) ** -0.5
-  add('embed.kernel', ('vocab', 'embed'), width)
-  norm('layers.attention_norm', 'layers', 'embed')
-  linear('q', ('embed',), ('heads', 'head_dim'), config.qkv_bias)
-  linear('k', ('embed',), ('kv_heads', 'head_dim'), config.qkv_bias)
-  linear('v', ('embed',), ('kv_heads', 'head_dim'), config.qkv_bias)
-  if config.qk_norm:
-    norm('layers.q_norm', 'layers', 'head_dim')
-    norm('layers.k_norm', 'layers', 'head_dim')
-  linear('o', ('heads', 'head_dim'), ('embed',), config.o_bias, residual)
-  norm('layers.mlp_norm', 'layers', 'embed')
-  if config.experts:
-    linear('router', ('embed',), ('routes',), False)
-    kernel('experts.gate', ('embed',), ('mlp',), 1.0, 'experts')
-    kernel('experts.up', ('embed',), ('mlp',), 1.0, 'experts')
-    kernel('experts.down', ('mlp',), ('embed',), residual, 'experts')
-  else:
-    linear('gate', ('embed',), ('mlp',), config.mlp_bias)
-    linear('up', ('embed',), ('mlp',), config.mlp_bias)
-    linear('down', ('mlp',), ('embed',), config.mlp_bias, residual)
-  if config.post_norms:
-    norm('layers.post_attention_norm', 'layers', 'embed')
-    norm('layers.post_mlp_norm', 'layers', 'embed')
-  norm('final_norm', 'embed')
-  if not config.tied:
-    add('unembed.kernel', ('embed', 'vocab'), width)
-  return entries
-
-
-def init(config: Config, key: Array, dtype=jnp.float32) -> Params:
-  """Random parameters, as `table` says. Pure, so that `jit` can shard them."""
-  return initial(table(config), key, dtype)
 
 
 def hidden(

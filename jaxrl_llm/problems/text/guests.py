@@ -8,7 +8,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from jaxrl_llm.policies.language import hf, transformer
+from jaxrl_llm.policies.language import hf, parameters
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.rewards import duels
@@ -99,8 +99,8 @@ def teachers(
 
 def _parameters(source, model, mesh) -> PyTree:
   """The decoder's parameters, as a program uses those of the policy."""
-  shapes = jax.eval_shape(lambda: transformer.init(model, jax.random.key(0)))
-  axes = {path: leaf.axes for path, leaf in transformer.table(model).items()}
+  shapes = jax.eval_shape(lambda: parameters.init(model, jax.random.key(0)))
+  axes = {path: leaf.axes for path, leaf in parameters.table(model).items()}
   layout = shard.layout(mesh, axes, shapes)
   places = layout.shardings(shapes, whole='data')
   return hf.load(source, shardings=places)[1]

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from jaxrl_llm.policies.language import heads, hf, lora, score, transformer
+from jaxrl_llm.policies.language import heads, hf, lora, score
+from jaxrl_llm.policies.language import parameters as parameters_lib
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.training import shard, step
 from jaxrl_llm.types import PyTree
@@ -80,7 +81,7 @@ def parameters(
       params |= {name: heads.init_value(model, own, shape=shape)}
     return params
 
-  base = jax.eval_shape(lambda: transformer.init(model, key))
+  base = jax.eval_shape(lambda: parameters_lib.init(model, key))
   shapes = jax.eval_shape(complete, base)
   layout = shard.layout(mesh, _axes(config, recipe, model, critics), shapes)
   if abstract:
@@ -91,7 +92,7 @@ def parameters(
 
 def _axes(config, recipe, model, critics):
   """Logical axes of every parameter by path, out of the models' tables."""
-  tables = transformer.table(model)
+  tables = parameters_lib.table(model)
   if config.model.lora_rank:
     tables |= lora.table(
       model,

@@ -12,7 +12,7 @@ import pathlib
 import jax
 from ml_collections import ConfigDict
 
-from jaxrl_llm.policies.language import hf, transformer
+from jaxrl_llm.policies.language import hf, parameters
 from jaxrl_llm.problems.text import warm_start
 from jaxrl_llm.tasks import tokens
 from jaxrl_llm.training import hosts, progress, shard
@@ -122,7 +122,7 @@ def _make_model(config: ConfigDict, folder: pathlib.Path) -> None:
       dtype='float32',
     )
     model = hf.config_of(description)
-    init = jax.jit(transformer.init, static_argnums=0)
+    init = jax.jit(parameters.init, static_argnums=0)
     params = init(model, jax.random.key(config.seed))
     hf.save(folder, model, params, source=description, tokenizer=tokenizer)
 

@@ -5,7 +5,7 @@ import pytest
 from jax.extend import core
 
 from experiments.benchmarks import cases
-from jaxrl_llm.policies.language import hf, score, transformer
+from jaxrl_llm.policies.language import hf, parameters, score
 from jaxrl_llm.types import Rollouts, Tokens
 from tests.policies.language import families
 
@@ -40,7 +40,7 @@ def _sizes(config):
 @pytest.mark.parametrize('p, t', [(1, 1), (5, 3)])
 def test_operations_are_the_products_of_a_scored_batch(p, t):
   config = hf.config_of(families.hf_config('qwen3'))
-  params = jax.eval_shape(lambda: transformer.init(config, jax.random.key(0)))
+  params = jax.eval_shape(lambda: parameters.init(config, jax.random.key(0)))
   n = 4
   prompt, response = jnp.zeros((n, p), jnp.int32), jnp.zeros((n, t), jnp.int32)
   there = jnp.ones((n, t), bool)

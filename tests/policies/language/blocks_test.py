@@ -6,7 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm.policies.language import blocks, hf, score, transformer
+from jaxrl_llm.policies.language import (
+  blocks,
+  hf,
+  parameters,
+  score,
+  transformer,
+)
 from jaxrl_llm.tabular import policy
 from tests.policies.language import families
 
@@ -117,7 +123,7 @@ def _rollouts(rows, columns):
 
 def test_scores_in_blocks_are_those_of_all_logits():
   config, rollouts = _config('gemma2'), _rollouts(2, 4)
-  params = transformer.init(config, jax.random.key(0))
+  params = parameters.init(config, jax.random.key(0))
   whole = score.score(params, config, rollouts, chunk=0)
   parts = score.score(params, config, rollouts, block=5)
   np.testing.assert_allclose(parts.logp, whole.logp, atol=1e-5)
@@ -136,7 +142,7 @@ def _temporary(vocab, **options):
   """Bytes that the gradient of the log-probs needs while it is computed."""
   config = _config('qwen3', vocab)
   params = jax.eval_shape(
-    functools.partial(transformer.init, config), jax.random.key(0)
+    functools.partial(parameters.init, config), jax.random.key(0)
   )
 
   def total(params, rollouts):

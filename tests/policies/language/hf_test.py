@@ -18,7 +18,7 @@ import safetensors.numpy
 from flax import traverse_util
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jaxrl_llm.policies.language import hf, transformer
+from jaxrl_llm.policies.language import hf, parameters
 from jaxrl_llm.policies.language.hf import folders
 from tests.policies.language import families
 
@@ -31,7 +31,7 @@ def _source(folder, name='qwen3', dtype=np.float32, **options):
   params = traverse_util.unflatten_dict(
     {
       path: rng.normal(size=entry.shape).astype(dtype)
-      for path, entry in transformer.table(config).items()
+      for path, entry in parameters.table(config).items()
     }
   )
   hf.save(folder, config, params, source=source, **options)
@@ -108,7 +108,7 @@ def test_parameters_can_be_loaded_onto_a_mesh(tmp_path):
     split = ['model' if axis == 'embed' else None for axis in entry.axes]
     return NamedSharding(mesh, PartitionSpec(*split))
 
-  entries = transformer.table(config).items()
+  entries = parameters.table(config).items()
   shardings = traverse_util.unflatten_dict(
     {path: sharding(entry) for path, entry in entries}
   )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from jaxrl_llm.policies.language import lora, transformer
+from jaxrl_llm.policies.language import lora, parameters, transformer
 from jaxrl_llm.policies.language.config import Config
 
 _CONFIG = Config(
@@ -29,7 +29,7 @@ def _random(entries, seed=0):
 
 
 def _base():
-  return traverse_util.unflatten_dict(_random(transformer.table(_CONFIG)))
+  return traverse_util.unflatten_dict(_random(parameters.table(_CONFIG)))
 
 
 def _adapted(targets=lora.TARGETS):
@@ -148,7 +148,7 @@ _EXPERTS = dataclasses.replace(_CONFIG, experts=3, experts_per_token=2)
 
 def test_attention_of_a_mixture_of_experts_is_adapted():
   attention = ('q', 'k', 'v', 'o')
-  entries = transformer.table(_EXPERTS) | lora.table(
+  entries = parameters.table(_EXPERTS) | lora.table(
     _EXPERTS, rank=3, alpha=6.0, targets=attention
   )
   params = traverse_util.unflatten_dict(_random(entries))

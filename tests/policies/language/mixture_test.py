@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm.policies.language import hf, score, transformer
+from jaxrl_llm.policies.language import hf, parameters, score
 from jaxrl_llm.policies.language import mixture as mixture_lib
 from jaxrl_llm.policies.language.mixture import Mixture
 from jaxrl_llm.policies.language.sampler import Sampler
@@ -25,7 +25,7 @@ VOCAB, LENGTH, STOP = 4, 3, 0
 def model(layers, seed):
   changes = {'num_hidden_layers': layers, 'vocab_size': VOCAB}
   config = hf.config_of(families.hf_config('qwen3', **changes))
-  params = transformer.init(config, jax.random.key(seed))
+  params = parameters.init(config, jax.random.key(seed))
   return config, params
 
 

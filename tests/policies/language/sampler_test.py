@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm.policies.language import hf, transformer
+from jaxrl_llm.policies.language import hf, parameters, transformer
 from jaxrl_llm.policies.language import sampler as sampler_lib
 from jaxrl_llm.policies.language.sampler import Sampler
 from jaxrl_llm.policies.language.truncation import Sampling
@@ -19,7 +19,7 @@ from tests.policies.language import families
 def _model(vocab=48):
   changes = {'num_hidden_layers': 1, 'vocab_size': vocab}
   config = hf.config_of(families.hf_config('qwen3', **changes))
-  return config, transformer.init(config, jax.random.key(1))
+  return config, parameters.init(config, jax.random.key(1))
 
 
 def _prompts(lengths, width=6, seed=0, vocab=48):

@@ -6,7 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm.policies.language import heads, hf, score, transformer
+from jaxrl_llm.policies.language import (
+  heads,
+  hf,
+  parameters,
+  score,
+  transformer,
+)
 from jaxrl_llm.policies.language.sampler import Sampler
 from jaxrl_llm.policies.language.truncation import Sampling
 from jaxrl_llm.types import Prompts
@@ -22,7 +28,7 @@ _score = jax.jit(
 @functools.cache
 def _model(name):
   config = hf.config_of(families.hf_config(name, num_hidden_layers=2))
-  return config, transformer.init(config, jax.random.key(1))
+  return config, parameters.init(config, jax.random.key(1))
 
 
 def _prompts(lengths, width=6, seed=0):
@@ -361,7 +367,7 @@ def test_gradient_memory_grows_with_the_chunk_not_the_response():
       families.hf_config('qwen3', num_hidden_layers=1, vocab_size=vocab)
     )
     shapes = jax.eval_shape(
-      functools.partial(transformer.init, config), jax.random.key(0)
+      functools.partial(parameters.init, config), jax.random.key(0)
     )
     compiled = _gradient.lower(shapes, config, long, chunk).compile()
     return compiled.memory_analysis().temp_size_in_bytes

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm.policies.language import hf, slots, transformer
+from jaxrl_llm.policies.language import hf, parameters, slots
 from jaxrl_llm.policies.language import sampler as sampler_lib
 from jaxrl_llm.policies.language.sampler import Sampler
 from jaxrl_llm.policies.language.truncation import Sampling
@@ -25,7 +25,7 @@ def _model(family='qwen3'):
   layers = 2 if family == 'gemma2' else 1
   changes = {'num_hidden_layers': layers, 'vocab_size': 48}
   config = hf.config_of(families.hf_config(family, **changes))
-  return config, transformer.init(config, jax.random.key(1))
+  return config, parameters.init(config, jax.random.key(1))
 
 
 def _prompts(lengths=_LENGTHS):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from jaxrl_llm.policies.language import tiles, transformer
+from jaxrl_llm.policies.language import parameters, tiles, transformer
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.policies.language.rope import Rope
 
@@ -50,7 +50,7 @@ _KEY = jax.random.key(0)
 _TOLERANCE = 2e-5
 
 # Compiled once for each configuration instead of operation by operation.
-_init = jax.jit(transformer.init, static_argnums=(0, 2))
+_init = jax.jit(parameters.init, static_argnums=(0, 2))
 _hidden = jax.jit(
   transformer.hidden,
   static_argnums=1,
@@ -70,7 +70,7 @@ def _params(config):
       path: np.float32(
         rng.normal(0.0, 0.2, entry.shape) + (path[-1] == 'scale')
       )
-      for path, entry in transformer.table(config).items()
+      for path, entry in parameters.table(config).items()
     }
   )
 
@@ -88,8 +88,8 @@ def test_init_follows_the_table(name):
   config = _CONFIGS[name]
   params = jax.eval_shape(lambda key: _init(config, key, jnp.bfloat16), _KEY)
   flat = traverse_util.flatten_dict(params)
-  assert set(flat) == set(transformer.table(config))
-  for path, entry in transformer.table(config).items():
+  assert set(flat) == set(parameters.table(config))
+  for path, entry in parameters.table(config).items():
     chex.assert_shape(flat[path], entry.shape)
     assert flat[path].dtype == jnp.bfloat16
     assert len(entry.axes) == len(entry.shape)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxrl_llm.policies.language import transformer
+from jaxrl_llm.policies.language import parameters
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.policies.language.hf.families import FAMILIES
 
@@ -88,7 +88,7 @@ class Row(NamedTuple):
 
 
 def table(config: Config, family: str) -> dict[tuple[str, ...], Row]:
-  """Their name and the bijection for each path of `transformer.table`.
+  """Their name and the bijection for each path of `parameters.table`.
 
   Args:
     family: `model_type` of their configuration: two of one architecture may
@@ -119,7 +119,7 @@ def table(config: Config, family: str) -> dict[tuple[str, ...], Row]:
     **_expert_names(family),
   }
   rows = {}
-  for path in transformer.table(config):
+  for path in parameters.table(config):
     if path in whole:
       name, bijection = whole[path]
     else:

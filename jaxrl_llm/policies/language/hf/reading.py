@@ -17,7 +17,7 @@ import numpy as np
 import safetensors
 from flax import traverse_util
 
-from jaxrl_llm.policies.language import transformer
+from jaxrl_llm.policies.language import parameters
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.policies.language.hf.families import config_of
 from jaxrl_llm.policies.language.hf.folders import (
@@ -30,7 +30,7 @@ from jaxrl_llm.policies.language.hf.folders import (
   names_of,
   table,
 )
-from jaxrl_llm.policies.language.transformer import Params
+from jaxrl_llm.policies.language.parameters import Params
 
 # Buffers that old exports stored and that follow from the configuration.
 _HARMLESS = re.compile(r'rotary_emb\.inv_freq$')
@@ -102,7 +102,7 @@ def load_classifier(
 
 def _read(folder, config, rows, more, dtype, shardings) -> Params:
   """The arrays of a table; `more` are shapes beside those of the decoder."""
-  shapes = {p: entry.shape for p, entry in transformer.table(config).items()}
+  shapes = {p: entry.shape for p, entry in parameters.table(config).items()}
   shapes |= more
   placed = traverse_util.flatten_dict(shardings) if shardings else {}
   with contextlib.ExitStack() as stack:

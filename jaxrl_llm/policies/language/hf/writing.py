@@ -17,7 +17,7 @@ import numpy as np
 import safetensors.numpy
 from flax import traverse_util
 
-from jaxrl_llm.policies.language import transformer
+from jaxrl_llm.policies.language import parameters
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.policies.language.hf.families import config_of
 from jaxrl_llm.policies.language.hf.folders import (
@@ -30,7 +30,7 @@ from jaxrl_llm.policies.language.hf.folders import (
   table,
 )
 from jaxrl_llm.policies.language.hf.reading import open_all
-from jaxrl_llm.policies.language.transformer import Params
+from jaxrl_llm.policies.language.parameters import Params
 
 
 class Written(NamedTuple):
@@ -78,7 +78,7 @@ def save(
 
   Args:
     folder: must not exist, or be empty.
-    params: as `transformer.table` says: heads left out, LoRA merged.
+    params: as `parameters.table` says: heads left out, LoRA merged.
     source: the folder that was loaded, or a `transformers` configuration;
       config.json comes from it and must describe `config`. Generation
       settings and tokenizer files of a folder come along.
@@ -150,7 +150,7 @@ def save(
 
 def _check_tree(config, params):
   """Raises unless the leaves are exactly those of the decoder's table."""
-  entries, flat = transformer.table(config), traverse_util.flatten_dict(params)
+  entries, flat = parameters.table(config), traverse_util.flatten_dict(params)
   problems = [
     f'{word} {".".join(path)}'
     for word, paths in (
