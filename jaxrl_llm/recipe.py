@@ -240,8 +240,36 @@ def names() -> list[str]:
 
 def suggestion(word: str, known) -> str:
   """' Did you mean ...?' for a near miss, or the list of what is known."""
-  near = difflib.get_close_matches(word, known, n=1)
-  return f'Did you mean {near[0]!r}?' if near else f'Known: {sorted(known)}'
+  near = nearest(word, known)
+  return f'Did you mean {near!r}?' if near else f'Known: {sorted(known)}'
+
+
+def nearest(word: str, known) -> str:
+  """The known word that a slip of the keyboard most likely meant, or ''."""
+
+  def distance(other):
+    # Of words as near, the one of the same letters: they were swapped.
+    return _slips(word, other), sorted(word) != sorted(other)
+
+  near = difflib.get_close_matches(word, known, n=20)
+  return min(near, key=distance, default='')
+
+
+def _slips(first: str, second: str) -> int:
+  """Letters to add, drop, change or swap with the next between two words.
+
+  Source: the optimal string alignment distance, after Damerau 1964.
+  """
+  rows = [list(range(len(second) + 1))]
+  for i, a in enumerate(first):
+    row, above = [i + 1], rows[i]
+    for j, b in enumerate(second):
+      least = min(above[j] + (a != b), above[j + 1] + 1, row[j] + 1)
+      if i and j and (a, first[i - 1]) == (second[j - 1], b):
+        least = min(least, rows[i - 1][j - 1] + 1)
+      row.append(least)
+    rows.append(row)
+  return rows[-1][-1]
 
 
 def get(name: str) -> Entry:
@@ -367,18 +395,23 @@ def diff(first: Recipe, second: Recipe) -> dict[str, tuple[str, str]]:
   }
 
 
+def missing(recipe: Recipe) -> list[str]:
+  """What the recipe reads of every response and its plan does not provide."""
+  needs = recipe.needs - PASSES - {credit_lib.OWN_SAMPLES}
+  wanted = {name.removeprefix('extras:') for name in needs}
+  return sorted(wanted - recipe.plan.contract.provides)
+
+
 def check(recipe: Recipe, *, rows: int, microbatches: int) -> None:
   """Refuses splits that cut a group or a block, and arrays nobody provides.
 
   Raises:
     ValueError: naming the sizes and the nearest that divide, or the arrays.
   """
-  needs = recipe.needs - PASSES - {credit_lib.OWN_SAMPLES}
-  wanted = {n.removeprefix('extras:') for n in needs}
-  missing = sorted(wanted - recipe.plan.contract.provides)
-  if missing:
+  absent = missing(recipe)
+  if absent:
     raise ValueError(
-      f'the recipe needs {missing} with every response, and its plan '
+      f'the recipe needs {absent} with every response, and its plan '
       f'{type(recipe.plan).__name__} does not provide them; use a plan that '
       'does, or name them among the columns of sampled.independent if they are '
       'numbers of the data'

@@ -26,6 +26,10 @@ FORBIDDEN = {
   **{name: ABOVE_METHODS for name in ('credit', 'control')},
   **{name: ABOVE_METHODS for name in ('reference', 'update')},
   'recipe': ('recipes', 'policies', 'notes', 'problems', 'training', 'tasks'),
+  **{
+    name: ('recipes', 'policies', 'notes', 'problems', 'training', 'tasks')
+    for name in ('parts', 'compose')
+  },
   'recipes': ('policies', 'problems', 'training', 'tasks'),
   'policies': (
     'recipe',

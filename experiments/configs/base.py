@@ -12,7 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxrl_llm import problems
+from jaxrl_llm import compose, problems
 from jaxrl_llm import recipe as recipe_lib
 
 # name: (default, meaning). The type of a setting is that of its default.
@@ -31,6 +31,10 @@ SETTINGS = {
     'learns, and verified while it does; they are one step old then',
   ),
   'pipeline_cap': (2.0, 'of the importance weight of a token that is old'),
+  **{
+    f'slots.{slot}': ('', f'in place of that of the recipe: {meaning}')
+    for slot, meaning in compose.SLOTS.items()
+  },
   'model.path': ('', 'Hugging Face folder or hub name; empty: a fresh model'),
   'model.fresh.layers': (4, 'size of the fresh model'),
   'model.fresh.width': (128, 'likewise'),
@@ -208,7 +212,8 @@ PURE = {
 # ... and what they share with those on text.
 _SHARED = (
   *('problem', 'seed', 'steps', 'max_bad_steps', 'pipeline', 'sample.prompts'),
-  *('learn.microbatches', 'optimizer', 'eval', 'checkpoint', 'mesh', 'log'),
+  *('slots', 'learn.microbatches', 'optimizer', 'eval', 'checkpoint'),
+  *('mesh', 'log'),
 )
 
 

@@ -136,6 +136,9 @@ class Objective(Protocol):
   def block(self) -> int | str: ...
 
   @property
+  def costs(self) -> Mapping[str, Cost]: ...
+
+  @property
   def needs(self) -> frozenset[str]: ...
 
   @property

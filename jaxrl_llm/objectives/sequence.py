@@ -117,7 +117,17 @@ def hybrid_clip(
 
 @takes('entropy', 'share')
 def entropy_hybrid_clip(
-  logp, old_logp, advantages, mask, *, entropy, share, **bounds
+  logp,
+  old_logp,
+  advantages,
+  mask,
+  *,
+  entropy,
+  share,
+  low=0.2,
+  high=0.2,
+  sequence_low=3e-4,
+  sequence_high=4e-4,
 ):
   """`hybrid_clip`, the token branch weighing more at uncertain tokens.
 
@@ -125,7 +135,7 @@ def entropy_hybrid_clip(
 
   Args:
     entropy: f32[N, T], nats, a constant. share: f32[N, T], > 0 on the
-      tokens of the step. bounds: those of `hybrid_clip`.
+      tokens of the step. The bounds are those of `hybrid_clip`.
 
   Returns:
     f32[N, T]; the sequence branch alone where all entropies are equal.
@@ -135,8 +145,18 @@ def entropy_hybrid_clip(
     from the abstract.
   """
   counts = share > 0
-  low = jnp.min(jnp.where(counts, entropy, jnp.inf))
-  high = jnp.max(jnp.where(counts, entropy, -jnp.inf))
-  weight = numerics.safe_divide(entropy - low, high - low)
-  weight = jnp.where(counts & (high > low), weight, 0.0)
-  return hybrid_clip(logp, old_logp, advantages, mask, weight=weight, **bounds)
+  least = jnp.min(jnp.where(counts, entropy, jnp.inf))
+  most = jnp.max(jnp.where(counts, entropy, -jnp.inf))
+  weight = numerics.safe_divide(entropy - least, most - least)
+  weight = jnp.where(counts & (most > least), weight, 0.0)
+  return hybrid_clip(
+    logp,
+    old_logp,
+    advantages,
+    mask,
+    weight=weight,
+    low=low,
+    high=high,
+    sequence_low=sequence_low,
+    sequence_high=sequence_high,
+  )

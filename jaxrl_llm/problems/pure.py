@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxrl_llm import optimizers
+from jaxrl_llm import compose, optimizers
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.credit import OWN_SAMPLES
 from jaxrl_llm.policies.protocol import Policy, initial
@@ -201,12 +201,12 @@ def fingerprints(config: ConfigDict) -> dict[str, str]:
 
 
 def recipe_of(config: ConfigDict) -> Recipe:
-  """The recipe that the config names, with its hyper-parameters.
+  """The recipe that the config names, with its values and its slots.
 
   Raises:
     ValueError: one that learns from text.
   """
-  recipe = recipe_lib.build(**config.recipe.to_dict())
+  recipe = compose.from_config(config)
   terms = recipe.plan.contract
   if terms.asks or terms.columns or terms.scores or terms.provides:
     raise ValueError(

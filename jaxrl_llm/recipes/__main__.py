@@ -1,7 +1,10 @@
-"""The papers in a terminal: list them, describe one, compare two.
+"""The papers in a terminal: list them, describe one, compare two, compose.
 
 python -m jaxrl_llm.recipes              every recipe, one line each
 python -m jaxrl_llm.recipes NAME         paper, hyper-parameters, slots
+python -m jaxrl_llm.recipes NAME surrogate=clip_weight costs=k2:0.01
+                                         the same with other parts in its slots
+                                         or other hyper-parameters
 python -m jaxrl_llm.recipes diff A B     what differs between two
 python -m jaxrl_llm.recipes table        writes PAPERS.md here
 """
@@ -11,11 +14,13 @@ from __future__ import annotations
 import argparse
 import inspect
 import pathlib
+import shlex
 import shutil
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 
+from jaxrl_llm import compose, parts
 from jaxrl_llm import recipe as recipe_lib
 
 TABLE = 'PAPERS.md'
@@ -26,18 +31,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
   """Runs one command; 0 on success, 2 with one line on a bad request."""
   parser = argparse.ArgumentParser(
     prog='python -m jaxrl_llm.recipes',
-    description=__doc__,
+    description=f'{__doc__}\n{fitting()}',
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   parser.add_argument(
-    'words', nargs='*', metavar='NAME | diff A B | table', help='see above'
+    'words',
+    nargs='*',
+    metavar='NAME | NAME SLOT=PART ... | diff A B | table',
+    help='see above',
   )
   words = parser.parse_args(arguments).words
   try:
     print(_answer(words), flush=True)
   except BrokenPipeError:  # piped into head, say
     sys.stdout = None
-  except KeyError as error:
+  except (KeyError, ValueError) as error:
     print(error.args[0], file=sys.stderr)
     return 2
   return 0
@@ -57,6 +65,8 @@ def _answer(words: Sequence[str]) -> str:
       raise KeyError(f'diff compares two recipes, not {len(others)}: diff A B')
     case [name]:
       return description(name)
+    case [name, *changes] if all('=' in change for change in changes):
+      return composition(name, dict(x.split('=', 1) for x in changes))
   raise KeyError(f'one recipe at a time, not {list(words)}; or: diff A B')
 
 
@@ -100,6 +110,54 @@ def description(name: str) -> str:
   return '\n\n'.join('\n'.join(section) for section in sections)
 
 
+def composition(name: str, changes: Mapping[str, str]) -> str:
+  """What comes out where slots and hyper-parameters of a recipe are changed."""
+  entry = recipe_lib.get(name)
+  slots = {k: text for k, text in changes.items() if k in compose.SLOTS}
+  values = {}
+  for key, text in changes.items():
+    if key in slots:
+      continue
+    if key not in entry.defaults:
+      known = [*compose.SLOTS, *entry.defaults]
+      raise KeyError(
+        f'{key!r} is neither a slot nor a hyper-parameter of {name}. '
+        f'{recipe_lib.suggestion(key, known)}'
+      )
+    values[key] = parts.value(parts.parsed(text))
+    parts.check_kind(key, values[key], type(entry.defaults[key]))
+  base = entry.factory()
+  recipe = compose.compose(entry.factory(**values), **slots)
+  same = compose.same_as(recipe)
+  about = {
+    'is at its defaults': ', '.join(same) or 'no registered recipe',
+    'needs': ', '.join(sorted(recipe.needs)) or '-',
+    'given by you': ', '.join(_given(recipe.plan)) or '-',
+  }
+  flags = [f'--config.recipe.{key}={changes[key]}' for key in values]
+  flags += [f'--config.slots.{slot}={text}' for slot, text in slots.items()]
+  sections = [
+    [' '.join([name, *(f'{k}={text}' for k, text in changes.items())])],
+    _aligned(about),
+    _differences(base, recipe, name, 'now'),
+    ['slots', *_aligned(compose.told(recipe))],
+    ['flags of a run', *(_INDENT + shlex.quote(flag) for flag in flags)],
+  ]
+  return '\n\n'.join('\n'.join(section) for section in sections)
+
+
+def fitting() -> str:
+  """What fits each slot of a recipe, one line a part."""
+  lines = ['slots, and what fits them beside the names of recipes:']
+  for slot, meaning in compose.SLOTS.items():
+    found = {k: parts.summary(x) for k, x in parts.fitting(slot).items()}
+    lines += ['', f'{slot}: {meaning}', *_aligned(found)]
+  weights = parts.fitting('controller')
+  weights = {name: parts.summary(part) for name, part in weights.items()}
+  lines += ['', 'weights of costs: a number, or', *_aligned(weights)]
+  return '\n'.join(lines)
+
+
 def _given(plan) -> list[str]:
   """What a run must bring: settings, verifiers, numbers of the data."""
   settings = {'environment': 'environment', 'teacher': 'teacher.paths'}
@@ -112,15 +170,20 @@ def _given(plan) -> list[str]:
 
 def comparison(first: str, second: str) -> str:
   """The slots in which two recipes differ, side by side."""
-  changes = recipe_lib.diff(recipe_lib.build(first), recipe_lib.build(second))
+  built = recipe_lib.build(first), recipe_lib.build(second)
+  return '\n'.join(_differences(*built, first, second))
+
+
+def _differences(one, other, first: str, second: str) -> list[str]:
+  changes = recipe_lib.diff(one, other)
   if not changes:
-    return f'{first} and {second} have the same slots and values'
+    return [f'{first} and {second} have the same slots and values']
   rows = [('slot', first, second)]
   rows += [(slot, a or '-', b or '-') for slot, (a, b) in changes.items()]
   wide = [max(len(row[i]) for row in rows) for i in range(2)]
-  return '\n'.join(
+  return [
     f'{_INDENT}{slot:{wide[0]}}  {a:{wide[1]}}  {b}' for slot, a, b in rows
-  )
+  ]
 
 
 def table() -> str:

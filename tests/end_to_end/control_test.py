@@ -11,9 +11,11 @@ import jax
 import numpy as np
 import pytest
 
+from experiments import runs
 from experiments.configs import control, flow, masked
 from jaxrl_llm import problems
 from jaxrl_llm.training import loop, writers
+from jaxrl_llm.training import workdir as workdir_lib
 from tests import thinned
 from tests.end_to_end import processes
 from tests.end_to_end.endurance_test import lines_of, until
@@ -177,3 +179,40 @@ def test_there_is_nothing_to_export(tmp_path):
   session, params = session_of(control, 'ppo', tmp_path)
   with pytest.raises(ValueError, match='nothing to export'):
     session.export(session.init(params), tmp_path / 'export')
+
+
+def test_a_composition_by_flags_trains_and_is_not_taken_for_another(tmp_path):
+  workdir = tmp_path / 'run'
+  words = [sys.executable, '-m', 'experiments.train', '--quiet']
+  flags = (
+    '--config=experiments/configs/control.py:grpo',
+    '--config.steps=2',
+    '--config.eval.every=0',
+    '--config.sample.prompts=4',
+    '--config.recipe.minibatches=2',
+    '--config.slots.surrogate=clip_weight(high=1.0)',
+    '--config.slots.advantage=centre',
+    '--config.slots.costs=k2:0.01, negative_entropy:0.001',
+    '--config.slots.reference=ema(0.9)',
+    f'--workdir={workdir}',
+  )
+  done = subprocess.run(
+    [*words, *flags],
+    cwd=processes.ROOT,
+    text=True,
+    capture_output=True,
+    timeout=300,
+    check=False,
+  )
+  assert done.returncode == 0, done.stderr
+  last = writers.read(workdir / 'metrics.jsonl')[-1]
+  assert last['step'] == 2 and last['coef/k2'] == pytest.approx(0.01)
+  assert all(math.isfinite(x) for x in last.values())
+  record = json.loads((workdir / 'config.json').read_text())
+  assert record['recipe']['credit'] == 'estimate: group.centre'
+  assert record['recipe']['reference'] == 'EMA'
+  config = runs.config_of(workdir)
+  workdir_lib.check_config(workdir, config.to_dict())
+  config.slots.costs = 'k3:0.01, negative_entropy:0.001'
+  with pytest.raises(workdir_lib.WorkdirError, match='slots.costs is "k2:0.01'):
+    workdir_lib.check_config(workdir, config.to_dict())

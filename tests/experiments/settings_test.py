@@ -135,3 +135,57 @@ def test_a_clip_that_clips_nothing_is_refused(
       check_overrides(config)
   else:
     check_overrides(config)
+
+
+def given(monkeypatch, recipe='grpo', **settings):
+  """The config of a command line, which the checks see."""
+  config = default.get_config(recipe)
+  settings = {name.replace('__', '.'): x for name, x in settings.items()}
+  config.update_from_flattened_dict(settings)
+  monkeypatch.setattr(OVERRIDDEN, lambda: settings)
+  return config
+
+
+@pytest.mark.parametrize(
+  ('settings', 'words'),
+  [
+    (
+      {'slots__surrogate': 'gspo'},
+      'surrogate=gspo would do nothing: with',
+    ),
+    ({'slots__gate': 'two_side'}, 'slots.gate=two_side would do nothing: with'),
+    (
+      {
+        'recipe__clip_low': 0.3,
+        'recipe__minibatches': 4,
+        'slots__surrogate': 'gspo',
+      },
+      'recipe.clip_low=0.3 would do nothing: the part that it belongs to',
+    ),
+    (
+      {'recipe__kl_weight': 0.1, 'slots__costs': 'k2:0.1'},
+      'recipe.kl_weight=0.1 would do nothing: the part',
+    ),
+  ],
+)
+def test_a_slot_without_effect_is_refused(settings, words, monkeypatch):
+  with pytest.raises(Refused) as refused:
+    check_overrides(given(monkeypatch, **settings))
+  assert words in str(refused.value)
+
+
+def test_a_slot_with_effect_passes(monkeypatch):
+  for settings in (
+    {'slots__surrogate': 'gspo', 'recipe__minibatches': 4},
+    {'slots__costs': 'none', 'recipe__clip_low': 0.2},
+    {'slots__advantage': 'centre', 'slots__aggregate': 'token_mean'},
+    {'slots__surrogate': 'elastic_clip', 'recipe__samples': 4},
+  ):
+    check_overrides(given(monkeypatch, **settings))
+  reads = {'recipe__samples': 8, 'slots__advantage': 'norm'}
+  check_overrides(given(monkeypatch, 'reinforce', **reads))
+
+
+def test_a_slot_that_cannot_work_is_told(monkeypatch):
+  with pytest.raises(ValueError, match="Did you mean 'gspo'"):
+    check_overrides(given(monkeypatch, slots__surrogate='gpso'))

@@ -3,6 +3,7 @@ import pathlib
 
 import pytest
 
+from jaxrl_llm import compose, parts
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.recipes import __main__ as command
 
@@ -129,6 +130,14 @@ def test_diff_of_a_recipe_with_itself_says_so(capsys):
     (['diff', 'grpo', 'dappo'], "Did you mean 'dapo'?"),
     (['diff', 'grpo'], 'diff A B'),
     (['grpo', 'dapo'], 'one recipe at a time'),
+    (
+      ['grpo', 'surrogate=clpi'],
+      "surrogate 'clpi'. Did you mean 'clip'",
+    ),
+    (['grpo', 'surrogat=clip'], "Did you mean 'surrogate'?"),
+    (['grpo', 'samples=many'], 'many is no value'),
+    (['grpo', 'samples=0.5'], 'samples is 0.5; use a value of int'),
+    (['gpro', 'surrogate=clip'], "Did you mean 'grpo'?"),
   ],
 )
 def test_bad_requests_get_one_line_and_a_failing_exit(words, says, capsys):
@@ -143,3 +152,23 @@ def test_table_is_written_to_the_current_folder(tmp_path, monkeypatch, capsys):
   written = (tmp_path / command.TABLE).read_text(encoding='utf-8')
   assert written == command.table()
   assert str(tmp_path) in capsys.readouterr().out
+
+
+def test_a_composition_says_what_came_out(capsys):
+  words = ['grpo', 'minibatches=4', 'surrogate=gspo', 'costs=none']
+  assert command.main(words) == 0
+  shown = [line.split() for line in capsys.readouterr().out.splitlines()]
+  assert ['is', 'at', 'its', 'defaults', 'gspo'] in shown
+  assert ['minibatches', '1', '4'] in shown
+  assert ['needs', '-'] in shown
+  assert ['--config.slots.surrogate=gspo'] in shown
+  assert ['--config.recipe.minibatches=4'] in shown
+
+
+def test_help_lists_what_fits_each_slot(capsys):
+  with pytest.raises(SystemExit):
+    command.main(['--help'])
+  shown = capsys.readouterr().out
+  for slot in (*compose.SLOTS, 'controller'):
+    for name in parts.fitting(slot):
+      assert f'\n  {name} ' in shown, (slot, name)

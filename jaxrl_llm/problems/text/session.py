@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxrl_llm import optimizers
+from jaxrl_llm import compose, optimizers
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.policies.language import heads, hf, lora, transformer
 from jaxrl_llm.policies.language.config import Config
@@ -362,8 +362,8 @@ def widths_of(config: ConfigDict) -> tuple[int, ...]:
 
 
 def recipe_of(config: ConfigDict) -> recipe_lib.Recipe:
-  """The recipe that the config names, with its hyper-parameters."""
-  recipe = recipe_lib.build(**config.recipe.to_dict())
+  """The recipe that the config names, with its values and its slots."""
+  recipe = compose.from_config(config)
   if recordings.used(config):
     recipe = recordings.planned(recipe)
   return pipeline.corrected(recipe, config) if config.pipeline else recipe

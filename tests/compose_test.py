@@ -1,0 +1,307 @@
+"""Slots of a recipe are replaced by name, or refused with a reason."""
+
+import dataclasses
+import functools
+import itertools
+import math
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from jaxrl_llm import compose as compose_lib
+from jaxrl_llm import control, credit, parts, reference
+from jaxrl_llm import recipe as recipe_lib
+from jaxrl_llm.compose import compose, told
+from jaxrl_llm.objectives import base, costs
+from jaxrl_llm.plans import sampled
+from jaxrl_llm.training.step import Program
+from tests import battery_cases as cases
+from tests.battery_extras import GENERATORS
+from tests.thinned import every
+
+ESTIMATORS = list(parts.fitting('advantage'))
+SURROGATES = list(parts.fitting('surrogate'))
+
+
+def composed(name, **slots):
+  return compose(recipe_lib.build(name), **slots)
+
+
+@pytest.mark.parametrize('name', recipe_lib.names())
+def test_an_entry_with_its_own_parts_is_that_entry(name):
+  recipe = recipe_lib.build(name)
+  assert not recipe_lib.diff(compose(recipe, **told(recipe)), recipe)
+
+
+@pytest.mark.parametrize(
+  ('values', 'slots', 'other'),
+  [
+    ({'minibatches': 4}, {'surrogate': 'gspo', 'costs': 'none'}, 'gspo'),
+    (
+      {'minibatches': 4},
+      {'surrogate': 'sequence_clip(3e-4, high=4e-4)', 'costs': 'none'},
+      'gspo',
+    ),
+    (
+      {'minibatches': 16},
+      {'surrogate': 'cispo', 'aggregate': 'token_mean', 'costs': 'none'},
+      'cispo',
+    ),
+  ],
+)
+def test_another_entry_is_recognised(values, slots, other):
+  recipe = compose(recipe_lib.build('grpo', **values), **slots)
+  assert compose_lib.same_as(recipe) == [other]
+
+
+def test_costs_are_recognised_by_what_they_are():
+  plain = composed('grpo', costs='none')
+  assert list(compose(plain, costs='k3:0.04').objective.costs) == ['k3']
+  assert 'grpo' in compose_lib.same_as(compose(plain, costs='k3:0.04'))
+  assert not compose_lib.same_as(compose(plain, costs='k3:0.05'))
+
+
+def test_other_stages_stay():
+  before, after = recipe_lib.build('dapo'), composed('dapo', advantage='centre')
+  assert recipe_lib.diff(before, after).keys() == {
+    'credit.stages.2',
+    'credit.stages.2.epsilon',
+  }
+  centre = parts.fitting('advantage')['centre']
+  assert after.credit.stages[2] == credit.estimate(centre)
+
+
+def test_what_rows_are_compared_by_stays():
+  before = recipe_lib.build('step_grpo').credit
+  after = composed('step_grpo', advantage='centre').credit
+  assert after == dataclasses.replace(before, fn=after.fn)
+  assert after.fn is parts.fitting('advantage')['centre']
+
+
+def test_a_critic_keeps_its_cost():
+  recipe = composed('ppo', costs='k2:0.1', advantage='gae(trace=0.5)')
+  assert list(recipe.objective.costs) == ['value', 'k2']
+  assert recipe.credit.stages[0].trace == 0.5
+  assert list(composed('ppo', costs='none').objective.costs) == ['value']
+
+
+def test_a_cost_that_stays_keeps_its_name():
+  held = composed('grpo', costs='k3:0.1, negative_entropy:0.001').objective
+  assert list(held.costs) == ['kl', 'negative_entropy']
+  assert held.costs['kl'] == base.Cost(costs.k3, 0.1)
+
+
+def test_a_weight_may_be_a_controller():
+  recipe = composed('grpo', costs='k2:adaptive_kl(0.02, target=0.1)')
+  [cost] = recipe.objective.costs.values()
+  assert cost.coefficient == control.AdaptiveKL(0.02, 0.1)
+
+
+def test_the_opponent_of_a_game_stays():
+  before = recipe_lib.build('nash_ema').reference
+  assert isinstance(before, reference.Beside)
+  after = composed('nash_ema', reference='periodic(5)').reference
+  assert after == dataclasses.replace(before, held=reference.Periodic(5))
+
+
+def test_parts_that_compare_rows_are_told_the_size_of_groups():
+  assert composed('grpo', surrogate='elastic_clip').objective.block == 8
+  alike = compose(
+    recipe_lib.build('grpo', samples=4), costs='difficulty_k3:0.1'
+  )
+  assert alike.objective.block == 4
+
+
+def test_hyper_parameters_are_bound_in_order_and_by_name():
+  surrogate = composed('grpo', surrogate='dual_clip(0.1, bound=inf)').objective
+  assert surrogate.surrogate.keywords == {'low': 0.1, 'bound': math.inf}
+
+
+REFUSED = [
+  (
+    'grpo',
+    'surrogate',
+    'gpso',
+    "unknown surrogate 'gpso'. Did you mean 'gspo'",
+  ),
+  ('grpo', 'surrogate', 'zzzzzz', "Known: ['balanced_clip'"),
+  ('grpo', 'surrogate', 'undersampled', 'unknown surrogate'),
+  ('grpo', 'surrogate', 'clip(hihg=1)', "'hihg'; it has low=0.2, high=0.2"),
+  ('grpo', 'surrogate', 'clip(1, 2, 3)', '3 hyper-parameters; it has low=0.2'),
+  ('grpo', 'surrogate', 'clip(1.0, low=2)', 'given low twice'),
+  ('grpo', 'surrogate', "clip(low='a')", "low is 'a'; use a value of float"),
+  ('grpo', 'surrogate', 'clip(low=True)', 'low is True; use a value of float'),
+  ('grpo', 'surrogate', 'clip(low=print())', 'print() is no value'),
+  ('grpo', 'surrogate', 'gspo(clip=1)', "no hyper-parameter 'clip'"),
+  ('grpo', 'surrogate', 'dpo', 'dpo has a loss of whole responses, GroupLoss'),
+  ('grpo', 'surrogate', "__import__('os').abort()", 'cannot be read'),
+  ('grpo', 'surrogate', 'clip, clip', 'cannot be read'),
+  ('grpo', 'surrogate', '(' * 999, 'cannot be read'),
+  ('grpo', 'surrogate', 'detailed_balance', "read ['values'] of a critic"),
+  ('grpo', 'surrogate', 'consistent_clip', 'whose plan does, such as copo'),
+  ('grpo', 'gate', 'own_tokens', "need ['guide'] with every response"),
+  ('grpo', 'aggregate', 'row_weights', 'unknown aggregate'),
+  ('grpo', 'advantage', 'gae', 'begin with one that does, such as ppo'),
+  ('grpo', 'advantage', 'ppo', 'begin with one that does, such as ppo'),
+  ('grpo', 'advantage', 'truncated_ppo', 'truncated_ppo has 0 estimators'),
+  ('ppo', 'advantage', 'norm', 'trains a critic, which that estimator'),
+  ('truncated_ppo', 'advantage', 'gae', '(ExtendedGAE, Refine)'),
+  ('nft', 'advantage', 'norm', 'implicit_negative may not read advantages'),
+  ('single_stream', 'advantage', 'norm', 'groups have one row'),
+  ('dpo', 'surrogate', 'clip', 'GroupLoss, and no slot'),
+  ('dpo', 'advantage', 'norm', "no slot 'advantage'"),
+  ('dpo', 'gate', 'ring', "no slot 'gate'"),
+  ('dpo', 'aggregate', 'token_mean', 'there are no costs'),
+  ('rloo', 'reference', 'ema', 'nothing reads the reference'),
+  ('grpo', 'reference', 'pool(2.5)', 'count is 2.5; use a value of int'),
+  ('grpo', 'reference', 'beside', 'unknown reference'),
+  ('grpo', 'costs', 'k2', 'write NAME:WEIGHT'),
+  ('grpo', 'costs', 'k2:1}|{k3:1', 'write NAME:WEIGHT'),
+  ('grpo', 'costs', '**k2', 'write NAME:WEIGHT'),
+  ('grpo', 'costs', 'k2:0', 'use a number other than 0'),
+  ('grpo', 'costs', 'k2:inf', 'use a number other than 0'),
+  ('grpo', 'costs', 'k2:1, k2:2', 'name k2 twice'),
+  ('grpo', 'costs', 'k4:1', "unknown costs 'k4'. Known: ['action_fall'"),
+  ('grpo', 'costs', 'squared_value_error:1', 'unknown costs'),
+  ('grpo', 'costs', 'k2:adaptive(1)', "Did you mean 'adaptive_kl'"),
+  (
+    'grpo',
+    'costs',
+    'k2:adaptive_kl(1)',
+    'be given target; it has initial',
+  ),
+  ('grpo', 'costs', 'teacher_k2:1', 'whose plan does, such as kdrl'),
+  ('rloo', 'costs', 'old_k3:adaptive_kl(1, 1)', "steers by 'reference/kl'"),
+  ('grpo', 'cost', 'k2:1', "unknown slot 'cost'. Did you mean 'costs'"),
+]
+
+
+@pytest.mark.parametrize(('name', 'slot', 'text', 'words'), REFUSED)
+def test_what_cannot_work_is_refused_in_one_line(name, slot, text, words):
+  with pytest.raises((ValueError, KeyError)) as refused:
+    composed(name, **{slot: text})
+  [message] = refused.value.args
+  assert words in message and '\n' not in message
+
+
+def test_every_part_names_itself_and_says_what_it_is():
+  for slot in (*compose_lib.SLOTS, 'controller'):
+    for name, part in parts.fitting(slot).items():
+      assert parts.name_of(part) == name
+      assert parts.summary(part)
+
+
+def test_every_estimator_and_surrogate_of_an_entry_is_known():
+  """But for those that read no advantages, and stages of one entry alone."""
+  found = {
+    parts.kind_of(recipe_lib.build(name).objective.surrogate).__name__
+    for name in recipe_lib.names()
+    if 'surrogate' in vars(recipe_lib.build(name).objective)
+  }
+  assert found - set(SURROGATES) == {
+    'detailed_balance',
+    'forward_looking',
+    'implicit_negative',
+  }
+
+
+# Every pair of an estimator and a surrogate.
+
+
+def needs_of(slot, name):
+  return credit.needs_of(parts.bound(parts.fitting(slot)[name], (), {}))
+
+
+def start_of(estimator):
+  """PPO for what reads a critic, GRPO for the rest."""
+  reads_critic = needs_of('advantage', estimator) & parts.CRITIC
+  return recipe_lib.build('ppo' if reads_critic else 'grpo')
+
+
+@pytest.mark.parametrize('estimator', ESTIMATORS)
+def test_every_pair_is_composed_or_refused_with_a_reason(estimator):
+  recipe = start_of(estimator)
+  for surrogate in SURROGATES:
+    slots = {'advantage': estimator, 'surrogate': surrogate}
+    needs = frozenset().union(*itertools.starmap(needs_of, slots.items()))
+    if any(name.startswith('extras:') for name in needs):
+      with pytest.raises(ValueError, match='begin with a recipe whose plan'):
+        compose(recipe, **slots)
+    else:
+      found = told(compose(recipe, **slots))
+      assert found['advantage'].split('(')[0] == estimator
+      assert found['surrogate'] == surrogate
+
+
+def generous(recipe):
+  """The recipe with a plan of groups of 8 that provides what anybody asks."""
+  plan = sampled.Independent(8, columns=tuple(GENERATORS))
+  return dataclasses.replace(recipe, plan=plan, epochs=1, minibatches=1)
+
+
+NEEDS = recipe_lib.PASSES | {f'extras:{name}' for name in GENERATORS}
+
+
+@functools.cache
+def scored():
+  """Rows with all that a part may read, one structure for all of them."""
+  case = cases.padded_case(8, NEEDS)
+  case = cases.trim(case, cases.groups_of(8)[0] * 8, cases.LENGTH)
+  state = cases.begin(generous(recipe_lib.build('grpo')))
+  start, move, ref = cases.tables(cases.groups_of(8)[1] * 8, cases.LENGTH + 1)
+  del move
+  stats = cases.score(start, case.rollouts, recipe_lib.PASSES)
+  said = {name: getattr(stats, name, None) for name in recipe_lib.PASSES}
+  extras = {k: x for k, x in said.items() if x is not None}
+  extras |= case.rollouts.extras
+  extras['old_logp'] = stats.logp
+  extras['ref_logp'] = cases.score(ref, case.rollouts).logp
+  rollouts = case.rollouts.replace(extras=extras, logp=stats.logp)
+  return state, cases.Case(rollouts, case.scores)
+
+
+@functools.cache
+def credited(estimator):
+  recipe = compose(generous(start_of(estimator)), advantage=estimator)
+  _, case = scored()
+  program = Program(recipe, cases.score, optax.sgd(1.0))
+  memory = recipe.credit.init(cases.spec_of(recipe))
+  found, _, _ = jax.jit(program.assign)(memory, *case)
+  return recipe.credit, found
+
+
+SIXTHS = [tuple(ESTIMATORS[place::6]) for place in range(6)]
+
+
+@pytest.mark.parametrize(
+  ('estimators', 'surrogate'),
+  # The quick ones are three sixths, each with a surrogate of its own.
+  every(37, itertools.product(SIXTHS, SURROGATES)),
+)
+def test_every_pair_learns_from_the_policy_it_samples(estimators, surrogate):
+  """The ratio is exactly 1 there, and loss and gradient are finite.
+
+  The pair is its credit and its loss: each is compiled once for all pairs.
+  """
+  recipe = compose(generous(recipe_lib.build('grpo')), surrogate=surrogate)
+  program = Program(recipe, cases.score, optax.sgd(1.0))
+  learn = jax.jit(program.learn)
+  state, case = scored()
+  state = program.init(state.params, cases.spec_of(recipe)).replace(method={
+    'controllers': {'kl': ()}
+  })  # fmt: skip
+  for estimator in estimators:
+    own, found = credited(estimator)
+    pair = compose(
+      generous(start_of(estimator)), advantage=estimator, surrogate=surrogate
+    )
+    assert pair.credit == own
+    assert pair.objective.surrogate is recipe.objective.surrogate
+    after, metrics = learn(state, {}, case.rollouts, found, cases.KEY)
+    assert all(map(np.isfinite, metrics.values())), (estimator, metrics)
+    assert metrics['bad_steps'] == 0 and metrics['policy/kl'] == 0
+    moved = jax.tree.map(lambda a, b: a - b, state.params, after.params)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(moved))
+  assert learn._cache_size() == 1
