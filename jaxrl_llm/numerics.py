@@ -11,6 +11,7 @@ from __future__ import annotations
 import chex
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 Array = jax.Array
 
@@ -22,7 +23,9 @@ def bounded_exp(x: Array, limit: float = LOG_RATIO_LIMIT) -> Array:
   return jnp.exp(jnp.clip(x, -limit, limit))
 
 
-def safe_divide(numerator: Array, denominator: Array, default=0.0) -> Array:
+def safe_divide(
+  numerator: ArrayLike, denominator: Array, default: ArrayLike = 0.0
+) -> Array:
   """numerator / denominator, and `default` with zero gradient where it is 0.
 
   Example:

@@ -122,7 +122,8 @@ class TransportState(NamedTuple):
 
   point: optax.Params
   direction: optax.Updates
-  count: jax.Array
+  # As in optax; nobody counts in these tuples.
+  count: jax.Array  # type: ignore[assignment]
 
 
 def implicit_transport(
@@ -177,7 +178,8 @@ class HessianAidedState(NamedTuple):
 
   last: optax.Params
   direction: optax.Updates
-  count: jax.Array
+  # As in optax; nobody counts in these tuples.
+  count: jax.Array  # type: ignore[assignment]
 
 
 def hessian_aided(
@@ -374,5 +376,5 @@ def refined(gradient_norms, peak: float, *, power: float = 2.0) -> Schedule:
   windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1)
   weights = np.median(windows, axis=-1) ** -power
   rates = weights * (np.cumsum(weights[::-1])[::-1] - weights)
-  rates = jnp.asarray(peak * rates / np.max(rates), jnp.float32)
-  return lambda step: rates[jnp.clip(step, 0, rates.size - 1)]
+  table = jnp.asarray(peak * rates / np.max(rates), jnp.float32)
+  return lambda step: table[jnp.clip(step, 0, table.size - 1)]

@@ -185,8 +185,13 @@ class Entry:
     return {name: p.default for name, p in parameters.items()}
 
   @property
+  def text(self) -> str:
+    """The docstring, '' without one."""
+    return inspect.getdoc(self.factory) or ''
+
+  @property
   def summary(self) -> str:
-    return inspect.getdoc(self.factory).splitlines()[0]
+    return self.text.partition('\n')[0]
 
   @property
   def deviates(self) -> str:
@@ -194,7 +199,7 @@ class Entry:
 
     It names every known difference from the paper; '' where none is known.
     """
-    for paragraph in inspect.getdoc(self.factory).split('\n\n'):
+    for paragraph in self.text.split('\n\n'):
       if paragraph.startswith(_DEVIATES):
         return ' '.join(paragraph.removeprefix(_DEVIATES).split())
     return ''
@@ -433,7 +438,8 @@ def check(recipe: Recipe, *, rows: int, microbatches: int) -> None:
     )
   per_step = rows // steps
   block = recipe.objective.block
-  block = per_step if block == 'batch' else block
+  if block == 'batch':
+    block = per_step
   if per_step % microbatches or (per_step // microbatches) % block:
     most = per_step // block
     raise ValueError(

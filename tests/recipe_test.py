@@ -58,6 +58,14 @@ def test_entry_tells_its_defaults_and_summary():
   assert entry.summary.startswith('Rewards normalised')
 
 
+def test_entry_without_a_docstring_has_nothing_to_say():
+  def bare():
+    return recipe.Recipe()
+
+  entry = recipe.Entry('bare', bare, recipe.Paper('p'))
+  assert (entry.summary, entry.deviates) == ('', '')
+
+
 def test_registering_twice_is_refused():
   def grpo():
     """Another."""

@@ -95,6 +95,7 @@ def play(
     state = environment.reset(tasks, jax.random.fold_in(root, steps))
     start = learner.init(environment.spec), state
     (held, _), seen = jax.lax.scan(step, start, jnp.arange(steps))
-    return History(*seen, learner=held)
+    observation, action, outcome = seen
+    return History(observation, action, outcome, learner=held)
 
   return jax.vmap(run)(jnp.arange(seeds))

@@ -26,7 +26,7 @@ import dataclasses
 import functools
 import types
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Literal, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -57,7 +57,7 @@ def _local_ids(group: Array) -> Array:
   return jnp.cumsum(starts, dtype=jnp.int32)
 
 
-_INPUTS: Mapping[str, Callable[[Stats, Batch], Array]] = {
+_INPUTS: Mapping[str, Callable[[Stats, Batch], Array | None]] = {
   'entropy': lambda stats, batch: jax.lax.stop_gradient(stats.entropy),
   'sampler_logp': lambda stats, batch: batch.rollouts.logp,
   'ref_logp': lambda stats, batch: batch.ref_logp,
@@ -101,9 +101,9 @@ def takes(*names: str):
 
   def mark(fn):
     fn.takes = tuple(dict.fromkeys((*taken(fn), *names)))
-    passes = (_PASSES.get(n, n) for n in names)
+    read = (_PASSES.get(n, n) for n in names)
     passes = frozenset(
-      n for n in passes if n in _PASSES.values() or n.startswith('extras:')
+      n for n in read if n in _PASSES.values() or n.startswith('extras:')
     )
     fn.needs = credit.needs_of(fn) | passes
     return fn
@@ -118,7 +118,9 @@ def taken(part: Callable) -> tuple[str, ...]:
   return getattr(part, 'takes', ())
 
 
-def _inputs(part: Callable, stats: Stats, batch: Batch) -> dict[str, Array]:
+def _inputs(
+  part: Callable, stats: Stats, batch: Batch
+) -> dict[str, Array | None]:
   arrays = {}
   for name in taken(part):
     key = name.removeprefix('extras:')
@@ -133,7 +135,7 @@ class Objective(Protocol):
   """What a step of the optimiser minimises."""
 
   @property
-  def block(self) -> int | str: ...
+  def block(self) -> int | Literal['batch']: ...
 
   @property
   def costs(self) -> Mapping[str, Cost]: ...
@@ -170,6 +172,7 @@ class _Costed:
   """Shared by objectives that add named token costs to their own loss."""
 
   costs: Mapping[str, Cost]
+  samples: int
 
   @property
   def parts(self) -> tuple[Callable, ...]:
@@ -181,7 +184,7 @@ class _Costed:
     return *self.parts, *(cost.fn for cost in self.costs.values())
 
   @property
-  def block(self) -> int | str:
+  def block(self) -> int | Literal['batch']:
     names = frozenset().union(*map(taken, self._readers))
     if 'share' in names:
       return 'batch'

@@ -131,7 +131,10 @@ def _given(part, arrays):
 class _Composed:
   """Asks for what its pieces ask for."""
 
-  pieces: tuple[Callable, ...]
+  @property
+  def pieces(self) -> tuple[Callable, ...]:
+    """The functions it is made of."""
+    raise NotImplementedError
 
   @property
   def takes(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxrl_llm import numerics
 from jaxrl_llm.plans import prefixes
 from jaxrl_llm.plans.base import Contract, Plan
+from jaxrl_llm.types import Array
 
 
 def values_of_prefixes(tools, rollouts, cut, key, *, continuations):
@@ -133,7 +134,7 @@ class Tree(Plan):
         'sample.max_response or lower the depth'
       )
     rollouts = prefixes.blank(prompts, 1, columns)
-    ends = []
+    ends: list[Array] = []
     for depth in range(self.depth):
       last = depth == self.depth - 1
       rollouts = prefixes.repeated(rollouts, self.children)

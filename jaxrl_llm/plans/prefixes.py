@@ -41,8 +41,9 @@ def as_prompts(rollouts: Rollouts, cut: Array) -> Prompts:
   tokens = jnp.concatenate(
     [rollouts.content.prompt, rollouts.content.response], axis=1
   )
-  mask = [rollouts.content.prompt_mask, rollouts.response_mask]
-  mask = jnp.concatenate(mask, axis=1)
+  mask = jnp.concatenate(
+    [rollouts.content.prompt_mask, rollouts.response_mask], axis=1
+  )
   source = jnp.arange(tokens.shape[1]) - (width - cut)[:, None]
   place = jnp.maximum(source, 0)
   tokens = jnp.take_along_axis(tokens, place, axis=1)

@@ -95,6 +95,9 @@ class Refill(Plan):
     live: f(rewards, group, valid) -> f32[N], > 0 on live rows.
     samples: rows of a group. rounds: the most rounds of sampling.
 
+  Raises:
+    ValueError: less than one round.
+
   Source: DAPO, arXiv 2503.14476, section 3.2.
   """
 
@@ -102,35 +105,38 @@ class Refill(Plan):
   samples: int = 8
   rounds: int = 4
 
+  def __post_init__(self):
+    if self.rounds < 1:
+      raise ValueError(f'{self.rounds} rounds sample nothing; use at least 1')
+
   @property
   def contract(self):
     return Contract(self.samples, may_lag=True)
 
   def collect(self, tools, prompts, state, key):
-    kept = alive = None
-    for number in range(self.rounds):
-      source = prompts if number == 0 else tools.draw()
-      round_key = jax.random.fold_in(key, number)
-      rollouts = tools.generate(source, round_key, self.samples)
-      rollouts, scores = tools.verify(rollouts)
-      rewards = scores.components @ scores.weights
-      live = self.live(rewards, rollouts.group, rollouts.valid) > 0
-      live = jnp.repeat(
-        jnp.any(live.reshape(-1, self.samples), axis=1), self.samples
-      )
-      rows = (rollouts, scores.components)
-      if kept is None:
-        kept, alive = rows, live
-      else:
-        kept, alive = _first_live(kept, rows, alive, live)
-      if bool(jnp.all(alive)):
-        break
+    rollouts, scores, alive = self._round(tools, prompts, key, 0)
+    kept, number = (rollouts, scores.components), 1
+    while number < self.rounds and not bool(jnp.all(alive)):
+      rollouts, scores, live = self._round(tools, tools.draw(), key, number)
+      rows = rollouts, scores.components
+      kept, alive = _first_live(kept, rows, alive, live)
+      number += 1
     rollouts, components = kept
     # Rows of several rounds meet here: their group ids must differ again.
     group = jnp.arange(rollouts.group.shape[0], dtype=jnp.int32) // self.samples
-    tools.note('plan/rounds', number + 1)
+    tools.note('plan/rounds', number)
     scores = scores.replace(components=components)
     return rollouts.replace(group=group), scores, state
+
+  def _round(self, tools, prompts, key, number):
+    """Judged responses, and bool[N], the rows of live groups."""
+    key = jax.random.fold_in(key, number)
+    rollouts = tools.generate(prompts, key, self.samples)
+    rollouts, scores = tools.verify(rollouts)
+    rewards = scores.components @ scores.weights
+    live = self.live(rewards, rollouts.group, rollouts.valid) > 0
+    groups = jnp.any(live.reshape(-1, self.samples), axis=1)
+    return rollouts, scores, jnp.repeat(groups, self.samples)
 
 
 def independent(

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from jaxrl_llm.plans import prefixes
 from jaxrl_llm.plans.base import Contract, Plan
+from jaxrl_llm.types import Rollouts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +52,8 @@ class Undersampled(Plan):
     return Contract(self.samples, sampler=self.sampler)
 
   def collect(self, tools, prompts, state, key):
-    each, speaker, parts = self.samples // self.rounds, tools, []
+    each, speaker = self.samples // self.rounds, tools
+    parts: list[Rollouts] = []
     for number in range(self.rounds):
       move, draw = jax.random.split(jax.random.fold_in(key, number))
       if number:

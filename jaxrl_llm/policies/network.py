@@ -23,7 +23,7 @@ def table(name: str, sizes: Sequence[int], *, last: float = 1.0) -> Table:
   Source: Andrychowicz et al., What Matters in On-Policy Reinforcement
     Learning, arXiv 2006.05990, section 3.2: a small last layer.
   """
-  found = {}
+  found: dict[tuple[str, ...], Param] = {}
   count = len(sizes) - 1
   for number, (rows, columns) in enumerate(itertools.pairwise(sizes)):
     scale = last if number == count - 1 else 2**0.5

@@ -12,7 +12,6 @@ python -m jaxrl_llm.recipes table        writes PAPERS.md here
 from __future__ import annotations
 
 import argparse
-import inspect
 import pathlib
 import shlex
 import shutil
@@ -98,10 +97,7 @@ def description(name: str) -> str:
   values = {key: repr(value) for key, value in entry.defaults.items()}
   limits = [_INDENT + _limit(limit) for limit in entry.limits]
   sections = [
-    [
-      name,
-      *textwrap.indent(inspect.getdoc(entry.factory), _INDENT).split('\n'),
-    ],
+    [name, *textwrap.indent(entry.text, _INDENT).split('\n')],
     _aligned(about),
     ['hyper-parameters', *_aligned(values)],
     ['slots (* differs from the plainest recipe)', *_aligned(slots)],
@@ -152,8 +148,10 @@ def fitting() -> str:
   for slot, meaning in compose.SLOTS.items():
     found = {k: parts.summary(x) for k, x in parts.fitting(slot).items()}
     lines += ['', f'{slot}: {meaning}', *_aligned(found)]
-  weights = parts.fitting('controller')
-  weights = {name: parts.summary(part) for name, part in weights.items()}
+  weights = {
+    name: parts.summary(part)
+    for name, part in parts.fitting('controller').items()
+  }
   lines += ['', 'weights of costs: a number, or', *_aligned(weights)]
   return '\n'.join(lines)
 

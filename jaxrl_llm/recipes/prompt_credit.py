@@ -22,6 +22,7 @@ from jaxrl_llm.objectives import (
 )
 from jaxrl_llm.objectives.base import Cost, policy_gradient, row_losses
 from jaxrl_llm.plans import demonstrations, greedy, sampled
+from jaxrl_llm.plans.base import Plan
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.recipes.advantages import dr_grpo, grpo
 from jaxrl_llm.rewards import behaviour
@@ -74,7 +75,7 @@ def single_stream(
   scores, and its draws keep `keep_low` of the memory whatever the drift.
   """
   stage = baselines.BetaTracker(half_life, keep_low, keep_high)
-  plan = sampled.independent(samples=samples)
+  plan: Plan = sampled.independent(samples=samples)
   if stage.needs:
     plan = notes.noted(plan, passes.Drift())
   return Recipe(

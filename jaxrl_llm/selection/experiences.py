@@ -82,10 +82,10 @@ def learned(
   """
   live = np.asarray(filters.mixed_groups(rewards, group, valid)) > 0
   rewards, group = np.asarray(rewards), np.asarray(group)
-  operations = []
+  operations: list[Operation] = []
   for one in np.unique(group[live]):
     rows = np.flatnonzero(live & (group == one))
     rows = rows[np.argsort(-rewards[rows], kind='stable')]
-    texts = [responses[i] for i in rows]
+    texts = [responses[i] for i in rows.tolist()]
     operations += propose(experiences, texts, rewards[rows].tolist())
   return revised(experiences, operations)

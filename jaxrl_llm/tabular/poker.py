@@ -53,7 +53,8 @@ def solve(rounds: int) -> dict[str, float]:
 
   Source: Zinkevich et al. 2007, equations 8 to 10.
   """
-  regrets, totals = {}, {}
+  regrets: dict[str, np.ndarray] = {}
+  totals: dict[str, np.ndarray] = {}
 
   def sigma(key):
     positive = np.maximum(regrets.setdefault(key, np.zeros(2)), 0)

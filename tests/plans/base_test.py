@@ -102,6 +102,11 @@ def test_refill_stops_after_its_rounds_and_leaves_places_to_dead_groups():
   np.testing.assert_array_equal(live, [1, 1, 0, 0, 0, 0, 0, 0])
 
 
+def test_refill_without_a_round_is_refused():
+  with pytest.raises(ValueError, match='0 rounds sample nothing'):
+    sampled.refill(filters.mixed_groups, rounds=0)
+
+
 def test_refill_gives_groups_that_meet_different_adjacent_ids():
   _, rollouts, _ = collect(live=(0, 4, 8, 12))
   np.testing.assert_array_equal(rollouts.group, [0, 0, 1, 1, 2, 2, 3, 3])

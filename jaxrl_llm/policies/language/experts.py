@@ -93,13 +93,13 @@ def route(router, config: Config, x: Array) -> tuple[Array, Array]:
   """
   scores = jnp.tensordot(x, router['kernel'].astype(x.dtype), 1)
   probs = jax.nn.softmax(scores.astype(jnp.float32), axis=-1)
-  left, chosen = probs, []
+  left, ranked = probs, []
   # `jax.lax.top_k` would bring all tokens to every device of a mesh.
   for _ in range(config.experts_per_token):
-    chosen.append(jnp.argmax(left, axis=-1))
-    taken = jnp.arange(config.experts) == chosen[-1][..., None]
+    ranked.append(jnp.argmax(left, axis=-1))
+    taken = jnp.arange(config.experts) == ranked[-1][..., None]
     left = jnp.where(taken, -1.0, left)
-  chosen = jnp.stack(chosen, axis=-1)
+  chosen = jnp.stack(ranked, axis=-1)
   weights = jnp.take_along_axis(probs, chosen, axis=-1)
   if config.experts_norm:
     weights = weights / jnp.sum(weights, axis=-1, keepdims=True)
@@ -157,11 +157,11 @@ def _in_lanes(core, summed: tuple[str, ...] = ()):
       axes = jax.tree.map(lambda each: 0 if each else None, tuple(batched))
       result = jax.vmap(plain, axes, axis_size=size)(kernels, *rows)
     else:
-      rows = [
+      lanes = [
         x if each else jnp.broadcast_to(x, (size, *x.shape))
         for x, each in zip(rows, batched[1:])
       ]
-      result = by_lane(size, kernels, rows)
+      result = by_lane(size, kernels, lanes)
     return result, jax.tree.map(lambda _: True, result)
 
   return call

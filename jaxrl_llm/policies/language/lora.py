@@ -69,7 +69,7 @@ def table(
     )
   scale = jax.nn.initializers.constant(alpha / rank)
   zeros = jax.nn.initializers.zeros
-  entries = {}
+  entries: dict[tuple[str, ...], Param] = {}
   for target in targets:
     shape, axes, _ = base['layers', target, 'kernel']
     split = 3 if target == 'o' else 2  # attention's output has two input axes

@@ -101,10 +101,15 @@ def _read(mixture, samples, params, prompts, keys, sampling, share, stop_table):
     sampler_lib.prompted(s, samples, p, prompts)
     for s, p in zip(samplers, params)
   ]
-  logits, caches = zip(*both)
+  (first, second), caches = zip(*both)
   state = drawing.initial(mixture.first, keys.shape[0])
   state = sampler_lib.emit(
-    mixture.first, state, mixed(*logits, share), keys, sampling, stop_table
+    mixture.first,
+    state,
+    mixed(first, second, share),
+    keys,
+    sampling,
+    stop_table,
   )
   return state, caches
 
@@ -124,9 +129,14 @@ def _write(
   def step(carry):
     state, caches = carry
     both = [f(state, cache) for f, cache in zip(following, caches)]
-    logits, caches = zip(*both)
+    (first, second), caches = zip(*both)
     state = sampler_lib.emit(
-      mixture.first, state, mixed(*logits, share), keys, sampling, stop_table
+      mixture.first,
+      state,
+      mixed(first, second, share),
+      keys,
+      sampling,
+      stop_table,
     )
     return state, caches
 

@@ -159,7 +159,7 @@ def _backward(plan, known, slope):
     zeros = (jnp.zeros(x.shape, jnp.float32) for x in keys)
     of_q, *of_keys = _over(pairs, add, (of_q, *zeros))
     of_keys = (_from_key_blocks(x, part.k) for x in of_keys)
-    of_parts.append(Part(*of_keys, None, None))
+    of_parts.append(Part._make((*of_keys, None, None)))
   return _from_query_blocks(of_q, q), tuple(of_parts), None, None
 
 

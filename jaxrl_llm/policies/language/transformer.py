@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable, Mapping
 
 import chex
 import jax
@@ -28,7 +29,7 @@ from jaxrl_llm.types import Array
 
 Cache = tuple[dict[str, Array], ...]
 
-_ACTIVATIONS = {
+_ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
   'silu': jax.nn.silu,
   'gelu': functools.partial(jax.nn.gelu, approximate=False),
   'gelu_pytorch_tanh': functools.partial(jax.nn.gelu, approximate=True),

@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jax.typing import ArrayLike
 
 Array = jax.Array
 
@@ -120,7 +121,7 @@ def draw(
     raise ValueError(
       f'support {support} is not in [0, {vocab}], the size of the vocabulary'
     )
-  greedy = sampling.temperature < jnp.finfo(jnp.float32).tiny
+  greedy = jnp.less(sampling.temperature, jnp.finfo(jnp.float32).tiny)
   scaled = _scaled(logits.astype(jnp.float32), greedy, sampling.temperature)
   whole = jnp.sum(jnp.exp(scaled), axis=-1)
   ids = None
@@ -174,7 +175,7 @@ def truncate(weights: Array, sampling: Sampling) -> Array:
   return jnp.where(weights >= sampling.min_p, weights, 0.0)
 
 
-def _scaled(logits: Array, greedy: Array, temperature: Array) -> Array:
+def _scaled(logits: Array, greedy: Array, temperature: ArrayLike) -> Array:
   # The maximum is taken off before dividing, or a small temperature would
   # overflow and give inf - inf.
   largest = jnp.max(logits, axis=-1, keepdims=True)
@@ -182,7 +183,7 @@ def _scaled(logits: Array, greedy: Array, temperature: Array) -> Array:
   return shifted / jnp.where(greedy, 1.0, temperature)
 
 
-def _heaviest(weights: Array, share: Array) -> Array:
+def _heaviest(weights: Array, share: ArrayLike) -> Array:
   wanted = share * jnp.sum(weights, axis=-1)
   return _largest(weights, lambda kept: jnp.sum(kept, axis=-1) >= wanted)
 

@@ -192,7 +192,7 @@ def config_of(source: Any) -> Config:
     'rope': full,
     'local_rope': local,
   }
-  return Config(**fields | FAMILIES[family].fields(source))
+  return Config(**{**fields, **FAMILIES[family].fields(source)})
 
 
 def _unsupported_family(family) -> str:
@@ -229,7 +229,7 @@ def _read(folder: pathlib.Path):
 
 def _check_fields(family, source):
   """Refuses fields that would change the logits or the training silently."""
-  fields = [
+  fields: list[tuple[str, Any]] = [
     ('attention_dropout', 0.0),
     ('use_bidirectional_attention', False),
     ('use_mrope', False),

@@ -136,7 +136,8 @@ def open_all(folder, stack) -> dict[str, Any]:
       f'{folder} lacks {", ".join(absent)}; weights must be safetensors, so '
       'convert others with save_pretrained.'
     )
-  files, homes = {}, {}
+  files: dict[str, Any] = {}
+  homes: dict[str, str] = {}
   for path in paths:
     try:
       file = stack.enter_context(safetensors.safe_open(path, 'np'))
@@ -174,7 +175,7 @@ def _shard_names(index: pathlib.Path) -> list[str]:
 
 def _check(folder, config, rows, shapes, files):
   """Raises unless the stored tensors are exactly the expected ones."""
-  expected = {}
+  expected: dict[str, tuple[int, ...]] = {}
   for path, row in rows.items():
     shape = shapes[path]
     names = names_of(row, shape)

@@ -185,7 +185,7 @@ def _stochastic(x: np.ndarray) -> np.ndarray:
   last 16 bits: noise of as many bits carries into the rest that often.
   """
   x = np.ascontiguousarray(x, np.float32)
-  rng = np.random.default_rng(zlib.crc32(x))
+  rng = np.random.default_rng(zlib.crc32(x.data))
   noise = rng.integers(0, 1 << 16, x.shape, np.uint32)
   bits = x.view(np.uint32) + noise
   return (bits & np.uint32(0xFFFF0000)).view(np.float32).astype(jnp.bfloat16)
@@ -217,7 +217,7 @@ def _write_weights(folder, rows, flat, dtype, rounded, max_shard_bytes):
   shapes = {path: flat[path].shape for path in rows}
   shards = _shards(rows, shapes, dtype, max_shard_bytes)
   stored = _tensors(rows, flat)
-  index = {}
+  index: dict[str, str] = {}
   for number, names in enumerate(shards, 1):
     file = WEIGHTS
     if len(shards) > 1:
@@ -239,7 +239,8 @@ def _write_weights(folder, rows, flat, dtype, rounded, max_shard_bytes):
 
 def _shards(rows, shapes, dtype, max_shard_bytes) -> list[list[str]]:
   """Names of the tensors of each file, in the order of `_tensors`."""
-  shards, room = [[]], max_shard_bytes
+  shards: list[list[str]] = [[]]
+  room = max_shard_bytes
   for path, row in rows.items():
     names = names_of(row, shapes[path])
     size = dtype.itemsize * math.prod(shapes[path]) // len(names)
