@@ -209,9 +209,9 @@ def _same_on_policy(first, second) -> bool:
   import jax
   import jax.numpy as jnp
 
-  from jaxrl_llm.objectives import base
+  from jaxrl_llm.reads import united
 
-  if any(base.taken(part) for part in (*first.parts, *second.parts)):
+  if united((*first.parts, *second.parts)):
     return False  # They read more than can be made up here.
   keys = jax.random.split(jax.random.key(0), 2)
   old = -jax.random.exponential(keys[0], (8, 16))

@@ -36,6 +36,7 @@ from jaxrl_llm import parts, reference
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.advantages import keys
 from jaxrl_llm.objectives import base
+from jaxrl_llm.reads import provided, reads_of, statistics
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.types import Scores, Spec, initial_credit
@@ -229,7 +230,7 @@ def _put_costs(recipe, found):
 
 
 def _of_critic(cost):
-  return bool(credit_lib.needs_of(cost.fn) & parts.CRITIC)
+  return bool(statistics(reads_of(cost.fn)) & parts.CRITIC)
 
 
 def _put_reference(recipe, part):
@@ -263,7 +264,7 @@ def _of_groups(recipe):
 
 
 def _check(before: Recipe, after: Recipe, slots: Iterable[str]) -> None:
-  more = sorted((after.needs - before.needs) & parts.CRITIC)
+  more = sorted((after.statistics - before.statistics) & parts.CRITIC)
   if more:
     raise ValueError(
       f'these parts read {more} of a critic, and this recipe trains none; '
@@ -302,7 +303,7 @@ def _providing(missing: tuple[str, ...]) -> str:
 
 def _check_advantage(before, after):
   old, new = (_stages(x)[_place(x)] for x in (before, after))
-  read = (credit_lib.needs_of(stage) & parts.CRITIC for stage in (old, new))
+  read = (statistics(reads_of(x)) & parts.CRITIC for x in (old, new))
   if next(read) - next(read):
     raise ValueError(
       'this recipe trains a critic, which that estimator would not read; '
@@ -323,11 +324,11 @@ def _check_advantage(before, after):
 
 def _teaches_alone(stage):
   """Whether a row without others to compare it with gets an advantage."""
-  needs = credit_lib.needs_of(stage)
-  if needs - recipe_lib.PASSES:
+  read = reads_of(stage)
+  if read - provided(read, 'pass'):
     return True  # It reads more than can be made up here.
   rollouts = policy.as_rollouts(jnp.zeros((2, 1)), jnp.ones((2, 1)))
-  rollouts = rollouts.replace(extras={n: jnp.zeros((2, 1)) for n in needs})
+  rollouts = rollouts.replace(extras={n: jnp.zeros((2, 1)) for n in read})
   credit = initial_credit(rollouts, Scores(jnp.zeros((2, 1)), jnp.ones(1)))
   credit = dataclasses.replace(credit, rewards=jnp.arange(2.0))
   state = stage.init(Spec(2, 1, 1, 1, tasks=1))

@@ -15,9 +15,9 @@ and `update`.
     estimate_tokens  f(rewards [N], rollouts) -> [N, T]
     refine           f(advantages [N, T], rollouts) -> [N, T]
 
-A function that reads an entry of `rollouts.extras` which the loop must first
-compute is marked with `needs`: the loop runs exactly the passes that the
-stages, the objective and the costs of a recipe ask for.
+A function or a class that reads more, such as an entry of `rollouts.extras`
+which must first be computed, is marked with `reads`: the loop runs exactly the
+passes that the stages, the objective and the costs of a recipe read.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ import chex
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
+from jaxrl_llm.reads import reads_of, united
 from jaxrl_llm.types import Credit, Rollouts, Spec
 
 
@@ -40,31 +41,6 @@ class Transform(Protocol):
   def init(self, spec: Spec): ...
 
   def update(self, credit: Credit, rollouts: Rollouts, state): ...
-
-
-# What a part needs whose numbers mean something on responses of the policy
-# alone, such as an expectation over them: recorded ones will not do.
-OWN_SAMPLES = 'own_samples'
-
-
-def needs(*names: str):
-  """Marks a function as reading extra passes: `ref_logp`, `values`, ...
-
-  Or as asking for `OWN_SAMPLES`. Adds to what another mark says.
-  """
-
-  def mark(fn):
-    fn.needs = needs_of(fn) | frozenset(names)
-    return fn
-
-  return mark
-
-
-def needs_of(part) -> frozenset[str]:
-  """What a function, a partial of one, or a stage asks the loop to compute."""
-  while isinstance(part, functools.partial) and not hasattr(part, 'needs'):
-    part = part.func
-  return frozenset(getattr(part, 'needs', ()))
 
 
 def earned(rewards, rollouts: Rollouts):
@@ -112,8 +88,8 @@ class Stage(Memoryless):
   fn: Callable
 
   @property
-  def needs(self) -> frozenset[str]:
-    return needs_of(self.fn)
+  def reads(self) -> frozenset[str]:
+    return reads_of(self.fn)
 
 
 class Shape(Stage):
@@ -199,8 +175,8 @@ class Chain:
   stages: tuple[Transform, ...]
 
   @property
-  def needs(self) -> frozenset[str]:
-    return frozenset().union(*(needs_of(s) for s in self.stages))
+  def reads(self) -> frozenset[str]:
+    return united(self.stages)
 
   def init(self, spec):
     return tuple(stage.init(spec) for stage in self.stages)

@@ -24,7 +24,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm import control, credit, reference
+from jaxrl_llm import control, reference
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.advantages import (
   baselines,
@@ -48,6 +48,7 @@ from jaxrl_llm.objectives import (
   sequence,
   surrogates,
 )
+from jaxrl_llm.reads import reads_of, statistics
 
 _ROWS = ('rewards', 'group', 'valid')
 _TOKENS = ('logp', 'old_logp', 'advantages', 'mask')
@@ -118,12 +119,12 @@ def _fits(slot, part, forms) -> bool:
     )
   if not inspect.isfunction(part) or arguments(part) not in forms:
     return False
-  inputs = {name.removeprefix('extras:') for name in base.taken(part)}
+  inputs = reads_of(part)
   if _required(part) - inputs:
     return False
   match slot:
     case 'costs':
-      return not credit.needs_of(part) & CRITIC
+      return not statistics(inputs) & CRITIC
     case 'surrogate':
       return bool(inputs) or _reads_advantages(part)
     case 'aggregate':

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from jaxrl_llm import credit as credit_lib
+from jaxrl_llm import reads
 from jaxrl_llm import reference as reference_lib
 from jaxrl_llm import update as update_lib
 from jaxrl_llm.advantages import group
@@ -26,10 +27,6 @@ from jaxrl_llm.plans.base import Plan
 from jaxrl_llm.rewards import combine as combine_lib
 from jaxrl_llm.selection import curricula
 
-# What the loop itself can compute of the policies.
-PASSES = frozenset(
-  {'old_logp', 'ref_logp', 'values', 'after_values', 'entropy', 'log_probs'}
-)
 _DEVIATES = 'Deviates:'
 # What others are told apart from, the plainest first.
 BASES = ('reinforce', 'ppo', 'grpo', 'dpo')
@@ -89,9 +86,14 @@ class Recipe:
 
   @property
   def needs(self) -> frozenset[str]:
-    """The extra passes and extras keys that the loop must provide."""
-    read = map(credit_lib.needs_of, (self.combine, self.credit))
-    return self.objective.needs.union(*read)
+    """What its slots read and not every iteration has, see `reads`."""
+    slots = (getattr(self, field.name) for field in dataclasses.fields(self))
+    return reads.provided(reads.united(slots), *reads.ASKED)
+
+  @property
+  def statistics(self) -> frozenset[str]:
+    """What it needs of the policy beside log-probs, by fields of `Stats`."""
+    return reads.statistics(self.needs)
 
   @property
   def refers(self) -> bool:
@@ -362,7 +364,7 @@ def functions(recipe: Recipe) -> frozenset[tuple[str, str]]:
 
   What only writes notes is left out: it comes with what reads them.
   """
-  found = {('critic', name) for name in recipe.needs & _VALUES}
+  found = {('critic', name) for name in recipe.statistics & _VALUES}
   for slot, stage, leaf in _leaves(recipe, ''):
     if callable(leaf):
       found.add((_joint(slot.split('.'), stage, leaf), _name(leaf)))
@@ -375,7 +377,7 @@ def _joint(slot: list[str], stage: str, leaf: Callable) -> str:
     return ''
   if slot[0] == 'curriculum':
     return 'curriculum'
-  if 'costs' in slot and credit_lib.needs_of(leaf) & _VALUES:
+  if 'costs' in slot and reads.statistics(reads.reads_of(leaf)) & _VALUES:
     return 'critic'
   for place in (stage, *rooms, *slot[:2]):
     for joint, places in JOINTS.items():
@@ -402,8 +404,7 @@ def diff(first: Recipe, second: Recipe) -> dict[str, tuple[str, str]]:
 
 def missing(recipe: Recipe) -> list[str]:
   """What the recipe reads of every response and its plan does not provide."""
-  needs = recipe.needs - PASSES - {credit_lib.OWN_SAMPLES}
-  wanted = {name.removeprefix('extras:') for name in needs}
+  wanted = reads.provided(recipe.needs, 'plan')
   return sorted(wanted - recipe.plan.contract.provides)
 
 
@@ -412,7 +413,10 @@ def check(recipe: Recipe, *, rows: int, microbatches: int) -> None:
 
   Raises:
     ValueError: naming the sizes and the nearest that divide, or the arrays.
+      Those of the plan must be declared, see `reads`.
   """
+  for name in recipe.plan.contract.provides:
+    reads.find(name)
   absent = missing(recipe)
   if absent:
     raise ValueError(

@@ -27,10 +27,6 @@ from flax import struct
 Array = jax.Array
 PyTree = Any
 
-# Extras whose second axis is not that of the response tokens, even where it
-# is as long; all other arrays [N, T, ...] say something of every token.
-OF_ROWS = frozenset({'gain', 'node_path', 'prompt_logp'})
-
 
 class Prompts(struct.PyTreeNode):
   """Questions to sample answers to.
@@ -160,10 +156,9 @@ class Rollouts(struct.PyTreeNode):
     truncated: bool[N], the token budget ended the response.
     extras: arrays with leading axis N. The sampler adds `log_mass` f32[N, T],
       the log of the kept probability mass, and, where asked, `support`
-      i32[N, T, S]. The scoring pass adds `old_logp`, `ref_logp`,
-      `values`, `after_values`, `entropy`, `log_probs` as the recipe needs
-      them, and with `values` also `last_value`, where the policy gives one;
-      what else a method needs, such as `teacher_logp`, its plan provides.
+      i32[N, T, S]. The scoring pass adds `old_logp`, `old_values`, `ref_logp`
+      and others as the recipe needs them; what else a method needs, such as
+      `teacher_logp`, its plan provides. All are listed in `reads`.
   """
 
   content: PyTree
@@ -284,7 +279,6 @@ class Batch(struct.PyTreeNode):
     share: f32[N, T], each token's share of the step's tokens, for metrics.
     signal: bool[N, T], tokens whose advantage is not 0, nor what rounding
       leaves of it, for metrics.
-    ref_logp: f32[N, T] or None. teacher_logp: f32[N, T] or None.
   """
 
   rollouts: Rollouts
@@ -295,8 +289,6 @@ class Batch(struct.PyTreeNode):
   row_weights: Array
   share: Array
   signal: Array
-  ref_logp: Array | None = None
-  teacher_logp: Array | None = None
 
 
 class TrainState(struct.PyTreeNode):

@@ -17,12 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxrl_llm import reads
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.training import shard
 from jaxrl_llm.training.step import Program
 from jaxrl_llm.types import Scores, Spec
-from tests.battery_extras import GENERATORS
 
 VOCAB = 3
 LENGTH = 4
@@ -112,7 +112,7 @@ def take(tree, index):
 
 
 @functools.lru_cache(maxsize=32)
-def padded_case(samples, needs):
+def padded_case(samples, extras):
   """Some groups of padding rows and a padding column more than `case_of`.
 
   Among the others are a group of equal rewards, a row whose verifier failed,
@@ -146,21 +146,25 @@ def padded_case(samples, needs):
   sampler_gap = 0.1 * rng.standard_normal(mask.shape)
   logp = jnp.where(action, score(start, rollouts).logp + sampler_gap, 0)
   rollouts = rollouts.replace(logp=logp.astype(jnp.float32))
-  extras = dict(rollouts.extras)
-  if 'teacher_logp' in needs:
-    extras['teacher_logp'] = score(teacher, rollouts).logp
-  for need in sorted(needs):
-    if need.startswith('extras:'):
-      key = need.removeprefix('extras:')
-      seeded = np.random.default_rng(zlib.crc32(key.encode()))
-      arrays = jax.tree.map(np.asarray, rollouts)
-      extras[key] = jnp.asarray(GENERATORS[key](seeded, arrays))
+  made = dict(rollouts.extras)
+  arrays = jax.tree.map(np.asarray, rollouts)
+  for name in sorted(extras):
+    seeded = np.random.default_rng(zlib.crc32(name.encode()))
+    made[name] = jnp.asarray(reads.find(name).example(seeded, arrays))
+  if 'teacher_logp' in extras:
+    made['teacher_logp'] = score(teacher, rollouts).logp
   correct = (rng.random(rows) < 0.4) * 1.0
   correct[group == 1] = 1.0
   form = np.where(group == 1, 1.0, rng.integers(0, 5, rows) / 4)
   components = np.stack([correct, form], axis=1).astype(np.float32)
   scores = Scores(jnp.asarray(components), jnp.asarray(WEIGHTS, jnp.float32))
-  return Case(rollouts.replace(extras=extras), scores)
+  return Case(rollouts.replace(extras=made), scores)
+
+
+def plan_of(recipe):
+  """Rows of a group, and what the recipe reads of its plan."""
+  extras = reads.provided(recipe.needs, 'plan')
+  return recipe.plan.contract.samples, extras
 
 
 def trim(case, rows, length):
@@ -179,8 +183,8 @@ def trim(case, rows, length):
 
 
 def case_of(recipe):
-  samples = recipe.plan.contract.samples
-  case = padded_case(samples, recipe.needs)
+  samples, _ = plan_of(recipe)
+  case = padded_case(*plan_of(recipe))
   return trim(case, groups_of(samples)[0] * samples, LENGTH)
 
 

@@ -11,14 +11,13 @@ import optax
 import pytest
 
 from jaxrl_llm import compose as compose_lib
-from jaxrl_llm import control, credit, parts, reference
+from jaxrl_llm import control, credit, parts, reads, reference
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.compose import compose, told
 from jaxrl_llm.objectives import base, costs
 from jaxrl_llm.plans import sampled
 from jaxrl_llm.training.step import Program
 from tests import battery_cases as cases
-from tests.battery_extras import GENERATORS
 from tests.thinned import every
 
 ESTIMATORS = list(parts.fitting('advantage'))
@@ -210,14 +209,14 @@ def test_every_estimator_and_surrogate_of_an_entry_is_known():
 # Every pair of an estimator and a surrogate.
 
 
-def needs_of(slot, name):
-  return credit.needs_of(parts.bound(parts.fitting(slot)[name], (), {}))
+def read_by(slot, name):
+  return reads.reads_of(parts.bound(parts.fitting(slot)[name], (), {}))
 
 
 def start_of(estimator):
   """PPO for what reads a critic, GRPO for the rest."""
-  reads_critic = needs_of('advantage', estimator) & parts.CRITIC
-  return recipe_lib.build('ppo' if reads_critic else 'grpo')
+  critic = reads.statistics(read_by('advantage', estimator))
+  return recipe_lib.build('ppo' if critic & parts.CRITIC else 'grpo')
 
 
 @pytest.mark.parametrize('estimator', ESTIMATORS)
@@ -225,8 +224,8 @@ def test_every_pair_is_composed_or_refused_with_a_reason(estimator):
   recipe = start_of(estimator)
   for surrogate in SURROGATES:
     slots = {'advantage': estimator, 'surrogate': surrogate}
-    needs = frozenset().union(*itertools.starmap(needs_of, slots.items()))
-    if any(name.startswith('extras:') for name in needs):
+    read = frozenset().union(*itertools.starmap(read_by, slots.items()))
+    if reads.provided(read, 'plan'):
       with pytest.raises(ValueError, match='begin with a recipe whose plan'):
         compose(recipe, **slots)
     else:
@@ -237,26 +236,27 @@ def test_every_pair_is_composed_or_refused_with_a_reason(estimator):
 
 def generous(recipe):
   """The recipe with a plan of groups of 8 that provides what anybody asks."""
-  plan = sampled.Independent(8, columns=tuple(GENERATORS))
+  plan = sampled.Independent(8, columns=tuple(sorted(EXTRAS)))
   return dataclasses.replace(recipe, plan=plan, epochs=1, minibatches=1)
 
 
-NEEDS = recipe_lib.PASSES | {f'extras:{name}' for name in GENERATORS}
+# Of rows that are recorded nobody measures how they were sampled.
+EXTRAS = reads.provided(reads.names(), 'plan') - {'recorded'}
 
 
 @functools.cache
 def scored():
   """Rows with all that a part may read, one structure for all of them."""
-  case = cases.padded_case(8, NEEDS)
+  case = cases.padded_case(8, EXTRAS)
   case = cases.trim(case, cases.groups_of(8)[0] * 8, cases.LENGTH)
   state = cases.begin(generous(recipe_lib.build('grpo')))
   start, move, ref = cases.tables(cases.groups_of(8)[1] * 8, cases.LENGTH + 1)
   del move
-  stats = cases.score(start, case.rollouts, recipe_lib.PASSES)
-  said = {name: getattr(stats, name, None) for name in recipe_lib.PASSES}
+  wanted = reads.statistics(reads.names())
+  stats = cases.score(start, case.rollouts, wanted)
+  said = {f'old_{name}': getattr(stats, name) for name in (*wanted, 'logp')}
   extras = {k: x for k, x in said.items() if x is not None}
   extras |= case.rollouts.extras
-  extras['old_logp'] = stats.logp
   extras['ref_logp'] = cases.score(ref, case.rollouts).logp
   rollouts = case.rollouts.replace(extras=extras, logp=stats.logp)
   return state, cases.Case(rollouts, case.scores)

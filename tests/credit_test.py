@@ -1,4 +1,3 @@
-import functools
 from functools import partial
 
 import jax.numpy as jnp
@@ -6,7 +5,7 @@ import numpy as np
 import pytest
 
 from jaxrl_llm import credit, recipe
-from jaxrl_llm.objectives import base
+from jaxrl_llm.reads import reads, reads_of
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.types import Scores, Spec, initial_credit
 
@@ -125,43 +124,49 @@ def test_chain_refuses_the_state_of_another_chain():
     stage.update(before, rollouts, (jnp.float32(0),))
 
 
-def test_needs_pass_through_partials_stages_and_chains():
-  @credit.needs('ref_logp', 'extras:hint')
-  def reads(rewards, rollouts, *, weight):
+def test_marks_pass_through_partials_stages_and_chains():
+  @reads('ref_logp', 'answer')
+  def part(rewards, rollouts, *, weight):
     return rewards
 
-  stage = credit.shape(partial(reads), weight=1.0)
-  wanted = {'ref_logp', 'extras:hint'}
-  assert credit.needs_of(stage) == wanted
-  assert credit.chain(Counter(), credit.chain(stage)).needs == wanted
-  assert credit.needs_of(lambda: None) == frozenset()
+  stage = credit.shape(partial(part), weight=1.0)
+  wanted = {'ref_logp', 'answer'}
+  assert stage.reads == wanted
+  assert credit.chain(Counter(), credit.chain(stage)).reads == wanted
+  assert reads_of(lambda: None) == frozenset()
 
 
 def test_a_mark_of_a_partial_adds_to_that_of_its_function():
-  @credit.needs('ref_logp')
-  @base.takes('group')
-  def reads(**arrays):
+  @reads('ref_logp')
+  @reads('group')
+  def part(**arrays):
     return arrays
 
-  part = base.takes('values')(credit.needs('extras:hint')(partial(reads)))
-  assert base.taken(partial(part)) == ('group', 'values')
-  assert credit.needs_of(partial(part)) == {'ref_logp', 'extras:hint', 'values'}
-  assert base.taken(reads) == ('group',)
+  more = reads('old_values', 'answer')(partial(part))
+  assert reads_of(partial(more)) == {
+    'ref_logp',
+    'group',
+    'old_values',
+    'answer',
+  }
+  assert reads_of(part) == {'ref_logp', 'group'}
 
 
-@pytest.mark.parametrize('turned', [False, True])
-def test_marks_of_what_is_read_add_up(turned):
-  marks = [credit.needs('values', 'extras:x'), base.takes('ref_logp', 'group')]
-  part = functools.reduce(
-    lambda fn, mark: mark(fn), marks[::-1] if turned else marks, lambda: None
-  )
-  assert credit.needs_of(part) == {'values', 'extras:x', 'ref_logp'}
-  assert base.taken(part) == ('ref_logp', 'group')
-  assert base.taken(base.takes('valid')(part))[2:] == ('valid',)
+def test_a_mark_of_a_stage_adds_to_that_of_what_it_holds():
+  @reads('answer')
+  class Own(credit.Shape):
+    """Reads an answer whatever its function reads."""
+
+  @reads('ref_logp')
+  def part(rewards, rollouts):
+    return rewards
+
+  assert Own(part).reads == {'answer', 'ref_logp'}
+  assert credit.shape(part).reads == {'ref_logp'}
 
 
 def test_what_a_combiner_reads_is_computed():
-  @credit.needs('ref_logp')
+  @reads('ref_logp')
   def combine(components, weights, rollouts):
     return components @ weights + rollouts.extras['ref_logp'][:, 0]
 

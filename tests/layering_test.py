@@ -20,8 +20,9 @@ ABOVE_METHODS = (
 )
 # Folder or module, and what it must not import.
 FORBIDDEN = {
-  'numerics': ('types', 'credit', 'control', *METHODS, *ABOVE_METHODS),
-  'types': ('credit', 'control', *METHODS, *ABOVE_METHODS),
+  'numerics': ('types', 'reads', 'credit', 'control', *METHODS, *ABOVE_METHODS),
+  'types': ('reads', 'credit', 'control', *METHODS, *ABOVE_METHODS),
+  'reads': ('credit', 'control', *METHODS, *ABOVE_METHODS),
   **{name: ABOVE_METHODS for name in METHODS},
   **{name: ABOVE_METHODS for name in ('credit', 'control')},
   **{name: ABOVE_METHODS for name in ('reference', 'update')},

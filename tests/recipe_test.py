@@ -8,6 +8,7 @@ from jaxrl_llm.advantages import group
 from jaxrl_llm.objectives import grouped, preference, surrogates
 from jaxrl_llm.objectives.base import PolicyGradient
 from jaxrl_llm.plans import budgeted, episodes, sampled, wordings
+from jaxrl_llm.reads import reads
 
 
 def test_unknown_recipe_suggests_a_near_one():
@@ -197,7 +198,7 @@ def test_split_that_cuts_blocks_is_refused_with_the_numbers():
     recipe.check(built, rows=16, microbatches=8)
 
 
-@credit.needs('extras:hint')
+@reads('answer')
 def hinted(rewards, rollouts):
   del rollouts
   return rewards
@@ -205,8 +206,8 @@ def hinted(rewards, rollouts):
 
 def test_extras_that_no_plan_provides_are_refused():
   built = recipe.Recipe(credit=credit.shape(hinted))
-  assert built.needs == {'extras:hint'}
-  with pytest.raises(ValueError, match="needs \\['hint'\\]"):
+  assert built.needs == {'answer'}
+  with pytest.raises(ValueError, match="needs \\['answer'\\]"):
     recipe.check(built, rows=8, microbatches=1)
 
 

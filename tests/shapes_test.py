@@ -194,7 +194,10 @@ def test_whole_numbers_are_refused(fn):
 
 def test_one_score_for_all_tokens_is_refused():
   rollouts = policy.as_rollouts(ARRAYS['item'], ARRAYS['mask'])
-  extras = {'hidden_square': ARRAYS['logp'], 'log_probs': np.zeros((3, 1, 5))}
+  extras = {
+    'hidden_square': ARRAYS['logp'],
+    'old_log_probs': np.zeros((3, 1, 5)),
+  }
   with pytest.raises(AssertionError):
     weights.small_curvature(
       ARRAYS['advantages'], rollouts.replace(extras=extras)

@@ -28,6 +28,7 @@ from experiments.ablations import tables
 from experiments.ablations.study import Figure, over
 from jaxrl_llm import numerics
 from jaxrl_llm.objectives import costs
+from jaxrl_llm.reads import given, reads
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.types import Scores, initial_credit
 
@@ -43,9 +44,11 @@ FIGURE = Figure(
 )
 
 
-def k1(stats, batch):
+@reads('ref_logp')
+def k1(stats, batch, *, ref_logp):
   """x, which the library offers inside the reward alone."""
-  return stats.logp - batch.ref_logp
+  del batch
+  return stats.logp - ref_logp
 
 
 ESTIMATORS = {'k1': k1, 'k2': costs.k2, 'k3': costs.k3}
@@ -103,14 +106,17 @@ def in_loss(cost, params, batch):
 
   def loss(params):
     stats = policy.score(params, batch.rollouts)
-    return jnp.sum(chance[:, None] * cost(stats, batch))
+    return jnp.sum(
+      chance[:, None] * cost(stats, batch, **given(cost, stats, batch))
+    )
 
   return jax.grad(loss)(params)['logits']
 
 
 def in_reward(cost, params, batch):
   """E of the score function times the cost of this and the later tokens."""
-  values = cost(policy.score(params, batch.rollouts), batch)
+  stats = policy.score(params, batch.rollouts)
+  values = cost(stats, batch, **given(cost, stats, batch))
   to_go = numerics.discounted_sum(values, batch.rollouts.loss_mask, decay=1.0)
   return in_loss(lambda stats, _: to_go * stats.logp, params, batch)
 
@@ -120,7 +126,7 @@ def of_sequences(params, batch):
 
   def divergence(params):
     logp = jnp.sum(policy.score(params, batch.rollouts).logp, axis=1)
-    ref_logp = jnp.sum(batch.ref_logp, axis=1)
+    ref_logp = jnp.sum(batch.rollouts.extras['ref_logp'], axis=1)
     return jnp.sum(jnp.exp(logp) * (logp - ref_logp))
 
   return jax.grad(divergence)(params)['logits']

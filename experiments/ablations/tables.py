@@ -110,7 +110,7 @@ def stale_gradient(program, params, rollouts, rewards, *, prompts):
   batch = program.batch(rollouts, credit, fresh=False)
 
   def loss(params):
-    stats = policy.score(params, rollouts, program.recipe.needs)
+    stats = policy.score(params, rollouts, program.recipe.statistics)
     return program.recipe.objective.loss(stats, batch, {})[0]
 
   return jax.grad(loss)(params)['logits']

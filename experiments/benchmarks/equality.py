@@ -164,7 +164,7 @@ def _model(kind, built):
     params = jax.tree.map(lambda x: jnp.where(x == 0, 0.1, x), params)
     table |= deltas
   for need, name in heads.NAMES.items():
-    if need in built.needs:
+    if need in built.statistics:
       table |= heads.value_table(kind.config, name=name)
       params |= {name: heads.init_value(kind.config, KEY)}
   return params, {path: leaf.axes for path, leaf in table.items()}

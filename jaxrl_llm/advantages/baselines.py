@@ -15,10 +15,10 @@ import chex
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
-from jaxrl_llm.credit import needs
+from jaxrl_llm.reads import reads
 
 
-@needs('extras:greedy_reward')
+@reads('greedy_reward')
 def minus_greedy(advantages, rollouts):
   """The return minus the reward of the greedy response to the same prompt.
 
@@ -36,7 +36,7 @@ def minus_greedy(advantages, rollouts):
   return advantages - rollouts.extras['greedy_reward'][:, None]
 
 
-@needs('extras:predicted_reward')
+@reads('predicted_reward')
 def minus_predicted(rewards, rollouts):
   """The reward minus what a frozen predictor expects of the prompt.
 
@@ -98,9 +98,9 @@ class BetaTracker:
       )
 
   @property
-  def needs(self) -> frozenset[str]:
+  def reads(self) -> frozenset[str]:
     constant = self.keep_low == self.keep_high
-    return frozenset() if constant else frozenset({'extras:drift'})
+    return frozenset() if constant else frozenset({'drift'})
 
   def init(self, spec):
     half = jnp.full(spec.tasks, 0.5 / (1 - self.keep_low), jnp.float32)
@@ -130,7 +130,7 @@ class BetaTracker:
 
   def _keep(self, rollouts, rows):
     """f32[A]: the share of its memory each visited task keeps."""
-    if not self.needs:
+    if not self.reads:
       return jnp.full(rows.shape, self.keep_low)
     drift = jnp.where(rollouts.valid, rollouts.extras['drift'], 0)
     total = jnp.zeros(rows.shape).at[rollouts.task].add(drift)

@@ -9,8 +9,10 @@ import jax.numpy as jnp
 from jaxrl_llm import numerics
 from jaxrl_llm.advantages.tokens import generalized_advantage
 from jaxrl_llm.credit import Memoryless, earned
+from jaxrl_llm.reads import reads
 
 
+@reads('old_values')
 @dataclasses.dataclass(frozen=True)
 class ExtendedGAE(Memoryless):
   """Stage: advantages of rows that the token budget cut off, too.
@@ -29,10 +31,9 @@ class ExtendedGAE(Memoryless):
 
   discount: float = 1.0
   trace: float = 0.95
-  needs = frozenset({'values'})
 
   def apply(self, credit, rollouts):
-    mask, values = rollouts.loss_mask, rollouts.extras['values']
+    mask, values = rollouts.loss_mask, rollouts.extras['old_values']
     cut = rollouts.truncated
     paid = jnp.sum(rollouts.paid, axis=1, where=mask)
     outcome = earned(jnp.where(cut, paid, credit.rewards), rollouts)
@@ -50,6 +51,7 @@ class ExtendedGAE(Memoryless):
     return credit.replace(advantages=advantages, targets=targets)
 
 
+@reads('old_values', 'old_logp', 'ref_logp')
 @dataclasses.dataclass(frozen=True)
 class PenalisedGAE(Memoryless):
   """Stage: advantages with a KL penalty on every token's reward.
@@ -65,22 +67,22 @@ class PenalisedGAE(Memoryless):
   discount: float = 1.0
   trace: float = 0.95
   kl_weight: float = 0.05
-  needs = frozenset({'values', 'old_logp', 'ref_logp'})
 
   def apply(self, credit, rollouts):
     mask, extras = rollouts.loss_mask, rollouts.extras
     kl = jnp.where(mask, extras['old_logp'] - extras['ref_logp'], 0.0)
     advantages, targets = generalized_advantage(
       earned(credit.rewards, rollouts) - self.kl_weight * kl,
-      extras['values'],
+      extras['old_values'],
       mask,
-      extras.get('last_value', 0.0),
+      extras.get('old_last_value', 0.0),
       discount=self.discount,
       trace=self.trace,
     )
     return credit.replace(advantages=advantages, targets=targets)
 
 
+@reads('old_values', 'old_after_values')
 @dataclasses.dataclass(frozen=True)
 class PostDecision(Memoryless):
   """Stage: normalised returns minus the lower of two critics.
@@ -101,7 +103,6 @@ class PostDecision(Memoryless):
 
   discount: float = 1.0
   epsilon: float = 1e-7
-  needs = frozenset({'values', 'after_values'})
 
   def apply(self, credit, rollouts):
     mask, extras = rollouts.loss_mask, rollouts.extras
@@ -110,7 +111,7 @@ class PostDecision(Memoryless):
     spread = jnp.sqrt(numerics.masked_variance(returns, mask, ddof=1))
     centred = returns - numerics.masked_mean(returns, mask)
     targets = jnp.where(mask, centred / (spread + self.epsilon), 0.0)
-    lower = jnp.minimum(extras['values'], extras['after_values'])
+    lower = jnp.minimum(extras['old_values'], extras['old_after_values'])
     advantages = jnp.where(mask, targets - lower, 0.0)
     return credit.replace(advantages=advantages, targets=targets)
 

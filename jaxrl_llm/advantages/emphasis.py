@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
-from jaxrl_llm.credit import needs
+from jaxrl_llm.reads import reads
 
 _LOG_GAP = 11.0  # TW-GRPO clips differences of log-probs to +-11
 
@@ -65,6 +65,7 @@ def conflicts(tokens, mask, advantages, group):
   return forward, jnp.take_along_axis(run, flip, axis=1)
 
 
+@reads('old_entropy')
 @dataclasses.dataclass(frozen=True)
 class ConflictAware:
   """Stage: shared ends are not punished, and random responses not reinforced.
@@ -87,7 +88,6 @@ class ConflictAware:
   entropy_weight: float = 0.1
   gain: float = 2.0
   most: float = math.log(2)
-  needs = frozenset({'entropy'})
 
   def init(self, spec):
     del spec
@@ -95,7 +95,8 @@ class ConflictAware:
 
   def update(self, credit, rollouts, state):
     mask = rollouts.loss_mask
-    entropy = numerics.masked_mean(rollouts.extras['entropy'], mask, axis=-1)
+    entropy = rollouts.extras['old_entropy']
+    entropy = numerics.masked_mean(entropy, mask, axis=-1)
     here = jnp.any(mask, axis=-1)
     first = jnp.where(
       state['iterations'] == 0,
@@ -141,7 +142,7 @@ def divergence(log_probs, mask, group):
   return numerics.group_mean(each, group, rows)
 
 
-@needs('log_probs')
+@reads('old_log_probs')
 def focus(advantages, rollouts, *, strength=1.7, epsilon=1e-8):
   """More weight on positions where a group's distributions differ.
 
@@ -158,7 +159,7 @@ def focus(advantages, rollouts, *, strength=1.7, epsilon=1e-8):
   Source: TW-GRPO, arXiv 2505.24718, section 3.2, and its code.
   """
   mask, group = rollouts.loss_mask, rollouts.group
-  spread = divergence(rollouts.extras['log_probs'], mask, group)
+  spread = divergence(rollouts.extras['old_log_probs'], mask, group)
   everyone = jnp.ones_like(rollouts.valid)
   reached = numerics.group_max(mask * 1.0, group, everyone) > 0
   low = jnp.min(spread, axis=-1, where=reached, initial=jnp.inf)
@@ -168,7 +169,7 @@ def focus(advantages, rollouts, *, strength=1.7, epsilon=1e-8):
   return advantages * (1 + (strength - 1) * jnp.where(reached, place, 0.0))
 
 
-@needs('extras:constraint_logp')
+@reads('constraint_logp')
 def constrained_regression(
   advantages, rollouts, *, weights=(1.0, 1.0), limit=20.0
 ):

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxrl_llm import numerics
 from jaxrl_llm.advantages import group
 from jaxrl_llm.credit import Memoryless
+from jaxrl_llm.reads import reads
 
 
 def steering_temperature(entropy, target, *, hot=1.2, cold=0.8):
@@ -28,6 +29,7 @@ def steering_temperature(entropy, target, *, hot=1.2, cold=0.8):
   return jnp.where(entropy <= target, hot, cold)
 
 
+@reads('old_log_probs')
 @dataclasses.dataclass(frozen=True)
 class TemperedMix:
   """Stage: advantages mixed with those of the tempered policy's successes.
@@ -57,7 +59,6 @@ class TemperedMix:
   cold: float = 0.8
   most: float = 0.1
   correct: float = 0.05
-  needs = frozenset({'log_probs'})
 
   def init(self, spec):
     del spec
@@ -65,7 +66,7 @@ class TemperedMix:
 
   def update(self, credit, rollouts, state):
     mask = rollouts.loss_mask
-    rows = rollouts.extras['log_probs']
+    rows = rollouts.extras['old_log_probs']
     heat = steering_temperature(
       state, self.target, hot=self.hot, cold=self.cold
     )
@@ -89,6 +90,7 @@ class TemperedMix:
     return credit.replace(advantages=advantages), state
 
 
+@reads('tempered')
 @dataclasses.dataclass(frozen=True)
 class TemperedSuccesses(Memoryless):
   """Stage: GRPO, beside rows sampled at another temperature that succeeded.
@@ -108,7 +110,6 @@ class TemperedSuccesses(Memoryless):
 
   epsilon: float = 1e-6
   least: float = 0.05
-  needs = frozenset({'extras:tempered'})
 
   def apply(self, credit, rollouts):
     tempered = rollouts.extras['tempered'].astype(bool)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from jaxrl_llm import credit as credit_lib
 from jaxrl_llm import grouping
+from jaxrl_llm.reads import reads_of
 
 _FIELDS = ('group', 'task', 'domain')
 
@@ -41,9 +42,8 @@ class EstimateBy(credit_lib.Memoryless):
   names: tuple[str, ...]
 
   @property
-  def needs(self) -> frozenset[str]:
-    extras = {f'extras:{n}' for n in self.names if n not in _FIELDS}
-    return credit_lib.needs_of(self.fn) | extras
+  def reads(self) -> frozenset[str]:
+    return reads_of(self.fn) | ({*self.names} - {*_FIELDS})
 
   def apply(self, credit, rollouts):
     advantages = self.fn(

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from jaxrl_llm import grouping, numerics
 from jaxrl_llm.advantages import group as group_lib
-from jaxrl_llm.credit import needs
+from jaxrl_llm.reads import reads
 
 
 def per_token(rows, rollouts):
@@ -29,7 +29,7 @@ def _answer_share(answer, group, valid):
   return count, numerics.safe_divide(count, total, default=1.0)
 
 
-@needs('extras:answer')
+@reads('answer')
 def semantic_entropy(rewards, rollouts, *, strength=0.02):
   """Centred rewards, fainter where the group's answers scatter.
 
@@ -91,7 +91,7 @@ def consistent(
   return weight, group_lib.norm(rewards, group, valid, epsilon=epsilon)
 
 
-@needs('extras:answer')
+@reads('answer')
 def consistency(rewards, rollouts, *, slope=20.0, middle=1.5, epsilon=1e-6):
   """Comparison within the prompt where answers vary, between prompts else.
 
@@ -130,7 +130,7 @@ def consistency(rewards, rollouts, *, slope=20.0, middle=1.5, epsilon=1e-6):
   return per_token(weight * within + (1 - weight) * between, rollouts)
 
 
-@needs('extras:coverage', 'extras:demonstration_reward')
+@reads('coverage', 'demonstration_reward')
 def demonstration_gap(rewards, rollouts, *, outlier=0.25, epsilon=1e-6):
   """Normalised rewards, stronger on prompts far from their demonstration.
 
@@ -190,7 +190,7 @@ def lowest_mean(logp, mask, *, share=0.2):
   return jnp.exp(numerics.masked_mean(ordered, here, axis=-1))
 
 
-@needs('extras:prompt_logp')
+@reads('prompt_logp')
 def confidence_gap(advantages, rollouts, *, strength=0.1, share=0.2):
   """Advantages raised for responses less certain than their prompt.
 

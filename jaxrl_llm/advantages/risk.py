@@ -7,6 +7,7 @@ import dataclasses
 import jax.numpy as jnp
 
 from jaxrl_llm import grouping, numerics
+from jaxrl_llm.reads import reads
 
 _LEAST_SPREAD = 1e-3  # of the published code; below it rewards are equal
 
@@ -36,6 +37,7 @@ def mixed_value_at_risk(
   return (tail_weight * tail + middle) / (1 + tail_weight)
 
 
+@reads('bundle', 'paper')
 @dataclasses.dataclass(frozen=True)
 class MixedValueAtRisk:
   """Stage: bundles of questions judged by a tracked distribution of scores.
@@ -68,7 +70,6 @@ class MixedValueAtRisk:
   tail_weight: float = 1.5
   rate: float = 0.1
   epsilon: float = 1e-6
-  needs = frozenset({'extras:bundle', 'extras:paper'})
 
   def init(self, spec):
     del spec

@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_llm.advantages import tokens
-from jaxrl_llm.credit import Memoryless, earned, needs
+from jaxrl_llm.credit import Memoryless, earned
+from jaxrl_llm.reads import reads
 
 
 def starts(logp, mask, *, threshold=0.9, interval=5):
@@ -34,7 +35,7 @@ def starts(logp, mask, *, threshold=0.9, interval=5):
   return unsure & (number % interval == 0)
 
 
-@needs('extras:prefix_value')
+@reads('prefix_value')
 def chain(rewards, rollouts, *, threshold=0.9, interval=5):
   """The value that a segment adds, by estimates before each segment.
 
@@ -73,6 +74,7 @@ def chain(rewards, rollouts, *, threshold=0.9, interval=5):
   return advantages.T
 
 
+@reads('old_values', 'action_end')
 @dataclasses.dataclass(frozen=True)
 class ActionGAE(Memoryless):
   """Stage: generalised advantages discounted by actions, not by tokens.
@@ -94,15 +96,14 @@ class ActionGAE(Memoryless):
 
   discount: float = 0.95
   trace: float = 0.95
-  needs = frozenset({'values', 'extras:action_end'})
 
   def apply(self, credit, rollouts):
     end = rollouts.extras['action_end'].astype(bool)
     advantages, targets = tokens.generalized_advantage(
       earned(credit.rewards, rollouts),
-      rollouts.extras['values'],
+      rollouts.extras['old_values'],
       rollouts.loss_mask,
-      rollouts.extras.get('last_value', 0.0),
+      rollouts.extras.get('old_last_value', 0.0),
       discount=jnp.where(end, self.discount, 1.0),
       trace=self.trace,
     )

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jaxrl_llm import grouping, numerics
 from jaxrl_llm.advantages import group as group_lib
 from jaxrl_llm.advantages.prompts import per_token
-from jaxrl_llm.credit import needs
+from jaxrl_llm.reads import reads
 
 
 def of_trajectories(rewards, rollouts, *, fn):
@@ -52,9 +52,7 @@ def returns(rewards, trajectory, step, valid, *, discount):
   return factor @ jnp.where(valid, rewards, 0)
 
 
-@needs(
-  'extras:trajectory', 'extras:step', 'extras:step_reward', 'extras:anchor'
-)
+@reads('trajectory', 'step', 'step_reward', 'anchor')
 def group_in_group(
   rewards, rollouts, *, weight=1.0, discount=0.95, fn=group_lib.centre
 ):
@@ -85,7 +83,7 @@ def group_in_group(
   return per_token(episode + weight * fn(value, anchor, valid), rollouts)
 
 
-@needs('extras:trajectory', 'extras:node')
+@reads('trajectory', 'node')
 def merged_steps(rewards, rollouts, *, epsilon=1e-6):
   """GRPO over trajectories, averaged where trajectories share a step.
 
@@ -110,7 +108,7 @@ def merged_steps(rewards, rollouts, *, epsilon=1e-6):
   return per_token(merged, rollouts)
 
 
-@needs('extras:decision_reward')
+@reads('decision_reward')
 def with_decisions(rewards, rollouts, *, weight=1.0, epsilon=1e-6):
   """GRPO over whole graphs, plus each building decision's own reward.
 
@@ -129,7 +127,7 @@ def with_decisions(rewards, rollouts, *, weight=1.0, epsilon=1e-6):
   return per_token(norm, rollouts) + weight * rollouts.extras['decision_reward']
 
 
-@needs('extras:node_path', 'extras:level')
+@reads('node_path', 'level')
 def tree(rewards, rollouts):
   """The value a tree's edge adds: that of its end minus that of its start.
 
@@ -159,7 +157,7 @@ def tree(rewards, rollouts):
   return jnp.take_along_axis(added, rollouts.extras['level'], axis=1)
 
 
-@needs('extras:turn')
+@reads('turn')
 def equal_turns(advantages, rollouts):
   """Scaled so that under `sequence_mean` every turn of a row counts alike.
 
@@ -183,7 +181,7 @@ def equal_turns(advantages, rollouts):
   return advantages * share * numerics.safe_divide(length * 1.0, turns)
 
 
-@needs('extras:item', 'extras:gain')
+@reads('item', 'gain')
 def ranked_items(rewards, rollouts, *, epsilon=1e-4):
   """Each place of a ranked list is compared with that place in its group.
 

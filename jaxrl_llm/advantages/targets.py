@@ -9,14 +9,14 @@ import jax.numpy as jnp
 
 from jaxrl_llm import numerics
 from jaxrl_llm.advantages import group
-from jaxrl_llm.credit import needs
+from jaxrl_llm.reads import reads
 
 
 def _over_tokens(rows, rollouts):
   return jnp.where(rollouts.loss_mask, rows[:, None], 0.0)
 
 
-@needs('old_logp', 'ref_logp')
+@reads('old_logp', 'ref_logp')
 def tilted_target(rewards, rollouts, *, weight=0.1):
   """Importance of a response under the reward-tilted reference, less 1.
 
@@ -47,7 +47,7 @@ def tilted_target(rewards, rollouts, *, weight=0.1):
   return _over_tokens(numerics.safe_divide(importance, mean) - 1, rollouts)
 
 
-@needs('extras:offline')
+@reads('offline')
 def switched(rewards, rollouts, *, gate=0.0, weight=1.0, correct=0.5):
   """Imitation where the policy fails, reinforcement where it succeeds.
 
@@ -76,7 +76,7 @@ def switched(rewards, rollouts, *, gate=0.0, weight=1.0, correct=0.5):
   return _over_tokens(reinforced + imitated, rollouts)
 
 
-@needs('extras:tool_start')
+@reads('tool_start')
 def timed_tools(
   rewards, rollouts, *, delta=-2.0, bound=0.7, epsilon=1e-6, correct=0.5
 ):

@@ -16,10 +16,11 @@ import jax.numpy as jnp
 
 from jaxrl_llm import grouping, numerics
 from jaxrl_llm.advantages import group
-from jaxrl_llm.credit import Memoryless, earned, needs
+from jaxrl_llm.credit import Memoryless, earned
+from jaxrl_llm.reads import reads
 
 
-@needs('old_logp', 'ref_logp')
+@reads('old_logp', 'ref_logp')
 def kl_reward_to_go(rewards, rollouts, *, kl_weight=0.0, decay=1.0):
   """Reward to go with a per-token KL penalty inside the reward.
 
@@ -191,6 +192,7 @@ def generalized_advantage(
   return advantages, jnp.where(mask, advantages + values, 0)
 
 
+@reads('old_values')
 @dataclasses.dataclass(frozen=True)
 class GAE(Memoryless):
   """Stage: advantages and critic targets from the old policy's values.
@@ -205,14 +207,13 @@ class GAE(Memoryless):
 
   discount: float = 1.0
   trace: float = 0.95
-  needs = frozenset({'values'})
 
   def apply(self, credit, rollouts):
     advantages, targets = generalized_advantage(
       earned(credit.rewards, rollouts),
-      rollouts.extras['values'],
+      rollouts.extras['old_values'],
       rollouts.loss_mask,
-      rollouts.extras.get('last_value', 0.0),
+      rollouts.extras.get('old_last_value', 0.0),
       discount=self.discount,
       trace=self.trace,
     )

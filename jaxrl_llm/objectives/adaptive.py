@@ -16,10 +16,10 @@ import jax.numpy as jnp
 from jaxrl_llm import numerics
 from jaxrl_llm.advantages import prompts
 from jaxrl_llm.objectives import gates, surrogates
-from jaxrl_llm.objectives.base import takes
+from jaxrl_llm.reads import reads
 
 
-@takes('rewards', 'group', 'valid')
+@reads('rewards', 'group', 'valid')
 def elastic_clip(
   logp,
   old_logp,
@@ -60,7 +60,7 @@ def elastic_clip(
   )
 
 
-@takes('rewards', 'group', 'valid', 'extras:answer')
+@reads('rewards', 'group', 'valid', 'answer')
 def consistent_clip(
   logp,
   old_logp,
@@ -160,7 +160,7 @@ def entropy_rank(entropy, scale: EntropyScale):
   return jnp.where(z > 0, high, numerics.safe_divide(z, -scale.below))
 
 
-@takes('entropy', 'share')
+@reads('entropy', 'share')
 def heterogeneous_clip(
   logp,
   old_logp,
@@ -188,11 +188,12 @@ def heterogeneous_clip(
   fall further.
 
   Args:
-    entropy: f32[N, T], nats. share: f32[N, T].
+    entropy: f32[N, T], nats, a constant. share: f32[N, T].
     elasticity: alpha. redistribution: beta. bound: of `dual_clip`.
 
   Source: HAPO, arXiv 2509.16591, and its published code.
   """
+  entropy = jax.lax.stop_gradient(entropy)
   h = entropy_rank(entropy, entropy_scale(entropy, share, quantile=quantile))
   h = jnp.where(share > 0, h, 0.0)
   high = high * (1 + elasticity * jnp.maximum(h, 0))
@@ -249,7 +250,7 @@ def _search(start, most, step):
   return jnp.minimum(start + step * jnp.arange(steps + 1), most)
 
 
-@takes('share')
+@reads('share')
 def balanced_clip(
   logp,
   old_logp,
@@ -294,7 +295,7 @@ def balanced_clip(
   )
 
 
-@takes('share')
+@reads('share')
 def covariance_penalty(
   logp, old_logp, advantages, mask, *, share, fraction=2e-4, weight=1.0
 ):

@@ -6,10 +6,10 @@ import jax.numpy as jnp
 
 from jaxrl_llm import numerics
 from jaxrl_llm.objectives import surrogates
-from jaxrl_llm.objectives.base import takes
+from jaxrl_llm.reads import reads
 
 
-@takes('components', 'row_weights', 'share')
+@reads('components', 'row_weights', 'share')
 def interior(
   logp,
   old_logp,

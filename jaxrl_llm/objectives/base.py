@@ -1,7 +1,7 @@
 """Objectives: from differentiable statistics to one loss.
 
     loss(stats, batch, coefs) -> (f32[], metrics)
-    needs: extra passes the loop must compute     block: int | 'batch'
+    reads: what it must be given     block: int | 'batch'
 
 `block` is how many adjacent rows a loss couples: 1 where tokens are
 independent, 2 for adjacent pairs, G for groups, 'batch' for everything. A
@@ -17,7 +17,7 @@ The parts of an objective are pure array functions:
     cost       f(stats, batch) -> f32[N, T]
 
 One that reads more, or what belongs to more than its own row, is marked with
-`takes` and gets it by keyword.
+`reads` and gets it by keyword.
 """
 
 from __future__ import annotations
@@ -31,104 +31,11 @@ from typing import Literal, Protocol
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm import control, credit
+from jaxrl_llm import control
+from jaxrl_llm.reads import given, united
 from jaxrl_llm.types import Array, Batch, Stats
 
 _NO_COSTS: Mapping[str, Cost] = types.MappingProxyType({})
-# The pass that an input comes from, or what else it needs.
-_PASSES: Mapping[str, str] = {
-  'ref_logp': 'ref_logp',
-  'sampler_logp': credit.OWN_SAMPLES,
-  'teacher_logp': 'teacher_logp',
-  'values': 'values',
-  'own_values': 'values',
-  'own_after_values': 'after_values',
-  'log_probs': 'log_probs',
-}
-
-
-def _local_ids(group: Array) -> Array:
-  """Group ids of adjacent rows, numbered from 0 within the rows at hand.
-
-  A microbatch carries the ids of the whole iteration, which are larger than
-  its row count, the size that grouped reductions reserve.
-  """
-  starts = jnp.concatenate([jnp.zeros(1, bool), group[1:] != group[:-1]])
-  return jnp.cumsum(starts, dtype=jnp.int32)
-
-
-_INPUTS: Mapping[str, Callable[[Stats, Batch], Array | None]] = {
-  'entropy': lambda stats, batch: jax.lax.stop_gradient(stats.entropy),
-  'sampler_logp': lambda stats, batch: batch.rollouts.logp,
-  'ref_logp': lambda stats, batch: batch.ref_logp,
-  'teacher_logp': lambda stats, batch: batch.teacher_logp,
-  'rewards': lambda stats, batch: batch.credit.rewards,
-  'components': lambda stats, batch: batch.credit.components,
-  'preference': lambda stats, batch: batch.credit.preference,
-  'values': lambda stats, batch: batch.rollouts.extras['values'],
-  'own_values': lambda stats, batch: stats.values,
-  'own_after_values': lambda stats, batch: stats.after_values,
-  'log_probs': lambda stats, batch: stats.log_probs,
-  'valid': lambda stats, batch: batch.rollouts.valid,
-  'keep': lambda stats, batch: batch.credit.keep,
-  'tokens': lambda stats, batch: batch.rollouts.content.response,
-  'task': lambda stats, batch: batch.rollouts.task,
-  'group': lambda stats, batch: _local_ids(batch.rollouts.group),
-  'share': lambda stats, batch: batch.share,
-  'row_weights': lambda stats, batch: batch.row_weights,
-}
-
-
-def takes(*names: str):
-  """Marks a part of an objective as reading more arrays, by keyword.
-
-  Args:
-    names: of `_INPUTS`, or `extras:key` for an entry of `rollouts.extras`
-      that the plan provides, passed as `key`. Who takes `group` compares the
-      rows of a group; who takes `share`, each token's share of the step's
-      tokens, averages over the whole step. A microbatch then cuts neither.
-      `values` are the old policy's; `own_values`, `own_after_values` and
-      `log_probs` are differentiated with the policy.
-
-  Raises:
-    ValueError: a name that is neither.
-  """
-  for name in names:
-    if name not in _INPUTS and not name.startswith('extras:'):
-      raise ValueError(
-        f'unknown input {name!r}; known: {sorted(_INPUTS)} and extras:<key>'
-      )
-
-  def mark(fn):
-    fn.takes = tuple(dict.fromkeys((*taken(fn), *names)))
-    read = (_PASSES.get(n, n) for n in names)
-    passes = frozenset(
-      n for n in read if n in _PASSES.values() or n.startswith('extras:')
-    )
-    fn.needs = credit.needs_of(fn) | passes
-    return fn
-
-  return mark
-
-
-def taken(part: Callable) -> tuple[str, ...]:
-  """What a part, or a partial of one, was marked to take."""
-  while isinstance(part, functools.partial) and not hasattr(part, 'takes'):
-    part = part.func
-  return getattr(part, 'takes', ())
-
-
-def _inputs(
-  part: Callable, stats: Stats, batch: Batch
-) -> dict[str, Array | None]:
-  arrays = {}
-  for name in taken(part):
-    key = name.removeprefix('extras:')
-    here = name in _INPUTS
-    arrays[key] = (
-      _INPUTS[name](stats, batch) if here else batch.rollouts.extras[key]
-    )
-  return arrays
 
 
 class Objective(Protocol):
@@ -141,7 +48,7 @@ class Objective(Protocol):
   def costs(self) -> Mapping[str, Cost]: ...
 
   @property
-  def needs(self) -> frozenset[str]: ...
+  def reads(self) -> frozenset[str]: ...
 
   @property
   def controllers(self) -> Mapping[str, control.Controller]: ...
@@ -154,7 +61,7 @@ class Cost:
   """A per-token cost and the coefficient it is multiplied by.
 
   Attributes:
-    fn: f(stats, batch) -> f32[N, T].
+    fn: f(stats, batch) -> f32[N, T]; what it reads comes by keyword.
     coefficient: a number, or a `control.Controller`.
   """
 
@@ -185,14 +92,13 @@ class _Costed:
 
   @property
   def block(self) -> int | Literal['batch']:
-    names = frozenset().union(*map(taken, self._readers))
-    if 'share' in names:
+    if 'share' in self.reads:
       return 'batch'
-    return self.samples if 'group' in names else 1
+    return self.samples if 'group' in self.reads else 1
 
   @property
-  def needs(self) -> frozenset[str]:
-    return frozenset().union(*map(credit.needs_of, self._readers))
+  def reads(self) -> frozenset[str]:
+    return united(self._readers)
 
   @property
   def controllers(self) -> Mapping[str, control.Controller]:
@@ -205,7 +111,7 @@ class _Costed:
     loss = self.policy_loss(stats, batch)
     metrics = {'loss/policy': loss} | self._diagnosis(stats, batch)
     for name, cost in self.costs.items():
-      inputs = _inputs(cost.fn, stats, batch)
+      inputs = given(cost.fn, stats, batch)
       value = jnp.sum(batch.weights * cost.fn(stats, batch, **inputs))
       loss = loss + coefs[name] * value
       metrics[f'loss/{name}'] = value
@@ -267,9 +173,9 @@ class PolicyGradient(_Costed):
   def policy_loss(self, stats, batch):
     rest = _constants(batch)
     fixed = jax.lax.stop_gradient(stats)
-    gate = self.gate(fixed.logp, *rest, **_inputs(self.gate, fixed, batch))
+    gate = self.gate(fixed.logp, *rest, **given(self.gate, fixed, batch))
     weights = batch.weights * gate
-    inputs = _inputs(self.surrogate, stats, batch)
+    inputs = given(self.surrogate, stats, batch)
     return jnp.sum(weights * self.surrogate(stats.logp, *rest, **inputs))
 
 
@@ -296,7 +202,7 @@ class RowLosses(_Costed):
     return (self.losses,)
 
   def policy_loss(self, stats, batch):
-    inputs = _inputs(self.losses, stats, batch)
+    inputs = given(self.losses, stats, batch)
     losses = self.losses(stats.logp, *_constants(batch), **inputs)
     return jnp.sum(batch.row_weights * losses)
 

@@ -2,11 +2,11 @@
 
     f(stats, batch) -> f32[N, T]
 
-Minimised, weighted like the policy loss and multiplied by a controlled
-coefficient. Write x = logp - ref_logp and d = logp - old_logp, held to +-20,
-and r = e^d. Below, a cost's expectation is over tokens sampled from the
-policy itself, and the gradient goes through the cost alone, as automatic
-differentiation does:
+with what it reads by keyword. Minimised, weighted like the policy loss and
+multiplied by a controlled coefficient. Write x = logp - ref_logp and
+d = logp - old_logp, held to +-20, and r = e^d. Below, a cost's expectation is
+over tokens sampled from the policy itself, and the gradient goes through the
+cost alone, as automatic differentiation does:
 
     cost             value             expected gradient, given the prefix
     x, called k1     x                 0: no use as a loss, so not offered
@@ -62,9 +62,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
-from jaxrl_llm.credit import needs
 from jaxrl_llm.objectives import critics
-from jaxrl_llm.objectives.base import takes
+from jaxrl_llm.reads import reads
 
 
 def _difference(stats, batch, other):
@@ -76,18 +75,18 @@ def _k3(x):
   return jnp.exp(-x) - 1 + x
 
 
-@needs('ref_logp')
-def k2(stats, batch):
+@reads('ref_logp')
+def k2(stats, batch, *, ref_logp):
   """x^2 / 2, whose gradient is that of KL(policy || reference).
 
   In expectation, given the prefix and on the policy's own tokens; its value
   is not that KL. On an older policy's tokens the gradient is biased.
   """
-  return _difference(stats, batch, batch.ref_logp) ** 2 / 2
+  return _difference(stats, batch, ref_logp) ** 2 / 2
 
 
-@needs('ref_logp')
-def k3(stats, batch):
+@reads('ref_logp')
+def k3(stats, batch, *, ref_logp):
   """e^-x - 1 + x >= 0: unbiased in value, but reverse in its gradient.
 
   The value estimates KL(policy || reference), the gradient is that of
@@ -96,11 +95,11 @@ def k3(stats, batch):
 
   Source: GRPO, arXiv 2402.03300, equation 4.
   """
-  return _k3(_difference(stats, batch, batch.ref_logp))
+  return _k3(_difference(stats, batch, ref_logp))
 
 
-@needs('ref_logp')
-def straight_k3(stats, batch):
+@reads('ref_logp')
+def straight_k3(stats, batch, *, ref_logp):
   """The value of k3 with the gradient of k2.
 
       k2 + sg(k3 - k2)
@@ -110,13 +109,13 @@ def straight_k3(stats, batch):
 
   Source: verl's `low_var_kl+`.
   """
-  x = _difference(stats, batch, batch.ref_logp)
+  x = _difference(stats, batch, ref_logp)
   square = x**2 / 2
   return square + jax.lax.stop_gradient(_k3(x) - square)
 
 
-@needs('ref_logp')
-def weighted_k3(stats, batch):
+@reads('ref_logp')
+def weighted_k3(stats, batch, *, ref_logp):
   """k3 under the importance ratio, which takes part in the gradient.
 
       r (e^-x - 1 + x)
@@ -127,23 +126,23 @@ def weighted_k3(stats, batch):
   Source: DeepSeek-V3.2, arXiv 2512.02556, section 3.1; TRL's
     `use_bias_correction_kl`.
   """
-  x = _difference(stats, batch, batch.ref_logp)
+  x = _difference(stats, batch, ref_logp)
   d = _difference(stats, batch, batch.old_logp)
   return jnp.exp(d) * _k3(x)
 
 
-@needs('teacher_logp')
-def teacher_k2(stats, batch):
+@reads('teacher_logp')
+def teacher_k2(stats, batch, *, teacher_logp):
   """(logp - teacher_logp)^2 / 2: distillation on the student's own samples.
 
   Its gradient is that of KL(policy || teacher), given the prefix.
 
   Source: KDRL, arXiv 2506.02208, equation 8 (read at second hand).
   """
-  return _difference(stats, batch, batch.teacher_logp) ** 2 / 2
+  return _difference(stats, batch, teacher_logp) ** 2 / 2
 
 
-@takes('ref_logp', 'rewards', 'group', 'valid')
+@reads('ref_logp', 'rewards', 'group', 'valid')
 def difficulty_k3(
   stats, batch, *, ref_logp, rewards, group, valid, correct=0.5
 ):
@@ -180,14 +179,14 @@ def proximal_kl(stats, batch):
   return ratio * d - ratio + 1
 
 
-@needs('old_logp')
-def trust_kl(stats, batch):
+@reads('old_logp')
+def trust_kl(stats, batch, *, old_logp):
   """r - 1 - d >= 0: KL(old || policy) on tokens of the old policy.
 
   Zero with zero slope at the old policy, where its curvature is the Fisher
   information: the constraint of TRPO.
   """
-  d = _difference(stats, batch, batch.old_logp)
+  d = _difference(stats, batch, old_logp)
   return jnp.exp(d) - 1 - d
 
 
@@ -232,7 +231,7 @@ def negative_logp(stats, batch):
   return jnp.where(batch.rollouts.action_mask, -stats.logp, 0.0)
 
 
-@takes('extras:turn')
+@reads('turn')
 def action_fall(stats, batch, *, turn):
   """How far the tokens of an agent's good actions fell, where a whole one did.
 
@@ -278,8 +277,8 @@ def negative_entropy(stats, batch):
   return -stats.entropy
 
 
-@needs('values')
-def squared_value_error(stats, batch, *, clip=0.2):
+@reads('values', 'old_values')
+def squared_value_error(stats, batch, *, values, old_values, clip=0.2):
   """Half the squared error of the critic, pessimistic about large moves.
 
       V_c = V_old + clip(V - V_old, -clip, clip)
@@ -291,15 +290,14 @@ def squared_value_error(stats, batch, *, clip=0.2):
   Source: PPO's reference code; Engstrom et al., arXiv 2005.12729, section 3.
   """
   target = batch.credit.targets
-  old = batch.rollouts.extras['values']
-  chex.assert_equal_shape([stats.values, old, target])
-  near = old + jnp.clip(stats.values - old, -clip, clip)
-  error = jnp.maximum((stats.values - target) ** 2, (near - target) ** 2)
+  chex.assert_equal_shape([values, old_values, target])
+  near = old_values + jnp.clip(values - old_values, -clip, clip)
+  error = jnp.maximum((values - target) ** 2, (near - target) ** 2)
   return jnp.where(batch.rollouts.action_mask, error / 2, 0.0)
 
 
-@needs('values')
-def classified_value_error(stats, batch, *, critic):
+@reads('values')
+def classified_value_error(stats, batch, *, values, critic):
   """Cross-entropy of a critic of bins and the bins of its targets, nats.
 
   Args:
@@ -308,13 +306,12 @@ def classified_value_error(stats, batch, *, critic):
   Source: "Stop Regressing", arXiv 2403.03950, section 3.
   """
   wanted = critic.distribution(batch.credit.targets)
-  error = critics.cross_entropy(stats.values, wanted)
+  error = critics.cross_entropy(values, wanted)
   return jnp.where(batch.rollouts.action_mask, error, 0.0)
 
 
-@needs('values')
-@takes('rewards')
-def outcome_cross_entropy(stats, batch, *, rewards, correct=0.5):
+@reads('values', 'rewards')
+def outcome_cross_entropy(stats, batch, *, values, rewards, correct=0.5):
   """A token reward model: its mean logit predicts whether the row is right.
 
       log(1 + e^z) - y z,   z = mean_t z_t,   y = 1 if r > correct else 0
@@ -327,36 +324,33 @@ def outcome_cross_entropy(stats, batch, *, rewards, correct=0.5):
   Source: OREAL, arXiv 2502.06781.
   """
   mask = batch.rollouts.loss_mask
-  mean = numerics.masked_mean(stats.values, mask, axis=-1)
+  mean = numerics.masked_mean(values, mask, axis=-1)
   error = jax.nn.softplus(mean) - jnp.where(rewards > correct, mean, 0.0)
   return jnp.where(mask, error[:, None], 0.0)
 
 
-@needs('values', 'after_values')
-def pessimistic_value_error(stats, batch):
+@reads('values', 'after_values')
+def pessimistic_value_error(stats, batch, *, values, after_values):
   """Half the squared error of the lower of two critics; see `critics`.
 
   Source: PDPPO, arXiv 2504.05150, and its published code.
   """
-  error = critics.pessimistic_error(
-    stats.values, stats.after_values, batch.credit.targets
-  )
+  error = critics.pessimistic_error(values, after_values, batch.credit.targets)
   return jnp.where(batch.rollouts.action_mask, error, 0.0)
 
 
-@needs('values')
-def finished_value_error(stats, batch, *, clip=0.2):
+@reads('values', 'old_values')
+def finished_value_error(stats, batch, *, clip=0.2, **values):
   """`squared_value_error` of the rows that the token budget did not cut off.
 
   Source: Truncated PPO, arXiv 2506.15050.
   """
-  error = squared_value_error(stats, batch, clip=clip)
+  error = squared_value_error(stats, batch, clip=clip, **values)
   return jnp.where(batch.rollouts.truncated[:, None], 0.0, error)
 
 
-@needs('values', 'extras:guide')
-@takes('extras:guide')
-def guided_value_error(stats, batch, *, guide, clip=0.2):
+@reads('values', 'old_values', 'guide')
+def guided_value_error(stats, batch, *, guide, clip=0.2, **values):
   """`squared_value_error` of the second writer of each response.
 
   Where a guide completed a row, the critic learns the guide's value there
@@ -368,6 +362,6 @@ def guided_value_error(stats, batch, *, guide, clip=0.2):
   Source: RLGF, arXiv 2306.11816, and its published code, which divides by
     the number of these tokens.
   """
-  error = squared_value_error(stats, batch, clip=clip)
+  error = squared_value_error(stats, batch, clip=clip, **values)
   completed = jnp.any(guide, axis=-1, keepdims=True)
   return jnp.where(completed & ~guide, 0.0, error)

@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
-from jaxrl_llm.objectives.base import takes
+from jaxrl_llm.reads import reads
 
 
 def following(values, last, mask):
@@ -73,14 +73,14 @@ def _log_reward(ref_logp, rewards, mask, weight):
   return numerics.masked_sum(ref_logp, mask, axis=-1) + rewards / weight
 
 
-@takes('own_values', 'ref_logp', 'rewards')
+@reads('values', 'ref_logp', 'rewards')
 def trajectory_balance(
-  logp, old_logp, advantages, mask, *, own_values, ref_logp, rewards, weight=0.1
+  logp, old_logp, advantages, mask, *, values, ref_logp, rewards, weight=0.1
 ):
   """(log Z + sum_t logp_t - log R)^2, Z the flow into the whole.
 
   Args:
-    own_values: log flows; that at the first chosen token is log Z.
+    values: log flows; that at the first chosen token is log Z.
     weight: beta > 0, reward units per nat.
 
   Returns:
@@ -90,13 +90,13 @@ def trajectory_balance(
   """
   del old_logp, advantages
   log_reward = _log_reward(ref_logp, rewards, mask, weight)
-  delta = residuals(logp, own_values, log_reward, mask)
+  delta = residuals(logp, values, log_reward, mask)
   return jnp.sum(delta, axis=-1) ** 2
 
 
-@takes('own_values', 'ref_logp', 'rewards')
+@reads('values', 'ref_logp', 'rewards')
 def detailed_balance(
-  logp, old_logp, advantages, mask, *, own_values, ref_logp, rewards, weight=0.1
+  logp, old_logp, advantages, mask, *, values, ref_logp, rewards, weight=0.1
 ):
   """delta_t^2 of each token.
 
@@ -104,17 +104,17 @@ def detailed_balance(
   """
   del old_logp, advantages
   log_reward = _log_reward(ref_logp, rewards, mask, weight)
-  return residuals(logp, own_values, log_reward, mask) ** 2
+  return residuals(logp, values, log_reward, mask) ** 2
 
 
-@takes('own_values', 'ref_logp', 'rewards')
+@reads('values', 'ref_logp', 'rewards')
 def sub_trajectory_balance(
   logp,
   old_logp,
   advantages,
   mask,
   *,
-  own_values,
+  values,
   ref_logp,
   rewards,
   weight=0.1,
@@ -126,13 +126,13 @@ def sub_trajectory_balance(
   """
   del old_logp, advantages
   log_reward = _log_reward(ref_logp, rewards, mask, weight)
-  delta = residuals(logp, own_values, log_reward, mask)
+  delta = residuals(logp, values, log_reward, mask)
   return sub_trajectories(delta, mask, decay=decay)
 
 
-@takes('own_values', 'ref_logp', 'rewards')
+@reads('values', 'ref_logp', 'rewards')
 def forward_looking(
-  logp, old_logp, advantages, mask, *, own_values, ref_logp, rewards, weight=0.1
+  logp, old_logp, advantages, mask, *, values, ref_logp, rewards, weight=0.1
 ):
   """Detailed balance of flows beyond what the prefix has earned.
 
@@ -149,18 +149,18 @@ def forward_looking(
   del old_logp, advantages
   earned = numerics.at_last(rewards / weight, mask)
   zeros = jnp.zeros(logp.shape[0], logp.dtype)
-  return residuals(logp - ref_logp - earned, own_values, zeros, mask) ** 2
+  return residuals(logp - ref_logp - earned, values, zeros, mask) ** 2
 
 
-@takes('own_values', 'own_after_values', 'ref_logp', 'rewards')
+@reads('values', 'after_values', 'ref_logp', 'rewards')
 def learned_energies(
   logp,
   old_logp,
   advantages,
   mask,
   *,
-  own_values,
-  own_after_values,
+  values,
+  after_values,
   ref_logp,
   rewards,
   weight=0.1,
@@ -171,22 +171,22 @@ def learned_energies(
       + mean_t (log G_t + logp_t - ref_logp_t - sg(phi_t) - log G_{t + 1})^2
 
   Args:
-    own_after_values: phi f32[N, T], a token's part of the reward, read once
+    after_values: phi f32[N, T], a token's part of the reward, read once
       the token is chosen.
 
   Source: LED-GFN, arXiv 2310.03301, without dropout.
   """
   del old_logp, advantages
-  parts = own_after_values
+  parts = after_values
   fit = numerics.masked_sum(parts, mask, axis=-1) - rewards / weight
   fit = jnp.where(jnp.any(mask, axis=-1), fit, 0.0)
   earned = jax.lax.stop_gradient(parts)
   zeros = jnp.zeros(logp.shape[0], logp.dtype)
-  delta = residuals(logp - ref_logp - earned, own_values, zeros, mask)
+  delta = residuals(logp - ref_logp - earned, values, zeros, mask)
   return fit**2 + numerics.masked_mean(delta**2, mask, axis=-1)
 
 
-@takes('log_probs', 'extras:prefix_reward')
+@reads('log_probs', 'prefix_reward')
 def stoppable_balance(
   logp,
   old_logp,
@@ -274,7 +274,7 @@ def undominated(components, live):
   return live & ~jnp.any(beats & live[..., None, :], axis=-1)
 
 
-@takes('components')
+@reads('components')
 def pareto(scores, rewards, live, *, components):
   """Cross-entropy from the uniform law on the front to the scores' softmax.
 
@@ -289,7 +289,7 @@ def pareto(scores, rewards, live, *, components):
   return numerics.masked_mean(total - scores, front, axis=-1)
 
 
-@takes('extras:thought')
+@reads('thought')
 def thoughtful_likelihood(logp, old_logp, mask, *, thought, thought_weight=0.4):
   """A score: sum of log-probs, those of thoughts at a lower weight.
 

@@ -16,30 +16,24 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm import credit, numerics
-from jaxrl_llm.objectives.base import taken, takes
+from jaxrl_llm import numerics
+from jaxrl_llm.reads import chosen, reads, united
 
 
 @dataclasses.dataclass(frozen=True)
 class Product:
-  """The product of two gates, which takes what either takes."""
+  """The product of two gates, which reads what either reads."""
 
   first: Callable
   second: Callable
 
   @property
-  def takes(self) -> tuple[str, ...]:
-    return taken(self.first) + taken(self.second)
-
-  @property
-  def needs(self) -> frozenset[str]:
-    return credit.needs_of(self.first) | credit.needs_of(self.second)
+  def reads(self) -> frozenset[str]:
+    return united((self.first, self.second))
 
   def __call__(self, logp, old_logp, advantages, mask, **inputs):
     def factor(gate):
-      names = (name.removeprefix('extras:') for name in taken(gate))
-      own = {name: inputs[name] for name in names}
-      return gate(logp, old_logp, advantages, mask, **own)
+      return gate(logp, old_logp, advantages, mask, **chosen(gate, inputs))
 
     return factor(self.first) * factor(self.second)
 
@@ -143,7 +137,7 @@ def _mismatch(old_logp, sampler_logp, mask):
   return jnp.where(mask, old_logp - sampler_logp, 0.0)
 
 
-@takes('extras:guide')
+@reads('guide')
 def own_tokens(logp, old_logp, advantages, mask, *, guide):
   """1 on the policy's own tokens, 0 on those that a guide wrote for it.
 
@@ -157,7 +151,7 @@ def own_tokens(logp, old_logp, advantages, mask, *, guide):
   return jnp.where(guide, 0.0, 1.0)
 
 
-@takes('sampler_logp')
+@reads('sampler_logp')
 def truncated_importance(
   logp, old_logp, advantages, mask, *, sampler_logp, cap=2.0
 ):
@@ -178,7 +172,7 @@ def truncated_importance(
   return jnp.minimum(numerics.bounded_exp(d), cap)
 
 
-@takes('sampler_logp')
+@reads('sampler_logp')
 def sequence_truncated_importance(
   logp, old_logp, advantages, mask, *, sampler_logp, cap=2.0
 ):
@@ -193,7 +187,7 @@ def sequence_truncated_importance(
   return jnp.broadcast_to(jnp.minimum(weight, cap)[:, None], mask.shape)
 
 
-@takes('sampler_logp')
+@reads('sampler_logp')
 def masked_importance(
   logp, old_logp, advantages, mask, *, sampler_logp, floor=0.5, cap=5.0
 ):
@@ -208,7 +202,7 @@ def masked_importance(
   return jnp.where((ratio >= floor) & (ratio <= cap), ratio, 0.0)
 
 
-@takes('sampler_logp')
+@reads('sampler_logp')
 def sequence_masked_importance(
   logp, old_logp, advantages, mask, *, sampler_logp, floor=0.5, cap=5.0
 ):
@@ -273,7 +267,7 @@ def _draws(tokens, task):
   return (h >> 8).astype(jnp.float32) / 2**24
 
 
-@takes('share', 'tokens', 'task')
+@reads('share', 'tokens', 'task')
 def unclipped_covariance(
   logp,
   old_logp,

@@ -10,8 +10,8 @@ A loss of this kind is made of independent pieces:
     link    f(chosen, rejected, gap) -> losses; see `objectives.preference`
     gap     f(rewards) -> f32[B, G, G], by how much row i is better than row j
 
-Each may be marked with `takes` to read more. Pieces of a group get what they
-take as [B, G, ...].
+Each may be marked with `reads` to read more. Pieces of a group get it as
+[B, G, ...].
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from collections.abc import Callable
 import chex
 import jax.numpy as jnp
 
-from jaxrl_llm import credit, numerics
+from jaxrl_llm import numerics
 from jaxrl_llm.objectives import base
-from jaxrl_llm.objectives.base import takes
+from jaxrl_llm.reads import chosen, reads, united
 from jaxrl_llm.selection import pairs
 
 # Scores.
@@ -42,14 +42,14 @@ def mean_likelihood(logp, old_logp, mask):
   return numerics.masked_mean(logp, mask, axis=-1)
 
 
-@takes('ref_logp')
+@reads('ref_logp')
 def to_reference(logp, old_logp, mask, *, ref_logp):
   """h = sum_t (logp_t - ref_logp_t): the log-ratio to the reference."""
   del old_logp
   return numerics.masked_sum(logp - ref_logp, mask, axis=-1)
 
 
-@takes('ref_logp')
+@reads('ref_logp')
 def mean_to_reference(logp, old_logp, mask, *, ref_logp):
   """mean_t (logp_t - ref_logp_t)."""
   del old_logp
@@ -64,7 +64,7 @@ def to_iterate(logp, old_logp, mask):
   return numerics.masked_sum(logp - old_logp, mask, axis=-1)
 
 
-@takes('ref_logp')
+@reads('ref_logp')
 def to_mixture(logp, old_logp, mask, *, ref_logp, share=1 / 3):
   """The log-ratio to reference^share iterate^(1 - share), not normalised.
 
@@ -77,7 +77,7 @@ def to_mixture(logp, old_logp, mask, *, ref_logp, share=1 / 3):
   return numerics.masked_sum(logp - anchor, mask, axis=-1)
 
 
-@takes('ref_logp')
+@reads('ref_logp')
 def to_extrapolated(logp, old_logp, mask, *, ref_logp, momentum=0.3):
   """The log-ratio to iterate (iterate / reference)^momentum.
 
@@ -91,7 +91,7 @@ def to_extrapolated(logp, old_logp, mask, *, ref_logp, momentum=0.3):
   return numerics.masked_sum(logp - anchor, mask, axis=-1)
 
 
-@takes('extras:turn', 'extras:resampled')
+@reads('turn', 'resampled')
 def to_iterate_in_turn(logp, old_logp, mask, *, turn, resampled):
   """`to_iterate` over the tokens of one turn.
 
@@ -113,7 +113,7 @@ def of_rewards(rewards):
   return rewards[..., :, None] - rewards[..., None, :]
 
 
-@takes('preference')
+@reads('preference')
 def of_preferences(rewards, *, preference):
   """P(i beats j) - 1/2."""
   chex.assert_equal_shape_prefix([rewards, preference], 2)
@@ -123,13 +123,8 @@ def of_preferences(rewards, *, preference):
 # Lifts.
 
 
-def _given(part, arrays):
-  keys = (name.removeprefix('extras:') for name in base.taken(part))
-  return {key: arrays[key] for key in keys}
-
-
 class _Composed:
-  """Asks for what its pieces ask for."""
+  """Reads what its pieces read."""
 
   @property
   def pieces(self) -> tuple[Callable, ...]:
@@ -137,12 +132,8 @@ class _Composed:
     raise NotImplementedError
 
   @property
-  def takes(self) -> tuple[str, ...]:
-    return tuple(sorted(frozenset().union(*map(base.taken, self.pieces))))
-
-  @property
-  def needs(self) -> frozenset[str]:
-    return frozenset().union(*map(credit.needs_of, self.pieces))
+  def reads(self) -> frozenset[str]:
+    return united(self.pieces)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,13 +149,13 @@ class Pairs(_Composed):
     return self.link, self.among, self.gap
 
   def __call__(self, scores, rewards, live, **arrays):
-    weights = self.among(scores, rewards, live, **_given(self.among, arrays))
+    weights = self.among(scores, rewards, live, **chosen(self.among, arrays))
     shape = weights.shape
     losses = self.link(
       jnp.broadcast_to(scores[..., :, None], shape),
       jnp.broadcast_to(scores[..., None, :], shape),
-      self.gap(rewards, **_given(self.gap, arrays)),
-      **_given(self.link, arrays),
+      self.gap(rewards, **chosen(self.gap, arrays)),
+      **chosen(self.link, arrays),
     )
     # A pair that is not compared may overflow.
     return numerics.masked_sum(weights * losses, weights != 0, axis=(-2, -1))
@@ -192,18 +183,18 @@ class GroupLoss(_Composed):
     return self.score, self.loss
 
   @property
-  def takes(self):
-    # Who takes `group` is never cut by a microbatch.
-    return tuple(sorted({'rewards', 'valid', 'group', *super().takes}))
+  def reads(self):
+    # Who reads `group` is never cut by a microbatch.
+    return super().reads | {'rewards', 'valid', 'group'}
 
   def __call__(self, logp, old_logp, advantages, mask, **arrays):
     del advantages
     live = arrays['valid'] & jnp.any(mask, axis=-1)
-    scores = self.score(logp, old_logp, mask, **_given(self.score, arrays))
+    scores = self.score(logp, old_logp, mask, **chosen(self.score, arrays))
     # The double where: rows that are not compared must not reach a square.
     scores = jnp.where(live, scores, 0.0)
-    taken = _given(self.loss, arrays)
-    dense = {key: self._by_group(x) for key, x in taken.items()}
+    own = chosen(self.loss, arrays)
+    dense = {name: self._by_group(x) for name, x in own.items()}
     losses = self.loss(
       *map(self._by_group, (scores, arrays['rewards'], live)), **dense
     )
@@ -227,7 +218,7 @@ class Total(_Composed):
   def __call__(self, logp, old_logp, advantages, mask, **arrays):
     total = 0.0
     for part, weight in zip(self.parts, self.weights, strict=True):
-      losses = part(logp, old_logp, advantages, mask, **_given(part, arrays))
+      losses = part(logp, old_logp, advantages, mask, **chosen(part, arrays))
       total = total + weight * losses
     return total
 

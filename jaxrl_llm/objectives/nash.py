@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from jaxrl_llm import numerics
 from jaxrl_llm.objectives import listwise
-from jaxrl_llm.objectives.base import takes
+from jaxrl_llm.reads import reads
 from jaxrl_llm.selection import pairs
 
 
@@ -64,13 +64,13 @@ def decisive(scores, rewards, live, *, best=5 / 6, gap=1 / 6):
   return numerics.safe_divide(pair, jnp.sum(pair, (-2, -1), keepdims=True))
 
 
-@takes('extras:opponent')
+@reads('opponent')
 def own_pairs(scores, rewards, live, *, opponent):
   """Every two rows of a group that the policy itself wrote."""
   return pairs.every(scores, rewards, live & ~opponent)
 
 
-@takes('ref_logp', 'preference', 'group', 'valid')
+@reads('ref_logp', 'preference', 'group', 'valid')
 def proximal_game(
   logp,
   old_logp,

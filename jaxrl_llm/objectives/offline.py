@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
-from jaxrl_llm.objectives.base import takes
+from jaxrl_llm.reads import reads
 
 
 def _row_log_ratio(logp, other, mask):
@@ -26,7 +26,7 @@ def _row_advantage(advantages, mask):
   return numerics.masked_mean(advantages, mask, axis=-1)
 
 
-@takes('ref_logp', 'rewards', 'group', 'valid')
+@reads('ref_logp', 'rewards', 'group', 'valid')
 def contrastive(
   logp,
   old_logp,
@@ -67,7 +67,7 @@ def contrastive(
   return jnp.where(valid, -scale * centred * log_ratio, 0.0)
 
 
-@takes('ref_logp')
+@reads('ref_logp')
 def advantage_regression(
   logp, old_logp, advantages, mask, *, ref_logp, weight=0.1
 ):
@@ -132,7 +132,7 @@ def _split(rewards, group, valid, mask, correct):
   return good, bad, valid & (both > 0)
 
 
-@takes('rewards', 'group', 'valid', 'share')
+@reads('rewards', 'group', 'valid', 'share')
 def discriminative(
   logp,
   old_logp,
@@ -176,7 +176,7 @@ def discriminative(
   return jnp.where(mixed, -gap, 0.0) + jnp.where(valid, penalty, 0.0)
 
 
-@takes('rewards', 'group', 'valid', 'share')
+@reads('rewards', 'group', 'valid', 'share')
 def mean_discriminative(
   logp,
   old_logp,
@@ -209,7 +209,7 @@ def mean_discriminative(
   return jnp.where(mixed, -gap, 0.0) + jnp.where(valid, penalty, 0.0)
 
 
-@takes('ref_logp', 'rewards', 'group', 'valid', 'share')
+@reads('ref_logp', 'rewards', 'group', 'valid', 'share')
 def pairwise_preference(
   logp,
   old_logp,

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
-from jaxrl_llm.objectives.base import takes
+from jaxrl_llm.reads import reads
 
 
-@takes('extras:item')
+@reads('item')
 def item_clip(logp, old_logp, advantages, mask, *, item, low=0.06, high=0.08):
   """PPO's clip on the length-normalised ratio of the token's item.
 

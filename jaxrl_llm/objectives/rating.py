@@ -9,12 +9,12 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
-from jaxrl_llm.objectives.base import takes
+from jaxrl_llm.reads import reads
 from jaxrl_llm.rewards import learned
 
 
-@takes('own_after_values')
-def last_value(logp, old_logp, mask, *, own_after_values):
+@reads('after_values')
+def last_value(logp, old_logp, mask, *, after_values):
   """r = v_T, f32[N]: the head's answer at the last token that counts.
 
   0 for a row without tokens. A score in the sense of `objectives.grouped`.
@@ -22,7 +22,7 @@ def last_value(logp, old_logp, mask, *, own_after_values):
   del logp, old_logp
   columns = jnp.arange(mask.shape[-1])
   last = columns == numerics.last_index(mask)[:, None]
-  return numerics.masked_sum(own_after_values, last, axis=-1)
+  return numerics.masked_sum(after_values, last, axis=-1)
 
 
 def bradley_terry(chosen, rejected, gap, *, margin=0.0, centring=0.01):
@@ -38,9 +38,9 @@ def bradley_terry(chosen, rejected, gap, *, margin=0.0, centring=0.01):
   )
 
 
-@takes('own_after_values', 'rewards')
+@reads('after_values', 'rewards')
 def reaction(
-  logp, old_logp, advantages, mask, *, own_after_values, rewards, correct=0.5
+  logp, old_logp, advantages, mask, *, after_values, rewards, correct=0.5
 ):
   """`rewards.learned.reaction` of each response alone.
 
@@ -55,6 +55,6 @@ def reaction(
   Source: RLUF, arXiv 2505.14946; reconstructed from its abstract.
   """
   del advantages
-  ratings = last_value(logp, old_logp, mask, own_after_values=own_after_values)
+  ratings = last_value(logp, old_logp, mask, after_values=after_values)
   losses = learned.reaction(ratings, (rewards > correct) * 1.0)
   return jnp.where(jnp.any(mask, axis=-1), losses, 0.0)

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
-from jaxrl_llm.objectives.base import takes
+from jaxrl_llm.reads import reads
 
 
-@takes('group', 'valid')
+@reads('group', 'valid')
 def normalised_log_ratio(
   logp, old_logp, advantages, mask, *, group, valid, epsilon=1e-4
 ):

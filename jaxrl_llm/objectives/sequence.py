@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from jaxrl_llm import numerics
 from jaxrl_llm.objectives import surrogates
-from jaxrl_llm.objectives.base import takes
+from jaxrl_llm.reads import reads
 
 
 def sequence_clip(logp, old_logp, advantages, mask, *, low=3e-4, high=4e-4):
@@ -115,7 +115,7 @@ def hybrid_clip(
   return weight * token + (1 - weight) * sequence
 
 
-@takes('entropy', 'share')
+@reads('entropy', 'share')
 def entropy_hybrid_clip(
   logp,
   old_logp,
@@ -144,7 +144,7 @@ def entropy_hybrid_clip(
     entropy favours could not be read: the direction here is a reconstruction
     from the abstract.
   """
-  counts = share > 0
+  counts, entropy = share > 0, jax.lax.stop_gradient(entropy)
   least = jnp.min(jnp.where(counts, entropy, jnp.inf))
   most = jnp.max(jnp.where(counts, entropy, -jnp.inf))
   weight = numerics.safe_divide(entropy - least, most - least)

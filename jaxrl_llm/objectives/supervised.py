@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
-from jaxrl_llm.objectives.base import takes
+from jaxrl_llm.reads import reads
 
 
-@takes('rewards', 'group', 'valid')
+@reads('rewards', 'group', 'valid')
 def implicit_negative(
   logp,
   old_logp,
@@ -59,7 +59,7 @@ def implicit_negative(
   return weight * jnp.where(good[:, None], -d, bad_loss)
 
 
-@takes('share')
+@reads('share')
 def balanced_signs(logp, old_logp, advantages, mask, *, share, negative=0.5):
   """Positive and negative tokens each averaged over their own number.
 
@@ -79,9 +79,9 @@ def balanced_signs(logp, old_logp, advantages, mask, *, share, negative=0.5):
   return jnp.where(up, raised, 0.0) + jnp.where(down, lowered, 0.0)
 
 
-@takes('share', 'values')
+@reads('share', 'old_values')
 def graded_signs(
-  logp, old_logp, advantages, mask, *, share, values, negative=0.5
+  logp, old_logp, advantages, mask, *, share, old_values, negative=0.5
 ):
   """`balanced_signs`, by how much a token has settled the outcome.
 
@@ -90,20 +90,20 @@ def graded_signs(
 
   Args:
     share: f32[N, T], each token's share of the step's tokens.
-    values: f32[N, T], the logits z of a token reward model, see
+    old_values: f32[N, T], the logits z of a token reward model, see
       `costs.outcome_cross_entropy`. negative: as in `balanced_signs`.
 
   Source: OREAL, arXiv 2502.06781, and its code.
   """
   count = jnp.maximum(jnp.cumsum(mask, axis=-1), 1)
-  mean = jnp.cumsum(jnp.where(mask, values, 0.0), axis=-1) / count
+  mean = jnp.cumsum(jnp.where(mask, old_values, 0.0), axis=-1) / count
   # 2 sigmoid(z) - 1 = tanh(z / 2): exact near 0, where most logits begin.
   settled = jnp.maximum(jnp.sign(advantages) * jnp.tanh(mean / 2), 0.0)
   rest = (old_logp, advantages, mask)
   return settled * balanced_signs(logp, *rest, share=share, negative=negative)
 
 
-@takes('ref_logp')
+@reads('ref_logp')
 def leftover_importance(
   logp, old_logp, advantages, mask, *, ref_logp, clip=0.9
 ):

@@ -8,8 +8,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm import credit, numerics
-from jaxrl_llm.objectives.base import takes
+from jaxrl_llm import numerics
+from jaxrl_llm.reads import reads
 
 
 def prospect(
@@ -39,7 +39,7 @@ def prospect(
   return jnp.where(desirable, up, down)
 
 
-@takes('ref_logp', 'rewards', 'row_weights', 'share')
+@reads('ref_logp', 'rewards', 'row_weights', 'share')
 def kto(
   logp,
   old_logp,
@@ -84,8 +84,7 @@ def kto(
   return jnp.where(jnp.any(mask, axis=-1), losses, 0.0)
 
 
-@credit.needs(credit.OWN_SAMPLES)
-@takes('ref_logp', 'group', 'valid')
+@reads('own_samples', 'ref_logp', 'group', 'valid')
 def divergence(logp, old_logp, advantages, mask, *, ref_logp, group, valid):
   """sg(h_i - mean_{j != i} h_j) h_i: its gradient is that of KL(policy || ref).
 

@@ -68,7 +68,7 @@ def policy_of(
   Raises:
     ValueError: no policy does.
   """
-  spec, critic = environment.spec, 'values' in recipe.needs
+  spec, critic = environment.spec, 'values' in recipe.statistics
   match spec.observation, spec.action:
     case Box(shape=(seen,)), Box(shape=(done,)):
       return Gaussian(

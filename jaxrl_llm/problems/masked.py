@@ -53,7 +53,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
       estimate=config.masked.estimate,
       readings=config.masked.readings,
       temperature=config.sample.temperature,
-      critic='values' in recipe.needs,
+      critic='values' in recipe.statistics,
     )
 
   return pure.assembled(

@@ -18,7 +18,6 @@ from ml_collections import ConfigDict
 
 from jaxrl_llm import compose, optimizers
 from jaxrl_llm import recipe as recipe_lib
-from jaxrl_llm.credit import OWN_SAMPLES
 from jaxrl_llm.policies.protocol import Policy, initial
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.training import shard, step
@@ -246,7 +245,7 @@ def assembled(
     )
   recipe = recipe_of(config)
   policy = policy_of(recipe)
-  needed = recipe.needs - {'old_logp', 'ref_logp', OWN_SAMPLES}
+  needed = recipe.statistics
   if not needed <= policy.gives:
     raise ValueError(
       f'recipe {config.recipe.name!r} needs {sorted(needed - policy.gives)}, '

@@ -76,7 +76,7 @@ def single_stream(
   """
   stage = baselines.BetaTracker(half_life, keep_low, keep_high)
   plan: Plan = sampled.independent(samples=samples)
-  if stage.needs:
+  if stage.reads:
     plan = notes.noted(plan, passes.Drift())
   return Recipe(
     curriculum=bandits.Uncertain(keep=keep_low),

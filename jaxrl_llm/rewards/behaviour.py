@@ -13,13 +13,13 @@ import math
 import jax.numpy as jnp
 
 from jaxrl_llm import grouping, numerics
-from jaxrl_llm.credit import OWN_SAMPLES, needs
+from jaxrl_llm.reads import reads
 
 # More calls than any response makes; finite, so that a state is.
 _NEVER = 1e9
 
 
-@needs(OWN_SAMPLES)
+@reads('sampler_logp')
 def unlikely_first(rewards, rollouts, *, penalty=0.25):
   """Correct responses earn less the likelier they were in their group.
 
@@ -46,7 +46,7 @@ def unlikely_first(rewards, rollouts, *, penalty=0.25):
   return rewards * (1 - penalty * numerics.safe_divide(rank, count))
 
 
-@needs('extras:agreement')
+@reads('agreement')
 def agreement(rewards, rollouts, *, weight=1.0, accuracy_weight=1.0):
   """Agreement with the responses to other wordings of the same question.
 
@@ -82,7 +82,7 @@ def mean_similarity(similarity, question, wording):
   return numerics.masked_mean(similarity, peers, axis=1)
 
 
-@needs('extras:information')
+@reads('information')
 def stable_information(
   rewards, rollouts, *, information_weight=0.0, stability_weight=1.0
 ):
@@ -107,7 +107,7 @@ def stable_information(
   return rewards + information_weight * information - stability_weight * swing
 
 
-@needs('extras:form')
+@reads('form')
 def solvable_but_hard(rewards, rollouts, *, solvers=5, form_weight=0.5):
   """A proposed question earns by how few, but not none, can solve it.
 
@@ -127,6 +127,7 @@ def solvable_but_hard(rewards, rollouts, *, solvers=5, form_weight=0.5):
   return form_weight * rollouts.extras['form'] + difficulty
 
 
+@reads('tool_calls')
 @dataclasses.dataclass(frozen=True)
 class ToolEconomy:
   """Stage: correct responses earn by how few tool calls they needed.
@@ -150,7 +151,6 @@ class ToolEconomy:
 
   budget: float = 4.0
   scale: float = 1.0
-  needs = frozenset({'extras:tool_calls'})
 
   def init(self, spec):
     return jnp.full(spec.tasks, _NEVER, jnp.float32)

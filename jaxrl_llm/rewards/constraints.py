@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
-from jaxrl_llm.credit import Memoryless, Stage, needs
+from jaxrl_llm.credit import Memoryless, Stage
+from jaxrl_llm.reads import reads
 from jaxrl_llm.selection import pairs
 
 
@@ -21,7 +22,7 @@ def _divergence(rollouts):
   return numerics.masked_sum(gap, rollouts.loss_mask, axis=-1)
 
 
-@needs('extras:greedy_reward', 'old_logp', 'ref_logp')
+@reads('greedy_reward', 'old_logp', 'ref_logp')
 def with_room(rewards, passed, rollouts, *, most=10.0):
   """v sigmoid(r - r_greedy) max(0, 1 - KL / most).
 
@@ -39,7 +40,7 @@ def with_room(rewards, passed, rollouts, *, most=10.0):
   return jnp.where(passed, gain * room, 0.0)
 
 
-@needs('extras:greedy_reward', 'old_logp', 'ref_logp')
+@reads('greedy_reward', 'old_logp', 'ref_logp')
 def within(rewards, passed, rollouts, *, most=10.0):
   """v sigmoid(r - r_greedy) [KL <= most].
 
@@ -51,6 +52,7 @@ def within(rewards, passed, rollouts, *, most=10.0):
   return jnp.where(inside, gain, 0.0)
 
 
+@reads('old_logp', 'ref_logp')
 @dataclasses.dataclass(frozen=True)
 class BestAccepted(Memoryless):
   """Stage: keep <- keep on a group's best accepted rows, 0 on the others.
@@ -63,7 +65,6 @@ class BestAccepted(Memoryless):
   """
 
   most: float = 10.0
-  needs = frozenset({'old_logp', 'ref_logp'})
 
   def apply(self, credit, rollouts):
     passed = pairs.accepted(credit.components) & rollouts.valid

@@ -15,7 +15,8 @@ import dataclasses
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
-from jaxrl_llm.credit import Stage, needs
+from jaxrl_llm.credit import Stage
+from jaxrl_llm.reads import reads
 
 
 def judged(rewards):
@@ -52,7 +53,7 @@ def against_others(preference, live, rollouts):
   return _rate(preference, others * 1.0)
 
 
-@needs('extras:opponent')
+@reads('opponent')
 def against_opponents(preference, live, rollouts):
   """The mean over the rows of a group that another policy wrote.
 
@@ -63,7 +64,7 @@ def against_opponents(preference, live, rollouts):
   return _rate(preference, weights * 1.0)
 
 
-@needs('old_logp', 'ref_logp')
+@reads('old_logp', 'ref_logp')
 def against_mixture(preference, live, rollouts, *, share=0.125):
   """The chance to beat the mixture policy^(1 - share) reference^share.
 
@@ -121,14 +122,14 @@ def less_a_half(rewards, rollouts):
   return rewards - 0.5
 
 
-@needs('extras:opponent')
+@reads('opponent')
 def own_rows(advantages, rollouts):
   """1 on tokens of rows that the policy itself wrote, 0 on its opponents'."""
   own = ~rollouts.extras['opponent'][:, None]
   return jnp.where(own, jnp.ones_like(advantages), 0.0)
 
 
-@needs('old_logp', 'ref_logp')
+@reads('old_logp', 'ref_logp')
 def less_divergence(rewards, rollouts, *, weight=0.1):
   """r - weight sum_t (old_logp_t - ref_logp_t): the KL inside the reward.
 

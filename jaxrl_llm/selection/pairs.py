@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
-from jaxrl_llm.objectives.base import takes
+from jaxrl_llm.reads import reads
 
 
 def _outer(left, right):
@@ -91,7 +91,7 @@ def by_rank(scores, rewards, live):
   return jnp.where(_outer(live, live) & _above(rewards), weight, 0.0)
 
 
-@takes('extras:offline')
+@reads('offline')
 def demonstrated(scores, rewards, live, *, offline):
   """Each demonstration against the policy's rows that score lower: the mean.
 
@@ -103,7 +103,7 @@ def demonstrated(scores, rewards, live, *, offline):
   return _shared(pair & _above(rewards))
 
 
-@takes('extras:node_path')
+@reads('node_path')
 def siblings(scores, rewards, live, *, node_path, gap=0.0):
   """The best child of a node against its worst, where they differ enough.
 
@@ -137,7 +137,7 @@ def accepted(components, *, mark=0.5):
   return jnp.all(components[..., 1:] > mark, axis=-1)
 
 
-@takes('components')
+@reads('components')
 def constrained(scores, rewards, live, *, components):
   """The best accepted row against the worst refused one.
 

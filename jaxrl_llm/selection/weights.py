@@ -15,7 +15,8 @@ import chex
 import jax.numpy as jnp
 
 from jaxrl_llm import grouping, numerics
-from jaxrl_llm.credit import OWN_SAMPLES, Memoryless, needs
+from jaxrl_llm.credit import Memoryless
+from jaxrl_llm.reads import reads
 
 _TIE = 1e-4  # advantages closer than this are one value
 
@@ -35,7 +36,7 @@ def signal(advantages, rollouts):
   return jnp.where(advantages != 0, 1.0, 0.0)
 
 
-@needs(OWN_SAMPLES)
+@reads('sampler_logp')
 def unsure_tokens(advantages, rollouts, *, threshold=0.9):
   """1 on tokens that the sampler gave less than `threshold`.
 
@@ -45,7 +46,7 @@ def unsure_tokens(advantages, rollouts, *, threshold=0.9):
   return jnp.where(rollouts.logp < math.log(threshold), 1.0, 0.0)
 
 
-@needs('extras:node_path', 'extras:level')
+@reads('node_path', 'level')
 def one_per_edge(advantages, rollouts):
   """1 / the rows that pass a token's edge of the tree of samples.
 
@@ -161,6 +162,7 @@ def spread_tokens(advantages, entropy, mask, *, share=0.5):
   return jnp.where(mask & (score >= least * (1 - _TIE)), 1.0, 0.0)
 
 
+@reads('old_entropy')
 @dataclasses.dataclass(frozen=True)
 class SpreadTokens(Memoryless):
   """Stage: token_keep <- `spread_tokens` among the tokens still kept.
@@ -170,17 +172,16 @@ class SpreadTokens(Memoryless):
   """
 
   share: float = 0.5
-  needs = frozenset({'entropy'})
 
   def apply(self, credit, rollouts):
     kept = credit.token_keep * (credit.keep > 0)[:, None] > 0
     weight = spread_tokens(
-      credit.advantages, rollouts.extras['entropy'], kept, share=self.share
+      credit.advantages, rollouts.extras['old_entropy'], kept, share=self.share
     )
     return credit.replace(token_keep=credit.token_keep * weight)
 
 
-@needs('extras:quality')
+@reads('quality')
 def contrasting(advantages, rollouts, *, gap=0.1):
   """0 for a row too close to one of its group with the other outcome.
 
@@ -203,7 +204,7 @@ def contrasting(advantages, rollouts, *, gap=0.1):
   return jnp.where(rollouts.loss_mask, kept[:, None] * 1.0, 0.0)
 
 
-@needs('log_probs', 'extras:hidden_square')
+@reads('old_log_probs', 'hidden_square')
 def small_curvature(
   advantages,
   rollouts,
@@ -232,7 +233,7 @@ def small_curvature(
   Source: CAPO, arXiv 2510.00819, section 4 and its code, for a plain gradient
     step; the code also models Adam's.
   """
-  probs = jnp.exp(rollouts.extras['log_probs'])
+  probs = jnp.exp(rollouts.extras['old_log_probs'])
   chosen = rollouts.content.response[..., None] == jnp.arange(probs.shape[-1])
   score = chosen - probs
   chex.assert_equal_shape([score, probs])

@@ -43,8 +43,8 @@ def of_microbatch(stats: Stats, batch: Batch) -> dict[str, jax.Array]:
     gap = jnp.where(mask, jnp.abs(batch.old_logp - sampled), 0)
     metrics['sampler/gap_mean'] = mean(gap)
     metrics['sampler/gap_max'] = jnp.max(gap)
-  if batch.ref_logp is not None:
-    metrics['reference/kl'] = divergence(stats.logp - batch.ref_logp)
+  if 'ref_logp' in extras:
+    metrics['reference/kl'] = divergence(stats.logp - extras['ref_logp'])
   if stats.values is not None:
     error = stats.values - batch.credit.targets
     metrics['critic/error'] = mean(jnp.abs(error))
@@ -67,7 +67,7 @@ def rating(stats: Stats, ref_logp: Array | None, mask: Array):
   logp = numerics.masked_sum(stats.logp, mask, axis=-1)
   if stats.after_values is not None:
     ratings = last_value(
-      stats.logp, None, mask, own_after_values=stats.after_values
+      stats.logp, None, mask, after_values=stats.after_values
     )
     return ratings, logp
   if ref_logp is not None:
@@ -130,7 +130,7 @@ def of_pairs(
       'learn.microbatches'
     )
   found = compared(
-    *rating(stats, batch.ref_logp, live),
+    *rating(stats, batch.rollouts.extras.get('ref_logp'), live),
     batch.credit.rewards,
     jnp.any(live, axis=-1),
     samples=samples,

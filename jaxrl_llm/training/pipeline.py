@@ -29,6 +29,7 @@ from ml_collections import ConfigDict
 from jaxrl_llm import update
 from jaxrl_llm.objectives import base, gates
 from jaxrl_llm.plans import recorded
+from jaxrl_llm.reads import united
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.types import Array, Rollouts, Scores
 
@@ -73,8 +74,7 @@ def corrected(recipe: Recipe, config: ConfigDict) -> Recipe:
 
 def corrects_itself(recipe: Recipe) -> bool:
   """Whether the recipe weighs by the log-probs of its sampler."""
-  names = (base.taken(part) for part in recipe.objective.parts)
-  return any('sampler_logp' in taken for taken in names)
+  return 'sampler_logp' in united(recipe.objective.parts)
 
 
 def _refusal(recipe: Recipe, config: ConfigDict) -> str:

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxrl_llm import numerics
+from jaxrl_llm import numerics, reads
 from jaxrl_llm.objectives import aggregate
 from jaxrl_llm.plans.base import Contract
 from jaxrl_llm.policies.language import lora
@@ -57,15 +57,6 @@ class Compiled(NamedTuple):
   draw: Callable
   hear: Callable
 
-
-# Passes of the old policy, by the field of `Stats` that holds each.
-_OF_OLD_POLICY = {
-  'old_logp': 'logp',
-  'values': 'values',
-  'after_values': 'after_values',
-  'entropy': 'entropy',
-  'log_probs': 'log_probs',
-}
 
 Scorer = Callable[[PyTree, Rollouts, frozenset[str]], Stats]
 
@@ -105,7 +96,7 @@ class Program:
     With one optimizer step the learner's own log-probs are the old ones, and
     no pass is spent on them unless a credit stage reads them.
     """
-    wanted = self.recipe.needs & {*_OF_OLD_POLICY, 'ref_logp'}
+    wanted = reads.provided(self.recipe.needs, 'pass')
     return wanted | ({'old_logp'} if self.steps > 1 else frozenset())
 
   def compile(self) -> Compiled:
@@ -141,13 +132,14 @@ class Program:
   def score(self, state: TrainState, frozen: PyTree, rollouts: Rollouts):
     """Adds the passes of the old and the reference policy to the extras."""
     extras = dict(rollouts.extras)
-    wanted = self.passes & _OF_OLD_POLICY.keys()
-    if wanted:
+    old = self.passes - {'ref_logp'}
+    if old:
+      wanted = reads.statistics(old)
       stats = self._in_pieces(state.params, frozen, rollouts, wanted)
       stats = self._valued(stats)
-      extras |= {name: getattr(stats, _OF_OLD_POLICY[name]) for name in wanted}
-      if 'values' in wanted and stats.last_value is not None:
-        extras['last_value'] = stats.last_value
+      extras |= {n: getattr(stats, n.removeprefix('old_')) for n in old}
+      if 'old_values' in old and stats.last_value is not None:
+        extras['old_last_value'] = stats.last_value
     if 'ref_logp' in self.passes:
       params = self.recipe.reference.params(state.reference)
       stats = self._in_pieces(params, frozen, rollouts, frozenset())
@@ -156,7 +148,7 @@ class Program:
 
   def rate(self, state: TrainState, frozen: PyTree, rollouts: Rollouts):
     """Two f32[N]: how rows are rated, and their log-probs."""
-    wanted = self.recipe.needs & {'after_values'}
+    wanted = self.recipe.statistics & {'after_values'}
     stats = self._in_pieces(state.params, frozen, rollouts, wanted)
     ref_logp = None
     if 'ref_logp' in self.passes:
@@ -276,18 +268,15 @@ class Program:
     """The constants of one optimizer step, with the weights of its tokens."""
     mask = rollouts.loss_mask * credit.token_keep
     counted = (mask > 0) & (credit.keep > 0)[:, None]
-    extras = rollouts.extras
     return Batch(
       rollouts=rollouts,
       credit=credit,
-      old_logp=extras.get('old_logp', rollouts.logp),
+      old_logp=rollouts.extras.get('old_logp', rollouts.logp),
       fresh=jnp.broadcast_to(fresh, rollouts.valid.shape),
       weights=self.recipe.aggregate(mask, credit.keep, rollouts.group),
       row_weights=aggregate.row_weights(mask, credit.keep, rollouts.group),
       share=counted / jnp.maximum(jnp.sum(counted), 1),
       signal=numerics.beyond_rounding(credit.advantages),
-      ref_logp=extras.get('ref_logp'),
-      teacher_logp=extras.get('teacher_logp'),
     )
 
   def _gradient(self, params, frozen, batch, coefs, ids):
@@ -300,12 +289,13 @@ class Program:
       ids: that groups may have.
     """
     columns = batch.rollouts.response_mask.shape[1]
+    wanted = reads.statistics(self.recipe.needs, 'now')
     pieces, devices = self.microbatches, self._devices(batch.rollouts)
     params, frozen = self.layout.gathered((params, frozen))
 
     def loss_fn(params, batch, width):
       stats = self._seen(
-        lora.join(params, frozen), batch.rollouts, self.recipe.needs, width
+        lora.join(params, frozen), batch.rollouts, wanted, width
       )
       own = jax.lax.stop_gradient(stats.logp)
       old = jnp.where(batch.fresh[:, None], own, batch.old_logp)

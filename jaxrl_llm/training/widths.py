@@ -18,7 +18,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.types import OF_ROWS, Array, Rollouts, Stats
+from jaxrl_llm import reads
+from jaxrl_llm.types import Array, Rollouts, Stats
 
 
 def halved(columns: int, count: int) -> tuple[int, ...]:
@@ -56,18 +57,19 @@ def narrowed(rollouts: Rollouts, width: int) -> Rollouts:
   """The rollouts in their first columns.
 
   Content narrows itself. Of the rest, cut is every array that has one entry
-  for each decision, [N, T, ...], by its shape, but for `types.OF_ROWS`.
+  for each decision, [N, T, ...]; of the extras `reads` knows which those are.
   """
-  columns = rollouts.response_mask.shape[1]
 
   def cut(x):
-    return x[:, :width] if x.ndim > 1 and x.shape[1] == columns else x
+    return x[:, :width] if x.ndim > 1 else x
 
-  short = jax.tree.map(cut, rollouts.replace(content=()))
-  kept = {k: x for k, x in rollouts.extras.items() if k in OF_ROWS}
-  return short.replace(
-    content=rollouts.content.narrowed(width), extras={**short.extras, **kept}
-  )
+  def cut_extra(name, x):
+    # What has no second axis need not be known.
+    return cut(x) if x.ndim > 1 and reads.find(name).axes[1] == 'T' else x
+
+  extras = {name: cut_extra(name, x) for name, x in rollouts.extras.items()}
+  short = jax.tree.map(cut, rollouts.replace(content=(), extras={}))
+  return short.replace(content=rollouts.content.narrowed(width), extras=extras)
 
 
 def widened(stats: Stats, columns: int) -> Stats:

@@ -67,7 +67,7 @@ def test_task_that_was_not_drawn_keeps_its_counts():
 
 def test_constant_memory_tends_to_its_mass_and_needs_no_drift():
   stage = baselines.BetaTracker(keep_low=0.9, keep_high=0.9)
-  assert not stage.needs
+  assert not stage.reads
   rollouts = cases.rollouts()
   rows = np.arange(16) == 0
   rollouts = rollouts.replace(valid=jnp.asarray(rows))

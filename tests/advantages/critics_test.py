@@ -17,7 +17,11 @@ def _given(truncated, valid=None):
   rollouts = policy.as_rollouts(np.zeros(mask.shape, np.int32), mask)
   rollouts = rollouts.replace(
     truncated=jnp.asarray(truncated),
-    extras={'values': jnp.float32(values), 'old_logp': old, 'ref_logp': ref},
+    extras={
+      'old_values': jnp.float32(values),
+      'old_logp': old,
+      'ref_logp': ref,
+    },
   )
   if valid is not None:
     rollouts = rollouts.replace(valid=jnp.asarray(valid))
@@ -47,7 +51,7 @@ def test_finished_rows_get_ordinary_advantages():
 
 def test_being_cut_off_is_no_news():
   rollouts, credit, _, mask = _given(np.ones(8, bool))
-  values = {'values': jnp.full(mask.shape, 3.0)}
+  values = {'old_values': jnp.full(mask.shape, 3.0)}
   rollouts = rollouts.replace(extras=values)
   after, _ = critics.ExtendedGAE(1.0, 0.9).update(credit, rollouts, ())
   np.testing.assert_array_equal(after.advantages, 0)
@@ -111,7 +115,10 @@ def test_nothing_valid_scales_nothing():
 def test_post_decision_advantages_equal_the_loops(discount):
   rollouts, credit, values, mask = _given(np.zeros(8, bool))
   later = np.random.default_rng(5).standard_normal(mask.shape).astype('f')
-  extras = {'values': jnp.float32(values), 'after_values': jnp.asarray(later)}
+  extras = {
+    'old_values': jnp.float32(values),
+    'old_after_values': jnp.asarray(later),
+  }
   stage = critics.PostDecision(discount)
   after, _ = stage.update(credit, rollouts.replace(extras=extras), ())
   expected = oracle.post_decision(
@@ -124,7 +131,10 @@ def test_post_decision_advantages_equal_the_loops(discount):
 @pytest.mark.parametrize('valid', [True, False])
 def test_equal_returns_are_worth_nothing_beside_the_critics(valid):
   rollouts, credit, values, mask = _given(np.zeros(8, bool), np.full(8, valid))
-  extras = {'values': jnp.float32(values), 'after_values': jnp.float32(values)}
+  extras = {
+    'old_values': jnp.float32(values),
+    'old_after_values': jnp.float32(values),
+  }
   credit = credit.replace(rewards=jnp.full(8, 0.1))
   stage = critics.PostDecision()
   after, _ = stage.update(credit, rollouts.replace(extras=extras), ())

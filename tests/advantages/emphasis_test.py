@@ -41,7 +41,7 @@ def _shape(stage, state, rollouts, rows):
 
 def test_conflict_aware_stage_equals_its_formula():
   entropy = np.random.default_rng(1).random((16, 6)).astype(np.float32)
-  rollouts = cases.rollouts(3, entropy=entropy)
+  rollouts = cases.rollouts(3, old_entropy=entropy)
   rollouts = rollouts.replace(valid=jnp.ones(16, bool))
   rows = _signs(3).astype(np.float32)
   stage = emphasis.ConflictAware(entropy_weight=0.3)
@@ -69,7 +69,7 @@ def test_conflict_aware_stage_equals_its_formula():
 
 def test_without_conflicts_and_entropy_weight_advantages_stay():
   entropy = np.full((16, 6), 0.5, np.float32)
-  rollouts = cases.rollouts(3, entropy=entropy)
+  rollouts = cases.rollouts(3, old_entropy=entropy)
   distinct = jnp.arange(96, dtype=jnp.int32).reshape(16, 6)
   rollouts = rollouts.replace(
     content=rollouts.content.replace(response=distinct)
@@ -85,7 +85,7 @@ def test_entropy_of_the_first_iteration_is_remembered():
   stage = emphasis.ConflictAware()
   state = stage.init(SPEC)
   for value in (0.5, 3.0):
-    rollouts = cases.rollouts(entropy=np.full((16, 6), value, 'f'))
+    rollouts = cases.rollouts(old_entropy=np.full((16, 6), value, 'f'))
     credit, state = _shape(stage, state, rollouts, np.ones(16, 'f'))
   np.testing.assert_allclose(state['entropy'], 0.5)
   # By now every row is more random than log 2, and none may train.
@@ -97,7 +97,7 @@ def test_focus_equals_its_oracle(strength):
   rng = np.random.default_rng(0)
   logits = rng.normal(size=(16, 6, 5))
   log_probs = np.asarray(jax.nn.log_softmax(logits), np.float32)
-  rollouts = cases.rollouts(log_probs=log_probs)
+  rollouts = cases.rollouts(old_log_probs=log_probs)
   advantages = rng.normal(size=(16, 6)).astype(np.float32)
   mask = np.asarray(rollouts.loss_mask)
   ours = emphasis.focus(advantages, rollouts, strength=strength)
@@ -110,7 +110,7 @@ def test_focus_equals_its_oracle(strength):
 
 def test_focus_on_equal_distributions_changes_nothing():
   log_probs = np.full((16, 6, 5), -np.log(5), np.float32)
-  rollouts = cases.rollouts(log_probs=log_probs)
+  rollouts = cases.rollouts(old_log_probs=log_probs)
   ours = emphasis.focus(jnp.ones((16, 6)), rollouts)
   np.testing.assert_allclose(ours, 1.0, rtol=1e-5)
 
@@ -118,7 +118,7 @@ def test_focus_on_equal_distributions_changes_nothing():
 def test_focus_of_strength_one_changes_nothing():
   rng = np.random.default_rng(0)
   log_probs = np.asarray(jax.nn.log_softmax(rng.normal(size=(16, 6, 5))))
-  rollouts = cases.rollouts(log_probs=log_probs)
+  rollouts = cases.rollouts(old_log_probs=log_probs)
   ours = emphasis.focus(jnp.ones((16, 6)), rollouts, strength=1.0)
   np.testing.assert_array_equal(ours, 1.0)
 

@@ -14,7 +14,7 @@ SPEC = Spec(16, 4, 1, 6)
 def _given(reward='binary', seed=0, **extras):
   rng = np.random.default_rng(seed)
   rows = jax.nn.log_softmax(rng.standard_normal((16, 6, 5)).astype('f'))
-  rollouts = cases.rollouts(seed, log_probs=rows, **extras)
+  rollouts = cases.rollouts(seed, old_log_probs=rows, **extras)
   rewards = cases.rows(reward, seed)[0]
   credit = initial_credit(rollouts, Scores(rewards[:, None], np.ones(1)))
   advantages = rng.standard_normal((16, 6)).astype('f')
@@ -38,7 +38,7 @@ def test_tempered_mix_equals_the_loops_for_two_iterations(seed, target):
       credit.rewards,
       rollouts.valid,
       np.asarray(rollouts.loss_mask),
-      np.asarray(rollouts.extras['log_probs'], np.float64),
+      np.asarray(rollouts.extras['old_log_probs'], np.float64),
       rollouts.content.response,
       entropy,
       target=target,

@@ -59,7 +59,7 @@ def _act(stage, rollouts, rewards):
 @pytest.mark.parametrize('trace', [1.0, 0.8])
 def test_actions_equal_their_oracle(trace):
   end = np.random.default_rng(2).random((16, 6)) < 0.5
-  rollouts = cases.rollouts(values=_values(), action_end=end)
+  rollouts = cases.rollouts(old_values=_values(), action_end=end)
   rewards = np.where(rollouts.valid, np.linspace(-1, 1, 16), 0).astype('f')
   credit = _act(segments.ActionGAE(0.8, trace), rollouts, rewards)
   mask = np.asarray(rollouts.loss_mask)
@@ -71,7 +71,7 @@ def test_actions_equal_their_oracle(trace):
 
 def test_actions_of_one_token_are_ordinary_gae():
   end = np.ones((16, 6), bool)
-  rollouts = cases.rollouts(values=_values(), action_end=end)
+  rollouts = cases.rollouts(old_values=_values(), action_end=end)
   rewards = np.linspace(-1, 1, 16).astype(np.float32)
   actions = _act(segments.ActionGAE(0.9, 0.8), rollouts, rewards)
   plain = _act(tokens.GAE(0.9, 0.8), rollouts, rewards)
@@ -80,7 +80,7 @@ def test_actions_of_one_token_are_ordinary_gae():
 
 def test_length_of_an_actions_name_does_not_discount_it():
   end = np.zeros((16, 6), bool)
-  rollouts = cases.rollouts(values=np.zeros((16, 6), 'f'), action_end=end)
+  rollouts = cases.rollouts(old_values=np.zeros((16, 6), 'f'), action_end=end)
   rewards = np.ones(16, np.float32)
   credit = _act(segments.ActionGAE(0.5, 1.0), rollouts, rewards)
   expected = jnp.where(rollouts.loss_mask, 1.0, 0.0)

@@ -147,7 +147,7 @@ def test_full_trace_is_return_minus_value():
 
 
 def test_stage_puts_targets_beside_advantages():
-  rollouts = cases.rollouts(values=_noise(6))
+  rollouts = cases.rollouts(old_values=_noise(6))
   scores = Scores(_rewards(rollouts)[:, None], jnp.ones(1))
   credit = initial_credit(rollouts, scores)
   credit = credit.replace(rewards=_rewards(rollouts))
@@ -207,9 +207,11 @@ def test_norm_by_tokens_of_equal_lengths_is_norm_over_n():
 @pytest.mark.parametrize('cut', [False, True])
 def test_advantages_of_what_was_paid_equal_the_loops(cut):
   """Rewards on the way, and a value after the last decision."""
-  rollouts = cases.rollouts(values=_noise(6))
+  rollouts = cases.rollouts(old_values=_noise(6))
   paid, last = _noise(7), _noise(8)[:, 0]
-  extras = {**rollouts.extras, 'last_value': jnp.asarray(last)} if cut else {}
+  extras = (
+    {**rollouts.extras, 'old_last_value': jnp.asarray(last)} if cut else {}
+  )
   extras = {**rollouts.extras, **extras}
   rollouts = rollouts.replace(paid=jnp.asarray(paid), extras=extras)
   rewards, mask = _rewards(rollouts), np.asarray(rollouts.loss_mask)
@@ -223,7 +225,7 @@ def test_advantages_of_what_was_paid_equal_the_loops(cut):
   found = tokens.GAE(discount=0.9, trace=0.8).apply(credit, rollouts)
   expected = critics.accumulate(
     token_rewards,
-    np.asarray(rollouts.extras['values'], np.float64),
+    np.asarray(rollouts.extras['old_values'], np.float64),
     mask,
     np.asarray(last, np.float64) * cut,
     discount=0.9,

@@ -7,6 +7,7 @@ import pytest
 
 from jaxrl_llm import control
 from jaxrl_llm.objectives import base, costs, surrogates
+from jaxrl_llm.reads import reads
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.types import Batch, Scores, Stats, initial_credit
 from tests.objectives import cases
@@ -15,6 +16,8 @@ from tests.objectives import cases
 def _given(group=None):
   logp, old, advantages, mask = cases.inputs()
   rollouts = policy.as_rollouts(np.zeros(mask.shape, np.int32), mask)
+  extras = {'ref_logp': old.astype(np.float32)}
+  rollouts = rollouts.replace(extras=extras)
   if group is not None:
     rollouts = rollouts.replace(group=jnp.asarray(group))
   logp, old, advantages = cases.single([logp, old, advantages])
@@ -31,7 +34,6 @@ def _given(group=None):
     row_weights=jnp.full(8, 0.125),
     share=mask / mask.sum(),
     signal=credit.advantages != 0,
-    ref_logp=old,
   )
   return Stats(logp=logp, entropy=-logp), batch
 
@@ -42,20 +44,20 @@ def test_loss_is_the_weighted_sum_of_surrogate_and_costs():
   loss, metrics = objective.loss(stats, batch, {'kl': jnp.float32(0.5)})
   rest = (batch.old_logp, batch.credit.advantages, batch.rollouts.loss_mask)
   policy_loss = jnp.sum(batch.weights * surrogates.clip(stats.logp, *rest))
-  kl = jnp.sum(batch.weights * costs.k2(stats, batch))
+  kl = jnp.sum(batch.weights * costs.k2(stats, batch, ref_logp=batch.old_logp))
   np.testing.assert_allclose(loss, policy_loss + 0.5 * kl, rtol=1e-6)
   np.testing.assert_allclose(metrics['loss/kl'], kl, rtol=1e-6)
 
 
 def test_a_cost_that_is_off_is_left_out_whole():
   objective = base.policy_gradient(surrogates.clip, kl=base.Cost(costs.k2, 0.0))
-  assert not objective.costs and not objective.needs
+  assert not objective.costs and not objective.reads
 
 
 def test_a_controlled_cost_is_kept():
   cost = base.Cost(costs.k2, control.AdaptiveKL(0.1, 0.01))
   objective = base.policy_gradient(surrogates.clip, kl=cost)
-  assert objective.needs == {'ref_logp'}
+  assert objective.reads == {'ref_logp'}
   assert objective.controllers['kl'] is cost.coefficient
 
 
@@ -79,17 +81,17 @@ def test_a_gate_scales_the_surrogate_and_passes_no_gradient():
 
 
 @pytest.mark.parametrize(
-  'name', ['entropy', 'values', 'sampler_logp', 'ref_logp', 'rewards']
+  'name', ['old_values', 'sampler_logp', 'ref_logp', 'rewards']
 )
-def test_what_a_part_takes_as_a_constant_has_no_gradient(name):
-  @base.takes(name)
+def test_what_a_part_reads_as_a_constant_has_no_gradient(name):
+  @reads(name)
   def read(logp, old_logp, advantages, mask, **arrays):
     (array,) = arrays.values()
     return logp * (1 + (array if array.ndim == 2 else array[:, None]))
 
   stats, batch = _given()
   stats = stats.replace(values=stats.logp**2)
-  extras = {'values': batch.old_logp}
+  extras = {'old_values': batch.old_logp, 'ref_logp': batch.old_logp}
   batch = batch.replace(rollouts=batch.rollouts.replace(extras=extras))
   objective = base.policy_gradient(read)
   slopes = jax.grad(lambda stats: objective.loss(stats, batch, {})[0])(stats)
@@ -99,15 +101,10 @@ def test_what_a_part_takes_as_a_constant_has_no_gradient(name):
 
 
 @pytest.mark.parametrize(
-  ('name', 'field'),
-  [
-    ('own_values', 'values'),
-    ('own_after_values', 'after_values'),
-    ('log_probs', 'log_probs'),
-  ],
+  'field', ['entropy', 'values', 'after_values', 'log_probs']
 )
-def test_what_a_part_takes_of_the_policy_itself_has_a_gradient(name, field):
-  @base.takes(name)
+def test_what_a_part_reads_of_the_policy_itself_has_a_gradient(field):
+  @reads(field)
   def read(stats, batch, **arrays):
     (array,) = arrays.values()
     return array**2 / 2
@@ -166,9 +163,9 @@ def test_a_clipped_token_counts_only_by_an_advantage_of_more_than_rounding():
 
 @pytest.mark.parametrize('field', ['logp', 'after_values'])
 def test_rows_have_a_slope_where_any_statistic_of_theirs_has_one(field):
-  @base.takes('own_after_values')
-  def losses(logp, old_logp, advantages, mask, *, own_after_values):
-    read = {'logp': logp, 'after_values': own_after_values}[field]
+  @reads('after_values')
+  def losses(logp, old_logp, advantages, mask, *, after_values):
+    read = {'logp': logp, 'after_values': after_values}[field]
     return jnp.where(jnp.arange(8) < 3, jnp.sum(2 * read, axis=1), 0)
 
   stats, batch = _given()
@@ -183,7 +180,7 @@ def _group_sum(logp, old_logp, advantages, mask, *, rewards, group):
 
 
 def test_group_ids_are_local_to_the_rows_at_hand():
-  fn = base.takes('rewards', 'group')(_group_sum)
+  fn = reads('rewards', 'group')(_group_sum)
   objective = base.row_losses(fn, samples=4)
   # Rows of a later microbatch: their ids exceed the number of rows.
   stats, batch = _given(group=[17] * 4 + [21] * 4)
@@ -195,13 +192,13 @@ def test_group_ids_are_local_to_the_rows_at_hand():
 
 
 def test_comparing_rows_without_a_group_size_is_refused():
-  fn = base.takes('rewards', 'group')(functools.partial(_group_sum))
+  fn = reads('rewards', 'group')(functools.partial(_group_sum))
   with pytest.raises(ValueError, match='pass samples=G'):
     base.row_losses(fn)
 
 
-def test_taking_the_share_couples_the_whole_step():
-  @base.takes('share')
+def test_reading_the_share_couples_the_whole_step():
+  @reads('share')
   def surrogate(logp, old_logp, advantages, mask, *, share):
     del old_logp, advantages, mask
     return logp * jnp.sum(share)
@@ -213,21 +210,16 @@ def test_taking_the_share_couples_the_whole_step():
 
 
 def test_extras_reach_a_part_by_their_key():
-  @base.takes('extras:level')
-  def surrogate(logp, old_logp, advantages, mask, *, level):
+  @reads('gain')
+  def surrogate(logp, old_logp, advantages, mask, *, gain):
     del old_logp, advantages, mask
-    return logp * 0 + level[:, None]
+    return logp * 0 + gain[:, None]
 
   stats, batch = _given()
-  rollouts = batch.rollouts.replace(extras={'level': jnp.arange(8.0)})
+  rollouts = batch.rollouts.replace(extras={'gain': jnp.arange(8.0)})
   batch = batch.replace(rollouts=rollouts)
   objective = base.policy_gradient(surrogate)
-  assert objective.needs == {'extras:level'}
+  assert objective.reads == {'gain'}
   loss, _ = objective.loss(stats, batch, {})
   expected = np.sum(batch.weights * np.arange(8)[:, None])
   np.testing.assert_allclose(loss, expected, rtol=1e-6)
-
-
-def test_an_unknown_input_is_refused_by_name():
-  with pytest.raises(ValueError, match="unknown input 'entropies'"):
-    base.takes('entropies')

@@ -9,6 +9,7 @@ import pytest
 
 from jaxrl_llm.advantages import tokens
 from jaxrl_llm.objectives import costs, critics
+from jaxrl_llm.reads import given, reads
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.types import Batch, Scores, Stats, initial_credit
 from tests.objectives import cases
@@ -26,6 +27,8 @@ def _batch(rollouts, old_logp, ref_logp, advantages=None, targets=None):
   if targets is not None:
     credit = credit.replace(targets=targets)
   ones = jnp.ones(rollouts.content.response.shape)
+  given = {'ref_logp': ref_logp, 'teacher_logp': ref_logp}
+  rollouts = rollouts.replace(extras={**rollouts.extras, **given})
   return Batch(
     rollouts=rollouts,
     credit=credit,
@@ -35,8 +38,6 @@ def _batch(rollouts, old_logp, ref_logp, advantages=None, targets=None):
     row_weights=ones[:, 0],
     share=ones,
     signal=credit.advantages != 0,
-    ref_logp=ref_logp,
-    teacher_logp=ref_logp,
   )
 
 
@@ -48,9 +49,10 @@ def _random(seed=0):
   return logp, old, ref, advantages, mask, _batch(rollouts, *f32)
 
 
-def _both(cost, logp, batch):
+def _both(cost, logp, batch, **own):
   def total(logp):
-    values = cost(Stats(logp=logp, entropy=-logp), batch)
+    stats = Stats(logp=logp, entropy=-logp)
+    values = cost(stats, batch, **(own or given(cost, stats, batch)))
     return jnp.sum(values), values
 
   with_slope = jax.jit(jax.value_and_grad(total, has_aux=True))
@@ -99,8 +101,8 @@ def test_difficulty_k3_equals_the_loops():
   batch = batch.replace(credit=credit)
   extra = {k: cases.extras(mask)[k] for k in ('rewards', 'group', 'valid')}
   expected = oracle.difficulty_k3(logp, ref, advantages, mask, **extra)
-  cost = functools.partial(costs.difficulty_k3, ref_logp=ref, **extra)
-  for ours, theirs in zip(_both(cost, logp, batch), expected):
+  found = _both(costs.difficulty_k3, logp, batch, ref_logp=ref, **extra)
+  for ours, theirs in zip(found, expected):
     _close(ours, theirs)
 
 
@@ -124,19 +126,18 @@ def test_action_fall_equals_the_loops(seed):
   logp, old, _, advantages, mask, batch = _random(seed)
   turn = np.random.default_rng(seed).integers(0, 3, mask.shape)
   expected = oracle.action_fall(logp, old, advantages, mask, turn)
-  cost = functools.partial(costs.action_fall, turn=turn)
-  for ours, theirs in zip(_both(cost, logp, batch), expected):
+  found = _both(costs.action_fall, logp, batch, turn=turn)
+  for ours, theirs in zip(found, expected):
     _close(ours, theirs)
 
 
 def test_turns_and_targets_that_would_broadcast_are_refused():
   logp, old, _, _, _, batch = _random()
-  stats = Stats(logp=logp, entropy=-logp, values=old)
+  stats = Stats(logp=logp, entropy=-logp)
   with pytest.raises(AssertionError):
     costs.action_fall(stats, batch, turn=np.zeros((8, 1), np.int32))
-  rollouts = batch.rollouts.replace(extras={'values': old[:, :1]})
   with pytest.raises(AssertionError):
-    costs.squared_value_error(stats, batch.replace(rollouts=rollouts))
+    costs.squared_value_error(stats, batch, values=old, old_values=old[:, :1])
 
 
 def test_nothing_fell_costs_nothing():
@@ -152,22 +153,24 @@ def test_value_error_equals_the_loops(clip):
   values, old, targets = rng.standard_normal((3, 8, 6)).astype(np.float32)
   mask = cases.inputs()[-1]
   rollouts = policy.as_rollouts(np.zeros(mask.shape, np.int32), mask)
-  rollouts = rollouts.replace(extras={'values': old})
   batch = _batch(rollouts, old, None, targets=targets)
   ours = costs.squared_value_error(
-    Stats(logp=old, entropy=old, values=values), batch, clip=clip
+    Stats(logp=old, entropy=old),
+    batch,
+    values=values,
+    old_values=old,
+    clip=clip,
   )
   expected = oracle.squared_value_error(values, old, targets, mask, clip)
   np.testing.assert_allclose(ours, expected, rtol=1e-5)
 
 
-def _valued(values, after=None, targets=None):
+def _valued(targets=None):
   mask = cases.inputs()[-1]
   rollouts = policy.as_rollouts(np.zeros(mask.shape, np.int32), mask)
   batch = _batch(rollouts, None, None, targets=targets)
   zeros = jnp.zeros(mask.shape)
-  stats = Stats(logp=zeros, entropy=zeros, values=values, after_values=after)
-  return stats, batch, mask
+  return Stats(logp=zeros, entropy=zeros), batch, mask
 
 
 def test_classified_value_error_equals_the_loops():
@@ -175,8 +178,10 @@ def test_classified_value_error_equals_the_loops():
   answers = rng.standard_normal((8, 6, 7)).astype('f')
   targets = 3 * rng.standard_normal((8, 6)).astype('f')
   critic = critics.Categorical(low=-2.0, high=3.0, bins=7)
-  stats, batch, mask = _valued(answers, targets=targets)
-  ours = costs.classified_value_error(stats, batch, critic=critic)
+  stats, batch, mask = _valued(targets)
+  ours = costs.classified_value_error(
+    stats, batch, values=answers, critic=critic
+  )
   expected = oracle.classified_value_error(
     answers, targets, mask, low=-2.0, high=3.0, bins=7, width=0.75
   )
@@ -185,20 +190,23 @@ def test_classified_value_error_equals_the_loops():
 
 def test_pessimistic_value_error_is_of_the_lower_critic_on_the_mask():
   values, after, targets = np.random.default_rng(0).standard_normal((3, 8, 6))
-  stats, batch, mask = _valued(values, after, targets)
-  ours = costs.pessimistic_value_error(stats, batch)
+  stats, batch, mask = _valued(targets)
+  ours = costs.pessimistic_value_error(
+    stats, batch, values=values, after_values=after
+  )
   expected = np.where(mask, (np.minimum(values, after) - targets) ** 2 / 2, 0)
   np.testing.assert_allclose(ours, expected, rtol=1e-5)
 
 
 def test_outcome_cross_entropy_equals_the_loops():
   logits = np.random.default_rng(0).standard_normal((8, 6)).astype('f')
-  stats, batch, mask = _valued(logits)
+  stats, batch, mask = _valued()
   rewards = (np.arange(8) % 2).astype('f')
 
   def total(logits):
-    moved = stats.replace(values=logits)
-    error = costs.outcome_cross_entropy(moved, batch, rewards=rewards)
+    error = costs.outcome_cross_entropy(
+      stats, batch, values=logits, rewards=rewards
+    )
     return jnp.sum(error), error
 
   (_, ours), slope = jax.value_and_grad(total, has_aux=True)(logits)
@@ -209,12 +217,12 @@ def test_outcome_cross_entropy_equals_the_loops():
 
 def test_the_critic_learns_the_second_writers_part():
   values, targets = np.random.default_rng(0).standard_normal((2, 8, 6))
-  stats, batch, mask = _valued(jnp.float32(values), targets=targets)
-  extras = {'values': jnp.float32(values)}
-  batch = batch.replace(rollouts=batch.rollouts.replace(extras=extras))
+  stats, batch, mask = _valued(targets)
   guide = np.zeros((8, 6), bool)
   guide[1, 3:] = guide[4, 2:] = True
-  error = costs.guided_value_error(stats, batch, guide=guide)
+  error = costs.guided_value_error(
+    stats, batch, guide=guide, values=values, old_values=values
+  )
   counted = mask & (guide | ~guide.any(axis=1, keepdims=True))
   expected = np.where(counted, (values - targets) ** 2 / 2, 0)
   np.testing.assert_allclose(error, expected, rtol=1e-5)
@@ -279,7 +287,8 @@ def _gradient(world, cost, sampler):
 
   def expected(params):
     stats = policy.score(params, world.rollouts)
-    return jnp.sum(probability[:, None] * cost(stats, batch))
+    values = cost(stats, batch, **given(cost, stats, batch))
+    return jnp.sum(probability[:, None] * values)
 
   return np.asarray(jax.grad(expected)(world.params)['logits'])
 
@@ -375,9 +384,9 @@ def test_costs_given_the_prefix_miss_the_gradient_between_sequences(world):
   assert np.linalg.norm(missed) > 0.1 * np.linalg.norm(exact)
 
 
-def _k1(stats, batch):
-  mask = batch.rollouts.action_mask
-  return jnp.where(mask, stats.logp - batch.ref_logp, 0)
+@reads('ref_logp')
+def _k1(stats, batch, *, ref_logp):
+  return jnp.where(batch.rollouts.action_mask, stats.logp - ref_logp, 0)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 
 from jaxrl_llm.objectives import flows, grouped, preference
 from jaxrl_llm.objectives.grouped import GroupLoss, Pairs
+from jaxrl_llm.reads import reads_of
 from jaxrl_llm.selection import pairs
 from jaxrl_llm.tabular import policy
 from tests.objectives.grouped_test import SAMPLES, batch, value_and_slope
@@ -38,8 +39,8 @@ def _case(seed=0):
     return rng.standard_normal(shape).astype('f').astype('d')
 
   extras |= {
-    'own_values': normal(*logp.shape),
-    'own_after_values': normal(*logp.shape),
+    'values': normal(*logp.shape),
+    'after_values': normal(*logp.shape),
     'prefix_reward': normal(*logp.shape),
     'log_probs': normal(*logp.shape, 3),
     'components': rng.integers(0, 3, (len(logp), 2)) * 1.0,
@@ -59,7 +60,7 @@ def _compiled(fn, hyper):
 
 def _run(fn, arrays, extras, hyper):
   logp, _, mask = arrays
-  keys = [k.removeprefix('extras:') for k in fn.takes]
+  keys = sorted(reads_of(fn))
   given = {k: jnp.asarray(extras[k], jnp.float32) for k in keys}
   compiled = _compiled(fn, tuple(hyper.items()))
   (_, losses), slopes = compiled(jnp.asarray(logp, jnp.float32), given, mask)
@@ -78,7 +79,7 @@ def test_balance_losses_equal_the_loops_in_every_argument(fn, hyper, seed):
   np.testing.assert_allclose(losses, expected, **close)
   moved = offline.slope(lambda z: rule(z, logp, mask, extras), logp)
   np.testing.assert_allclose(slope, moved, **close)
-  for key in set(slopes) & {'own_values', 'log_probs'}:
+  for key in set(slopes) & {'values', 'log_probs'}:
     found = offline.slope(
       lambda z, key=key: rule(logp, logp, mask, extras | {key: z}),
       extras[key],
@@ -91,10 +92,10 @@ def test_energies_learn_from_the_sum_alone():
   _, _, slopes = _run(flows.learned_energies, arrays, extras, {'weight': 0.5})
   mask = arrays[2]
   for i in range(len(mask)):
-    fit = extras['own_after_values'][i][mask[i]].sum()
+    fit = extras['after_values'][i][mask[i]].sum()
     slope = 2 * (fit - extras['rewards'][i] / 0.5) * mask[i]
     np.testing.assert_allclose(
-      slopes['own_after_values'][i], slope, rtol=1e-4, atol=1e-4
+      slopes['after_values'][i], slope, rtol=1e-4, atol=1e-4
     )
 
 
@@ -130,7 +131,7 @@ def test_forward_looking_is_detailed_balance_of_the_remaining_flow():
   passed -= np.where(mask, extras['ref_logp'], 0)
   hyper = {'weight': 0.5}
   first = _run(flows.forward_looking, arrays, extras, hyper)[0]
-  whole = extras | {'own_values': extras['own_values'] + passed}
+  whole = extras | {'values': extras['values'] + passed}
   second = _run(flows.detailed_balance, arrays, whole, hyper)[0]
   np.testing.assert_allclose(first, second, rtol=1e-3, atol=1e-4)
 
@@ -274,7 +275,7 @@ def test_sampling_in_proportion_to_the_reward_balances(fn):
     None,
     None,
     rollouts.loss_mask,
-    own_values=jnp.asarray(flow, jnp.float32),
+    values=jnp.asarray(flow, jnp.float32),
     ref_logp=ref_logp,
     rewards=rewards,
     weight=WEIGHT,

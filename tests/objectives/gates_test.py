@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxrl_llm.objectives import gates, surrogates
+from jaxrl_llm.reads import reads_of
 from tests.objectives import cases
 from tests.oracles import gates as oracle
 from tests.oracles import surrogates as surrogate_oracle
@@ -29,7 +30,7 @@ _CASES = [
 
 def _arrays(fn, seed=0):
   arrays = cases.inputs(seed)
-  extra = {k: cases.extras(arrays[-1])[k] for k in getattr(fn, 'takes', ())}
+  extra = {k: cases.extras(arrays[-1])[k] for k in reads_of(fn)}
   return arrays, extra
 
 
@@ -73,7 +74,7 @@ def test_gates_of_whole_responses_do_not_count_padding(fn, hyper):
   mask = np.arange(8) < np.array([[2], [8]])
   d = np.where(mask, np.log(1.3), 0.0)
   zeros, ones = np.zeros(mask.shape), np.ones(mask.shape)
-  extra = {'sampler_logp': -d} if getattr(fn, 'takes', ()) else {}
+  extra = {'sampler_logp': -d} if reads_of(fn) else {}
   now = zeros if extra else d
   gate = np.asarray(
     fn(*cases.single([now, zeros, ones, mask]), **extra, **hyper)
@@ -176,7 +177,7 @@ def test_a_product_gives_each_gate_what_it_takes():
   first = functools.partial(gates.unclipped_covariance, fraction=0.2)
   second = functools.partial(gates.truncated_importance, cap=1.1)
   product = gates.Product(first, second)
-  assert product.takes == ('share', 'tokens', 'task', 'sampler_logp')
+  assert product.reads == {'share', 'tokens', 'task', 'sampler_logp'}
   arrays, extra = _arrays(product)
   sampler_logp = extra.pop('sampler_logp')
   some = np.asarray(first(*arrays, **extra))

@@ -16,6 +16,7 @@ from jaxrl_llm.objectives import (
   unary,
 )
 from jaxrl_llm.objectives.grouped import GroupLoss, Pairs
+from jaxrl_llm.reads import reads_of
 from jaxrl_llm.selection import pairs
 from tests.oracles import offline
 from tests.oracles import preference as oracle
@@ -120,7 +121,7 @@ def _compiled(fn):
 
 
 def value_and_slope(fn, arrays, extras):
-  given = {k.removeprefix('extras:') for k in fn.takes}
+  given = reads_of(fn)
   (_, losses), slope = _compiled(fn)(
     *(np.asarray(x, 'f' if x.dtype.kind == 'f' else None) for x in arrays),
     {
@@ -242,7 +243,7 @@ def test_no_row_no_token_and_no_difference_are_finite(fn):
 def test_what_a_row_that_does_not_count_holds_is_inert():
   (logp, old, mask), extras = batch()
   for fn in _functions():
-    if 'extras:turn' in fn.takes:
+    if 'turn' in reads_of(fn):
       continue
     clean = value_and_slope(fn, (logp, old, mask), extras)
     wild = logp.copy()
@@ -351,8 +352,8 @@ def test_a_total_adds_its_parts_and_asks_for_what_they_take():
   pair = GroupLoss(Pairs(preference.logistic), grouped.to_reference, SAMPLES)
   token = grouped.TokenMean(surrogates.clip)
   fn = grouped.Total((token, pair), (1.0, 0.3))
-  assert fn.takes == pair.takes and fn.needs == {'ref_logp'}
-  given = {k: jnp.asarray(extras[k]) for k in fn.takes}
+  assert reads_of(fn) == reads_of(pair) > {'ref_logp'}
+  given = {k: jnp.asarray(extras[k]) for k in reads_of(fn)}
   rest = (logp, old, advantages, mask)
   clipped = surrogates.clip(*rest)
   for i in range(len(logp)):

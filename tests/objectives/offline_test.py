@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxrl_llm.objectives import offline
+from jaxrl_llm.reads import reads_of
 from tests.objectives import cases
 from tests.oracles import offline as oracle
 
@@ -25,7 +26,7 @@ _names = [f'{fn.__name__}-{hyper}' for fn, hyper in _CASES]
 
 def _arrays(fn, seed=0):
   arrays = cases.inputs(seed)
-  extra = {k: cases.extras(arrays[-1])[k] for k in getattr(fn, 'takes', ())}
+  extra = {k: cases.extras(arrays[-1])[k] for k in reads_of(fn)}
   return arrays, extra
 
 

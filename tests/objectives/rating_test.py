@@ -101,7 +101,7 @@ def test_loss_and_slope_equal_loops_over_labelled_rows(correct):
 def test_a_response_is_read_at_its_last_token():
   mask = jnp.array([[True, True, False], [False, False, False]])
   values = jnp.arange(1.0, 7.0).reshape(2, 3)
-  found = rating.last_value(values, values, mask, own_after_values=values)
+  found = rating.last_value(values, values, mask, after_values=values)
   assert found.tolist() == [2, 0]
 
 

@@ -7,13 +7,14 @@ import pytest
 
 from jaxrl_llm.advantages import group as estimators
 from jaxrl_llm.objectives import supervised
+from jaxrl_llm.reads import reads_of
 from tests.objectives import cases
 from tests.oracles import supervised as oracle
 
 
 def _arrays(fn, seed=0):
   arrays = cases.inputs(seed)
-  return arrays, {k: cases.extras(arrays[-1])[k] for k in fn.takes}
+  return arrays, {k: cases.extras(arrays[-1])[k] for k in reads_of(fn)}
 
 
 def _slope(arrays, extra, **hyper):
@@ -108,7 +109,7 @@ def test_balanced_signs_of_one_sign_are_finite(sign):
 def test_certain_grades_leave_balanced_signs_of_the_settled_side():
   arrays, extra = _arrays(supervised.graded_signs)
   mask, a = arrays[-1], arrays[2]
-  extra['values'] = np.full(mask.shape, 50.0)
+  extra['old_values'] = np.full(mask.shape, 50.0)
   ours = supervised.graded_signs(*cases.single(arrays), **extra)
   plain = supervised.balanced_signs(*cases.single(arrays), share=extra['share'])
   expected = np.where(mask & (a > 0), plain, 0)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxrl_llm.objectives import adaptive, aggregate, sequence, surrogates
+from jaxrl_llm.reads import reads_of
 from tests.objectives import cases
 from tests.oracles import surrogates as oracle
 
@@ -44,7 +45,7 @@ _names = [f'{fn.__name__}-{hyper}' for fn, hyper in _CASES]
 
 
 def _taken(fn, mask):
-  return {k: cases.extras(mask)[k] for k in getattr(fn, 'takes', ())}
+  return {k: cases.extras(mask)[k] for k in reads_of(fn)}
 
 
 @functools.cache

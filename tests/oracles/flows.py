@@ -29,7 +29,7 @@ def trajectory_balance(logp, fixed, mask, x, weight=0.1):
   out = np.zeros(len(logp))
   for i in range(len(logp)):
     end = _log_reward(x, mask, i, weight)
-    out[i] = sum(_residuals(logp, x['own_values'], end, mask, i)) ** 2
+    out[i] = sum(_residuals(logp, x['values'], end, mask, i)) ** 2
   return out
 
 
@@ -37,7 +37,7 @@ def detailed_balance(logp, fixed, mask, x, weight=0.1):
   out = np.zeros(logp.shape)
   for i in range(len(logp)):
     end = _log_reward(x, mask, i, weight)
-    delta = _residuals(logp, x['own_values'], end, mask, i)
+    delta = _residuals(logp, x['values'], end, mask, i)
     out[i, mask[i]] = np.square(delta)
   return out
 
@@ -46,14 +46,14 @@ def sub_trajectory_balance(logp, fixed, mask, x, weight=0.1, decay=1.0):
   out = np.zeros(len(logp))
   for i in range(len(logp)):
     end = _log_reward(x, mask, i, weight)
-    delta = _residuals(logp, x['own_values'], end, mask, i)
+    delta = _residuals(logp, x['values'], end, mask, i)
     out[i] = _runs(delta, decay)
   return out
 
 
 def _local(logp, energy, mask, x, i):
   local = logp[i] - x['ref_logp'][i] - energy
-  return _residuals(local[None], x['own_values'][i][None], 0.0, mask[[i]], 0)
+  return _residuals(local[None], x['values'][i][None], 0.0, mask[[i]], 0)
 
 
 def forward_looking(logp, fixed, mask, x, weight=0.1):
@@ -70,7 +70,7 @@ def learned_energies(logp, fixed, mask, x, weight=0.1):
   out = np.zeros(len(logp))
   for i in range(len(logp)):
     if mask[i].any():
-      parts = x['own_after_values'][i]
+      parts = x['after_values'][i]
       delta = _local(logp, parts, mask, x, i)
       fit = sum(parts[mask[i]]) - x['rewards'][i] / weight
       out[i] = fit**2 + np.mean(np.square(delta))

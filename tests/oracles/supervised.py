@@ -46,10 +46,10 @@ def leftover_importance(logp, old, a, mask, *, ref_logp, clip=0.9):
   return out
 
 
-def graded_signs(logp, old, a, mask, *, share, values, negative=0.5):
+def graded_signs(logp, old, a, mask, *, share, old_values, negative=0.5):
   out = balanced_signs(logp, old, a, mask, share=share, negative=negative)
   for i, t in np.argwhere(share > 0):
-    z = [values[i, u] for u in np.flatnonzero(mask[i]) if u <= t]
+    z = [old_values[i, u] for u in np.flatnonzero(mask[i]) if u <= t]
     p = 1 / (1 + math.exp(-sum(z) / len(z)))
     if a[i, t] < 0:
       p = 1 - p

@@ -19,10 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxrl_llm import reads
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.training.step import Program
 from jaxrl_llm.types import Rollouts, Scores, Spec, Stats, Tokens, TrainState
-from tests.battery_extras import GENERATORS
 from tests.oracles.parts import Case, Policy
 
 LENGTH, VOCAB, PROMPT, TASKS, DOMAINS = 5, 4, 3, 4, 2
@@ -124,14 +124,14 @@ def case_of(
   components: int = 3,
   judged: bool = False,
   answers: tuple[int, ...] = (),
-  needs: frozenset[str] = frozenset(),
+  extras: frozenset[str] = frozenset(),
 ) -> Case:
   """An iteration of groups of so many rows, see the module.
 
   Args:
     components: K. judged: whether preferences of an oracle are given.
     answers: the shape of what a critic answers to one state.
-    needs: `extras:key` of what the plan provides.
+    extras: what the plan provides, by name.
   """
 
   def rng(name):
@@ -172,7 +172,7 @@ def case_of(
     ref_logp=past[0],
     old=old,
     now=moved('now'),
-    extras=_extras(needs, group, response),
+    extras=_extras(extras, group, response),
     step=STEP,
     measured=MEASURED,
   )
@@ -182,18 +182,16 @@ def case_of(
   )
 
 
-def _extras(needs, group, response):
+def _extras(names, group, response):
   content = types.SimpleNamespace(
     response=response, prompt=np.zeros((len(group), PROMPT))
   )
   rollouts = types.SimpleNamespace(group=group, content=content)
   extras = {}
-  for need in sorted(needs):
-    if need.startswith('extras:'):
-      key = need.removeprefix('extras:')
-      rng = np.random.default_rng(zlib.crc32(key.encode()))
-      x = np.asarray(GENERATORS[key](rng, rollouts))
-      extras[key] = x.astype(np.float64) if x.dtype.kind == 'f' else x
+  for name in sorted(names):
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    x = reads.find(name).example(rng, rollouts)
+    extras[name] = x.astype(np.float64) if x.dtype.kind == 'f' else x
   return extras
 
 

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from jaxrl_llm import recipe as recipe_lib
+from jaxrl_llm.reads import provided
 from tests.oracles import parts
 from tests.recipes import cases
 
@@ -135,7 +136,7 @@ def case_of(name, number, values=None) -> parts.Case:
     # The entry's own values meet rewards as the judge, the others an oracle.
     judged=oracle.judged and number > 0,
     answers=recipe.critic.shape,
-    needs=recipe.needs,
+    extras=provided(recipe.needs, 'plan'),
   )
   values = values or values_of(name, number)
   ref_logp = _given(oracle.reference, case.past, values)
@@ -285,7 +286,7 @@ class Found:
   @functools.cached_property
   def _stats(self):
     now = cases.params_of(self._case.now)
-    return cases.scorer(now, self._rollouts, self._recipe.needs)
+    return cases.scorer(now, self._rollouts, self._recipe.statistics)
 
   def _loss(self, stats):
     stats = stats.on(self._rollouts.loss_mask)

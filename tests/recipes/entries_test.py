@@ -13,8 +13,8 @@ import pathlib
 import numpy as np
 import pytest
 
+from jaxrl_llm import reads
 from jaxrl_llm import recipe as recipe_lib
-from jaxrl_llm.objectives import base
 from tests import thinned
 from tests.oracles import parts
 from tests.recipes import cases, comparison, neighbours
@@ -74,14 +74,14 @@ def test_oracle_notices_a_part_that_is_gone_or_another(name):
 
 def _can_run(variant, recipe, case):
   """Whether the case holds what the neighbour reads."""
-  extras = {n for n in variant.needs if n.startswith('extras:')}
+  extras = reads.provided(variant.needs, 'plan')
   judged = case.preference is not None or _reads_preference(recipe)
   return extras <= recipe.needs and (judged or not _reads_preference(variant))
 
 
 def _reads_preference(recipe):
   losses = getattr(recipe.objective, 'losses', None)
-  return 'preference' in base.taken(losses)
+  return 'preference' in reads.reads_of(losses)
 
 
 # What a hyper-parameter is called where it is handed on, if not by its name.

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm import credit as credit_lib
+from jaxrl_llm import reads
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.tasks import environments
 from jaxrl_llm.types import Scores, Spec, Stats
@@ -34,10 +34,8 @@ KEY = jax.random.key(0)
 
 def _needed(name):
   """The extras that a recipe's credit reads, passes of the loop left out."""
-  needs = credit_lib.needs_of(recipe_lib.build(name).credit)
-  return sorted(
-    need.removeprefix('extras:') for need in needs if need.startswith('extras:')
-  )
+  read = reads.reads_of(recipe_lib.build(name).credit)
+  return sorted(reads.provided(read, 'plan'))
 
 
 class Tools(scripted.Scripted):
@@ -115,14 +113,14 @@ def _with_passes(rollouts, needs):
   found = {
     'old_logp': rollouts.logp,
     'ref_logp': rollouts.logp - 0.1 * rng.random(shape),
-    'entropy': rng.random(shape),
-    'values': rng.standard_normal(shape),
-    'after_values': rng.standard_normal(shape),
-    'log_probs': jax.nn.log_softmax(logits),
+    'old_entropy': rng.random(shape),
+    'old_values': rng.standard_normal(shape),
+    'old_after_values': rng.standard_normal(shape),
+    'old_log_probs': jax.nn.log_softmax(logits),
   }
   passes = {
     name: jnp.asarray(found[name], jnp.float32)
-    for name in sorted(needs & recipe_lib.PASSES)
+    for name in sorted(reads.provided(needs, 'pass'))
   }
   return rollouts.replace(extras={**rollouts.extras, **passes})
 

@@ -28,6 +28,7 @@ from jaxrl_llm.objectives import (
   unary,
 )
 from jaxrl_llm.objectives import critics as critics_lib
+from jaxrl_llm.reads import reads_of
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.rewards import combine, constraints, duels
 from jaxrl_llm.selection import filters, pairs, weights
@@ -284,7 +285,7 @@ def _of_stages(stages, path):
 
 
 def _of_stage(stage, path):
-  if 'values' in credit.needs_of(stage):
+  if 'old_values' in reads_of(stage):
     for other in CRITICS:
       if type(other) is not type(stage):
         yield path, _name(other), other

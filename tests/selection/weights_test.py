@@ -126,7 +126,7 @@ def test_spread_tokens_keeps_all_when_nothing_is_learned():
 
 
 def test_stage_chooses_among_the_tokens_still_kept():
-  rollouts = cases.rollouts(entropy=np.ones((16, 6), 'f'))
+  rollouts = cases.rollouts(old_entropy=np.ones((16, 6), 'f'))
   credit = initial_credit(rollouts, Scores(jnp.zeros((16, 1)), jnp.ones(1)))
   mask = np.asarray(rollouts.loss_mask)
   value = np.arange(96.0).reshape(16, 6)
@@ -160,7 +160,7 @@ def test_small_curvature_equals_the_moments_of_a_real_output_layer():
   hidden = rng.normal(size=(16, 6, 3))
   probs = rng.dirichlet(np.ones(5), (16, 6))
   rollouts = cases.rollouts(
-    log_probs=np.log(probs).astype('f'),
+    old_log_probs=np.log(probs).astype('f'),
     hidden_square=np.sum(hidden**2, axis=-1).astype('f'),
   )
   advantages = rng.normal(size=(16, 6)).astype('f')
@@ -183,7 +183,7 @@ def test_small_curvature_equals_the_moments_of_a_real_output_layer():
 
 def test_small_curvature_without_limits_keeps_every_token():
   rollouts = cases.rollouts(
-    log_probs=np.full((16, 6, 5), -np.log(5), 'f'),
+    old_log_probs=np.full((16, 6, 5), -np.log(5), 'f'),
     hidden_square=np.full((16, 6), 1e3, 'f'),
   )
   ours = weights.small_curvature(

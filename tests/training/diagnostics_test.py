@@ -28,6 +28,8 @@ def rows():
 def batch_of(rollouts, old, ref=None):
   credit = initial_credit(rollouts, Scores(jnp.ones((4, 1)), jnp.ones(1)))
   mask = rollouts.loss_mask
+  if ref is not None:
+    rollouts = rollouts.replace(extras={**rollouts.extras, 'ref_logp': ref})
   return Batch(
     rollouts=rollouts,
     credit=credit,
@@ -37,7 +39,6 @@ def batch_of(rollouts, old, ref=None):
     row_weights=jnp.ones(4),
     share=mask / jnp.sum(mask),
     signal=credit.advantages != 0,
-    ref_logp=ref,
   )
 
 

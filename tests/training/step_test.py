@@ -392,7 +392,7 @@ def test_passes_in_pieces_equal_the_whole():
     return collect(program, state, samples=1)[0].extras
 
   whole, pieces = passes(1), passes(2)
-  assert {'old_logp', 'values'} <= whole.keys()
+  assert {'old_logp', 'old_values'} <= whole.keys()
   chex.assert_trees_all_close(whole, pieces, rtol=1e-6)
 
 

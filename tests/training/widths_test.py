@@ -12,7 +12,6 @@ from jaxrl_llm.tabular import policy
 from jaxrl_llm.training import widths
 from jaxrl_llm.training.step import Program
 from jaxrl_llm.types import Scores, Spec
-from tests.battery_extras import GENERATORS
 
 VOCAB, LENGTH, GROUPS, SAMPLES = 3, 6, 6, 4
 KEY = jax.random.key(0)
@@ -66,53 +65,32 @@ def test_columns_that_are_left_out_hold_zeros_in_any_case():
   chex.assert_trees_all_close(widths.widened(narrow, LENGTH), whole, rtol=1e-6)
 
 
-def test_all_columns_of_tokens_are_cut_whatever_they_are_called():
+def test_extras_are_cut_where_their_second_axis_is_of_decisions():
   mask = np.ones((4, 8), bool)
   rollouts = policy.as_rollouts(np.zeros((4, 8), np.int32), mask)
-  extras = {
-    'mine': jnp.zeros((4, 8)),
-    'probabilities': jnp.zeros((4, 8, 3)),
-    'nested': {'deep': jnp.zeros((4, 8))},
-    'rank': jnp.zeros(4),
-    'criteria': jnp.zeros((4, 2, 8)),
-    'gain': jnp.zeros((4, 8)),
+  # Those of rows are as long as responses, and must not be cut all the same.
+  shapes = {
+    'turn': (4, 8),
+    'old_log_probs': (4, 8, 3),
+    'rank': (4,),
+    'node_path': (4, 8),
+    'prompt_logp': (4, 8),
   }
+  extras = {name: jnp.zeros(shape) for name, shape in shapes.items()}
   content = rollouts.content.replace(
     prompt=jnp.zeros((4, 8), int), prompt_mask=mask
   )
-  found = widths.narrowed(rollouts.replace(extras=extras, content=content), 3)
-  assert jax.tree.map(jnp.shape, dict(found.extras)) == {
-    'mine': (4, 3),
-    'probabilities': (4, 3, 3),
-    'nested': {'deep': (4, 3)},
-    'rank': (4,),
-    'criteria': (4, 2, 8),
-    'gain': (4, 8),
-  }
+  rollouts = rollouts.replace(extras=extras, content=content)
+  found = widths.narrowed(rollouts, 3)
+  cut = {'turn': (4, 3), 'old_log_probs': (4, 3, 3)}
+  assert jax.tree.map(jnp.shape, dict(found.extras)) == shapes | cut
   for name in ('response_mask', 'action_mask', 'logp', 'paid'):
     assert getattr(found, name).shape == (4, 3), name
   assert found.content.response.shape == (4, 3)
   assert found.content.prompt.shape == found.content.prompt_mask.shape == (4, 8)
-
-
-def test_the_extras_of_rows_are_those_whose_size_is_not_that_of_responses():
-  """Whatever any recipe may ask for is cut at every length, or at none."""
-
-  def cut(length):
-    shape = 4, length
-    rollouts = policy.as_rollouts(np.zeros(shape, np.int32), np.ones(shape))
-    # As long as a prompt, the number of criteria, or the depth of a tree.
-    prompt = jnp.zeros((4, 3), jnp.int32)
-    rollouts = rollouts.replace(content=rollouts.content.replace(prompt=prompt))
-    rollouts = jax.tree.map(np.asarray, rollouts)
-    rng = np.random.default_rng(0)
-    extras = {k: jnp.asarray(f(rng, rollouts)) for k, f in GENERATORS.items()}
-    found = widths.narrowed(rollouts.replace(extras=extras), 1).extras
-    return {k for k, x in extras.items() if found[k].shape != x.shape}
-
-  usual = cut(7)
-  assert cut(2) == cut(3) == usual
-  assert {'thought', 'constraint_logp', 'turn'} < usual
+  unknown = rollouts.replace(extras={'mine': jnp.zeros((4, 8))})
+  with pytest.raises(ValueError, match=r"reads.declare\('mine'"):
+    widths.narrowed(unknown, 3)
 
 
 def program_of(name, count, *, shared=1, **hyper):

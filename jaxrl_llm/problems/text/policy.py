@@ -64,7 +64,8 @@ def parameters(
   """
   key = jax.random.key(config.seed)
   shape = recipe.critic.shape
-  critics = [name for need, name in heads.NAMES.items() if need in recipe.needs]
+  wanted = recipe.statistics
+  critics = [name for need, name in heads.NAMES.items() if need in wanted]
 
   def complete(params):
     if config.model.lora_rank:

@@ -10,7 +10,7 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from jaxrl_llm import credit
+from jaxrl_llm import reads
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.plans import recorded, sampled
 from jaxrl_llm.problems.text import calibration, encoding, questions
@@ -46,7 +46,7 @@ def planned(recipe: recipe_lib.Recipe) -> recipe_lib.Recipe:
       f'the plan {type(recipe.plan).__name__} of the recipe samples in a way '
       'of its own; set data.responses=sampled, or choose another recipe'
     )
-  if credit.OWN_SAMPLES in recipe.needs:
+  if reads.provided(recipe.needs, 'sampler'):
     raise ValueError(
       'the recipe measures something on samples of the policy, such as its '
       'divergence from the reference, which recorded responses do not show; '

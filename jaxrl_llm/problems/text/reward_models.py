@@ -219,7 +219,7 @@ def _ratings(model: Config, params: PyTree, rollouts: Rollouts):
       stats.logp,
       None,
       rollouts.loss_mask,
-      own_after_values=stats.after_values,
+      after_values=stats.after_values,
     )
 
   return jax.vmap(one)(params)

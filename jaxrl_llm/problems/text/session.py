@@ -149,7 +149,7 @@ class TextSession(Session):
       functools.partial(self.compiled.rate, state, self.fixed),
       samples=self.spec.samples,
       size=self.config.sample.prompts,
-      calibrated='after_values' in self.recipe.needs,
+      calibrated='after_values' in self.recipe.statistics,
     )
 
   @property
