@@ -46,7 +46,7 @@ _LONGEST = 120.0
 
 
 def main() -> None:
-  logging.set_verbosity(logging.WARNING)
+  logging.set_verbosity(logging.ERROR)
   results = pathlib.Path(_RESULTS.value) / 'kills.jsonl'
   if _TABLE.value:
     print(
