@@ -11,7 +11,6 @@ import dataclasses
 import functools
 
 import jax
-import jax.numpy as jnp
 
 from jaxrl_llm.training.keys import Purpose, key_for
 from jaxrl_llm.training.session import Session
@@ -56,24 +55,22 @@ def _iterations(session, state, count, seed):
   return jax.lax.scan(step, state, None, length=count)
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def seeds(session: Session, init, count: int, numbers: Array):
   """`count` iterations from scratch for each seed, side by side.
 
   Args:
-    init: f(key) -> trainable parameters.
+    init: f(key) -> trainable parameters; the same function again is compiled
+      no second time.
     numbers: i32[S], seeds.
 
   Returns:
     States and metrics with leading axis [S].
   """
 
-  @jax.jit
-  def run(numbers):
-    def one(seed):
-      spec = dataclasses.replace(session.spec, seed=seed)
-      state = session.program.init(init(jax.random.key(seed)), spec)
-      return _iterations(session, state, count, seed)
+  def one(seed):
+    spec = dataclasses.replace(session.spec, seed=seed)
+    state = session.program.init(init(jax.random.key(seed)), spec)
+    return _iterations(session, state, count, seed)
 
-    return jax.vmap(one)(numbers)
-
-  return run(jnp.asarray(numbers))
+  return jax.vmap(one)(numbers)
