@@ -42,6 +42,12 @@ class Objective(Protocol):
   """What a step of the optimiser minimises."""
 
   @property
+  def parts(self) -> tuple[Callable, ...]: ...
+
+  @property
+  def samples(self) -> int: ...
+
+  @property
   def block(self) -> int | Literal['batch']: ...
 
   @property

@@ -181,7 +181,8 @@ def _spoken(text: str) -> str | None:
   supposed = None
   found = collections.deque(_SPOKEN.finditer(text), maxlen=_MAX_REMARKS)
   for match in reversed(found):
-    said = _sentence(text, _BEFORE_ANSWER.match(text, match.end()).end())
+    opening = _BEFORE_ANSWER.match(text, match.end())
+    said = _sentence(text, opening.end() if opening else match.end())
     before = text[max(match.start() - 100, 0) : match.start()]
     if said and not (_SUPPOSED.search(before) or _REMARK.match(said)):
       return said

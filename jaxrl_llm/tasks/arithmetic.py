@@ -125,7 +125,8 @@ def tokens(plain: str) -> list[Token]:
   """The tokens of a text that `plainer` made."""
   found, end = [], 0
   for match in _TOKEN.finditer(plain):
-    found.append(Token(match.lastgroup, match[0], match.start() > end))
+    kind = match.lastgroup or ''
+    found.append(Token(kind, match[0], match.start() > end))
     end = match.end()
   return found
 
@@ -306,8 +307,10 @@ class Reader:
       index = self._atom() if self.peek().text == '[' else Fraction(2)
       return _power(self._argument(), 1 / index)
     closing = {'(': ')', '[': ']', '{': '}'}.get(token.text)
-    value = self.sum() if closing else None
-    if closing is None or not self.takes(closing):
+    if closing is None:
+      raise _Unreadable
+    value = self.sum()
+    if not self.takes(closing):
       raise _Unreadable
     return value
 

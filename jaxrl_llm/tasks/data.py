@@ -63,7 +63,7 @@ class Dataset:
   def __len__(self) -> int:
     return len(self.rows)
 
-  def take(self, indices: Sequence[int]) -> Dataset:
+  def take(self, indices: Sequence[int] | np.ndarray) -> Dataset:
     """The dataset of some rows, in the given order."""
     return dataclasses.replace(
       self,
@@ -156,8 +156,8 @@ def generate(
   if size < 1:
     raise ValueError(f'{name}: {size} rows were asked for; ask for at least 1')
   if name.startswith(_GYM):
-    rows, verifier = _gym_rows(name, size, seed, level, options)
-    candidates, domains = ((row, 0) for row in rows), (name,)
+    made, verifier = _gym_rows(name, size, seed, level, options)
+    candidates, domains = ((row, 0) for row in made), (name,)
   else:
     candidates, domains, verifier = _toy_rows(name, seed, level, options)
   rows, domain, seen, repeats = [], [], set(), 0
@@ -170,8 +170,8 @@ def generate(
       domain.append(source)
       repeats = 0
       if len(rows) == size:
-        domain = np.array(domain, np.int32)
-        return Dataset(name, rows, domain, domains, verifier)
+        of = np.array(domain, np.int32)
+        return Dataset(name, rows, of, domains, verifier)
     repeats += 1
     if repeats > _MAX_REPEATS:
       break

@@ -106,7 +106,7 @@ def _enter_namespaces() -> None:
           file.write(text)
       os._exit(0)
     except OSError as error:
-      os._exit(error.errno)
+      os._exit(error.errno or 1)
     finally:
       os._exit(1)
   try:

@@ -256,7 +256,8 @@ def last(text: str) -> list[Number]:
   wordless = not any(token.kind == 'word' for token in tokens)
   if wordless and any(token.text in ',;' for token in tokens[1:-1]):
     return []
-  readings, end = [], 0
+  readings: list[Number | None] = []
+  end = 0
   for start, number, after in _quantities(tokens, lines):
     exact = start and start - 1 == end and tokens[start - 1].text == '≈'
     readings, end = [*(readings[-1:] if exact else ()), number], after

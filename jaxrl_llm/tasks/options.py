@@ -201,7 +201,7 @@ def _named(text: str, options: Options) -> set[str]:
       texts.add(letter)
       said = re.sub(pattern, ' ', said, flags=re.IGNORECASE)
   for match in (*_CALLED.finditer(said), *_CAPITAL.finditer(said)):
-    word = match[match.lastindex] in 'AI' and match.lastindex == 2
+    word = match.lastindex == 2 and match[2] in 'AI'
     if not (word and _ENGLISH.match(said, match.end())):
       found.add(_letter(match, options))
   return {x for x in found if x and (not options or x in options)} or texts

@@ -23,7 +23,7 @@ import sys
 import time
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import IO, Any
 
 # Start of an interpreter and import of the verifier's module, which the limit
 # of an item leaves out.
@@ -62,6 +62,7 @@ class _Printed:
 class _Worker:
   process: subprocess.Popen
   connection: multiprocessing.connection.Connection
+  output: IO[bytes]
   printed: _Printed
   job: int = -1
   started: bool = False
@@ -76,9 +77,9 @@ class _Worker:
     code = self.process.wait()
     # Its last words say why it died. What it started may hold the pipe open.
     for _ in range(SHOWN_BYTES // _READ_BYTES):
-      if not self.printed.pass_on(self.process.stdout.fileno()):
+      if not self.printed.pass_on(self.output.fileno()):
         break
-    self.process.stdout.close()
+    self.output.close()
     return code
 
 
@@ -140,7 +141,8 @@ class Pool:
       raise ValueError('the verifier pool is closed')
     outcomes: list[Outcome] = [('crashes', 0.0, '')] * len(jobs)
     pending = collections.deque(range(len(jobs)))
-    idle, busy = self._alive(), {}
+    idle = self._alive()
+    busy: dict[multiprocessing.connection.Connection, _Worker] = {}
     try:
       while pending or busy:
         while pending and len(busy) < self._size:
@@ -192,8 +194,10 @@ class Pool:
       except OSError:
         ours.close()
         raise
-    os.set_blocking(process.stdout.fileno(), False)
-    worker = _Worker(process, ours, self._printed)
+    output = process.stdout
+    assert output is not None  # a pipe, as asked for
+    os.set_blocking(output.fileno(), False)
+    worker = _Worker(process, ours, output, self._printed)
     self._workers.append(worker)
     return worker
 
@@ -215,14 +219,14 @@ class Pool:
     """Waits for the next event; workers that are done, with outcomes."""
     now = time.monotonic()
     wait = max(0.0, min(w.deadline for w in busy.values()) - now)
-    pipes = [w.process.stdout for w in busy.values() if w.prints]
+    pipes = [w.output for w in busy.values() if w.prints]
     ready = multiprocessing.connection.wait([*busy, *pipes], wait)
     for worker in busy.values():
-      if worker.process.stdout in ready:
-        worker.prints = worker.printed.pass_on(worker.process.stdout.fileno())
-    ready = [connection for connection in ready if connection in busy]
+      if worker.output in ready:
+        worker.prints = worker.printed.pass_on(worker.output.fileno())
+    answered = [connection for connection in busy if connection in ready]
     finished = []
-    for connection in ready:
+    for connection in answered:
       worker = busy[connection]
       try:
         message = connection.recv_bytes(_LONGEST_MESSAGE)
@@ -234,14 +238,14 @@ class Pool:
         detail = f'the verifier process ended with status {code}'
         finished.append((worker, (kind, 0.0, detail)))
         continue
-      if worker.started:
+      if outcome is not None:
         finished.append((worker, outcome))
       else:
         worker.started = True
         worker.deadline = time.monotonic() + self._seconds
     now = time.monotonic()
     for connection, worker in busy.items():
-      if connection not in ready and worker.deadline <= now:
+      if connection not in answered and worker.deadline <= now:
         self._end(worker)
         limit = self._seconds if worker.started else START_SECONDS
         detail = f'no answer within {limit:g} s'

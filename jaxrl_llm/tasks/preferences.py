@@ -55,8 +55,8 @@ def load(
   def read(path, **fields):
     return load_jsonl(path, samples=samples, **fields)
 
-  parts = data.load(settings, seed=seed, read=read)
-  return tuple(_completed(part, seed, samples) for part in parts)
+  train, held_out = data.load(settings, seed=seed, read=read)
+  return (_completed(train, seed, samples), _completed(held_out, seed, samples))
 
 
 def load_jsonl(

@@ -107,6 +107,9 @@ class Sandbox:
       stdout=subprocess.PIPE,
       env={'PYTHONPATH': str(_PACKAGE)},
     )
+    stdin, stdout = self._process.stdin, self._process.stdout
+    assert stdin is not None and stdout is not None  # pipes, as asked for
+    self._stdin, self._stdout = stdin, stdout
     try:
       self._answer(_START_SECONDS)
     except BaseException:
@@ -136,8 +139,8 @@ class Sandbox:
       'memory': self._memory,
     }
     try:
-      self._process.stdin.write(json.dumps(request).encode() + b'\n')
-      self._process.stdin.flush()
+      self._stdin.write(json.dumps(request).encode() + b'\n')
+      self._stdin.flush()
       return Finished(**self._answer(seconds + _GRACE_SECONDS))
     except BrokenPipeError:
       self.close()
@@ -149,7 +152,7 @@ class Sandbox:
   def _answer(self, seconds: float) -> dict:
     """The next line, of bounded length, within bounded time."""
     end, data = time.monotonic() + seconds, bytearray()
-    descriptor = self._process.stdout.fileno()
+    descriptor = self._stdout.fileno()
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     while not data.endswith(b'\n'):
@@ -167,7 +170,7 @@ class Sandbox:
   def close(self) -> None:
     """Ends the jail, with all that is in it."""
     self._process.kill()
-    for pipe in (self._process.stdin, self._process.stdout):
+    for pipe in (self._stdin, self._stdout):
       # What was still to be written is for nobody.
       try:
         pipe.close()

@@ -64,9 +64,13 @@ def number(name: str) -> int:
   """The number of a denied system call on this machine.
 
   Raises:
-    OSError: the architecture is not one of those of the table.
+    OSError: the architecture is not one of those of the table, or has no such
+      call.
   """
-  return _DENIED[name][_column()]
+  found = _DENIED[name][_column()]
+  if found is None:
+    raise OSError(errno.ENOSYS, f'{platform.machine()} has no call {name}')
+  return found
 
 
 def _column() -> int:
@@ -101,8 +105,9 @@ def program() -> bytes:
     (_RETURN, 0, 0, _ERROR | errno.ENOSYS),
   ]
   for numbers in _DENIED.values():
-    if numbers[column] is not None:
-      steps += [(_EQUAL, 0, 1, numbers[column]), deny]
+    found = numbers[column]
+    if found is not None:
+      steps += [(_EQUAL, 0, 1, found), deny]
   steps += [
     (_EQUAL, 0, 3, _CLONE[column]),
     (_LOAD, 0, 0, _FIRST_ARGUMENT),

@@ -52,7 +52,7 @@ def _seconds(text: str) -> float:
 
 
 # The one parameter that may follow the name: its keyword, and its type.
-PARAMETERS = {
+PARAMETERS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
   'code': ('seconds', _seconds),
   'format': ('pattern', _pattern),
   'numeric': ('tolerance', float),

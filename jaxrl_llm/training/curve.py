@@ -82,7 +82,7 @@ def _quality(panel, history):
   return ('Return', 'reward') if returns else ('Accuracy', 'fraction correct')
 
 
-def _series(history, name):
+def _series(history, name) -> tuple[np.ndarray, np.ndarray]:
   """Steps that have a metric and its values, NaN where it is null."""
   found = {line['step']: line[name] for line in history if name in line}
   values = [math.nan if value is None else value for value in found.values()]

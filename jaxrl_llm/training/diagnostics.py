@@ -51,7 +51,9 @@ def of_microbatch(stats: Stats, batch: Batch) -> dict[str, jax.Array]:
   return jax.lax.stop_gradient(metrics)
 
 
-def rating(stats: Stats, ref_logp: Array | None, mask: Array):
+def rating(
+  stats: Stats, ref_logp: Array | None, mask: Array
+) -> tuple[Array, Array]:
   """How high a policy, or a reward model, rates responses, and their log-prob.
 
   A response's rating is what the head `after_values` says of its last token,

@@ -103,10 +103,10 @@ def initialize() -> None:
 
 def _watch(seconds):
   joined = distributed.global_state
-  count = joined.num_processes
-  if count > 1:
+  client, count = joined.client, joined.num_processes
+  if client is not None and count > 1:
     watch.Watch(
-      joined.client,
+      client,
       joined.process_id,
       count,
       seconds,

@@ -17,7 +17,9 @@ class Purpose(enum.IntEnum):
   GAME = 4
 
 
-def key_for(seed: int, step, purpose: Purpose) -> jax.Array:
+def key_for(
+  seed: int | jax.Array, step: int | jax.Array, purpose: Purpose
+) -> jax.Array:
   """The key of one purpose in one iteration."""
   root = jax.random.fold_in(jax.random.key(seed), step)
   return jax.random.fold_in(root, purpose)

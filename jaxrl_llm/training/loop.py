@@ -84,7 +84,8 @@ def iterate(session: Session, state: TrainState, step: int):
   state = _remembering(session, learned.state, made, learned)
   metrics = _numbers(session, learned.metrics)
   end = time.perf_counter()
-  metrics |= made.metrics | {
+  metrics |= {
+    **made.metrics,
     'time/score': assigned - scored,
     'time/learn': end - assigned,
     'time/step': end - start,
@@ -100,7 +101,8 @@ def _pipelined(session, state, step):
   verifying. One thread decides, so every process of a run sends its programs
   in the same order. `time/learn` lasts until their results were asked for.
   """
-  waiting, learned = state.method['waiting'], []
+  waiting = state.method['waiting']
+  learned: list[_Learned] = []
   start = dispatched = time.perf_counter()
 
   def learn():
@@ -256,7 +258,7 @@ def train(
     checkpointer.save(step, state, {'bad_in_a_row': bad_in_a_row})
 
   if step == 0:
-    log(session.counts | evaluation(session, state, 0))
+    log({**session.counts, **evaluation(session, state, 0)})
   while step < config.steps and not stopping():
     state, metrics, (rollouts, credit) = iterate(session, state, step)
     step += 1

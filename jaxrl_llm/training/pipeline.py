@@ -20,7 +20,7 @@ ratio to the policy in training is the surrogate's own affair. This is
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from flax import struct
@@ -65,10 +65,12 @@ def corrected(recipe: Recipe, config: ConfigDict) -> Recipe:
     )
   if corrects_itself(recipe):
     return recipe
-  gate = partial(gates.truncated_importance, cap=config.pipeline_cap)
-  if recipe.objective.gate is not base.every_token:
-    gate = gates.Product(recipe.objective.gate, gate)
-  objective = dataclasses.replace(recipe.objective, gate=gate)
+  objective = recipe.objective
+  assert isinstance(objective, base.PolicyGradient)  # others were refused
+  gate: Callable = partial(gates.truncated_importance, cap=config.pipeline_cap)
+  if objective.gate is not base.every_token:
+    gate = gates.Product(objective.gate, gate)
+  objective = dataclasses.replace(objective, gate=gate)
   return dataclasses.replace(recipe, objective=objective)
 
 

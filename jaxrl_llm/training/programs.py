@@ -30,7 +30,11 @@ class Count(NamedTuple):
   seconds: float = 0.0
 
   def __sub__(self, earlier: Count) -> Count:
-    return Count(*(now - then for now, then in zip(self, earlier)))
+    return Count(
+      self.loaded - earlier.loaded,
+      self.found - earlier.found,
+      self.seconds - earlier.seconds,
+    )
 
   @property
   def compiled(self) -> int:
@@ -48,10 +52,11 @@ def _watch() -> list[Count]:
   """The one count of the process: listeners are never taken away."""
   total = [Count()]
 
-  def loaded(event, seconds, **_):
+  def loaded(event, duration_secs, **_):
     if event == _LOADED:
       n = total[0]
-      total[0] = n._replace(loaded=n.loaded + 1, seconds=n.seconds + seconds)
+      seconds = n.seconds + duration_secs
+      total[0] = n._replace(loaded=n.loaded + 1, seconds=seconds)
 
   def found(event, **_):
     if event == _FOUND:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from ml_collections import ConfigDict
 
@@ -22,9 +22,24 @@ from jaxrl_llm.types import (
   Credit,
   PyTree,
   Rollouts,
+  Scores,
   Spec,
   TrainState,
 )
+
+
+class Lent(Tools, Protocol):
+  """The tools of a plan, and what the loop asks of them afterwards.
+
+  Attributes:
+    curriculum: its state after the draws. metrics: what was noted.
+  """
+
+  curriculum: PyTree
+  metrics: dict[str, Any]
+
+  def compare(self, rollouts: Rollouts, scores: Scores) -> Scores:
+    """The scores, with who wins within a group where somebody says so."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -95,7 +110,7 @@ class Session:
     state: TrainState,
     key: Array,
     meanwhile: Callable[[], None] = lambda: None,
-  ) -> Tools:
+  ) -> Lent:
     """What a plan makes rows with in one iteration.
 
     Args:

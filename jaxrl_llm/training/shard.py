@@ -155,12 +155,15 @@ class Layout:
 
   def rows(self, tree):
     """Leaves [rows, ...], split where `data` divides the rows."""
+    mesh = self.mesh
+    if mesh is None:
+      return tree
 
     def place(x):
       split = x.ndim and x.shape[0] % self.data == 0
-      return (rows if split else replicated)(self.mesh)
+      return rows(mesh) if split else replicated(mesh)
 
-    return self._place(tree, self.mesh and jax.tree.map(place, tree))
+    return self._place(tree, jax.tree.map(place, tree))
 
   def everywhere(self, tree):
     """Whole on every device, and so readable by every process."""
@@ -182,7 +185,8 @@ class Layout:
     A leaf whose path ends as that of a parameter is split as the parameter
     is, which covers moments of the optimiser and copies in the reference.
     """
-    if self.mesh is None:
+    mesh = self.mesh
+    if mesh is None:
       return None
 
     def place(path, leaf):
@@ -190,10 +194,8 @@ class Layout:
       ends = (names[i:] for i in range(len(names)))
       axes = next((self.axes[end] for end in ends if end in self.axes), ())
       if len(axes) != len(leaf.shape):
-        return replicated(self.mesh)
-      return NamedSharding(
-        self.mesh, spec(axes, leaf.shape, self.mesh, whole=whole)
-      )
+        return replicated(mesh)
+      return NamedSharding(mesh, spec(axes, leaf.shape, mesh, whole=whole))
 
     return jax.tree_util.tree_map_with_path(place, tree)
 

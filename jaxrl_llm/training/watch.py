@@ -112,7 +112,7 @@ class Watch:
       for index in self._silence:
         if self._last.get(index) != _LEFT:
           self._silence[index] += self._pause
-      longest = max(self._silence, key=self._silence.get)
+      longest = max(self._silence, key=self._silence.__getitem__)
       if self._verdict is None and self._silence[longest] >= self._seconds:
         self._verdict = longest
         if self._index == 0:

@@ -95,7 +95,7 @@ class Run:
         f'step {step} was logged before: the last one was {self._last}; log'
         ' all metrics of a step in one call'
       )
-    line = {'step': int(step)}
+    line: dict[str, int | float | None] = {'step': int(step)}
     for name, value in metrics.items():
       line[name] = _scalar(name, value)
     with says_disk_full(self._workdir):
