@@ -1,4 +1,7 @@
+import ast
 import dataclasses
+import inspect
+import textwrap
 from functools import partial
 
 import pytest
@@ -166,6 +169,14 @@ def test_a_function_of_ones_own_counts_where_it_stands():
   added = recipe.functions(built) - recipe.functions(recipe.Recipe())
   joints = ('surrogate', 'aggregate', 'reward')
   assert added == {(joint, 'recipe_test.hinted') for joint in joints}
+
+
+def test_every_entry_is_a_recipe_written_out():
+  """Not another one with changes: what it is made of stands in its place."""
+  for name in recipe.names():
+    source = textwrap.dedent(inspect.getsource(recipe.get(name).factory))
+    *_, last = ast.parse(source).body[0].body
+    assert ast.unparse(last).startswith('return Recipe('), name
 
 
 @pytest.mark.parametrize('name', recipe.names())

@@ -24,9 +24,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import types
 from collections.abc import Callable, Mapping
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -228,33 +229,59 @@ def _live(costs: Mapping[str, Cost]) -> Mapping[str, Cost]:
   return types.MappingProxyType(live)
 
 
+def bound(
+  fn: Callable, parts: Mapping[str, Any]
+) -> tuple[Callable, dict[str, Cost]]:
+  """A function with the numbers among some parts, and the costs among them.
+
+  Raises:
+    ValueError: a number that the function does not take.
+  """
+  costs = {name: x for name, x in parts.items() if isinstance(x, Cost)}
+  hyper = {name: x for name, x in parts.items() if name not in costs}
+  known = inspect.signature(fn).parameters
+  unknown = sorted(hyper.keys() - known.keys())
+  # A function that hands numbers on to another takes any.
+  if unknown and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+    raise ValueError(
+      f'{fn} has no hyper-parameters {unknown}; a cost is given as Cost(...)'
+    )
+  return (functools.partial(fn, **hyper) if hyper else fn), costs
+
+
 def policy_gradient(
   surrogate: Callable,
   *,
   gate: Callable = every_token,
   samples: int = 0,
-  **costs: Cost,
+  **parts: Any,
 ) -> PolicyGradient:
-  """A surrogate with named costs; a cost that is off is left out whole.
+  """A surrogate with its numbers and with costs; one that is off is left out.
+
+      policy_gradient(surrogates.clip, low=0.2, high=0.2, kl=Cost(costs.k3, w))
 
   Args:
     samples: G, for a surrogate or gate that compares the rows of a group.
+    parts: costs by their names, and hyper-parameters of the surrogate.
 
   Raises:
     ValueError: such a part without `samples`.
   """
+  surrogate, costs = bound(surrogate, parts)
   return _checked(PolicyGradient(surrogate, gate, _live(costs), samples))
 
 
 def row_losses(
-  losses: Callable, *, samples: int = 0, **costs: Cost
+  losses: Callable, *, samples: int = 0, **parts: Any
 ) -> RowLosses:
-  """A loss of whole responses with named token costs.
+  """A loss of whole responses with its numbers and with token costs.
 
   Args:
     samples: G, for losses that compare the rows of a group.
+    parts: costs by their names, and hyper-parameters of the loss.
 
   Raises:
     ValueError: such losses without `samples`.
   """
+  losses, costs = bound(losses, parts)
   return _checked(RowLosses(losses, _live(costs), samples))

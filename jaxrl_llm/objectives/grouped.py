@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import chex
 import jax.numpy as jnp
@@ -239,9 +240,14 @@ class TokenMean(_Composed):
 
 
 def group_losses(
-  loss: Callable, score: Callable, *, samples: int, **costs: base.Cost
+  loss: Callable, score: Callable, *, samples: int, **parts: Any
 ) -> base.RowLosses:
-  """The objective of a loss of groups of `samples` rows."""
+  """The objective of a loss of groups of `samples` rows.
+
+  Args:
+    parts: costs by their names, and hyper-parameters of the loss.
+  """
+  loss, costs = base.bound(loss, parts)
   return base.row_losses(
     GroupLoss(loss, score, samples), samples=samples, **costs
   )
@@ -254,7 +260,12 @@ def pair_losses(
   samples: int,
   among: Callable = pairs.better,
   gap: Callable = of_rewards,
-  **costs: base.Cost,
+  **parts: Any,
 ) -> base.RowLosses:
-  """The objective of a link over the pairs of groups of `samples` rows."""
+  """The objective of a link over the pairs of groups of `samples` rows.
+
+  Args:
+    parts: costs by their names, and hyper-parameters of the link.
+  """
+  link, costs = base.bound(link, parts)
   return group_losses(Pairs(link, among, gap), score, samples=samples, **costs)

@@ -33,7 +33,9 @@ def ppo(
       tokens.GAE(discount=discount, trace=trace), refine(tokens.whiten_batch)
     ),
     objective=policy_gradient(
-      partial(surrogates.clip, low=clip_low, high=clip_high),
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
       value=Cost(
         partial(costs.squared_value_error, clip=value_clip), value_weight
       ),
@@ -71,7 +73,9 @@ def truncated_ppo(
       critics.ExtendedGAE(discount, trace), refine(tokens.whiten_batch)
     ),
     objective=policy_gradient(
-      partial(surrogates.clip, low=clip_low, high=clip_high),
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
       value=Cost(
         partial(costs.finished_value_error, clip=value_clip), value_weight
       ),
@@ -111,7 +115,9 @@ def ppo_max(
       refine(tokens.whiten_batch),
     ),
     objective=policy_gradient(
-      partial(surrogates.clip, low=clip, high=clip),
+      surrogates.clip,
+      low=clip,
+      high=clip,
       value=Cost(
         partial(costs.squared_value_error, clip=value_clip), value_weight
       ),

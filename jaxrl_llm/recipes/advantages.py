@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from functools import partial
 
 from jaxrl_llm.advantages import group, tokens
@@ -75,7 +74,9 @@ def grpo(
     plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
-      partial(surrogates.clip, low=clip_low, high=clip_high),
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
       kl=Cost(costs.k3, kl_weight),
     ),
     aggregate=aggregate.sequence_mean,
@@ -85,8 +86,7 @@ def grpo(
 
 @register(
   Paper(
-    'Understanding R1-Zero-Like Training: A Critical Perspective',
-    '2503.20783',
+    'Understanding R1-Zero-Like Training: A Critical Perspective', '2503.20783'
   )
 )
 def dr_grpo(
@@ -100,9 +100,7 @@ def dr_grpo(
   return Recipe(
     plan=sampled.independent(samples=samples),
     credit=estimate(group.centre),
-    objective=policy_gradient(
-      partial(surrogates.clip, low=clip_low, high=clip_high)
-    ),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
     aggregate=aggregate.budget_mean,
     minibatches=minibatches,
   )
@@ -131,9 +129,7 @@ def reinforce_plus_plus(
       estimate_tokens(tokens.kl_reward_to_go, kl_weight=kl_weight, decay=decay),
       refine(tokens.whiten_batch),
     ),
-    objective=policy_gradient(
-      partial(surrogates.clip, low=clip_low, high=clip_high)
-    ),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
     aggregate=aggregate.token_mean,
     minibatches=minibatches,
   )
@@ -162,7 +158,9 @@ def reinforce_plus_plus_baseline(
     plan=sampled.independent(samples=samples),
     credit=chain(estimate(group.centre), refine(tokens.whiten_batch)),
     objective=policy_gradient(
-      partial(surrogates.clip, low=clip_low, high=clip_high),
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
       kl=Cost(costs.k2, kl_weight),
     ),
     aggregate=aggregate.token_mean,
@@ -170,12 +168,7 @@ def reinforce_plus_plus_baseline(
   )
 
 
-@register(
-  Paper(
-    'BNPO: Beta Normalization Policy Optimization',
-    '2506.02864',
-  )
-)
+@register(Paper('BNPO: Beta Normalization Policy Optimization', '2506.02864'))
 def bnpo(
   *,
   samples: int = 16,
@@ -197,9 +190,7 @@ def bnpo(
     combine=partial(
       combine.decoupled, fn=partial(group.norm_by_beta, low=low, high=high)
     ),
-    objective=policy_gradient(
-      partial(surrogates.clip, low=clip_low, high=clip_high)
-    ),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
     minibatches=minibatches,
   )
 
@@ -230,15 +221,17 @@ def multi_objective_grpo(
   Deviates: reconstructed from the abstract. The paper's rewards come from one
   regression model with several labels, which is not trained here.
   """
-  return dataclasses.replace(
-    grpo(
-      samples=samples,
-      clip_low=clip_low,
-      clip_high=clip_high,
-      kl_weight=kl_weight,
-      minibatches=minibatches,
-    ),
+  return Recipe(
+    plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
+    objective=policy_gradient(
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
+      kl=Cost(costs.k3, kl_weight),
+    ),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
   )
 
 
@@ -264,18 +257,15 @@ def gdpo(
   Deviates: a single reward is treated like several, where the published code
   leaves it to GRPO.
   """
-  return dataclasses.replace(
-    grpo(
-      samples=samples,
-      clip_low=clip_low,
-      clip_high=clip_high,
-      kl_weight=0.0,
-      minibatches=minibatches,
-    ),
+  return Recipe(
+    plan=sampled.independent(samples=samples),
     combine=partial(combine.decoupled, fn=partial(group.norm, epsilon=epsilon)),
     credit=chain(
       estimate(group.reward), refine(tokens.whiten_rows, epsilon=epsilon)
     ),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
   )
 
 
@@ -302,9 +292,7 @@ def dgpo(
       weigh(filters.mixed_groups),
       estimate(group.harder_first, temperature=temperature, epsilon=epsilon),
     ),
-    objective=policy_gradient(
-      partial(surrogates.clip, low=clip_low, high=clip_high)
-    ),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
     aggregate=aggregate.token_mean,
     minibatches=minibatches,
   )
@@ -328,9 +316,7 @@ def lite_ppo(
   return Recipe(
     plan=sampled.independent(samples=samples),
     credit=estimate(group.norm_by_batch, epsilon=epsilon),
-    objective=policy_gradient(
-      partial(surrogates.clip, low=clip_low, high=clip_high)
-    ),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
     aggregate=aggregate.token_mean,
     minibatches=minibatches,
   )

@@ -5,16 +5,14 @@ The plan says in its extras which rows or tokens belong together.
 
 from __future__ import annotations
 
-import dataclasses
 from functools import partial
 
 from jaxrl_llm.advantages import group, keys, steps, targets
-from jaxrl_llm.credit import chain, estimate_tokens, refine
-from jaxrl_llm.objectives import aggregate, surrogates
-from jaxrl_llm.objectives.base import policy_gradient
+from jaxrl_llm.credit import chain, estimate, estimate_tokens, refine
+from jaxrl_llm.objectives import aggregate, costs, surrogates
+from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.plans import episodes
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
-from jaxrl_llm.recipes.advantages import grpo
 from jaxrl_llm.rewards import behaviour
 
 
@@ -41,18 +39,19 @@ def dr_mas(
   Deviates: a lone turn of an agent gets 0, where the published code leaves its
   raw reward.
   """
-  return dataclasses.replace(
-    grpo(
-      samples=samples,
-      clip_low=clip_low,
-      clip_high=clip_high,
-      kl_weight=kl_weight,
-      minibatches=minibatches,
-    ),
+  return Recipe(
     plan=episodes.steps(samples=samples, turns=turns),
     credit=keys.EstimateBy(
       partial(group.norm, epsilon=epsilon), ('group', 'agent')
     ),
+    objective=policy_gradient(
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
+      kl=Cost(costs.k3, kl_weight),
+    ),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
   )
 
 
@@ -82,12 +81,13 @@ def m_grpo(
   answers right, and else 0.1 for its format). Sub-agents' rows are neither
   dropped nor repeated to a common number.
   """
-  return dr_mas(
-    samples=samples,
-    turns=turns,
-    clip_low=clip_low,
-    clip_high=clip_high,
-    epsilon=epsilon,
+  return Recipe(
+    plan=episodes.steps(samples=samples, turns=turns),
+    credit=keys.EstimateBy(
+      partial(group.norm, epsilon=epsilon), ('group', 'agent')
+    ),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
+    aggregate=aggregate.sequence_mean,
     minibatches=minibatches,
   )
 
@@ -118,18 +118,19 @@ def gigpo(
   averaged over trajectories, as the paper has it; its code averages them over
   steps, so that long trajectories weigh more in the baseline.
   """
-  return dataclasses.replace(
-    grpo(
-      samples=samples,
-      clip_low=clip_low,
-      clip_high=clip_high,
-      kl_weight=kl_weight,
-      minibatches=minibatches,
-    ),
+  return Recipe(
     plan=episodes.steps(samples=samples, turns=turns),
     credit=estimate_tokens(
       steps.group_in_group, weight=weight, discount=discount
     ),
+    objective=policy_gradient(
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
+      kl=Cost(costs.k3, kl_weight),
+    ),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
   )
 
 
@@ -157,16 +158,17 @@ def salt(
   Deviates: reconstructed from the abstract; the rule by which steps merge is
   left to the plan.
   """
-  return dataclasses.replace(
-    grpo(
-      samples=samples,
-      clip_low=clip_low,
-      clip_high=clip_high,
-      kl_weight=kl_weight,
-      minibatches=minibatches,
-    ),
+  return Recipe(
     plan=episodes.steps(samples=samples, turns=turns),
     credit=estimate_tokens(steps.merged_steps),
+    objective=policy_gradient(
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
+      kl=Cost(costs.k3, kl_weight),
+    ),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
   )
 
 
@@ -196,16 +198,12 @@ def mashost(
   builds graphs of agents: decisions and their rewards are those of the
   environment.
   """
-  return dataclasses.replace(
-    grpo(
-      samples=samples,
-      clip_low=clip_low,
-      clip_high=clip_high,
-      kl_weight=0.0,
-      minibatches=minibatches,
-    ),
+  return Recipe(
     plan=episodes.multi_turn(samples=samples, turns=turns),
     credit=estimate_tokens(steps.with_decisions, weight=weight),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
   )
 
 
@@ -234,18 +232,19 @@ def flow_grpo_agent(
   Deviates: trajectories count alike in mean and spread, as in the paper; in
   the published code long ones count once a turn.
   """
-  base = grpo(
-    samples=samples,
-    clip_low=clip_low,
-    clip_high=clip_high,
-    kl_weight=kl_weight,
-    epsilon=epsilon,
-    minibatches=minibatches,
-  )
-  return dataclasses.replace(
-    base,
+  return Recipe(
     plan=episodes.multi_turn(samples=samples, turns=turns),
-    credit=chain(base.credit, refine(steps.equal_turns)),
+    credit=chain(
+      estimate(group.norm, epsilon=epsilon), refine(steps.equal_turns)
+    ),
+    objective=policy_gradient(
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
+      kl=Cost(costs.k3, kl_weight),
+    ),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
   )
 
 
@@ -275,18 +274,14 @@ def hi_agent(
   outcome of the episode, not a reward of its subgoal; neither the low-level
   policy that carries a subgoal out nor the judge is trained.
   """
-  return dataclasses.replace(
-    grpo(
-      samples=samples,
-      clip_low=clip_low,
-      clip_high=clip_high,
-      kl_weight=0.0,
-      minibatches=minibatches,
-    ),
+  return Recipe(
     plan=episodes.steps(samples=samples, turns=turns),
     credit=keys.EstimateBy(
       partial(group.norm, epsilon=epsilon), ('group', 'anchor')
     ),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
   )
 
 
@@ -316,17 +311,17 @@ def otc(
 
   Deviates: a reward may be graded, and counts as correct above 1/2.
   """
-  base = grpo(
-    samples=samples,
-    clip_low=clip_low,
-    clip_high=clip_high,
-    kl_weight=kl_weight,
-    minibatches=minibatches,
-  )
-  return dataclasses.replace(
-    base,
+  return Recipe(
     plan=episodes.multi_turn(samples=samples, turns=turns),
-    credit=chain(behaviour.ToolEconomy(budget, scale), base.credit),
+    credit=chain(behaviour.ToolEconomy(budget, scale), estimate(group.norm)),
+    objective=policy_gradient(
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
+      kl=Cost(costs.k3, kl_weight),
+    ),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
   )
 
 
@@ -355,9 +350,7 @@ def aspo(
     credit=estimate_tokens(
       targets.timed_tools, delta=delta, bound=bound, epsilon=epsilon
     ),
-    objective=policy_gradient(
-      partial(surrogates.clip, low=clip_low, high=clip_high)
-    ),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
     aggregate=aggregate.sequence_mean,
     minibatches=minibatches,
   )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from functools import partial
 
 from jaxrl_llm import update
@@ -12,25 +11,19 @@ from jaxrl_llm.objectives import aggregate, costs, gates, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.plans import guides, offline_states, sampled, undersampled
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
-from jaxrl_llm.recipes.advantages import grpo
 
 _RLGF = 'Learning to Generate Better Than Your LLM'
 
 
-def _guided(plan, clip, discount, trace, value_weight, value_clip, steps):
+def _guided(clip: float, value_weight: float, value_clip: float):
   """PPO on the policy's part of a response, a critic on the second part."""
-  return Recipe(
-    plan=plan,
-    credit=tokens.GAE(discount=discount, trace=trace),
-    objective=policy_gradient(
-      partial(surrogates.clip, low=clip, high=clip),
-      gate=gates.own_tokens,
-      value=Cost(
-        partial(costs.guided_value_error, clip=value_clip), value_weight
-      ),
-    ),
-    aggregate=aggregate.token_mean,
-    minibatches=steps,
+  error = partial(costs.guided_value_error, clip=value_clip)
+  return policy_gradient(
+    surrogates.clip,
+    low=clip,
+    high=clip,
+    gate=gates.own_tokens,
+    value=Cost(error, value_weight),
   )
 
 
@@ -53,9 +46,12 @@ def ppo_plus_plus(
   Deviates: without the KL to it that the paper puts into the reward, as the
   other entries of its family.
   """
-  plan = guides.guided(samples=samples, restart=restart)
-  return _guided(
-    plan, clip, discount, trace, value_weight, value_clip, minibatches
+  return Recipe(
+    plan=guides.guided(samples=samples, restart=restart),
+    credit=tokens.GAE(discount=discount, trace=trace),
+    objective=_guided(clip, value_weight, value_clip),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
   )
 
 
@@ -79,9 +75,12 @@ def aggrevated(
   published code divides each by the number of its own, the policy's and the
   guide's.
   """
-  plan = guides.guided(samples=samples, restart=restart, before=0.0, after=0.0)
-  return _guided(
-    plan, clip, discount, trace, value_weight, value_clip, minibatches
+  return Recipe(
+    plan=guides.guided(samples=samples, restart=restart, before=0.0, after=0.0),
+    credit=tokens.GAE(discount=discount, trace=trace),
+    objective=_guided(clip, value_weight, value_clip),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
   )
 
 
@@ -105,11 +104,14 @@ def lols(
   Deviates: as `ppo_plus_plus` and `aggrevated` do, in the reward's KL and in
   what the losses are averaged over.
   """
-  plan = guides.guided(
-    samples=samples, restart=restart, before=mixture, after=mixture
-  )
-  return _guided(
-    plan, clip, discount, trace, value_weight, value_clip, minibatches
+  return Recipe(
+    plan=guides.guided(
+      samples=samples, restart=restart, before=mixture, after=mixture
+    ),
+    credit=tokens.GAE(discount=discount, trace=trace),
+    objective=_guided(clip, value_weight, value_clip),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
   )
 
 
@@ -133,11 +135,14 @@ def d2lols(
   Deviates: as `ppo_plus_plus` and `aggrevated` do, in the reward's KL and in
   what the losses are averaged over.
   """
-  plan = guides.guided(
-    samples=samples, restart=restart, before=0.0, after=1.0, turn=turn
-  )
-  return _guided(
-    plan, clip, discount, trace, value_weight, value_clip, minibatches
+  return Recipe(
+    plan=guides.guided(
+      samples=samples, restart=restart, before=0.0, after=1.0, turn=turn
+    ),
+    credit=tokens.GAE(discount=discount, trace=trace),
+    objective=_guided(clip, value_weight, value_clip),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
   )
 
 
@@ -177,7 +182,9 @@ def nlpo(
       refine(tokens.whiten_batch),
     ),
     objective=policy_gradient(
-      partial(surrogates.clip, low=clip, high=clip),
+      surrogates.clip,
+      low=clip,
+      high=clip,
       value=Cost(
         partial(costs.squared_value_error, clip=value_clip), value_weight
       ),
@@ -222,23 +229,21 @@ def props(
   sampler = Recipe(
     plan=sampled.independent(samples=samples),
     objective=policy_gradient(
-      partial(surrogates.undersampled, width=width),
-      kl=Cost(costs.trust_kl, kl_weight),
+      surrogates.undersampled, width=width, kl=Cost(costs.trust_kl, kl_weight)
     ),
     aggregate=aggregate.token_mean,
     update=partial(update.within, limit=limit),
     epochs=epochs,
     minibatches=sampler_minibatches,
   )
-  base = grpo(
-    samples=samples,
-    clip_low=clip_low,
-    clip_high=clip_high,
-    kl_weight=0.0,
+  plan = undersampled.Undersampled(sampler, samples, rounds)
+  return Recipe(
+    plan=plan,
+    credit=estimate(group.norm),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
+    aggregate=aggregate.sequence_mean,
     minibatches=minibatches,
   )
-  plan = undersampled.Undersampled(sampler, samples, rounds)
-  return dataclasses.replace(base, plan=plan)
 
 
 @register(

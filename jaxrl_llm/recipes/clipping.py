@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 
 from jaxrl_llm.advantages import group
 from jaxrl_llm.credit import chain, estimate, shape, weigh
@@ -40,9 +39,7 @@ def dapo(
       shape(length.overlong, buffer=buffer),
       estimate(group.norm, epsilon=epsilon),
     ),
-    objective=policy_gradient(
-      partial(surrogates.clip, low=clip_low, high=clip_high)
-    ),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
     aggregate=aggregate.token_mean,
     minibatches=minibatches,
   )
@@ -69,7 +66,7 @@ def cispo(
     plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
-      partial(surrogates.clip_weight, low=clip_low, high=clip_high)
+      surrogates.clip_weight, low=clip_low, high=clip_high
     ),
     aggregate=aggregate.token_mean,
     minibatches=minibatches,
@@ -101,7 +98,7 @@ def dual_clip(
     plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
-      partial(surrogates.dual_clip, low=clip_low, high=clip_high, bound=bound)
+      surrogates.dual_clip, low=clip_low, high=clip_high, bound=bound
     ),
     aggregate=aggregate.sequence_mean,
     minibatches=minibatches,
@@ -124,7 +121,7 @@ def sapo(
   return Recipe(
     plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
-    objective=policy_gradient(partial(surrogates.soft_clip, up=up, down=down)),
+    objective=policy_gradient(surrogates.soft_clip, up=up, down=down),
     aggregate=aggregate.sequence_mean,
     minibatches=minibatches,
   )
@@ -157,13 +154,11 @@ def etr(
     plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
-      partial(
-        adaptive.elastic_clip,
-        low=clip_low,
-        high=clip_high,
-        micro=micro,
-        macro=macro,
-      ),
+      adaptive.elastic_clip,
+      low=clip_low,
+      high=clip_high,
+      micro=micro,
+      macro=macro,
       samples=samples,
     ),
     aggregate=aggregate.sequence_mean,
@@ -201,15 +196,13 @@ def bapo(
     plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
-      partial(
-        adaptive.balanced_clip,
-        low=low,
-        low_most=low_most,
-        high=high,
-        high_most=high_most,
-        step=step,
-        target=target,
-      )
+      adaptive.balanced_clip,
+      low=low,
+      low_most=low_most,
+      high=high,
+      high_most=high_most,
+      step=step,
+      target=target,
     ),
     aggregate=aggregate.token_mean,
     minibatches=minibatches,

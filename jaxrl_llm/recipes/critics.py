@@ -18,25 +18,6 @@ _STOP_REGRESSING = (
 )
 
 
-def _classified(critic, samples, clip, discount, trace, value_weight, steps):
-  """PPO whose critic is trained by cross-entropy on its targets' bins."""
-  return Recipe(
-    plan=sampled.independent(samples=samples),
-    credit=chain(
-      tokens.GAE(discount=discount, trace=trace), refine(tokens.whiten_batch)
-    ),
-    objective=policy_gradient(
-      partial(surrogates.clip, low=clip, high=clip),
-      value=Cost(
-        partial(costs.classified_value_error, critic=critic), value_weight
-      ),
-    ),
-    aggregate=aggregate.token_mean,
-    critic=critic,
-    minibatches=steps,
-  )
-
-
 @register(Paper(_STOP_REGRESSING, '2403.03950'))
 def categorical_critic(
   *,
@@ -60,8 +41,22 @@ def categorical_critic(
   regularised features.
   """
   critic = critics.Categorical(low, high, bins, width)
-  return _classified(
-    critic, samples, clip, discount, trace, value_weight, minibatches
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    credit=chain(
+      tokens.GAE(discount=discount, trace=trace), refine(tokens.whiten_batch)
+    ),
+    objective=policy_gradient(
+      surrogates.clip,
+      low=clip,
+      high=clip,
+      value=Cost(
+        partial(costs.classified_value_error, critic=critic), value_weight
+      ),
+    ),
+    aggregate=aggregate.token_mean,
+    critic=critic,
+    minibatches=minibatches,
   )
 
 
@@ -80,8 +75,22 @@ def two_hot_critic(
 ) -> Recipe:
   """PPO whose critic shares a return between the two nearest atoms."""
   critic = critics.TwoHot(low, high, bins)
-  return _classified(
-    critic, samples, clip, discount, trace, value_weight, minibatches
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    credit=chain(
+      tokens.GAE(discount=discount, trace=trace), refine(tokens.whiten_batch)
+    ),
+    objective=policy_gradient(
+      surrogates.clip,
+      low=clip,
+      high=clip,
+      value=Cost(
+        partial(costs.classified_value_error, critic=critic), value_weight
+      ),
+    ),
+    aggregate=aggregate.token_mean,
+    critic=critic,
+    minibatches=minibatches,
   )
 
 
@@ -114,7 +123,9 @@ def pdppo(
     plan=sampled.independent(samples=samples),
     credit=estimators.PostDecision(discount),
     objective=policy_gradient(
-      partial(surrogates.clip, low=clip, high=clip),
+      surrogates.clip,
+      low=clip,
+      high=clip,
       value=Cost(costs.pessimistic_value_error, value_weight),
       entropy=Cost(costs.negative_entropy, entropy_weight),
     ),

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from functools import partial
 
-from jaxrl_llm.advantages import robust
-from jaxrl_llm.credit import chain, weigh
-from jaxrl_llm.objectives import gates, surrogates
-from jaxrl_llm.objectives.base import policy_gradient
+from jaxrl_llm.advantages import group, robust
+from jaxrl_llm.credit import chain, estimate, weigh
+from jaxrl_llm.objectives import aggregate, costs, gates, surrogates
+from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.plans import budgeted, replay, sampled
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
-from jaxrl_llm.recipes.advantages import grpo
 from jaxrl_llm.selection import bandits, budgets, difficulty, filters
 
 
@@ -36,15 +34,13 @@ def variance_aware(
   Deviates: the success rates are those of training itself, not measured
   apart, and the diversity of responses does not enter.
   """
-  return dataclasses.replace(
-    grpo(
-      samples=samples,
-      clip_low=clip_low,
-      clip_high=clip_high,
-      kl_weight=0.0,
-      minibatches=minibatches,
-    ),
+  return Recipe(
     curriculum=bandits.VarianceAware(share),
+    plan=sampled.independent(samples=samples),
+    credit=estimate(group.norm),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
   )
 
 
@@ -70,15 +66,13 @@ def sec(
   Domains are files of a folder, or the levels of a generated task. The
   bandit's constants are recalled.
   """
-  return dataclasses.replace(
-    grpo(
-      samples=samples,
-      clip_low=clip_low,
-      clip_high=clip_high,
-      kl_weight=0.0,
-      minibatches=minibatches,
-    ),
+  return Recipe(
     curriculum=bandits.SelfEvolving(rate, temperature),
+    plan=sampled.independent(samples=samples),
+    credit=estimate(group.norm),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
   )
 
 
@@ -103,15 +97,13 @@ def dump(
 
   Domains are files of a folder, or the levels of a generated task.
   """
-  return dataclasses.replace(
-    grpo(
-      samples=samples,
-      clip_low=clip_low,
-      clip_high=clip_high,
-      kl_weight=0.0,
-      minibatches=minibatches,
-    ),
+  return Recipe(
     curriculum=bandits.UpperConfidence(window, temperature),
+    plan=sampled.independent(samples=samples),
+    credit=estimate(group.norm),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
   )
 
 
@@ -140,17 +132,12 @@ def online_difficulty(
   Deviates: the paper samples asynchronously.
   """
   live = partial(filters.rate_between, low=low, high=high)
-  base = grpo(
-    samples=samples,
-    clip_low=clip_low,
-    clip_high=clip_high,
-    kl_weight=0.0,
-    minibatches=minibatches,
-  )
-  return dataclasses.replace(
-    base,
+  return Recipe(
     plan=sampled.refill(live, samples=samples, rounds=rounds),
-    credit=chain(weigh(live), base.credit),
+    credit=chain(weigh(live), estimate(group.norm)),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
   )
 
 
@@ -172,16 +159,13 @@ def knapsack(
   clip_high: float = 0.2,
 ) -> Recipe:
   """GRPO with responses allotted to prompts by an exact knapsack."""
-  return dataclasses.replace(
-    grpo(
-      samples=samples,
-      clip_low=clip_low,
-      clip_high=clip_high,
-      kl_weight=0.0,
-    ),
+  return Recipe(
     plan=budgeted.Budgeted(
       budgets.information, budgets.exact, samples, least, most
     ),
+    credit=estimate(group.norm),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
+    aggregate=aggregate.sequence_mean,
   )
 
 
@@ -215,16 +199,20 @@ def prompt_gdro(
   share of the batch, which the paper leaves open and the script does. A full
   window forgets a share of all visits, not the oldest.
   """
-  base = grpo(
-    samples=samples,
-    clip_low=clip_low,
-    clip_high=clip_high,
-    kl_weight=kl_weight,
-    minibatches=minibatches,
-  )
   bins = difficulty.PassBins(margin=margin)
   game = robust.DifficultyGame(rate, floor, memory, cap, bins)
-  return dataclasses.replace(base, credit=chain(base.credit, game))
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    credit=chain(estimate(group.norm), game),
+    objective=policy_gradient(
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
+      kl=Cost(costs.k3, kl_weight),
+    ),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
+  )
 
 
 @register(
@@ -255,19 +243,21 @@ def rollout_gdro(
   which is 0 at a ratio of 1. An iteration is one minibatch, in the script two.
   A full window forgets a share of all visits, not the oldest.
   """
-  return dataclasses.replace(
-    grpo(
-      samples=samples,
-      clip_low=clip_low,
-      clip_high=clip_high,
-      kl_weight=kl_weight,
-    ),
+  return Recipe(
     plan=budgeted.ByDifficulty(
       samples=samples,
       least=least,
       most=most,
       bins=difficulty.PassBins(window=window, margin=0.0),
     ),
+    credit=estimate(group.norm),
+    objective=policy_gradient(
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
+      kl=Cost(costs.k3, kl_weight),
+    ),
+    aggregate=aggregate.sequence_mean,
   )
 
 
@@ -296,12 +286,14 @@ def selective_buffer(
   replayed, not rows. The paper's mixed preference loss and its calibrated
   rewards are left out.
   """
-  base = grpo(samples=samples, kl_weight=0.0)
-  return dataclasses.replace(
-    base,
+  return Recipe(
     plan=replay.SelectiveBuffer(samples, capacity, share, power),
+    credit=estimate(group.norm),
     objective=policy_gradient(
-      partial(surrogates.clip, low=clip_low, high=clip_high),
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
       gate=partial(gates.truncated_importance, cap=cap),
     ),
+    aggregate=aggregate.sequence_mean,
   )

@@ -41,7 +41,9 @@ def clip_cov(
     plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
-      partial(surrogates.clip, low=clip_low, high=clip_high),
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
       gate=partial(
         gates.unclipped_covariance,
         fraction=fraction,
@@ -73,7 +75,7 @@ def kl_cov(
     plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
-      partial(adaptive.covariance_penalty, fraction=fraction, weight=weight)
+      adaptive.covariance_penalty, fraction=fraction, weight=weight
     ),
     aggregate=aggregate.token_mean,
     minibatches=minibatches,
@@ -102,7 +104,9 @@ def target_entropy(
     plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
-      partial(surrogates.clip, low=clip_low, high=clip_high),
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
       entropy=Cost(costs.negative_entropy, weight),
     ),
     aggregate=aggregate.token_mean,

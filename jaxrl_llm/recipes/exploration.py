@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from jaxrl_llm.advantages import exploration, group, tokens
 from jaxrl_llm.credit import chain, estimate, estimate_tokens
 from jaxrl_llm.objectives import adaptive, aggregate, surrogates
@@ -47,9 +45,7 @@ def dcpo(
       estimate(group.norm, epsilon=epsilon),
       exploration.TemperedMix(target, hot, cold, most),
     ),
-    objective=policy_gradient(
-      partial(surrogates.clip, low=clip_low, high=clip_high)
-    ),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
     aggregate=aggregate.sequence_mean,
     minibatches=minibatches,
   )
@@ -89,9 +85,7 @@ def aepo(
       samples=samples, count=tempered, target=target, hot=hot, cold=cold
     ),
     credit=exploration.TemperedSuccesses(epsilon, least),
-    objective=policy_gradient(
-      partial(surrogates.clip, low=clip_low, high=clip_high)
-    ),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
     aggregate=aggregate.sequence_mean,
     minibatches=minibatches,
   )
@@ -127,15 +121,13 @@ def hapo(
     plan=sampled.independent(samples=samples),
     credit=estimate_tokens(tokens.norm_by_tokens, epsilon=epsilon),
     objective=policy_gradient(
-      partial(
-        adaptive.heterogeneous_clip,
-        low=clip_low,
-        high=clip_high,
-        elasticity=elasticity,
-        redistribution=redistribution,
-        bound=bound,
-        quantile=quantile,
-      )
+      adaptive.heterogeneous_clip,
+      low=clip_low,
+      high=clip_high,
+      elasticity=elasticity,
+      redistribution=redistribution,
+      bound=bound,
+      quantile=quantile,
     ),
     aggregate=aggregate.token_mean,
     minibatches=minibatches,

@@ -18,18 +18,7 @@ from jaxrl_llm.plans import sampled
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.selection import pairs
 
-_OP = Paper(
-  'Order-Preserving GFlowNets',
-  '2310.00386',
-)
-
-
-def _rows(loss, samples, minibatches):
-  return Recipe(
-    plan=sampled.independent(samples=samples),
-    objective=row_losses(loss),
-    minibatches=minibatches,
-  )
+_OP = Paper('Order-Preserving GFlowNets', '2310.00386')
 
 
 @register(
@@ -41,8 +30,11 @@ def trajectory_balance(
   *, samples: int = 8, weight: float = 0.1, minibatches: int = 1
 ) -> Recipe:
   """The log-prob of a whole response balanced with its log-reward."""
-  loss = partial(flows.trajectory_balance, weight=weight)
-  return _rows(loss, samples, minibatches)
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    objective=row_losses(flows.trajectory_balance, weight=weight),
+    minibatches=minibatches,
+  )
 
 
 @register(Paper('GFlowNet Foundations', '2111.09266'))
@@ -52,7 +44,7 @@ def detailed_balance(
   """Every token balanced between the flows of two prefixes."""
   return Recipe(
     plan=sampled.independent(samples=samples),
-    objective=policy_gradient(partial(flows.detailed_balance, weight=weight)),
+    objective=policy_gradient(flows.detailed_balance, weight=weight),
     aggregate=aggregate.token_mean,
     minibatches=minibatches,
   )
@@ -74,8 +66,13 @@ def sub_trajectory_balance(
   minibatches: int = 1,
 ) -> Recipe:
   """Every run of tokens balanced between the flows at its ends."""
-  loss = partial(flows.sub_trajectory_balance, weight=weight, decay=decay)
-  return _rows(loss, samples, minibatches)
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    objective=row_losses(
+      flows.sub_trajectory_balance, weight=weight, decay=decay
+    ),
+    minibatches=minibatches,
+  )
 
 
 @register(
@@ -91,7 +88,7 @@ def forward_looking(
   """Detailed balance that credits each token with its own energy at once."""
   return Recipe(
     plan=sampled.independent(samples=samples),
-    objective=policy_gradient(partial(flows.forward_looking, weight=weight)),
+    objective=policy_gradient(flows.forward_looking, weight=weight),
     aggregate=aggregate.token_mean,
     minibatches=minibatches,
   )
@@ -107,8 +104,11 @@ def led_gfn(
   *, samples: int = 8, weight: float = 0.1, minibatches: int = 1
 ) -> Recipe:
   """Forward-looking balance with a reward that a head spreads over tokens."""
-  loss = partial(flows.learned_energies, weight=weight)
-  return _rows(loss, samples, minibatches)
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    objective=row_losses(flows.learned_energies, weight=weight),
+    minibatches=minibatches,
+  )
 
 
 @register(
@@ -133,9 +133,7 @@ def stoppable_balance(
   plan = sampled.independent(samples=samples)
   return Recipe(
     plan=notes.noted(plan, parts.PrefixRewards(weight)),
-    objective=row_losses(
-      partial(flows.stoppable_balance, stop=stop, decay=decay)
-    ),
+    objective=row_losses(flows.stoppable_balance, stop=stop, decay=decay),
     minibatches=minibatches,
   )
 
@@ -157,9 +155,7 @@ def vargrad(
   return Recipe(
     plan=sampled.independent(samples=samples),
     objective=group_losses(
-      partial(flows.variance, weight=weight),
-      grouped.to_reference,
-      samples=samples,
+      flows.variance, grouped.to_reference, weight=weight, samples=samples
     ),
     minibatches=minibatches,
   )
@@ -171,10 +167,7 @@ def op_gfn(*, samples: int = 8) -> Recipe:
   return Recipe(
     plan=sampled.independent(samples=samples),
     objective=pair_losses(
-      flows.ordered,
-      grouped.likelihood,
-      samples=samples,
-      among=pairs.every,
+      flows.ordered, grouped.likelihood, samples=samples, among=pairs.every
     ),
   )
 
@@ -216,7 +209,7 @@ def gflowvlm(
   return Recipe(
     plan=notes.noted(sampled.independent(samples=samples), parts.Thoughts()),
     objective=group_losses(
-      partial(flows.variance, weight=weight), score, samples=samples
+      flows.variance, score, weight=weight, samples=samples
     ),
     minibatches=minibatches,
   )

@@ -35,7 +35,7 @@ def nft(
     plan=sampled.independent(samples=samples),
     credit=chain(weigh(filters.mixed_groups), estimate(group.centre)),
     objective=policy_gradient(
-      partial(supervised.implicit_negative, spread=spread), samples=samples
+      supervised.implicit_negative, spread=spread, samples=samples
     ),
     aggregate=partial(aggregate.budget_mean, budget=budget),
     minibatches=minibatches,
@@ -106,8 +106,7 @@ def a_lol(
 
 @register(
   Paper(
-    'RL with KL Penalties Is Better Viewed as Bayesian Inference',
-    '2205.11275',
+    'RL with KL Penalties Is Better Viewed as Bayesian Inference', '2205.11275'
   )
 )
 def tilted_reference(*, samples: int = 8, weight: float = 0.5) -> Recipe:
@@ -125,8 +124,7 @@ def tilted_reference(*, samples: int = 8, weight: float = 0.5) -> Recipe:
 
 @register(
   Paper(
-    'Towards a Unified View of Large Language Model Post-Training',
-    '2509.04419',
+    'Towards a Unified View of Large Language Model Post-Training', '2509.04419'
   )
 )
 def hpt(*, samples: int = 8, gate: float = 0.0, weight: float = 1.0) -> Recipe:

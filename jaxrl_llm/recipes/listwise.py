@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from jaxrl_llm.objectives import (
-  grouped,
-  listwise,
-  preference,
-)
+from jaxrl_llm.objectives import grouped, listwise, preference
 from jaxrl_llm.objectives.base import row_losses
-from jaxrl_llm.objectives.grouped import group_losses
+from jaxrl_llm.objectives.grouped import group_losses, pair_losses
 from jaxrl_llm.plans import sampled
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.selection import pairs
@@ -25,56 +21,102 @@ _SUBOPTIMAL = Paper(
 )
 
 
-def _listed(loss, samples):
-  return Recipe(
-    plan=sampled.independent(samples=samples),
-    objective=group_losses(loss, grouped.to_reference, samples=samples),
-  )
-
-
 @register(_LIPO)
 def lipo(*, samples: int = 8, weight: float = 0.05) -> Recipe:
   """LiPO-lambda: pairs count by what swapping them does to the ranking."""
-  link = partial(preference.logistic, weight=weight)
-  return _listed(grouped.Pairs(link, pairs.by_rank), samples)
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    objective=pair_losses(
+      preference.logistic,
+      grouped.to_reference,
+      weight=weight,
+      among=pairs.by_rank,
+      samples=samples,
+    ),
+  )
 
 
 @register(_LIPO, Limit('dpo', {'samples': 2}, {'weight': 0.05}))
 def lipo_logistic(*, samples: int = 8, weight: float = 0.05) -> Recipe:
   """The logistic loss of every ordered pair of a list, summed."""
-  link = partial(preference.logistic, weight=weight)
-  return _listed(grouped.Pairs(link, pairs.each_better), samples)
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    objective=pair_losses(
+      preference.logistic,
+      grouped.to_reference,
+      weight=weight,
+      among=pairs.each_better,
+      samples=samples,
+    ),
+  )
 
 
 @register(_LIPO, Limit('rso', {'samples': 2}))
 def lipo_hinge(*, samples: int = 8, weight: float = 0.05) -> Recipe:
   """The hinge loss of every ordered pair of a list, summed."""
-  link = partial(preference.hinge, weight=weight)
-  return _listed(grouped.Pairs(link, pairs.each_better), samples)
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    objective=pair_losses(
+      preference.hinge,
+      grouped.to_reference,
+      weight=weight,
+      among=pairs.each_better,
+      samples=samples,
+    ),
+  )
 
 
 @register(_LIPO, Limit('dpo', {'samples': 2}, {'weight': 0.05}))
 def lipo_mle(*, samples: int = 8, weight: float = 0.05) -> Recipe:
   """The likelihood of the whole ranking under Plackett and Luce."""
-  return _listed(partial(listwise.plackett_luce, weight=weight), samples)
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    objective=group_losses(
+      listwise.plackett_luce,
+      grouped.to_reference,
+      weight=weight,
+      samples=samples,
+    ),
+  )
 
 
 @register(_LIPO)
 def lipo_softmax(*, samples: int = 8, weight: float = 0.05) -> Recipe:
   """The labels' shares fitted by the softmax of the log-ratios (ListNet)."""
-  return _listed(partial(listwise.softmax, weight=weight), samples)
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    objective=group_losses(
+      listwise.softmax, grouped.to_reference, weight=weight, samples=samples
+    ),
+  )
 
 
 @register(_LIPO)
 def lipo_square(*, samples: int = 8, weight: float = 0.05) -> Recipe:
   """Each label fitted by its log-ratio, squared."""
-  return _listed(partial(listwise.point_square, weight=weight), samples)
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    objective=group_losses(
+      listwise.point_square,
+      grouped.to_reference,
+      weight=weight,
+      samples=samples,
+    ),
+  )
 
 
 @register(_LIPO)
 def lipo_point(*, samples: int = 8, weight: float = 0.05) -> Recipe:
   """Each label fitted by the sigmoid of its log-ratio."""
-  return _listed(partial(listwise.point_logistic, weight=weight), samples)
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    objective=group_losses(
+      listwise.point_logistic,
+      grouped.to_reference,
+      weight=weight,
+      samples=samples,
+    ),
+  )
 
 
 @register(
@@ -112,18 +154,19 @@ def rrhf(*, samples: int = 4, imitation: float = 1.0) -> Recipe:
   )
 
 
-def _contrast(samples, weight, sides):
-  loss = partial(listwise.likelihood_contrast, sides=sides, weight=weight)
-  return Recipe(
-    plan=sampled.independent(samples=samples),
-    objective=group_losses(loss, grouped.likelihood, samples=samples),
-  )
-
-
 @register(_SUBOPTIMAL)
 def best_of_n_imitation(*, samples: int = 8) -> Recipe:
   """Maximum likelihood of the best of N responses."""
-  return _contrast(samples, 0.0, listwise.only_best)
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    objective=group_losses(
+      listwise.likelihood_contrast,
+      grouped.likelihood,
+      sides=listwise.only_best,
+      weight=0.0,
+      samples=samples,
+    ),
+  )
 
 
 @register(_SUBOPTIMAL, Limit('best_of_n_imitation', {'weight': 0.0}))
@@ -132,7 +175,16 @@ def negative_worst(*, samples: int = 8, weight: float = 0.1) -> Recipe:
 
   Deviates: the weight is ours.
   """
-  return _contrast(samples, weight, listwise.best_against_worst)
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    objective=group_losses(
+      listwise.likelihood_contrast,
+      grouped.likelihood,
+      sides=listwise.best_against_worst,
+      weight=weight,
+      samples=samples,
+    ),
+  )
 
 
 @register(
@@ -145,7 +197,16 @@ def negative_mean(*, samples: int = 8, weight: float = 0.1) -> Recipe:
 
   Deviates: the weight is ours.
   """
-  return _contrast(samples, weight, listwise.best_against_mean)
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    objective=group_losses(
+      listwise.likelihood_contrast,
+      grouped.likelihood,
+      sides=listwise.best_against_mean,
+      weight=weight,
+      samples=samples,
+    ),
+  )
 
 
 @register(_SUBOPTIMAL, Limit('best_of_n_imitation', {'weight': 0.0}))
@@ -154,4 +215,13 @@ def negative_sum(*, samples: int = 8, weight: float = 0.1) -> Recipe:
 
   Deviates: the weight is ours.
   """
-  return _contrast(samples, weight, listwise.best_against_sum)
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    objective=group_losses(
+      listwise.likelihood_contrast,
+      grouped.likelihood,
+      sides=listwise.best_against_sum,
+      weight=weight,
+      samples=samples,
+    ),
+  )

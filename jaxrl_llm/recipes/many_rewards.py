@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from functools import partial
 
 from jaxrl_llm.advantages import group
 from jaxrl_llm.credit import estimate
-from jaxrl_llm.objectives import aggregate, barrier
-from jaxrl_llm.objectives.base import policy_gradient
+from jaxrl_llm.objectives import aggregate, barrier, costs, surrogates
+from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.plans import sampled
 from jaxrl_llm.recipe import Paper, Recipe, register
-from jaxrl_llm.recipes.advantages import grpo
 from jaxrl_llm.rewards import combine
 
 _ENSEMBLES = Paper(
@@ -39,9 +37,15 @@ def maxmin_rlhf(
 
   Deviates: GRPO takes the step, in place of PPO.
   """
-  return dataclasses.replace(
-    grpo(samples=samples, kl_weight=kl_weight, minibatches=minibatches),
+  return Recipe(
+    plan=sampled.independent(samples=samples),
     combine=combine.least_served,
+    credit=estimate(group.norm),
+    objective=policy_gradient(
+      surrogates.clip, low=0.2, high=0.2, kl=Cost(costs.k3, kl_weight)
+    ),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
   )
 
 
@@ -53,9 +57,15 @@ def worst_case_ensemble(
 
   Deviates: GRPO maximises it, in place of PPO.
   """
-  return dataclasses.replace(
-    grpo(samples=samples, kl_weight=kl_weight, minibatches=minibatches),
+  return Recipe(
+    plan=sampled.independent(samples=samples),
     combine=combine.worst_model,
+    credit=estimate(group.norm),
+    objective=policy_gradient(
+      surrogates.clip, low=0.2, high=0.2, kl=Cost(costs.k3, kl_weight)
+    ),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
   )
 
 
@@ -73,9 +83,15 @@ def certain_ensemble(
 
   Deviates: GRPO maximises it, in place of PPO.
   """
-  return dataclasses.replace(
-    grpo(samples=samples, kl_weight=kl_weight, minibatches=minibatches),
+  return Recipe(
+    plan=sampled.independent(samples=samples),
     combine=partial(combine.certain_models, penalty=penalty),
+    credit=estimate(group.norm),
+    objective=policy_gradient(
+      surrogates.clip, low=0.2, high=0.2, kl=Cost(costs.k3, kl_weight)
+    ),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
   )
 
 
@@ -108,14 +124,12 @@ def c_morl(
     combine=partial(combine.one_of, objective=objective),
     credit=estimate(group.norm),
     objective=policy_gradient(
-      partial(
-        barrier.interior,
-        low=clip,
-        high=clip,
-        objective=objective,
-        kept=kept,
-        sharpness=sharpness,
-      )
+      barrier.interior,
+      low=clip,
+      high=clip,
+      objective=objective,
+      kept=kept,
+      sharpness=sharpness,
     ),
     aggregate=aggregate.sequence_mean,
     minibatches=minibatches,

@@ -6,24 +6,13 @@ higher one wins. The exact steps of these games are in `tabular.games`.
 
 from __future__ import annotations
 
-import dataclasses
 from functools import partial
 
 from jaxrl_llm import reference
 from jaxrl_llm.advantages import tokens
-from jaxrl_llm.credit import (
-  chain,
-  estimate_tokens,
-  shape,
-  weigh_tokens,
-)
-from jaxrl_llm.objectives import (
-  grouped,
-  nash,
-  preference,
-  surrogates,
-)
-from jaxrl_llm.objectives.base import policy_gradient, row_losses
+from jaxrl_llm.credit import chain, estimate_tokens, shape, weigh_tokens
+from jaxrl_llm.objectives import grouped, nash, preference
+from jaxrl_llm.objectives.base import row_losses
 from jaxrl_llm.objectives.grouped import pair_losses
 from jaxrl_llm.plans import opponents, sampled
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
@@ -82,31 +71,20 @@ def _regressed(score, weight, samples, **pieces):
   return pair_losses(link, score, samples=samples, **pieces)
 
 
-def _against(against, samples, kl_weight):
+def _gradient(against, samples: int, kl_weight: float, *only):
   """The exact policy gradient of the regularised game."""
-  return Recipe(
-    plan=sampled.independent(samples=samples),
-    credit=chain(
-      duels.Duels(against, samples),
-      shape(duels.less_a_half),
-      estimate_tokens(tokens.kl_reward_to_go, kl_weight=kl_weight),
-    ),
-    objective=policy_gradient(surrogates.score_function),
+  return chain(
+    duels.Duels(against, samples),
+    shape(duels.less_a_half),
+    estimate_tokens(tokens.kl_reward_to_go, kl_weight=kl_weight),
+    *only,
   )
 
 
-def _against_rows(plan, kl_weight):
+def _against_others(samples: int, kl_weight: float):
   """Likewise, against the rows of a group that somebody else wrote."""
-  return Recipe(
-    plan=plan,
-    credit=chain(
-      duels.Duels(duels.against_opponents, plan.contract.samples),
-      shape(duels.less_a_half),
-      estimate_tokens(tokens.kl_reward_to_go, kl_weight=kl_weight),
-      weigh_tokens(duels.own_rows),
-    ),
-    objective=policy_gradient(surrogates.score_function),
-  )
+  only = weigh_tokens(duels.own_rows)
+  return _gradient(duels.against_opponents, samples, kl_weight, only)
 
 
 @register(_NASH)
@@ -115,7 +93,10 @@ def nash_self_play(*, samples: int = 8, kl_weight: float = 0.01) -> Recipe:
 
   The KL is that of whole sequences, each token answering for later ones.
   """
-  return _against(duels.against_others, samples, kl_weight)
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    credit=_gradient(duels.against_others, samples, kl_weight),
+  )
 
 
 @register(_NASH)
@@ -127,8 +108,9 @@ def nash_md(
   The second half of every group is sampled from it, token by token. A share of
   1 is the best response to the reference.
   """
-  return _against_rows(
-    opponents.versus(samples=samples, share=share), kl_weight
+  return Recipe(
+    plan=opponents.versus(samples=samples, share=share),
+    credit=_against_others(samples, kl_weight),
   )
 
 
@@ -140,9 +122,11 @@ def nash_ema(
 
   The KL is still to the start. The decay is recalled.
   """
-  plan = opponents.versus(samples=samples)
-  past = reference.Beside(reference.Frozen(), reference.EMA(decay))
-  return dataclasses.replace(_against_rows(plan, kl_weight), reference=past)
+  return Recipe(
+    plan=opponents.versus(samples=samples),
+    credit=_against_others(samples, kl_weight),
+    reference=reference.Beside(reference.Frozen(), reference.EMA(decay)),
+  )
 
 
 @register(_NASH, Limit('nash_self_play', {'share': 0.0}))
@@ -156,7 +140,10 @@ def nash_md_reweighted(
   distributions.
   """
   against = partial(duels.against_mixture, share=share)
-  return _against(against, samples, kl_weight)
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    credit=_gradient(against, samples, kl_weight),
+  )
 
 
 @register(_NASH, Limit('nash_md'))
@@ -165,7 +152,10 @@ def nash_opponents(*, samples: int = 8, kl_weight: float = 0.01) -> Recipe:
 
   The second half of every group is written by the policy of `teacher.paths`.
   """
-  return _against_rows(opponents.versus_teacher(samples=samples), kl_weight)
+  return Recipe(
+    plan=opponents.versus_teacher(samples=samples),
+    credit=_against_others(samples, kl_weight),
+  )
 
 
 @register(
@@ -176,11 +166,7 @@ def nash_opponents(*, samples: int = 8, kl_weight: float = 0.01) -> Recipe:
   )
 )
 def nash_mp(
-  *,
-  samples: int = 8,
-  weight: float = 0.1,
-  pull: float = 0.2,
-  epochs: int = 4,
+  *, samples: int = 8, weight: float = 0.1, pull: float = 0.2, epochs: int = 4
 ) -> Recipe:
   """Proximal steps from the last iterate, against the policy ahead of it.
 
@@ -194,7 +180,7 @@ def nash_mp(
     plan=sampled.independent(samples=samples),
     credit=duels.Duels(duels.against_others, samples),
     objective=row_losses(
-      partial(nash.proximal_game, weight=weight, pull=pull), samples=samples
+      nash.proximal_game, weight=weight, pull=pull, samples=samples
     ),
     epochs=epochs,
   )

@@ -20,11 +20,7 @@ REC = Paper(
 
 @register(REC, Limit('dr_grpo', on_policy=True, up_to_scale=True))
 def rec_one_side(
-  *,
-  samples: int = 8,
-  low: float = 0.2,
-  high: float = 0.2,
-  minibatches: int = 4,
+  *, samples: int = 8, low: float = 0.2, high: float = 0.2, minibatches: int = 4
 ) -> Recipe:
   """Constant importance weights, and PPO's region as a gate.
 
@@ -44,11 +40,7 @@ def rec_one_side(
 
 @register(REC, Limit('dr_grpo', on_policy=True, up_to_scale=True))
 def rec_two_side(
-  *,
-  samples: int = 8,
-  low: float = 0.2,
-  high: float = 0.2,
-  minibatches: int = 4,
+  *, samples: int = 8, low: float = 0.2, high: float = 0.2, minibatches: int = 4
 ) -> Recipe:
   """REINFORCE without importance weights on tokens near the old policy."""
   return Recipe(

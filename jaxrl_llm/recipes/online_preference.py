@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from functools import partial
 
 from jaxrl_llm import reference
-from jaxrl_llm.advantages import group
-from jaxrl_llm.credit import chain, estimate, shape
+from jaxrl_llm.advantages import group, tokens
+from jaxrl_llm.credit import chain, estimate, refine, shape
 from jaxrl_llm.objectives import (
+  aggregate,
+  costs,
   grouped,
   listwise,
   preference,
   surrogates,
   unary,
 )
-from jaxrl_llm.objectives.base import policy_gradient, row_losses
+from jaxrl_llm.objectives.base import Cost, policy_gradient, row_losses
 from jaxrl_llm.objectives.grouped import group_losses, pair_losses
 from jaxrl_llm.plans import branching, demonstrations, greedy, resets, sampled
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
-from jaxrl_llm.recipes.actor_critic import ppo
 from jaxrl_llm.rewards import constraints, duels
 from jaxrl_llm.selection import pairs
 
@@ -41,19 +41,6 @@ _CGPO = Paper(
 )
 
 
-def _pairwise(link, samples, kl_weight, epochs, minibatches):
-  """A link over the differences of rewards that hold the KL."""
-  return Recipe(
-    plan=sampled.independent(samples=samples),
-    credit=shape(duels.less_divergence, weight=kl_weight),
-    objective=pair_losses(
-      link, grouped.to_iterate, samples=samples, among=pairs.every
-    ),
-    epochs=epochs,
-    minibatches=minibatches,
-  )
-
-
 @register(Paper(_P3O, '2310.00212', 'VERIFIED-2'))
 def p3o(
   *,
@@ -63,8 +50,18 @@ def p3o(
   minibatches: int = 4,
 ) -> Recipe:
   """The policy gradient of pairs, exact off-policy too (PPG)."""
-  link = preference.pairwise_gradient
-  return _pairwise(link, samples, kl_weight, epochs, minibatches)
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    credit=shape(duels.less_divergence, weight=kl_weight),
+    objective=pair_losses(
+      preference.pairwise_gradient,
+      grouped.to_iterate,
+      among=pairs.every,
+      samples=samples,
+    ),
+    epochs=epochs,
+    minibatches=minibatches,
+  )
 
 
 @register(Paper(_P3O, '2310.00212', 'RECALLED'), Limit('p3o', on_policy=True))
@@ -81,8 +78,19 @@ def p3o_separate(
   Deviates: recalled. The authors' code holds V2, and a later form that clips
   the log-prob of every token.
   """
-  link = partial(preference.separately_clipped, clip=clip)
-  return _pairwise(link, samples, kl_weight, epochs, minibatches)
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    credit=shape(duels.less_divergence, weight=kl_weight),
+    objective=pair_losses(
+      preference.separately_clipped,
+      grouped.to_iterate,
+      clip=clip,
+      among=pairs.every,
+      samples=samples,
+    ),
+    epochs=epochs,
+    minibatches=minibatches,
+  )
 
 
 @register(
@@ -103,8 +111,20 @@ def p3o_joint(
   code takes it anew at every step, and rewards are not divided by their running
   spread.
   """
-  link = partial(preference.jointly_clipped, clip=clip, most=most)
-  return _pairwise(link, samples, kl_weight, epochs, minibatches)
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    credit=shape(duels.less_divergence, weight=kl_weight),
+    objective=pair_losses(
+      preference.jointly_clipped,
+      grouped.to_iterate,
+      clip=clip,
+      most=most,
+      among=pairs.every,
+      samples=samples,
+    ),
+    epochs=epochs,
+    minibatches=minibatches,
+  )
 
 
 @register(_OORL)
@@ -117,10 +137,7 @@ def gepo(
 ) -> Recipe:
   """Good responses above bad ones as groups, and equally likely."""
   loss = partial(
-    listwise.group_equivalent,
-    weight=weight,
-    variance=variance,
-    correct=correct,
+    listwise.group_equivalent, weight=weight, variance=variance, correct=correct
   )
   return Recipe(
     plan=sampled.independent(samples=samples),
@@ -186,8 +203,9 @@ def seppo(
   return Recipe(
     plan=demonstrations.with_demonstration(samples=samples),
     objective=pair_losses(
-      partial(preference.self_play, weight=weight),
+      preference.self_play,
       grouped.to_reference,
+      weight=weight,
       samples=samples,
       among=pairs.demonstrated,
     ),
@@ -221,8 +239,7 @@ def hypo(
   return Recipe(
     plan=sampled.independent(samples=samples),
     objective=row_losses(
-      grouped.Total((pair, unary.divergence), (1.0, kl_weight)),
-      samples=samples,
+      grouped.Total((pair, unary.divergence), (1.0, kl_weight)), samples=samples
     ),
   )
 
@@ -245,16 +262,20 @@ def dr_po(
   Deviates: the published critic learns from the prefix too; here it is no
   action.
   """
-  return dataclasses.replace(
-    ppo(
-      samples=samples,
-      clip_low=clip,
-      clip_high=clip,
-      value_weight=value_weight,
-      epochs=epochs,
-      minibatches=minibatches,
-    ),
+  return Recipe(
     plan=resets.dataset_reset(samples=samples, share=share),
+    credit=chain(
+      tokens.GAE(discount=1.0, trace=0.95), refine(tokens.whiten_batch)
+    ),
+    objective=policy_gradient(
+      surrogates.clip,
+      low=clip,
+      high=clip,
+      value=Cost(partial(costs.squared_value_error, clip=0.2), value_weight),
+    ),
+    aggregate=aggregate.token_mean,
+    epochs=epochs,
+    minibatches=minibatches,
   )
 
 

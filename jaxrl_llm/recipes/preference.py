@@ -9,13 +9,7 @@ from __future__ import annotations
 from functools import partial
 
 from jaxrl_llm.credit import chain, weigh
-from jaxrl_llm.objectives import (
-  aggregate,
-  costs,
-  grouped,
-  preference,
-  unary,
-)
+from jaxrl_llm.objectives import aggregate, costs, grouped, preference, unary
 from jaxrl_llm.objectives.base import Cost, row_losses
 from jaxrl_llm.objectives.grouped import pair_losses
 from jaxrl_llm.plans import episodes, sampled
@@ -41,9 +35,7 @@ def dpo(*, samples: int = 2, weight: float = 0.1) -> Recipe:
   return Recipe(
     plan=sampled.independent(samples=samples),
     objective=pair_losses(
-      partial(preference.logistic, weight=weight),
-      grouped.to_reference,
-      samples=samples,
+      preference.logistic, grouped.to_reference, weight=weight, samples=samples
     ),
   )
 
@@ -56,8 +48,10 @@ def cdpo(
   return Recipe(
     plan=sampled.independent(samples=samples),
     objective=pair_losses(
-      partial(preference.logistic, weight=weight, smoothing=smoothing),
+      preference.logistic,
       grouped.to_reference,
+      weight=weight,
+      smoothing=smoothing,
       samples=samples,
     ),
   )
@@ -75,8 +69,10 @@ def rdpo(*, samples: int = 2, weight: float = 0.1, flip: float = 0.1) -> Recipe:
   return Recipe(
     plan=sampled.independent(samples=samples),
     objective=pair_losses(
-      partial(preference.debiased, weight=weight, flip=flip),
+      preference.debiased,
       grouped.to_reference,
+      weight=weight,
+      flip=flip,
       samples=samples,
     ),
   )
@@ -88,9 +84,7 @@ def ipo(*, samples: int = 2, weight: float = 0.1) -> Recipe:
   return Recipe(
     plan=sampled.independent(samples=samples),
     objective=pair_losses(
-      partial(preference.square, weight=weight),
-      grouped.to_reference,
-      samples=samples,
+      preference.square, grouped.to_reference, weight=weight, samples=samples
     ),
   )
 
@@ -101,8 +95,9 @@ def ipo_mean(*, samples: int = 2, weight: float = 0.1) -> Recipe:
   return Recipe(
     plan=sampled.independent(samples=samples),
     objective=pair_losses(
-      partial(preference.square, weight=weight),
+      preference.square,
       grouped.mean_to_reference,
+      weight=weight,
       samples=samples,
     ),
   )
@@ -110,8 +105,7 @@ def ipo_mean(*, samples: int = 2, weight: float = 0.1) -> Recipe:
 
 @register(
   Paper(
-    'SLiC-HF: Sequence Likelihood Calibration with Human Feedback',
-    '2305.10425',
+    'SLiC-HF: Sequence Likelihood Calibration with Human Feedback', '2305.10425'
   )
 )
 def slic_hf(
@@ -160,9 +154,7 @@ def rso(*, samples: int = 2, weight: float = 0.05) -> Recipe:
   return Recipe(
     plan=sampled.independent(samples=samples),
     objective=pair_losses(
-      partial(preference.hinge, weight=weight),
-      grouped.to_reference,
-      samples=samples,
+      preference.hinge, grouped.to_reference, weight=weight, samples=samples
     ),
   )
 
@@ -187,7 +179,7 @@ def kto(
   return Recipe(
     plan=sampled.independent(samples=samples),
     objective=row_losses(
-      partial(unary.kto, weight=weight, gain=gain, loss=loss, correct=correct)
+      unary.kto, weight=weight, gain=gain, loss=loss, correct=correct
     ),
   )
 
@@ -227,8 +219,9 @@ def rebel(
   return Recipe(
     plan=sampled.independent(samples=samples),
     objective=pair_losses(
-      partial(preference.regression, scale=scale),
+      preference.regression,
       grouped.to_iterate,
+      scale=scale,
       samples=samples,
       among=pairs.every,
     ),
@@ -244,11 +237,7 @@ def rebel(
   )
 )
 def refuel(
-  *,
-  samples: int = 2,
-  turns: int = 4,
-  scale: float = 1.0,
-  minibatches: int = 4,
+  *, samples: int = 2, turns: int = 4, scale: float = 1.0, minibatches: int = 4
 ) -> Recipe:
   """REBEL on one turn of a dialogue, with the rewards of two futures.
 
@@ -258,26 +247,13 @@ def refuel(
   return Recipe(
     plan=episodes.resampled(samples=samples, turns=turns),
     objective=pair_losses(
-      partial(preference.regression, scale=scale),
+      preference.regression,
       grouped.to_iterate_in_turn,
+      scale=scale,
       samples=samples,
       among=pairs.every,
     ),
     minibatches=minibatches,
-  )
-
-
-def _regularised(samples, weight, imitation, imitated):
-  """DPO with imitation of the chosen response of each pair."""
-  return Recipe(
-    plan=sampled.independent(samples=samples),
-    objective=_with(
-      partial(preference.logistic, weight=weight),
-      grouped.to_reference,
-      samples,
-      imitated,
-      imitation,
-    ),
   )
 
 
@@ -291,8 +267,16 @@ def rpo(
 
   The scaling of the paper's handbook trainer, which sums over tokens.
   """
-  imitated = _imitated(grouped.likelihood, samples)
-  return _regularised(samples, weight, weight * imitation, imitated)
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    objective=_with(
+      partial(preference.logistic, weight=weight),
+      grouped.to_reference,
+      samples,
+      _imitated(grouped.likelihood, samples),
+      weight * imitation,
+    ),
+  )
 
 
 @register(
@@ -305,8 +289,16 @@ def rpo_sequence_mean(
 
   The scaling of the paper's OpenRLHF trainer.
   """
-  imitated = _imitated(grouped.mean_likelihood, samples)
-  return _regularised(samples, weight, imitation, imitated)
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    objective=_with(
+      partial(preference.logistic, weight=weight),
+      grouped.to_reference,
+      samples,
+      _imitated(grouped.mean_likelihood, samples),
+      imitation,
+    ),
+  )
 
 
 @register(
@@ -325,8 +317,9 @@ def rpo_token_mean(
     # The best rows, but not of responses that all tie.
     credit=chain(weigh(filters.mixed_groups), weigh(filters.best_rows)),
     objective=pair_losses(
-      partial(preference.logistic, weight=weight),
+      preference.logistic,
       grouped.to_reference,
+      weight=weight,
       samples=samples,
       imitation=Cost(costs.negative_logp, imitation),
     ),

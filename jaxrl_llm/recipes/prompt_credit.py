@@ -6,9 +6,6 @@ tails: what GRPO's mean and spread leave out.
 
 from __future__ import annotations
 
-import dataclasses
-from functools import partial
-
 from jaxrl_llm.advantages import baselines, group, prompts, risk, tokens
 from jaxrl_llm.credit import chain, estimate, estimate_tokens, refine, shape
 from jaxrl_llm.notes import base as notes
@@ -24,7 +21,6 @@ from jaxrl_llm.objectives.base import Cost, policy_gradient, row_losses
 from jaxrl_llm.plans import demonstrations, greedy, sampled
 from jaxrl_llm.plans.base import Plan
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
-from jaxrl_llm.recipes.advantages import dr_grpo, grpo
 from jaxrl_llm.rewards import behaviour
 from jaxrl_llm.selection import bandits
 
@@ -81,12 +77,9 @@ def single_stream(
   return Recipe(
     curriculum=bandits.Uncertain(keep=keep_low),
     plan=plan,
-    credit=chain(
-      stage,
-      refine(tokens.whiten_rows),
-    ),
+    credit=chain(stage, refine(tokens.whiten_rows)),
     objective=policy_gradient(
-      partial(surrogates.dual_clip, low=clip_low, high=clip_high, bound=bound)
+      surrogates.dual_clip, low=clip_low, high=clip_high, bound=bound
     ),
     aggregate=aggregate.token_mean,
     minibatches=minibatches,
@@ -116,15 +109,12 @@ def seed_grpo(
 
   Deviates: an answer counts by its share of the rows, not of their likelihood.
   """
-  return dataclasses.replace(
-    dr_grpo(
-      samples=samples,
-      clip_low=clip_low,
-      clip_high=clip_high,
-      minibatches=minibatches,
-    ),
+  return Recipe(
     plan=notes.noted(sampled.independent(samples=samples), notes.Answers()),
     credit=estimate_tokens(prompts.semantic_entropy, strength=strength),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
+    aggregate=aggregate.budget_mean,
+    minibatches=minibatches,
   )
 
 
@@ -151,26 +141,24 @@ def unlikeliness(
 
   Deviates: likelihoods are the sampler's; rows that tie share their rank.
   """
-  base = grpo(
-    samples=samples,
-    clip_low=clip_low,
-    clip_high=clip_high,
-    kl_weight=kl_weight,
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    credit=chain(
+      shape(behaviour.unlikely_first, penalty=penalty), estimate(group.norm)
+    ),
+    objective=policy_gradient(
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
+      kl=Cost(costs.k3, kl_weight),
+    ),
+    aggregate=aggregate.sequence_mean,
+    epochs=epochs,
     minibatches=minibatches,
   )
-  return dataclasses.replace(
-    base,
-    credit=chain(shape(behaviour.unlikely_first, penalty=penalty), base.credit),
-    epochs=epochs,
-  )
 
 
-@register(
-  Paper(
-    'COPO: Consistency-Aware Policy Optimization',
-    '2508.04138',
-  )
-)
+@register(Paper('COPO: Consistency-Aware Policy Optimization', '2508.04138'))
 def copo(
   *,
   samples: int = 8,
@@ -189,14 +177,12 @@ def copo(
     plan=notes.noted(sampled.independent(samples=samples), notes.Answers()),
     credit=estimate_tokens(prompts.consistency, slope=slope, middle=middle),
     objective=policy_gradient(
-      partial(
-        adaptive.consistent_clip,
-        low=clip_low,
-        high=clip_high,
-        bound=bound,
-        slope=slope,
-        middle=middle,
-      ),
+      adaptive.consistent_clip,
+      low=clip_low,
+      high=clip_high,
+      bound=bound,
+      slope=slope,
+      middle=middle,
       samples=samples,
     ),
     aggregate=aggregate.sequence_mean,
@@ -237,7 +223,7 @@ def riskpo(
       sampled.independent(samples=samples), notes.Bundles(questions)
     ),
     credit=risk.MixedValueAtRisk(low, high, tail_weight, rate),
-    objective=policy_gradient(partial(surrogates.clip, low=clip, high=clip)),
+    objective=policy_gradient(surrogates.clip, low=clip, high=clip),
     aggregate=aggregate.token_mean,
     minibatches=minibatches,
   )
@@ -275,18 +261,19 @@ def dr_irl(
   Deviates: means are those of the iteration, not of the question's category,
   and its reward models, one for each category, are left out.
   """
-  return dataclasses.replace(
-    grpo(
-      samples=samples,
-      clip_low=clip_low,
-      clip_high=clip_high,
-      kl_weight=kl_weight,
-      minibatches=minibatches,
-    ),
+  return Recipe(
     plan=notes.noted(
       sampled.independent(samples=samples), demonstrations.Coverage()
     ),
     credit=estimate_tokens(prompts.demonstration_gap, outlier=outlier),
+    objective=policy_gradient(
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
+      kl=Cost(costs.k3, kl_weight),
+    ),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
   )
 
 
@@ -320,9 +307,7 @@ def progrpo(
       estimate(group.norm, epsilon=epsilon),
       refine(prompts.confidence_gap, strength=strength, share=share),
     ),
-    objective=policy_gradient(
-      partial(surrogates.clip, low=clip_low, high=clip_high)
-    ),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
     aggregate=aggregate.token_mean,
     minibatches=minibatches,
   )
@@ -350,15 +335,12 @@ def value_at_state_zero(
   context, is not part of it. The paper's use for budgets is
   `selection.budgets.contrast`, which no entry calls, and nothing is routed.
   """
-  return dataclasses.replace(
-    dr_grpo(
-      samples=samples,
-      clip_low=clip_low,
-      clip_high=clip_high,
-      minibatches=minibatches,
-    ),
+  return Recipe(
     plan=sampled.independent(samples=samples, columns=('predicted_reward',)),
     credit=estimate_tokens(baselines.minus_predicted),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
+    aggregate=aggregate.budget_mean,
+    minibatches=minibatches,
   )
 
 
@@ -388,7 +370,8 @@ def reg_grpo(
     plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=row_losses(
-      partial(regression.normalised_log_ratio, epsilon=spread),
+      regression.normalised_log_ratio,
+      epsilon=spread,
       samples=samples,
       kl=Cost(costs.k3, kl_weight),
     ),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from jaxrl_llm.advantages import group
 from jaxrl_llm.credit import estimate
 from jaxrl_llm.objectives import aggregate, costs, offline
@@ -22,7 +20,7 @@ def opmd_regression(
   return Recipe(
     plan=sampled.independent(samples=samples),
     credit=estimate(group.centre),
-    objective=row_losses(partial(offline.proximal_regression, weight=weight)),
+    objective=row_losses(offline.proximal_regression, weight=weight),
     minibatches=minibatches,
   )
 
@@ -46,9 +44,7 @@ def copg(
   return Recipe(
     plan=sampled.independent(samples=samples),
     credit=estimate(group.leave_one_out),
-    objective=row_losses(
-      partial(offline.contrastive, weight=weight), samples=samples
-    ),
+    objective=row_losses(offline.contrastive, weight=weight, samples=samples),
     minibatches=minibatches,
   )
 
@@ -71,7 +67,7 @@ def direct_advantage(
   return Recipe(
     plan=sampled.independent(samples=samples),
     credit=estimate(group.centre),
-    objective=row_losses(partial(offline.advantage_regression, weight=weight)),
+    objective=row_losses(offline.advantage_regression, weight=weight),
     minibatches=minibatches,
   )
 
@@ -100,12 +96,10 @@ def trpa(
     plan=sampled.independent(samples=samples),
     credit=estimate(group.centre),
     objective=row_losses(
-      partial(
-        offline.pairwise_preference,
-        weight=weight,
-        best_scale=best_scale,
-        best=best,
-      ),
+      offline.pairwise_preference,
+      weight=weight,
+      best_scale=best_scale,
+      best=best,
       samples=samples,
       proximal=Cost(costs.old_k3, kl_weight),
     ),
@@ -134,12 +128,10 @@ def disco(
     plan=sampled.independent(samples=samples),
     credit=estimate(group.centre),
     objective=row_losses(
-      partial(
-        offline.discriminative,
-        temperature=temperature,
-        hinge=hinge,
-        limit=limit,
-      ),
+      offline.discriminative,
+      temperature=temperature,
+      hinge=hinge,
+      limit=limit,
       samples=samples,
     ),
     minibatches=minibatches,
@@ -159,8 +151,7 @@ def disco_mean(
     plan=sampled.independent(samples=samples),
     credit=estimate(group.centre),
     objective=row_losses(
-      partial(offline.mean_discriminative, hinge=hinge, limit=limit),
-      samples=samples,
+      offline.mean_discriminative, hinge=hinge, limit=limit, samples=samples
     ),
     minibatches=minibatches,
   )

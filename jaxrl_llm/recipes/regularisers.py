@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from jaxrl_llm import control, reference
 from jaxrl_llm.advantages import group, targets, tokens
 from jaxrl_llm.credit import chain, estimate, estimate_tokens, refine
@@ -35,7 +33,9 @@ def straight_kl(
     plan=sampled.independent(samples=samples),
     credit=estimate(group.centre),
     objective=policy_gradient(
-      partial(surrogates.clip, low=clip_low, high=clip_high),
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
       kl=Cost(costs.straight_k3, kl_weight),
     ),
     aggregate=aggregate.budget_mean,
@@ -70,7 +70,9 @@ def weighted_kl(
     plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
-      partial(surrogates.clip, low=clip_low, high=clip_high),
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
       kl=Cost(costs.weighted_k3, kl_weight),
     ),
     aggregate=aggregate.sequence_mean,
@@ -105,7 +107,9 @@ def llds(
     plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
-      partial(surrogates.clip, low=clip_low, high=clip_high),
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
       fall=Cost(costs.likelihood_fall, fall_weight),
     ),
     aggregate=aggregate.sequence_mean,
@@ -144,7 +148,9 @@ def kdrl(
     plan=notes.noted(sampled.independent(samples=samples), passes.Teacher()),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
-      partial(surrogates.clip, low=clip_low, high=clip_high),
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
       teacher=Cost(costs.teacher_k2, weight),
     ),
     aggregate=aggregate.token_mean,
@@ -180,8 +186,7 @@ def grpo_d(
     plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
-      partial(surrogates.clip, low=clip_low, high=clip_high),
-      kl=Cost(costs.k3, weight),
+      surrogates.clip, low=clip_low, high=clip_high, kl=Cost(costs.k3, weight)
     ),
     aggregate=aggregate.sequence_mean,
     minibatches=minibatches,
@@ -214,7 +219,9 @@ def apo_difficulty(
     plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
-      partial(surrogates.clip, low=clip_low, high=clip_high),
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
       samples=samples,
       kl=Cost(costs.difficulty_k3, kl_weight),
     ),
@@ -250,7 +257,9 @@ def apo(
     plan=sampled.independent(samples=samples),
     credit=estimate_tokens(targets.longer_failures, base=base, epsilon=epsilon),
     objective=policy_gradient(
-      partial(surrogates.clip, low=clip_low, high=clip_high),
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
       samples=samples,
       kl=Cost(costs.difficulty_k3, kl_weight),
     ),

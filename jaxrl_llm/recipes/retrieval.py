@@ -5,18 +5,16 @@ The plan says in its extras which rows or tokens belong together.
 
 from __future__ import annotations
 
-import dataclasses
 from functools import partial
 
 from jaxrl_llm.advantages import group, keys, steps
-from jaxrl_llm.credit import chain, estimate_tokens, shape
+from jaxrl_llm.credit import chain, estimate, estimate_tokens, shape
 from jaxrl_llm.notes import base as notes
 from jaxrl_llm.objectives import aggregate, costs, ranked, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.plans import episodes, sampled
 from jaxrl_llm.plans import wordings as wordings_lib
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
-from jaxrl_llm.recipes.advantages import grpo
 from jaxrl_llm.rewards import behaviour
 
 
@@ -89,7 +87,9 @@ def rank_grpo(
     ),
     credit=estimate_tokens(steps.ranked_items, epsilon=epsilon),
     objective=policy_gradient(
-      partial(ranked.item_clip, low=clip_low, high=clip_high),
+      ranked.item_clip,
+      low=clip_low,
+      high=clip_high,
       kl=Cost(costs.k3, kl_weight),
     ),
     aggregate=aggregate.token_mean,
@@ -128,18 +128,19 @@ def step_grpo(
   scores sub-question and route of an intermediate step and the answer of the
   last; and the rows of a group do not share their prefix.
   """
-  return dataclasses.replace(
-    grpo(
-      samples=samples,
-      clip_low=clip_low,
-      clip_high=clip_high,
-      kl_weight=kl_weight,
-      minibatches=minibatches,
-    ),
+  return Recipe(
     plan=episodes.steps(samples=samples, turns=turns),
     credit=keys.EstimateBy(
       partial(group.norm, epsilon=epsilon), ('group', 'step')
     ),
+    objective=policy_gradient(
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
+      kl=Cost(costs.k3, kl_weight),
+    ),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
   )
 
 
@@ -169,20 +170,20 @@ def ps_grpo(
 
   Deviates: agreement is a BLEU of words and pairs of words.
   """
-  base = grpo(
-    samples=samples,
-    clip_low=clip_low,
-    clip_high=clip_high,
-    kl_weight=kl_weight,
-    minibatches=minibatches,
-  )
   shaper = shape(
     behaviour.agreement, weight=weight, accuracy_weight=accuracy_weight
   )
-  return dataclasses.replace(
-    base,
+  return Recipe(
     plan=wordings_lib.wordings(samples=samples, groups=wordings),
-    credit=chain(shaper, base.credit),
+    credit=chain(shaper, estimate(group.norm)),
+    objective=policy_gradient(
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
+      kl=Cost(costs.k3, kl_weight),
+    ),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
   )
 
 
@@ -216,21 +217,16 @@ def information_consistency(
 
   Deviates: reconstructed from the abstract; form and weights are ours.
   """
-  base = grpo(
-    samples=samples,
-    clip_low=clip_low,
-    clip_high=clip_high,
-    kl_weight=0.0,
-    minibatches=minibatches,
-  )
   plan = wordings_lib.variants(samples=samples, wordings=wordings)
   shaper = shape(
     behaviour.stable_information,
     information_weight=information_weight,
     stability_weight=stability_weight,
   )
-  return dataclasses.replace(
-    base,
+  return Recipe(
     plan=notes.noted(plan, notes.Information()),
-    credit=chain(shaper, base.credit),
+    credit=chain(shaper, estimate(group.norm)),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
   )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from jaxrl_llm.objectives import listwise, rating
 from jaxrl_llm.objectives.base import row_losses
 from jaxrl_llm.objectives.grouped import group_losses, pair_losses
@@ -27,8 +25,10 @@ def reward_model(
   return Recipe(
     plan=sampled.independent(samples=samples),
     objective=pair_losses(
-      partial(rating.bradley_terry, margin=margin, centring=centring),
+      rating.bradley_terry,
       rating.last_value,
+      margin=margin,
+      centring=centring,
       samples=samples,
     ),
   )
@@ -40,9 +40,7 @@ def ranking_reward_model(*, samples: int = 4) -> Recipe:
   return Recipe(
     plan=sampled.independent(samples=samples),
     objective=group_losses(
-      partial(listwise.plackett_luce, weight=1.0),
-      rating.last_value,
-      samples=samples,
+      listwise.plackett_luce, rating.last_value, weight=1.0, samples=samples
     ),
   )
 
@@ -57,5 +55,5 @@ def unary_reward_model(*, samples: int = 1, correct: float = 0.5) -> Recipe:
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
-    objective=row_losses(partial(rating.reaction, correct=correct)),
+    objective=row_losses(rating.reaction, correct=correct),
   )

@@ -12,19 +12,6 @@ from jaxrl_llm.plans import sampled
 from jaxrl_llm.recipe import Paper, Recipe, register
 
 
-def _corrected(gate, samples, clip_low, clip_high, epsilon, minibatches):
-  """Group-relative clip whose tokens a gate corrects for the sampler."""
-  return Recipe(
-    plan=sampled.independent(samples=samples),
-    credit=estimate(group.norm, epsilon=epsilon),
-    objective=policy_gradient(
-      partial(surrogates.clip, low=clip_low, high=clip_high), gate=gate
-    ),
-    aggregate=aggregate.token_mean,
-    minibatches=minibatches,
-  )
-
-
 @register(
   Paper(
     'Your Efficient RL Framework Secretly Brings You Off-Policy RL Training'
@@ -43,8 +30,18 @@ def sampler_truncated(
 
   `cap` is the authors' for a model of 0.5B parameters; they take 8 for 32B.
   """
-  gate = partial(gates.truncated_importance, cap=cap)
-  return _corrected(gate, samples, clip_low, clip_high, epsilon, minibatches)
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    credit=estimate(group.norm, epsilon=epsilon),
+    objective=policy_gradient(
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
+      gate=partial(gates.truncated_importance, cap=cap),
+    ),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
+  )
 
 
 @register(
@@ -63,8 +60,18 @@ def sampler_truncated_sequence(
   minibatches: int = 4,
 ) -> Recipe:
   """One truncated weight of the learner over the sampler per response."""
-  gate = partial(gates.sequence_truncated_importance, cap=cap)
-  return _corrected(gate, samples, clip_low, clip_high, epsilon, minibatches)
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    credit=estimate(group.norm, epsilon=epsilon),
+    objective=policy_gradient(
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
+      gate=partial(gates.sequence_truncated_importance, cap=cap),
+    ),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
+  )
 
 
 @register(
@@ -85,8 +92,18 @@ def sampler_masked(
   minibatches: int = 4,
 ) -> Recipe:
   """Tokens on which learner and sampler disagree leave the gradient."""
-  gate = partial(gates.masked_importance, floor=floor, cap=cap)
-  return _corrected(gate, samples, clip_low, clip_high, epsilon, minibatches)
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    credit=estimate(group.norm, epsilon=epsilon),
+    objective=policy_gradient(
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
+      gate=partial(gates.masked_importance, floor=floor, cap=cap),
+    ),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
+  )
 
 
 @register(
@@ -107,5 +124,15 @@ def sampler_masked_sequence(
   The bounds are OpenRLHF's defaults, which it shares with corrections of
   single tokens; for the mean of a response verl takes 0.999 and 1.001.
   """
-  gate = partial(gates.sequence_masked_importance, floor=floor, cap=cap)
-  return _corrected(gate, samples, clip_low, clip_high, epsilon, minibatches)
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    credit=estimate(group.norm, epsilon=epsilon),
+    objective=policy_gradient(
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
+      gate=partial(gates.sequence_masked_importance, floor=floor, cap=cap),
+    ),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
+  )

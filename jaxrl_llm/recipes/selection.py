@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from functools import partial
-
 from jaxrl_llm.advantages import group
 from jaxrl_llm.credit import chain, estimate, weigh, weigh_tokens
 from jaxrl_llm.notes import base as notes
@@ -13,7 +10,6 @@ from jaxrl_llm.objectives import aggregate, surrogates
 from jaxrl_llm.objectives.base import policy_gradient
 from jaxrl_llm.plans import sampled
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
-from jaxrl_llm.recipes.advantages import grpo
 from jaxrl_llm.selection import weights
 
 
@@ -47,21 +43,16 @@ def d3s(
   Deviates: the paper widens the two shares linearly over the run; they are
   constant here, and ours.
   """
-  base = grpo(
-    samples=samples,
-    clip_low=clip_low,
-    clip_high=clip_high,
-    kl_weight=0.0,
-    minibatches=minibatches,
-  )
-  return dataclasses.replace(
-    base,
+  return Recipe(
+    plan=sampled.independent(samples=samples),
     credit=chain(
-      base.credit,
+      estimate(group.norm),
       weigh_tokens(weights.spread_rows, share=rows),
       weights.SpreadTokens(share=tokens),
     ),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
     aggregate=aggregate.token_mean,
+    minibatches=minibatches,
   )
 
 
@@ -89,37 +80,20 @@ def dagrpo(
   Deviates: reconstructed from the abstract; the gap is ours. The expert answer
   that the paper adds to prompts without a success is left out.
   """
-  base = grpo(
-    samples=samples,
-    clip_low=clip_low,
-    clip_high=clip_high,
-    kl_weight=0.0,
-    minibatches=minibatches,
-  )
   stage = weigh_tokens(weights.contrasting, gap=gap)
-  return dataclasses.replace(
-    base,
+  return Recipe(
     plan=notes.noted(
       sampled.independent(samples=samples), notes.Judged(('quality',))
     ),
-    credit=chain(base.credit, stage),
-  )
-
-
-def _filtered(weight, *, samples, clip_low, clip_high, minibatches):
-  base = grpo(
-    samples=samples,
-    clip_low=clip_low,
-    clip_high=clip_high,
-    kl_weight=0.0,
+    credit=chain(estimate(group.norm), stage),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
+    aggregate=aggregate.sequence_mean,
     minibatches=minibatches,
   )
-  return dataclasses.replace(base, credit=chain(weigh(weight), base.credit))
 
 
 _PF_PPO = Paper(
-  'Policy Filtration in RLHF to Fine-Tune LLM for Code Generation',
-  '2409.06957',
+  'Policy Filtration in RLHF to Fine-Tune LLM for Code Generation', '2409.06957'
 )
 
 
@@ -136,11 +110,11 @@ def pf_ppo(
   Deviates: rows are weighed by the chances with which the paper draws them,
   with replacement, and GRPO's advantages take the place of a critic's.
   """
-  return _filtered(
-    weights.best_and_random,
-    samples=samples,
-    clip_low=clip_low,
-    clip_high=clip_high,
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    credit=chain(weigh(weights.best_and_random), estimate(group.norm)),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
+    aggregate=aggregate.sequence_mean,
     minibatches=minibatches,
   )
 
@@ -157,11 +131,11 @@ def pf_ppo_best_worst(
 
   Deviates: as `pf_ppo` does.
   """
-  return _filtered(
-    weights.best_and_worst,
-    samples=samples,
-    clip_low=clip_low,
-    clip_high=clip_high,
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    credit=chain(weigh(weights.best_and_worst), estimate(group.norm)),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
+    aggregate=aggregate.sequence_mean,
     minibatches=minibatches,
   )
 
@@ -173,9 +147,7 @@ def pf_ppo_best_worst(
     '2510.00819',
   ),
   Limit(
-    'grpo',
-    {'objective_limit': 1e9, 'policy_limit': 1e9},
-    {'kl_weight': 0.0},
+    'grpo', {'objective_limit': 1e9, 'policy_limit': 1e9}, {'kl_weight': 0.0}
   ),
 )
 def capo(
@@ -209,9 +181,7 @@ def capo(
         policy_limit=policy_limit,
       ),
     ),
-    objective=policy_gradient(
-      partial(surrogates.clip, low=clip_low, high=clip_high)
-    ),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
     aggregate=aggregate.sequence_mean,
     minibatches=minibatches,
   )

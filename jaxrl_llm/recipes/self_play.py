@@ -10,10 +10,7 @@ from functools import partial
 
 from jaxrl_llm import reference
 from jaxrl_llm.advantages import group
-from jaxrl_llm.credit import (
-  chain,
-  estimate,
-)
+from jaxrl_llm.credit import chain, estimate
 from jaxrl_llm.objectives import (
   aggregate,
   grouped,
@@ -52,7 +49,7 @@ def spo(*, samples: int = 8, clip: float = 0.2, minibatches: int = 4) -> Recipe:
     credit=chain(
       duels.Duels(duels.against_others, samples), estimate(group.centre)
     ),
-    objective=policy_gradient(partial(surrogates.clip, low=clip, high=clip)),
+    objective=policy_gradient(surrogates.clip, low=clip, high=clip),
     aggregate=aggregate.sequence_mean,
     minibatches=minibatches,
   )
@@ -72,9 +69,7 @@ def sppo(
     plan=sampled.independent(samples=samples),
     credit=duels.Duels(duels.against_all, samples),
     objective=group_losses(
-      partial(nash.win_rate_regression, scale=scale),
-      grouped.to_iterate,
-      samples=samples,
+      nash.win_rate_regression, grouped.to_iterate, scale=scale, samples=samples
     ),
     minibatches=minibatches,
   )
@@ -94,9 +89,7 @@ def sppo_hard(
   return Recipe(
     plan=sampled.independent(samples=samples),
     objective=pair_losses(
-      partial(nash.hard_regression, scale=scale),
-      grouped.to_iterate,
-      samples=samples,
+      nash.hard_regression, grouped.to_iterate, scale=scale, samples=samples
     ),
     minibatches=minibatches,
   )
@@ -114,8 +107,9 @@ def dno(
     plan=sampled.independent(samples=samples),
     credit=duels.Duels(duels.against_others, samples),
     objective=pair_losses(
-      partial(preference.soft_logistic, weight=weight),
+      preference.soft_logistic,
       grouped.to_iterate,
+      weight=weight,
       samples=samples,
       among=pairs.every,
     ),
@@ -143,8 +137,9 @@ def dno_practical(
   return Recipe(
     plan=sampled.independent(samples=samples),
     objective=pair_losses(
-      partial(preference.logistic, weight=weight),
+      preference.logistic,
       grouped.to_iterate,
+      weight=weight,
       samples=samples,
       among=partial(nash.decisive, best=best, gap=gap),
     ),
@@ -177,8 +172,9 @@ def accelerated_dpo(
   return Recipe(
     plan=sampled.independent(samples=samples),
     objective=pair_losses(
-      partial(preference.logistic, weight=weight),
+      preference.logistic,
       partial(grouped.to_extrapolated, momentum=momentum),
+      weight=weight,
       samples=samples,
     ),
     reference=reference.Previous(),
@@ -200,9 +196,7 @@ def iterative_dpo(
   return Recipe(
     plan=sampled.independent(samples=samples),
     objective=pair_losses(
-      partial(preference.logistic, weight=weight),
-      grouped.to_iterate,
-      samples=samples,
+      preference.logistic, grouped.to_iterate, weight=weight, samples=samples
     ),
     minibatches=minibatches,
   )

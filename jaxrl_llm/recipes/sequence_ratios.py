@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from jaxrl_llm.advantages import group
 from jaxrl_llm.credit import estimate
 from jaxrl_llm.objectives import aggregate, sequence
@@ -34,7 +32,7 @@ def gspo(
     plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
-      partial(sequence.sequence_clip, low=clip_low, high=clip_high)
+      sequence.sequence_clip, low=clip_low, high=clip_high
     ),
     aggregate=aggregate.sequence_mean,
     minibatches=minibatches,
@@ -58,7 +56,7 @@ def gmpo(
     plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
-      partial(sequence.geometric_clip, low=clip_low, high=clip_high)
+      sequence.geometric_clip, low=clip_low, high=clip_high
     ),
     aggregate=aggregate.sequence_mean,
     minibatches=minibatches,
@@ -86,14 +84,12 @@ def dhpo(
     plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
-      partial(
-        sequence.hybrid_clip,
-        weight=weight,
-        low=clip_low,
-        high=clip_high,
-        sequence_low=sequence_low,
-        sequence_high=sequence_high,
-      )
+      sequence.hybrid_clip,
+      weight=weight,
+      low=clip_low,
+      high=clip_high,
+      sequence_low=sequence_low,
+      sequence_high=sequence_high,
     ),
     aggregate=aggregate.sequence_mean,
     minibatches=minibatches,
@@ -120,13 +116,11 @@ def dhpo_entropy(
     plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
-      partial(
-        sequence.entropy_hybrid_clip,
-        low=clip_low,
-        high=clip_high,
-        sequence_low=sequence_low,
-        sequence_high=sequence_high,
-      )
+      sequence.entropy_hybrid_clip,
+      low=clip_low,
+      high=clip_high,
+      sequence_low=sequence_low,
+      sequence_high=sequence_high,
     ),
     aggregate=aggregate.sequence_mean,
     minibatches=minibatches,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from functools import partial
 
@@ -20,7 +19,6 @@ from jaxrl_llm.objectives import aggregate, costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.plans import branching, episodes, sampled
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
-from jaxrl_llm.recipes.actor_critic import ppo
 from jaxrl_llm.selection import weights
 
 
@@ -94,7 +92,9 @@ def spo_chain(
       weigh_tokens(weights.unsure_tokens, threshold=threshold),
     ),
     objective=policy_gradient(
-      partial(surrogates.clip, low=clip_low, high=clip_high),
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
       kl=Cost(costs.k3, kl_weight),
     ),
     aggregate=aggregate.token_mean,
@@ -134,7 +134,9 @@ def spo_tree(
       weigh_tokens(weights.signal),
     ),
     objective=policy_gradient(
-      partial(surrogates.clip, low=clip_low, high=clip_high),
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
       kl=Cost(costs.k3, kl_weight),
     ),
     aggregate=aggregate.token_mean,
@@ -168,26 +170,25 @@ def poad(
   Deviates: advantages are whitened over chosen tokens, the published code's
   over those that are not 0.
   """
-  return dataclasses.replace(
-    ppo(
-      samples=samples,
-      clip_low=clip_low,
-      clip_high=clip_high,
-      value_weight=value_weight,
-      minibatches=minibatches,
-    ),
+  return Recipe(
     plan=episodes.multi_turn(samples=samples, turns=turns),
     credit=chain(
       segments.ActionGAE(discount, trace), refine(tokens.whiten_batch)
     ),
+    objective=policy_gradient(
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
+      value=Cost(partial(costs.squared_value_error, clip=0.2), value_weight),
+    ),
+    aggregate=aggregate.token_mean,
+    epochs=4,
+    minibatches=minibatches,
   )
 
 
 @register(
-  Paper(
-    'Reinforcing Video Reasoning with Focused Thinking',
-    '2505.24718',
-  )
+  Paper('Reinforcing Video Reasoning with Focused Thinking', '2505.24718')
 )
 def tw_grpo(
   *,
@@ -209,9 +210,7 @@ def tw_grpo(
       estimate(group.norm, epsilon=epsilon),
       refine(emphasis.focus, strength=strength),
     ),
-    objective=policy_gradient(
-      partial(surrogates.clip, low=clip_low, high=clip_high)
-    ),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
     aggregate=aggregate.token_mean,
     minibatches=minibatches,
   )
@@ -225,10 +224,7 @@ def tw_grpo(
   )
 )
 def two_stage_constrained(
-  *,
-  samples: int = 8,
-  weights: tuple = (1.0, 1.0),
-  limit: float = 20.0,
+  *, samples: int = 8, weights: tuple = (1.0, 1.0), limit: float = 20.0
 ) -> Recipe:
   """Regression towards auxiliary policies, tilted by the main advantage.
 

@@ -78,7 +78,9 @@ def llds_actions(
     plan=episodes.multi_turn(samples=samples, turns=turns),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
-      partial(surrogates.clip, low=clip_low, high=clip_high),
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
       fall=Cost(costs.action_fall, fall_weight),
     ),
     aggregate=aggregate.sequence_mean,

@@ -109,8 +109,7 @@ def mdpo(
 
 @register(
   Paper(
-    'The Update-Equivalence Framework for Decision-Time Planning',
-    '2304.13138',
+    'The Update-Equivalence Framework for Decision-Time Planning', '2304.13138'
   )
 )
 def mmd(
@@ -169,8 +168,7 @@ def target_surrogate(
     plan=sampled.independent(samples=samples),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
-      surrogates.score_function,
-      target=Cost(costs.square_move, 0.5 / step_size),
+      surrogates.score_function, target=Cost(costs.square_move, 0.5 / step_size)
     ),
     aggregate=aggregate.sequence_mean,
     epochs=epochs,

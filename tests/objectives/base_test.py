@@ -49,6 +49,20 @@ def test_loss_is_the_weighted_sum_of_surrogate_and_costs():
   np.testing.assert_allclose(metrics['loss/kl'], kl, rtol=1e-6)
 
 
+def test_numbers_are_bound_to_the_loss_and_costs_are_not():
+  kl = base.Cost(costs.k2, 0.5)
+  objective = base.policy_gradient(surrogates.clip, low=0.1, high=0.3, kl=kl)
+  assert objective.surrogate.func is surrogates.clip
+  assert objective.surrogate.keywords == {'low': 0.1, 'high': 0.3}
+  assert dict(objective.costs) == {'kl': kl}
+
+
+def test_a_number_that_the_loss_does_not_take_is_refused():
+  for build in (base.policy_gradient, base.row_losses):
+    with pytest.raises(ValueError, match=r"clip.*no.*\['kl'\].*Cost"):
+      build(surrogates.clip, low=0.1, kl=0.04)
+
+
 def test_a_cost_that_is_off_is_left_out_whole():
   objective = base.policy_gradient(surrogates.clip, kl=base.Cost(costs.k2, 0.0))
   assert not objective.costs and not objective.reads
