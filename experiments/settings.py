@@ -235,7 +235,8 @@ def _below(name: str, prefix: str) -> bool:
 
 # The least value of a setting, where a smaller one means nothing.
 _LEAST = {
-  'steps': 1,
+  'steps': 0,
+  'data.epochs': 0.0,
   'max_bad_steps': 1,
   'pipeline': 0,
   'model.fresh.layers': 1,
@@ -305,6 +306,7 @@ def check_values(config) -> None:
     # Not every recipe has each of these. NaN is not at least anything.
     if leaf in values and not values[leaf] >= least:
       raise Refused(f'{name} is {values[leaf]}; use {least} or more')
+  _check_length(config)
   for name in ('data', 'model'):
     size = config.mesh[name]
     if size < 1 and size != -1:
@@ -313,6 +315,19 @@ def check_values(config) -> None:
     _check_text(config)
   if config.problem == 'masked':
     _check_heads('policy', config.policy)
+
+
+def _check_length(config) -> None:
+  """One setting says how long a run is."""
+  epochs = config.data.epochs if config.problem == 'text' else 0
+  if config.steps and epochs:
+    raise Refused(
+      f'steps={config.steps} and data.epochs={epochs:g} both say how long the '
+      'run is; set one of them to 0'
+    )
+  if not (config.steps or epochs):
+    more = ', or data.epochs' if config.problem == 'text' else ''
+    raise Refused(f'steps is 0; use 1 or more{more}')
 
 
 def _check_text(config) -> None:

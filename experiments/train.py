@@ -124,7 +124,11 @@ def _locked(config, workdir: pathlib.Path, stopping: Stopper) -> int:
   from jaxrl_llm.training import workdir as workdir_lib
 
   with hosts.on_first(lambda: workdir_lib.Lock(workdir)):
-    free = ('steps',) if config.optimizer.schedule == 'constant' else ()
+    free = (
+      ('steps', 'data.epochs')
+      if config.optimizer.schedule == 'constant'
+      else ()
+    )
     workdir_lib.check_config(workdir, config.to_dict(), allowed=(*_FREE, *free))
     files = problems.fingerprints(config)
     workdir_lib.check_files(workdir, files)
@@ -173,7 +177,10 @@ def _start(config, workdir: pathlib.Path, files: dict[str, str]):
     hosts.say(f'going on from iteration {restored.step} of {workdir}')
   run = hosts.on_first(
     lambda: writers.Run(
-      workdir, total_steps=config.steps, resume_step=step, quiet=_QUIET.value
+      workdir,
+      total_steps=parts.config.steps,
+      resume_step=step,
+      quiet=_QUIET.value,
     )
   )
   if jax.device_count() > 1 and not _QUIET.value:
@@ -205,9 +212,10 @@ def _train(
     except loop.Diverged as error:
       hosts.say(f'error: {error}')
       return 3
-  if int(state.step) < config.steps:
+  total = parts.config.steps
+  if int(state.step) < total:
     hosts.say(
-      f'saved iteration {int(state.step)} of {config.steps}; go on with:\n'
+      f'saved iteration {int(state.step)} of {total}; go on with:\n'
       f'  {_command()}'
     )
     return 0

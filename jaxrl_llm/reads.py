@@ -392,6 +392,9 @@ _TABLE |= {
   'demonstration_reward': _of_plan(
     'f32[N]', 'What the demonstration of the question earns.', _of_groups
   ),
+  'demonstrated': _of_plan(
+    'bool[N]', 'Recorded rows of which none is better than another.'
+  ),
   'drift': _of_plan(
     'f32[N]',
     'How far the policy moved since it was last asked, nats per token.',

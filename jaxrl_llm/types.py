@@ -232,6 +232,7 @@ class Stats(struct.PyTreeNode):
     after_values: the same, once the token is chosen and before anything
       answers it, or None.
     log_probs: f32[N, T, V], whole rows, or None.
+    top_logp: f32[N, T], nats, of the most probable token, or None.
     last_value: f32[N], a critic's estimate after the last decision, 0 where
       the row has ended; None is 0 everywhere.
   """
@@ -241,6 +242,7 @@ class Stats(struct.PyTreeNode):
   values: Array | None = None
   after_values: Array | None = None
   log_probs: Array | None = None
+  top_logp: Array | None = None
   last_value: Array | None = None
 
   def on(self, mask: Array) -> Stats:

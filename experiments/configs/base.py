@@ -19,7 +19,10 @@ from jaxrl_llm import recipe as recipe_lib
 SETTINGS = {
   'problem': ('text', f'what the run is about: {", ".join(problems.NAMES)}'),
   'seed': (0, 'all randomness is a function of it'),
-  'steps': (100, 'iterations: sample, verify, learn'),
+  'steps': (
+    100,
+    'iterations: sample, verify, learn; 0 where data.epochs says how long',
+  ),
   'max_bad_steps': (
     5,
     'iterations in a row that teach nothing: no finite gradient, or no '
@@ -69,7 +72,13 @@ SETTINGS = {
   'data.responses': (
     'sampled',
     'sampled by the policy; recorded: the data holds them, with preferences; '
-    'compared: likewise, each followed by its rival',
+    'compared: likewise, each followed by its rival; demonstrated: it holds '
+    'what is to be said',
+  ),
+  'data.epochs': (
+    0.0,
+    'passes over the records, in place of steps, which must be 0 then; '
+    '0: steps says how long',
   ),
   'data.system': (
     '',

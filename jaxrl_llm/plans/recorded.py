@@ -7,6 +7,10 @@ They are encoded once, before a run, as columns that go with the prompts:
     recorded_score  f32[A, G], what the record says of a response
     recorded_cut    bool[A, G], longer than the budget and cut to it
 
+and, of demonstrations, of which none is better than another,
+
+    recorded_action bool[A, G, T], tokens to be said; others are read alone
+
 A record of fewer than G responses has rows without tokens, which do not count.
 """
 
@@ -25,7 +29,8 @@ class Recorded(Plan):
   """The recorded responses to each prompt, scored by their record.
 
   Nobody knows under which distribution they were written: their `logp` is 0.
-  The extra `recorded` bool[N] is True, and says so.
+  The extra `recorded` bool[N] is True, and says so; of demonstrations so is
+  `demonstrated`.
 
   Attributes:
     samples: G, rows of a group.
@@ -55,7 +60,8 @@ def rows(prompts: Prompts) -> tuple[Rollouts, Scores]:
     return jnp.repeat(x, samples, axis=0)
 
   mask = columns['recorded_mask'].reshape(-1, length)
-  everywhere = jnp.ones(count * samples, bool)
+  action = columns.get('recorded_action', columns['recorded_mask'])
+  kinds = ['recorded', *(['demonstrated'] * ('recorded_action' in columns))]
   rollouts = Rollouts(
     content=Tokens(
       prompt=by_row(prompts.tokens),
@@ -63,7 +69,7 @@ def rows(prompts: Prompts) -> tuple[Rollouts, Scores]:
       response=columns['recorded'].reshape(-1, length),
     ),
     response_mask=mask,
-    action_mask=mask,
+    action_mask=action.reshape(-1, length),
     logp=jnp.zeros(mask.shape, jnp.float32),
     paid=jnp.zeros(mask.shape, jnp.float32),
     group=by_row(jnp.arange(count, dtype=jnp.int32)),
@@ -71,7 +77,7 @@ def rows(prompts: Prompts) -> tuple[Rollouts, Scores]:
     domain=by_row(prompts.domain),
     valid=jnp.any(mask, axis=-1),
     truncated=columns['recorded_cut'].reshape(-1),
-    extras={'recorded': everywhere},
+    extras={kind: jnp.ones(count * samples, bool) for kind in kinds},
   )
   scores = columns['recorded_score'].reshape(-1, 1)
   return rollouts, Scores(scores, jnp.ones(1))

@@ -1,4 +1,4 @@
-"""Entries that weigh the likelihood of good responses, of bad ones apart."""
+"""Entries that raise the likelihood of good responses."""
 
 from __future__ import annotations
 
@@ -8,9 +8,32 @@ from jaxrl_llm.advantages import group, targets
 from jaxrl_llm.credit import chain, estimate, estimate_tokens, weigh
 from jaxrl_llm.objectives import aggregate, costs, supervised, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
-from jaxrl_llm.plans import demonstrations, sampled
-from jaxrl_llm.recipe import Paper, Recipe, register
+from jaxrl_llm.plans import demonstrations, recorded, sampled
+from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.selection import filters
+
+
+@register(
+  Paper(
+    'Training language models to follow instructions with human feedback',
+    '2203.02155',
+    'VERIFIED-2',
+  ),
+  Limit('reinforce', up_to_scale=True),
+)
+def sft(*, samples: int = 1) -> Recipe:
+  """Supervised fine-tuning: the likelihood of what the data say.
+
+      -sum_it r_i log pi(y_it) / tokens
+
+  REINFORCE on recorded responses, of which a demonstration has reward 1: its
+  loss is the mean over all tokens of an optimizer step, as in TRL.
+  """
+  return Recipe(
+    plan=recorded.Recorded(samples),
+    objective=policy_gradient(surrogates.score_function),
+    aggregate=aggregate.token_mean,
+  )
 
 
 @register(

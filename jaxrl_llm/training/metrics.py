@@ -232,6 +232,15 @@ _TABLE: dict[str, Metric] = {
       'The chance that the most frequent of K sampled answers is right.',
     ),
   ),
+  'eval/nll': _count(
+    'mean over tokens to be said of -log pi',
+    'nats per token',
+    'How surprising held-out demonstrations are.',
+  ),
+  'eval/token_accuracy': _share(
+    'share of tokens to be said with pi(y_t) = max_v pi(v)',
+    'How often no other token is more probable than the demonstrated one.',
+  ),
   'eval/return': Metric(
     'mean over tasks of sum_t paid_t',
     'reward',
@@ -296,6 +305,12 @@ _TABLE: dict[str, Metric] = {
   'data/identical': _count('count', 'records', 'With equal responses.'),
   'data/empty': _count('count', 'records', 'With an empty response.'),
   'data/truncated': _count('count', 'records', 'With one that was cut.'),
+  'data/untrained': _count(
+    'count', 'records', 'Without a turn to be said; they are left out.'
+  ),
+  'data/divided': _count(
+    'count', 'records', 'Of several rows, as earlier turns are written anew.'
+  ),
   # Clocks, which alone differ between equal runs.
   'time/sample': _seconds('Sampling.'),
   'time/verify': _seconds('Verification.'),

@@ -307,7 +307,8 @@ class Program:
       metrics |= {'loss': loss}
       if self.widths:
         metrics['learn/columns'] = width / columns / (pieces * devices)
-      if 'recorded' in batch.rollouts.extras:
+      kinds = batch.rollouts.extras.keys() & {'recorded', 'demonstrated'}
+      if kinds == {'recorded'}:
         metrics |= diagnostics.of_pairs(
           self._valued(stats),
           batch,

@@ -33,8 +33,8 @@ def token_logp(
   *,
   temperature: float | Array = 1.0,
   block: int,
-) -> tuple[Array, Array]:
-  """Log-prob of each token and the entropy of its distribution.
+) -> tuple[Array, Array, Array]:
+  """Log-prob of each token, the entropy of its distribution, its largest one.
 
   Args:
     params: of the decoder; the kernel of its logits is read.
@@ -43,8 +43,9 @@ def token_logp(
     block: vocabulary entries whose logits exist at once.
 
   Returns:
-    Two f32[N, T], nats; what `log_softmax` of all logits gives, up to the
-    order of sums.
+    Three f32[N, T], nats; what `log_softmax` of all logits gives, up to the
+    order of sums. The last, the log-prob of the most probable token, is a
+    constant to whoever differentiates.
   """
   kernel = params['embed' if config.tied else 'unembed']['kernel']
   block = min(block, config.vocab)
@@ -81,12 +82,12 @@ def _forward(config, block, kernel, temperature, x, token):
   top, total, weighted, chosen = sums
   lse, mean = top + jnp.log(total), weighted / total
   known = (kernel, temperature, x, token, lse, mean)
-  return (chosen - lse, lse - mean), known
+  return (chosen - lse, lse - mean, top - lse), known
 
 
 def _backward(config, block, known, slopes):
   kernel, temperature, x, token, lse, mean = known
-  of_logp, of_entropy = (slope[..., None] for slope in slopes)
+  of_logp, of_entropy = (slope[..., None] for slope in slopes[:2])
 
   def add(total, number):
     start, fresh, own = _place(config, block, number, token)

@@ -46,7 +46,9 @@ def score(
     needs: 'values' adds what a head says of s_t, read before token t is
       chosen, 'after_values' what another says once it is; 'log_probs' adds
       whole rows over the vocabulary (never the support), and gives up the
-      saving of `chunk`. Other names are not this function's.
+      saving of `chunk`; 'top_logp' adds the log-prob of the most probable
+      token, which that of the token itself equals or falls short of. Other
+      names are not this function's.
     temperature: that of the sampler; traced, above 0.
     chunk: response positions whose logits exist at once, in both directions.
       0 keeps the logits of all of them for the backward pass: faster when
@@ -101,11 +103,11 @@ def score(
     return transformer.logits(unembed, config, x) / temperature
 
   def tokens(x, token, support):
-    return _tokens(scaled(x), token, support)
+    return _tokens(scaled(x), token, support, 'top_logp' in needs)
 
   inputs = (x, rollouts.content.response, rollouts.extras.get('support'))
   if block:
-    logp, entropy = blocks.token_logp(
+    logp, entropy, top = blocks.token_logp(
       params,
       config,
       x,
@@ -114,9 +116,9 @@ def score(
       block=block,
     )
   elif 'log_probs' in needs or not chunk:
-    logp, entropy = tokens(*inputs)
+    logp, entropy, top = tokens(*inputs)
   else:
-    logp, entropy = _in_chunks(tokens, chunk, inputs)
+    logp, entropy, top = _in_chunks(tokens, chunk, inputs)
   answers = {
     need: _masked(heads.value(params[heads.NAMES[need]], at), mask)
     for need, at in (('values', x), ('after_values', after))
@@ -132,6 +134,7 @@ def score(
     logp=jnp.where(mask, logp, 0.0),
     entropy=jnp.where(mask, entropy, 0.0),
     log_probs=log_probs,
+    top_logp=_masked(top, mask) if 'top_logp' in needs else None,
     **answers,
   )
 
@@ -180,15 +183,19 @@ def _masked(x: Array, mask: Array) -> Array:
   return jnp.where(mask.reshape(mask.shape + (1,) * (x.ndim - 2)), x, 0.0)
 
 
-def _tokens(scores: Array, token: Array, support: Array | None):
-  """Log-prob of the token and entropy of its distribution, both [N, C]."""
+def _tokens(scores: Array, token: Array, support: Array | None, top: bool):
+  """Log-prob of the token and entropy of its distribution, both [N, C].
+
+  And, if `top` is asked for, the log-prob of the most probable token.
+  """
   chosen = jnp.take_along_axis(scores, token[..., None], axis=-1)[..., 0]
   if support is not None:
     kept = jnp.take_along_axis(scores, jnp.maximum(support, 0), axis=-1)
     scores = jnp.where(support >= 0, kept, _DROPPED)
   total = jax.nn.logsumexp(scores, axis=-1)
   mean = jnp.sum(jnp.exp(scores - total[..., None]) * scores, axis=-1)
-  return chosen - total, total - mean
+  best = jnp.max(scores, axis=-1) - total if top else None
+  return chosen - total, total - mean, best
 
 
 def _in_chunks(tokens, chunk: int, inputs):

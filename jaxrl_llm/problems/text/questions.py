@@ -67,7 +67,9 @@ class Questions:
     """
     width = self.tokens.shape[1]
     asked = [
-      _asked(self.places[task], self.rows[task] | {'prompt': said}, self.system)
+      asked_of(
+        self.places[task], self.rows[task] | {'prompt': said}, self.system
+      )
       for task, said in zip(np.asarray(tasks), texts, strict=True)
     ]
     tokens, mask, too_long = _encoded(tokenizer, asked, width, self.variables)
@@ -116,9 +118,9 @@ def encode(
       f"data.too_long {config.data.too_long!r} must be 'stop' or 'drop'"
     )
   length, system = config.sample.max_prompt, config.data.system
-  variables = _variables(config.data.chat_template_kwargs)
+  variables = variables_of(config.data.chat_template_kwargs)
   places = [dataset.place(row) for row in range(len(dataset))]
-  asked = [_asked(*pair, system) for pair in zip(places, dataset.rows)]
+  asked = [asked_of(*pair, system) for pair in zip(places, dataset.rows)]
   _say_what_is_odd(dataset, asked, system, variables, tokenizer)
   tokens, mask, too_long = _encoded(tokenizer, asked, length, variables)
   if len(too_long):
@@ -142,7 +144,7 @@ def encode(
   )
 
 
-class _Asked(NamedTuple):
+class Asked(NamedTuple):
   """What is put before the policy: text or messages, tools, and from where."""
 
   place: str
@@ -150,19 +152,19 @@ class _Asked(NamedTuple):
   tools: list[Any]
 
 
-def _asked(place: str, row: Mapping[str, Any], system: str) -> _Asked:
+def asked_of(place: str, row: Mapping[str, Any], system: str) -> Asked:
   """A record's prompt with the system message, unless it has its own."""
   prompt = data.prompt_of(place, row['prompt'])
   if system and isinstance(prompt, str):
     prompt = [{'role': 'user', 'content': prompt}]
   if isinstance(prompt, str):
-    return _Asked(place, prompt, [])
+    return Asked(place, prompt, [])
   if system and not conversations.own_system(prompt):
     prompt = [{'role': 'system', 'content': system}, *prompt]
-  return _Asked(place, prompt, conversations.tools(place, row.get('tools')))
+  return Asked(place, prompt, conversations.tools(place, row.get('tools')))
 
 
-def _encoded(tokenizer, asked: Sequence[_Asked], length: int, variables):
+def _encoded(tokenizer, asked: Sequence[Asked], length: int, variables):
   """As `text.padded`; what a record is refused for names its place."""
   template = None
   if not all(isinstance(each.prompt, str) for each in asked):
@@ -228,7 +230,7 @@ def _own_system(row: Mapping[str, Any]) -> bool:
   return not isinstance(prompt, str) and conversations.own_system(prompt)
 
 
-def _variables(given: str) -> dict[str, Any]:
+def variables_of(given: str) -> dict[str, Any]:
   """The setting `data.chat_template_kwargs`, a JSON object."""
   try:
     variables = json.loads(given)

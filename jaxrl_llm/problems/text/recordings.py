@@ -13,11 +13,19 @@ from ml_collections import ConfigDict
 from jaxrl_llm import reads
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.plans import recorded, sampled
-from jaxrl_llm.problems.text import calibration, encoding, questions
+from jaxrl_llm.problems.text import (
+  calibration,
+  encoding,
+  questions,
+  transcripts,
+)
 from jaxrl_llm.problems.text.questions import Questions
 from jaxrl_llm.tasks import preferences
 from jaxrl_llm.training import diagnostics
 from jaxrl_llm.types import Array, Rollouts
+
+# What `data.responses` may be, beside 'sampled'.
+_KINDS = ('recorded', 'compared', 'demonstrated')
 
 
 def used(config: ConfigDict) -> bool:
@@ -26,7 +34,7 @@ def used(config: ConfigDict) -> bool:
   Raises:
     ValueError: a `data.responses` that is not known.
   """
-  known = ('sampled', 'recorded', 'compared')
+  known = ('sampled', *_KINDS)
   if config.data.responses not in known:
     raise ValueError(
       f'data.responses {config.data.responses!r} must be one of {known}'
@@ -41,6 +49,8 @@ def planned(recipe: recipe_lib.Recipe) -> recipe_lib.Recipe:
     ValueError: its plan does more than sample, or a part of it means something
       on samples of the policy alone.
   """
+  if isinstance(recipe.plan, recorded.Recorded):
+    return recipe
   if not isinstance(recipe.plan, sampled.Independent):
     raise ValueError(
       f'the plan {type(recipe.plan).__name__} of the recipe samples in a way '
@@ -73,6 +83,10 @@ def load(
       single responses for a recipe that compares those to a prompt.
   """
   samples = recipe.plan.contract.samples
+  if config.data.responses == 'demonstrated':
+    parts = transcripts.load(config, tokenizer, samples, ends)
+    _tell(parts[0].counts)
+    return parts
   train, held_out = preferences.load(
     config.data, seed=config.seed, samples=samples
   )
@@ -91,14 +105,19 @@ def load(
     parts.append(dataclasses.replace(part, columns=columns, counts=counts))
   train, held_out = parts
   _check_compared(recipe, train)
-  found = {k: n for k, n in train.counts.items() if n}
+  _tell(train.counts)
+  return train, held_out
+
+
+def _tell(counts: Mapping[str, int]) -> None:
+  """Says what is odd in the data, if anything."""
+  found = {k: n for k, n in counts.items() if n}
   total = found.pop('data/records')
   if found:
     listed = ', '.join(
       f'{n} {k.removeprefix("data/")}' for k, n in found.items()
     )
     logging.warning('of %d records: %s', total, listed)
-  return train, held_out
 
 
 def _check_compared(recipe: recipe_lib.Recipe, train: Questions) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import pathlib
 from typing import Any
 
@@ -14,6 +15,7 @@ from ml_collections import ConfigDict
 
 from jaxrl_llm import compose, optimizers
 from jaxrl_llm import recipe as recipe_lib
+from jaxrl_llm.plans import recorded
 from jaxrl_llm.policies.language import heads, hf, lora, transformer
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.policies.language.sampler import Sampler
@@ -27,12 +29,14 @@ from jaxrl_llm.problems.text import (
   recordings,
   reward_models,
   sources,
+  transcripts,
 )
 from jaxrl_llm.problems.text import questions as questions_lib
 from jaxrl_llm.problems.text.answering import Answering
 from jaxrl_llm.problems.text.inputs import fingerprints  # noqa: F401
 from jaxrl_llm.problems.text.questions import Questions
 from jaxrl_llm.problems.text.tools import Tools
+from jaxrl_llm.selection import curricula
 from jaxrl_llm.tasks import verify
 from jaxrl_llm.training import hosts, pipeline, shard, step, widths
 from jaxrl_llm.training.keys import Purpose, key_for
@@ -143,7 +147,15 @@ class TextSession(Session):
     return metrics
 
   def rated(self, state):
-    """How the held-out responses are rated, see `recordings.evaluate`."""
+    """How the held-out responses are rated, see `recordings.evaluate`.
+
+    Demonstrations are not, but known more or less, see `transcripts.evaluate`.
+    """
+    if self.config.data.responses == 'demonstrated':
+      # Nothing is drawn, and the key decides nothing.
+      tools = self.lend(state, jax.random.key(0))
+      size = self.config.sample.prompts
+      return transcripts.evaluate(self.held_out, tools.score, size=size)
     return recordings.evaluate(
       self.held_out,
       functools.partial(self.compiled.rate, state, self.fixed),
@@ -280,6 +292,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
     train, held_out = recordings.load(config, tokenizer, recipe, ends)
   else:
     train, held_out = questions_lib.load(config, tokenizer, terms.columns)
+  config = timed(config, recipe, len(train))
   for check in terms.checks:
     check(train.rows)
   questions_lib.check((train, held_out), tokenizer, model.vocab)
@@ -355,6 +368,32 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   return session, trainable
 
 
+def timed(
+  config: ConfigDict, recipe: recipe_lib.Recipe, records: int
+) -> ConfigDict:
+  """The settings with the iterations that `data.epochs` come to.
+
+  Args:
+    records: that are trained on, each once in an epoch.
+
+  Raises:
+    ValueError: a curriculum that has no epochs.
+  """
+  if not config.data.epochs:
+    return config
+  if not isinstance(recipe.curriculum, curricula.Shuffled):
+    raise ValueError(
+      f'data.epochs={config.data.epochs:g} cannot be counted: the curriculum '
+      f'{type(recipe.curriculum).__name__} draws records as it sees fit; set '
+      'steps, and data.epochs=0'
+    )
+  config = config.copy_and_resolve_references()
+  drawn = config.sample.prompts
+  with config.unlocked():
+    config.steps = math.ceil(config.data.epochs * records / drawn)
+  return config
+
+
 def widths_of(config: ConfigDict) -> tuple[int, ...]:
   """The widths that microbatches are computed in; () where there is one."""
   count, columns = config.learn.widths, config.sample.max_response
@@ -366,6 +405,11 @@ def recipe_of(config: ConfigDict) -> recipe_lib.Recipe:
   recipe = compose.from_config(config)
   if recordings.used(config):
     recipe = recordings.planned(recipe)
+  elif isinstance(recipe.plan, recorded.Recorded):
+    raise ValueError(
+      f'the recipe {config.recipe.name} learns from what the data say; set '
+      'data.responses=demonstrated, or use experiments/configs/sft.py'
+    )
   return pipeline.corrected(recipe, config) if config.pipeline else recipe
 
 

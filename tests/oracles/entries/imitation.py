@@ -26,6 +26,17 @@ from tests.oracles.parts import (
 )
 
 
+@entry()
+def sft(case):
+  """Arxiv 2203.02155, section 3.5: the mean over tokens of -r log pi.
+
+  r is 1 for every demonstration there.
+  """
+  w = token_mean(case)
+  loss = over_tokens(case, w, score_function(case, case.rewards))
+  return Answer(loss, advantages=case.rewards, weights=w)
+
+
 @entry(moved=({'spread': 0.5, 'budget': 12},))
 def nft(case, *, spread, budget):
   """Arxiv 2505.18116 and its code.

@@ -62,7 +62,7 @@ def test_values_equal_a_loop_over_the_vocabulary(name):
     # Scores of about 10 in float32.
     np.testing.assert_allclose(
       [y[place] for y in got],
-      [scores[token[place]] - lse, lse - mean],
+      [scores[token[place]] - lse, lse - mean, max(scores) - lse],
       rtol=1e-5,
       atol=2e-5,
     )
@@ -70,7 +70,7 @@ def test_values_equal_a_loop_over_the_vocabulary(name):
 
 def _total(of, kernel, temperature, x):
   """One number that depends on log-probs and entropies unevenly."""
-  logp, entropy = of(kernel, temperature, x)
+  logp, entropy, *_ = of(kernel, temperature, x)
   weights = jnp.arange(1.0, logp.size + 1).reshape(logp.shape)
   return jnp.sum(weights * logp) + jnp.sum(jnp.sin(weights) * entropy)
 
@@ -128,6 +128,28 @@ def test_scores_in_blocks_are_those_of_all_logits():
   parts = score.score(params, config, rollouts, block=5)
   np.testing.assert_allclose(parts.logp, whole.logp, atol=1e-5)
   np.testing.assert_allclose(parts.entropy, whole.entropy, atol=1e-5)
+
+
+@pytest.mark.parametrize('options', [{'chunk': 0}, {'chunk': 3}, {'block': 5}])
+def test_a_token_is_the_most_probable_where_its_log_prob_is_the_top(options):
+  config, rollouts = _config('gemma2'), _rollouts(6, 4)
+  params = transformer.init(config, jax.random.key(0))
+  wanted = score.score(
+    params, config, rollouts, needs=frozenset({'log_probs'})
+  ).log_probs
+  best = np.argmax(wanted, axis=-1)
+  first = rollouts.content.response.at[:, 0].set(best[:, 0])
+  rollouts = rollouts.replace(content=rollouts.content.replace(response=first))
+  found = score.score(
+    params, config, rollouts, needs=frozenset({'top_logp'}), **options
+  )
+  # The first column decides what is said of the others, not of itself.
+  assert (found.logp == found.top_logp)[:, 0].all()
+  assert (found.logp <= found.top_logp).all()
+  np.testing.assert_allclose(
+    found.top_logp[:, 0], np.max(wanted[:, 0], axis=-1), atol=1e-5
+  )
+  assert 0 < np.mean((found.logp < found.top_logp)[:, 1:])
 
 
 def test_what_reads_whole_rows_is_refused():

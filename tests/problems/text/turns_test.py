@@ -172,7 +172,7 @@ WORDS = st.text('ab \n<|im_>t', max_size=6)
 
 
 @pytest.mark.parametrize('name', TOKENIZERS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(contents=st.lists(WORDS, min_size=2, max_size=6))
 def test_whatever_is_said_is_learned_and_nothing_else(name, contents):
   """The spans are the answers, and what is between them the template's."""
