@@ -42,7 +42,11 @@ _MODEL = flags.DEFINE_string(
 )
 _SHAPE = flags.DEFINE_enum('shape', 'short', tuple(cases.SHAPES), 'Sizes.')
 _DTYPE = flags.DEFINE_enum(
-  'dtype', 'float32', ('float32', 'bfloat16'), 'Of our arithmetic.'
+  'dtype',
+  'float32',
+  ('float32', 'bfloat16'),
+  'Of our arithmetic.',
+  allow_override=True,
 )
 _SET = flags.DEFINE_multi_string(
   'set', [], 'A setting of our run, as sample.widths=3.'
@@ -50,7 +54,9 @@ _SET = flags.DEFINE_multi_string(
 _SHARE_PROMPTS = flags.DEFINE_bool(
   'share_prompts', True, 'Our learner reads a prompt once a group.'
 )
-_ROUNDS = flags.DEFINE_integer('rounds', 5, 'Timed iterations.', 1)
+_ROUNDS = flags.DEFINE_integer(
+  'rounds', 5, 'Timed iterations.', 1, allow_override=True
+)
 _MICROBATCH = flags.DEFINE_integer('microbatch', 8, 'Rows of ours.', 1)
 _PEER_MICROBATCH = flags.DEFINE_integer(
   'peer_microbatch', 0, 'Rows of the peer; 0: the best of several.', 0
@@ -61,11 +67,15 @@ _PEER_COMPILE = flags.DEFINE_bool(
 _PEER_PYTHON = flags.DEFINE_multi_string(
   'peer_python', [], "The peer's interpreter; NAME=PATH with --all."
 )
-_ALL = flags.DEFINE_bool('all', False, 'Measure every row, one by one.')
+_ALL = flags.DEFINE_bool(
+  'all', False, 'Measure every row, one by one.', allow_override=True
+)
 _GROWTH = flags.DEFINE_bool(
   'growth', False, 'Measure how time and memory grow with each size.'
 )
-_RENDER = flags.DEFINE_bool('render', False, 'Only write the pages.')
+_RENDER = flags.DEFINE_bool(
+  'render', False, 'Only write the pages.', allow_override=True
+)
 _RESULTS = command.results_flag()
 
 # What --all measures; peers with the settings that served them best.

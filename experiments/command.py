@@ -70,18 +70,20 @@ def config_flag(default: str) -> flags.FlagHolder:
       f'FILE.py[:RECIPE], by default {os.path.relpath(default)}; every field '
       'is a flag, as in --config.optimizer.learning_rate=1e-4'
     ),
+    allow_override=True,
   )
 
 
 _default_config = ''
 
 
-def results_flag() -> flags.FlagHolder | flags.Flag:
+def results_flag() -> flags.FlagHolder[str]:
   """The flag `--results=FOLDER`, for modules that are imported side by side."""
-  if 'results' in flags.FLAGS:
-    return flags.FLAGS['results']
   return flags.DEFINE_string(
-    'results', here('results'), 'Folder of what was measured, and of its pages.'
+    'results',
+    here('results'),
+    'Folder of what was measured, and of its pages.',
+    allow_override=True,
   )
 
 

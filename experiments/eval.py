@@ -21,12 +21,20 @@ from absl import flags
 from experiments import command, settings
 
 _CONFIG = command.config_flag(command.here('configs', 'default.py'))
-_WORKDIR = flags.DEFINE_string('workdir', '', 'Run folder to evaluate.')
+_WORKDIR = flags.DEFINE_string(
+  'workdir', '', 'Run folder to evaluate.', allow_override=True
+)
 _SAMPLES = flags.DEFINE_integer(
-  'samples', 16, 'Answers per question for pass@k and maj@k; 0: greedy only.'
+  'samples',
+  16,
+  'Answers per question for pass@k and maj@k; 0: greedy only.',
+  allow_override=True,
 )
 _OUTPUT = flags.DEFINE_string(
-  'output', '', 'JSON file (default: WORKDIR/eval.json, else eval.json).'
+  'output',
+  '',
+  'JSON file (default: WORKDIR/eval.json, else eval.json).',
+  allow_override=True,
 )
 
 

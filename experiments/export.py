@@ -16,9 +16,14 @@ from absl import flags
 
 from experiments import command
 
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Run folder.', required=True)
+_WORKDIR = flags.DEFINE_string(
+  'workdir', None, 'Run folder.', required=True, allow_override=True
+)
 _OUTPUT = flags.DEFINE_string(
-  'output', '', 'Folder to write (default: WORKDIR/export); must not exist.'
+  'output',
+  '',
+  'Folder to write (default: WORKDIR/export); must not exist.',
+  allow_override=True,
 )
 _DTYPE = flags.DEFINE_enum(
   'dtype',
@@ -26,6 +31,7 @@ _DTYPE = flags.DEFINE_enum(
   ['auto', 'float32', 'bfloat16', 'float16'],
   "Of the stored weights; auto is the source model's unless rounding to it "
   'would take back more than 1 % of what training changed, else float32.',
+  allow_override=True,
 )
 _STOCHASTIC = flags.DEFINE_bool(
   'stochastic',

@@ -26,10 +26,16 @@ from experiments import command, settings
 _CONFIG = command.config_flag(command.here('configs', 'preference.py'))
 _MODELS = flags.DEFINE_list('models', [], 'Folders of reward models.')
 _SAMPLES = flags.DEFINE_integer(
-  'samples', 8, 'The most responses to a prompt, and their number if generated.'
+  'samples',
+  8,
+  'The most responses to a prompt, and their number if generated.',
+  allow_override=True,
 )
 _OUTPUT = flags.DEFINE_string(
-  'output', 'rating', 'Files to write: OUTPUT.json and OUTPUT.png.'
+  'output',
+  'rating',
+  'Files to write: OUTPUT.json and OUTPUT.png.',
+  allow_override=True,
 )
 # What the measurement reads of the settings, and what of that it does not.
 _READ = ('seed', 'data')

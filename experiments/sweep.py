@@ -36,10 +36,12 @@ from absl import flags
 from experiments import command
 
 _STUDY = flags.DEFINE_string('study', '', 'The study, a Python file.')
-_LIST = flags.DEFINE_bool('list', False, 'Print the cells; + is finished.')
+_LIST = flags.DEFINE_bool(
+  'list', False, 'Print the cells; + is finished.', allow_override=True
+)
 _COUNT = flags.DEFINE_bool('count', False, 'Print how many cells there are.')
 _INDEX = flags.DEFINE_integer('index', None, 'Run this cell, from 0.')
-_ALL = flags.DEFINE_bool('all', False, 'Run every cell.')
+_ALL = flags.DEFINE_bool('all', False, 'Run every cell.', allow_override=True)
 _REPORT = flags.DEFINE_bool('report', False, 'Print a table, draw the figure.')
 _VMAP = flags.DEFINE_bool(
   'vmap', False, 'One program for all values of what the study traces.'

@@ -30,7 +30,10 @@ from experiments import command, settings
 
 _CONFIG = command.config_flag(command.here('configs', 'default.py'))
 _WORKDIR = flags.DEFINE_string(
-  'workdir', '', 'Run folder (default: runs/CONFIG-RECIPE-SEED).'
+  'workdir',
+  '',
+  'Run folder (default: runs/CONFIG-RECIPE-SEED).',
+  allow_override=True,
 )
 _DRY_RUN = flags.DEFINE_bool(
   'dry_run', False, 'Build, check and compile, print sizes, run nothing.'

@@ -32,10 +32,16 @@ from experiments.benchmarks import clusters, tables
 
 _KILLS = flags.DEFINE_integer('kills', 20, 'How many.')
 _PROCESSES = flags.DEFINE_integer('processes', 2, 'Of each run.')
-_STEPS = flags.DEFINE_integer('steps', 20, 'Iterations of each run.')
-_SEED = flags.DEFINE_integer('seed', 0, 'Of victims and moments.')
+_STEPS = flags.DEFINE_integer(
+  'steps', 20, 'Iterations of each run.', allow_override=True
+)
+_SEED = flags.DEFINE_integer(
+  'seed', 0, 'Of victims and moments.', allow_override=True
+)
 _APART = flags.DEFINE_bool('apart', False, 'No launcher; see above.')
-_TABLE = flags.DEFINE_bool('table', False, 'Only print the table.')
+_TABLE = flags.DEFINE_bool(
+  'table', False, 'Only print the table.', allow_override=True
+)
 _RESULTS = command.results_flag()
 # What says that a process was lost: the launcher, which names it, or, where
 # there is none, a survivor, and JAX where the first process is the lost one.

@@ -18,7 +18,9 @@ from experiments import command
 from experiments.benchmarks import markdown
 
 _RESULTS = command.results_flag()
-_RENDER = flags.DEFINE_bool('render', False, 'Only write the page.')
+_RENDER = flags.DEFINE_bool(
+  'render', False, 'Only write the page.', allow_override=True
+)
 
 _PROGRAMS = ('sample', 'learn')
 _LOOPED = 'a turn of loops'

@@ -26,9 +26,13 @@ from absl import flags, logging
 from experiments import command
 from experiments.benchmarks import clusters, tables
 
-_STEPS = flags.DEFINE_integer('steps', 24, 'Iterations in all.')
+_STEPS = flags.DEFINE_integer(
+  'steps', 24, 'Iterations in all.', allow_override=True
+)
 _EACH = flags.DEFINE_integer('each', 3, 'Iterations of a stage, at least.')
-_TABLE = flags.DEFINE_bool('table', False, 'Only print the table.')
+_TABLE = flags.DEFINE_bool(
+  'table', False, 'Only print the table.', allow_override=True
+)
 _DIVIDED = flags.DEFINE_bool('divided', False, 'Meshes instead; see above.')
 _RESULTS = command.results_flag()
 # Processes, and devices of each. The last stage goes on to the end.

@@ -20,7 +20,9 @@ from absl import flags
 from experiments import command
 from experiments.benchmarks import cases
 
-_STEPS = flags.DEFINE_integer('steps', 15, 'Iterations of each run.', 4)
+_STEPS = flags.DEFINE_integer(
+  'steps', 15, 'Iterations of each run.', 4, allow_override=True
+)
 _RESULTS = command.results_flag()
 
 _TIMES = ('sample', 'verify', 'learn', 'step')

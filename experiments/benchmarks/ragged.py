@@ -24,7 +24,9 @@ from absl import flags
 from experiments import command
 from experiments.benchmarks import cases
 
-_ROUNDS = flags.DEFINE_integer('rounds', 2, 'Timed calls of each cell.', 1)
+_ROUNDS = flags.DEFINE_integer(
+  'rounds', 2, 'Timed calls of each cell.', 1, allow_override=True
+)
 _RESULTS = command.results_flag()
 
 _MODEL = cases.MODELS['tiny']

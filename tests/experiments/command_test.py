@@ -1,6 +1,7 @@
 """An error is one line that names the value and the remedy."""
 
 import errno
+import importlib
 import pathlib
 import re
 import subprocess
@@ -30,6 +31,16 @@ ROOT = pathlib.Path(__file__).parents[2]
 def test_an_error_is_one_line(error, line, capsys):
   command._say(error)
   assert capsys.readouterr().err == f'error: {line}\n'
+
+
+def test_commands_can_be_imported_side_by_side():
+  """Several have flags of one name, which absl takes for a mistake."""
+  root = ROOT / 'experiments'
+  files = [*root.glob('*.py'), *root.glob('benchmarks/*.py')]
+  found = [p for p in files if not p.stem.startswith('peer_')]
+  for path in found:
+    importlib.import_module('.'.join(path.relative_to(ROOT).parts)[:-3])
+  assert len(found) > 30
 
 
 def _help(*flags):
