@@ -11,7 +11,7 @@ from, by the names they are logged under.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 import jax
@@ -42,24 +42,6 @@ class Constant:
   def value(self, state, step):
     del state, step
     return jnp.float32(self.weight)
-
-  def update(self, state, metrics):
-    del metrics
-    return state
-
-
-@dataclasses.dataclass(frozen=True)
-class Schedule:
-  """coef = schedule(step), an optax schedule of the iteration number."""
-
-  schedule: Callable[[Array], Array]
-
-  def init(self):
-    return ()
-
-  def value(self, state, step):
-    del state
-    return jnp.asarray(self.schedule(step), jnp.float32)
 
   def update(self, state, metrics):
     del metrics

@@ -87,11 +87,6 @@ def masked_variance(x: Array, mask: Array, axis=None, *, ddof=0) -> Array:
   return safe_divide(squares, jnp.maximum(count - ddof, 0))
 
 
-def masked_max(x: Array, mask: Array, axis=None, initial=0.0) -> Array:
-  """Largest True entry, at least `initial`."""
-  return jnp.max(x, axis=axis, where=mask, initial=initial)
-
-
 def whiten(x: Array, mask: Array, *, epsilon=1e-8, ddof=1) -> Array:
   """(x - mean) / sqrt(var + epsilon) over True entries; 0 elsewhere.
 

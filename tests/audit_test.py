@@ -7,8 +7,7 @@ import sys
 
 import pytest
 
-from jaxrl_llm.problems.text import encoding as text
-from jaxrl_llm.problems.text import sources
+from jaxrl_llm.problems.text import chat, sources
 from jaxrl_llm.tasks import tokens
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -110,4 +109,4 @@ def test_a_chat_template_is_held_in_its_sandbox(template, tmp_path):
   tokenizer = tokens.toy_tokenizer(tmp_path, chat_template=template)
   question = [{'role': 'user', 'content': 'why?'}]
   with pytest.raises(ValueError, match='cannot write the messages'):
-    text.encode_prompts(tokenizer, [question], 64)
+    chat.Template(tokenizer).encode(question)

@@ -2,7 +2,6 @@ import hypothesis
 import hypothesis.strategies as st
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from jaxrl_llm import control
@@ -22,12 +21,6 @@ def test_number_stands_for_a_constant():
   assert constant == control.Constant(0.25)
   assert after(constant, 'any', 3.0) == 0.25
   assert control.controller(constant) is constant
-
-
-def test_schedule_reads_the_iteration():
-  falling = control.Schedule(optax.linear_schedule(1.0, 0.0, 10))
-  values = [float(falling.value((), step)) for step in (0, 5, 20)]
-  np.testing.assert_allclose(values, [1.0, 0.5, 0.0])
 
 
 @quick

@@ -20,8 +20,7 @@ from hypothesis import strategies as st
 from experiments import command, runs, settings
 from experiments.configs import base
 from jaxrl_llm.policies.language import hf, parameters
-from jaxrl_llm.problems.text import encoding as text
-from jaxrl_llm.problems.text import session
+from jaxrl_llm.problems.text import questions, session
 from jaxrl_llm.tasks import data, preferences, tokens
 from jaxrl_llm.training import checkpoint, writers
 from jaxrl_llm.training import workdir as workdir_lib
@@ -108,7 +107,7 @@ def test_questions_are_read_or_refused_with_their_place(
     return
   assert len(dataset) == sum(bool(line.strip()) for line in lines)
   try:
-    text.encode_prompts(tokenizer, [r['prompt'] for r in dataset.rows], 32)
+    questions.encode(dataset, tiny.get_config(), tokenizer)
   except ValueError as error:
     assert_clear(error)
 

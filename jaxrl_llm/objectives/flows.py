@@ -303,23 +303,3 @@ def thoughtful_likelihood(logp, old_logp, mask, *, thought, thought_weight=0.4):
   del old_logp
   weights = jnp.where(thought, thought_weight, 1.0)
   return numerics.masked_sum(weights * logp, mask, axis=-1)
-
-
-def outcome_policy(log_policy, log_flow, log_reward):
-  """The policy for a reward, from policies conditioned on outcomes.
-
-      P(a | s) = sum_y r(y) F(s | y) P(a | s, y) / sum_y r(y) F(s | y)
-
-  Args:
-    log_policy: f32[Y, A], the actions of outcome-conditioned policies.
-    log_flow: f32[Y], flows of the state. log_reward: f32[Y].
-
-  Returns:
-    Log-probabilities f32[A].
-
-  Source: OC-GFN, arXiv 2310.03419; read in a third party's
-    text.
-  """
-  weight = log_flow + log_reward
-  joint = jax.nn.logsumexp(weight[:, None] + log_policy, axis=0)
-  return joint - jax.nn.logsumexp(weight)

@@ -1,4 +1,4 @@
-"""Temperatures other than the run's: by token, or by row."""
+"""Temperatures other than the run's, by row."""
 
 from __future__ import annotations
 
@@ -9,28 +9,8 @@ import jax.numpy as jnp
 
 from jaxrl_llm import numerics
 from jaxrl_llm.advantages import exploration
-from jaxrl_llm.objectives import adaptive
 from jaxrl_llm.plans import prefixes
 from jaxrl_llm.plans.base import Contract, Plan
-
-
-def of_entropy(entropy, scale, *, temperature=1.0, reach=0.05):
-  """Hotter where the policy is uncertain, colder where it is sure.
-
-      temperature (1 + reach h),  h = `adaptive.entropy_rank` in [-1, 1]
-
-  Args:
-    entropy: f32[...], nats, of the distribution at hand. scale:
-      `adaptive.entropy_scale` of the iteration before, since the entropies
-      of this one are not known yet. temperature: base. reach: in [0, 1).
-
-  Returns:
-    f32[...] > 0; `temperature` where the scale is empty.
-
-  Source: HAPO, arXiv 2509.16591, and its code.
-  """
-  h = jnp.clip(adaptive.entropy_rank(entropy, scale), -1.0, 1.0)
-  return temperature * (1 + reach * h)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -112,8 +112,8 @@ def hapo(
 ) -> Recipe:
   """Bounds, advantages and averages that follow each token's entropy.
 
-  Deviates: the temperature of each draw is left out, `temperature.of_entropy`,
-  which the sampler would have to apply; entropies are ranked within an
+  Deviates: the temperature of each draw by its entropy is left out, which the
+  sampler would have to apply; entropies are ranked within an
   optimizer step, where the published code ranks them within a microbatch, and
   keep their sign below the pivot, as in the paper.
   """

@@ -68,18 +68,10 @@ def _best_share(rewards, group, valid):
   return numerics.safe_divide(best * 1.0, numerics.group_count(group, best))
 
 
-def best_of_group(rewards, group, valid):
-  """Only a group's best row: [i is best].
-
-  The weights of a group sum to 1, and so they do in the next two.
-
-  Source: PF-PPO, arXiv 2409.06957, section 4.1: BoN.
-  """
-  return _best_share(rewards, group, valid)
-
-
 def best_and_worst(rewards, group, valid):
   """A group's best and worst rows, each with half of its weight.
+
+  The weights of a group sum to 1, and so they do in the next one.
 
   Source: PF-PPO, arXiv 2409.06957, section 4.1: BW.
   """

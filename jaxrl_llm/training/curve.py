@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxrl_llm.training import metrics
+
 
 def png(history: Sequence[Mapping[str, Any]]) -> bytes:
   """Draws reward, accuracy, entropy and divergence over steps.
@@ -41,10 +43,10 @@ def png(history: Sequence[Mapping[str, Any]]) -> bytes:
     _line(kl, steps, moved, 'tab:orange', 'to the sampling policy')
   quality = _quality(accuracy, history)
   for panel, title, unit in (
-    (reward, 'Reward', 'reward'),
+    (reward, 'Reward', metrics.find(earned).unit),
     (accuracy, *quality),
-    (entropy, 'Entropy', 'nats per token'),
-    (kl, 'KL divergence', 'nats per token'),
+    (entropy, 'Entropy', metrics.find('policy/entropy').unit),
+    (kl, 'KL divergence', metrics.find('reference/kl').unit),
   ):
     panel.set_title(title, loc='left', fontweight='bold')
     panel.set_ylabel(unit)

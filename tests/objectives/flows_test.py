@@ -339,21 +339,6 @@ def test_a_policy_of_stoppable_prefixes_in_proportion_balances():
   np.testing.assert_allclose(losses, 0, atol=1e-9)
 
 
-def test_outcome_policies_mix_to_the_policy_of_their_reward():
-  """Four leaves under two branches; each outcome's policy goes to its leaf."""
-  flow = np.array([[0.4, 0.1], [0.2, 0.3]])  # branch, leaf; an outcome each
-  reward = np.array([[1.0, 3.0], [0.5, 2.0]])
-  outcomes = np.eye(2).repeat(2, axis=0)  # the branch that leads to it
-  with np.errstate(divide='ignore'):
-    found = flows.outcome_policy(
-      jnp.asarray(np.log(outcomes), jnp.float32),
-      jnp.asarray(np.log(flow.reshape(-1)), jnp.float32),
-      jnp.asarray(np.log(reward.reshape(-1)), jnp.float32),
-    )
-  mass = (flow * reward).sum(1)
-  np.testing.assert_allclose(jnp.exp(found), mass / mass.sum(), rtol=1e-5)
-
-
 def test_equal_points_do_not_dominate_one_another():
   points = jnp.array([[[1.0, 2.0], [1.0, 2.0], [2.0, 1.0], [1.0, 1.0]]])
   live = jnp.array([[True, True, True, True]])

@@ -27,7 +27,6 @@ def pf_ppo(rewards, group, valid, strategy):
     if not n:
       continue
     best, rest = {
-      'best': (1.0, [0.0] * (n - 1)),
       'best_worst': (0.5, [0.0] * (n - 2) + [0.5]),
       'best_random': (0.5, [0.5 / max(n - 1, 1)] * (n - 1)),
     }[strategy]

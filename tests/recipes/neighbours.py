@@ -103,7 +103,7 @@ NEIGHBOURS = {
     filters.mixed_groups,
     filters.rate_between,
     filters.best_rows,
-    weights.best_of_group,
+    weights.best_and_worst,
   ),
   'WeighTokens.fn': (weights.signal, weights.unsure_tokens),
   'Shape.fn': (duels.less_a_half, duels.less_divergence),

@@ -1,60 +1,11 @@
-"""Token rewards against loops, and the tokenizer as a folder."""
+"""The toy tokenizer as a folder."""
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
 import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxrl_llm.tasks import tokens
-
-RESPONSE = jnp.array([[1, 2, 3], [1, 2, 9], [4, 9, 9], [9, 9, 9]])
-MASK = jnp.array([[1, 1, 1], [1, 1, 0], [1, 0, 0], [0, 0, 0]], bool)
-
-
-def test_same_compares_tokens_and_length():
-  target = jnp.array([[1, 2]] * 4)
-  found = jax.jit(tokens.same)(RESPONSE, MASK, target, jnp.ones((4, 2), bool))
-  np.testing.assert_array_equal(found, [0, 1, 0, 0])
-  empty = tokens.same(RESPONSE, MASK, target, jnp.zeros((4, 2), bool))
-  np.testing.assert_array_equal(empty, [0, 0, 0, 1])
-  assert found.dtype == jnp.float32
-
-
-def test_share_is_a_mean_over_existing_tokens():
-  found = jax.jit(tokens.share)(RESPONSE, MASK, jnp.array([1, 2, 4, 9]))
-  np.testing.assert_allclose(found, [1 / 3, 1 / 2, 1, 0], rtol=1e-6)
-
-
-def test_sum_modulo_agrees_with_a_loop():
-  target = jnp.array([1, 8, 4, 0])
-  for modulus in (1, 2, 5):
-    found = tokens.sum_modulo(RESPONSE, MASK, target, modulus=modulus)
-    loop = [
-      float(
-        sum(int(y) for y, m in zip(RESPONSE[i], MASK[i]) if m) % modulus
-        == int(target[i]) % modulus
-      )
-      for i in range(4)
-    ]
-    np.testing.assert_array_equal(found, loop)
-
-
-def test_padding_is_inert():
-  wide = jnp.pad(RESPONSE, ((0, 0), (0, 2)), constant_values=7)
-  mask = jnp.pad(MASK, ((0, 0), (0, 2)))
-  target = jnp.array([1, 2, 4, 0])
-  for f in (tokens.share, lambda *x: tokens.sum_modulo(*x, modulus=3)):
-    np.testing.assert_array_equal(
-      f(wide, mask, target), f(RESPONSE, MASK, target)
-    )
-  both = [
-    tokens.same(*x, RESPONSE, MASK) for x in ((wide, mask), (RESPONSE, MASK))
-  ]
-  np.testing.assert_array_equal(*both)
-  np.testing.assert_array_equal(both[0], [1, 1, 1, 1])
 
 
 @pytest.fixture(scope='module')

@@ -15,40 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxrl_llm.problems.text import chat
 from jaxrl_llm.types import Rollouts
-
-
-def encode_prompts(
-  tokenizer, prompts: Sequence[str | chat.Messages], length: int
-) -> tuple[np.ndarray, np.ndarray, list[int]]:
-  """Prompts as left-padded tokens.
-
-  Args:
-    tokenizer: of `transformers`.
-    prompts: text, see `encode_prompt`, or chat messages, see `chat.Template`.
-    length: P, the most tokens of a prompt.
-
-  Returns:
-    As `padded`.
-
-  Raises:
-    ValueError: messages for a tokenizer without a chat template, or with one
-      that cannot write them, or a prompt without any token.
-  """
-  texts = [isinstance(prompt, str) for prompt in prompts]
-  template = None if all(texts) else chat.Template(tokenizer)
-  rows = [
-    encode_prompt(tokenizer, prompt) if plain else template.encode(prompt)
-    for prompt, plain in zip(prompts, texts)
-  ]
-  for row, ids in enumerate(rows):
-    if not ids:
-      raise ValueError(
-        f'prompt {row}, {prompts[row]!r}, has no tokens; there is nothing to '
-        'continue'
-      )
-  return padded(rows, length)
 
 
 def encode_prompt(tokenizer, prompt: str) -> list[int]:
@@ -56,10 +23,7 @@ def encode_prompt(tokenizer, prompt: str) -> list[int]:
 
   What the tokenizer puts before every text stands before it once: a prompt that
   was written by a template has it. What some put after every text, its end, is
-  left out: the response goes on from there.
-
-  Raises:
-    ValueError: a text without any token.
+  left out: the response goes on from there. Of white space it may be nothing.
   """
   whole = tokenizer(prompt)['input_ids']
   own = tokenizer(prompt, add_special_tokens=False)['input_ids']

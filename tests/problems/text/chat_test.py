@@ -2,7 +2,6 @@
 
 import copy
 
-import numpy as np
 import pytest
 
 from jaxrl_llm.problems.text import chat
@@ -180,18 +179,17 @@ def test_a_text_written_by_a_template_begins_once(style):
   rendered = style.apply_chat_template(
     messages, add_generation_prompt=True, tokenize=False
   )
-  tokens, mask, _ = text.encode_prompts(style, [rendered, 'x'], 128)
-  assert tokens[0][mask[0]].tolist() == written(style, messages)[0]
-  first = style('x')['input_ids']
-  assert tokens[1][mask[1]].tolist() == first
-  assert np.sum(tokens[0][mask[0]] == style.bos_token_id) <= 1
+  ids = text.encode_prompt(style, rendered)
+  assert ids == written(style, messages)[0]
+  assert ids.count(style.bos_token_id) <= 1
+  assert text.encode_prompt(style, 'x') == style('x')['input_ids']
 
 
 def test_an_end_that_the_tokenizer_always_puts_is_left_out():
   tokenizer = templates.ending()
   assert tokenizer('ab')['input_ids'][-1] == tokenizer.eos_token_id
-  tokens, mask, _ = text.encode_prompts(tokenizer, ['ab'], 8)
-  assert tokens[0][mask[0]].tolist() == tokenizer('ab')['input_ids'][:-1]
+  found = text.encode_prompt(tokenizer, 'ab')
+  assert found == tokenizer('ab')['input_ids'][:-1]
 
 
 def test_a_token_that_cannot_be_spelled_is_refused():

@@ -219,40 +219,17 @@ def test_decode_of_an_empty_response_is_empty():
 
 
 def test_prompts_are_padded_on_the_left():
-  tokenizer = _TOKENIZERS['byte_level']
-  tokens, mask, too_long = text.encode_prompts(tokenizer, ['a', 'xyz'], 3)
-  ids = tokenizer.get_vocab()
+  tokens, mask, too_long = text.padded([[7], [1, 2, 3]], 3)
   assert too_long == []
-  assert tokens[0, 2] == ids['a'] and list(mask[0]) == [False, False, True]
-  assert list(tokens[1]) == [ids[c] for c in 'xyz'] and mask[1].all()
+  assert tokens[0, 2] == 7 and list(mask[0]) == [False, False, True]
+  assert list(tokens[1]) == [1, 2, 3] and mask[1].all()
 
 
 def test_prompts_over_the_budget_are_listed_and_masked():
-  tokens, mask, too_long = text.encode_prompts(
-    _TOKENIZERS['byte_level'], ['xyzw', 'x', 'xyz'], 3
-  )
+  tokens, mask, too_long = text.padded([[1, 2, 3, 4], [1], [1, 2, 3]], 3)
   assert too_long == [0]
   assert not mask[0].any() and mask[2].all()
   assert tokens.shape == (3, 3)
-
-
-def test_messages_go_through_the_chat_template():
-  tokenizer = _byte_level(chat_template=_TEMPLATE)
-  messages = [{'role': 'user', 'content': 'xy'}]
-  tokens, mask, _ = text.encode_prompts(tokenizer, [messages], 40)
-  assert tokenizer.decode(tokens[0][mask[0]]) == '<user>xy<assistant>'
-
-
-def test_messages_without_a_template_are_refused():
-  with pytest.raises(ValueError, match='no chat template'):
-    text.encode_prompts(
-      _TOKENIZERS['llama'], [[{'role': 'user', 'content': 'a'}]], 4
-    )
-
-
-def test_a_prompt_without_tokens_is_refused():
-  with pytest.raises(ValueError, match="prompt 1, '', has no tokens"):
-    text.encode_prompts(_TOKENIZERS['byte_level'], ['a', ''], 4)
 
 
 @pytest.mark.parametrize('name', _TOKENIZERS)

@@ -57,6 +57,20 @@ def test_a_record_without_the_number_is_named(tokenizer, value):
     encoded(tokenizer, records, ('hops',))
 
 
+@pytest.mark.parametrize(
+  ('prompt', 'words'),
+  [
+    (' ', "the prompt ' ' has no tokens"),
+    ([{'role': 'user', 'content': 'a'}], 'no chat template'),
+  ],
+)
+def test_a_prompt_that_cannot_be_asked_is_refused(prompt, words):
+  tokenizer = templates.words()
+  tokenizer.chat_template = None
+  with pytest.raises(ValueError, match=words):
+    encoded(tokenizer, [{'prompt': 'a'}, {'prompt': prompt}])
+
+
 def test_columns_follow_the_prompts_that_are_kept(tokenizer):
   records = [{'prompt': 'q' * 99, 'hops': 7}, {'prompt': 'q', 'hops': 8}]
   config = tiny.get_config()
