@@ -74,22 +74,67 @@ def draw(lines: list[dict], figure: Figure, path: pathlib.Path) -> pathlib.Path:
   matplotlib.use('Agg')
   from matplotlib import pyplot
 
-  canvas, axes = pyplot.subplots(figsize=(7, 4), layout='constrained')
-  for label, (x, mean, error) in _curves(lines, figure).items():
-    axes.errorbar(
-      x, mean, error, label=label, marker='o', markersize=3, capsize=2
-    )
+  grid = panels(lines, figure)
+  canvas, places = pyplot.subplots(
+    len(grid),
+    len(grid[0]),
+    figsize=(7, 4) if len(grid) == len(grid[0]) == 1 else (9, 7),
+    layout='constrained',
+    squeeze=False,
+    sharex=True,
+    sharey=True,
+  )
+  for axes, (title, curves) in zip(places.flat, sum(grid, [])):
+    for label, (x, mean, error) in curves.items():
+      axes.errorbar(
+        x, mean, error, label=label, marker='o', markersize=3, capsize=2
+      )
+    axes.set_title(title, fontsize='small')
+    axes.label_outer()
+  canvas.supxlabel(figure.x, fontsize='medium')
+  canvas.supylabel(figure.y, fontsize='medium')
+  canvas.suptitle(figure.title)
+  # Panels share both scales.
   if 'x' in figure.log:
-    axes.set_xscale('log')
+    places[0, 0].set_xscale('log')
   if 'y' in figure.log:
-    axes.set_yscale('log')
-  axes.set(xlabel=figure.x, ylabel=figure.y, title=figure.title)
+    places[0, 0].set_yscale('log')
   if figure.series:
     # Beside the curves, since none of its corners is free in every figure.
-    canvas.legend(title=figure.series, loc='outside right upper')
+    handles = places[0, 0].get_legend_handles_labels()
+    canvas.legend(*handles, title=figure.series, loc='outside right upper')
   canvas.savefig(path, dpi=120)
   pyplot.close(canvas)
   return path
+
+
+def panels(lines: list[dict], figure: Figure) -> list[list[tuple[str, dict]]]:
+  """Rows of panels, each its title and its curves.
+
+  Raises:
+    Refused: no cell or result of the name that the figure wants.
+  """
+  down, across = (_values(lines, key) for key in (figure.down, figure.across))
+  grid = []
+  for row in down:
+    grid.append([])
+    for column in across:
+      keys = {figure.down: row, figure.across: column}
+      keys.pop('', None)
+      here = [line for line in lines if keys.items() <= line['cell'].items()]
+      title = ', '.join(f'{name} {value}' for name, value in keys.items())
+      grid[-1].append((title, _curves(here, figure)))
+  return grid
+
+
+def _values(lines, key):
+  """What a key of the cells may be, in the order of the lines."""
+  if not key:
+    return ['']
+  for line in lines:
+    if key not in line['cell']:
+      raise Refused(f'the figure wants {key!r}; known: {sorted(line["cell"])}')
+  return list(dict.fromkeys(line['cell'][key] for line in lines))
 
 
 def _curves(lines, figure):

@@ -34,6 +34,8 @@ class Figure:
     y: a result. x: a key of the cells, or, where y is a list, a result that
       is a list as long.
     series: the key of the cells that tells lines apart; '' draws one line.
+    across, down: keys of the cells that tell columns and rows of panels apart;
+      '' draws one of them.
     log: the axes that are logarithmic, 'x', 'y' or 'xy'.
     title: what the figure shows.
   """
@@ -41,6 +43,8 @@ class Figure:
   y: str
   x: str
   series: str = ''
+  across: str = ''
+  down: str = ''
   log: str = ''
   title: str = ''
 

@@ -272,6 +272,30 @@ def test_a_figure_of_an_unknown_result_names_the_known(tmp_path):
     report.draw(lines, Figure(y='z', x='a'), tmp_path / 'x.png')
 
 
+def test_a_panel_shows_the_cells_of_its_row_and_column(tmp_path):
+  lines = [
+    {
+      'cell': cell | {'seed': seed},
+      'result': {'y': 100 * cell['a'] + cell['x']},
+    }
+    for cell in over(x=[1, 2], a=[3, 4], b=['c', 'd'])
+    for seed in range(2)
+  ]
+  figure = Figure(y='y', x='x', down='a', across='b')
+  grid = report.panels(lines, figure)
+  assert [[title for title, _ in row] for row in grid] == [
+    ['a 3, b c', 'a 3, b d'],
+    ['a 4, b c', 'a 4, b d'],
+  ]
+  for row, a in zip(grid, (3, 4)):
+    for _, curves in row:
+      assert curves[''][:2] == ((1, 2), (100 * a + 1, 100 * a + 2))
+  path = report.draw(lines, figure, tmp_path / 'x.png')
+  assert path.stat().st_size > 1000
+  with pytest.raises(Refused, match="wants 'c'; known: .'a', 'b', 'seed', 'x'"):
+    report.panels(lines, Figure(y='y', x='x', down='c'))
+
+
 @pytest.mark.parametrize(
   'path',
   sorted((ROOT / 'experiments' / 'ablations').glob('[!_]*_*.py')),
