@@ -134,7 +134,10 @@ def _help(argv: Sequence[str]) -> str:
     width, meanings = max(map(len, values)), base.meanings(values['problem'])
     for name, value in values.items():
       lines.append(f'  {name:{width}}  {meanings.get(name, "")} [{value!r}]')
-    lines.append('python -m jaxrl_llm.recipes RECIPE says what a recipe does')
+    lines.append(
+      'python -m jaxrl_llm.recipes RECIPE says what a recipe does, and --help '
+      'there what fits its slots'
+    )
   return '\n'.join(lines)
 
 

@@ -122,7 +122,7 @@ def panels(lines: list[dict], figure: Figure) -> list[list[tuple[str, dict]]]:
       keys = {figure.down: row, figure.across: column}
       keys.pop('', None)
       here = [line for line in lines if keys.items() <= line['cell'].items()]
-      title = ', '.join(f'{name} {value}' for name, value in keys.items())
+      title = '\n'.join(f'{name} {value}' for name, value in keys.items())
       grid[-1].append((title, _curves(here, figure)))
   return grid
 

@@ -284,8 +284,8 @@ def test_a_panel_shows_the_cells_of_its_row_and_column(tmp_path):
   figure = Figure(y='y', x='x', down='a', across='b')
   grid = report.panels(lines, figure)
   assert [[title for title, _ in row] for row in grid] == [
-    ['a 3, b c', 'a 3, b d'],
-    ['a 4, b c', 'a 4, b d'],
+    ['a 3\nb c', 'a 3\nb d'],
+    ['a 4\nb c', 'a 4\nb d'],
   ]
   for row, a in zip(grid, (3, 4)):
     for _, curves in row:
