@@ -40,7 +40,8 @@ class Policy(Protocol):
       'after_values', 'log_probs'. A recipe that needs more is refused.
   """
 
-  gives: Set[str]
+  @property
+  def gives(self) -> Set[str]: ...
 
   def table(self) -> Table:
     """Every parameter by its path."""

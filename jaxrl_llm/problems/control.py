@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import pathlib
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -21,7 +22,7 @@ from jaxrl_llm.recipe import Recipe, suggestion
 __all__ = ['ENVIRONMENTS', 'assemble', 'fingerprints', 'recipe_of']
 
 # By the names of `environment.name`.
-ENVIRONMENTS = {
+ENVIRONMENTS: Mapping[str, Callable[[], Environment]] = {
   'regulator': quadratic.double_integrator,
   'pendulum': pendulum.Pendulum,
   'point_mass': point_mass.PointMass,

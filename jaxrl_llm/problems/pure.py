@@ -148,11 +148,11 @@ class PureSession(Session):
     uids = jnp.arange(tasks.shape[0], dtype=jnp.int32)
     rollouts = self.write(self.layout.gathered(params), tasks, uids, key)
     paid = jnp.sum(rollouts.paid, axis=1, where=rollouts.response_mask)
-    paid = np.asarray(self.layout.everywhere(paid), np.float64)
-    means = paid.reshape(-1, samples).mean(axis=1)
+    returns = np.asarray(self.layout.everywhere(paid), np.float64)
+    means = returns.reshape(-1, samples).mean(axis=1)
     # Tasks are fixed: the error is that of the rows within each.
-    spread = paid.reshape(-1, samples).std(axis=1, ddof=samples > 1)
-    error = 1.96 * np.sqrt(np.mean(spread**2) / paid.size)
+    spread = returns.reshape(-1, samples).std(axis=1, ddof=samples > 1)
+    error = 1.96 * np.sqrt(np.mean(spread**2) / returns.size)
     metrics = {
       'return': float(means.mean()),
       'return/low': float(means.mean() - error),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jaxrl_llm import numerics
 from jaxrl_llm.objectives.rating import last_value
@@ -78,7 +79,12 @@ def rating(
 
 
 def compared(
-  ratings: Array, logp: Array, rewards: Array, live: Array, *, samples: int
+  ratings: ArrayLike,
+  logp: ArrayLike,
+  rewards: ArrayLike,
+  live: ArrayLike,
+  *,
+  samples: int,
 ) -> dict[str, Array]:
   """Ratings of better responses against those of worse ones, f32[B] each.
 
@@ -94,7 +100,7 @@ def compared(
     ratings, logp, rewards: f32[N]. live: bool[N]. samples: G, rows of a group.
   """
   ratings, logp, rewards, live = (
-    x.reshape(-1, samples) for x in (ratings, logp, rewards, live)
+    jnp.reshape(x, (-1, samples)) for x in (ratings, logp, rewards, live)
   )
   ordered = pairs.better(ratings, rewards, live)
   found = jnp.any(ordered > 0, axis=(-2, -1), keepdims=True)

@@ -61,7 +61,7 @@ class Answering:
     return self.sampling.replace(temperature=jnp.float32(0))
 
   @property
-  def temperature(self) -> Array:
+  def temperature(self) -> float | Array:
     """f32[], of sampling, and so of the log-probs that are learned from.
 
     Raises:

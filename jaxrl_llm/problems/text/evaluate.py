@@ -87,7 +87,8 @@ def maj_at_k(correct, answers: Sequence[str], k: int) -> float:
     raise ValueError(
       f'maj@{k} of {n} answers: choose 1 <= k <= samples <= {MAX_SAMPLES}'
     )
-  right, copies = collections.Counter(), collections.Counter(answers)
+  right: collections.Counter[str] = collections.Counter()
+  copies = collections.Counter(answers)
   for good, answer in zip(correct, answers):
     right[answer] += bool(good)
   silent = copies.pop('', 0)
@@ -184,7 +185,7 @@ def summarize(
   shape = (len(answers), len(answers[0]) if len(answers) else 0)
   if correct.shape != shape or not correct.size:
     raise ValueError(f'marks of shape {correct.shape} for answers of {shape}')
-  metrics = {}
+  metrics: dict[str, float] = {}
   for k in ks:
     values = {f'pass@{k}': pass_at_k(correct.shape[1], correct.sum(axis=1), k)}
     if k > 1:

@@ -70,7 +70,7 @@ def table(
 ) -> np.ndarray:
   """f32[A, B]: the chance of each of A answers to beat each of B others."""
   shape = len(first), len(second)
-  a, b = (x.ravel() for x in np.indices(shape))
+  a, b = (x.ravel().tolist() for x in np.indices(shape))
   chances, _ = oracles.chances(
     oracle,
     [first[i] for i in a],

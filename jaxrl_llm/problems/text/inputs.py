@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ml_collections import ConfigDict
 
@@ -55,7 +55,7 @@ def _fingerprint(path: pathlib.Path, whole: int) -> str:
   """A hash of a file up to `whole` bytes, or of pieces of a larger one."""
   size = path.stat().st_size
   digest = hashlib.blake2b(str(size).encode(), digest_size=16)
-  places = range(0, size, _PIECE)
+  places: Sequence[int] = range(0, size, _PIECE)
   if size > whole:
     # From the first bytes to the last.
     places = [(size - _PIECE) * i // (_PLACES - 1) for i in range(_PLACES)]

@@ -134,7 +134,7 @@ def of_groups(
   count = len(texts) // samples
   low, high = np.triu_indices(samples, 1)
   starts = np.arange(count)[:, None] * samples
-  pairs = [(starts + side).ravel() for side in (low, high)]
+  pairs = [(starts + side).ravel().tolist() for side in (low, high)]
   first, second = ([texts[i] for i in side] for side in pairs)
   won, failed = chances(oracle, first, second, [rows[i] for i in pairs[0]])
   game = np.full((count, samples, samples), 0.5, np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -11,14 +12,14 @@ from ml_collections import ConfigDict
 from jaxrl_llm.policies.language import heads, hf, lora, score
 from jaxrl_llm.policies.language import parameters as parameters_lib
 from jaxrl_llm.policies.language.config import Config
-from jaxrl_llm.training import shard, step
-from jaxrl_llm.types import PyTree
+from jaxrl_llm.training import shard
+from jaxrl_llm.types import PyTree, Stats
 
 
 def scorer(
   model: Config, config: ConfigDict, layout: shard.Layout = shard.ALONE
-) -> step.Scorer:
-  """The policy as objectives see it.
+) -> Callable[..., Stats]:
+  """The policy as objectives see it: a scorer of `shared` rows together.
 
   It is scored at the entry 'temperature' of the parameters, f32[], where they
   have it, and else at that of the config.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -166,16 +167,14 @@ def asked_of(place: str, row: Mapping[str, Any], system: str) -> Asked:
 
 def _encoded(tokenizer, asked: Sequence[Asked], length: int, variables):
   """As `text.padded`; what a record is refused for names its place."""
-  template = None
-  if not all(isinstance(each.prompt, str) for each in asked):
-    template = chat.Template(tokenizer, variables)
+  template = functools.cache(lambda: chat.Template(tokenizer, variables))
   rows = []
   for place, prompt, tools in asked:
     try:
       rows.append(
         text.encode_prompt(tokenizer, prompt)
         if isinstance(prompt, str)
-        else template.encode(prompt, tools)
+        else template().encode(prompt, tools)
       )
     except ValueError as error:
       raise ValueError(f'{place}: {error}') from error
@@ -281,7 +280,7 @@ def _check_vocabulary(questions: Questions, tokenizer, vocab: int) -> None:
     )
   for what, ids in tokens.items():
     ids = ids.reshape(len(questions), -1)
-    for row in np.flatnonzero((ids >= vocab).any(axis=1)):
+    for row in np.flatnonzero((ids >= vocab).any(axis=1)).tolist():
       place = f'{questions.places[row]}: {what}'
       text.check_vocabulary(tokenizer, ids[row], vocab, place)
 

@@ -84,14 +84,13 @@ def load(
   """
   samples = recipe.plan.contract.samples
   if config.data.responses == 'demonstrated':
-    parts = transcripts.load(config, tokenizer, samples, ends)
-    _tell(parts[0].counts)
-    return parts
-  train, held_out = preferences.load(
-    config.data, seed=config.seed, samples=samples
-  )
+    told = transcripts.load(config, tokenizer, samples, ends)
+    _tell(told[0].counts)
+    return told
   parts = []
-  for dataset in (train, held_out):
+  for dataset in preferences.load(
+    config.data, seed=config.seed, samples=samples
+  ):
     if config.data.responses == 'compared':
       dataset = preferences.compared(dataset, tokenizer.eos_token)
     part = questions.encode(dataset, config, tokenizer)
@@ -165,7 +164,8 @@ def evaluate(
     count = samples * min(size, len(questions) - start)
     pieces.append([np.asarray(x[:count]) for x in piece])
   ratings, logp, rewards, live = map(np.concatenate, zip(*pieces))
-  arrays, group = (ratings, logp, rewards, live), samples
+  arrays: Sequence[np.ndarray] = ratings, logp, rewards, live
+  group = samples
   if samples == 1:
     # The last batch is filled up with rows that do not count.
     fill, group = (0, -len(live) % size), size

@@ -87,7 +87,7 @@ class TextSession(Session):
     spec, dtype = self.spec, jnp.dtype(self.config.model.dtype)
     rows = self.config.sample.prompts, spec.rows
     lengths = spec.prompt_length, spec.response_length
-    axes = {
+    axes: dict[tuple[str, ...], tuple[str | None, ...]] = {
       ('k',): ('rows', 'kv_heads', 'head_dim', None),
       ('v',): ('rows', 'kv_heads', None, 'head_dim'),
     }
@@ -125,7 +125,7 @@ class TextSession(Session):
     """
     config = self.config
     ends = step in (0, config.steps)
-    metrics = {}
+    metrics: dict[str, float] = {}
     if self.answering.verifiers.names:
       metrics |= self.measure(
         state.params,

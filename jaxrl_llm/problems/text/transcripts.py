@@ -179,7 +179,7 @@ def evaluate(
     stats = score(rollouts, 'top_logp')
     count = min(size, len(held_out) - start)
     mask, logp, top = (
-      np.asarray(x[:count], np.float64)
+      np.asarray(x, np.float64)[:count]
       for x in (rollouts.action_mask, stats.logp, stats.top_logp)
     )
     sums += np.sum(mask), -np.sum(logp * mask), np.sum(mask * (logp >= top))

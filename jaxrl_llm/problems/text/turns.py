@@ -70,7 +70,9 @@ def rows(
       or that holds one of these itself.
   """
   found: list[Row] = []
-  asked, context, said = '', [], []
+  asked = ''
+  context: list[int] = []
+  said: list[int] = []
   for index in learned:
     _check(template, messages, index, ends)
     before, asked = asked, template.write(messages[:index], tools, asks=True)

@@ -11,6 +11,7 @@ so that the loss, the masks, the microbatches and the mesh are those of RL.
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -146,17 +147,22 @@ def encode(
     response[row, : len(ids)] = ids
     mask[row, : len(ids)] = True
   count = len(rows)
-  return Rollouts(
-    content=Tokens(
-      prompt=questions.tokens, prompt_mask=questions.mask, response=response
-    ),
-    response_mask=mask,
-    action_mask=mask,
-    logp=np.zeros(mask.shape, np.float32),
-    paid=np.zeros(mask.shape, np.float32),
-    group=np.arange(count, dtype=np.int32),
-    task=np.arange(count, dtype=np.int32),
-    domain=questions.domain,
-    valid=np.ones(count, bool),
-    truncated=np.zeros(count, bool),
-  )
+  # Of the host, as a step takes a few rows; a struct declares a device's.
+  content: dict[str, Any] = {
+    'prompt': questions.tokens,
+    'prompt_mask': questions.mask,
+    'response': response,
+  }
+  fields: dict[str, Any] = {
+    'content': Tokens(**content),
+    'response_mask': mask,
+    'action_mask': mask,
+    'logp': np.zeros(mask.shape, np.float32),
+    'paid': np.zeros(mask.shape, np.float32),
+    'group': np.arange(count, dtype=np.int32),
+    'task': np.arange(count, dtype=np.int32),
+    'domain': questions.domain,
+    'valid': np.ones(count, bool),
+    'truncated': np.zeros(count, bool),
+  }
+  return Rollouts(**fields)
