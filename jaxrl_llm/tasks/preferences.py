@@ -8,9 +8,9 @@ A record of a JSONL file holds its `prompt` and one of
     completion, label       one response, desirable (true) or not
 
 A response is text, or chat messages of which the last is the assistant's; the
-messages before it may only repeat the prompt, and then a prompt that is text
-is one of a conversation. Without a `prompt` it is what the responses share: the
-messages before their last, or the text that they begin with. Rows come out
+messages before it may only repeat the prompt. Where one is messages, a prompt
+that is text is the user's. Without a `prompt` it is what the responses share:
+the messages before their last, or the text that they begin with. Rows come out
 with `responses`, texts, and `scores`, numbers: 1 and 0 for a pair and for a
 label, (n - rank) / (n - 1) for ranks. Generated tasks write their own: the
 right answer, and others with symbols in wrong places.
@@ -150,10 +150,14 @@ def judged(
   """
   forms = [form for form in _FORMS if set(form) <= row.keys()]
   if len(forms) != 1:
+    more = (
+      '; a completion without a label is a demonstration, for '
+      'data.responses=demonstrated'
+    )
     raise ValueError(
       f'{place}: a record needs either '
       f'{", or ".join(" and ".join(form) for form in _FORMS)}; this has '
-      f'{sorted(row)}'
+      f'{sorted(row)}{more if "completion" in row else ""}'
     )
   first, second = forms[0]
   if first == 'chosen':
@@ -196,7 +200,7 @@ def _number(place, name, mark) -> float:
 def _said(place: str, given: list[Any], prompt: Any) -> tuple[Any, list[str]]:
   """What the assistant said to a prompt, and the prompt.
 
-  A prompt that is text is a conversation where responses bring it as one.
+  A prompt that is text is the user's where a response is a message.
   """
   texts = []
   for response in given:
@@ -209,6 +213,9 @@ def _said(place: str, given: list[Any], prompt: Any) -> tuple[Any, list[str]]:
         )
       prompt = before
     texts.append(text)
+  chats = not all(isinstance(response, str) for response in given)
+  if chats and isinstance(prompt, str):
+    prompt = [{'role': 'user', 'content': prompt}]
   return prompt, texts
 
 

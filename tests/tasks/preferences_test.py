@@ -62,7 +62,10 @@ def test_every_form_gives_texts_and_scores(record, responses, scores, tmp_path):
   )
   [row] = dataset.rows
   assert (row['responses'], row['scores']) == (responses, scores)
-  assert row['prompt'] == 'p' and row['note'] == 7
+  assert row['note'] == 7
+  # Beside messages, a text is what the user says.
+  first = record.get('chosen', record.get('completion'))
+  assert row['prompt'] == (USER if isinstance(first, list) else 'p')
 
 
 @pytest.mark.parametrize(
@@ -79,6 +82,7 @@ def test_every_form_gives_texts_and_scores(record, responses, scores, tmp_path):
     ({'completion': 'a', 'label': 'yes'}, "true or false, not 'yes'"),
     ({'completion': 'a', 'label': 0.5}, 'true or false, not 0.5'),
     ({'completion': 'a'}, 'or completion and label; this has'),
+    ({'completion': 'a'}, 'is a demonstration, for data.responses=demon'),
     (
       {'completion': 'a', 'label': True, 'chosen': 'a', 'rejected': 'b'},
       'needs either',

@@ -12,6 +12,7 @@ from jaxrl_llm.problems.text import recordings, session
 from jaxrl_llm.tasks import tokens
 from jaxrl_llm.training import loop
 from tests.end_to_end import tiny
+from tests.training import folders
 
 
 def config_of(recipe='dpo', **changed):
@@ -229,3 +230,37 @@ def test_single_responses_are_no_pairs(tmp_path, caplog):
   parts, _ = session.assemble(config_of('kto', **labelled(tmp_path)), tmp_path)
   parts.close()
   assert 'and recipe.samples=2: most rows of a batch are empty' in caplog.text
+
+
+def test_a_text_beside_messages_goes_through_the_chat_template(tmp_path):
+  """As the same question in a message does."""
+  said = [{'role': 'assistant', 'content': 'b'}]
+  pair = {'chosen': said, 'rejected': [said[0] | {'content': 'c'}]}
+  asked = ['a', [{'role': 'user', 'content': 'a'}], 'a']
+  records = [pair | {'prompt': prompt} for prompt in asked]
+  records[2] |= {'chosen': 'b', 'rejected': 'c'}
+  held_out = tmp_path / 'held_out.jsonl'
+  held_out.write_text(json.dumps(pair | {'prompt': 'e'}))
+  file = tmp_path / 'pairs.jsonl'
+  file.write_text('\n'.join(map(json.dumps, records)))
+  folder = folders.model_in(
+    tmp_path, special=folders.CONTROL, chat_template=folders.CHAT
+  )
+  config = config_of(
+    model__path=str(folder),
+    data__path=str(file),
+    data__held_out_path=str(held_out),
+    data__answer_field='',
+    sample__max_prompt=64,
+    sample__prompts=1,
+    verify__names=(),
+    verify__weights=(),
+  )
+  parts, _ = session.assemble(config, tmp_path)
+  parts.close()
+  text, message, plain = (
+    parts.tokenizer.decode(tokens[mask])
+    for tokens, mask in zip(parts.train.tokens, parts.train.mask)
+  )
+  assert text == message and message.startswith('<|turn|>user\na<|end|>')
+  assert plain.endswith('a') and '<|turn|>' not in plain
