@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from jaxrl_llm.objectives import flows
+from jaxrl_llm.objectives import gflownet
 from jaxrl_llm.tabular import pareto
 
 POINTS = np.array([[1.0, 5], [2, 4], [4, 3], [5, 1], [2, 2], [4, 3]])
@@ -14,7 +14,7 @@ def test_front_equals_the_loop_and_that_of_the_losses():
   for i, p in enumerate(POINTS):
     beaten = any((q >= p).all() and (q > p).any() for q in POINTS)
     assert found[i] == (not beaten)
-  theirs = flows.undominated(POINTS[None], np.ones((1, 6), bool))
+  theirs = gflownet.undominated(POINTS[None], np.ones((1, 6), bool))
   np.testing.assert_array_equal(theirs[0], found)
 
 

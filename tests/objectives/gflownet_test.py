@@ -8,25 +8,25 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm.objectives import flows, grouped, preference
+from jaxrl_llm.objectives import gflownet, grouped, preference
 from jaxrl_llm.objectives.grouped import GroupLoss, Pairs
 from jaxrl_llm.reads import reads_of
 from jaxrl_llm.selection import pairs
 from jaxrl_llm.tabular import policy
 from tests.objectives.grouped_test import SAMPLES, batch, value_and_slope
-from tests.oracles import flows as oracle
+from tests.oracles import gflownet as oracle
 from tests.oracles import offline
 from tests.oracles import preference as pairs_oracle
 
 _CASES = [
-  (flows.trajectory_balance, {'weight': 0.5}),
-  (flows.detailed_balance, {'weight': 0.5}),
-  (flows.sub_trajectory_balance, {'weight': 0.5}),
-  (flows.sub_trajectory_balance, {'weight': 0.5, 'decay': 0.3}),
-  (flows.sub_trajectory_balance, {'weight': 0.5, 'decay': 3.0}),
-  (flows.forward_looking, {'weight': 0.5}),
-  (flows.learned_energies, {'weight': 0.5}),
-  (flows.stoppable_balance, {'stop': 1, 'decay': 0.9}),
+  (gflownet.trajectory_balance, {'weight': 0.5}),
+  (gflownet.detailed_balance, {'weight': 0.5}),
+  (gflownet.sub_trajectory_balance, {'weight': 0.5}),
+  (gflownet.sub_trajectory_balance, {'weight': 0.5, 'decay': 0.3}),
+  (gflownet.sub_trajectory_balance, {'weight': 0.5, 'decay': 3.0}),
+  (gflownet.forward_looking, {'weight': 0.5}),
+  (gflownet.learned_energies, {'weight': 0.5}),
+  (gflownet.stoppable_balance, {'stop': 1, 'decay': 0.9}),
 ]
 _names = [f'{fn.__name__}-{hyper}' for fn, hyper in _CASES]
 
@@ -89,7 +89,9 @@ def test_balance_losses_equal_the_loops_in_every_argument(fn, hyper, seed):
 
 def test_energies_learn_from_the_sum_alone():
   arrays, extras = _case()
-  _, _, slopes = _run(flows.learned_energies, arrays, extras, {'weight': 0.5})
+  _, _, slopes = _run(
+    gflownet.learned_energies, arrays, extras, {'weight': 0.5}
+  )
   mask = arrays[2]
   for i in range(len(mask)):
     fit = extras['after_values'][i][mask[i]].sum()
@@ -114,12 +116,12 @@ def test_short_runs_are_detailed_and_long_ones_trajectory_balance():
 
   def at(decay):
     hyper = {'weight': 0.5, 'decay': decay}
-    return _run(flows.sub_trajectory_balance, arrays, extras, hyper)[0]
+    return _run(gflownet.sub_trajectory_balance, arrays, extras, hyper)[0]
 
-  tokens = _run(flows.detailed_balance, arrays, extras, {'weight': 0.5})[0]
+  tokens = _run(gflownet.detailed_balance, arrays, extras, {'weight': 0.5})[0]
   means = np.sum(tokens, 1) / np.maximum(mask.sum(1), 1)
   np.testing.assert_allclose(at(1e-6), means, rtol=1e-3)
-  whole = _run(flows.trajectory_balance, arrays, extras, {'weight': 0.5})[0]
+  whole = _run(gflownet.trajectory_balance, arrays, extras, {'weight': 0.5})[0]
   np.testing.assert_allclose(at(1e9), whole, rtol=1e-3, atol=1e-3)
 
 
@@ -130,34 +132,34 @@ def test_forward_looking_is_detailed_balance_of_the_remaining_flow():
   passed = np.cumsum(np.where(mask, extras['ref_logp'], 0), 1)
   passed -= np.where(mask, extras['ref_logp'], 0)
   hyper = {'weight': 0.5}
-  first = _run(flows.forward_looking, arrays, extras, hyper)[0]
+  first = _run(gflownet.forward_looking, arrays, extras, hyper)[0]
   whole = extras | {'values': extras['values'] + passed}
-  second = _run(flows.detailed_balance, arrays, whole, hyper)[0]
+  second = _run(gflownet.detailed_balance, arrays, whole, hyper)[0]
   np.testing.assert_allclose(first, second, rtol=1e-3, atol=1e-4)
 
 
 # Groups.
 
 
-def test_group_losses_of_flows_equal_the_loops():
+def test_group_losses_of_gflownets_equal_the_loops():
   arrays, extras = _case()
   logp, old, mask = arrays
-  thoughtful = partial(flows.thoughtful_likelihood, thought_weight=0.3)
+  thoughtful = partial(gflownet.thoughtful_likelihood, thought_weight=0.3)
   for loss, score, rule, score_rule in (
     (
-      partial(flows.variance, weight=0.5),
+      partial(gflownet.variance, weight=0.5),
       grouped.to_reference,
       partial(oracle.variance, weight=0.5),
       pairs_oracle.to_reference,
     ),
     (
-      flows.variance,
+      gflownet.variance,
       thoughtful,
       oracle.variance,
       partial(oracle.thoughtful_likelihood, thought_weight=0.3),
     ),
     (
-      flows.pareto,
+      gflownet.pareto,
       grouped.likelihood,
       oracle.pareto,
       pairs_oracle.likelihood,
@@ -186,7 +188,9 @@ def test_group_losses_of_flows_equal_the_loops():
 def test_ordered_pairs_equal_the_loop():
   arrays, extras = _case()
   logp, old, mask = arrays
-  fn = GroupLoss(Pairs(flows.ordered, pairs.every), grouped.likelihood, SAMPLES)
+  fn = GroupLoss(
+    Pairs(gflownet.ordered, pairs.every), grouped.likelihood, SAMPLES
+  )
 
   def total(moved):
     return pairs_oracle.pairs(
@@ -211,7 +215,7 @@ def test_ordered_pairs_equal_the_loop():
 def test_an_ordered_pair_is_dpo_without_a_reference():
   c, r = np.random.default_rng(0).standard_normal((2, 9)).astype('f')
   np.testing.assert_allclose(
-    flows.ordered(c, r, 0.3), preference.logistic(c, r, 0.3, weight=1.0)
+    gflownet.ordered(c, r, 0.3), preference.logistic(c, r, 0.3, weight=1.0)
   )
 
 
@@ -223,7 +227,7 @@ def test_variance_of_two_is_a_quarter_of_rebel():
   def both(loss):
     return jax.value_and_grad(lambda s: jnp.sum(loss(s, rewards, live)))(scores)
 
-  variance = both(partial(flows.variance, weight=0.5))
+  variance = both(partial(gflownet.variance, weight=0.5))
   for x, y in zip(variance, both(regression)):
     np.testing.assert_allclose(x, y / 4, rtol=1e-5)
 
@@ -262,9 +266,9 @@ def _balanced():
 @pytest.mark.parametrize(
   'fn',
   [
-    flows.trajectory_balance,
-    flows.detailed_balance,
-    flows.sub_trajectory_balance,
+    gflownet.trajectory_balance,
+    gflownet.detailed_balance,
+    gflownet.sub_trajectory_balance,
   ],
 )
 def test_sampling_in_proportion_to_the_reward_balances(fn):
@@ -309,7 +313,7 @@ def test_variance_descends_twice_the_divergence_on_policy():
   # The loss of a group of all responses, each once, is that of equal chances.
   uniform = jnp.full_like(chance, 1 / len(chance))
   scores = logp(params) - ref_logp.sum(1)
-  loss = flows.variance(
+  loss = gflownet.variance(
     scores[None],
     rewards[None],
     jnp.ones((1, len(chance)), bool),
@@ -327,7 +331,7 @@ def test_a_policy_of_stoppable_prefixes_in_proportion_balances():
   stop = np.log(reward / flow)
   log_probs = np.stack([stop, np.log1p(-np.exp(stop) + 1e-12)], 1)[None]
   logp = np.array([[log_probs[0, t, 1] for t in range(3)] + [stop[3]]])
-  losses = flows.stoppable_balance(
+  losses = gflownet.stoppable_balance(
     jnp.asarray(logp, jnp.float32),
     None,
     None,
@@ -343,7 +347,7 @@ def test_equal_points_do_not_dominate_one_another():
   points = jnp.array([[[1.0, 2.0], [1.0, 2.0], [2.0, 1.0], [1.0, 1.0]]])
   live = jnp.array([[True, True, True, True]])
   np.testing.assert_array_equal(
-    flows.undominated(points, live), [[True, True, True, False]]
+    gflownet.undominated(points, live), [[True, True, True, False]]
   )
   alone = live.at[0, :2].set(False).at[0, 2].set(False)
-  assert flows.undominated(points, alone)[0, 3]
+  assert gflownet.undominated(points, alone)[0, 3]

@@ -11,7 +11,7 @@ from functools import partial
 from jaxrl_llm.credit import chain
 from jaxrl_llm.notes import base as notes
 from jaxrl_llm.notes import parts
-from jaxrl_llm.objectives import aggregate, flows, grouped
+from jaxrl_llm.objectives import aggregate, gflownet, grouped
 from jaxrl_llm.objectives.base import policy_gradient, row_losses
 from jaxrl_llm.objectives.grouped import group_losses, pair_losses
 from jaxrl_llm.plans import sampled
@@ -32,7 +32,7 @@ def trajectory_balance(
   """The log-prob of a whole response balanced with its log-reward."""
   return Recipe(
     plan=sampled.independent(samples=samples),
-    objective=row_losses(flows.trajectory_balance, weight=weight),
+    objective=row_losses(gflownet.trajectory_balance, weight=weight),
     minibatches=minibatches,
   )
 
@@ -44,7 +44,7 @@ def detailed_balance(
   """Every token balanced between the flows of two prefixes."""
   return Recipe(
     plan=sampled.independent(samples=samples),
-    objective=policy_gradient(flows.detailed_balance, weight=weight),
+    objective=policy_gradient(gflownet.detailed_balance, weight=weight),
     aggregate=aggregate.token_mean,
     minibatches=minibatches,
   )
@@ -69,7 +69,7 @@ def sub_trajectory_balance(
   return Recipe(
     plan=sampled.independent(samples=samples),
     objective=row_losses(
-      flows.sub_trajectory_balance, weight=weight, decay=decay
+      gflownet.sub_trajectory_balance, weight=weight, decay=decay
     ),
     minibatches=minibatches,
   )
@@ -88,7 +88,7 @@ def forward_looking(
   """Detailed balance that credits each token with its own energy at once."""
   return Recipe(
     plan=sampled.independent(samples=samples),
-    objective=policy_gradient(flows.forward_looking, weight=weight),
+    objective=policy_gradient(gflownet.forward_looking, weight=weight),
     aggregate=aggregate.token_mean,
     minibatches=minibatches,
   )
@@ -106,7 +106,7 @@ def led_gfn(
   """Forward-looking balance with a reward that a head spreads over tokens."""
   return Recipe(
     plan=sampled.independent(samples=samples),
-    objective=row_losses(flows.learned_energies, weight=weight),
+    objective=row_losses(gflownet.learned_energies, weight=weight),
     minibatches=minibatches,
   )
 
@@ -133,7 +133,7 @@ def stoppable_balance(
   plan = sampled.independent(samples=samples)
   return Recipe(
     plan=notes.noted(plan, parts.PrefixRewards(weight)),
-    objective=row_losses(flows.stoppable_balance, stop=stop, decay=decay),
+    objective=row_losses(gflownet.stoppable_balance, stop=stop, decay=decay),
     minibatches=minibatches,
   )
 
@@ -155,7 +155,7 @@ def vargrad(
   return Recipe(
     plan=sampled.independent(samples=samples),
     objective=group_losses(
-      flows.variance, grouped.to_reference, weight=weight, samples=samples
+      gflownet.variance, grouped.to_reference, weight=weight, samples=samples
     ),
     minibatches=minibatches,
   )
@@ -167,7 +167,7 @@ def op_gfn(*, samples: int = 8) -> Recipe:
   return Recipe(
     plan=sampled.independent(samples=samples),
     objective=pair_losses(
-      flows.ordered, grouped.likelihood, samples=samples, among=pairs.every
+      gflownet.ordered, grouped.likelihood, samples=samples, among=pairs.every
     ),
   )
 
@@ -178,7 +178,9 @@ def op_gfn_pareto(*, samples: int = 8) -> Recipe:
   return Recipe(
     plan=sampled.independent(samples=samples),
     credit=chain(),
-    objective=group_losses(flows.pareto, grouped.likelihood, samples=samples),
+    objective=group_losses(
+      gflownet.pareto, grouped.likelihood, samples=samples
+    ),
   )
 
 
@@ -205,11 +207,11 @@ def gflowvlm(
   response is one action, not the steps of an environment, and the target is
   e^(r / weight) without a reference.
   """
-  score = partial(flows.thoughtful_likelihood, thought_weight=thought_weight)
+  score = partial(gflownet.thoughtful_likelihood, thought_weight=thought_weight)
   return Recipe(
     plan=notes.noted(sampled.independent(samples=samples), parts.Thoughts()),
     objective=group_losses(
-      flows.variance, score, weight=weight, samples=samples
+      gflownet.variance, score, weight=weight, samples=samples
     ),
     minibatches=minibatches,
   )
