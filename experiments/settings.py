@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
+
+from flax import traverse_util
 
 from experiments.command import Refused, overridden
 
@@ -238,6 +242,7 @@ _LEAST = {
   'steps': 0,
   'data.epochs': 0.0,
   'max_bad_steps': 1,
+  'max_idle_steps': 0,
   'pipeline': 0,
   'model.fresh.layers': 1,
   'model.fresh.width': 1,
@@ -263,7 +268,6 @@ _LEAST = {
   'optimizer.warmup': 0,
   'optimizer.epsilon': 0.0,
   'optimizer.weight_decay': 0.0,
-  'optimizer.clip_norm': 0.0,
   'warm_start.steps': 0,
   'warm_start.batch': 1,
   'warm_start.learning_rate': 0.0,
@@ -289,6 +293,15 @@ _LEAST = {
   'recipe.minibatches': 1,
   'recipe.rounds': 1,
 }
+# Decays and discounts, where 1 forgets nothing; the first ones divide by 1 - b.
+_BELOW_ONE = ('optimizer.b1', 'optimizer.b2')
+_AT_MOST_ONE = ('recipe.discount', 'recipe.trace')
+# Rates that must be a number; elsewhere inf is off, or all there is.
+_FINITE = ('optimizer.learning_rate', 'warm_start.learning_rate')
+# Of recipes: below 0 a bound excludes the policy that sampled, and a cost pays.
+_NOT_NEGATIVE = re.compile(
+  r'recipe\.((\w+_)?clip(_low|_high)?|weight|(kl|value)_weight|epsilon)'
+)
 _DTYPES = ('float32', 'bfloat16', 'float16')
 
 
@@ -307,6 +320,7 @@ def check_values(config) -> None:
     if leaf in values and not values[leaf] >= least:
       raise Refused(f'{name} is {values[leaf]}; use {least} or more')
   _check_length(config)
+  _check_numbers(config)
   for name in ('data', 'model'):
     size = config.mesh[name]
     if size < 1 and size != -1:
@@ -328,6 +342,30 @@ def _check_length(config) -> None:
   if not (config.steps or epochs):
     more = ', or data.epochs' if config.problem == 'text' else ''
     raise Refused(f'steps is 0; use 1 or more{more}')
+
+
+def _check_numbers(config) -> None:
+  """Refuses numbers with which no step, or no sum, has a meaning."""
+  for name, value in traverse_util.flatten_dict(
+    config.to_dict(), sep='.'
+  ).items():
+    if isinstance(value, bool) or not isinstance(value, int | float):
+      continue
+    if math.isnan(value):
+      raise Refused(f'{name} is nan; use a number')
+    if name in _FINITE and math.isinf(value):
+      raise Refused(f'{name} is {value}; use a finite number')
+    if name in _BELOW_ONE and not 0 <= value < 1:
+      raise Refused(f'{name} is {value}; use 0 or more, and less than 1')
+    if name in _AT_MOST_ONE and not 0 <= value <= 1:
+      raise Refused(f'{name} is {value}; use 0 to 1')
+    if value < 0 and _NOT_NEGATIVE.fullmatch(name):
+      raise Refused(f'{name} is {value}; use 0 or more')
+    if name == 'optimizer.clip_norm' and value <= 0:
+      raise Refused(
+        f'{name} is {value}, which lets no gradient through; use more than 0, '
+        'or inf to clip none'
+      )
 
 
 def _check_text(config) -> None:

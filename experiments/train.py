@@ -50,6 +50,7 @@ _FREE = (
   'checkpoint.keep_every',
   'checkpoint.asynchronous',
   'max_bad_steps',
+  'max_idle_steps',
   'mesh.data',
   'mesh.model',
   'verify.workers',
@@ -164,7 +165,7 @@ def _start(config, workdir: pathlib.Path, files: dict[str, str]):
   record = _record(config, problems.recipe_of(config)) | {'files': files}
   hosts.on_first(lambda: writers.write_config(workdir, record))
   parts, params = problems.assemble(config, workdir)
-  state, bad, step = loop.begin(parts, params), 0, None
+  state, counts, step = loop.begin(parts, params), {}, None
   checkpointer = checkpoint.Checkpointer(
     workdir / 'checkpoints',
     every=config.checkpoint.every,
@@ -174,7 +175,7 @@ def _start(config, workdir: pathlib.Path, files: dict[str, str]):
   )
   restored = checkpointer.restore(state)
   if restored:
-    state, bad = restored.state, restored.metadata['bad_in_a_row']
+    state, counts = restored.state, restored.metadata
     # Iteration 0 was saved before it was evaluated: it is logged anew.
     step = restored.step or None
     hosts.say(f'going on from iteration {restored.step} of {workdir}')
@@ -188,11 +189,11 @@ def _start(config, workdir: pathlib.Path, files: dict[str, str]):
   )
   if jax.device_count() > 1 and not _QUIET.value:
     hosts.say(hosts.description())
-  return parts, checkpointer, run, state, bad
+  return parts, checkpointer, run, state, counts
 
 
 def _train(
-  config, workdir, parts, checkpointer, run, state, bad, stopping
+  config, workdir, parts, checkpointer, run, state, counts, stopping
 ) -> int:
   from jaxrl_llm.training import hosts, loop, programs, writers
 
@@ -209,7 +210,7 @@ def _train(
         state,
         run,
         checkpointer,
-        bad_in_a_row=bad,
+        **counts,
         stopping=lambda: hosts.agreed(stopping()),
       )
     except loop.Diverged as error:

@@ -15,6 +15,8 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import jax.numpy as jnp
+
 from jaxrl_llm import credit as credit_lib
 from jaxrl_llm import reads
 from jaxrl_llm import reference as reference_lib
@@ -433,6 +435,8 @@ def check(recipe: Recipe, *, rows: int, microbatches: int) -> None:
           f'{slot} compares groups of {value} rows, and the plan makes groups '
           f'of {samples}; give both the same number'
         )
+  if samples == 1:
+    _check_alone(recipe)
   steps = recipe.minibatches
   groups = rows // samples
   if groups % steps:
@@ -450,6 +454,25 @@ def check(recipe: Recipe, *, rows: int, microbatches: int) -> None:
       f'{per_step} rows in {microbatches} microbatches break blocks of '
       f'{block}; {_nearest(microbatches, most)}'
     )
+
+
+def _check_alone(recipe: Recipe) -> None:
+  """Refuses estimates by comparison where a row has nothing to compare with.
+
+  An estimator is tried by its values: rows alone in their groups all get 0.
+  """
+  stages = getattr(recipe.credit, 'stages', (recipe.credit,))
+  kinds = credit_lib.Estimate, credit_lib.EstimateTokens
+  last = [stage for stage in stages if isinstance(stage, kinds)][-1:]
+  for stage in last:
+    if isinstance(stage, credit_lib.Estimate):
+      rewards, alone = jnp.array([-1.0, 0.5, 2.0, 1.0]), jnp.arange(4)
+      found = stage.fn(rewards, alone, jnp.ones(4, bool))
+      if not jnp.any(found != 0):
+        raise ValueError(
+          'recipe.samples is 1, and the recipe compares the responses to a '
+          'prompt with each other: all advantages would be 0; use 2 or more'
+        )
 
 
 def _nearest(wanted: int, total: int) -> str:

@@ -222,6 +222,19 @@ def test_extras_that_no_plan_provides_are_refused():
     recipe.check(built, rows=8, microbatches=1)
 
 
+@pytest.mark.parametrize('name', ['grpo', 'rloo', 'dapo'])
+def test_a_comparison_of_single_responses_is_refused(name):
+  built = recipe.build(name, samples=1)
+  with pytest.raises(ValueError, match='samples is 1, .* use 2 or more'):
+    recipe.check(built, rows=32, microbatches=1)
+
+
+def test_single_responses_that_are_not_compared_are_fine():
+  for name in ('reinforce', 'kto', 'ppo'):
+    built = recipe.build(name, samples=1)
+    recipe.check(built, rows=32, microbatches=1)
+
+
 @pytest.mark.parametrize(('made', 'compared'), [(8, 2), (2, 8)])
 def test_groups_of_another_size_than_the_plan_makes_are_refused(made, compared):
   method = recipe.Recipe(

@@ -28,6 +28,11 @@ SETTINGS = {
     'iterations in a row that teach nothing: no finite gradient, or no '
     'response that could be judged',
   ),
+  'max_idle_steps': (
+    0,
+    'iterations in a row in which no group taught anything, as where all its '
+    'rewards are equal, after which the run stops; 0: it only warns',
+  ),
   'pipeline': (
     0,
     '1: the responses of the next iteration are sampled before this one '
@@ -220,9 +225,9 @@ PURE = {
 }
 # ... and what they share with those on text.
 _SHARED = (
-  *('problem', 'seed', 'steps', 'max_bad_steps', 'pipeline', 'sample.prompts'),
-  *('slots', 'learn.microbatches', 'optimizer', 'eval', 'checkpoint'),
-  *('mesh', 'log'),
+  *('problem', 'seed', 'steps', 'max_bad_steps', 'max_idle_steps', 'pipeline'),
+  *('sample.prompts', 'slots', 'learn.microbatches', 'optimizer', 'eval'),
+  *('checkpoint', 'mesh', 'log'),
 )
 
 

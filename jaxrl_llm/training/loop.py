@@ -43,11 +43,15 @@ from jaxrl_llm.types import (
   TrainState,
 )
 
+# Iterations in a row without a group that teaches, of which a warning tells.
+IDLE = 10
+
 
 class Diverged(RuntimeError):
   """Too many iterations in a row taught nothing.
 
-  Their loss or gradient was not finite, or none of their rows was valid.
+  Their loss, gradient or new parameters were not finite, none of their rows
+  was valid, or, where the settings ask for it, no group had a gradient.
   """
 
 
@@ -223,6 +227,7 @@ def train(
   checkpointer: Checkpointer,
   *,
   bad_in_a_row: int = 0,
+  idle_in_a_row: int = 0,
   stopping: Callable[[], bool] = lambda: False,
 ) -> TrainState:
   """Trains until `config.steps`, or until `stopping()`, and saves at the end.
@@ -233,15 +238,17 @@ def train(
     run: where metrics and samples go.
     checkpointer: where the state goes.
     bad_in_a_row: iterations that taught nothing before this call.
+    idle_in_a_row: likewise, without a group that taught anything.
     stopping: asked between iterations.
 
   Returns:
     The state after the last iteration.
 
   Raises:
-    Diverged: `config.max_bad_steps` iterations in a row, or all of the run,
-      taught nothing: a loss or a gradient was not finite, or no row was valid.
-      The state is saved.
+    Diverged: `config.max_bad_steps` iterations in a row, or the last half of
+      the run, taught nothing: something was not finite, or no row was valid. Or
+      `config.max_idle_steps` in a row had no group that taught. The state is
+      saved.
   """
   config = session.config
   step, metrics = int(state.step), {}
@@ -255,7 +262,8 @@ def train(
 
   def save():
     run.sync()
-    checkpointer.save(step, state, {'bad_in_a_row': bad_in_a_row})
+    counts = {'bad_in_a_row': bad_in_a_row, 'idle_in_a_row': idle_in_a_row}
+    checkpointer.save(step, state, counts)
 
   if step == 0:
     log({**session.counts, **evaluation(session, state, 0)})
@@ -265,11 +273,15 @@ def train(
     bad = metrics['bad_steps'] > 0
     useless = bad or not metrics['rows/valid'] > 0
     bad_in_a_row = bad_in_a_row + 1 if useless else 0
+    idle = not metrics['groups/live'] > 0
+    idle_in_a_row = idle_in_a_row + 1 if idle else 0
     if bad:
       logging.warning(
-        'iteration %d: loss or gradient not finite in %d optimizer steps; '
-        'they changed nothing', step, metrics['bad_steps'],
+        'iteration %d: loss, gradient or new parameters not finite in %d '
+        'optimizer steps; they changed nothing', step, metrics['bad_steps'],
       )  # fmt: skip
+    if idle_in_a_row and idle_in_a_row in (IDLE, config.steps):
+      logging.warning('%s', _idleness(step, idle_in_a_row, metrics))
     if config.eval.every and (
       step % config.eval.every == 0 or step == config.steps
     ):
@@ -280,11 +292,16 @@ def train(
       save()
       checkpointer.wait()
       raise Diverged(_diagnosis(step, bad_in_a_row, metrics))
+    if 0 < config.get('max_idle_steps', 0) <= idle_in_a_row:
+      save()
+      checkpointer.wait()
+      raise Diverged(_idleness(step, idle_in_a_row, metrics))
     if checkpointer.due(step):
       save()
   save()
   checkpointer.wait()
-  if 0 < config.steps == step == bad_in_a_row:
+  # Few as they are, nothing came after them that would show a recovery.
+  if step == config.steps and 0 < step <= 2 * bad_in_a_row:
     raise Diverged(_diagnosis(step, bad_in_a_row, metrics))
   return state
 
@@ -299,6 +316,16 @@ def evaluation(
   metrics = session.evaluate(state, step)
   seconds = time.perf_counter() - start
   return {f'eval/{k}': v for k, v in metrics.items()} | {'time/eval': seconds}
+
+
+def _idleness(step, count, metrics):
+  reward = metrics.get('reward/mean', float('nan'))
+  return (
+    f'{count} iterations in a row, up to {step}, had no group that taught '
+    f'anything (reward/mean={reward:.4g}): all responses to a question earn '
+    'the same. Where that is no success, mend the verifiers or ask questions '
+    'that are sometimes answered; max_idle_steps says when to stop'
+  )
 
 
 def _diagnosis(step, count, metrics):
@@ -318,8 +345,8 @@ def _diagnosis(step, count, metrics):
   shown = ('loss', 'grad/norm', 'reward/mean', 'policy/kl', 'sampler/gap_max')
   values = ', '.join(f'{k}={metrics[k]:.4g}' for k in shown if k in metrics)
   return (
-    f'{count} iterations in a row, up to {step}, had a loss or gradient that '
-    f'is not finite ({values}). Their state is saved. A lower '
+    f'{count} iterations in a row, up to {step}, had a loss, gradient or new '
+    f'parameters that are not finite ({values}). Their state is saved. A lower '
     'optimizer.learning_rate or optimizer.clip_norm, or float32 in '
     'model.dtype, is the usual remedy'
   )

@@ -182,8 +182,8 @@ class Program:
   ) -> tuple[TrainState, dict[str, jax.Array]]:
     """All optimizer steps of one iteration, then controllers and reference.
 
-    A step whose loss or gradient is not finite changes nothing and is counted
-    in `bad_steps`.
+    A step whose loss, gradient or new parameters are not finite changes nothing
+    and is counted in `bad_steps`.
     """
     controllers = self.recipe.objective.controllers
     held = state.method['controllers']
@@ -202,8 +202,10 @@ class Program:
         *carry,
         batch,
       )
-      finite = jnp.isfinite(metrics['loss']) & jnp.isfinite(
-        metrics['grad/norm']
+      finite = (
+        jnp.isfinite(metrics['loss'])
+        & jnp.isfinite(metrics['grad/norm'])
+        & (_not_finite(params) == 0)
       )
       carry = _select(finite, (params, opt), carry)
       return carry, metrics | {'bad_steps': 1.0 - finite}
@@ -436,6 +438,13 @@ def shared_rows(contract: Contract, rows: int, devices: int = 1) -> int:
   if not contract.one_prompt:
     return 1
   return math.gcd(contract.samples, rows // devices)
+
+
+def _not_finite(params):
+  """f32[], how many parameters are infinite or NaN."""
+  # A sum of sums, which devices add up once.
+  counts = [jnp.sum(~jnp.isfinite(x) * 1.0) for x in jax.tree.leaves(params)]
+  return sum(counts)
 
 
 def _no_passes(state, frozen, rollouts):

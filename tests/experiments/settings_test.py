@@ -7,6 +7,7 @@ from experiments.configs import default, masked
 from experiments.settings import check_overrides, check_values
 from jaxrl_llm import recipe as recipe_lib
 
+INF = float('inf')
 OVERRIDDEN = 'experiments.settings.overridden'
 
 
@@ -46,6 +47,16 @@ def changed(**settings):
     ({'model__fresh__width': 30}, 'use a multiple of 8'),
     ({'sample__slots': -1}, 'sample.slots is -1; use 0 or more'),
     ({'learn__widths': 0}, 'learn.widths is 0; use 1 or more'),
+    ({'optimizer__clip_norm': 0.0}, 'use more than 0, or inf to clip none'),
+    ({'optimizer__learning_rate': INF}, 'learning_rate is inf; use a finite'),
+    ({'warm_start__learning_rate': INF}, 'warm_start.learning_rate is inf'),
+    ({'optimizer__b1': 1.5}, 'b1 is 1.5; use 0 or more, and less than 1'),
+    ({'optimizer__b2': -0.1}, 'optimizer.b2 is -0.1'),
+    ({'optimizer__warmup': -1}, 'optimizer.warmup is -1'),
+    ({'sample__top_p': float('nan')}, 'sample.top_p is nan; use a number'),
+    ({'recipe__clip_low': -0.2}, 'recipe.clip_low is -0.2; use 0 or more'),
+    ({'recipe__kl_weight': -0.1}, 'recipe.kl_weight is -0.1; use 0 or more'),
+    ({'max_idle_steps': -1}, 'max_idle_steps is -1; use 0 or more'),
     ({'model__block': 9, 'mesh__model': 2}, 'mesh.model=2 already splits'),
   ],
 )

@@ -63,6 +63,37 @@ def test_a_number_that_the_loss_does_not_take_is_refused():
       build(surrogates.clip, low=0.1, kl=0.04)
 
 
+def _summed(logp, old_logp, advantages, mask):
+  return jnp.sum(logp * advantages * mask)
+
+
+def _by_row(logp, old_logp, advantages, mask):
+  return jnp.sum(logp * advantages * mask, axis=1, keepdims=True)
+
+
+def _of_rows(stats, batch):
+  return jnp.sum(stats.logp, axis=1)
+
+
+@pytest.mark.parametrize(
+  ('objective', 'words'),
+  [
+    (base.policy_gradient(_summed), '_summed returned .* shape \\[\\]'),
+    (base.policy_gradient(_by_row), '_by_row .* \\[8, 1\\].* each token'),
+    (base.policy_gradient(surrogates.clip, gate=_by_row), '_by_row .* token'),
+    (base.row_losses(_summed), '_summed .* each row, of shape \\[8\\]'),
+    (
+      base.policy_gradient(surrogates.clip, kl=base.Cost(_of_rows)),
+      '_of_rows returned an array of shape \\[8\\]',
+    ),
+  ],
+)
+def test_parts_that_would_be_broadcast_are_refused(objective, words):
+  stats, batch = _given()
+  with pytest.raises(ValueError, match=words):
+    objective.loss(stats, batch, {'kl': jnp.float32(1)})
+
+
 def test_a_cost_that_is_off_is_left_out_whole():
   objective = base.policy_gradient(surrogates.clip, kl=base.Cost(costs.k2, 0.0))
   assert not objective.costs and not objective.reads

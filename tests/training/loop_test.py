@@ -22,18 +22,18 @@ def train(workdir, **changed):
     {name.replace('__', '.'): value for name, value in changed.items()}
   )
   parts, params = session.assemble(config, workdir)
-  state, bad = parts.init(params), 0
+  state, counts = parts.init(params), {}
   saver = checkpoint.Checkpointer(workdir / 'checkpoints', asynchronous=False)
   restored = saver.restore(state)
   if restored:
-    state, bad = restored.state, restored.metadata['bad_in_a_row']
+    state, counts = restored.state, restored.metadata
   run = writers.Run(workdir, total_steps=config.steps, quiet=True)
   with (
     contextlib.closing(parts),
     contextlib.closing(run),
     contextlib.closing(saver),
   ):
-    return loop.train(parts, state, run, saver, bad_in_a_row=bad)
+    return loop.train(parts, state, run, saver, **counts)
 
 
 # It is given responses and rows, and raises TypeError at both.
@@ -64,6 +64,37 @@ def test_a_run_of_good_iterations_ends_well_and_logs_what_the_table_says(
   for name, value in (pair for line in lines for pair in line.items()):
     row = metrics.find(name)
     assert row.low - 1e-6 <= value <= row.high + 1e-6, f'{name} = {value}'
+
+
+def test_a_step_that_breaks_the_parameters_is_not_taken(tmp_path):
+  # Loss and gradient are fine: what is added to the parameters is not.
+  with pytest.raises(loop.Diverged, match='new parameters that are not finite'):
+    train(tmp_path, optimizer__learning_rate=float('inf'))
+  saved = checkpoint.load(tmp_path / 'checkpoints', _fresh(tmp_path))
+  for leaf in jax.tree.leaves(saved.state.params):
+    assert np.isfinite(leaf).all()
+
+
+def _fresh(workdir):
+  config = tiny.get_config()
+  config.warm_start.steps = 0
+  parts, params = session.assemble(config, workdir)
+  parts.close()
+  return parts.init(params)
+
+
+def test_a_run_whose_last_half_taught_nothing_is_no_success(tmp_path):
+  # The first step makes parameters of which no loss can be computed.
+  with pytest.raises(loop.Diverged, match='1 iterations in a row, up to 2'):
+    train(tmp_path, optimizer__learning_rate=1e30, optimizer__weight_decay=0.1)
+
+
+def test_groups_of_equal_rewards_stop_a_run_that_asks_for_it(tmp_path, caplog):
+  # A fresh model sorts nothing.
+  train(tmp_path, steps=1, max_idle_steps=2)
+  assert '1 iterations in a row, up to 1, had no group' in caplog.text
+  with pytest.raises(loop.Diverged, match='up to 2, .* earn the same'):
+    train(tmp_path, steps=9, max_idle_steps=2)
 
 
 def _guarded(program):
