@@ -18,6 +18,7 @@ from absl import app, flags, logging
 from flax import traverse_util
 from ml_collections import config_flags
 
+from experiments import modules
 from experiments.configs import base
 
 _DEBUG = flags.DEFINE_bool('debug', False, 'Show tracebacks of errors.')
@@ -25,6 +26,10 @@ _DEBUG = flags.DEFINE_bool('debug', False, 'Show tracebacks of errors.')
 # What a wrong setting, file or folder raises; anything else is a bug and
 # keeps its traceback.
 USER_ERRORS = (ValueError, KeyError, OSError, ImportError)
+
+
+# Characters of an error in one line.
+_LONGEST = 800
 
 
 class Refused(ValueError):
@@ -40,8 +45,8 @@ def run(main: Callable[[], int | None]) -> None:
 def _guarded(main) -> int:
   try:
     return main() or 0
-  except USER_ERRORS as error:
-    if _DEBUG.value:
+  except Exception as error:
+    if _DEBUG.value or not (_is_mistake(error) or _place(error)):
       raise
     _say(error)
     return 1
@@ -49,10 +54,31 @@ def _guarded(main) -> int:
 
 def tell(error: Exception) -> None:
   """A mistake of the user's in one line, a bug with its traceback."""
-  if isinstance(error, USER_ERRORS) and not _DEBUG.value:
+  if not _DEBUG.value and (_is_mistake(error) or _place(error)):
     _say(error)
   else:
     traceback.print_exception(error)
+
+
+def _is_mistake(error: BaseException) -> bool:
+  # A key that is not in a dictionary is no sentence, and a bug of ours.
+  bare = isinstance(error, KeyError) and ' ' not in str(error)
+  return isinstance(error, USER_ERRORS) and not bare
+
+
+def _place(error: BaseException) -> str:
+  """Where in a file of the user's an error arose; '' where it did elsewhere.
+
+  That is in the innermost frame that is neither of Python nor of a library, if
+  it is not ours: what we refuse ourselves is told in our own words.
+  """
+  for frame in reversed(traceback.extract_tb(error.__traceback__)):
+    if modules.is_ours(frame.filename):
+      return ''
+    if modules.is_users(frame.filename):
+      path = os.path.relpath(frame.filename)
+      return f'{path}, line {frame.lineno}, in {frame.name}'
+  return ''
 
 
 def config_flag(default: str) -> flags.FlagHolder:
@@ -99,10 +125,11 @@ def _parse(argv: Sequence[str]) -> list[str]:
   try:
     _check_files(argv)
     rest = flags.FLAGS(argv)
-  except (flags.Error, *USER_ERRORS, AttributeError, TypeError) as error:
-    if '--debug' in argv:
+  except Exception as error:
+    known = (flags.Error, *USER_ERRORS, AttributeError, TypeError)
+    if '--debug' in argv or not (isinstance(error, known) or _place(error)):
       raise
-    _say(_message(error))
+    _say(_unknown(error, argv) or _message(error))
     sys.exit(2)
   if len(rest) > 1:
     _say(f'unexpected argument {rest[1]!r}; settings are flags, see --help')
@@ -116,7 +143,83 @@ def _check_files(argv) -> None:
   for word in argv:
     match = re.match(r'--?config=([^:]*)', word)
     if match and not os.path.isfile(match.group(1)):
-      raise Refused(f'no config file at {match.group(1)!r}')
+      raise Refused(
+        f'no config file at {match.group(1)!r}' + _of_recipe(match.group(1))
+      )
+
+
+def _of_recipe(name: str) -> str:
+  """How the recipe of that name is asked for, '' where there is none."""
+  from jaxrl_llm import recipe
+
+  if not _default_config or name not in recipe.names():
+    return ''
+  path = os.path.relpath(_default_config)
+  return f'; the recipe {name} is --config={path}:{name}'
+
+
+def _unknown(error: Exception, argv: Sequence[str]) -> str:
+  """What is said of a flag or a setting that there is not; '' of the rest."""
+  if isinstance(error, flags.UnrecognizedFlagError):
+    name = error.flagname
+    [value, *_] = [
+      word.partition('=')[2] for word in argv if word.lstrip('-') != word
+      and word.lstrip('-').partition('=')[0] == name
+    ] or ['']  # fmt: skip
+    near = _named(name, argv) if _default_config else []
+    meant = ' or '.join(f'--config.{each}' for each in near)
+    return f'unknown flag --{name}' + (
+      _of_recipe(value)
+      or (f'. Did you mean {meant}?' if near else '; --help lists them')
+    )
+  if _place(error):
+    return ''
+  # A part of the name is what the config library did not find.
+  key = re.search(r'\w+', str(error))
+  for word in argv:
+    name = re.match(r'--?config\.([^=]+)', word)
+    if name and key and key[0] in name[1].split('.'):
+      near = _named(name[1], argv) or _spelt(name[1], argv)
+      meant = ' or '.join(map(repr, near))
+      hint = f'Did you mean {meant}?' if near else '--help lists them'
+      return f'unknown setting {name[1]!r}. {hint}'
+  return ''
+
+
+def _paths(argv: Sequence[str]) -> list[str]:
+  """The settings of the config that a command line asks for."""
+  asked = [word for word in argv if re.match(r'--?config=', word)]
+  return list(_in_force([argv[0], *asked])[0])
+
+
+def _named(name: str, argv: Sequence[str]) -> list[str]:
+  """Settings whose last word, or its initials, somebody gave for the path."""
+  known, leaf = _paths(argv), name.rpartition('.')[2]
+
+  def initials(path):
+    return ''.join(word[:1] for word in path.rpartition('.')[2].split('_'))
+
+  return (
+    [path for path in known if path == name]
+    or [path for path in known if path.rpartition('.')[2] == leaf]
+    or [path for path in known if len(leaf) > 1 and initials(path) == leaf]
+  )
+
+
+def _spelt(name: str, argv: Sequence[str]) -> list[str]:
+  """The setting that is spelt most like it, by its path or its last word."""
+  from jaxrl_llm import recipe
+
+  known = _paths(argv)
+  leaves = {path.rpartition('.')[2]: path for path in known}
+  for word, choices in (
+    (name, {path: path for path in known}),
+    (name.rpartition('.')[2], leaves),
+  ):
+    said = re.match(r"Did you mean '([^']+)'", recipe.suggestion(word, choices))
+    if said and said[1] in choices:
+      return [choices[said[1]]]
+  return []
 
 
 def _help(argv: Sequence[str]) -> str:
@@ -143,9 +246,11 @@ def _help(argv: Sequence[str]) -> str:
 
 def _in_force(argv: Sequence[str]) -> tuple[dict[str, object], str]:
   """The settings that a command line asks for by name, and where they are."""
+  own = flags.FlagValues()
+  config_flags.DEFINE_config_file('config', flag_values=own, sys_argv=argv)
   try:
-    flags.FLAGS(argv, known_only=True)
-    config = flags.FLAGS['config']
+    own(argv, known_only=True)
+    config = own['config']
     values = traverse_util.flatten_dict(config.value.to_dict(), sep='.')
     return dict(sorted(values.items())), os.path.relpath(config.config_filename)
   except (flags.Error, *USER_ERRORS, AttributeError, TypeError):
@@ -154,19 +259,27 @@ def _in_force(argv: Sequence[str]) -> tuple[dict[str, object], str]:
 
 
 def _message(error: BaseException) -> str:
+  # The libraries have put a page around what a config file raised.
+  while error.__context__ and 'whilst parsing config file' in str(error):
+    error = error.__context__
+  place = _place(error)
+  if place:
+    text = ' '.join(f'{type(error).__name__}: {error}'.split())
+    return f'{place}: {_cut(text)} (--debug shows the traceback)'
   # What we say of a file ourselves needs no error number before it.
   ours = isinstance(error, OSError) and error.filename is None
   # The str of a KeyError is its repr; the config library nests several.
   text = (ours and error.strerror) or str(error)
   while re.fullmatch(r'(["\']).*[^\w].*\1', text, re.DOTALL):
     text = ast.literal_eval(text)
-  unknown = re.fullmatch(r"'(\w+)'(?:\s+Did you mean \"(\w+)\".*)?", text)
-  if unknown:
-    name, near = unknown.groups()
-    hint = f'Did you mean {near!r}?' if near else '--help lists them'
-    return f'unknown setting {name!r}. {hint}'
   lines = [line.strip() for line in text.splitlines()]
-  return ' '.join(line for line in lines if line) or type(error).__name__
+  text = ' '.join(line for line in lines if line)
+  return _cut(text) or type(error).__name__
+
+
+def _cut(text: str) -> str:
+  """A line that can be read; libraries print whole dictionaries."""
+  return text if len(text) <= _LONGEST else f'{text[:_LONGEST]} ...'
 
 
 def _say(error: BaseException | str) -> None:

@@ -302,6 +302,8 @@ _FINITE = ('optimizer.learning_rate', 'warm_start.learning_rate')
 _NOT_NEGATIVE = re.compile(
   r'recipe\.((\w+_)?clip(_low|_high)?|weight|(kl|value)_weight|epsilon)'
 )
+# Several texts each.
+_TEXTS = ('verify.names', 'teacher.paths', 'sample.stop', 'model.lora_targets')
 _DTYPES = ('float32', 'bfloat16', 'float16')
 
 
@@ -374,6 +376,11 @@ def _check_text(config) -> None:
     raise Refused(
       f'model.dtype {config.model.dtype!r} is none of {", ".join(_DTYPES)}'
     )
+  for name in _TEXTS:
+    section, _, leaf = name.partition('.')
+    for value in config[section][leaf]:
+      if not isinstance(value, str):
+        raise Refused(f'{name} has {value!r} in it, which is no text; quote it')
   if config.pipeline > 1:
     raise Refused(
       f'pipeline is {config.pipeline}; use 0, or 1 for rows one step old'

@@ -12,6 +12,7 @@ import dataclasses
 import difflib
 import functools
 import inspect
+import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -217,7 +218,7 @@ def register(paper: Paper, *limits: Limit):
 
   def enter(factory):
     name = factory.__name__
-    if name in _ENTRIES:
+    if name in _ENTRIES and not _same_code(factory, _ENTRIES[name].factory):
       raise ValueError(f'recipe {name!r} is registered twice')
     for parameter in inspect.signature(factory).parameters.values():
       keyword = parameter.kind is inspect.Parameter.KEYWORD_ONLY
@@ -231,6 +232,17 @@ def register(paper: Paper, *limits: Limit):
     return factory
 
   return enter
+
+
+def _same_code(first: Callable, second: Callable) -> bool:
+  """Whether two factories are one, of a file that was executed twice.
+
+  As where a config file is also imported, for a verifier in it.
+  """
+  one, other = inspect.unwrap(first).__code__, inspect.unwrap(second).__code__
+  same = one.co_firstlineno == other.co_firstlineno
+  paths = map(os.path.realpath, (one.co_filename, other.co_filename))
+  return same and len(set(paths)) == 1
 
 
 def names() -> list[str]:

@@ -222,6 +222,24 @@ def test_extras_that_no_plan_provides_are_refused():
     recipe.check(built, rows=8, microbatches=1)
 
 
+def test_a_file_that_is_executed_twice_registers_its_recipe_once(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setattr(recipe, '_ENTRIES', dict(recipe._ENTRIES))
+  source = (
+    'from jaxrl_llm.recipe import Paper, Recipe, register\n'
+    "@register(Paper('Mine'))\n"
+    'def of_a_file():\n  return Recipe()\n'
+  )
+  for path in ('mine.py', 'mine.py', 'other.py'):
+    code = compile(source, str(tmp_path / path), 'exec')
+    if path == 'other.py':
+      with pytest.raises(ValueError, match='registered twice'):
+        exec(code, {})
+    else:
+      exec(code, {})
+
+
 @pytest.mark.parametrize('name', ['grpo', 'rloo', 'dapo'])
 def test_a_comparison_of_single_responses_is_refused(name):
   built = recipe.build(name, samples=1)

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from experiments import command
+from experiments.configs import default
 from jaxrl_llm.training import writers
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -40,6 +41,80 @@ def test_commands_can_be_imported_side_by_side():
   for path in found:
     importlib.import_module('.'.join(path.relative_to(ROOT).parts)[:-3])
   assert len(found) > 10
+
+
+def test_a_page_is_cut(capsys):
+  command._say(ValueError('word ' * 1000))
+  assert len(capsys.readouterr().err) < 1000
+
+
+def _raised(path, source):
+  """What a file of the user's raises when a function of it is called."""
+  path.write_text(source)
+  scope = {}
+  try:
+    exec(compile(source, str(path), 'exec'), scope)
+    scope['f']()
+  except Exception as error:
+    return error
+
+
+def test_an_error_in_a_file_of_the_users_names_its_line(tmp_path, capsys):
+  error = _raised(tmp_path / 'mine.py', "def f():\n  return {}['banana']\n")
+  command._say(error)
+  said = capsys.readouterr().err
+  assert "mine.py, line 2, in f: KeyError: 'banana'" in said
+  assert '--debug' in said and len(said.splitlines()) == 1
+
+
+def test_where_we_refuse_it_is_in_our_words(tmp_path):
+  source = 'from jaxrl_llm import recipe\ndef f():\n  recipe.get("grpoo")\n'
+  error = _raised(tmp_path / 'mine.py', source)
+  assert command._place(error) == ''
+  assert command._message(error).startswith("unknown recipe 'grpoo'")
+
+
+def test_a_missing_key_of_ours_is_a_bug_with_its_traceback():
+  assert not command._is_mistake(KeyError('banana'))
+  assert command._is_mistake(KeyError("unknown recipe 'x'. Known: ..."))
+
+
+@pytest.mark.parametrize(
+  ('flag', 'line'),
+  [
+    ('--config.lr=1', "'optimizer.learning_rate' or"),
+    ('--config.learning_rate=1', "'optimizer.learning_rate' or"),
+    ('--config.optimizer.learning_rat=1', "mean 'optimizer.learning_rate'?"),
+    ('--config.recipe.clip_hi=1', "Did you mean 'recipe.clip_high'?"),
+    ('--config.xyzzy=1', "unknown setting 'xyzzy'. --help lists them"),
+  ],
+)
+def test_a_misspelt_setting_is_found_by_its_path(flag, line):
+  argv = ['train', f'--config={default.__file__}', flag]
+  error = AttributeError(repr(flag.partition('=')[0].rpartition('.')[2]))
+  assert line in command._unknown(error, argv)
+
+
+@pytest.mark.parametrize(
+  ('flag', 'line'),
+  [
+    ('--recipe=dapo', 'the recipe dapo is --config='),
+    ('--steps=3', 'Did you mean --config.steps?'),
+    ('--blah', 'unknown flag --blah; --help lists them'),
+  ],
+)
+def test_a_setting_without_its_prefix_is_told_how(flag, line, monkeypatch):
+  monkeypatch.setattr(command, '_default_config', default.__file__)
+  argv = ['train', f'--config={default.__file__}', flag]
+  name = flag[2:].partition('=')[0]
+  error = command.flags.UnrecognizedFlagError(name)
+  assert line in command._unknown(error, argv)
+
+
+def test_a_recipe_in_the_place_of_a_config_file_is_told_how(monkeypatch):
+  monkeypatch.setattr(command, '_default_config', default.__file__)
+  with pytest.raises(command.Refused, match="at 'dapo'; the recipe dapo is "):
+    command._check_files(['train', '--config=dapo'])
 
 
 def _help(*flags):

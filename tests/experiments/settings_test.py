@@ -56,6 +56,7 @@ def changed(**settings):
     ({'sample__top_p': float('nan')}, 'sample.top_p is nan; use a number'),
     ({'recipe__clip_low': -0.2}, 'recipe.clip_low is -0.2; use 0 or more'),
     ({'recipe__kl_weight': -0.1}, 'recipe.kl_weight is -0.1; use 0 or more'),
+    ({'verify__names': (3,)}, 'verify.names has 3 in it, which is no text'),
     ({'max_idle_steps': -1}, 'max_idle_steps is -1; use 0 or more'),
     ({'model__block': 9, 'mesh__model': 2}, 'mesh.model=2 already splits'),
   ],
