@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import os
+import pathlib
 import re
 import subprocess
 import sys
@@ -285,6 +286,20 @@ def _cut(text: str) -> str:
 def _say(error: BaseException | str) -> None:
   text = error if isinstance(error, str) else _message(error)
   print(f'error: {text}', file=sys.stderr)
+
+
+def folder(flag: str, value: str) -> pathlib.Path:
+  """The folder that a flag names.
+
+  Raises:
+    Refused: an address of a bucket, which would become a folder named 'gs:'.
+  """
+  if '://' in value:
+    raise Refused(
+      f'--{flag}={value} is no folder of this machine; mount the bucket, as '
+      'gcsfuse and s3fs do, and name the folder'
+    )
+  return pathlib.Path(value)
 
 
 def overridden(flag: str = 'config') -> dict[str, object]:

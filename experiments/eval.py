@@ -67,7 +67,7 @@ def _evaluate():
   from jaxrl_llm.training import keys
 
   if _WORKDIR.value:
-    workdir = pathlib.Path(_WORKDIR.value)
+    workdir = command.folder('workdir', _WORKDIR.value)
     parts, state = runs.restore(workdir)
     params, step = state.params, int(state.step)
     source = {'workdir': str(workdir), 'step': step}

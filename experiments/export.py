@@ -43,7 +43,7 @@ _STOCHASTIC = flags.DEFINE_bool(
 def main() -> None:
   from experiments import runs
 
-  workdir = pathlib.Path(_WORKDIR.value)
+  workdir = command.folder('workdir', _WORKDIR.value)
   output = pathlib.Path(_OUTPUT.value or workdir / 'export')
   session, state = runs.restore(workdir)
   try:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
+import runpy
 
 from absl import logging
 from ml_collections import ConfigDict
 
 from experiments.command import Refused
+from jaxrl_llm import recipe
 
 
 def config_of(workdir: pathlib.Path) -> ConfigDict:
@@ -19,15 +22,24 @@ def config_of(workdir: pathlib.Path) -> ConfigDict:
   """
   path = workdir / 'config.json'
   try:
-    config = dict(json.loads(path.read_bytes())['config'])
+    record = dict(json.loads(path.read_bytes()))
+    config = dict(record['config'])
   except FileNotFoundError:
     raise Refused(f'{workdir} is no run folder: no {path.name}') from None
   except (ValueError, RecursionError, KeyError, TypeError) as error:
     raise Refused(
       f'{path} is not the record of a run: {type(error).__name__}: {error}'
     ) from None
+  _register(config, record.get('config_file', ''))
   # JSON has no tuples, and a ConfigDict keeps the type of a field.
   return ConfigDict(_tuples(config))
+
+
+def _register(config, path: str) -> None:
+  """Executes a config file where it is what enters the recipe of a run."""
+  name = dict(config.get('recipe', {})).get('name')
+  if name not in recipe.names() and os.path.isfile(path):
+    runpy.run_path(path, run_name='config')
 
 
 def _tuples(value):

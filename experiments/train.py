@@ -9,6 +9,8 @@
       your own Hugging Face model on your own questions
 
 The same command goes on where it was stopped or killed. Ctrl-C saves first.
+--fresh begins anew; to go on from a trained policy under other settings, export
+it and give --config.model.path=RUN/export and --config.warm_start.steps=0.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ import sys
 import jax
 from absl import flags
 
-from experiments import command, settings
+from experiments import command, modules, settings
 
 _CONFIG = command.config_flag(command.here('configs', 'default.py'))
 _WORKDIR = flags.DEFINE_string(
@@ -40,6 +42,9 @@ _DRY_RUN = flags.DEFINE_bool(
 )
 _EXPORT = flags.DEFINE_bool(
   'export', False, 'Write WORKDIR/export for transformers at the end.'
+)
+_FRESH = flags.DEFINE_bool(
+  'fresh', False, 'Delete the run that is in the folder, and begin anew.'
 )
 _QUIET = flags.DEFINE_bool('quiet', False, 'No progress, nor devices.')
 
@@ -106,55 +111,71 @@ def main() -> int:
 
 def _workdir() -> pathlib.Path:
   if _WORKDIR.value:
-    return pathlib.Path(_WORKDIR.value)
+    return command.folder('workdir', _WORKDIR.value)
   config = _CONFIG.value
-  path = config_flags_path()
+  path = pathlib.Path(config_file()).stem
   return pathlib.Path('runs') / f'{path}-{config.recipe.name}-{config.seed}'
 
 
-def config_flags_path() -> str:
-  """The stem of the config file that was given."""
+def config_file() -> str:
+  """The path of the config file that was given."""
   from ml_collections import config_flags
 
   name = config_flags.get_config_filename(flags.FLAGS['config'])
-  return pathlib.Path(name.split(':')[0]).stem
+  return name.split(':')[0]
 
 
 def _locked(config, workdir: pathlib.Path, stopping: Stopper) -> int:
   """The run, or no trace of it where it cannot start."""
+  from jaxrl_llm.training import hosts
+  from jaxrl_llm.training import workdir as workdir_lib
+
+  lock = hosts.on_first(lambda: workdir_lib.Lock(workdir))
+  with lock:
+    try:
+      if _FRESH.value:
+        hosts.on_first(lambda: workdir_lib.clear(workdir))
+      started = _started(config, workdir)
+    except Exception:
+      lock.withdraw()
+      raise
+    return _train(config, workdir, *started, stopping)
+
+
+def _started(config, workdir: pathlib.Path):
+  """What `_start` gives, in a folder that belongs to this run or to none."""
   from jaxrl_llm import problems
   from jaxrl_llm.problems.text import sources
   from jaxrl_llm.training import hosts, writers
   from jaxrl_llm.training import workdir as workdir_lib
 
-  with hosts.on_first(lambda: workdir_lib.Lock(workdir)):
-    free = (
-      ('steps', 'data.epochs')
-      if config.optimizer.schedule == 'constant'
-      else ()
-    )
-    workdir_lib.check_config(workdir, config.to_dict(), allowed=(*_FREE, *free))
-    files = problems.fingerprints(config)
-    workdir_lib.check_files(workdir, files)
-    # What a failed start leaves would pass for the work of the next one,
-    # which may have other settings.
-    made = [
-      workdir / name
-      for name in ('config.json', *sources.FOLDERS)
-      if not (workdir / name).exists()
-    ]
-    try:
-      # Models are written by a library that knows no error of the disk.
-      with writers.says_disk_full(workdir):
-        started = _start(config, workdir, files)
-    except Exception:
-      for path in made if hosts.is_first() else ():
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-      raise
-    return _train(config, workdir, *started, stopping)
+  constant = config.optimizer.schedule == 'constant'
+  free = ('steps', 'data.epochs') if constant else ()
+  workdir_lib.check_config(workdir, config.to_dict(), allowed=(*_FREE, *free))
+  read = {
+    'files': problems.fingerprints(config),
+    'code': modules.fingerprints(config, config_file()),
+  }
+  for kind, found in read.items():
+    workdir_lib.check_files(workdir, found, kind=kind)
+  # What a failed start leaves would pass for the work of the next one, which
+  # may have other settings.
+  made = [
+    workdir / name
+    for name in ('config.json', *sources.FOLDERS)
+    if not (workdir / name).exists()
+  ]
+  try:
+    # Models are written by a library that knows no error of the disk.
+    with writers.says_disk_full(workdir):
+      return _start(config, workdir, read)
+  except Exception:
+    for path in made if hosts.is_first() else ():
+      shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    raise
 
 
-def _start(config, workdir: pathlib.Path, files: dict[str, str]):
+def _start(config, workdir: pathlib.Path, read: dict[str, dict[str, str]]):
   """The session, its checkpoints, and the state to go on from."""
   from jaxrl_llm import problems
   from jaxrl_llm.training import checkpoint, hosts, loop, programs, writers
@@ -162,7 +183,7 @@ def _start(config, workdir: pathlib.Path, files: dict[str, str]):
   command.use_compilation_cache(workdir.parent)
   programs.count()  # Begins to.
   # First, so that whatever an interrupted start leaves has an owner.
-  record = _record(config, problems.recipe_of(config)) | {'files': files}
+  record = _record(config, problems.recipe_of(config)) | read
   hosts.on_first(lambda: writers.write_config(workdir, record))
   parts, params = problems.assemble(config, workdir)
   state, counts, step = loop.begin(parts, params), {}, None
@@ -271,6 +292,7 @@ def _record(config, method) -> dict:
     'recipe': recipe.describe(method),
     'seed': config.seed,
     'command': _command(),
+    'config_file': os.path.abspath(config_file()),
     'git_commit': command.commit(),
     'versions': {
       'python': platform.python_version(),

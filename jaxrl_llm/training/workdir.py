@@ -11,9 +11,24 @@ import json
 import math
 import os
 import pathlib
+import shutil
 import socket
 from collections.abc import Collection, Mapping
 from typing import Any
+
+# What a run writes to its folder, by name.
+MADE = (
+  'config.json',
+  'metrics.jsonl',
+  'samples.jsonl',
+  'curve.png',
+  'tensorboard',
+  'checkpoints',
+  'model',
+  'warm_start',
+  'export',
+)
+ANEW = 'give --fresh to delete this run and start anew'
 
 
 class WorkdirError(ValueError):
@@ -30,9 +45,15 @@ class Lock:
       WorkdirError: another run has it, or nobody may write to it.
     """
     path = pathlib.Path(workdir) / 'lock'
+    self._alone = not path.parent.exists()
     try:
       path.parent.mkdir(parents=True, exist_ok=True)
       self._file = open(path, 'a+')  # noqa: SIM115, held until `close`
+    except IsADirectoryError:
+      raise WorkdirError(
+        f'{path} is a folder, and a run keeps a file of that name; move it, or'
+        ' choose another workdir'
+      ) from None
     except OSError as error:
       raise WorkdirError(
         f'{workdir} cannot be written to ({error.strerror}); make it writable, '
@@ -58,11 +79,38 @@ class Lock:
     """Gives the folder back."""
     self._file.close()
 
+  def withdraw(self) -> None:
+    """Gives it back and removes it, if it was made for this and is empty."""
+    folder = pathlib.Path(self._file.name).parent
+    if self._alone and [path.name for path in folder.iterdir()] == ['lock']:
+      (folder / 'lock').unlink()
+      folder.rmdir()
+    self.close()
+
   def __enter__(self) -> Lock:
     return self
 
   def __exit__(self, *_) -> None:
     self.close()
+
+
+def clear(workdir: str | os.PathLike) -> None:
+  """Deletes what a run has written; other files of the folder stay.
+
+  Args:
+    workdir: its `Lock` is held. One without a `config.json` is no run's, and
+      keeps all it has.
+  """
+  folder = pathlib.Path(workdir)
+  if not (folder / 'config.json').exists():
+    return
+  # The record last: an interrupted call can be repeated.
+  for name in reversed(MADE):
+    path = folder / name
+    if path.is_dir():
+      shutil.rmtree(path)
+    else:
+      path.unlink(missing_ok=True)
 
 
 def check_config(
@@ -99,21 +147,24 @@ def check_config(
     )
     raise WorkdirError(
       f'{workdir} belongs to another config: {listed}. Use the same config,'
-      ' choose another workdir, or delete this one to start anew'
+      f' choose another workdir, or {ANEW}'
     )
 
 
-def check_files(workdir: str | os.PathLike, files: Mapping[str, str]) -> None:
+def check_files(
+  workdir: str | os.PathLike, files: Mapping[str, str], *, kind: str = 'files'
+) -> None:
   """Refuses a run folder whose run began with other files.
 
   Args:
     workdir: as in `check_config`.
     files: the fingerprint of every file that is read, by path.
+    kind: the entry of the record that holds those of the run.
 
   Raises:
     WorkdirError: names the files that changed, came or went.
   """
-  there = (_recorded(workdir) or {}).get('files')
+  there = (_recorded(workdir) or {}).get(kind)
   if there is None:  # Nobody's folder yet, or that of an older version.
     return
   differ = []
@@ -126,8 +177,8 @@ def check_files(workdir: str | os.PathLike, files: Mapping[str, str]) -> None:
       differ.append(f'{name} has changed')
   if differ:
     raise WorkdirError(
-      f'{workdir} began with other files: {"; ".join(differ)}. Put back what'
-      ' was there, choose another workdir, or delete this one to start anew'
+      f'{workdir} began with other {kind}: {"; ".join(differ)}. Put back what'
+      f' was there, choose another workdir, or {ANEW}'
     )
 
 
@@ -138,7 +189,8 @@ def _recorded(workdir: str | os.PathLike) -> dict[str, Any] | None:
     return None
   try:
     record = json.loads(path.read_text())
-    return {'config': record['config'], 'files': record.get('files')}
+    kinds = {kind: record.get(kind) for kind in ('files', 'code')}
+    return {'config': record['config'], **kinds}
   except (
     ValueError, RecursionError, KeyError, TypeError, AttributeError
   ) as error:  # fmt: skip

@@ -117,6 +117,11 @@ def test_a_recipe_in_the_place_of_a_config_file_is_told_how(monkeypatch):
     command._check_files(['train', '--config=dapo'])
 
 
+def test_a_bucket_is_no_folder():
+  with pytest.raises(command.Refused, match='gs://b/run is no folder.* mount'):
+    command.folder('workdir', 'gs://b/run')
+
+
 def _help(*flags):
   words = [sys.executable, '-m', 'experiments.train', *flags, '--help']
   return subprocess.run(

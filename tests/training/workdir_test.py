@@ -17,6 +17,44 @@ def test_the_second_run_in_a_folder_is_refused(tmp_path):
   workdir_lib.Lock(tmp_path).close()
 
 
+def test_a_folder_in_the_place_of_the_lock_is_named(tmp_path):
+  (tmp_path / 'lock').mkdir()
+  with pytest.raises(workdir_lib.WorkdirError, match='lock is a folder.*move'):
+    workdir_lib.Lock(tmp_path)
+
+
+def test_a_start_that_fails_leaves_no_folder_of_its_own(tmp_path):
+  workdir_lib.Lock(tmp_path / 'new').withdraw()
+  assert not (tmp_path / 'new').exists()
+  for name in ('there', 'used'):
+    (tmp_path / name).mkdir()
+  (tmp_path / 'used' / 'notes.txt').write_text('')
+  for name, left in (('there', ['lock']), ('used', ['lock', 'notes.txt'])):
+    workdir_lib.Lock(tmp_path / name).withdraw()
+    assert sorted(x.name for x in (tmp_path / name).iterdir()) == left
+    workdir_lib.Lock(tmp_path / name).close()
+
+
+def test_a_run_is_cleared_and_nothing_else(tmp_path):
+  (tmp_path / 'notes.txt').write_text('')
+  (tmp_path / 'checkpoints' / '2').mkdir(parents=True)
+  workdir_lib.clear(tmp_path)
+  assert (tmp_path / 'checkpoints' / '2').exists()  # Of no run.
+  writers.write_config(tmp_path, {'config': {}})
+  workdir_lib.clear(tmp_path)
+  assert [path.name for path in tmp_path.iterdir()] == ['notes.txt']
+
+
+def test_code_that_has_changed_is_refused_with_its_name(tmp_path):
+  code = {'config mine.py': 'a', 'module other': 'b'}
+  writers.write_config(tmp_path, {'config': {}, 'files': {}, 'code': code})
+  workdir_lib.check_files(tmp_path, code, kind='code')
+  with pytest.raises(workdir_lib.WorkdirError) as refused:
+    workdir_lib.check_files(tmp_path, code | {'module other': 'c'}, kind='code')
+  assert 'began with other code: module other has changed' in str(refused.value)
+  assert '--fresh' in str(refused.value)
+
+
 def test_a_worker_that_outlives_a_killed_run_does_not_hold_its_folder(
   tmp_path,
 ):

@@ -1,0 +1,70 @@
+"""What a run remembers of the code that is not the package's."""
+
+import sys
+
+import pytest
+
+from experiments import modules, runs
+from experiments.configs import default
+from jaxrl_llm import numerics, recipe
+from jaxrl_llm.training import writers
+
+VERIFIER = 'def f(responses, rows):\n  return [0.0 for _ in rows]\n'
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+  """A folder on the path, whose modules are forgotten afterwards."""
+  monkeypatch.syspath_prepend(tmp_path)
+  before = set(sys.modules)
+  yield tmp_path
+  for name in set(sys.modules) - before:
+    del sys.modules[name]
+
+
+def test_whose_a_file_is(own):
+  (own / 'mine_alone.py').write_text('')
+  assert modules.is_ours(numerics.__file__)
+  assert not modules.is_users(numerics.__file__)
+  assert not modules.is_users(pytest.__file__)
+  assert not modules.is_users('<string>')
+  assert modules.is_users(str(own / 'mine_alone.py'))
+
+
+def test_the_config_file_and_what_the_settings_name_are_remembered(own):
+  (own / 'given_config.py').write_text('seed = 1\n')
+  (own / 'given_verifier.py').write_text(f'import given_below\n{VERIFIER}')
+  (own / 'given_below.py').write_text('x = 1\n')
+  config = default.get_config()
+  config.verify.names = ('mine=given_verifier:f', 'format:absent')
+
+  def found():
+    return modules.fingerprints(config, str(own / 'given_config.py'))
+
+  first = found()
+  assert found() == first
+  for name in ('given_config', 'given_verifier', 'given_below'):
+    path = own / f'{name}.py'
+    whole = path.read_text()
+    path.write_text(f'{whole}# changed\n')
+    kind = 'config' if name == 'given_config' else 'module'
+    key = f'{kind} {name}.py' if kind == 'config' else f'{kind} {name}'
+    second = found()
+    assert {k for k in first if first[k] != second[k]} == {key}
+    path.write_text(whole)
+
+
+def test_a_run_on_a_recipe_of_its_config_file_is_read_back(own, monkeypatch):
+  monkeypatch.setattr(recipe, '_ENTRIES', dict(recipe._ENTRIES))
+  path = own / 'given_recipe.py'
+  path.write_text(
+    'from jaxrl_llm.recipe import Paper, Recipe, register\n'
+    "@register(Paper('Mine'))\n"
+    'def of_a_config_file():\n  return Recipe()\n'
+  )
+  record = {
+    'config': {'recipe': {'name': 'of_a_config_file'}},
+    'config_file': str(path),
+  }
+  writers.write_config(own / 'run', record)
+  assert runs.config_of(own / 'run').recipe.name in recipe.names()
