@@ -106,13 +106,14 @@ def dr_grpo(
   )
 
 
-@register(
-  Paper(
-    'REINFORCE++: Stabilizing Critic-Free Policy Optimization with Global '
-    'Advantage Normalization',
-    '2501.03262',
-  )
+_REINFORCE_PLUS_PLUS = Paper(
+  'REINFORCE++: Stabilizing Critic-Free Policy Optimization with Global '
+  'Advantage Normalization',
+  '2501.03262',
 )
+
+
+@register(_REINFORCE_PLUS_PLUS)
 def reinforce_plus_plus(
   *,
   samples: int = 1,
@@ -135,13 +136,7 @@ def reinforce_plus_plus(
   )
 
 
-@register(
-  Paper(
-    'REINFORCE++: Stabilizing Critic-Free Policy Optimization with Global '
-    'Advantage Normalization',
-    '2501.03262',
-  )
-)
+@register(_REINFORCE_PLUS_PLUS)
 def reinforce_plus_plus_baseline(
   *,
   samples: int = 8,

@@ -12,7 +12,7 @@ from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.plans import guides, offline_states, sampled, undersampled
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 
-_RLGF = 'Learning to Generate Better Than Your LLM'
+_RLGF = Paper('Learning to Generate Better Than Your LLM', '2306.11816')
 
 
 def _guided(clip: float, value_weight: float, value_clip: float):
@@ -27,7 +27,7 @@ def _guided(clip: float, value_weight: float, value_clip: float):
   )
 
 
-@register(Paper(_RLGF, '2306.11816'))
+@register(_RLGF)
 def ppo_plus_plus(
   *,
   samples: int = 1,
@@ -55,7 +55,7 @@ def ppo_plus_plus(
   )
 
 
-@register(Paper(_RLGF, '2306.11816'))
+@register(_RLGF)
 def aggrevated(
   *,
   samples: int = 1,
@@ -84,7 +84,7 @@ def aggrevated(
   )
 
 
-@register(Paper(_RLGF, '2306.11816'), Limit('ppo_plus_plus', {'mixture': 1.0}))
+@register(_RLGF, Limit('ppo_plus_plus', {'mixture': 1.0}))
 def lols(
   *,
   samples: int = 1,
@@ -115,7 +115,7 @@ def lols(
   )
 
 
-@register(Paper(_RLGF, '2306.11816'), Limit('ppo_plus_plus', {'turn': 0}))
+@register(_RLGF, Limit('ppo_plus_plus', {'turn': 0}))
 def d2lols(
   *,
   samples: int = 1,

@@ -12,13 +12,14 @@ from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.plans import sampled
 from jaxrl_llm.recipe import Paper, Recipe, register
 
-_STOP_REGRESSING = (
+_STOP_REGRESSING = Paper(
   'Stop Regressing: Training Value Functions via Classification for Scalable '
-  'Deep RL'
+  'Deep RL',
+  '2403.03950',
 )
 
 
-@register(Paper(_STOP_REGRESSING, '2403.03950'))
+@register(_STOP_REGRESSING)
 def categorical_critic(
   *,
   samples: int = 1,
@@ -60,7 +61,7 @@ def categorical_critic(
   )
 
 
-@register(Paper(_STOP_REGRESSING, '2403.03950'))
+@register(_STOP_REGRESSING)
 def two_hot_critic(
   *,
   samples: int = 1,

@@ -169,13 +169,15 @@ def knapsack(
   )
 
 
+_GDRO = Paper(
+  'Group Distributionally Robust Optimization-Driven Reinforcement Learning '
+  'for LLM Reasoning',
+  '2601.19280',
+)
+
+
 @register(
-  Paper(
-    'Group Distributionally Robust Optimization-Driven Reinforcement Learning '
-    'for LLM Reasoning',
-    '2601.19280',
-  ),
-  Limit('grpo', {'rate': 0.0}, {'clip_high': 0.28, 'kl_weight': 0.001}),
+  _GDRO, Limit('grpo', {'rate': 0.0}, {'clip_high': 0.28, 'kl_weight': 0.001})
 )
 def prompt_gdro(
   *,
@@ -215,14 +217,7 @@ def prompt_gdro(
   )
 
 
-@register(
-  Paper(
-    'Group Distributionally Robust Optimization-Driven Reinforcement Learning '
-    'for LLM Reasoning',
-    '2601.19280',
-  ),
-  Limit('grpo', {}, {'clip_high': 0.28, 'kl_weight': 0.001}),
-)
+@register(_GDRO, Limit('grpo', {}, {'clip_high': 0.28, 'kl_weight': 0.001}))
 def rollout_gdro(
   *,
   samples: int = 4,

@@ -12,13 +12,14 @@ from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.plans import sampled
 from jaxrl_llm.recipe import Paper, Recipe, register
 
-_ENTROPY_MECHANISM = (
+_ENTROPY_MECHANISM = Paper(
   'The Entropy Mechanism of Reinforcement Learning for Reasoning Language '
-  'Models'
+  'Models',
+  '2505.22617',
 )
 
 
-@register(Paper(_ENTROPY_MECHANISM, '2505.22617'))
+@register(_ENTROPY_MECHANISM)
 def clip_cov(
   *,
   samples: int = 8,
@@ -58,7 +59,7 @@ def clip_cov(
   )
 
 
-@register(Paper(_ENTROPY_MECHANISM, '2505.22617'))
+@register(_ENTROPY_MECHANISM)
 def kl_cov(
   *,
   samples: int = 8,

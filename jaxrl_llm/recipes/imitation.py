@@ -29,11 +29,7 @@ def sft(*, samples: int = 1) -> Recipe:
   REINFORCE on recorded responses, of which a demonstration has reward 1: its
   loss is the mean over all tokens of an optimizer step, as in TRL.
   """
-  return Recipe(
-    plan=recorded.Recorded(samples),
-    objective=policy_gradient(surrogates.score_function),
-    aggregate=aggregate.token_mean,
-  )
+  return Recipe(plan=recorded.Recorded(samples), aggregate=aggregate.token_mean)
 
 
 @register(
@@ -141,7 +137,6 @@ def tilted_reference(*, samples: int = 8, weight: float = 0.5) -> Recipe:
   return Recipe(
     plan=sampled.independent(samples=samples),
     credit=estimate_tokens(targets.tilted_target, weight=weight),
-    objective=policy_gradient(surrogates.score_function),
   )
 
 
@@ -159,6 +154,5 @@ def hpt(*, samples: int = 8, gate: float = 0.0, weight: float = 1.0) -> Recipe:
   return Recipe(
     plan=demonstrations.with_demonstration(samples=samples, optional=True),
     credit=estimate_tokens(targets.switched, gate=gate, weight=weight),
-    objective=policy_gradient(surrogates.score_function),
     aggregate=aggregate.token_mean,
   )

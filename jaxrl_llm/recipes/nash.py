@@ -54,21 +54,16 @@ def inpo(
   return Recipe(
     plan=sampled.independent(samples=samples),
     credit=duels.Duels(duels.against_others, samples),
-    objective=_regressed(
+    objective=pair_losses(
+      preference.regression,
       partial(grouped.to_mixture, share=share),
-      weight,
-      samples,
+      scale=1 / weight,
+      among=pairs.every,
       gap=grouped.of_preferences,
+      samples=samples,
     ),
     minibatches=minibatches,
   )
-
-
-def _regressed(score, weight, samples, **pieces):
-  """Differences of scores regressed on those of chances over `weight`."""
-  link = partial(preference.regression, scale=1 / weight)
-  pieces = {'among': pairs.every} | pieces
-  return pair_losses(link, score, samples=samples, **pieces)
 
 
 def _gradient(against, samples: int, kl_weight: float, *only):
@@ -200,8 +195,13 @@ def online_ipo(*, samples: int = 4, weight: float = 0.1) -> Recipe:
   return Recipe(
     plan=sampled.independent(samples=samples),
     credit=duels.Duels(duels.against_others, samples),
-    objective=_regressed(
-      grouped.to_reference, weight, samples, gap=grouped.of_preferences
+    objective=pair_losses(
+      preference.regression,
+      grouped.to_reference,
+      scale=1 / weight,
+      among=pairs.every,
+      gap=grouped.of_preferences,
+      samples=samples,
     ),
   )
 
@@ -218,7 +218,11 @@ def egpo(*, samples: int = 4, weight: float = 0.1) -> Recipe:
   return Recipe(
     plan=opponents.half_step(samples=samples),
     credit=duels.Duels(duels.against_opponents, samples),
-    objective=_regressed(
-      grouped.to_reference, weight, samples, among=nash.own_pairs
+    objective=pair_losses(
+      preference.regression,
+      grouped.to_reference,
+      scale=1 / weight,
+      among=nash.own_pairs,
+      samples=samples,
     ),
   )

@@ -294,7 +294,6 @@ def crpg(*, samples: int = 4, most: float = 10.0) -> Recipe:
       constraints.Constrained(partial(constraints.with_room, most=most)),
       estimate(constraints.minus_batch_mean),
     ),
-    objective=policy_gradient(surrogates.score_function),
   )
 
 
@@ -346,7 +345,6 @@ def crraft(*, samples: int = 4, most: float = 10.0) -> Recipe:
       constraints.Constrained(partial(constraints.within, most=most)),
       estimate(group.reward),
     ),
-    objective=policy_gradient(surrogates.score_function),
   )
 
 

@@ -16,12 +16,15 @@ from jaxrl_llm.plans import episodes, sampled
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
 from jaxrl_llm.selection import filters, pairs
 
-_DPO = (
+_DPO = Paper(
   'Direct Preference Optimization: Your Language Model is Secretly a Reward '
-  'Model'
+  'Model',
+  '2305.18290',
 )
-_IPO = (
-  'A General Theoretical Paradigm to Understand Learning from Human Preferences'
+_IPO = Paper(
+  'A General Theoretical Paradigm to Understand Learning from Human '
+  'Preferences',
+  '2310.12036',
 )
 _RPO = (
   'Provably Mitigating Overoptimization in RLHF: Your SFT Loss is Implicitly '
@@ -29,7 +32,7 @@ _RPO = (
 )
 
 
-@register(Paper(_DPO, '2305.18290'))
+@register(_DPO)
 def dpo(*, samples: int = 2, weight: float = 0.1) -> Recipe:
   """The likelihood of preferences, with the policy as its own reward model."""
   return Recipe(
@@ -40,7 +43,7 @@ def dpo(*, samples: int = 2, weight: float = 0.1) -> Recipe:
   )
 
 
-@register(Paper(_DPO, '2305.18290'), Limit('dpo', {'smoothing': 0.0}))
+@register(_DPO, Limit('dpo', {'smoothing': 0.0}))
 def cdpo(
   *, samples: int = 2, weight: float = 0.1, smoothing: float = 0.1
 ) -> Recipe:
@@ -78,7 +81,7 @@ def rdpo(*, samples: int = 2, weight: float = 0.1, flip: float = 0.1) -> Recipe:
   )
 
 
-@register(Paper(_IPO, '2310.12036'))
+@register(_IPO)
 def ipo(*, samples: int = 2, weight: float = 0.1) -> Recipe:
   """A margin of log-ratios of 1 / (2 weight), no more."""
   return Recipe(
@@ -89,7 +92,7 @@ def ipo(*, samples: int = 2, weight: float = 0.1) -> Recipe:
   )
 
 
-@register(Paper(_IPO, '2310.12036'))
+@register(_IPO)
 def ipo_mean(*, samples: int = 2, weight: float = 0.1) -> Recipe:
   """IPO with log-ratios averaged over tokens, as trainers (TRL) run it."""
   return Recipe(

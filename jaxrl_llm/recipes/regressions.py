@@ -108,13 +108,14 @@ def trpa(
   )
 
 
-_DISCO = (
+_DISCO = Paper(
   'DisCO: Reinforcing Large Reasoning Models with Discriminative '
-  'Constrained Optimization'
+  'Constrained Optimization',
+  '2505.12366',
 )
 
 
-@register(Paper(_DISCO, '2505.12366'))
+@register(_DISCO)
 def disco(
   *,
   samples: int = 8,
@@ -138,7 +139,7 @@ def disco(
   )
 
 
-@register(Paper(_DISCO, '2505.12366'))
+@register(_DISCO)
 def disco_mean(
   *,
   samples: int = 8,

@@ -193,14 +193,14 @@ def grpo_d(
   )
 
 
-@register(
-  Paper(
-    'APO: Enhancing Reasoning Ability of MLLMs via Asymmetric Policy '
-    'Optimization',
-    '2506.21655',
-  ),
-  Limit('grpo', {'kl_weight': 0.0}, {'kl_weight': 0.0}),
+_APO = Paper(
+  'APO: Enhancing Reasoning Ability of MLLMs via Asymmetric Policy '
+  'Optimization',
+  '2506.21655',
 )
+
+
+@register(_APO, Limit('grpo', {'kl_weight': 0.0}, {'kl_weight': 0.0}))
 def apo_difficulty(
   *,
   samples: int = 8,
@@ -230,14 +230,7 @@ def apo_difficulty(
   )
 
 
-@register(
-  Paper(
-    'APO: Enhancing Reasoning Ability of MLLMs via Asymmetric Policy '
-    'Optimization',
-    '2506.21655',
-  ),
-  Limit('apo_difficulty', {'base': 1.0}),
-)
+@register(_APO, Limit('apo_difficulty', {'base': 1.0}))
 def apo(
   *,
   samples: int = 8,
@@ -298,7 +291,6 @@ def salsa(
   return Recipe(
     plan=sampled.independent(samples=samples),
     credit=_held(kl_weight),
-    objective=policy_gradient(surrogates.score_function),
     reference=reference.Soup(every),
   )
 
@@ -317,7 +309,5 @@ def demonstration_regularised(
   environment; this is its regularised objective alone.
   """
   return Recipe(
-    plan=sampled.independent(samples=samples),
-    credit=_held(kl_weight),
-    objective=policy_gradient(surrogates.score_function),
+    plan=sampled.independent(samples=samples), credit=_held(kl_weight)
   )

@@ -147,14 +147,14 @@ def dno_practical(
   )
 
 
-@register(
-  Paper(
-    'Accelerated Preference Optimization for Large Language Model Alignment',
-    '2410.06293',
-    'RECALLED',
-  ),
-  Limit('iterative_dpo', {'momentum': 0.0}),
+_ACCELERATED = Paper(
+  'Accelerated Preference Optimization for Large Language Model Alignment',
+  '2410.06293',
+  'RECALLED',
 )
+
+
+@register(_ACCELERATED, Limit('iterative_dpo', {'momentum': 0.0}))
 def accelerated_dpo(
   *,
   samples: int = 2,
@@ -182,13 +182,7 @@ def accelerated_dpo(
   )
 
 
-@register(
-  Paper(
-    'Accelerated Preference Optimization for Large Language Model Alignment',
-    '2410.06293',
-    'RECALLED',
-  )
-)
+@register(_ACCELERATED)
 def iterative_dpo(
   *, samples: int = 2, weight: float = 0.1, minibatches: int = 4
 ) -> Recipe:

@@ -58,13 +58,14 @@ def gtpo(
   )
 
 
-@register(
-  Paper(
-    'Segment Policy Optimization: Effective Segment-Level Credit Assignment '
-    'in RL for Large Language Models',
-    '2505.23564',
-  )
+_SPO = Paper(
+  'Segment Policy Optimization: Effective Segment-Level Credit Assignment '
+  'in RL for Large Language Models',
+  '2505.23564',
 )
+
+
+@register(_SPO)
 def spo_chain(
   *,
   samples: int = 8,
@@ -102,13 +103,7 @@ def spo_chain(
   )
 
 
-@register(
-  Paper(
-    'Segment Policy Optimization: Effective Segment-Level Credit Assignment '
-    'in RL for Large Language Models',
-    '2505.23564',
-  )
-)
+@register(_SPO)
 def spo_tree(
   *,
   samples: int = 8,
