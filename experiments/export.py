@@ -41,7 +41,7 @@ _STOCHASTIC = flags.DEFINE_bool(
 
 
 def main() -> None:
-  from experiments import runs
+  from experiments import card, runs
 
   workdir = command.folder('workdir', _WORKDIR.value)
   output = pathlib.Path(_OUTPUT.value or workdir / 'export')
@@ -52,6 +52,7 @@ def main() -> None:
       output,
       dtype=None if _DTYPE.value == 'auto' else _DTYPE.value,
       stochastic=_STOCHASTIC.value,
+      card=card.of_run(workdir, int(state.step)),
     )
   finally:
     session.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pathlib
 import runpy
@@ -85,3 +86,29 @@ def restore(workdir: pathlib.Path):
       restored.step,
     )
   return parts, restored.state
+
+
+def held_out(
+  workdir: pathlib.Path, step: float = math.inf
+) -> list[tuple[str, float, float]]:
+  """(name, before, after) of what was measured on held-out data.
+
+  Args:
+    step: the last iteration that counts.
+  """
+  from jaxrl_llm.training import writers
+
+  lines = writers.read(workdir / 'metrics.jsonl')
+  tested = [x for x in lines if any(map(_shown, x)) and x['step'] <= step]
+  if not tested:
+    return []
+  first, last = tested[0], tested[-1]
+  return [
+    (name.removeprefix('eval/'), first[name], last[name])
+    for name in filter(_shown, first)
+    if first[name] is not None and last.get(name) is not None
+  ]
+
+
+def _shown(name: str) -> bool:
+  return name.startswith('eval/') and not name.endswith(('/low', '/high'))

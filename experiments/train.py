@@ -41,7 +41,9 @@ _DRY_RUN = flags.DEFINE_bool(
   'dry_run', False, 'Build, check and compile, print sizes, run nothing.'
 )
 _EXPORT = flags.DEFINE_bool(
-  'export', False, 'Write WORKDIR/export for transformers at the end.'
+  'export',
+  False,
+  'Write WORKDIR/export for transformers at the end, over that of before.',
 )
 _FRESH = flags.DEFINE_bool(
   'fresh', False, 'Delete the run that is in the folder, and begin anew.'
@@ -216,7 +218,7 @@ def _start(config, workdir: pathlib.Path, read: dict[str, dict[str, str]]):
 def _train(
   config, workdir, parts, checkpointer, run, state, counts, stopping
 ) -> int:
-  from jaxrl_llm.training import hosts, loop, programs, writers
+  from jaxrl_llm.training import hosts, loop, programs
 
   # Closed in reverse: the checkpointer first waits for its last save.
   with (
@@ -250,32 +252,33 @@ def _train(
     lambda: print(f'programs: {loaded.loaded}, {loaded.compiled} compiled anew')
   )
   if _EXPORT.value:
-    with writers.says_disk_full(workdir):
-      written = parts.export(state, workdir / 'export')
-    hosts.on_first(
-      lambda: print(f'exported to {workdir / "export"}: {written}')
-    )
+    _export(parts, state, workdir)
   return 0
+
+
+def _export(parts, state, workdir: pathlib.Path) -> None:
+  """Writes the policy, in the place of what the run exported before."""
+  from experiments import card
+  from jaxrl_llm.training import hosts, writers
+
+  folder = workdir / 'export'
+  if (folder / 'config.json').exists():
+    hosts.on_first(lambda: shutil.rmtree(folder))
+  with writers.says_disk_full(workdir):
+    text = card.of_run(workdir, int(state.step))
+    written = parts.export(state, folder, card=text)
+  hosts.on_first(lambda: print(f'exported to {folder}: {written}'))
 
 
 def report(workdir: pathlib.Path) -> str:
   """Held-out results before and after training, as a table."""
-  from jaxrl_llm.training import writers
+  from experiments import runs
 
-  lines = writers.read(workdir / 'metrics.jsonl')
-  tested = [line for line in lines if any(map(_shown, line))]
-  rows = [f'run folder: {workdir}']
-  if tested:
-    first, last = tested[0], tested[-1]
+  rows, found = [f'run folder: {workdir}'], runs.held_out(workdir)
+  if found:
     rows.append(f'{"held out":26}{"before":>10}{"after":>10}')
-    for name in filter(_shown, first):
-      if name in last:
-        rows.append(f'{name[5:]:26}{first[name]:>10.3f}{last[name]:>10.3f}')
+  rows += [f'{name:26}{a:>10.3f}{b:>10.3f}' for name, a, b in found]
   return '\n'.join(rows)
-
-
-def _shown(name: str) -> bool:
-  return name.startswith('eval/') and not name.endswith(('/low', '/high'))
 
 
 def _command() -> str:

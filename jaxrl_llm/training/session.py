@@ -147,12 +147,14 @@ class Session:
     *,
     dtype: str | None = None,
     stochastic: bool = False,
+    card: str = '',
   ) -> object:
     """Writes the policy in the format of other programs.
 
     Args:
       dtype: of the stored weights, None for the narrowest that keeps what
         training changed. stochastic: weights are rounded to it at random.
+      card: README.md of what is written, '' for none.
 
     Returns:
       What was written, which prints as a sentence.

@@ -56,6 +56,29 @@ def test_export_is_the_newest_checkpoint(trained):
   jax.tree.map(np.testing.assert_array_equal, exported, state.params)
 
 
+def test_an_export_can_be_read_and_says_how_it_came_about(trained):
+  folder = trained / 'export'
+  modes = {path.stat().st_mode for path in folder.iterdir()}
+  assert modes == {(trained / 'config.json').stat().st_mode}
+  generation = json.loads((folder / 'generation_config.json').read_text())
+  assert generation['temperature'] == 1.0 and generation['top_k'] == 0
+  said = (folder / 'README.md').read_text()
+  for words in ('`grpo`, DeepSeekMath', '2 of 2, seed 0', '| accuracy | '):
+    assert words in said, said
+
+
+def test_a_finished_run_is_exported_again(trained, tmp_path):
+  workdir = tmp_path / 'again'
+  shutil.copytree(trained, workdir)
+  weights = workdir / 'export' / 'model.safetensors'
+  whole = weights.read_bytes()
+  weights.write_bytes(whole[:-4])
+  flags = ('--config.steps=2', '--export', f'--workdir={workdir}')
+  done = processes.run('train', *flags)
+  assert done.returncode == 0 and 'exported to' in done.stdout, done.stderr
+  assert weights.read_bytes() == whole
+
+
 def test_an_older_checkpoint_is_not_taken_for_the_newest(
   trained, tmp_path, caplog
 ):

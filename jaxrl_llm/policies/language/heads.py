@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -64,6 +65,8 @@ def save(folder: pathlib.Path, params) -> None:
   }
   if tensors:
     safetensors.numpy.save_file(tensors, folder / _FILE)
+    # Which only its owner could read.
+    shutil.copymode(folder / 'config.json', folder / _FILE)
 
 
 def load(folder: pathlib.Path) -> dict[str, dict[str, Array]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import math
 import pathlib
 from typing import Any
@@ -200,10 +201,17 @@ class TextSession(Session):
     params = lora.merge(lora.join(trainable, self.frozen))
     return {k: v for k, v in params.items() if k not in heads.NAMES.values()}
 
-  def export(self, state, folder, *, dtype=None, stochastic=False):
-    """Writes the policy as a Hugging Face folder, its heads beside it."""
+  def export(self, state, folder, *, dtype=None, stochastic=False, card=''):
+    """Writes the policy as a Hugging Face folder, its heads beside it.
+
+    Where the model came without generation settings, they are those with which
+    it was trained.
+    """
     params = self.layout.everywhere(state.params)
     whole = self.layout.everywhere(self.whole(params))
+    generation = json.dumps(self._generation, indent=2, sort_keys=True)
+    beside = {'generation_config.json': f'{generation}\n'}
+    beside |= {'README.md': card} if card else {}
 
     def save():
       written = hf.save(
@@ -214,11 +222,27 @@ class TextSession(Session):
         tokenizer=self.tokenizer,
         dtype=dtype,
         stochastic=stochastic,
+        beside=beside,
       )
       heads.save(folder, params)
       return written
 
     return hosts.on_first(save)
+
+  @property
+  def _generation(self) -> dict[str, Any]:
+    """Sampling as it was trained, for `generate` of transformers."""
+    ends, settings = self.answering.sampler.stop_tokens, self.config.sample
+    found = {
+      'do_sample': True,
+      'temperature': settings.temperature,
+      'top_k': settings.top_k,
+      'top_p': settings.top_p,
+      'eos_token_id': ends[0] if len(ends) == 1 else list(ends),
+      'pad_token_id': self.tokenizer.pad_token_id,
+      'bos_token_id': self.tokenizer.bos_token_id,
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
   def close(self) -> None:
     """Ends the processes that verify."""

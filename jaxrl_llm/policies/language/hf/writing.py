@@ -10,6 +10,7 @@ import pathlib
 import shutil
 import zlib
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -70,6 +71,7 @@ def save(
   dtype: str | None = None,
   stochastic: bool = False,
   max_shard_bytes: int = 5_000_000_000,
+  beside: Mapping[str, str] = MappingProxyType({}),
 ) -> Written:
   """Writes a model folder that `transformers` loads.
 
@@ -91,6 +93,8 @@ def save(
       nothing is lost; for bfloat16 alone. The same parameters round alike.
     max_shard_bytes: weights are split into files of at most this size, except
       where one tensor is larger.
+    beside: other texts by the names of their files; those that come from the
+      source stay as they are.
 
   Returns:
     The dtype and how much of the change it keeps.
@@ -138,6 +142,12 @@ def save(
     _write_weights(temporary, rows, flat, stored, rounded, max_shard_bytes)
     _write_json(temporary / 'config.json', description)
     _write_companions(temporary, source, tokenizer)
+    for name, text in beside.items():
+      if not (temporary / name).exists():
+        (temporary / name).write_text(text)
+    for path in temporary.glob('*.safetensors'):
+      # safetensors writes files that only their owner can read.
+      shutil.copymode(temporary / 'config.json', path)
     for path in temporary.rglob('*'):
       _sync(path)
     os.replace(temporary, folder)
