@@ -20,7 +20,7 @@ import optax
 from jaxrl_llm import reads
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.tabular import policy
-from jaxrl_llm.training import shard
+from jaxrl_llm.training import shard, widths
 from jaxrl_llm.training.step import Program
 from jaxrl_llm.types import Scores, Spec
 
@@ -169,15 +169,8 @@ def plan_of(recipe):
 
 def trim(case, rows, length):
   """The first rows and columns of a case."""
-  columns = case.rollouts.content.response.shape[1]
-
-  def cut(x):
-    x = x[:rows]
-    wide = x.ndim > 1 and x.shape[1] == columns
-    return x[:, :length] if wide else x
-
   return Case(
-    jax.tree.map(cut, case.rollouts),
+    widths.narrowed(take(case.rollouts, slice(rows)), length),
     case.scores.replace(components=case.scores.components[:rows]),
   )
 

@@ -1,5 +1,6 @@
 """The table of what can be read against what the repository reads."""
 
+import ast
 import dataclasses
 import importlib
 import inspect
@@ -130,3 +131,31 @@ def test_what_a_part_of_an_objective_reads_are_its_keywords(package):
       assert read <= taken.keys(), part
       found += bool(read)
   assert found > 2
+
+
+def extras_of(node):
+  """The keys by which some code reads `extras`, where it writes them out."""
+  for each in ast.walk(node):
+    if isinstance(each, ast.Subscript) and isinstance(each.slice, ast.Constant):
+      if ast.unparse(each.value).split('.')[-1] == 'extras':
+        yield each.slice.value
+
+
+def marks_of(node):
+  for mark in getattr(node, 'decorator_list', ()):
+    if isinstance(mark, ast.Call) and ast.unparse(mark.func) == 'reads':
+      yield from (name.value for name in mark.args)
+
+
+@pytest.mark.parametrize('folder', ['advantages', 'rewards', 'selection'])
+def test_what_a_stage_finds_in_the_extras_it_says(folder):
+  found = set()
+  for path in (ROOT / 'jaxrl_llm' / folder).glob('*.py'):
+    tree = ast.parse(path.read_text(encoding='utf-8'))
+    for name in extras_of(tree):
+      reads.find(name)
+    for node in tree.body:
+      if marks := set(marks_of(node)):
+        assert set(extras_of(node)) <= marks, (path.name, node.name)
+        found |= marks
+  assert len(found) > 3
