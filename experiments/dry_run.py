@@ -28,8 +28,10 @@ def report(config: ConfigDict) -> int:
       'reference': state.reference,
     } | parts.working_memory()
     print(f'recipe {config.recipe.name}')
-    for slot, value in recipe.describe(parts.recipe).items():
-      print(f'  {slot:32}{value}')
+    slots = recipe.describe(parts.recipe)
+    width = max(map(len, slots))
+    for slot, value in slots.items():
+      print(f'  {slot:{width}}  {value}')
     print(parts.trained)
     print(f'  {"":24}{"numbers":>16}{"bytes":>12}{"per device":>12}')
     for name, tree in sizes.items():

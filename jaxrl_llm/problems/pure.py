@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from jaxrl_llm import compose, optimizers
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.policies.protocol import Policy, initial
+from jaxrl_llm.reads import united
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.training import shard, step
 from jaxrl_llm.training.keys import Purpose, key_for
@@ -245,7 +246,8 @@ def assembled(
     )
   recipe = recipe_of(config)
   policy = policy_of(recipe)
-  needed = recipe.statistics
+  read = united((recipe.credit, *recipe.objective.parts))
+  needed = recipe.statistics | (read & {'tokens'})
   if not needed <= policy.gives:
     raise ValueError(
       f'recipe {config.recipe.name!r} needs {sorted(needed - policy.gives)}, '

@@ -164,6 +164,13 @@ def test_a_mesh_makes_and_learns_the_same_rows(module, changed, mesh, tmp_path):
     (control, 'ppo', {'environment.name': 'grit'}, "Did you mean 'grid'"),
     (control, 'ppo', {'pipeline': 1}, 'leave it 0'),
     (control, 'spo_tree', {}, 'works on text'),
+    (control, 'clip_cov', {}, r"needs \['tokens'\]"),
+    (
+      control,
+      'grpo',
+      {'slots.gate': 'unclipped_covariance'},
+      r"needs \['tokens'\], which a Gaussian policy does not give",
+    ),
     (masked, 'ppo', {'masked.estimate': 'elbo'}, r"needs \['values'\]"),
     (masked, 'grpo', {'masked.steps': 9}, 'use 1 to 3'),
   ],
