@@ -53,6 +53,13 @@ def _guarded(main) -> int:
     return 1
 
 
+def short(text: str, most: int = 600) -> str:
+  """A text on one line, its middle left out where it is long."""
+  shown = repr(text)
+  half = most // 2
+  return shown if len(shown) <= most else f'{shown[:half]} ... {shown[-half:]}'
+
+
 def tell(error: Exception) -> None:
   """A mistake of the user's in one line, a bug with its traceback."""
   if not _DEBUG.value and (_is_mistake(error) or _place(error)):

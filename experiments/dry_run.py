@@ -12,7 +12,7 @@ def report(config: ConfigDict) -> int:
   """Builds and compiles everything on shapes alone, and prints the sizes."""
   import jax
 
-  from experiments import collectives
+  from experiments import collectives, command
   from jaxrl_llm import problems, recipe
 
   with tempfile.TemporaryDirectory() as scratch:
@@ -33,6 +33,8 @@ def report(config: ConfigDict) -> int:
     for slot, value in slots.items():
       print(f'  {slot:{width}}  {value}')
     print(parts.trained)
+    if parts.example:
+      print(f'the first prompt: {command.short(parts.example)}')
     print(f'  {"":24}{"numbers":>16}{"bytes":>12}{"per device":>12}')
     for name, tree in sizes.items():
       count = sum(x.size for x in jax.tree.leaves(tree))

@@ -42,6 +42,7 @@ _READ = ('seed', 'data')
 _UNREAD = (
   'data.responses',
   'data.system',
+  'data.chat',
   'data.chat_template_kwargs',
   'data.too_long',
 )

@@ -212,6 +212,8 @@ def _start(config, workdir: pathlib.Path, read: dict[str, dict[str, str]]):
   )
   if jax.device_count() > 1 and not _QUIET.value:
     hosts.say(hosts.description())
+  if parts.example and not _QUIET.value:
+    hosts.say(f'the first prompt: {command.short(parts.example)}')
   return parts, checkpointer, run, state, counts
 
 

@@ -89,6 +89,12 @@ SETTINGS = {
     '',
     'system message put before every prompt that has none of its own',
   ),
+  'data.chat': (
+    'auto',
+    'prompts in text as the message of a user, through the chat template: '
+    'auto, where the tokenizer has one and the text spells none of its control '
+    'tokens; always; never',
+  ),
   'data.chat_template_kwargs': (
     '{}',
     'what else the chat template reads, as JSON: {"enable_thinking": false}',

@@ -21,7 +21,7 @@ def get_config(recipe: str = 'grpo'):
   config.sample.max_response = 10
   config.sample.prompts = 32
   config.model.chunk = 0
-  config.learn.microbatches = _microbatches(recipe, config.sample.prompts)
+  config.learn.microbatches = microbatches(recipe, config.sample.prompts)
   config.optimizer.learning_rate = 3e-4
   config.optimizer.warmup = 5
   config.warm_start.steps = 220
@@ -29,7 +29,7 @@ def get_config(recipe: str = 'grpo'):
   return config.lock()
 
 
-def _microbatches(recipe, prompts):
+def microbatches(recipe, prompts):
   """As many as leave 16 rows or more to each, and its blocks whole."""
   built = recipe_lib.build(recipe)
   step = prompts * built.plan.contract.samples // built.minibatches

@@ -76,6 +76,11 @@ class Session:
     raise NotImplementedError
 
   @property
+  def example(self) -> str:
+    """What the policy is asked first, as it reads it; '' if that is no text."""
+    return ''
+
+  @property
   def judged(self) -> bool:
     """Whether rows of a group are compared with each other."""
     return False

@@ -3,7 +3,7 @@
 import pytest
 
 from experiments.command import Refused
-from experiments.configs import default, masked
+from experiments.configs import default, masked, model
 from experiments.settings import check_overrides, check_values
 from jaxrl_llm import recipe as recipe_lib
 
@@ -11,9 +11,10 @@ INF = float('inf')
 OVERRIDDEN = 'experiments.settings.overridden'
 
 
+@pytest.mark.parametrize('module', [default, model])
 @pytest.mark.parametrize('name', recipe_lib.names())
-def test_the_default_run_splits_the_rows_of_every_recipe(name):
-  config, built = default.get_config(name), recipe_lib.build(name)
+def test_a_run_splits_the_rows_of_every_recipe(name, module):
+  config, built = module.get_config(name), recipe_lib.build(name)
   recipe_lib.check(
     built,
     rows=config.sample.prompts * built.plan.contract.samples,

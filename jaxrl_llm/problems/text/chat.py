@@ -34,6 +34,37 @@ def _blank(message: Mapping[str, Any]) -> bool:
   return not message['content'].strip() and not message.get('tool_calls')
 
 
+# What `data.chat` may be.
+SETTINGS = ('auto', 'always', 'never')
+
+
+def no_message(text: str) -> bool:
+  """A text is a prompt as it is."""
+  del text
+  return False
+
+
+def is_message(tokenizer, setting: str) -> Callable[[str], bool]:
+  """f(text): whether a prompt in text is the only message of a user.
+
+  Args:
+    setting: auto: where the tokenizer has a chat template, and the text spells
+      none of its control tokens, as one does that a template has written.
+      always; never: text is taken as it is.
+
+  Raises:
+    ValueError: another setting, or 'always' without a template.
+  """
+  if setting not in SETTINGS:
+    raise ValueError(f'data.chat {setting!r} must be one of {SETTINGS}')
+  if setting == 'always':
+    Template(tokenizer)
+  if setting == 'never' or tokenizer.chat_template is None:
+    return no_message
+  template = Template(tokenizer)
+  return lambda text: setting == 'always' or not template.controls(text)
+
+
 class Template:
   """The chat template of a tokenizer.
 
@@ -146,6 +177,10 @@ class Template:
     """Whether it may write the date of the day, unless it is given one."""
     given = 'date_string' in self._variables
     return self._reads('strftime_now') and not given
+
+  def controls(self, text: str) -> bool:
+    """Whether a text spells a control token."""
+    return self._control.search(text) is not None
 
   def spells(self, messages: Messages) -> bool:
     """Whether others than the assistant wrote what reads as a control token."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -32,6 +32,7 @@ class Questions:
     system: put before every prompt without a system message of its own, ''
       for none.
     variables: what the chat template is given beside the prompt.
+    is_message: of a prompt in text, whether it goes through the template, too.
     counts: what was found in the data, by name.
     places: where each record comes from, for messages.
   """
@@ -43,6 +44,7 @@ class Questions:
   columns: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
   system: str = ''
   variables: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  is_message: Callable[[str], bool] = chat.no_message
   counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
   places: Sequence[str] = ()
 
@@ -69,7 +71,10 @@ class Questions:
     width = self.tokens.shape[1]
     asked = [
       asked_of(
-        self.places[task], self.rows[task] | {'prompt': said}, self.system
+        self.places[task],
+        self.rows[task] | {'prompt': said},
+        self.system,
+        self.is_message,
       )
       for task, said in zip(np.asarray(tasks), texts, strict=True)
     ]
@@ -120,8 +125,11 @@ def encode(
     )
   length, system = config.sample.max_prompt, config.data.system
   variables = variables_of(config.data.chat_template_kwargs)
+  is_message = chat.is_message(tokenizer, config.data.chat)
   places = [dataset.place(row) for row in range(len(dataset))]
-  asked = [asked_of(*pair, system) for pair in zip(places, dataset.rows)]
+  asked = [
+    asked_of(*pair, system, is_message) for pair in zip(places, dataset.rows)
+  ]
   _say_what_is_odd(dataset, asked, system, variables, tokenizer)
   tokens, mask, too_long = _encoded(tokenizer, asked, length, variables)
   if len(too_long):
@@ -141,6 +149,7 @@ def encode(
     columns={name: _column(dataset, name)[kept] for name in columns},
     system=system,
     variables=variables,
+    is_message=is_message,
     places=[places[i] for i in kept],
   )
 
@@ -153,10 +162,19 @@ class Asked(NamedTuple):
   tools: list[Any]
 
 
-def asked_of(place: str, row: Mapping[str, Any], system: str) -> Asked:
-  """A record's prompt with the system message, unless it has its own."""
+def asked_of(
+  place: str,
+  row: Mapping[str, Any],
+  system: str,
+  is_message: Callable[[str], bool],
+) -> Asked:
+  """A record's prompt with the system message, unless it has its own.
+
+  Args:
+    is_message: see `chat.is_message`; with a system message all texts are.
+  """
   prompt = data.prompt_of(place, row['prompt'])
-  if system and isinstance(prompt, str):
+  if isinstance(prompt, str) and (system or is_message(prompt)):
     prompt = [{'role': 'user', 'content': prompt}]
   if isinstance(prompt, str):
     return Asked(place, prompt, [])
@@ -262,7 +280,9 @@ def check(parts: Sequence[Questions], tokenizer, vocab: int) -> None:
       'own; leave it out'
     )
   if variables and not system:
-    if all(isinstance(row['prompt'], str) for row in rows):
+    taken = parts[0].is_message
+    prompts = [row['prompt'] for row in rows]
+    if all(isinstance(said, str) and not taken(said) for said in prompts):
       raise ValueError(
         f'data.chat_template_kwargs {variables} would do nothing: all prompts '
         'are text, which no template writes; leave it out'

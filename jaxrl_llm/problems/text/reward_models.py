@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -80,6 +80,8 @@ class RewardModels:
 
   def _parts(self, prompt, response: str) -> tuple[list[int], list[int]]:
     """Tokens of a prompt, and of the response that is rated at its last."""
+    if isinstance(prompt, str) and self._is_message(prompt):
+      prompt = [{'role': 'user', 'content': prompt}]
     asked = (
       text.encode_prompt(self.tokenizer, prompt)
       if isinstance(prompt, str)
@@ -103,6 +105,10 @@ class RewardModels:
     while len(ids) > 2 and ids[-1] == self.padding:
       ids = ids[:-1]
     return ids[:1], ids[1:]
+
+  @functools.cached_property
+  def _is_message(self) -> Callable[[str], bool]:
+    return chat.is_message(self.tokenizer, 'auto')
 
   @functools.cached_property
   def _template(self) -> chat.Template:

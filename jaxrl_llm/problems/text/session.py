@@ -80,6 +80,11 @@ class TextSession(Session):
     return f'model from {source}: {self.model}'
 
   @property
+  def example(self):
+    first = self.train.tokens[0][self.train.mask[0]]
+    return self.tokenizer.decode(first.tolist())
+
+  @property
   def judged(self):
     return self.answering.oracle is not None
 

@@ -60,11 +60,12 @@ def encode(
       or no record with a turn to be said.
   """
   variables = questions.variables_of(config.data.chat_template_kwargs)
+  is_message = chat.is_message(tokenizer, config.data.chat)
   named = {i: tokenizer.convert_ids_to_tokens(i) for i in sorted(ends)}
   template, rows, of = None, [], []
   for record, row in enumerate(dataset.rows):
     place = dataset.place(record)
-    asked = questions.asked_of(place, row, config.data.system)
+    asked = questions.asked_of(place, row, config.data.system, is_message)
     try:
       if isinstance(asked.prompt, str):
         texts = [row['completion']] if 'completion' in row else []

@@ -173,7 +173,11 @@ def test_variables_of_a_template_that_nobody_uses_are_refused(chatty):
     encoded(
       chatty, [{'prompt': p}], length=99, chat_template_kwargs=off, **more
     )
-    for p, more in (('hi', {}), ([USER], {}), ('hi', {'system': 'ours'}))
+    for p, more in (
+      ('hi', {'chat': 'never'}),
+      ([USER], {}),
+      ('hi', {'system': 'ours'}),
+    )
   )
   questions.check((plain, chats), chatty, 999)
   questions.check((system, system), chatty, 999)
@@ -181,8 +185,32 @@ def test_variables_of_a_template_that_nobody_uses_are_refused(chatty):
     questions.check((plain, plain), chatty, 999)
 
 
+def test_a_text_is_the_message_of_a_user_where_there_is_a_template(chatty):
+  message = [{'role': 'user', 'content': 'lo'}]
+  written = chatty.apply_chat_template(
+    message, tokenize=False, add_generation_prompt=True
+  )
+  records = [{'prompt': p} for p in (message, 'lo', written)]
+  found = encoded(chatty, records, length=99)
+  assert len({said(chatty, found, row) for row in range(3)}) == 1
+  found = encoded(chatty, records, length=99, chat='never')
+  assert said(chatty, found, 1) == 'lo' and said(chatty, found, 2) == written
+  found = encoded(chatty, records[1:], length=99, chat='always')
+  assert said(chatty, found, 1).count('user') == 2
+  prompts = found.reworded(np.array([0]), ['lo'], chatty)
+  assert np.array_equal(prompts.tokens, found.tokens[:1])
+
+
+def test_a_chat_setting_that_cannot_be_is_refused(chatty, tokenizer):
+  with pytest.raises(ValueError, match="'often' must be one of"):
+    encoded(chatty, [{'prompt': 'a'}], chat='often')
+  with pytest.raises(ValueError, match='no chat template'):
+    encoded(tokenizer, [{'prompt': 'a'}], chat='always')
+
+
 def test_tools_of_a_prompt_in_text_are_said(chatty, caplog):
-  encoded(chatty, [{'prompt': 'hi', 'tools': TOOLS}, {'prompt': 'ho'}])
+  records = [{'prompt': 'hi', 'tools': TOOLS}, {'prompt': 'ho'}]
+  encoded(chatty, records, chat='never')
   [line] = [r.getMessage() for r in caplog.records]
   assert line.startswith('1 of 2 prompts of some are text and come with tools')
 
@@ -213,7 +241,7 @@ def test_a_template_that_writes_the_date_is_said(caplog):
     "{% if not date_string is defined %}{% set date_string = strftime_now('%d')"
     ' %}{% endif %}{{ date_string }}'
   )
-  encoded(dated, [{'prompt': 'hi'}], length=99)
+  encoded(dated, [{'prompt': 'hi'}], chat='never')
   given = '{"date_string": "1 May"}'
   found = encoded(
     dated, [{'prompt': [USER]}], length=99, chat_template_kwargs=given
@@ -227,7 +255,7 @@ def test_a_template_that_writes_the_date_is_said(caplog):
 def test_tokens_that_the_model_has_not_name_file_and_line(chatty):
   records = [{'prompt': p} for p in ('x', 'y', 'a<think>')]
   places = [f'a.jsonl:{line}' for line in (1, 2, 5)]
-  found = encoded(chatty, records, places=places)
+  found = encoded(chatty, records, places=places, chat='never')
   past = chatty.convert_tokens_to_ids('<think>')
   questions.check([found], chatty, past + 1)
   with pytest.raises(ValueError) as refused:
@@ -239,7 +267,7 @@ def test_tokens_that_the_model_has_not_name_file_and_line(chatty):
     'recorded_mask': np.array([[[1, 1]], [[1, 1]], [[0, 1]]], bool),
   }
   found = dataclasses.replace(
-    encoded(chatty, [records[0]] * 3, places=places),
+    encoded(chatty, [records[0]] * 3, places=places, chat='never'),
     columns=columns,
   )
   with pytest.raises(ValueError, match='a.jsonl:2: a response .*<think>'):

@@ -251,6 +251,7 @@ def test_a_text_beside_messages_goes_through_the_chat_template(tmp_path):
     data__path=str(file),
     data__held_out_path=str(held_out),
     data__answer_field='',
+    data__chat='never',
     sample__max_prompt=64,
     sample__prompts=1,
     verify__names=(),

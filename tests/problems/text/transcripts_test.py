@@ -93,8 +93,11 @@ def test_every_turn_of_the_assistant_is_said_and_nothing_else(model, tmp_path):
   assert texts(parts, 1) == (begin + ask, [(True, 'b<|end|>')])
 
 
-def test_a_text_behind_a_text_meets_no_template(model, tmp_path):
-  parts, _ = assembled(model, tmp_path, {'prompt': 'a', 'completion': ' b'})
+def test_a_text_behind_a_text_meets_no_template_where_it_is_not_asked(
+  model, tmp_path
+):
+  record = {'prompt': 'a', 'completion': ' b'}
+  parts, _ = assembled(model, tmp_path, record, data__chat='never')
   parts.close()
   end = parts.tokenizer.eos_token
   assert texts(parts, 0) == ('<|bos|>a', [(True, f' b{end}')])
