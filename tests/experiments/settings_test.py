@@ -34,7 +34,9 @@ def changed(**settings):
 @pytest.mark.parametrize(
   ('settings', 'words'),
   [
-    ({'steps': 0}, 'steps is 0; use 1 or more'),
+    ({'steps': 0}, 'steps is 0; use 1 or more, or data.epochs'),
+    ({'data__epochs': 2.0}, 'steps=60 and data.epochs=2 both say how long'),
+    ({'steps': 0, 'data__epochs': -1.0}, 'data.epochs is -1.0; use 0.0 or'),
     ({'sample__prompts': 0}, 'sample.prompts is 0; use 1 or more'),
     ({'sample__max_response': -1}, 'sample.max_response is -1'),
     ({'learn__microbatches': 0}, 'learn.microbatches is 0; use 1 or more'),

@@ -184,5 +184,5 @@ def evaluate(
       for x in (rollouts.action_mask, stats.logp, stats.top_logp)
     )
     sums += np.sum(mask), -np.sum(logp * mask), np.sum(mask * (logp >= top))
-  tokens, nll, right = sums
+  tokens, nll, right = sums.tolist()
   return {'nll': nll / tokens, 'token_accuracy': right / tokens}
