@@ -30,6 +30,7 @@ import json
 import os
 import pathlib
 import shlex
+from typing import Any
 
 from absl import flags
 
@@ -79,7 +80,7 @@ _RENDER = flags.DEFINE_bool(
 _RESULTS = command.results_flag()
 
 # What --all measures; peers with the settings that served them best.
-_OF_SHAPE = {
+_OF_SHAPE: dict[str, dict[str, Any]] = {
   'short': {},
   'long': {'microbatch': 16, 'peer_microbatch': 16},
   'ragged': {

@@ -48,7 +48,8 @@ def of_program(compiled) -> list[Collective]:
   GPUs and TPUs make of it where only a part is used.
   """
   text = compiled.as_text()
-  called, found, place = collections.defaultdict(set), [], ''
+  called: dict[str, set[str]] = collections.defaultdict(set)
+  found, place = [], ''
   bodies = set()
   for line in text.splitlines():
     header = _HEADER.match(line)

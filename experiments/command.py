@@ -14,6 +14,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from absl import app, flags, logging
 from flax import traverse_util
@@ -185,12 +186,12 @@ def _unknown(error: Exception, argv: Sequence[str]) -> str:
   # A part of the name is what the config library did not find.
   key = re.search(r'\w+', str(error))
   for word in argv:
-    name = re.match(r'--?config\.([^=]+)', word)
-    if name and key and key[0] in name[1].split('.'):
-      near = _named(name[1], argv) or _spelt(name[1], argv)
+    given = re.match(r'--?config\.([^=]+)', word)
+    if given and key and key[0] in given[1].split('.'):
+      near = _named(given[1], argv) or _spelt(given[1], argv)
       meant = ' or '.join(map(repr, near))
       hint = f'Did you mean {meant}?' if near else '--help lists them'
-      return f'unknown setting {name[1]!r}. {hint}'
+      return f'unknown setting {given[1]!r}. {hint}'
   return ''
 
 
@@ -233,7 +234,7 @@ def _spelt(name: str, argv: Sequence[str]) -> list[str]:
 def _help(argv: Sequence[str]) -> str:
   """The command's docstring, its flags, and every setting of the config."""
   main = sys.modules['__main__']
-  lines = [main.__doc__.strip(), '', 'Flags:']
+  lines = [(main.__doc__ or '').strip(), '', 'Flags:']
   own = flags.FLAGS.flags_by_module_dict()
   shown = [*own.get(main.__name__, ()), *own.get(sys.argv[0], ())]
   for flag in {f.name: f for f in [*shown, *own.get(__name__, ())]}.values():
@@ -252,15 +253,15 @@ def _help(argv: Sequence[str]) -> str:
   return '\n'.join(lines)
 
 
-def _in_force(argv: Sequence[str]) -> tuple[dict[str, object], str]:
+def _in_force(argv: Sequence[str]) -> tuple[dict[str, Any], str]:
   """The settings that a command line asks for by name, and where they are."""
   own = flags.FlagValues()
   config_flags.DEFINE_config_file('config', flag_values=own, sys_argv=argv)
   try:
     own(argv, known_only=True)
-    config = own['config']
-    values = traverse_util.flatten_dict(config.value.to_dict(), sep='.')
-    return dict(sorted(values.items())), os.path.relpath(config.config_filename)
+    file = config_flags.get_config_filename(own['config'])
+    values = traverse_util.flatten_dict(own.config.to_dict(), sep='.')
+    return dict(sorted(values.items())), os.path.relpath(file)
   except (flags.Error, *USER_ERRORS, AttributeError, TypeError):
     # Help is asked for where something is wrong, too.
     return {k: v for k, (v, _) in base.SETTINGS.items()}, 'base.py'
@@ -274,10 +275,11 @@ def _message(error: BaseException) -> str:
   if place:
     text = ' '.join(f'{type(error).__name__}: {error}'.split())
     return f'{place}: {_cut(text)} (--debug shows the traceback)'
-  # What we say of a file ourselves needs no error number before it.
-  ours = isinstance(error, OSError) and error.filename is None
   # The str of a KeyError is its repr; the config library nests several.
-  text = (ours and error.strerror) or str(error)
+  text = str(error)
+  # What we say of a file ourselves needs no error number before it.
+  if isinstance(error, OSError) and error.filename is None:
+    text = error.strerror or text
   while re.fullmatch(r'(["\']).*[^\w].*\1', text, re.DOTALL):
     text = ast.literal_eval(text)
   lines = [line.strip() for line in text.splitlines()]
@@ -337,7 +339,8 @@ def use_compilation_cache(folder) -> None:
   """
   import jax
 
-  if jax.config.jax_compilation_cache_dir:
+  # jax adds its settings as it starts.
+  if jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
     return
   jax.config.update('jax_compilation_cache_dir', str(folder / '.compiled'))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)

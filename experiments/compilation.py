@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from importlib import metadata
 
-Options = dict[str, int | bool]
+Options = dict[str, str | bool]
 
 
 def careless(jaxlib: str) -> Options:
@@ -17,9 +17,9 @@ def careless(jaxlib: str) -> Options:
 
   jaxlib 0.11.1 was the first without `xla_cpu_use_fusion_emitters`.
   """
-  options = {
-    'xla_backend_optimization_level': 0,
-    'xla_cpu_parallel_codegen_split_count': 1,
+  options: Options = {
+    'xla_backend_optimization_level': '0',
+    'xla_cpu_parallel_codegen_split_count': '1',
   }
   release = tuple(int(part) for part in jaxlib.split('.')[:3] if part.isdigit())
   if release < (0, 11, 1):

@@ -302,6 +302,9 @@ class Forks:
       stdout=subprocess.PIPE,
       text=True,
     )
+    stdin, stdout = self._process.stdin, self._process.stdout
+    assert stdin is not None and stdout is not None  # pipes, as asked for
+    self._stdin, self._stdout = stdin, stdout
     self._answer()
 
   def run(self, path: str, text: str, tests: Iterable[Stage]) -> dict:
@@ -316,15 +319,15 @@ class Forks:
       'stages': [stage._asdict() for stage in tests],
       'limit': _HANGS,
     }
-    self._process.stdin.write(json.dumps(request) + '\n')
-    self._process.stdin.flush()
+    self._stdin.write(json.dumps(request) + '\n')
+    self._stdin.flush()
     answer = self._answer()
     if answer['verdict'] == 'broken':
       raise RuntimeError(f'no tests of {path}: {answer["test"]}')
     return answer
 
   def _answer(self) -> dict:
-    line = self._process.stdout.readline()
+    line = self._stdout.readline()
     if not line:
       raise RuntimeError('the process that runs tests has ended')
     return json.loads(line)
@@ -332,7 +335,7 @@ class Forks:
   def close(self) -> None:
     # As Ctrl-C does, upon which it ends the fork that runs.
     self._process.send_signal(signal.SIGINT)
-    self._process.stdin.close()
+    self._stdin.close()
     self._process.wait()
 
 
@@ -387,7 +390,8 @@ def _percent(part: int, whole: int) -> str:
 def draw(results: pathlib.Path) -> pathlib.Path:
   """Writes mutation.md of what was run."""
   lines, same = _lines(results / 'mutation.jsonl'), reasons(results)
-  done, first = verdicts(results), {}
+  done = verdicts(results)
+  first: dict[str, dict] = {}
   for line in lines:
     first.setdefault(line['mutant'], line)
   before = len(first) - len(survivors(first))

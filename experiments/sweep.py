@@ -101,13 +101,14 @@ def _all_command() -> str:
 
 
 def _chosen(cells):
-  if _ALL.value:
+  index = _INDEX.value
+  if index is None:
     return cells
-  if not 0 <= _INDEX.value < len(cells):
+  if not 0 <= index < len(cells):
     raise command.Refused(
-      f'--index={_INDEX.value}: the study has cells 0 to {len(cells) - 1}'
+      f'--index={index}: the study has cells 0 to {len(cells) - 1}'
     )
-  return [cells[_INDEX.value]]
+  return [cells[index]]
 
 
 def load(path: pathlib.Path):
@@ -119,6 +120,8 @@ def load(path: pathlib.Path):
   if not path.is_file():
     raise command.Refused(f'no study at {str(path)!r}; give --study=FILE.py')
   spec = importlib.util.spec_from_file_location(path.stem, path)
+  if spec is None or spec.loader is None:
+    raise command.Refused(f'{path} is no Python file; give --study=FILE.py')
   study = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(study)
   if not callable(getattr(study, 'cells', None)):

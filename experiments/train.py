@@ -141,7 +141,7 @@ def _locked(config, workdir: pathlib.Path, stopping: Stopper) -> int:
     except Exception:
       lock.withdraw()
       raise
-    return _train(config, workdir, *started, stopping)
+    return _train(config, workdir, started, stopping)
 
 
 def _started(config, workdir: pathlib.Path):
@@ -217,11 +217,10 @@ def _start(config, workdir: pathlib.Path, read: dict[str, dict[str, str]]):
   return parts, checkpointer, run, state, counts
 
 
-def _train(
-  config, workdir, parts, checkpointer, run, state, counts, stopping
-) -> int:
+def _train(config, workdir, started, stopping) -> int:
   from jaxrl_llm.training import hosts, loop, programs
 
+  parts, checkpointer, run, state, counts = started
   # Closed in reverse: the checkpointer first waits for its last save.
   with (
     contextlib.closing(parts),

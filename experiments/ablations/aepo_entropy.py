@@ -19,6 +19,8 @@ GRPO from 0), and the expected reward. Expected: AEPO's entropy at the target,
 with GRPO's reward and more of it than under the bonus.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -30,7 +32,7 @@ from jaxrl_llm.advantages import exploration
 from jaxrl_llm.tabular import policy
 
 QUESTIONS, SAMPLES, STEPS, ERRS = 32, 10, 150, 0.2
-VALUES = {
+VALUES: dict[str, tuple[str, dict[str, Any]]] = {
   'grpo': ('grpo', {'kl_weight': 0.0}),
   'aepo': ('aepo', {'tempered': 2}),
   'aepo_half': ('aepo', {'tempered': 5}),

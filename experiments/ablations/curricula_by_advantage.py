@@ -21,6 +21,7 @@ uniform, with draws that move to the hard levels.
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +34,7 @@ from jaxrl_llm.tabular import policy
 SKILLS, LEVELS = 16, quiz.LENGTH
 PROMPTS, STEPS = 16, 300
 DOMAINS = tuple(level for level in range(LEVELS) for _ in range(SKILLS))
-VALUES = {
+VALUES: dict[str, tuple[str, dict[str, Any]]] = {
   'uniform': ('grpo', {'kl_weight': 0.0}),
   'sec': ('sec', {}),
   'sec_sharp': ('sec', {'temperature': 0.2}),

@@ -18,10 +18,12 @@ pairs stays near its start. Policies are tables that take exact steps of mirror
 descent, the natural policy gradient, on one model's reward, the mean, the least
 (WCO), or the mean less the variance (UWO, penalty 1), each without and with a
 KL weight of 0.2. Measured: gold reward along training, the highest, the fall
+from collections.abc import Callable
 from it to the end, and the final KL. Expected: a large fall for one model, with
 KL too; none for WCO and UWO with KL.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -36,7 +38,7 @@ from jaxrl_llm.tabular import games
 
 QUESTIONS, ARMS, MODELS, PAIRS, FLIP = 32, 64, 5, 300, 0.25
 STEPS, EVERY, STEP_SIZE = 300, 10, 0.1
-COMBINED = {
+COMBINED: dict[str, Callable] = {
   'single': combine.one_of,
   'mean': partial(combine.certain_models, penalty=0.0),
   'UWO': partial(combine.certain_models, penalty=1.0),

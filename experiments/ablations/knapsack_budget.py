@@ -97,13 +97,13 @@ def one(program, learn, seed):
     live.append(np.sum(size * ((won > 0) & (won < size))) / np.sum(size))
     largest.append(size.max())
     rates.append(np.asarray(measured(state.params)))
-  rates, live = np.array(rates), np.array(live)
+  curves, alive = np.array(rates), np.array(live)
   return {
     'iteration': np.arange(10, STEPS + 1, 10),
-    'reward curve': rates[9::10].mean(1),
-    'live at first': live[: STEPS // 5].mean(),
-    'live': live.mean(),
-    'mean reward': rates.mean(),
-    'mean reward of hard': rates[:, SOLVES == 0.01].mean(),
+    'reward curve': curves[9::10].mean(1),
+    'live at first': alive[: STEPS // 5].mean(),
+    'live': alive.mean(),
+    'mean reward': curves.mean(),
+    'mean reward of hard': curves[:, SOLVES == 0.01].mean(),
     'largest group': np.mean(largest),
   }

@@ -24,6 +24,8 @@ gap of the regularised game, and the largest ratio of the KL to Nash-MP's
 bound. Expected: a ratio of at most 1 for Nash-MP alone.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -62,7 +64,7 @@ def falling(weight, t):
 
 
 # Method: its step, its step size f(weight, t), and its queries in a step.
-METHODS = {
+METHODS: dict[str, tuple[Callable, Callable, int]] = {
   'nash_mp': (games.nash_mp_step, lambda weight, t: 0.0, 2),
   'egpo': (games.egpo_step, lambda weight, t: 1 / (weight + 3), 2),
   'inpo': (_anchored, constant, 1),

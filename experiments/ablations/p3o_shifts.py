@@ -16,6 +16,8 @@ and the largest difference of it along training from the same seed without
 shift. Expected: P3O the same up to float32; PPO less at large shifts.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,7 +29,7 @@ from jaxrl_llm.tabular import policy
 
 QUESTIONS, ARMS, SAMPLES, STEPS = 16, 8, 8, 60
 PAIRWISE = {'samples': SAMPLES, 'kl_weight': 0.0, 'epochs': 1}
-VALUES = {
+VALUES: dict[str, dict[str, Any]] = {
   'p3o': PAIRWISE,
   'p3o_separate': PAIRWISE,
   'p3o_joint': PAIRWISE,

@@ -115,7 +115,7 @@ def panels(lines: list[dict], figure: Figure) -> list[list[tuple[str, dict]]]:
     Refused: no cell or result of the name that the figure wants.
   """
   down, across = (_values(lines, key) for key in (figure.down, figure.across))
-  grid = []
+  grid: list[list[tuple[str, dict]]] = []
   for row in down:
     grid.append([])
     for column in across:
@@ -151,7 +151,7 @@ def _curves(lines, figure):
     elif figure.x in results:
       points = list(zip(results[figure.x][0], mean, error))
     else:
-      known = sorted({*cell, *results})
-      raise Refused(f'the figure wants {figure.x!r}; known: {known}')
+      names = sorted({*cell, *results})
+      raise Refused(f'the figure wants {figure.x!r}; known: {names}')
     curves.setdefault(label, []).extend(points)
   return {label: tuple(zip(*points)) for label, points in curves.items()}

@@ -18,6 +18,8 @@ the end. Expected: groups are mostly dead for hard questions at first and for
 easy ones always, and `single_stream` learns more.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -26,7 +28,7 @@ from experiments.ablations import quiz, tables
 from experiments.ablations.study import Figure, over
 
 QUESTIONS, ANSWERS, STEPS = 64, 64, 400
-VALUES = {
+VALUES: dict[str, dict[str, Any]] = {
   'grpo': {'samples': 8, 'kl_weight': 0.0},
   'single_stream': {
     'samples': 1,

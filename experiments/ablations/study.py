@@ -65,11 +65,11 @@ def zipped(*sweeps: Iterable[Cell]) -> list[Cell]:
   Raises:
     ValueError: sweeps of different lengths.
   """
-  sweeps = [list(sweep) for sweep in sweeps]
-  lengths = [len(sweep) for sweep in sweeps]
+  columns = [list(sweep) for sweep in sweeps]
+  lengths = [len(column) for column in columns]
   if len(set(lengths)) > 1:
     raise ValueError(f'zipped sweeps have {lengths} cells; make them equal')
-  return [_merged(cells) for cells in zip(*sweeps)]
+  return [_merged(cells) for cells in zip(*columns)]
 
 
 def chain(*sweeps: Iterable[Cell]) -> list[Cell]:

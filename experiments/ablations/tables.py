@@ -123,5 +123,5 @@ def over_seeds(fn, seeds, *numbers):
     numbers: arrays as long as `seeds`, the values that a study traces.
   """
   keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
-  numbers = [jnp.asarray(number, jnp.float32) for number in numbers]
-  return jax.device_get(jax.jit(jax.vmap(fn))(keys, *numbers))
+  traced = [jnp.asarray(number, jnp.float32) for number in numbers]
+  return jax.device_get(jax.jit(jax.vmap(fn))(keys, *traced))

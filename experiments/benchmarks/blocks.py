@@ -15,6 +15,8 @@ from __future__ import annotations
 import json
 import pathlib
 import time
+from collections.abc import Callable
+from typing import Any
 from unittest import mock
 
 from experiments import command
@@ -44,13 +46,14 @@ def main() -> int:
   rate = machine.prepare({'dtypes': ['float32']})()['float32 cpu']
   lines = []
   for cell in CELLS:
-    found = dict(zip(('model', 'prompt', 'responses', 'tokens'), cell))
+    named = zip(('model', 'prompt', 'responses', 'tokens'), cell)
+    found: dict[str, Any] = dict(named)
     found['MiB of scores'] = 4 * _pairs(cell) / 2**20
     sizes = {'all': _ALL, 'tiles': tiles.AT_ONCE['cpu']}
     if found['MiB of scores'] > _MOST:
       del sizes['all']
     programs = {name: _compiled(cell, size) for name, size in sizes.items()}
-    times = {name: [] for name in programs}
+    times: dict[str, list[list[float]]] = {name: [] for name in programs}
     for _ in range(_ROUNDS):
       for name, (forth, both, arguments) in programs.items():
         times[name].append([_seconds(p, arguments) for p in (forth, both)])
@@ -109,10 +112,10 @@ def _compiled(cell, at_once):
 
   heads, kv = sizes.heads, sizes.kv_heads
   if g:
-    arguments = draw(g, t, heads), *(draw(p, kv) for _ in 'kv')
+    arguments: tuple = draw(g, t, heads), *(draw(p, kv) for _ in 'kv')
     arguments += tuple(draw(g, t, kv) for _ in 'kv')
-    masks = mask(p), mask(g, t)
-    attend = attention.within_group
+    masks: tuple = mask(p), mask(g, t)
+    attend: Callable = attention.within_group
   else:
     arguments = draw(p, heads), draw(p, kv), draw(p, kv)
     masks = (mask(p),)
@@ -123,8 +126,8 @@ def _compiled(cell, at_once):
 
   with mock.patch.dict(tiles.AT_ONCE, cpu=at_once):
     forth = jax.jit(loss).lower(*arguments).compile()
-    both = jax.jit(jax.grad(loss, range(len(arguments))))
-    both = both.lower(*arguments).compile()
+    gradient = jax.jit(jax.grad(loss, range(len(arguments))))
+    both = gradient.lower(*arguments).compile()
   for program in (forth, both):
     jax.block_until_ready(program(*arguments))
   return forth, both, arguments

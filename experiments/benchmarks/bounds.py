@@ -54,6 +54,7 @@ def costs(model: cases.Model, shape: cases.Shape) -> dict[str, Cost]:
     for name, (program, arguments, given) in _programs(model, shape).items():
       lowered = jax.jit(program, donate_argnums=given).lower(*arguments)
       analysis = lowered.compile().cost_analysis()
+      assert analysis is not None  # CPUs have one
       found[name] = Cost(analysis['flops'], analysis['bytes accessed'])
   steps = shape.response - 1
   sampling = (a + steps * b for a, b in zip(found['read'], found['step']))

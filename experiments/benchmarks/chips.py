@@ -184,7 +184,7 @@ def table() -> str:
         cells += [f'{x / 1e9:,.1f}' for x in sizes]
         cells += ['yes' if asked.peak < chip.memory else 'no']
         cells += [f'{x:.2f}' for x in times.values()]
-        cells += [max(times, key=times.get)]
+        cells += [max(times, key=times.__getitem__)]
         rows.append(cells)
   return markdown.table(head, rows)
 

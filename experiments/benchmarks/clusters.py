@@ -230,7 +230,8 @@ def equal(one: pathlib.Path, other: pathlib.Path) -> bool:
 
 def dry_run_sizes(said: str) -> dict[str, float]:
   """Numbers of the report of a dry run."""
-  found, program = {}, ''
+  found: dict[str, float] = {}
+  program = ''
   for line in said.splitlines():
     kept = re.match(
       r'  (trained parameters|optimiser|reference) +[\d,]+ ', line

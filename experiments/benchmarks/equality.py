@@ -103,24 +103,24 @@ def rollouts(samples: int) -> Rollouts:
   group = np.repeat(np.arange(groups), samples).astype(np.int32)
   prompt = rng.integers(DENSE.vocab, size=(groups, PROMPT))
   prompt_mask = np.arange(PROMPT) >= rng.integers(0, PROMPT, (groups, 1))
-  arrays = Rollouts(
+  logp = np.where(mask, rng.normal(-4, 0.3, mask.shape), 0)
+  return Rollouts(
     content=Tokens(
-      prompt=prompt[group].astype(np.int32),
-      prompt_mask=prompt_mask[group],
-      response=np.where(mask, tokens, 0).astype(np.int32),
+      prompt=jnp.asarray(prompt[group], jnp.int32),
+      prompt_mask=jnp.asarray(prompt_mask[group]),
+      response=jnp.asarray(np.where(mask, tokens, 0), jnp.int32),
     ),
-    response_mask=mask,
-    action_mask=mask,
-    logp=np.where(mask, rng.normal(-4, 0.3, mask.shape), 0).astype(np.float32),
-    paid=np.zeros(mask.shape, np.float32),
-    group=group,
-    task=group % 4,
-    domain=np.zeros_like(group),
-    valid=np.ones(ROWS, bool),
-    truncated=~mask.all(1),
+    response_mask=jnp.asarray(mask),
+    action_mask=jnp.asarray(mask),
+    logp=jnp.asarray(logp, jnp.float32),
+    paid=jnp.zeros(mask.shape, jnp.float32),
+    group=jnp.asarray(group),
+    task=jnp.asarray(group % 4),
+    domain=jnp.zeros(ROWS, jnp.int32),
+    valid=jnp.ones(ROWS, bool),
+    truncated=jnp.asarray(~mask.all(1)),
     extras={},
   )
-  return jax.tree.map(jnp.asarray, arrays)
 
 
 def begin(kind: Kind, mesh: tuple[int, int]) -> Parts:
@@ -260,8 +260,11 @@ def learned(kind: str, mesh: tuple[int, int]) -> Learned:
   parts = begin(KINDS[kind], mesh)
   compiled = iteration(parts)
   state, metrics = compiled(parts.state, parts.frozen)
+  before, after, metrics = jax.device_get((parts.state, state, metrics))
   return Learned(
-    *jax.device_get((parts.state, state, metrics)),
+    before,
+    after,
+    metrics,
     sent=collectives.of_program(compiled),
     own=own_bytes(parts),
     places=max(len(x.sharding.device_set) for x in jax.tree.leaves(state)),

@@ -191,14 +191,14 @@ def _programs(model, shape):
 
   key = jax.random.key(0)
   sampling = (params, prompts, key)
-  sample = sample.lower(*sampling).compile()
-  rollouts = sample(*sampling)
+  sampled = sample.lower(*sampling).compile()
+  rollouts = sampled(*sampling)
   scores = Scores(jax.random.normal(key, (shape.rows, 1)), jnp.ones(1))
   compiled = program.compile()
   credit, _, _ = compiled.assign(state.method['credit'], rollouts, scores)
-  learning = (state, {}, rollouts, credit, key)
+  learning: tuple = (state, {}, rollouts, credit, key)
   learn = compiled.learn.lower(*learning).compile()
-  return {'sample': (sample, sampling), 'learn': (learn, learning)}
+  return {'sample': (sampled, sampling), 'learn': (learn, learning)}
 
 
 def slope(sizes, amounts) -> float:

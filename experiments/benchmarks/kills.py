@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from typing import Any
 
 from absl import flags, logging
 
@@ -116,7 +117,7 @@ def killed_in_a_cluster(workdir, kills, seconds, draw):
     found = clusters.processes(running)
     if not found:
       continue  # Between two starts.
-    victims = {**found, 'launcher': running.pid}
+    victims: dict[Any, int] = {**found, 'launcher': running.pid}
     victim = draw.choice(list(victims))
     kills -= 1
     yield _killed(workdir, victim, victims[victim], found, _log(workdir))
@@ -169,7 +170,7 @@ def _killed(workdir, victim, pid, others, log):
   if victim == 'launcher':
     line['orphans'] = len(clusters.in_folder(workdir))
   if victim == 'launcher':
-    awaited = (_LAUNCHER,)
+    awaited: tuple[str, ...] = (_LAUNCHER,)
   elif _APART.value:
     awaited = _SURVIVORS
   else:

@@ -69,7 +69,7 @@ def cell(kind: str, mesh: tuple[int, int]) -> dict:
 
 def _sent(found) -> dict[str, int]:
   """Bytes by kind of collective, those inside of loops apart."""
-  sent = collections.Counter()
+  sent: collections.Counter[str] = collections.Counter()
   for each in found:
     sent[_LOOPED if each.looped else each.kind] += each.bytes
   return dict(sent)

@@ -128,7 +128,7 @@ def comparison(whole: pathlib.Path, moved: pathlib.Path) -> dict:
       d == 0 for name, d in apart.items() if name.startswith('method')
     ),
     'method state': sorted(x for x in apart if x.startswith('method')),
-    'loss apart': float(np.abs(np.subtract(*losses)).max()),
+    'loss apart': float(np.abs(np.subtract(losses[0], losses[1])).max()),
     'parameters apart': _largest(apart, 'params'),
     'optimiser apart': _largest(apart, 'opt'),
     'largest parameter': max(

@@ -32,7 +32,7 @@ _COMPILING = 3
 def main() -> int:
   with contextlib.ExitStack() as stack:
     runs = {pipeline: _run(stack, pipeline) for pipeline in (0, 1)}
-    times = {pipeline: [] for pipeline in runs}
+    times: dict[int, list[dict]] = {pipeline: [] for pipeline in runs}
     for step in range(_STEPS.value):
       for pipeline, iteration in runs.items():
         times[pipeline].append(iteration(step))

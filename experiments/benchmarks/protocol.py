@@ -64,7 +64,8 @@ def clocks() -> tuple[float, float]:
 
 def since(started: tuple[float, float]) -> tuple[float, float]:
   """What has gone by since `clocks` said so."""
-  return tuple(now - then for now, then in zip(clocks(), started))
+  wall, processor = clocks()
+  return wall - started[0], processor - started[1]
 
 
 def outcome(step, sample, tokens: float) -> dict[str, float]:
@@ -119,11 +120,14 @@ class System:
       text=True,
       env=os.environ | {'PYTHONPATH': root, 'JAX_PLATFORMS': 'cpu'},
     )
+    stdin, stdout = self._process.stdin, self._process.stdout
+    assert stdin is not None and stdout is not None  # pipes, as asked for
+    self._stdin, self._stdout = stdin, stdout
     self.ready = self._answer()
 
   def iterate(self) -> dict[str, float]:
-    self._process.stdin.write('\n')
-    self._process.stdin.flush()
+    self._stdin.write('\n')
+    self._stdin.flush()
     return self._answer()
 
   def seconds(self) -> float:
@@ -135,7 +139,7 @@ class System:
 
   def close(self) -> dict[str, Any]:
     """Ends the process and returns what it says last."""
-    self._process.stdin.close()
+    self._stdin.close()
     last = self._answer()
     with contextlib.suppress(subprocess.TimeoutExpired):
       self._process.wait(_SECONDS_TO_END)
@@ -150,7 +154,7 @@ class System:
       self._process.wait()
 
   def _answer(self):
-    line = self._process.stdout.readline()
+    line = self._stdout.readline()
     if not line:
       code = self._process.wait()
       raise ChildProcessError(f'{self._name} ended with exit status {code}')

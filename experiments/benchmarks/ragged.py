@@ -56,11 +56,12 @@ def main() -> int:
     started = time.perf_counter()
     programs[cell] = learner(cell)
     print(f'{cell}: ready in {time.perf_counter() - started:.1f} s', flush=True)
-  times = {cell: [] for cell in CELLS}
+  times: dict[Cell, list[float]] = {cell: [] for cell in CELLS}
   for number, cell in itertools.product(range(_ROUNDS.value), CELLS):
     times[cell].append(_call(*programs[cell][:2]))
     print(f'round {number}: {cell} {times[cell][-1]:.2f} s', flush=True)
-  lines, first = [], {}
+  lines = []
+  first: dict[str, tuple[float, float]] = {}
   for cell in CELLS:
     counted = operations(programs[cell][2], cell.microbatch)
     best = min(times[cell])
@@ -169,7 +170,7 @@ def learner(cell: Cell):
     state.method['credit'], rollouts, scores
   )
   credit = credit.replace(keep=keep)
-  arguments = (state, {}, rollouts, credit, jax.random.key(2))
+  arguments: tuple = (state, {}, rollouts, credit, jax.random.key(2))
   read = rollouts.response_mask & (keep > 0)[:, None]
   order = widths.order(
     read, samples=_SHAPE.samples, unit=shared, free=recipe.objective.block == 1

@@ -63,13 +63,13 @@ def _sections(rows: list[dict]) -> list[str]:
   compared = [row for row in rows if row['cell']['peer'] != 'none']
   if compared:
     head = ('model', 'shape', 'peer', 'by', 'sampling', 'learning', 'step')
-    grid = [line for row in compared for line in _ratios(row)]
+    ratios = [line for row in compared for line in _ratios(row)]
     words = (
       'Times faster than the peer, per token: ratio of the medians (least '
       'and most of any two rounds), and the target. By the clock where both '
       'had calm rounds, and by the time of processors over all rounds.'
     )
-    sections += [words, markdown.table(head, grid)]
+    sections += [words, markdown.table(head, ratios)]
   commands = '\n'.join(
     f'- `{row["command"]}` at `{row["git_commit"][:12]}`, '
     f'{row["cores"]} cores, {_versions(row)}'
@@ -192,7 +192,7 @@ def _tried(row: dict) -> str:
 
 
 def _versions(row: dict) -> str:
-  known = {}
+  known: dict[str, str] = {}
   for system in row['measured'].values():
     known |= system['versions']
   return ', '.join(f'{name} {version}' for name, version in known.items())

@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from typing import Any
 
 from absl import flags
 
@@ -45,7 +46,7 @@ def main() -> None:
     lines = []
     with tempfile.TemporaryDirectory() as scratch:
       for count, devices in CELLS:
-        given = {'processes': count, 'devices': count * devices}
+        given: dict[str, Any] = {'processes': count, 'devices': count * devices}
         lines.append(
           {'git_commit': command.commit()}
           | given

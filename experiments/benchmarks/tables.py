@@ -11,7 +11,7 @@ PARTS = ('sample', 'verify', 'score', 'learn', 'step')
 
 def kills(lines) -> str:
   """A row for each way to start and each kind of victim."""
-  groups = {}
+  groups: dict[tuple, list[dict]] = {}
   for line in lines:
     number = line['victim']
     victim = {'launcher': 'the launcher', 0: 'the first process'}.get(

@@ -18,7 +18,8 @@ class Turns:
   """
 
   def __init__(self):
-    self._go, self._done = queue.Queue(), queue.Queue()
+    self._go: queue.Queue[None] = queue.Queue()
+    self._done: queue.Queue[BaseException | None] = queue.Queue()
     self._sampled, self._tokens = (0.0, 0.0), 0.0
 
   def start(self, train: Callable[[], None]) -> Callable[[], dict[str, float]]:
@@ -52,8 +53,9 @@ class Turns:
     def timed(*args, **kwargs):
       started = protocol.clocks()
       result = generate(*args, **kwargs)
-      spent = protocol.since(started)
-      self._sampled = tuple(a + b for a, b in zip(self._sampled, spent))
+      wall, processor = protocol.since(started)
+      before = self._sampled
+      self._sampled = before[0] + wall, before[1] + processor
       return result
 
     return timed

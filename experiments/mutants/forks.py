@@ -172,6 +172,7 @@ def _prepare(shared: pathlib.Path) -> None:
   """Sets up what the tests share, and imports what they import."""
   # Its environment must be there before jax is.
   spec = importlib.util.spec_from_file_location('shared', shared)
+  assert spec is not None and spec.loader is not None  # a file of Python
   spec.loader.exec_module(importlib.util.module_from_spec(spec))
   for name in _IMPORTED_BEFORE:
     importlib.import_module(name)

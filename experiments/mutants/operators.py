@@ -50,6 +50,8 @@ _OPPOSITE = {a: b for pair in _PAIRS for a, b in (pair, pair[::-1])}
 _PRINTED = ('__repr__', '__str__')
 _WIDTH = 60  # Of what is shown of an expression.
 
+Node = ast.expr | ast.stmt
+
 
 class Mutant(NamedTuple):
   """One change.
@@ -101,8 +103,10 @@ def mutants(source: str, dead=frozenset()) -> list[Mutant]:
   starts = [0]
   for line in source.encode().splitlines(keepends=True):
     starts.append(starts[-1] + len(line))
-  found, count = [], {}
+  found = []
+  count: dict[tuple[str, ...], int] = {}
   for place, node, operator, changed in _changes(tree, dead):
+    assert node.end_lineno and node.end_col_offset  # as in all parsed text
     start = starts[node.lineno - 1] + node.col_offset
     end = starts[node.end_lineno - 1] + node.end_col_offset
     text = ast.unparse(changed)
@@ -131,7 +135,7 @@ def _shown(node, after: str) -> str:
   return ('...' if start else '') + after[start:]
 
 
-def _changes(tree, dead) -> Iterator[tuple[str, ast.AST, str, ast.AST]]:
+def _changes(tree, dead) -> Iterator[tuple[str, Node, str, Node]]:
   """Definition, node, kind of change, and what stands there instead."""
   for top in tree.body:
     place = getattr(top, 'name', '')
@@ -154,7 +158,7 @@ def _nodes(node, place, dead, bound=frozenset()):
       return
     for child in node.body:
       if isinstance(child, ast.AnnAssign):
-        if child.value and (place, child.target.id) not in dead:
+        if child.value and (place, ast.unparse(child.target)) not in dead:
           yield from _nodes(child.value, place, dead)
       else:
         yield from _nodes(child, place, dead)
@@ -177,10 +181,10 @@ def _nodes(node, place, dead, bound=frozenset()):
   yield node, bound
   if isinstance(node, ast.UnaryOp) and _number(node.operand):
     return
-  for child in ast.iter_child_nodes(node):
-    yield from _nodes(child, place, dead, bound)
-    if isinstance(child, ast.stmt):
-      bound = bound | _names(child)
+  for part in ast.iter_child_nodes(node):
+    yield from _nodes(part, place, dead, bound)
+    if isinstance(part, ast.stmt):
+      bound = bound | _names(part)
 
 
 def _arguments(node) -> list[ast.arg]:
@@ -188,7 +192,7 @@ def _arguments(node) -> list[ast.arg]:
   return [*a.posonlyargs, *a.args, *a.kwonlyargs]
 
 
-def defaults_of(node) -> list[tuple[str, ast.AST]]:
+def defaults_of(node) -> list[tuple[str, Node]]:
   """Name and default of every parameter of a function that has one."""
   a = node.args
   placed = [*a.posonlyargs, *a.args]
@@ -210,7 +214,7 @@ def _number(node) -> bool:
   return isinstance(node, ast.Constant) and isinstance(node.value, int | float)
 
 
-def _of(node, bound) -> Iterator[tuple[str, ast.AST]]:
+def _of(node, bound) -> Iterator[tuple[str, Node]]:
   """The changes of one node itself."""
   match node:
     case ast.Compare(ops=ops):
@@ -223,10 +227,10 @@ def _of(node, bound) -> Iterator[tuple[str, ast.AST]]:
     case ast.BinOp(op=op) if type(op) in _ARITHMETIC and not _words(node):
       yield 'arithmetic', _with(node, op=_ARITHMETIC[type(op)]())
     case ast.BoolOp(op=op):
-      other = ast.Or() if isinstance(op, ast.And) else ast.And()
-      yield 'and, or', _with(node, op=other)
-    case ast.UnaryOp(op=ast.USub(), operand=operand) if _number(operand):
-      yield from _constant(-operand.value)
+      joined = ast.Or() if isinstance(op, ast.And) else ast.And()
+      yield 'and, or', _with(node, op=joined)
+    case ast.UnaryOp(ast.USub(), ast.Constant(int() | float() as value)):
+      yield from _constant(-value)
     case ast.UnaryOp(op=ast.USub(), operand=operand):
       yield 'sign', operand
     case ast.UnaryOp(op=ast.Not() | ast.Invert(), operand=operand):

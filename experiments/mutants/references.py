@@ -11,7 +11,7 @@ import ast
 import collections
 import functools
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from experiments.mutants import operators
@@ -36,11 +36,13 @@ class References:
     self._root = root
     self._trees = {}
     for folder in folders:
-      for path in sorted((root / folder).rglob('*.py')):
-        name = path.relative_to(root).as_posix()
-        self._trees[name] = ast.parse(path.read_text(encoding='utf-8'))
-    self._users = collections.defaultdict(set)
-    self._resolve = {}
+      for file in sorted((root / folder).rglob('*.py')):
+        name = file.relative_to(root).as_posix()
+        self._trees[name] = ast.parse(file.read_text(encoding='utf-8'))
+    self._users: dict[Definition, set[Definition]] = collections.defaultdict(
+      set
+    )
+    self._resolve: dict[str, Callable] = {}
     self.definitions: dict[str, list[str]] = {}
     for path, tree in self._trees.items():
       self._read(path, tree)
@@ -71,8 +73,8 @@ class References:
         defaults = [name for name, _ in pairs]
       elif isinstance(node, ast.ClassDef):
         fields = [f for f in node.body if isinstance(f, ast.AnnAssign)]
-        order = [f.target.id for f in fields]
-        defaults = [f.target.id for f in fields if f.value]
+        order = [ast.unparse(f.target) for f in fields]
+        defaults = [ast.unparse(f.target) for f in fields if f.value]
       else:
         continue
       calls = self._calls[Definition(path, node.name)]
@@ -88,7 +90,9 @@ class References:
     None stands for a mention without one. A function that is the first
     argument, as of `functools.partial`, counts as called with the keywords.
     """
-    calls = collections.defaultdict(list)
+    calls: dict[Definition, list[tuple[set[str | None], int] | None]] = (
+      collections.defaultdict(list)
+    )
     for path, tree in self._trees.items():
       if path.startswith('tests/'):
         continue
@@ -130,7 +134,7 @@ class References:
 
     self._resolve[path] = resolve
     for node in tree.body:
-      mentioned = {resolve(part) for part in parts[node]} - {None}
+      mentioned = {found for part in parts[node] if (found := resolve(part))}
       for name in _defined(node):
         for other in mentioned - {own[name]}:
           self._users[other].add(own[name])

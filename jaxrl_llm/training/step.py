@@ -52,7 +52,7 @@ class Compiled(NamedTuple):
 
   score: Callable
   assign: Callable
-  learn: Callable
+  learn: jax.stages.Wrapped
   rate: Callable
   draw: Callable
   hear: Callable

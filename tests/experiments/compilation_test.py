@@ -25,7 +25,7 @@ def test_an_option_is_given_only_to_those_who_know_it(jaxlib, known):
 
 
 def test_flags_are_spelt_as_in_the_environment():
-  assert compilation.flags({'a': 0, 'b': False}) == '--a=0 --b=false'
+  assert compilation.flags({'a': '0', 'b': False}) == '--a=0 --b=false'
 
 
 def test_the_installed_jaxlib_knows_every_option():

@@ -167,6 +167,13 @@ def test_a_missing_study_is_named(tmp_path):
     sweep.load(tmp_path / 'absent.py')
 
 
+def test_a_study_that_is_no_python_is_refused(tmp_path):
+  path = tmp_path / 'study.txt'
+  path.write_text(STUDY)
+  with pytest.raises(Refused, match='is no Python file'):
+    sweep.load(path)
+
+
 def test_a_study_without_run_or_config_is_refused(tmp_path):
   path = tmp_path / 'empty.py'
   path.write_text('def cells():\n  return []\n')
