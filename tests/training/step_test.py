@@ -383,6 +383,33 @@ def test_one_step_spends_no_pass_on_old_log_probs():
   assert Program(more, policy.score, optax.sgd(1.0)).passes == {'old_logp'}
 
 
+@pytest.mark.parametrize(
+  ('name', 'before', 'learning'),
+  [
+    ('tw_grpo', {'log_probs'}, set()),
+    ('trajectory_balance', set(), {'values'}),
+    ('ppo', {'values'}, {'values'}),
+  ],
+)
+def test_each_policy_is_asked_for_what_is_read_of_it_alone(
+  name, before, learning
+):
+  asked = []
+
+  def scorer(params, rollouts, needs):
+    asked.append(needs)
+    return policy.score(params, rollouts, needs)
+
+  program = Program(recipe.build(name, samples=2), scorer, optax.sgd(1.0))
+  state = begin(program, 2)
+  scored = partial(collect, program, samples=2)
+  found = jax.eval_shape(scored, state)
+  assert frozenset().union(*asked) == before
+  asked.clear()
+  jax.eval_shape(program.learn, state, {}, *found, KEY)
+  assert frozenset().union(*asked) == learning
+
+
 def test_passes_in_pieces_equal_the_whole():
   def passes(microbatches):
     program = Program(
