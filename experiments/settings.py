@@ -112,6 +112,7 @@ _INERT = (
     lambda c: c.masked.estimate != 'elbo',
     'masked.estimate is not elbo',
   ),
+  ('environment_seconds', lambda c: not c.environment, 'environment is empty'),
   ('verify.seconds', _inline, 'these verifiers need no process'),
   ('verify.workers', _inline, 'these verifiers need no process'),
 )
@@ -255,6 +256,7 @@ _LEAST = {
   'data.size': 1,
   'data.held_out': 1,
   'verify.seconds': 0.001,
+  'environment_seconds': 0.001,
   'verify.workers': 1,
   'sample.prompts': 1,
   'sample.max_prompt': 1,

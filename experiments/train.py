@@ -58,6 +58,7 @@ _FREE = (
   'checkpoint.asynchronous',
   'max_bad_steps',
   'max_idle_steps',
+  'environment_seconds',
   'mesh.data',
   'mesh.model',
   'verify.workers',
@@ -188,6 +189,7 @@ def _start(config, workdir: pathlib.Path, read: dict[str, dict[str, str]]):
   record = _record(config, problems.recipe_of(config)) | read
   hosts.on_first(lambda: writers.write_config(workdir, record))
   parts, params = problems.assemble(config, workdir)
+  hosts.on_first(parts.try_out)
   state, counts, step = loop.begin(parts, params), {}, None
   checkpointer = checkpoint.Checkpointer(
     workdir / 'checkpoints',

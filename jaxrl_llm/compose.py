@@ -36,7 +36,7 @@ from jaxrl_llm import parts, reference
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.advantages import keys
 from jaxrl_llm.objectives import base
-from jaxrl_llm.reads import find, provided, reads_of, statistics
+from jaxrl_llm.reads import provided, reads_of, statistics
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.types import Scores, Spec, initial_credit
@@ -325,12 +325,10 @@ def _check_advantage(before, after):
 def _teaches_alone(stage):
   """Whether a row without others to compare it with gets an advantage."""
   read = reads_of(stage)
-  if provided(read, 'policy', 'sampler', 'plan'):
+  if read - provided(read, 'pass'):
     return True  # It reads more than can be made up here.
-  passes = provided(read, 'pass')
   rollouts = policy.as_rollouts(jnp.zeros((2, 1)), jnp.ones((2, 1)))
-  extras = {n: jnp.zeros((2, 1)[: len(find(n).axes)]) for n in passes}
-  rollouts = rollouts.replace(extras=extras)
+  rollouts = rollouts.replace(extras={n: jnp.zeros((2, 1)) for n in read})
   credit = initial_credit(rollouts, Scores(jnp.zeros((2, 1)), jnp.ones(1)))
   credit = dataclasses.replace(credit, rewards=jnp.arange(2.0))
   state = stage.init(Spec(2, 1, 1, 1, tasks=1))

@@ -161,8 +161,6 @@ def provided(wanted: Iterable[str], *by: str) -> frozenset[str]:
 def statistics(wanted: Iterable[str], *when: str) -> frozenset[str]:
   """The fields of `Stats`, beside log-probs, behind some names.
 
-  That after the last decision comes with the values of all decisions.
-
   Args:
     when: 'now' or 'old'; by default either.
   """
@@ -320,8 +318,8 @@ _TABLE |= {
   'old_last_value': Read(
     'f32[N]',
     'pass',
-    'What the old critic says after the last decision; 0 where the row ended, '
-    'or nobody says.',
+    'What the critic says after the last decision, 0 where the row ended; '
+    'comes with `old_values`, from policies that give one.',
     'old',
   ),
   'ref_logp': Read('f32[N, T]', 'pass', 'Log-probs under the reference.'),
@@ -348,7 +346,6 @@ _TABLE |= {
   'keep': Read('f32[N]', 'credit', 'The weight of a row; 0 drops it.'),
   'valid': Read('bool[N]', 'rows', 'Rows that count.'),
   'task': Read('i32[N]', 'rows', 'Rows of the table of questions.'),
-  'domain': Read('i32[N]', 'rows', 'The source that a question is from.'),
   'group': Read(
     'i32[N]', 'rows', 'Rows of equal ids are compared.', get=_local_ids
   ),

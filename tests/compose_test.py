@@ -257,7 +257,6 @@ def scored():
   said = {f'old_{name}': getattr(stats, name) for name in (*wanted, 'logp')}
   extras = {k: x for k, x in said.items() if x is not None}
   extras |= case.rollouts.extras
-  extras['old_last_value'] = np.zeros(len(case.rollouts.valid), np.float32)
   extras['ref_logp'] = cases.score(ref, case.rollouts).logp
   rollouts = case.rollouts.replace(extras=extras, logp=stats.logp)
   return state, cases.Case(rollouts, case.scores)

@@ -118,6 +118,10 @@ SETTINGS = {
     'what answers the turns of recipes for agents: lookup, or '
     'package.module:Class',
   ),
+  'environment_seconds': (
+    600.0,
+    'time limit of its answer to all rows, after which the run ends; inf: none',
+  ),
   'teacher.paths': (
     (),
     'Hugging Face folders of the policies that a recipe learns from',

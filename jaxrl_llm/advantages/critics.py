@@ -51,7 +51,7 @@ class ExtendedGAE(Memoryless):
     return credit.replace(advantages=advantages, targets=targets)
 
 
-@reads('old_values', 'old_last_value', 'old_logp', 'ref_logp')
+@reads('old_values', 'old_logp', 'ref_logp')
 @dataclasses.dataclass(frozen=True)
 class PenalisedGAE(Memoryless):
   """Stage: advantages with a KL penalty on every token's reward.
@@ -75,7 +75,7 @@ class PenalisedGAE(Memoryless):
       earned(credit.rewards, rollouts) - self.kl_weight * kl,
       extras['old_values'],
       mask,
-      extras['old_last_value'],
+      extras.get('old_last_value', 0.0),
       discount=self.discount,
       trace=self.trace,
     )

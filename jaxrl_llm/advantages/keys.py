@@ -13,14 +13,14 @@ import jax.numpy as jnp
 
 from jaxrl_llm import credit as credit_lib
 from jaxrl_llm import grouping
-from jaxrl_llm.reads import find, reads_of
+from jaxrl_llm.reads import reads_of
+
+_FIELDS = ('group', 'task', 'domain')
 
 
 def ids(rollouts, name):
   """i32[N]: a field of the rollouts, or an entry of their extras."""
-  if find(name).by == 'rows':
-    return getattr(rollouts, name)
-  return rollouts.extras[name]
+  return getattr(rollouts, name) if name in _FIELDS else rollouts.extras[name]
 
 
 def key(rollouts, names):
@@ -34,8 +34,8 @@ class EstimateBy(credit_lib.Memoryless):
 
   Attributes:
     fn: f(rewards, group, valid) -> f32[N].
-    names: rows are compared when all of these are equal: names of `reads` of
-      i32[N], such as 'group', 'task' or 'domain'.
+    names: rows are compared when all of these are equal: 'group', 'task',
+      'domain', or keys of extras i32[N].
   """
 
   fn: Callable
@@ -43,7 +43,7 @@ class EstimateBy(credit_lib.Memoryless):
 
   @property
   def reads(self) -> frozenset[str]:
-    return reads_of(self.fn) | {*self.names}
+    return reads_of(self.fn) | ({*self.names} - {*_FIELDS})
 
   def apply(self, credit, rollouts):
     advantages = self.fn(

@@ -74,7 +74,7 @@ def chain(rewards, rollouts, *, threshold=0.9, interval=5):
   return advantages.T
 
 
-@reads('old_values', 'old_last_value', 'action_end')
+@reads('old_values', 'action_end')
 @dataclasses.dataclass(frozen=True)
 class ActionGAE(Memoryless):
   """Stage: generalised advantages discounted by actions, not by tokens.
@@ -103,7 +103,7 @@ class ActionGAE(Memoryless):
       earned(credit.rewards, rollouts),
       rollouts.extras['old_values'],
       rollouts.loss_mask,
-      rollouts.extras['old_last_value'],
+      rollouts.extras.get('old_last_value', 0.0),
       discount=jnp.where(end, self.discount, 1.0),
       trace=self.trace,
     )

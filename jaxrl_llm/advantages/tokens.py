@@ -192,7 +192,7 @@ def generalized_advantage(
   return advantages, jnp.where(mask, advantages + values, 0)
 
 
-@reads('old_values', 'old_last_value')
+@reads('old_values')
 @dataclasses.dataclass(frozen=True)
 class GAE(Memoryless):
   """Stage: advantages and critic targets from the old policy's values.
@@ -213,7 +213,7 @@ class GAE(Memoryless):
       earned(credit.rewards, rollouts),
       rollouts.extras['old_values'],
       rollouts.loss_mask,
-      rollouts.extras['old_last_value'],
+      rollouts.extras.get('old_last_value', 0.0),
       discount=self.discount,
       trace=self.trace,
     )

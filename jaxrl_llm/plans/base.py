@@ -142,7 +142,7 @@ class Contract:
 
   Attributes:
     samples: G, rows of a group. groups: made of each prompt.
-    provides: keys that the plan adds to `rollouts.extras`, listed in `reads`.
+    provides: keys that the plan adds to `rollouts.extras`.
     columns: numeric fields of the data that become extras of every row.
     scores: names of verifiers whose scores it reads.
     asks: what the run must be given for it: 'environment', 'teacher'.

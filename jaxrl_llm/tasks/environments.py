@@ -12,8 +12,11 @@ marks between turns itself.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import importlib
+import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -95,6 +98,64 @@ class Lookup:
 ENVIRONMENTS: Mapping[str, Callable[[], Environment]] = {'lookup': Lookup}
 
 
+@dataclasses.dataclass(frozen=True)
+class Watched:
+  """An environment whose answers are counted, and waited for so long.
+
+  It runs in this process, where nothing can interrupt what hangs: the run ends
+  then, and says where.
+
+  Attributes:
+    environment: what answers. name: what it is called.
+    seconds: for all rows of a call.
+    end: called with the sentence, from another thread, when they are over.
+  """
+
+  environment: Environment
+  name: str
+  seconds: float
+  end: Callable[[str], None]
+
+  def reset(self, rows: Sequence[Row]) -> list[Any]:
+    return self._answered('reset', len(rows), rows)
+
+  def step(self, states: Sequence[Any], actions: Sequence[str]) -> list[Step]:
+    return self._answered('step', len(states), states, actions)
+
+  def _answered(self, what: str, count: int, *arguments):
+    late = f'environment {self.name!r}: no answer of {what}'
+    late += f' to {count} rows within {self.seconds:g} s'
+    waiting = threading.get_ident()
+
+    def over():
+      place = _innermost(sys._current_frames().get(waiting))
+      self.end(
+        f'{late}; it is at {place}. Mend it, or raise environment_seconds'
+      )
+
+    timer = threading.Timer(min(self.seconds, threading.TIMEOUT_MAX), over)
+    timer.daemon = True
+    timer.start()
+    try:
+      answers = list(getattr(self.environment, what)(*arguments))
+    finally:
+      timer.cancel()
+    if len(answers) != count:
+      raise ValueError(
+        f'environment {self.name!r}: {what} gave {len(answers)} answers to '
+        f'{count} rows; it must give one for each, in their order'
+      )
+    return answers
+
+
+def _innermost(frame) -> str:
+  """Where a thread is, in a few words."""
+  if frame is None:
+    return 'an unknown place'
+  code = frame.f_code
+  return f'{code.co_filename}, line {frame.f_lineno}, in {code.co_name}'
+
+
 def resolve(name: str) -> Environment:
   """The environment of that name, or of `package.module:Class`.
 
@@ -112,6 +173,13 @@ def resolve(name: str) -> Environment:
       + f'known: {", ".join(sorted(ENVIRONMENTS))}, or package.module:Class'
     )
   try:
-    return getattr(importlib.import_module(module), attribute)()
-  except (ModuleNotFoundError, AttributeError) as error:
+    found = getattr(importlib.import_module(module), attribute)()
+  except (ModuleNotFoundError, AttributeError, TypeError) as error:
     raise ValueError(f'environment {name!r}: {error}') from error
+  for method in ('reset', 'step'):
+    if not callable(getattr(found, method, None)):
+      raise ValueError(
+        f'environment {name!r} has no method {method}; it needs reset(rows) '
+        'and step(states, actions)'
+      )
+  return found

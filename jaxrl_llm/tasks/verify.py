@@ -131,6 +131,33 @@ class Verifiers:
       self._log_once(kind, detail, jobs[index])
     return Verdict(components, ok, counts)
 
+  def try_out(
+    self, responses: Sequence[str], rows: Sequence[Mapping[str, Any]]
+  ) -> None:
+    """Refuses a verifier that fails on every one of a few rows.
+
+    Models that judge are not asked: they are ours, and slow to compile.
+
+    Raises:
+      ValueError: naming the verifier and what went wrong.
+    """
+    for spec in self._specs:
+      if spec in self._judges:
+        continue
+      jobs = [(spec, *pair) for pair in zip(responses, rows, strict=True)]
+      # One by one: where the first is fine, the others are not waited for.
+      for job in jobs:
+        [(kind, _, detail)] = self._outcomes([job])
+        if kind == 'ok':
+          break
+      else:
+        said = f'{kind}: {detail}' if detail else kind
+        raise ValueError(
+          f'verifier {spec!r} fails on each of {len(jobs)} questions that it '
+          f'was tried on ({" ".join(said.split())}); mend it, or the answers '
+          'of the data'
+        )
+
   def _outcomes(self, jobs) -> list[Outcome]:
     inline = [verifiers_lib.is_inline(spec) for spec, _, _ in jobs]
     pooled = iter(

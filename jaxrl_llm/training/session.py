@@ -170,5 +170,12 @@ class Session:
     """
     raise NotImplementedError
 
+  def try_out(self) -> None:
+    """Refuses what would fail on every row, before the run begins.
+
+    Raises:
+      ValueError: with what failed.
+    """
+
   def close(self) -> None:
     """Ends what the session has started."""

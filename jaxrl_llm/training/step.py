@@ -137,9 +137,9 @@ class Program:
       wanted = reads.statistics(old)
       stats = self._in_pieces(state.params, frozen, rollouts, wanted)
       stats = self._valued(stats)
-      if stats.last_value is None:
-        stats = stats.replace(last_value=jnp.zeros(len(rollouts.valid)))
       extras |= {n: getattr(stats, n.removeprefix('old_')) for n in old}
+      if 'old_values' in old and stats.last_value is not None:
+        extras['old_last_value'] = stats.last_value
     if 'ref_logp' in self.passes:
       params = self.recipe.reference.params(state.reference)
       stats = self._in_pieces(params, frozen, rollouts, frozenset())

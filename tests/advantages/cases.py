@@ -54,8 +54,5 @@ def rollouts(seed=0, *, tokens=6, samples=4, groups=4, **extras):
     action_mask=jnp.asarray(action_mask),
     logp=jnp.where(action_mask, logp, 0),
     valid=jnp.asarray(valid),
-    extras={
-      'old_last_value': jnp.zeros(n),
-      **{k: jnp.asarray(v) for k, v in extras.items()},
-    },
+    extras={k: jnp.asarray(v) for k, v in extras.items()},
   )

@@ -19,7 +19,6 @@ def _given(truncated, valid=None):
     truncated=jnp.asarray(truncated),
     extras={
       'old_values': jnp.float32(values),
-      'old_last_value': jnp.zeros(8),
       'old_logp': old,
       'ref_logp': ref,
     },

@@ -209,8 +209,10 @@ def test_advantages_of_what_was_paid_equal_the_loops(cut):
   """Rewards on the way, and a value after the last decision."""
   rollouts = cases.rollouts(old_values=_noise(6))
   paid, last = _noise(7), _noise(8)[:, 0]
-  last = last * cut
-  extras = {**rollouts.extras, 'old_last_value': jnp.asarray(last)}
+  extras = (
+    {**rollouts.extras, 'old_last_value': jnp.asarray(last)} if cut else {}
+  )
+  extras = {**rollouts.extras, **extras}
   rollouts = rollouts.replace(paid=jnp.asarray(paid), extras=extras)
   rewards, mask = _rewards(rollouts), np.asarray(rollouts.loss_mask)
   token_rewards = np.where(mask, np.asarray(paid, np.float64), 0)
@@ -225,7 +227,7 @@ def test_advantages_of_what_was_paid_equal_the_loops(cut):
     token_rewards,
     np.asarray(rollouts.extras['old_values'], np.float64),
     mask,
-    np.asarray(last, np.float64),
+    np.asarray(last, np.float64) * cut,
     discount=0.9,
     trace=0.8,
   )

@@ -115,7 +115,6 @@ def _with_passes(rollouts, needs):
     'ref_logp': rollouts.logp - 0.1 * rng.random(shape),
     'old_entropy': rng.random(shape),
     'old_values': rng.standard_normal(shape),
-    'old_last_value': np.zeros(shape[0]),
     'old_after_values': rng.standard_normal(shape),
     'old_log_probs': jax.nn.log_softmax(logits),
   }

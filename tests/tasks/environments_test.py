@@ -1,6 +1,8 @@
 """Environments answer actions and are found by name."""
 
 import random
+import sys
+import time
 
 import pytest
 
@@ -72,3 +74,51 @@ def test_a_careless_teacher_guesses_as_often_as_asked():
   guessed = [row['demonstration'].count('\n') == 1 for row in rows]
   # Three standard deviations of a share of 0.7 among 500 are 0.06.
   assert 0.64 < sum(guessed) / len(rows) < 0.76
+
+
+class Slow:
+  """Hangs, or forgets rows."""
+
+  def reset(self, rows):
+    time.sleep(rows[0]['seconds'])
+    return rows[1:]
+
+  def step(self, states, actions):
+    return []
+
+
+class NoStep:
+  """Half an environment."""
+
+  def reset(self, rows):
+    return rows
+
+
+def watched(seconds, said):
+  return environments.Watched(Slow(), 'slow', seconds, said.append)
+
+
+def test_an_environment_that_hangs_ends_the_run_and_says_where():
+  said = []
+  with pytest.raises(ValueError, match='reset gave 0 answers to 1 rows'):
+    watched(0.01, said).reset([{'seconds': 0.3}])
+  [words] = said
+  assert "'slow': no answer of reset to 1 rows within 0.01 s" in words
+  assert 'environments_test.py' in words and 'in reset' in words
+
+
+def test_an_environment_that_answers_in_time_is_left_alone():
+  said = []
+  for seconds in (60.0, float('inf')):
+    with pytest.raises(ValueError, match='gave 1 answers to 2 rows'):
+      watched(seconds, said).reset([{'seconds': 0}] * 2)
+  assert not said
+
+
+@pytest.mark.parametrize(
+  ('name', 'words'), [('NoStep', 'no method step'), ('watched', 'missing 2')]
+)
+def test_what_is_no_environment_is_refused(name, words, monkeypatch):
+  monkeypatch.setitem(sys.modules, 'given_environments', sys.modules[__name__])
+  with pytest.raises(ValueError, match=words):
+    environments.resolve(f'given_environments:{name}')

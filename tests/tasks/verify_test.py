@@ -120,3 +120,12 @@ def test_rows_must_match_responses():
   with verify.Verifiers(['exact']) as verifiers:
     with pytest.raises(ValueError, match='1 responses for 2 rows'):
       verifiers.score(['a'], [{}, {}])
+
+
+def test_a_verifier_that_fails_on_all_it_is_tried_on_is_refused():
+  rows = [{'answer': ''}, {'answer': ''}, {'answer': '3'}]
+  with verify.Verifiers(('exact',)) as verifiers:
+    verifiers.try_out(['3'] * 3, rows)
+    words = "'exact' fails on each of 2 questions .*errors: ValueError"
+    with pytest.raises(ValueError, match=words):
+      verifiers.try_out(['3'] * 2, rows[:2])

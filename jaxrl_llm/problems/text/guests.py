@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -63,10 +65,24 @@ def plays(recipe: Recipe) -> bool:
 
 
 def environment(config: ConfigDict) -> environments.Environment | None:
-  """What answers the policy's turns, None where nothing does."""
-  return (
-    environments.resolve(config.environment) if config.environment else None
+  """What answers the policy's turns, None where nothing does.
+
+  A call of it that takes longer than `environment_seconds` ends the process.
+  """
+  if not config.environment:
+    return None
+  return environments.Watched(
+    environments.resolve(config.environment),
+    name=config.environment,
+    seconds=config.environment_seconds,
+    end=_end,
   )
+
+
+def _end(sentence: str) -> None:
+  print(f'error: {sentence}', file=sys.stderr, flush=True)
+  sys.stdout.flush()
+  os._exit(1)
 
 
 def teachers(

@@ -38,6 +38,7 @@ from jaxrl_llm.problems.text.inputs import fingerprints  # noqa: F401
 from jaxrl_llm.problems.text.questions import Questions
 from jaxrl_llm.problems.text.tools import Tools
 from jaxrl_llm.selection import curricula
+from jaxrl_llm.tasks import verifiers as verifiers_lib
 from jaxrl_llm.tasks import verify
 from jaxrl_llm.training import hosts, pipeline, shard, step, widths
 from jaxrl_llm.training.keys import Purpose, key_for
@@ -248,6 +249,21 @@ class TextSession(Session):
       'bos_token_id': self.tokenizer.bos_token_id,
     }
     return {name: value for name, value in found.items() if value is not None}
+
+  def try_out(self) -> None:
+    """Asks verifiers, environment and oracle about a few questions each."""
+    last = len(self.train) - 1
+    places = sorted({0, last // 2, last})
+    rows = [dict(self.train.rows[place]) for place in places]
+    answering = self.answering
+    if answering.environment is not None:
+      answering.environment.reset(rows)
+      rows = [{**row, 'return': 0.0} for row in rows]
+    said = [str(row.get('answer', '')) for row in rows]
+    answering.verifiers.try_out(said, rows)
+    preference = self.config.verify.preference
+    if answering.oracle is not None and not verifiers_lib.is_model(preference):
+      oracles.chances(answering.oracle, said, said, rows)
 
   def close(self) -> None:
     """Ends the processes that verify."""
