@@ -120,7 +120,7 @@ def _tell(counts: Mapping[str, int]) -> None:
 
 
 def _check_compared(recipe: recipe_lib.Recipe, train: Questions) -> None:
-  """Refuses single responses where those to a prompt are compared."""
+  """Refuses single or equal responses where those to a prompt are compared."""
   most = max(len(row['responses']) for row in train.rows)
   samples = recipe.plan.contract.samples
   if most == 1 and recipe.objective.samples:
@@ -128,6 +128,15 @@ def _check_compared(recipe: recipe_lib.Recipe, train: Questions) -> None:
       'every record has one response, and the recipe learns from comparing '
       'several to a prompt; choose one that learns from single responses, '
       'such as kto or unary_reward_model, with recipe.samples=1'
+    )
+  tokens, mask = train.columns['recorded'], train.columns['recorded_mask']
+  other = (tokens != tokens[:, :1]) | (mask != mask[:, :1])
+  # Places without a response are compared with nothing.
+  if most > 1 and not (other.any(axis=2) & mask.any(axis=2)).any():
+    raise ValueError(
+      f'in each of {len(train)} records all responses have the same tokens: '
+      'comparing them teaches nothing; mend the data, or raise '
+      'sample.max_response where the budget cut off what differs'
     )
   if most == 1 < samples:
     logging.warning(

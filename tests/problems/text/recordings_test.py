@@ -154,6 +154,20 @@ def test_responses_that_bring_their_end_get_no_second_one(tmp_path):
   assert parts.train.counts['data/identical'] == 1
 
 
+def test_pairs_that_are_all_alike_are_refused(tmp_path):
+  lines = [
+    {'prompt': f'sort {i}1=', 'chosen': f'1{i}', 'rejected': f'1{i}'}
+    for i in range(2, 8)
+  ]
+  path = tmp_path / 'alike.jsonl'
+  path.write_text('\n'.join(map(json.dumps, lines)))
+  config = config_of(
+    data__path=str(path), data__held_out=2, data__answer_field=''
+  )
+  with pytest.raises(ValueError, match='each of 4 records .* the same tokens'):
+    session.assemble(config, tmp_path)
+
+
 def labelled(folder, count=12):
   """A file of labelled words, right and wrong, and settings that read it."""
   lines = [
