@@ -31,7 +31,7 @@ import chex
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
-from jaxrl_llm.reads import reads_of, united
+from jaxrl_llm.reads import of_shape, reads_of, united
 from jaxrl_llm.types import Credit, Rollouts, Spec
 
 
@@ -97,7 +97,7 @@ class Shape(Stage):
 
   def apply(self, credit, rollouts):
     rewards = self.fn(credit.rewards, rollouts)
-    chex.assert_equal_shape([rewards, credit.rewards])
+    of_shape(self.fn, rewards, credit.rewards.shape)
     return credit.replace(rewards=jnp.where(rollouts.valid, rewards, 0))
 
 
@@ -106,7 +106,7 @@ class Weigh(Stage):
 
   def apply(self, credit, rollouts):
     weight = self.fn(credit.rewards, rollouts.group, rollouts.valid)
-    chex.assert_equal_shape([weight, credit.keep])
+    of_shape(self.fn, weight, credit.keep.shape)
     return credit.replace(keep=credit.keep * weight)
 
 
@@ -115,7 +115,7 @@ class WeighTokens(Stage):
 
   def apply(self, credit, rollouts):
     weight = self.fn(credit.advantages, rollouts)
-    chex.assert_equal_shape([weight, credit.token_keep])
+    of_shape(self.fn, weight, credit.token_keep.shape)
     return credit.replace(token_keep=credit.token_keep * weight)
 
 
@@ -124,7 +124,7 @@ class Estimate(Stage):
 
   def apply(self, credit, rollouts):
     advantages = self.fn(credit.rewards, rollouts.group, rollouts.valid)
-    chex.assert_equal_shape([advantages, credit.rewards])
+    of_shape(self.fn, advantages, credit.rewards.shape)
     return credit.replace(
       advantages=jnp.where(rollouts.loss_mask, advantages[:, None], 0)
     )
@@ -135,7 +135,7 @@ class EstimateTokens(Stage):
 
   def apply(self, credit, rollouts):
     advantages = self.fn(credit.rewards, rollouts)
-    chex.assert_equal_shape([advantages, credit.advantages])
+    of_shape(self.fn, advantages, credit.advantages.shape)
     return credit.replace(
       advantages=jnp.where(rollouts.loss_mask, advantages, 0)
     )
@@ -146,7 +146,7 @@ class Refine(Stage):
 
   def apply(self, credit, rollouts):
     advantages = self.fn(credit.advantages, rollouts)
-    chex.assert_equal_shape([advantages, credit.advantages])
+    of_shape(self.fn, advantages, credit.advantages.shape)
     return credit.replace(
       advantages=jnp.where(rollouts.loss_mask, advantages, 0)
     )

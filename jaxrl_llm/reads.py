@@ -517,3 +517,26 @@ def main() -> None:
 
 if __name__ == '__main__':
   main()
+
+
+def of_shape(part: Callable, value: Array, shape: tuple[int, ...]) -> Array:
+  """What a part returned, which must not be broadcast.
+
+  A scalar, or one number a row where tokens have one each, would be counted as
+  often as it is repeated.
+
+  Raises:
+    ValueError: another shape.
+  """
+  found = jnp.shape(value)
+  if found != shape:
+    while isinstance(part, functools.partial):
+      part = part.func
+    name = getattr(part, '__qualname__', type(part).__name__)
+    each = 'token' if len(shape) == 2 else 'row'
+    raise ValueError(
+      f'{name} returned an array of shape {list(found)}, and it must return '
+      f'one number for each {each}, of shape {list(shape)}; sums and means '
+      'are left to the aggregator'
+    )
+  return value

@@ -33,33 +33,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_llm import control
-from jaxrl_llm.reads import given, united
+from jaxrl_llm.reads import given, of_shape, united
 from jaxrl_llm.types import Array, Batch, Stats
 
 _NO_COSTS: Mapping[str, Cost] = types.MappingProxyType({})
-
-
-def _of_shape(part: Callable, value: Array, shape: tuple[int, ...]) -> Array:
-  """What a part returned, which must not be broadcast.
-
-  A scalar, or one number a row where tokens have one each, would be counted as
-  often as it is repeated.
-
-  Raises:
-    ValueError: another shape.
-  """
-  found = jnp.shape(value)
-  if found != shape:
-    while isinstance(part, functools.partial):
-      part = part.func
-    name = getattr(part, '__qualname__', type(part).__name__)
-    each = 'token' if len(shape) == 2 else 'row'
-    raise ValueError(
-      f'{name} returned an array of shape {list(found)}, and it must return '
-      f'one number for each {each}, of shape {list(shape)}; leave sums and '
-      'means to the aggregator'
-    )
-  return value
 
 
 class Objective(Protocol):
@@ -143,7 +120,7 @@ class _Costed:
     for name, cost in self.costs.items():
       inputs = given(cost.fn, stats, batch)
       costs = cost.fn(stats, batch, **inputs)
-      costs = _of_shape(cost.fn, costs, stats.logp.shape)
+      costs = of_shape(cost.fn, costs, stats.logp.shape)
       value = jnp.sum(batch.weights * costs)
       loss = loss + coefs[name] * value
       metrics[f'loss/{name}'] = value
@@ -206,11 +183,11 @@ class PolicyGradient(_Costed):
     rest = _constants(batch)
     fixed = jax.lax.stop_gradient(stats)
     gate = self.gate(fixed.logp, *rest, **given(self.gate, fixed, batch))
-    gate = _of_shape(self.gate, gate, stats.logp.shape)
+    gate = of_shape(self.gate, gate, stats.logp.shape)
     weights = batch.weights * gate
     inputs = given(self.surrogate, stats, batch)
     losses = self.surrogate(stats.logp, *rest, **inputs)
-    return jnp.sum(weights * _of_shape(self.surrogate, losses, weights.shape))
+    return jnp.sum(weights * of_shape(self.surrogate, losses, weights.shape))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -238,7 +215,7 @@ class RowLosses(_Costed):
   def policy_loss(self, stats, batch):
     inputs = given(self.losses, stats, batch)
     losses = self.losses(stats.logp, *_constants(batch), **inputs)
-    losses = _of_shape(self.losses, losses, batch.row_weights.shape)
+    losses = of_shape(self.losses, losses, batch.row_weights.shape)
     return jnp.sum(batch.row_weights * losses)
 
 
