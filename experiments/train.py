@@ -59,6 +59,9 @@ _FREE = (
   'max_bad_steps',
   'max_idle_steps',
   'environment_seconds',
+  'eval.every',
+  'eval.samples',
+  'log.samples',
   'mesh.data',
   'mesh.model',
   'verify.workers',
@@ -216,6 +219,8 @@ def _start(config, workdir: pathlib.Path, read: dict[str, dict[str, str]]):
     hosts.say(hosts.description())
   if parts.example and not _QUIET.value:
     hosts.say(f'the first prompt: {command.short(parts.example)}')
+  if step is None and config.eval.every and not _QUIET.value:
+    hosts.say(f'before the first iteration: {parts.asked} questions held out')
   return parts, checkpointer, run, state, counts
 
 

@@ -27,7 +27,7 @@ class Progress:
   """A bar on a terminal, now and then a line elsewhere."""
 
   def __init__(self, done: int, total: int):
-    self._total = total
+    self._total, self._first = total, done + 1
     self._start, self._started = done, time.monotonic()
     self._seen = self._shown = self._started
     self._bar = None
@@ -46,6 +46,9 @@ class Progress:
       words.append(f'{rate:,.0f} tokens/s')
     self._seen = now
     step = line['step']
+    if step <= self._first:
+      # What is compiled and evaluated before it says nothing of what is left.
+      self._start, self._started = step, now
     if self._bar is not None:
       self._bar.set_postfix_str('  '.join(words), refresh=False)
       self._bar.update(step - self._bar.n)

@@ -70,3 +70,15 @@ def test_lines_elsewhere_with_the_time_left(capsys):
 def test_a_bar_is_silent_without_a_terminal(capsys):
   assert list(progress.bar(range(3), desc='warm start')) == [0, 1, 2]
   assert capsys.readouterr() == ('', '')
+
+
+def test_time_left_is_told_by_iterations_after_the_first(monkeypatch, capsys):
+  """Of 100 s the first takes 90, which compiles."""
+  clock = iter((0.0, 30.0, 90.0, 100.0))
+  monkeypatch.setattr(progress.time, 'monotonic', lambda: next(clock))
+  shown = progress.Progress(0, 12)
+  for step in range(3):
+    shown.show({'step': step})
+  lines = capsys.readouterr().err.splitlines()
+  assert 'time left unknown' in lines[0] and 'time left unknown' in lines[1]
+  assert lines[2] == 'step 2/12  0:01:40 left'
