@@ -339,8 +339,7 @@ def use_compilation_cache(folder) -> None:
   """
   import jax
 
-  # jax adds its settings as it starts.
-  if jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
+  if jax.config.values['jax_compilation_cache_dir']:
     return
   jax.config.update('jax_compilation_cache_dir', str(folder / '.compiled'))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)

@@ -94,8 +94,8 @@ def one(program, learn, seed):
     state, _ = learn(state, rollouts, rewards, learn_key)
     won = np.bincount(rollouts.group, rewards, count)
     size = np.bincount(rollouts.group, minlength=count)
-    live.append(np.sum(size * ((won > 0) & (won < size))) / np.sum(size))
-    largest.append(size.max())
+    live.append(np.average((won > 0) & (won < size), weights=size))
+    largest.append(np.max(size))
     rates.append(np.asarray(measured(state.params)))
   curves, alive = np.array(rates), np.array(live)
   return {

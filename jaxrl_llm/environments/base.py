@@ -175,6 +175,6 @@ def returns(
     reward = jnp.where(live, outcome.reward, 0.0)
     return (state, live & ~outcome.ended), reward
 
-  start = state, jnp.ones(tasks.shape, bool)
+  first = state, jnp.ones(tasks.shape, bool)
   times = jnp.arange(environment.spec.horizon)
-  return jnp.sum(jax.lax.scan(step, start, times)[1], axis=0)
+  return jnp.sum(jax.lax.scan(step, first, times)[1], axis=0)

@@ -376,7 +376,7 @@ def named(log: Turns, episodes: int):
     'step': np.tile(np.arange(turns), count),
     'agent': log.agent.reshape(-1),
     'anchor': anchor,
-    'node': anchor * (action.max() + 1) + action,
+    'node': anchor * (np.max(action) + 1) + action,
   }
   ids = {k: jnp.asarray(x, jnp.int32) for k, x in arrays.items()}
   return ids | {'step_reward': jnp.asarray(log.reward.reshape(-1))}
