@@ -11,13 +11,14 @@ and that hard domains end higher.
 
 16 skills, each a row of the table of `quiz.py`: 4 tokens of 4, one sequence of
 which is right. A question of level L asks for a skill's first L tokens, so that
-easy questions teach what hard ones need, whose answers are right once in 256
-at first. The levels are the domains, 64 questions in all; 16 questions an
+easy questions teach what hard ones need, whose answers are right once in 256 at
+first. The levels are the domains, 64 questions in all; 16 questions an
 iteration with 8 answers each, 300 iterations with Adam. `uniform` is the
-shuffled order of GRPO. Measured: the expected reward of all levels and of level
-4, on average over training and at the end, and the share of draws of level 4 in
-the first and the last quarter of training. Expected: both bandits above
-uniform, with draws that move to the hard levels.
+shuffled order of GRPO; `ucb1` and `thompson` are classical bandits, of scale
+and spread 0.3, whose counts never forget. Measured: the expected reward of all
+levels and of level 4, on average over training and at the end, and the share of
+draws of level 4 in the first and the last quarter of training. Expected: both
+bandits above uniform, with draws that move to the hard levels.
 """
 
 import dataclasses
@@ -29,6 +30,9 @@ import optax
 
 from experiments.ablations import quiz, tables
 from experiments.ablations.study import Figure, over
+from jaxrl_llm.learners import bandits
+from jaxrl_llm.learners.base import Learner
+from jaxrl_llm.selection import curricula
 from jaxrl_llm.tabular import policy
 
 SKILLS, LEVELS = 16, quiz.LENGTH
@@ -40,6 +44,11 @@ VALUES: dict[str, tuple[str, dict[str, Any]]] = {
   'sec_sharp': ('sec', {'temperature': 0.2}),
   'dump': ('dump', {'minibatches': 1}),
 }
+# Bandits over the levels, with the same reward, and otherwise as `uniform`.
+BANDITS: dict[str, Learner] = {
+  'ucb1': bandits.UCB1(scale=0.3),
+  'thompson': bandits.GaussianThompson(spread=0.3),
+}
 
 FIGURE = Figure(
   y='reward curve',
@@ -50,14 +59,18 @@ FIGURE = Figure(
 
 
 def cells():
-  return over(curriculum=list(VALUES), seed=range(6))
+  return over(curriculum=[*VALUES, *BANDITS], seed=range(6))
 
 
 def run(seeds, *, curriculum):
   """Rewards of levels along training and what was drawn."""
-  recipe, values = VALUES[curriculum]
+  recipe, values = VALUES.get(curriculum, VALUES['uniform'])
   program = tables.program_of(recipe, tx=optax.adam(0.05), **values)
   program = dataclasses.replace(program, scorer=score)
+  if curriculum in BANDITS:
+    drawn = curricula.of_bandit(BANDITS[curriculum], arms=curricula.each_domain)
+    built = dataclasses.replace(program.recipe, curriculum=drawn)
+    program = dataclasses.replace(program, recipe=built)
   samples = program.recipe.plan.contract.samples
 
   def train(key):

@@ -7,6 +7,8 @@ Knapsack RL (arXiv 2509.25849) splits the answers of an iteration over its
 prompts by an exact knapsack, whose values are the chance of a mixed group times
 what a success then teaches. It claims 20 to 40 % more answers with a gradient
 than groups of equal size, and a policy that learns more from as many answers.
+V_0 (arXiv 2602.03584) splits them greedily by another value, `contrast`: the
+expected failures in groups that hold a success.
 
 The quiz of `quiz.py`, 32 questions, an answer being right with probability 0.3,
 0.1, 0.03 or 0.01; all are asked in each of 150 iterations with 256 answers in
@@ -17,6 +19,7 @@ and the largest group. Expected: more live answers and more reward, of hard
 questions above all.
 """
 
+import dataclasses
 import functools
 
 import jax
@@ -26,6 +29,8 @@ import optax
 
 from experiments.ablations import quiz, tables
 from experiments.ablations.study import Figure, over
+from jaxrl_llm.plans import budgeted
+from jaxrl_llm.selection import budgets
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.types import Prompts
 
@@ -40,7 +45,7 @@ FIGURE = Figure(
 
 
 def cells():
-  return over(recipe=['grpo', 'knapsack'], seed=range(5))
+  return over(recipe=['grpo', 'knapsack', 'contrast'], seed=range(5))
 
 
 class Tools:
@@ -67,7 +72,13 @@ _answer = jax.jit(policy.sample, static_argnames='samples')
 def run(seeds, *, recipe):
   """Live answers and reward; the knapsack is solved on the host."""
   values = {'kl_weight': 0.0} if recipe == 'grpo' else {}
-  program = tables.program_of(recipe, tx=optax.adam(0.05), **values)
+  name = 'knapsack' if recipe == 'contrast' else recipe
+  program = tables.program_of(name, tx=optax.adam(0.05), **values)
+  if recipe == 'contrast':
+    # As the recipe has it by default, but for how a split is valued.
+    plan = budgeted.Budgeted(budgets.contrast, budgets.greedy)
+    built = dataclasses.replace(program.recipe, plan=plan)
+    program = dataclasses.replace(program, recipe=built)
   learn = jax.jit(functools.partial(tables.learn, program))
   results = [one(program, learn, seed) for seed in seeds]
   return {name: np.stack([r[name] for r in results]) for name in results[0]}

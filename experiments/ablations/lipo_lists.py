@@ -10,12 +10,15 @@ what swapping them does to the ranking, learns most.
 A bandit of 32 arms, normal rewards, reference the softmax of normal logits. The
 data are 64 lists of 8 answers of the reference, labelled by the sigmoid of
 their rewards with normal noise of 1. Offline: `dpo` on the same answers as 256
-pairs, the list losses as registered, all with weight 0.5, Adam on all of them.
-Losses differ in how far a step goes, so the policies are compared where they
-are equally far from the reference. Measured: the reward when the KL first
-reaches 0.5 and 1 nat, or ends below, and the highest of 200 steps. Expected:
-lists above the pair, LiPO-lambda highest.
+pairs, on the best and worst answer of each list alone, as iterative DPO is run
+(`best_and_worst`), and the list losses as registered, all with weight 0.5, Adam
+on all of them. Losses differ in how far a step goes, so the policies are
+compared where they are equally far from the reference. Measured: the reward
+when the KL first reaches 0.5 and 1 nat, or ends below, and the highest of 200
+steps. Expected: lists above the pair, LiPO-lambda highest.
 """
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +26,8 @@ import optax
 
 from experiments.ablations import choices, quiz, tables
 from experiments.ablations.study import Figure, over
+from jaxrl_llm.objectives import grouped, preference
+from jaxrl_llm.selection import pairs
 from jaxrl_llm.tabular import games, policy
 
 ARMS, LISTS, SIZE, STEPS, NOISE = 32, 64, 8, 200, 1.0
@@ -33,13 +38,14 @@ RECIPES = (
   'lipo_mle',
   'lipo_softmax',
   'lipo_square',
+  'best_and_worst',
 )
 
 FIGURE = Figure(
   y='reward',
   x='KL, nats',
   series='recipe',
-  title='reward by the distance to the reference, along training',
+  title='reward by distance to the reference',
 )
 
 
@@ -47,12 +53,30 @@ def cells():
   return over(recipe=RECIPES, seed=range(8))
 
 
+def _extremes(recipe):
+  """The recipe with one pair of a list: its best and its worst answer."""
+  objective = grouped.pair_losses(
+    preference.logistic,
+    grouped.to_reference,
+    weight=0.5,
+    among=pairs.best_and_worst,
+    samples=SIZE,
+  )
+  return dataclasses.replace(recipe, objective=objective)
+
+
 def run(seeds, *, recipe):
   """Reward and KL along offline training."""
   samples = 2 if recipe == 'dpo' else SIZE
+  extremes = recipe == 'best_and_worst'
   program = tables.program_of(
-    recipe, tx=optax.adam(0.03), weight=0.5, samples=samples
+    'lipo_logistic' if extremes else recipe,
+    tx=optax.adam(0.03),
+    weight=0.5,
+    samples=samples,
   )
+  if extremes:
+    program = dataclasses.replace(program, recipe=_extremes(program.recipe))
 
   def train(key):
     worth, ref_key, draw, noise = jax.random.split(key, 4)

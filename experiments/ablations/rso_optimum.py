@@ -11,13 +11,14 @@ A bandit of 32 arms with 8 normal features, rewards linear in them with spread
 1, reference the softmax of normal logits, temperature 0.5: the optimum is
 reference e^(2 reward). Pairs are labelled by Bradley and Terry with the rewards
 as odds. Of 64 candidates per group 8 are taken, the first or the accepted ones,
-and paired as they come. Losses: `dpo` and `rso` (the hinge on log-ratios) with
-weight 0.5, `slic_hf`, which knows no temperature; policies: reference
-e^(features theta), where pairs teach about other arms, and tables, where they
-do not. 200 steps of Adam on all pairs. Measured: total variation to the optimum
-and the expected reward, by the number of pairs. Expected: accepted pairs nearer
-than the reference's; DPO nearest, since its loss alone is the likelihood of the
-labels.
+and paired as they come; `ranked` accepts by what a ranker says, the logit of
+the share of 16 comparisons with one answer of the reference that an arm wins.
+Losses: `dpo` and `rso` (the hinge on log-ratios) with weight 0.5, `slic_hf`,
+which knows no temperature; policies: reference e^(features theta), where pairs
+teach about other arms, and tables, where they do not. 200 steps of Adam on all
+pairs. Measured: total variation to the optimum and the expected reward, by the
+number of pairs. Expected: accepted pairs nearer than the reference's; DPO
+nearest, since its loss alone is the likelihood of the labels.
 """
 
 import jax
@@ -29,7 +30,7 @@ from experiments.ablations.study import Figure, over
 from jaxrl_llm.selection import rejection
 
 ARMS, FEATURES, CANDIDATES, TAKEN = 32, 8, 64, 8
-STEPS, TEMPERATURE = 200, 0.5
+STEPS, TEMPERATURE, COMPARED = 200, 0.5, 16
 VALUES = {
   'dpo': {'weight': TEMPERATURE},
   'rso': {'weight': TEMPERATURE},
@@ -40,13 +41,24 @@ FIGURE = Figure(
   y='total variation',
   x='pairs',
   series='learner',
-  title='distance to the optimum reference e^(reward / 0.5)',
+  title='distance to the optimum',
 )
 
 
 def cells():
   learners = [f'{r}, {s}' for r in VALUES for s in ('reference', 'accepted')]
+  learners.append('dpo, ranked')
   return over(learner=learners, pairs=[32, 128, 512], seed=range(6))
+
+
+def ranked(key, log_ref, rewards):
+  """f32[ARMS]: rewards as a ranker gives them, from wins and losses."""
+  base, judge = jax.random.split(key)
+  baseline = rewards[jax.random.categorical(base, log_ref)]
+  chance = jax.nn.sigmoid(rewards - baseline)
+  won = jax.random.bernoulli(judge, chance, (COMPARED, ARMS))
+  # One win and one loss more, or a clean sweep would be worth no end.
+  return rejection.ranker_reward((jnp.sum(won, axis=0) + 1) / (COMPARED + 2))
 
 
 def draw(key, log_ref, rewards, *, pairs, source):
@@ -55,7 +67,9 @@ def draw(key, log_ref, rewards, *, pairs, source):
   groups = 2 * pairs // TAKEN
   arms = jax.random.categorical(sample_key, log_ref, shape=(groups, CANDIDATES))
   taken = jnp.broadcast_to(jnp.arange(CANDIDATES) < TAKEN, arms.shape)
-  if source == 'accepted':
+  if source == 'ranked':
+    rewards = ranked(jax.random.fold_in(accept_key, 1), log_ref, rewards)
+  if source != 'reference':
     taken = rejection.accepted(
       accept_key, rewards[arms], count=TAKEN, temperature=TEMPERATURE
     )

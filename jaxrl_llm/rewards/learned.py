@@ -49,24 +49,6 @@ def reaction(logits, reacted):
   return -reacted * right - (1 - reacted) * wrong
 
 
-def demonstration_gap(demonstrated, sampled, live):
-  """mean_j r(sample_j) - r(demonstration), to be minimised: inverse RL.
-
-  Minus the gradient of the likelihood of demonstrations under the policy that
-  is optimal for the reward, whose samples these are.
-
-  Args:
-    demonstrated: f32[B]. sampled: f32[B, G]. live: bool[B, G].
-
-  Returns:
-    f32[B]; 0 for a prompt without samples.
-
-  Source: the bilevel likelihood of DR-IRL, arXiv 2503.18991.
-  """
-  mean = numerics.masked_mean(sampled, live, axis=-1)
-  return jnp.where(jnp.any(live, axis=-1), mean - demonstrated, 0.0)
-
-
 # Mixtures of people.
 
 

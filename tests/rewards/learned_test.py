@@ -38,36 +38,6 @@ def test_reaction_is_the_cross_entropy_and_rests_at_the_rate():
   )
 
 
-def test_irl_rests_where_the_optimal_policy_imitates():
-  """max_r likelihood of p ~ ref e^r: the gradient is E_p r' - r'(demo)."""
-  log_reference = jax.nn.log_softmax(jnp.array([0.1, -0.4, 0.7]))
-  demonstrations = jnp.array([0.5, 0.2, 0.3])
-  reward = jnp.array([0.3, 0.9, -0.2])
-
-  def likelihood(reward):
-    policy = jax.nn.log_softmax(log_reference + reward)
-    return -demonstrations @ policy
-
-  def surrogate(reward):
-    policy = jax.lax.stop_gradient(jax.nn.softmax(log_reference + reward))
-    live = jnp.ones((1, 1), bool)
-    total = 0.0
-    for i, j in itertools.product(range(3), range(3)):
-      loss = learned.demonstration_gap(
-        reward[i][None], reward[j][None, None], live
-      )
-      total += demonstrations[i] * policy[j] * loss[0]
-    return total
-
-  np.testing.assert_allclose(
-    jax.grad(surrogate)(reward), jax.grad(likelihood)(reward), atol=1e-6
-  )
-  none = learned.demonstration_gap(
-    jnp.ones(1), jnp.ones((1, 2)), jnp.zeros((1, 2), bool)
-  )
-  assert none[0] == 0
-
-
 def test_people_are_assigned_to_the_model_that_explains_them():
   margins = np.random.default_rng(0).standard_normal((9, 3)).astype('f')
   annotator = np.array([0, 0, 1, 1, 1, 3, 3, 0, 1])
