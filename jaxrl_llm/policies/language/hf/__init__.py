@@ -3,6 +3,7 @@
 folders   which files and tensors there are, and what we call them
 reading   load, load_classifier
 writing   save
+gguf      convert: a file of llama.cpp into a folder
 """
 
 from jaxrl_llm.policies.language.hf.families import config_of

@@ -162,10 +162,16 @@ def resolve(name: str | os.PathLike) -> pathlib.Path:
 
   Raises:
     FileNotFoundError: neither.
+    ValueError: a GGUF file, which must become a folder first.
   """
   folder = pathlib.Path(name).expanduser()
   if folder.is_dir():
     return folder
+  if folder.suffix == '.gguf':
+    raise ValueError(
+      f'{name} is a GGUF file; give the folder that python -m '
+      f'experiments.convert --file={name} --output=FOLDER writes.'
+    )
   if not re.fullmatch(r'[\w-][\w.-]*(/[\w-][\w.-]*)?', str(name)):
     raise FileNotFoundError(
       f'{name} is not a folder; give one that holds a Hugging Face model, or a '

@@ -9,6 +9,8 @@ import json
 import os
 import pathlib
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -102,17 +104,45 @@ def load_classifier(
 
 def _read(folder, config, rows, more, dtype, shardings) -> Params:
   """The arrays of a table; `more` are shapes beside those of the decoder."""
+  with contextlib.ExitStack() as stack:
+    files = open_all(folder, stack)
+    return assemble(
+      folder, files, config, rows, more, dtype=dtype, shardings=shardings
+    )
+
+
+def assemble(
+  origin: pathlib.Path,
+  files: Mapping[str, Any],
+  config: Config,
+  rows: Mapping[tuple[str, ...], Row],
+  more: Mapping[tuple[str, ...], tuple[int, ...]] = MappingProxyType({}),
+  *,
+  dtype: Any,
+  shardings: Any = None,
+) -> Params:
+  """Our parameters from stored tensors.
+
+  Args:
+    origin: what holds them, for errors.
+    files: tensor name -> what it is read from, as safetensors opens files.
+    rows: their names and bijections, as `folders.table` gives them.
+    more: shapes of rows beside those of the decoder.
+    dtype: of the parameters. shardings: as for `load`.
+
+  Raises:
+    ValueError: missing, leftover, misshapen or not finite tensors.
+  """
   shapes = {p: entry.shape for p, entry in parameters.table(config).items()}
   shapes |= more
   placed = traverse_util.flatten_dict(shardings) if shardings else {}
-  with contextlib.ExitStack() as stack:
-    files = open_all(folder, stack)
-    _check(folder, config, rows, shapes, files)
-    flat = {
+  _check(origin, config, rows, shapes, files)
+  return traverse_util.unflatten_dict(
+    {
       path: _array(files, row, shapes[path], dtype, placed.get(path))
       for path, row in rows.items()
     }
-  return traverse_util.unflatten_dict(flat)
+  )
 
 
 def open_all(folder, stack) -> dict[str, Any]:
@@ -173,7 +203,7 @@ def _shard_names(index: pathlib.Path) -> list[str]:
   return names
 
 
-def _check(folder, config, rows, shapes, files):
+def _check(origin, config, rows, shapes, files):
   """Raises unless the stored tensors are exactly the expected ones."""
   expected: dict[str, tuple[int, ...]] = {}
   for path, row in rows.items():
@@ -204,7 +234,7 @@ def _check(folder, config, rows, shapes, files):
       )
   if problems:
     raise ValueError(
-      f'{folder} does not hold the tensors its config.json asks for:\n  '
+      f'{origin} does not hold the tensors its configuration asks for:\n  '
       + '\n  '.join(problems)
     )
 

@@ -105,10 +105,7 @@ def save(
       that cannot be rounded to at random.
   """
   folder = pathlib.Path(folder).absolute()
-  if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-    raise FileExistsError(
-      f'{folder} is not empty; delete it or export somewhere else.'
-    )
+  check_empty(folder)
   _check_tree(config, params)
   described = config_of(source)
   if described != config:
@@ -156,6 +153,14 @@ def save(
     shutil.rmtree(temporary, ignore_errors=True)
     raise
   return written
+
+
+def check_empty(folder: pathlib.Path) -> None:
+  """Raises FileExistsError unless a model may be written there."""
+  if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    raise FileExistsError(
+      f'{folder} is not empty; delete it or write somewhere else.'
+    )
 
 
 def _check_tree(config, params):
