@@ -96,6 +96,15 @@ def test_hyper_parameters_are_bound_by_name():
   np.testing.assert_array_equal(apply(stage)[2].rewards, [3, 6, 9, 0])
 
 
+def test_a_row_earns_what_it_was_paid_and_the_rest_with_its_last_decision():
+  rollouts, _ = start()
+  # What stands at the tool's token is not paid for a decision.
+  paid = jnp.array([[0.5, 9.0, 0.25], [1, 0, 9], [0, 9, 9], [0, 0, 0]])
+  found = credit.earned(jnp.arange(1.0, 5.0), rollouts.replace(paid=paid))
+  wanted = [[0.5, 0, 0.5], [1, 1, 0], [3, 0, 0], [0, 0, 0]]
+  np.testing.assert_array_equal(found, wanted)
+
+
 class Counter:
   """A stage with memory: adds how often it ran."""
 

@@ -170,6 +170,15 @@ def test_harder_first_weighs_all_alike_at_infinite_temperature():
   )
 
 
+def test_harder_first_at_no_temperature_leaves_the_group_solved_least():
+  rewards = jnp.array([1.0, 0, 0, 1, 1, 0, 1, 1])
+  ids, valid = jnp.repeat(jnp.arange(2), 4), jnp.ones(8, bool)
+  found = group.harder_first(rewards, ids, valid, temperature=1e-3)
+  plain = group.norm_by_deviation(rewards, ids, valid)
+  expected = plain * jnp.where(ids == 0, 2, 0)
+  np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 def test_reward_has_no_baseline():
   rewards, ids, valid = cases.rows('holes')
   expected = np.where(valid, rewards, 0)

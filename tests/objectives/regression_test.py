@@ -32,6 +32,8 @@ def _oracle(logp, old, advantages, mask, valid, epsilon):
   out = np.zeros(8)
   for i in ratio:
     peers = np.array([ratio[j] for j in ratio if GROUP[j] == GROUP[i]])
+    if len(peers) == 1:
+      continue  # alone, a row has no spread to be measured by
     spread = np.sqrt(peers.var(ddof=1) + epsilon)
     out[i] = (advantages[i, 0] - (ratio[i] - peers.mean()) / spread) ** 2
   return out
@@ -53,6 +55,18 @@ def test_loss_equals_its_oracle_in_value_and_gradient():
     low, high = (_oracle(x, *arrays, valid, 0.01).sum() for x in moved)
     np.testing.assert_allclose(slope[i, t], (high - low) / 2e-5, rtol=1e-3)
   assert not np.any(np.asarray(slope)[~mask])
+
+
+def test_two_rows_are_compared_and_one_alone_is_not():
+  logp, old, _, _, _ = _batch()
+  valid, mask = np.isin(np.arange(8), [1, 2, 6]), np.ones((8, 5), bool)
+  advantages = np.arange(1.0, 9.0)[:, None] * mask
+  found = regression.normalised_log_ratio(
+    logp, old, advantages, mask, group=GROUP, valid=valid, epsilon=0.01
+  )
+  expected = _oracle(logp, old, advantages, mask, valid, 0.01)
+  assert expected[1] > 0 == expected[6]
+  np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
 def test_loss_is_twice_one_minus_the_correlation():

@@ -45,20 +45,29 @@ def test_the_first_accepted_follows_the_tilted_policy():
   )
 
 
-def test_sweeps_without_replacement_equal_a_loop():
+@pytest.mark.parametrize('sweeps', [1, 8])
+def test_sweeps_without_replacement_equal_a_loop(sweeps):
+  """After one of them both rows lack some, and not as many."""
+  rows = np.stack([REWARDS, 3 * REWARDS]).astype('d')
   uniforms = [
-    np.asarray(jax.random.uniform(k, REWARDS.shape))
-    for k in jax.random.split(KEY, 8)
+    np.asarray(jax.random.uniform(k, rows.shape))
+    for k in jax.random.split(KEY, sweeps)
   ]
-  rewards, taken = np.asarray(REWARDS, 'd'), []
-  for draws in uniforms:
-    left = [i for i in range(len(rewards)) if i not in taken]
-    high = max(rewards[i] for i in left)
-    for i in left:
-      if len(taken) < 5 and draws[i] < np.exp((rewards[i] - high) / 0.3):
-        taken.append(i)
-  ours = rejection.accepted(KEY, REWARDS, count=5, temperature=0.3, sweeps=8)
-  np.testing.assert_array_equal(np.flatnonzero(ours), sorted(taken))
+  ours = rejection.accepted(
+    KEY, jnp.float32(rows), count=5, temperature=0.5, sweeps=sweeps
+  )
+  for row, rewards in enumerate(rows):
+    taken = []
+    for draws in uniforms:
+      left = [i for i in range(8) if i not in taken]
+      high = max(rewards[i] for i in left)
+      for i in left:
+        chance = np.exp((rewards[i] - high) / 0.5)
+        if len(taken) < 5 and draws[row, i] < chance:
+          taken.append(i)
+    rest = [i for i in np.argsort(-rewards) if i not in taken]
+    taken += rest[: 5 - len(taken)]
+    np.testing.assert_array_equal(np.flatnonzero(ours[row]), sorted(taken))
 
 
 def test_rows_are_drawn_apart_and_more_than_there_are_is_refused():
