@@ -72,7 +72,7 @@ def quantile(x, where, levels):
   ordered = jnp.sort(jnp.where(where, x, jnp.inf))
   place = jnp.asarray(levels, jnp.float32) * jnp.maximum(count - 1, 0)
   low = jnp.floor(place).astype(jnp.int32)
-  high = jnp.minimum(low + 1, jnp.maximum(count - 1, 0))
   ordered = jnp.where(jnp.isfinite(ordered), ordered, 0)
-  step = (ordered[high] - ordered[low]) * (place - low)
+  # At the largest place - low is 0, whatever stands beyond it.
+  step = (ordered[low + 1] - ordered[low]) * (place - low)
   return jnp.where(count > 0, ordered[low] + step, 0.0)

@@ -49,6 +49,12 @@ def test_loss_is_the_weighted_sum_of_surrogate_and_costs():
   np.testing.assert_allclose(metrics['loss/kl'], kl, rtol=1e-6)
 
 
+def test_a_loss_that_is_built_without_costs_has_none():
+  plain = base.PolicyGradient(surrogates.clip)
+  assert plain == base.policy_gradient(surrogates.clip)
+  assert base.RowLosses(_summed) == base.row_losses(_summed)
+
+
 def test_numbers_are_bound_to_the_loss_and_costs_are_not():
   kl = base.Cost(costs.k2, 0.5)
   objective = base.policy_gradient(surrogates.clip, low=0.1, high=0.3, kl=kl)
@@ -175,6 +181,20 @@ def test_clip_fraction_counts_tokens_without_slope():
   np.testing.assert_allclose(
     metrics['policy/clip_fraction'], expected, rtol=1e-6
   )
+
+
+def test_pushes_are_the_sums_of_slopes_of_either_sign():
+  stats, batch = _given()
+  objective = base.policy_gradient(surrogates.importance)
+  _, metrics = objective.loss(stats, batch, {})
+  ratio = np.exp(stats.logp - batch.old_logp)
+  push = np.where(batch.rollouts.loss_mask, batch.credit.advantages * ratio, 0)
+  for name, sign in (('up', 1), ('down', -1)):
+    expected = np.sum(np.maximum(sign * push, 0)) / 8
+    assert expected > 0
+    np.testing.assert_allclose(
+      metrics[f'policy/push_{name}'], expected, rtol=1e-5
+    )
 
 
 def test_a_gate_that_is_shut_at_the_old_policy_too_clips_nothing():

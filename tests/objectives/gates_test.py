@@ -155,6 +155,21 @@ def test_clip_cov_draws_by_content_not_by_slot():
   )
 
 
+def test_draws_are_those_of_the_hash_in_whole_numbers():
+  """Of machine and version they must not depend: a run is gone on with."""
+  tokens, task = np.array([[0, 1, 40000], [7, 151000, 2]]), [0, 3]
+  found = gates._draws(jnp.asarray(tokens), jnp.asarray(task))
+  for i, t in np.ndindex(2, 3):
+    h = (task[i] + 1) * 2246822519
+    for column, token in enumerate(tokens[i, : t + 1].tolist()):
+      word = (token + 1) * 2654435761 * (2 * column + 1) % 2**32
+      h += word * (word // 2**15 | 1)
+    h %= 2**32
+    for bits, factor in ((16, 2146121005), (15, 2221713035)):
+      h = (h ^ h >> bits) * factor % 2**32
+    assert found[i, t] == ((h ^ h >> 16) >> 8) / 2**24
+
+
 def test_draws_are_uniform_and_differ_between_prefixes():
   rng = np.random.default_rng(0)
   tokens = rng.integers(0, 1000, (64, 32))

@@ -139,6 +139,17 @@ def test_discriminative_at_infinite_temperature_looks_at_the_mean():
     np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-3)
 
 
+def test_the_soft_maximum_of_no_score_is_zero_and_has_no_slope():
+  def value(scores):
+    group, chosen = jnp.array([0, 0, 2]), jnp.array([False, False, True])
+    return offline._softmax_score(scores, chosen, group, 0.5)
+
+  scores = jnp.array([-1.0, -2.0, -3.0])
+  np.testing.assert_allclose(value(scores), [0, 0, -3], rtol=1e-6)
+  slope = jax.jacobian(value)(scores)
+  np.testing.assert_allclose(slope, np.diag([0, 0, 1.0]), rtol=1e-6)
+
+
 def test_one_pair_is_length_normalised_preference_optimisation():
   (logp, old, a, mask), extra = _arrays(offline.pairwise_preference)
   extra['rewards'] = np.zeros(8)

@@ -186,6 +186,18 @@ def test_heterogeneous_clip_at_equal_entropies_is_dual_clip():
   np.testing.assert_allclose(ours, theirs, rtol=1e-6)
 
 
+@pytest.mark.parametrize('entropy', [np.nan, np.inf])
+def test_heterogeneous_clip_does_not_look_at_entropies_off_the_tokens(entropy):
+  arrays = cases.single(cases.inputs())
+  extra = _taken(adaptive.heterogeneous_clip, arrays[-1])
+  expected = adaptive.heterogeneous_clip(*arrays, **extra)
+  counts = extra['share'] > 0
+  extra['entropy'] = np.where(counts, extra['entropy'], entropy)
+  found = adaptive.heterogeneous_clip(*arrays, **extra)
+  np.testing.assert_array_equal(found[counts], expected[counts])
+  assert np.all(np.isfinite(found))
+
+
 def test_balanced_clip_keeps_its_bounds_when_there_is_nothing_to_balance():
   arrays = cases.single(cases.inputs())
   arrays[2] = np.abs(arrays[2])

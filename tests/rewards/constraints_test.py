@@ -56,6 +56,14 @@ def test_constrained_rewards_equal_the_loop(kind, seed):
     np.testing.assert_allclose(found.rewards[i], expected, atol=1e-6)
 
 
+def test_a_row_that_does_not_count_gets_no_reward_whatever_the_rule_gives():
+  rollouts, credit = _case()
+  stage = constraints.Constrained(lambda rewards, passed, rollouts: 1 + rewards)
+  found, _ = stage.update(credit, rollouts, ())
+  expected = np.where(rollouts.valid, 1 + credit.rewards, 0)
+  np.testing.assert_array_equal(found.rewards, expected)
+
+
 def test_batch_mean_is_over_the_rows_that_count():
   rewards = jnp.array([1.0, 3.0, 9.0])
   valid = jnp.array([True, True, False])
