@@ -153,6 +153,29 @@ def test_small_trust_region_steps_follow_the_exact_natural_gradient():
   np.testing.assert_allclose(moved, expected, rtol=1e-3, atol=1e-6)
 
 
+def test_a_step_that_is_too_long_is_halved_until_it_fits():
+  """By x^2 / 2 it would be 2, but the divergence grows faster than that."""
+  _, batch, _ = _bandit()
+
+  def grad_fn(x, batch):
+    wanted = jnp.any(batch.credit.advantages != 0)
+
+    def loss(x):
+      trust = jnp.sum(x**2 / 2 + 3 * x**4)
+      gain = jnp.sum(x)
+      return trust - wanted * gain, {'loss/policy': -gain, 'loss/trust': trust}
+
+    return jax.grad(loss, has_aux=True)(x)
+
+  tx, x = optax.sgd(1.0), jnp.zeros(1)
+  after, _, metrics = update.trust_region(
+    grad_fn, tx, x, tx.init(x), batch, limit=2.0, damping=0.0
+  )
+  # At 2 it is 50, at 1 it is 3.5, and at 1/2 it is 0.3.
+  np.testing.assert_allclose(after, [0.5], rtol=1e-5)
+  assert metrics['trust/tries'] == 3
+
+
 def test_a_trust_region_nothing_fits_into_moves_nothing():
   before, after, metrics, _, _, _ = _step(limit=0.01, tries=0)
   jax.tree.map(np.testing.assert_array_equal, before, after)

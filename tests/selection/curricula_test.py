@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import hypothesis
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from jax import extend
 
+from jaxrl_llm.environments import base as environments
 from jaxrl_llm.learners import bandits as learners
 from jaxrl_llm.selection import curricula
 from jaxrl_llm.types import Spec
@@ -139,6 +141,31 @@ def test_a_bandit_over_domains_draws_all_tasks_of_the_best():
   assert counts[2:5].min() > 0.2 * counts.sum()
   # Domain 1 has no tasks, and is no arm.
   assert state['learner']['count'].shape == (2,)
+
+
+@dataclasses.dataclass(frozen=True)
+class Told(learners.UCB1):
+  """A learner that keeps what it is told of its world."""
+
+  told: list = dataclasses.field(default_factory=list)
+
+  def init(self, spec):
+    self.told.append(spec)
+    return super().init(spec)
+
+
+def test_a_bandit_sees_one_thing_and_acts_once():
+  learner = Told()
+  curricula.of_bandit(learner).init(SPEC)
+  one, arms = environments.Discrete(1), environments.Discrete(6)
+  assert learner.told == [environments.Spec(1, 1, one, arms)]
+
+
+def test_tasks_of_an_arm_stand_in_their_order_on_every_machine():
+  spec = dataclasses.replace(SPEC, tasks=60, task_domains=(0, 2) * 30)
+  curriculum = curricula.of_bandit(learners.UCB1(), arms=curricula.each_domain)
+  order = curriculum.init(spec)['order']
+  np.testing.assert_array_equal(order, [*range(0, 60, 2), *range(1, 60, 2)])
 
 
 def test_a_pull_is_a_task_however_many_rows_it_has():

@@ -14,7 +14,7 @@ from jaxrl_llm.objectives import costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.plans.base import Contract
 from jaxrl_llm.tabular import policy
-from jaxrl_llm.training import shard
+from jaxrl_llm.training import diagnostics, shard
 from jaxrl_llm.training.step import Program, shared_rows
 from jaxrl_llm.types import Scores, Spec
 from tests import thinned
@@ -137,6 +137,31 @@ def test_learned_tokens_are_counted_over_all_steps(epochs, minibatches):
   rollouts, credit = collect(program, state, samples=2)
   _, metrics = program.learn(state, {}, rollouts, credit, KEY)
   assert metrics['tokens/learned'] == epochs * jnp.sum(rollouts.loss_mask)
+
+
+def test_recorded_responses_are_compared_and_demonstrations_are_not():
+  built = recipe.build('grpo', samples=2, minibatches=1)
+  program = Program(built, policy.score, optax.sgd(1.0), microbatches=2)
+  state = begin(program, 2)
+  rollouts, credit = collect(program, state, samples=2)
+
+  def marked(*names):
+    marks = dict.fromkeys(names, jnp.ones(GROUPS * 2, bool))
+    return rollouts.replace(extras=rollouts.extras | marks)
+
+  pairs = marked('recorded')
+  _, metrics = program.learn(state, {}, pairs, credit, KEY)
+  expected = diagnostics.of_pairs(
+    policy.score(state.params, pairs),
+    program.batch(pairs, credit, fresh=True),
+    samples=2,
+    microbatches=1,
+  )
+  for name, value in expected.items():
+    np.testing.assert_allclose(metrics[name], value, rtol=1e-5, atol=1e-6)
+  for others in (rollouts, marked('recorded', 'demonstrated')):
+    _, metrics = jax.eval_shape(program.learn, state, {}, others, credit, KEY)
+    assert not expected.keys() & metrics.keys()
 
 
 def test_rows_that_do_not_count_have_no_reward():
