@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
@@ -81,9 +82,10 @@ def against_mixture(preference, live, rollouts, *, share=0.125):
   """
   gap = rollouts.extras['old_logp'] - rollouts.extras['ref_logp']
   log_ratio = numerics.masked_sum(gap, rollouts.loss_mask, axis=-1)
-  scaled = jnp.where(live, -share * log_ratio.reshape(live.shape), -jnp.inf)
-  top = jnp.max(scaled, axis=-1, keepdims=True)
-  weight = jnp.exp(scaled - jnp.where(jnp.isfinite(top), top, 0.0))
+  scaled = -share * log_ratio.reshape(live.shape)
+  # Not -inf, of which a group without live rows would get NaN.
+  scaled = jnp.where(live, scaled, jnp.finfo(scaled.dtype).min)
+  weight = jax.nn.softmax(scaled)
   others = live[:, None] & ~jnp.eye(live.shape[-1], dtype=bool)
   return _rate(preference, jnp.where(others, weight[:, None], 0.0))
 

@@ -10,6 +10,14 @@ from tests.advantages import cases
 from tests.oracles import advantages as oracle
 
 
+def test_consistent_rows_are_worth_their_distance_in_spreads_and_epsilon():
+  rewards, ids, valid = cases.rows('real')
+  answer = np.zeros(16, np.int32)
+  _, worth = prompts.consistent(rewards, answer, ids, valid, epsilon=0.5)
+  expected = group.norm(rewards, ids, valid, epsilon=0.5)
+  np.testing.assert_allclose(worth, expected, rtol=1e-6)
+
+
 def _batch(seed=0):
   rng = np.random.default_rng(seed)
   groups = np.repeat(np.arange(4), 4)

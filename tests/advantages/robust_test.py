@@ -85,6 +85,16 @@ def test_without_a_rate_nothing_changes():
   np.testing.assert_allclose(ours[ours != 0], 1.0, rtol=1e-6)
 
 
+def test_the_adversary_mixes_what_is_present_however_little():
+  stage = robust.DifficultyGame(floor=0.5)
+  state = stage.init(SPEC)
+  for number in range(stage.bins.count + 1):
+    present = jnp.arange(stage.bins.count) < number
+    q = stage.probabilities(state, present)
+    expected = np.where(present, 1 / max(number, 1), 0)
+    np.testing.assert_allclose(q, expected, rtol=1e-6)
+
+
 def test_adversary_reaches_its_optimum():
   # max over q of q.L + H(q) / eta = log sum exp(eta L) / eta at the softmax.
   rng, rate = np.random.default_rng(0), 1.7

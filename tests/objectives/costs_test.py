@@ -100,10 +100,14 @@ def test_difficulty_k3_equals_the_loops():
   credit = batch.credit.replace(advantages=jnp.float32(advantages))
   batch = batch.replace(credit=credit)
   extra = {k: cases.extras(mask)[k] for k in ('rewards', 'group', 'valid')}
-  expected = oracle.difficulty_k3(logp, ref, advantages, mask, **extra)
-  found = _both(costs.difficulty_k3, logp, batch, ref_logp=ref, **extra)
-  for ours, theirs in zip(found, expected):
-    _close(ours, theirs)
+  drawn, first = extra['rewards'], extra['group'] == 0
+  # As drawn; of the first group nothing is right, or everything.
+  for rewards in (drawn, np.where(first, 0, drawn), np.where(first, 1, drawn)):
+    extra['rewards'] = rewards
+    expected = oracle.difficulty_k3(logp, ref, advantages, mask, **extra)
+    found = _both(costs.difficulty_k3, logp, batch, ref_logp=ref, **extra)
+    for ours, theirs in zip(found, expected):
+      _close(ours, theirs)
 
 
 def test_k3_of_the_move_is_k3_to_the_old_policy():

@@ -98,6 +98,17 @@ def test_loss_and_slope_equal_loops_over_labelled_rows(correct):
     np.testing.assert_allclose(slope[i, t], (up - down) / 2e-5, atol=1e-6)
 
 
+def test_a_row_without_tokens_is_neither_liked_nor_disliked():
+  mask = jnp.array([[True, True], [False, False]])
+  heads = jnp.array([[9.0, 2.0], [9.0, 9.0]])
+  for reward, sign in ((1.0, -1), (0.5, 1)):
+    found = rating.reaction(
+      heads, heads, None, mask, after_values=heads, rewards=jnp.full(2, reward)
+    )
+    expected = np.log1p(np.exp(2.0 * sign))
+    np.testing.assert_allclose(found, [expected, 0], rtol=1e-5)
+
+
 def test_a_response_is_read_at_its_last_token():
   mask = jnp.array([[True, True, False], [False, False, False]])
   values = jnp.arange(1.0, 7.0).reshape(2, 3)

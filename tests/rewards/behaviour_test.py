@@ -63,13 +63,17 @@ def test_tool_economy_remembers_the_fewest_calls_of_a_correct_response():
     assert credit.rewards[5] == 0  # not valid
 
 
-def test_wrong_responses_set_no_example_and_earn_nothing():
+@pytest.mark.parametrize('reward', [0.0, 0.4])
+def test_wrong_responses_set_no_example_and_earn_no_more_than_they_had(reward):
   stage = behaviour.ToolEconomy()
   state = stage.init(Spec(16, 4, 1, 6, tasks=4))
   rollouts = cases.rollouts(tool_calls=np.ones(16, np.int32))
   credit = initial_credit(rollouts, Scores(jnp.zeros((16, 1)), jnp.ones(1)))
+  credit = credit.replace(rewards=jnp.full(16, reward))
   credit, state = stage.update(credit, rollouts, state)
-  np.testing.assert_array_equal(credit.rewards, 0)
+  # While nothing better is known, what a response needed is what it takes.
+  expected = np.where(rollouts.valid, reward, 0)
+  np.testing.assert_allclose(credit.rewards, expected, rtol=1e-6)
   np.testing.assert_array_equal(state, stage.init(Spec(16, 4, 1, 6, tasks=4)))
 
 
