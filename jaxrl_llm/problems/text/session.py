@@ -352,8 +352,10 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
     task_domains=tuple(train.domain.tolist()),
     seed=config.seed,
   )
-  # What it cannot draw from is refused before a warm start is made.
+  # What cannot work is refused before a warm start is made.
   recipe.curriculum.init(spec)
+  sampling_of(config)
+  tx = optimizer_of(config, recipe)
   if config.warm_start.steps and not abstract:
     source = sources.warmed_up(
       config,
@@ -372,23 +374,22 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   trainable, frozen = lora.split(params)
   rowwise = here(model, config)
 
-  def program_of(recipe):
-    total = config.steps * recipe.epochs * recipe.minibatches
+  def program_of(recipe, tx):
     piece = rows // (recipe.minibatches * config.learn.microbatches)
     shared = step.shared_rows(terms, piece, mesh.shape['data'])
     return step.Program(
       recipe=recipe,
       scorer=functools.partial(rowwise, shared=shared),
-      tx=optimizers.chain(total=total, seed=config.seed, **config.optimizer),
+      tx=tx,
       microbatches=config.learn.microbatches,
       layout=layout,
       shared=shared,
       widths=widths_of(config),
     )
 
-  program, sampler = program_of(recipe), None
+  program, sampler = program_of(recipe, tx), None
   if terms.sampler is not None:
-    sampler = program_of(terms.sampler)
+    sampler = program_of(terms.sampler, optimizer_of(config, terms.sampler))
     sampler = sampler, sampler.compile()
   session = TextSession(
     config=config,
@@ -458,6 +459,27 @@ def recipe_of(config: ConfigDict) -> recipe_lib.Recipe:
   return pipeline.corrected(recipe, config) if config.pipeline else recipe
 
 
+def optimizer_of(config: ConfigDict, recipe: recipe_lib.Recipe):
+  """The optimizer of all steps that a recipe takes in the run."""
+  total = config.steps * recipe.epochs * recipe.minibatches
+  return optimizers.chain(total=total, seed=config.seed, **config.optimizer)
+
+
+def sampling_of(config: ConfigDict) -> Sampling:
+  """How tokens are drawn.
+
+  Raises:
+    ValueError: a setting that means nothing.
+  """
+  settings = config.sample
+  return Sampling(
+    temperature=settings.temperature,
+    top_k=settings.top_k,
+    top_p=settings.top_p,
+    min_p=settings.min_p,
+  ).checked()
+
+
 def answering_of(
   config, turns, model, tokenizer, ends, verifiers, layout
 ) -> Answering:
@@ -480,12 +502,7 @@ def answering_of(
       if stop
       else None,
     ),
-    sampling=Sampling(
-      temperature=settings.temperature,
-      top_k=settings.top_k,
-      top_p=settings.top_p,
-      min_p=settings.min_p,
-    ).checked(),
+    sampling=sampling_of(config),
     tokenizer=tokenizer,
     stop=stop,
     silent=silent,

@@ -209,3 +209,20 @@ def test_draws_by_domain_need_several_before_a_warm_start_is_made(tmp_path):
   parts.close()
   assert set(parts.spec.task_domains) == {0, 1, 2}
   assert state.method['curriculum']['values'].shape == (3,)
+
+
+@pytest.mark.parametrize(
+  ('name', 'value', 'words'),
+  [
+    ('optimizer.warmup', 10**6, 'optimizer.warmup of 1000000 steps'),
+    ('sample.top_p', 1.5, '1.5'),
+  ],
+)
+def test_what_cannot_work_is_refused_before_a_warm_start_is_made(
+  name, value, words, tmp_path
+):
+  config = tiny.get_config()
+  config.update_from_flattened_dict({name: value})
+  with pytest.raises(ValueError, match=words):
+    session.assemble(config, tmp_path)
+  assert config.warm_start.steps and not (tmp_path / 'warm_start').exists()
