@@ -106,7 +106,8 @@ def _add_settings(writer, source):
     writer.add_value_length(source.head_dim)
   spun = source.rope_parameters
   if 'sliding_attention' in spun:
-    writer.add_rope_freq_base_swa(spun['sliding_attention']['rope_theta'])
+    local = spun['sliding_attention']['rope_theta']
+    writer.add_float32('gemma3.rope.freq_base_swa', local)
     spun = spun['full_attention']
   writer.add_rope_freq_base(spun['rope_theta'])
   if spun['rope_type'] in ('linear', 'yarn'):
