@@ -221,16 +221,15 @@ def _merges(tokens, scores) -> list[tuple[str, str]]:
   the rank of what it makes.
   """
   known = {token: i for i, token in enumerate(tokens)}
-  order = sorted(range(len(tokens)), key=lambda i: (-scores[i], i))
-  return [
-    (left, right)
-    for i in order
-    for left, right in sorted(
-      ((tokens[i][:cut], tokens[i][cut:]) for cut in range(1, len(tokens[i]))),
-      key=lambda pair: tuple(known.get(half, 0) for half in pair),
+  merges = []
+  for i in sorted(known.values(), key=lambda i: (-scores[i], i)):
+    token = tokens[i]
+    cuts = [(token[:cut], token[cut:]) for cut in range(1, len(token))]
+    merges += sorted(
+      (pair for pair in cuts if pair[0] in known and pair[1] in known),
+      key=lambda pair: (known[pair[0]], known[pair[1]]),
     )
-    if left in known and right in known
-  ]
+  return merges
 
 
 def _add_tokens(tokenizer, metadata: Metadata) -> None:
@@ -239,16 +238,16 @@ def _add_tokens(tokenizer, metadata: Metadata) -> None:
 
   tokens = _required(metadata, 'tokens')
   types = metadata.get('tokenizer.ggml.token_type', ())
-  if not tokens:
-    raise ValueError('it has no tokens.')
-  for control in (True, False):
-    kinds = (_CONTROL, _UNKNOWN) if control else (_USER_DEFINED,)
-    added = [
-      AddedToken(token, normalized=False, special=control)
+
+  def added(*kinds, special):
+    return [
+      AddedToken(token, normalized=False, special=special)
       for token, kind in zip(tokens, types)
       if kind in kinds
     ]
-    (tokenizer.add_special_tokens if control else tokenizer.add_tokens)(added)
+
+  tokenizer.add_special_tokens(added(_CONTROL, _UNKNOWN, special=True))
+  tokenizer.add_tokens(added(_USER_DEFINED, special=False))
 
 
 def _add_ends(tokenizer, metadata: Metadata) -> None:
