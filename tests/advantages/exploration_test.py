@@ -69,7 +69,8 @@ def test_at_temperature_one_successes_are_reinforced():
 def test_without_a_success_or_a_row_nothing_is_mixed():
   rollouts, credit = _given()
   stage = exploration.TemperedMix()
-  failed = credit.replace(rewards=jnp.zeros(16))
+  # The bound itself is no success.
+  failed = credit.replace(rewards=jnp.full(16, stage.correct))
   after, _ = stage.update(failed, rollouts, stage.init(SPEC))
   np.testing.assert_array_equal(after.advantages, credit.advantages)
   empty = rollouts.replace(valid=jnp.zeros(16, bool))

@@ -101,9 +101,9 @@ def test_difficulty_k3_equals_the_loops():
   batch = batch.replace(credit=credit)
   extra = {k: cases.extras(mask)[k] for k in ('rewards', 'group', 'valid')}
   drawn, first = extra['rewards'], extra['group'] == 0
-  # As drawn; of the first group nothing is right, or everything.
-  for rewards in (drawn, np.where(first, 0, drawn), np.where(first, 1, drawn)):
-    extra['rewards'] = rewards
+  # At the least half, which is not right; of one group nothing, or everything.
+  for low, high in ((0.5, 1), (0, 0), (1, 1)):
+    extra['rewards'] = np.where(first, np.clip(drawn, low, high), drawn)
     expected = oracle.difficulty_k3(logp, ref, advantages, mask, **extra)
     found = _both(costs.difficulty_k3, logp, batch, ref_logp=ref, **extra)
     for ours, theirs in zip(found, expected):
@@ -205,7 +205,7 @@ def test_pessimistic_value_error_is_of_the_lower_critic_on_the_mask():
 def test_outcome_cross_entropy_equals_the_loops():
   logits = np.random.default_rng(0).standard_normal((8, 6)).astype('f')
   stats, batch, mask = _valued()
-  rewards = (np.arange(8) % 2).astype('f')
+  rewards = ((1 + np.arange(8) % 2) / 2).astype('f')
 
   def total(logits):
     error = costs.outcome_cross_entropy(

@@ -130,6 +130,17 @@ def test_regression_rests_where_the_log_ratio_is_the_scaled_advantage():
   np.testing.assert_allclose(slope, 0, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+  'fn', [offline.discriminative, offline.mean_discriminative]
+)
+def test_a_reward_of_exactly_the_bound_is_a_failure(fn):
+  arrays, extra = _arrays(fn)
+  half = extra | {'rewards': np.maximum(extra['rewards'], 0.5)}
+  found = _both(fn, arrays, half, hinge=0.0)
+  for a, b in zip(found, _both(fn, arrays, extra, hinge=0.0)):
+    np.testing.assert_array_equal(a, b)
+
+
 def test_discriminative_at_infinite_temperature_looks_at_the_mean():
   arrays, extra = _arrays(offline.discriminative)
   hot = _both(offline.discriminative, arrays, extra, temperature=1e3, hinge=0.0)

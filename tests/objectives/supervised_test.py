@@ -43,7 +43,7 @@ def test_implicit_negative_equals_the_loops(spread, seed):
 
 def test_a_reward_of_exactly_the_bound_is_a_failure():
   arrays, extra = _arrays(supervised.implicit_negative)
-  half = extra | {'rewards': np.where(extra['rewards'] > 0.5, 1.0, 0.5)}
+  half = extra | {'rewards': np.maximum(extra['rewards'], 0.5)}
   for a, b in zip(_slope(arrays, half), _slope(arrays, extra)):
     np.testing.assert_array_equal(a, b)
 

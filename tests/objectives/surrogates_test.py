@@ -186,6 +186,15 @@ def test_heterogeneous_clip_at_equal_entropies_is_dual_clip():
   np.testing.assert_allclose(ours, theirs, rtol=1e-6)
 
 
+def test_elastic_clip_takes_a_reward_of_exactly_the_bound_for_a_failure():
+  arrays = cases.single(cases.inputs())
+  extra = _taken(adaptive.elastic_clip, arrays[-1])
+  half = extra | {'rewards': np.maximum(extra['rewards'], 0.5)}
+  expected = adaptive.elastic_clip(*arrays, **extra)
+  found = adaptive.elastic_clip(*arrays, **half)
+  np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize('entropy', [np.nan, np.inf])
 def test_heterogeneous_clip_does_not_look_at_entropies_off_the_tokens(entropy):
   arrays = cases.single(cases.inputs())

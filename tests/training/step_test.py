@@ -353,6 +353,54 @@ def test_mesh_shape_does_not_matter(data, model):
   jax.tree.map(close, one_metrics, many_metrics)
 
 
+def test_a_narrow_microbatch_takes_all_rows_without_weight():
+  """Every other of 16 rows; half of two microbatches reads one column."""
+  built = recipe.build('grpo', samples=2, minibatches=1)
+  program = Program(
+    built, policy.score, optax.sgd(1.0), microbatches=2, widths=(1, LENGTH)
+  )
+  state = begin(program, 2)
+  rollouts, credit = collect(program, state, samples=2)
+  assert rollouts.length[::2].max() > 1
+  credit = credit.replace(keep=credit.keep.at[1::2].set(0))
+  _, metrics = program.learn(state, {}, rollouts, credit, KEY)
+  expected = (1 + LENGTH) / 2 / LENGTH
+  np.testing.assert_allclose(metrics['learn/columns'], expected, rtol=1e-6)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Noting(shard.Layout):
+  """A layout that notes how many rows it was asked to split."""
+
+  noted: set = dataclasses.field(default_factory=set)
+
+  def rows(self, tree):
+    self.noted.update(len(x) for x in jax.tree.leaves(tree))
+    return super().rows(tree)
+
+
+def test_a_pass_splits_its_rows_over_devices_whatever_order_they_are_in():
+  """Of 32: 16 are of an optimizer step, 8 of a microbatch."""
+  built = recipe.build('grpo', samples=4, minibatches=2)
+  program = Program(
+    built,
+    policy.score,
+    optax.sgd(1.0),
+    microbatches=2,
+    widths=(1, LENGTH),
+    layout=Noting(shard.make_mesh(8, 1)),
+  )
+  alone = dataclasses.replace(program, layout=shard.ALONE)
+  state = jax.eval_shape(partial(begin, alone, 4))
+  rollouts, credit = jax.eval_shape(partial(collect, alone, samples=4), state)
+  noted = program.layout.noted
+  jax.eval_shape(program.learn, state, {}, rollouts, credit, KEY)
+  assert noted == {16, 8}
+  noted.clear()
+  jax.eval_shape(program.score, state, {}, rollouts)
+  assert noted == {32, 8}
+
+
 @pytest.mark.parametrize(
   'held',
   [
