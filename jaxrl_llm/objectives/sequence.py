@@ -148,7 +148,7 @@ def entropy_hybrid_clip(
   least = jnp.min(jnp.where(counts, entropy, jnp.inf))
   most = jnp.max(jnp.where(counts, entropy, -jnp.inf))
   weight = numerics.safe_divide(entropy - least, most - least)
-  weight = jnp.where(counts & (most > least), weight, 0.0)
+  weight = jnp.where(counts, weight, 0.0)
   return hybrid_clip(
     logp,
     old_logp,

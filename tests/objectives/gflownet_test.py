@@ -185,6 +185,14 @@ def test_group_losses_of_gflownets_equal_the_loops():
     np.testing.assert_allclose(slope, offline.slope(total, logp), **close)
 
 
+def test_a_front_is_likely_among_the_live_rows_of_its_own_list():
+  scores = jnp.array([[0.0, 1.0, 5.0], [1.0, 2.0, 3.0]])
+  live = jnp.array([[True, True, False], [False, False, False]])
+  found = gflownet.pareto(scores, None, live, components=jnp.zeros((2, 3, 1)))
+  expected = [np.log(1 + np.e) - 0.5, 0]
+  np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 def test_ordered_pairs_equal_the_loop():
   arrays, extras = _case()
   logp, old, mask = arrays
