@@ -403,6 +403,7 @@ def draw(results: pathlib.Path) -> pathlib.Path:
     changes=len(done),
     before=before,
     first=_percent(before, len(first) - equal),
+    newest=_percent(len(done) - len(survivors(done)), len(done) - equal),
     median=seconds[len(seconds) // 2] if seconds else 0.0,
     timeouts=sum(line['verdict'] == 'timeout' for line in done.values()),
     survived=_listed((key, 'survived') for key in left),
@@ -424,9 +425,10 @@ _PAGE = """\
 `python -m experiments.mutation` puts a small fault into a copy of the code, one
 at a time, and runs the tests that are nearest to it. Of {changes} faults, drawn
 evenly over the modules, {before} were noticed when each was tried first,
-{first} of those that mean something else; the table counts the newest try of
-each, after tests were added. {timeouts} of them ran out of time, which counts
-as noticed. Half of them took {median:.1f} s of one processor or less. A module
+{first} of those that mean something else, and {newest} by the newest try of each,
+after tests were added, which the table counts. Faults of lines that are no
+longer in the code are left out, those among them that showed a line to do
+nothing. {timeouts} of them ran out of time, which counts as noticed. Half of them took {median:.1f} s of one processor or less. A module
 of which few were tried may hold more that nothing notices.
 
 {table}
