@@ -423,12 +423,13 @@ _PAGE = """\
 # Which small faults the tests notice
 
 `python -m experiments.mutation` puts a small fault into a copy of the code, one
-at a time, and runs the tests that are nearest to it. Of {changes} faults, drawn
-evenly over the modules, {before} were noticed when each was tried first,
-{first} of those that mean something else, and {newest} by the newest try of each,
-after tests were added, which the table counts. Faults of lines that are no
-longer in the code are left out, those among them that showed a line to do
-nothing. {timeouts} of them ran out of time, which counts as noticed. Half of them took {median:.1f} s of one processor or less. A module
+at a time, and runs the tests that are nearest to it. Of {changes} faults,
+drawn evenly over the modules, {before} were noticed when each was tried first,
+{first} of those that mean something else. By the newest try of each, after
+tests were added, it is {newest}, which the table counts. Faults of lines that
+are no longer in the code are left out, and so are those that showed a line to
+do nothing, which was deleted. {timeouts} of them ran out of time, which counts
+as noticed. Half of them took {median:.1f} s of one processor or less. A module
 of which few were tried may hold more that nothing notices.
 
 {table}
