@@ -133,7 +133,7 @@ def test_scores_in_blocks_are_those_of_all_logits():
 @pytest.mark.parametrize('options', [{'chunk': 0}, {'chunk': 3}, {'block': 5}])
 def test_a_token_is_the_most_probable_where_its_log_prob_is_the_top(options):
   config, rollouts = _config('gemma2'), _rollouts(6, 4)
-  params = transformer.init(config, jax.random.key(0))
+  params = parameters.init(config, jax.random.key(0))
   wanted = score.score(
     params, config, rollouts, needs=frozenset({'log_probs'})
   ).log_probs

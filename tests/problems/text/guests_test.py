@@ -74,4 +74,4 @@ def test_what_is_asked_for_and_given_is_accepted():
 def test_the_environment_is_that_of_the_setting():
   assert guests.environment(settings()) is None
   world = guests.environment(settings(environment='lookup'))
-  assert isinstance(world, environments.Lookup)
+  assert isinstance(world.environment, environments.Lookup)

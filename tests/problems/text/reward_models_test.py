@@ -157,6 +157,7 @@ def test_a_folder_without_a_head_and_a_name_without_a_folder_are_refused(
 
 
 def test_a_head_that_is_not_finite_is_named(tmp_path):
+  (tmp_path / 'config.json').write_text('{}')
   bad = {'after_head': {'kernel': np.array([1, np.nan], np.float32)}}
   heads.save(tmp_path, bad)
   with pytest.raises(ValueError, match='after_head.kernel .* not finite'):
