@@ -9,7 +9,7 @@ import pytest
 
 from jaxrl_llm.plans import recorded
 from jaxrl_llm.problems.text import encoding as text
-from jaxrl_llm.problems.text import recordings, reward_models, session
+from jaxrl_llm.problems.text import reward_models, session
 from jaxrl_llm.training import checkpoint, loop, writers
 from tests.end_to_end import tiny
 
@@ -153,10 +153,10 @@ def test_a_reward_model_is_trained_exported_and_trained_against(tmp_path):
   )
   parts, params = session.assemble(config, tmp_path)
   state = parts.init(params)
-  before = recordings.evaluate(parts, state)
+  before = parts.rated(state)
   for step in range(config.steps):
     state, _, _ = loop.iterate(parts, state, step)
-  after = recordings.evaluate(parts, state)
+  after = parts.rated(state)
   parts.export(state, tmp_path / 'export')
   parts.close()
   assert after['rating/nll'] < before['rating/nll']

@@ -189,12 +189,10 @@ def test_pushes_are_the_sums_of_slopes_of_either_sign():
   _, metrics = objective.loss(stats, batch, {})
   ratio = np.exp(stats.logp - batch.old_logp)
   push = np.where(batch.rollouts.loss_mask, batch.credit.advantages * ratio, 0)
-  for name, sign in (('up', 1), ('down', -1)):
+  for name, sign in (('policy/push_up', 1), ('policy/push_down', -1)):
     expected = np.sum(np.maximum(sign * push, 0)) / 8
     assert expected > 0
-    np.testing.assert_allclose(
-      metrics[f'policy/push_{name}'], expected, rtol=1e-5
-    )
+    np.testing.assert_allclose(metrics[name], expected, rtol=1e-5)
 
 
 def test_a_gate_that_is_shut_at_the_old_policy_too_clips_nothing():
