@@ -22,6 +22,7 @@ from ml_collections import config_flags
 
 from experiments import modules
 from experiments.configs import base
+from jaxrl_llm.spelling import nearest
 
 _DEBUG = flags.DEFINE_bool('debug', False, 'Show tracebacks of errors.')
 
@@ -217,18 +218,11 @@ def _named(name: str, argv: Sequence[str]) -> list[str]:
 
 def _spelt(name: str, argv: Sequence[str]) -> list[str]:
   """The setting that is spelt most like it, by its path or its last word."""
-  from jaxrl_llm import recipe
-
   known = _paths(argv)
   leaves = {path.rpartition('.')[2]: path for path in known}
-  for word, choices in (
-    (name, {path: path for path in known}),
-    (name.rpartition('.')[2], leaves),
-  ):
-    said = re.match(r"Did you mean '([^']+)'", recipe.suggestion(word, choices))
-    if said and said[1] in choices:
-      return [choices[said[1]]]
-  return []
+  leaf = nearest(name.rpartition('.')[2], leaves)
+  near = nearest(name, known) or leaves.get(leaf, '')
+  return [near] if near else []
 
 
 def _help(argv: Sequence[str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib
 import os
 import pathlib
@@ -53,6 +52,8 @@ def fingerprints(config, path: str) -> dict[str, str]:
   Args:
     config: the settings. path: of the config file.
   """
+  from jaxrl_llm.problems.text.inputs import fingerprint
+
   for spec in _named(config):
     # Assembling the run says what is wrong with them.
     with contextlib.suppress(Exception):
@@ -74,7 +75,7 @@ def fingerprints(config, path: str) -> dict[str, str]:
   # The package's own are those of a commit, which changes without changing a
   # run; a config file is read by this one alone.
   files[f'config {os.path.basename(path)}'] = config_file
-  return {name: _hash(file) for name, file in files.items()}
+  return {name: fingerprint(pathlib.Path(file)) for name, file in files.items()}
 
 
 def _named(config) -> list[str]:
@@ -98,8 +99,3 @@ def _named(config) -> list[str]:
     if colon and dotted and attribute.isidentifier():
       found.append(module)
   return found
-
-
-def _hash(path: str) -> str:
-  content = pathlib.Path(path).read_bytes()
-  return hashlib.blake2b(content, digest_size=16).hexdigest()

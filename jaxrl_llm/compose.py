@@ -28,13 +28,15 @@ import inspect
 import math
 import types
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import jax.numpy as jnp
 
 from jaxrl_llm import credit as credit_lib
-from jaxrl_llm import parts, reference
+from jaxrl_llm import parts, reference, spelling
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.advantages import keys
+from jaxrl_llm.credit import stages_of
 from jaxrl_llm.objectives import base
 from jaxrl_llm.reads import provided, reads_of, statistics
 from jaxrl_llm.recipe import Recipe
@@ -65,7 +67,7 @@ def compose(recipe: Recipe, **slots: str) -> Recipe:
   """
   for slot in slots:
     if slot not in SLOTS:
-      hint = recipe_lib.suggestion(slot, SLOTS)
+      hint = spelling.suggestion(slot, SLOTS)
       raise ValueError(f'unknown slot {slot!r}. {hint}')
   slots = {slot: slots[slot] for slot in SLOTS if slots.get(slot)}
   composed = recipe
@@ -94,7 +96,7 @@ def _named(slot, text):
     raise parts.unknown(slot, name, recipe_lib.names())
   built = recipe_lib.build(name, **values)
   if slot == 'advantage':
-    stage = _stages(built)[_place(built, name)]
+    stage = stages_of(built.credit)[_place(built, name)]
     return stage.fn if isinstance(stage, credit_lib.Stage) else stage
   if slot in ('surrogate', 'gate'):
     _check_policy_gradient(built, slot, name)
@@ -156,15 +158,10 @@ def _weight(node):
 # How they are put in.
 
 
-def _stages(recipe):
-  chained = isinstance(recipe.credit, credit_lib.Chain)
-  return recipe.credit.stages if chained else (recipe.credit,)
-
-
 def _places(recipe) -> list[int]:
   """Where among the stages the estimators are."""
   kinds = (*_OF_ROWS, credit_lib.EstimateTokens, *parts.ESTIMATORS)
-  stages = enumerate(_stages(recipe))
+  stages = enumerate(stages_of(recipe.credit))
   return [place for place, stage in stages if isinstance(stage, kinds)]
 
 
@@ -172,7 +169,9 @@ def _place(recipe, name='this recipe') -> int:
   """Where among the stages the one estimator is."""
   places = _places(recipe)
   if len(places) != 1:
-    listed = ', '.join(type(stage).__name__ for stage in _stages(recipe))
+    listed = ', '.join(
+      type(stage).__name__ for stage in stages_of(recipe.credit)
+    )
     raise ValueError(
       f'{name} has {len(places)} estimators of advantages that can be '
       f'exchanged among its stages ({listed or "none"}); begin with a recipe '
@@ -192,7 +191,8 @@ def _check_policy_gradient(recipe, slot, name='this recipe'):
 
 def _put_advantage(recipe, part):
   _check_policy_gradient(recipe, 'advantage')
-  place, stages = _place(recipe), list(_stages(recipe))
+  place = _place(recipe)
+  stages: list[Any] = list(stages_of(recipe.credit))
   old = stages[place]
   if dataclasses.is_dataclass(part):
     stages[place] = part
@@ -302,7 +302,7 @@ def _providing(missing: tuple[str, ...]) -> str:
 
 
 def _check_advantage(before, after):
-  old, new = (_stages(x)[_place(x)] for x in (before, after))
+  old, new = (stages_of(x.credit)[_place(x)] for x in (before, after))
   read = (statistics(reads_of(x)) & parts.CRITIC for x in (old, new))
   if next(read) - next(read):
     raise ValueError(
@@ -367,7 +367,7 @@ def told(recipe: Recipe) -> dict[str, str]:
     found |= {'surrogate': objective.surrogate, 'gate': objective.gate}
     places = _places(recipe)
     if parts.fits('surrogate', objective.surrogate) and len(places) == 1:
-      stage = _stages(recipe)[places[0]]
+      stage = stages_of(recipe.credit)[places[0]]
       found['advantage'] = getattr(stage, 'fn', stage)
   if isinstance(objective, base.PolicyGradient) or objective.costs:
     found['aggregate'] = recipe.aggregate

@@ -193,3 +193,8 @@ class Chain:
 def chain(*stages: Transform) -> Chain:
   """Stages one after another."""
   return Chain(tuple(stages))
+
+
+def stages_of(credit: Transform) -> tuple[Transform, ...]:
+  """The stages of a chain, or the only one that there is."""
+  return credit.stages if isinstance(credit, Chain) else (credit,)

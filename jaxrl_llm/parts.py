@@ -24,8 +24,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm import control, reference
-from jaxrl_llm import recipe as recipe_lib
+from jaxrl_llm import control, reference, spelling
 from jaxrl_llm.advantages import (
   baselines,
   critics,
@@ -319,7 +318,7 @@ def told(slot: str, part) -> str:
 
 def unknown(slot: str, name: str, more: Sequence[str] = ()) -> ValueError:
   """The error of a name that nothing has, with the nearest that there is."""
-  near = recipe_lib.nearest(name, [*fitting(slot), *more])
+  near = spelling.nearest(name, [*fitting(slot), *more])
   known = sorted(fitting(slot))
   hint = f'Did you mean {near!r}?' if near else f'Known: {known}'
   return ValueError(f'unknown {slot} {name!r}. {hint}')

@@ -18,7 +18,6 @@ python -m jaxrl_llm.reads     writes docs/reads.md here
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import pathlib
@@ -29,6 +28,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrl_llm import spelling
 from jaxrl_llm.types import Array, Batch, Rollouts, Stats
 
 PAGE = pathlib.Path('docs') / 'reads.md'
@@ -134,8 +134,8 @@ def find(name: str) -> Read:
     ValueError: there is none; it says how to declare one.
   """
   if name not in _TABLE:
-    near = difflib.get_close_matches(name, _TABLE, n=1)
-    hint = f'did you mean {near[0]!r}? ' if near else ''
+    near = spelling.nearest(name, _TABLE)
+    hint = f'did you mean {near!r}? ' if near else ''
     raise ValueError(
       f'{name!r} is not in the table of what can be read; {hint}What a plan of '
       f"yours adds is declared by reads.declare({name!r}, 'f32[N]', 'What it "

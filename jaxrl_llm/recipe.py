@@ -9,7 +9,6 @@ defaults are plain values: they become typed, locked flags. Off is 0 or
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import inspect
 import os
@@ -29,6 +28,7 @@ from jaxrl_llm.plans import sampled
 from jaxrl_llm.plans.base import Plan
 from jaxrl_llm.rewards import combine as combine_lib
 from jaxrl_llm.selection import curricula
+from jaxrl_llm.spelling import suggestion
 
 _DEVIATES = 'Deviates:'
 # What others are told apart from, the plainest first.
@@ -259,40 +259,6 @@ def names() -> list[str]:
   return sorted(_ENTRIES)
 
 
-def suggestion(word: str, known) -> str:
-  """' Did you mean ...?' for a near miss, or the list of what is known."""
-  near = nearest(word, known)
-  return f'Did you mean {near!r}?' if near else f'Known: {sorted(known)}'
-
-
-def nearest(word: str, known) -> str:
-  """The known word that a slip of the keyboard most likely meant, or ''."""
-
-  def distance(other):
-    # Of words as near, the one of the same letters: they were swapped.
-    return _slips(word, other), sorted(word) != sorted(other)
-
-  near = difflib.get_close_matches(word, known, n=20)
-  return min(near, key=distance, default='')
-
-
-def _slips(first: str, second: str) -> int:
-  """Letters to add, drop, change or swap with the next between two words.
-
-  Source: the optimal string alignment distance, after Damerau 1964.
-  """
-  rows = [list(range(len(second) + 1))]
-  for i, a in enumerate(first):
-    row, above = [i + 1], rows[i]
-    for j, b in enumerate(second):
-      least = min(above[j] + (a != b), above[j + 1] + 1, row[j] + 1)
-      if i and j and (a, first[i - 1]) == (second[j - 1], b):
-        least = min(least, rows[i - 1][j - 1] + 1)
-      row.append(least)
-    rows.append(row)
-  return rows[-1][-1]
-
-
 def get(name: str) -> Entry:
   """The entry of that name; the error for an unknown one suggests another.
 
@@ -473,18 +439,17 @@ def _check_alone(recipe: Recipe) -> None:
 
   An estimator is tried by its values: rows alone in their groups all get 0.
   """
-  stages = getattr(recipe.credit, 'stages', (recipe.credit,))
   kinds = credit_lib.Estimate, credit_lib.EstimateTokens
+  stages = credit_lib.stages_of(recipe.credit)
   last = [stage for stage in stages if isinstance(stage, kinds)][-1:]
-  for stage in last:
-    if isinstance(stage, credit_lib.Estimate):
-      rewards, alone = jnp.array([-1.0, 0.5, 2.0, 1.0]), jnp.arange(4)
-      found = stage.fn(rewards, alone, jnp.ones(4, bool))
-      if not jnp.any(found != 0):
-        raise ValueError(
-          'recipe.samples is 1, and the recipe compares the responses to a '
-          'prompt with each other: all advantages would be 0; use 2 or more'
-        )
+  if not (last and isinstance(last[0], credit_lib.Estimate)):
+    return
+  rewards, alone = jnp.array([-1.0, 0.5, 2.0, 1.0]), jnp.arange(4)
+  if not jnp.any(last[0].fn(rewards, alone, jnp.ones(4, bool)) != 0):
+    raise ValueError(
+      'recipe.samples is 1, and the recipe compares the responses to a prompt '
+      'with each other: all advantages would be 0; use 2 or more'
+    )
 
 
 def _nearest(wanted: int, total: int) -> str:

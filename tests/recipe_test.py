@@ -19,27 +19,6 @@ def test_unknown_recipe_suggests_a_near_one():
     recipe.get('grpoo')
 
 
-@pytest.mark.parametrize(
-  ('word', 'meant'),
-  [
-    ('gpro', 'grpo'),
-    ('dpao', 'dapo'),
-    ('ppoo', 'ppo'),
-    ('rlo', 'rloo'),
-    ('remx', 'remax'),
-    ('gsop', 'gspo'),
-  ],
-)
-def test_the_nearest_is_one_slip_away(word, meant):
-  assert recipe.nearest(word, recipe.names()) == meant
-
-
-def test_letters_swapped_are_one_slip():
-  assert recipe.nearest('abcd', ['abcx', 'acbd', 'bacd']) in ('acbd', 'bacd')
-  assert recipe.nearest('abdc', ['abec', 'abcd', 'abd']) == 'abcd'
-  assert recipe.nearest('', ['a']) == recipe.nearest('a', []) == ''
-
-
 def test_recipe_unlike_any_other_lists_the_known():
   with pytest.raises(KeyError, match="Known: .*'reinforce'"):
     recipe.get('zzzzzzzz')

@@ -15,7 +15,8 @@ from types import ModuleType
 
 from ml_collections import ConfigDict
 
-from jaxrl_llm.recipe import Recipe, suggestion
+from jaxrl_llm.recipe import Recipe
+from jaxrl_llm.spelling import suggestion
 
 NAMES = {
   'text': 'jaxrl_llm.problems.text.session',

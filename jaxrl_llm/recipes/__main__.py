@@ -19,7 +19,7 @@ import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 
-from jaxrl_llm import compose, parts
+from jaxrl_llm import compose, parts, spelling
 from jaxrl_llm import recipe as recipe_lib
 
 TABLE = 'PAPERS.md'
@@ -118,7 +118,7 @@ def composition(name: str, changes: Mapping[str, str]) -> str:
       known = [*compose.SLOTS, *entry.defaults]
       raise KeyError(
         f'{key!r} is neither a slot nor a hyper-parameter of {name}. '
-        f'{recipe_lib.suggestion(key, known)}'
+        f'{spelling.suggestion(key, known)}'
       )
     values[key] = parts.value(parts.parsed(text))
     parts.check_kind(key, values[key], type(entry.defaults[key]))

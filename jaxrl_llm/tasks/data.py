@@ -8,7 +8,6 @@ the held-out set by its own text, so that the two never share one.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import inspect
 import itertools
@@ -20,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxrl_llm import spelling
 from jaxrl_llm.tasks import conversations, numbers, options, toys
 
 Row = dict[str, Any]
@@ -184,10 +184,10 @@ def generate(
 def _toy_rows(name, seed, level, options):
   """Rows and the domains they are of, the names of those, and the verifier."""
   if name not in toys.TOYS:
-    near = difflib.get_close_matches(name, toys.TOYS, n=1)
+    near = spelling.nearest(name, toys.TOYS)
     raise ValueError(
       f'unknown task {name!r}; '
-      + (f'did you mean {near[0]!r}? ' if near else '')
+      + (f'did you mean {near!r}? ' if near else '')
       + f'known: {", ".join(sorted(toys.TOYS))}, {_GYM}TASK, or an existing '
       'JSONL file or folder'
     )

@@ -13,12 +13,13 @@ marks between turns itself.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
+
+from jaxrl_llm import spelling
 
 Row = Mapping[str, Any]
 
@@ -166,10 +167,10 @@ def resolve(name: str) -> Environment:
     return ENVIRONMENTS[name]()
   module, colon, attribute = name.partition(':')
   if not colon:
-    near = difflib.get_close_matches(name, ENVIRONMENTS, n=1)
+    near = spelling.nearest(name, ENVIRONMENTS)
     raise ValueError(
       f'unknown environment {name!r}; '
-      + (f'did you mean {near[0]!r}? ' if near else '')
+      + (f'did you mean {near!r}? ' if near else '')
       + f'known: {", ".join(sorted(ENVIRONMENTS))}, or package.module:Class'
     )
   try:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from jaxrl_llm import spelling
 from jaxrl_llm.tasks import answers
 
 try:
@@ -39,10 +39,10 @@ def questions(
     ValueError: unknown task, with the nearest known; unknown or bad option.
   """
   if name not in DATASETS:
-    near = difflib.get_close_matches(name, DATASETS, n=1)
+    near = spelling.nearest(name, DATASETS)
     raise ValueError(
       f'reasoning-gym has no task {name!r}; '
-      + (f'did you mean {near[0]!r}?' if near else 'see its gallery')
+      + (f'did you mean {near!r}?' if near else 'see its gallery')
     )
   try:
     dataset = reasoning_gym.create_dataset(

@@ -12,7 +12,6 @@ verifier processes import it.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import inspect
@@ -21,6 +20,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from jaxrl_llm import spelling
 from jaxrl_llm.tasks import answers, numbers, options, sandbox
 
 Rows = Sequence[Mapping[str, Any]]
@@ -243,10 +243,10 @@ def resolve(spec: str) -> Callable[..., Any]:
   if name not in BUILTINS:
     if colon and parameter:
       return imported(f'verifier {spec!r}', spec)
-    near = difflib.get_close_matches(name, BUILTINS, n=1)
+    near = spelling.nearest(name, BUILTINS)
     raise ValueError(
       f'unknown verifier {spec!r}; '
-      + (f'did you mean {near[0]!r}? ' if near else '')
+      + (f'did you mean {near!r}? ' if near else '')
       + f'known: {", ".join(sorted(BUILTINS))}, or package.module:function'
     )
   function = imported(f'verifier {spec!r}', BUILTINS[name])

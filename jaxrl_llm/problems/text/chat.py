@@ -57,9 +57,8 @@ def is_message(tokenizer, setting: str) -> Callable[[str], bool]:
   """
   if setting not in SETTINGS:
     raise ValueError(f'data.chat {setting!r} must be one of {SETTINGS}')
-  if setting == 'always':
-    Template(tokenizer)
-  if setting == 'never' or tokenizer.chat_template is None:
+  absent = setting == 'auto' and tokenizer.chat_template is None
+  if setting == 'never' or absent:
     return no_message
   template = Template(tokenizer)
   return lambda text: setting == 'always' or not template.controls(text)

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from jaxrl_llm import credit
 from jaxrl_llm.policies.language import hf, parameters
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.recipe import Recipe
@@ -60,7 +61,7 @@ def check(config: ConfigDict, recipe: Recipe) -> None:
 
 def plays(recipe: Recipe) -> bool:
   """Whether the recipe's rewards are chances to win."""
-  stages = getattr(recipe.credit, 'stages', (recipe.credit,))
+  stages = credit.stages_of(recipe.credit)
   return any(isinstance(stage, duels.Duels) for stage in stages)
 
 

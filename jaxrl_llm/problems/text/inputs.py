@@ -35,10 +35,10 @@ def fingerprints(config: ConfigDict) -> dict[str, str]:
   found = {}
   for path in (config.data.path, config.data.held_out_path):
     for file in data.files(path) if os.path.exists(path) else ():
-      found[str(file)] = _fingerprint(file, os.path.getsize(file))
+      found[str(file)] = fingerprint(file, os.path.getsize(file))
   for path in _models(config):
     for file in hf.files(hf.resolve(path)):
-      found[f'{path}/{file.name}'] = _fingerprint(file, _WHOLE)
+      found[f'{path}/{file.name}'] = fingerprint(file)
   return found
 
 
@@ -51,7 +51,7 @@ def _models(config: ConfigDict) -> Iterator[str]:
       yield from filter(None, name.partition(':')[2].split(','))
 
 
-def _fingerprint(path: pathlib.Path, whole: int) -> str:
+def fingerprint(path: pathlib.Path, whole: int = _WHOLE) -> str:
   """A hash of a file up to `whole` bytes, or of pieces of a larger one."""
   size = path.stat().st_size
   digest = hashlib.blake2b(str(size).encode(), digest_size=16)

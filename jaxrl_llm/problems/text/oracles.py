@@ -17,12 +17,12 @@ compared: it reads a response followed by its rival.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from jaxrl_llm import spelling
 from jaxrl_llm.problems.text import reward_models
 from jaxrl_llm.tasks import verifiers
 
@@ -57,10 +57,10 @@ def load(spec: str) -> Oracle | None:
   if rest:
     return verifiers.imported(whose, spec)
   known = [*BUILTINS, *_MODELS]
-  near = difflib.get_close_matches(name, known, n=1)
+  near = spelling.nearest(name, known)
   raise ValueError(
     f'{whose} is unknown; '
-    + (f'did you mean {near[0]!r}? ' if near else '')
+    + (f'did you mean {near!r}? ' if near else '')
     + f'known: {", ".join(known)} with :FOLDER, or package.module:function'
   )
 

@@ -102,15 +102,15 @@ def test_large_weights_are_read_in_places_all_over_them(tmp_path, monkeypatch):
   path = tmp_path / 'weights'
   content = np.random.default_rng(0).integers(0, 256, 9000, np.uint8)
   content.tofile(path)
-  before = inputs._fingerprint(path, 100)
-  assert before != inputs._fingerprint(path, 9000)
+  before = inputs.fingerprint(path, 100)
+  assert before != inputs.fingerprint(path, 9000)
   for shift in (1, -1):
     np.roll(content, shift).tofile(path)
-    assert inputs._fingerprint(path, 100) != before
+    assert inputs.fingerprint(path, 100) != before
   for place in (0, 7, 8992, 8999):
     changed = content.copy()
     changed[place] ^= 1
     changed.tofile(path)
-    assert inputs._fingerprint(path, 100) != before
+    assert inputs.fingerprint(path, 100) != before
   np.append(content, np.uint8(0)).tofile(path)
-  assert inputs._fingerprint(path, 100) != before
+  assert inputs.fingerprint(path, 100) != before
