@@ -1,13 +1,14 @@
-"""Makes the golden logits: `python -m tests.golden.make`, with torch.
+"""Makes golden logits, with torch: `python -m tests.golden.make [NAME ...]`.
 
-One .npz for each variant of `policies/language/families.py`: the configuration,
-names and shapes of the tensors, a left-padded batch, and the logits that the
-torch implementation of `transformers` gives in float32. The weights follow
-from `weights` and are not stored. About 10 s; run it again after adding a
-variant, and look at what else changed.
+One .npz for each variant of `policies/language/families.py`, or for the named
+ones: the configuration, names and shapes of the tensors, a left-padded batch,
+and the logits that the torch implementation of `transformers` gives in float32.
+The weights follow from `weights` and are not stored. About 10 s for all; run it
+again after adding a variant, and look at what else changed.
 """
 
 import pathlib
+import sys
 import tempfile
 
 import numpy as np
@@ -50,7 +51,7 @@ def main():
 
   from tests.policies.language import families
 
-  for variant in families.NAMES:
+  for variant in sys.argv[1:] or families.NAMES:
     config = families.hf_config(variant)
     described = config.to_json_string(use_diff=False)
     auto = transformers.AutoModelForCausalLM

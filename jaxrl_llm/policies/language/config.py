@@ -1,8 +1,7 @@
 """What a decoder is made of: its sizes and the fields that families vary in.
 
-A family (Llama, Mistral, Mixtral, Qwen, Gemma) is a setting of the fields of
-`Config`, never a class of its own; `hf.families` reads it out of a Hugging Face
-configuration.
+A family (Llama, Qwen, Gemma, ...) is a setting of the fields of `Config`, never
+a class of its own; `hf.families` reads it out of a Hugging Face configuration.
 """
 
 from __future__ import annotations
@@ -29,7 +28,8 @@ class Config:
     qk_norm: RMSNorm of each query and key head before the rotation.
     post_norms: RMSNorm of what attention and MLP add to the stream (Gemma).
     rope: rotation of the layers. local_rope: of layers with a window; None
-      means the same.
+      means the same. unrotated: one per layer, True on those without any
+      (SmolLM 3); () means none.
     windows: one per layer; a token attends to itself and the window - 1
       before it, 0 to all before it. () means 0 everywhere.
     attention_cap, logit_cap: x becomes cap * tanh(x / cap); 0 is off.
@@ -58,6 +58,7 @@ class Config:
   post_norms: bool = False
   rope: Rope = Rope()
   local_rope: Rope | None = None
+  unrotated: tuple[bool, ...] = ()
   windows: tuple[int, ...] = ()
   attention_cap: float = 0.0
   logit_cap: float = 0.0
@@ -81,10 +82,12 @@ class Config:
       raise ValueError(
         f'activation {self.activation!r} is not one of {ACTIVATIONS}.'
       )
-    if len(self.windows) not in (0, self.layers):
-      raise ValueError(
-        f'{len(self.windows)} windows for {self.layers} layers; give one each.'
-      )
+    for name in ('windows', 'unrotated'):
+      count = len(getattr(self, name))
+      if count not in (0, self.layers):
+        raise ValueError(
+          f'{count} {name} for {self.layers} layers; give one each.'
+        )
     fewest = 1 if self.experts else 0
     if not fewest <= self.experts_per_token <= self.experts:
       raise ValueError(
@@ -98,3 +101,13 @@ class Config:
   def layer_windows(self) -> tuple[int, ...]:
     """L numbers, whether or not `windows` is given."""
     return self.windows or (0,) * self.layers
+
+  @property
+  def layer_ropes(self) -> tuple[Rope | None, ...]:
+    """The rotation of each layer; None on those without."""
+    unrotated = self.unrotated or (False,) * self.layers
+    local = self.local_rope or self.rope
+    return tuple(
+      None if still else local if window else self.rope
+      for still, window in zip(unrotated, self.layer_windows)
+    )

@@ -14,6 +14,7 @@ width, E experts, L layers; the others as in `jaxrl_llm.types`.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping
@@ -221,7 +222,7 @@ def decode(
       (age >= 0) & _within(age, window),
       t,
     )
-    rotation = rotations[-1 if window else 0]
+    rotation = rotations[config.layer_ropes[index]]
     x, kept = _block(layer, config, x, rotation, attend)
     new_cache.append(kept)
   return _norm(params['final_norm'], config, x), tuple(new_cache)
@@ -313,20 +314,21 @@ def _sequence(
 
 def _layers(params, config, tokens, positions, attend, dtype, remat, unroll):
   """All layers over tokens [..., S]; `attend` is told each layer's window."""
-  rotations = jnp.stack(_rotations(config, positions))
+  ropes = _rotations(config, positions)
+  rotations = jnp.stack([*ropes.values()])
   per_layer = {}
   if len(set(config.layer_windows)) > 1:
     # A window of all tokens reaches every one, as 0 does.
     every = tokens.shape[-1]
     per_layer['window'] = jnp.array([w or every for w in config.layer_windows])
-    if config.local_rope:
-      per_layer['local'] = jnp.array([int(w > 0) for w in config.layer_windows])
-  only = -1 if config.layer_windows[0] else 0
+  if len(ropes) > 1:
+    places = [[*ropes].index(rope) for rope in config.layer_ropes]
+    per_layer['rotation'] = jnp.array(places)
 
   def body(x, inputs):
     layer, own = inputs
     window = own.get('window', config.layer_windows[0] or None)
-    rotation = rotations[own.get('local', only)]
+    rotation = rotations[own.get('rotation', 0)]
     return _block(layer, config, x, rotation, functools.partial(attend, window))
 
   if remat:
@@ -405,13 +407,15 @@ def _positions(mask):
 
 
 def _rotations(config, positions):
-  """For each rope of the configuration, f32[2, ..., h / 2]: cosine and sine."""
-  ropes = (config.rope, config.local_rope or config.rope)
-  rotations = []
-  for rope in dict.fromkeys(ropes):
-    angles = positions[..., None] * rope.frequencies(config.head_dim)
+  """Cosine and sine of each rope of the layers, f32[2, ..., h / 2]."""
+  rotations = {}
+  for rope in dict.fromkeys(config.layer_ropes):
+    # By an angle of zero where there is no rotation.
+    turns = rope or dataclasses.replace(config.rope, amplitude=1.0)
+    frequencies = turns.frequencies(config.head_dim) * (rope is not None)
+    angles = positions[..., None] * frequencies
     pair = jnp.stack([jnp.cos(angles), jnp.sin(angles)])
-    rotations.append(rope.amplitude * pair)
+    rotations[rope] = turns.amplitude * pair
   return rotations
 
 

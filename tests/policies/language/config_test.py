@@ -1,12 +1,15 @@
 import dataclasses
 import json
 import math
+import pathlib
+import re
 
 import numpy as np
 import pytest
 
 from jaxrl_llm.policies.language import hf
 from jaxrl_llm.policies.language.config import Config
+from jaxrl_llm.policies.language.hf.families import FAMILIES
 from jaxrl_llm.policies.language.rope import KINDS, Rope
 from tests.policies.language import families
 
@@ -34,6 +37,21 @@ def test_families_differ_in_the_fields_they_are_known_for():
   assert (mixtral.experts, mixtral.experts_per_token) == (4, 2)
   assert mixtral.experts_norm and mixtral.mlp_width == 40
   assert gemma3.local_rope == Rope(100.0) and gemma3.rope.kind == 'linear'
+
+
+def test_layers_know_how_they_rotate():
+  gemma3 = hf.config_of(families.hf_config('gemma3'))
+  local, full = gemma3.local_rope, gemma3.rope
+  assert gemma3.layer_ropes == (local, local, full)
+  smollm3 = hf.config_of(families.hf_config('smollm3'))
+  assert smollm3.layer_ropes == (smollm3.rope, None)
+  assert smollm3.windows == (0, 5)
+
+
+def test_the_page_of_families_lists_them_all():
+  page = pathlib.Path(__file__).parents[3] / 'docs' / 'model_families.md'
+  listed = re.findall(r'^\| `(\w+)`', page.read_text(), re.MULTILINE)
+  assert sorted(listed[1:]) == sorted(FAMILIES)
 
 
 @pytest.mark.parametrize('name', families.NAMES)
@@ -151,6 +169,7 @@ _PLAIN = Config(
     ('kv_heads', 3, '4 heads do not share 3'),
     ('head_dim', 3, 'head_dim 3 is odd'),
     ('windows', (1,), '1 windows for 2 layers'),
+    ('unrotated', (True,), '1 unrotated for 2 layers'),
     ('activation', 'tanh', "'tanh' is not one of"),
     ('experts', 4, 'cannot choose 0 of 4 experts'),
     ('experts_per_token', 2, 'cannot choose 2 of 0 experts'),

@@ -58,6 +58,15 @@ _VARIANTS = {
     },
   ),
   'llama_gelu': ('llama', {'hidden_act': 'gelu'}),
+  'smollm3': (
+    'smollm3',
+    {
+      'no_rope_layer_interval': 2,
+      'use_sliding_window': True,
+      'sliding_window': 5,
+      'num_hidden_layers': 2,
+    },
+  ),
   'mistral': ('mistral', {'sliding_window': 5, 'head_dim': 12}),
   'mistral_unwindowed': ('mistral', {'sliding_window': None}),
   'qwen2': ('qwen2', {'tie_word_embeddings': True}),

@@ -29,7 +29,9 @@ _CONFIGS = {
   'biased': dataclasses.replace(
     _PLAIN, qkv_bias=True, o_bias=True, mlp_bias=True
   ),
-  'window': dataclasses.replace(_PLAIN, windows=(3, 3, 3)),
+  'window': dataclasses.replace(
+    _PLAIN, windows=(3, 3, 3), unrotated=(False, True, False)
+  ),
   'alternating': dataclasses.replace(
     _PLAIN,
     windows=(3, 0, 3),

@@ -84,6 +84,12 @@ def _llama(source):
   }
 
 
+def _smollm3(source):
+  rotated = source.no_rope_layers[: source.num_hidden_layers]
+  still = tuple(not each for each in rotated)
+  return {**_llama(source), 'unrotated': still if any(still) else ()}
+
+
 def _mistral(source):
   return {'activation': source.hidden_act}
 
@@ -140,6 +146,7 @@ def _gemma3(source):
 
 FAMILIES = {
   'llama': Family('LlamaForCausalLM', _llama),
+  'smollm3': Family('SmolLM3ForCausalLM', _smollm3, _window_by_layer),
   'mistral': Family('MistralForCausalLM', _mistral, _one_window),
   'qwen2': Family('Qwen2ForCausalLM', _qwen2, _window_by_layer),
   'qwen3': Family('Qwen3ForCausalLM', _qwen3, _window_by_layer),
