@@ -49,6 +49,13 @@ def _never_sampled(config) -> bool:
   return config.data.responses != 'sampled' and not config.verify.names
 
 
+def _unread(name: str, config) -> bool:
+  """The optimizer does without this setting."""
+  from jaxrl_llm import optimizers
+
+  return name not in optimizers.READS.get(config.optimizer.name, ())
+
+
 # Settings that do nothing where the condition on the config holds.
 _INERT = (
   (
@@ -97,10 +104,10 @@ _INERT = (
   *(
     (
       f'optimizer.{name}',
-      lambda c: c.optimizer.name != 'adamw',
-      'it is one of adamw, which optimizer.name replaces',
+      lambda c, name=name: _unread(name, c),
+      'the optimizer of optimizer.name does not read it',
     )
-    for name in ('b1', 'b2', 'epsilon', 'weight_decay')
+    for name in ('b1', 'b2', 'epsilon', 'moment_dtype', 'weight_decay')
   ),
   (
     'optimizer.norms',

@@ -1,4 +1,4 @@
-"""Optax transformations and schedules, by the names that settings give them.
+"""Optax transformations, by the names that settings give them.
 
 They compose with `optax.chain` like any other. Gradients are those of a loss,
 so steps descend.
@@ -6,20 +6,20 @@ so steps descend.
 
 from __future__ import annotations
 
-import functools
-import json
 import math
-import os
-import pathlib
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
+from optax import contrib
 
-Schedule = Callable[[jax.Array], jax.Array]
+from jaxrl_llm.schedules import (
+  Schedule,
+  decaying_momentum,
+  inverse_momentum,
+  rate_of,
+)
 
 
 def chain(
@@ -33,6 +33,7 @@ def chain(
   b1: float = 0.9,
   b2: float = 0.95,
   epsilon: float = 1e-8,
+  moment_dtype: str = 'float32',
   weight_decay: float = 0.0,
   clip_norm: float = 1.0,
   seed: int = 0,
@@ -40,31 +41,47 @@ def chain(
   """Global-norm clipping, then the named optimizer under a schedule.
 
   Args:
-    name: 'adamw', whose decay spares norms and biases; 'sgd', which takes
-      the step of a rule such as `update.trust_region` as it is, at rate 1;
-      'implicit_transport' or 'hessian_aided', whose rate is the length of a
-      step. Only the first reads b1, b2, epsilon and weight_decay.
-    schedule, warmup, total, norms: see `rate_of`.
+    name: 'adamw', whose decay spares norms and biases; 'muon', see there;
+      'adafactor', which keeps a row and a column of squares for a matrix and
+      no first moment; 'sgd', which takes the step of a rule such as
+      `update.trust_region` as it is, at rate 1; 'implicit_transport' or
+      'hessian_aided', whose rate is the length of a step. `READS` says which
+      of them read b1, b2, epsilon, moment_dtype and weight_decay.
+    schedule, warmup, total, norms: see `schedules.rate_of`.
+    moment_dtype: of the first moment as it is kept; sums are in float32.
     weight_decay: per unit of learning rate, on kernels alone.
     clip_norm: the largest gradient norm; math.inf turns clipping off.
     seed: of the points at which `hessian_aided` takes products.
 
   Raises:
-    ValueError: an unknown name, or clipping before an optimizer whose
-      momentum holds sums of gradients that must be whole.
+    ValueError: an unknown name or dtype, or clipping before an optimizer
+      whose momentum holds sums of gradients that must be whole.
   """
+  if moment_dtype not in ('float32', 'bfloat16'):
+    raise ValueError(
+      f'optimizer.moment_dtype is {moment_dtype!r}; use float32 or bfloat16'
+    )
   rate = rate_of(
     schedule,
     learning_rate=learning_rate,
     warmup=warmup,
     total=total,
     norms=norms,
-    adaptive=name == 'adamw',
+    adaptive=name in READS,
   )
+
+  def decaying(direction):
+    return optax.chain(
+      direction,
+      optax.add_decayed_weights(weight_decay, _decays),
+      optax.scale_by_learning_rate(rate),
+    )
+
+  adam = optax.scale_by_adam(b1, b2, epsilon, mu_dtype=moment_dtype)
   known = {
-    'adamw': lambda: optax.adamw(
-      rate, b1=b1, b2=b2, eps=epsilon, weight_decay=weight_decay, mask=_decays
-    ),
+    'adamw': lambda: decaying(adam),
+    'muon': lambda: decaying(muon(adam, moment_dtype=moment_dtype)),
+    'adafactor': lambda: decaying(adafactor()),
     'sgd': lambda: optax.sgd(rate),
     'implicit_transport': lambda: implicit_transport(rate),
     'hessian_aided': lambda: hessian_aided(rate, jax.random.key(seed)),
@@ -82,27 +99,144 @@ def chain(
   return optax.chain(optax.clip_by_global_norm(clip_norm), known[name]())
 
 
+# What the adaptive optimizers read of the settings that are not everybody's.
+READS = {
+  'adamw': ('b1', 'b2', 'epsilon', 'moment_dtype', 'weight_decay'),
+  'muon': ('b1', 'b2', 'epsilon', 'moment_dtype', 'weight_decay'),
+  'adafactor': ('weight_decay',),
+}
 # Optimizers that normalise their direction.
 _OWN_LENGTH = ('implicit_transport', 'hessian_aided')
+# Linear maps by the last word of their paths, or the last two.
+_MAPS = ('kernel', 'lora_a', 'lora_b')
+_EXPERTS = (('experts', 'gate'), ('experts', 'up'), ('experts', 'down'))
+
+
+def _is_map(path) -> bool:
+  return path[-1] in _MAPS or path[-2:] in _EXPERTS
 
 
 def _decays(params):
   """True for kernels: their names say so, whatever axes they have."""
-
-  def decays(path, leaf):
-    del leaf
-    return path[-1].key in ('kernel', 'lora_a', 'lora_b')
-
-  return jax.tree_util.tree_map_with_path(decays, params)
+  return _by_path(lambda path, leaf: _is_map(path), params)
 
 
-def decaying_momentum(step, *, power: float = 0.8):
-  """eta_t = (2 / (t + 2))^power: 1 at the start, so that d_0 = g_0."""
-  return (2 / (step + 2)) ** power
+def _by_path(f, params):
+  """`f(path, leaf)` of every leaf, a path being a tuple of words."""
+  return jax.tree_util.tree_map_with_path(
+    lambda path, leaf: f(tuple(key.key for key in path), leaf), params
+  )
 
 
-# An exact correction leaves only noise to average: an exponent of 1 is best.
-inverse_momentum = functools.partial(decaying_momentum, power=1.0)
+def matrix_axes(path: tuple[str, ...], ndim: int):
+  """Which axes of a layer's parameter are a matrix's inputs, and outputs.
+
+  Args:
+    path: as `policies.language.parameters.table` and `lora.table` name it.
+    ndim: of the parameter; axes before its inputs count layers and experts.
+
+  Returns:
+    (inputs, outputs), or None for embeddings, heads, norms and biases.
+  """
+  if path[0] != 'layers' or not _is_map(path):
+    return None
+  first = 2 if 'experts' in path else 1
+  # The output of attention is a map from heads and their dimensions.
+  heads = path[-2] == 'o' and path[-1] != 'lora_b'
+  last = first + (2 if heads else 1)
+  return tuple(range(first, last)), tuple(range(last, ndim))
+
+
+def muon(
+  adam: optax.GradientTransformation,
+  *,
+  momentum: float = 0.95,
+  size: float = 0.2,
+  moment_dtype: str = 'float32',
+) -> optax.GradientTransformation:
+  """Orthogonal steps for the matrices of layers, `adam` for all others.
+
+      m_t = momentum m_{t-1} + (1 - momentum) g_t
+      n_t = momentum m_t + (1 - momentum) g_t        both without their bias
+      direction = size sqrt(max(inputs, outputs)) orthogonal(n_t)
+
+  `orthogonal(U S V')` is about U V': five Newton-Schulz steps bring the
+  singular values to 0.7 to 1.2. A matrix is that of one layer, and of one
+  expert; heads are columns of their projection. So an entry of a direction is
+  about `size`, as Adam's are, and one learning rate does for both. Factors of
+  LoRA are matrices of layers, too. Half the moments of Adam are kept.
+
+  Args:
+    adam: the direction of embeddings, heads, norms and biases.
+    momentum, size: the published values. moment_dtype: of m as it is kept.
+
+  Raises:
+    ValueError: at `init`, of parameters without layers.
+
+  Source: Jordan et al., Muon, kellerjordan.github.io/posts/muon, whose code is
+    Optax's; size and its purpose: arXiv 2502.16982, equation 4. LoRA: Qu et
+    al., Can Muon Fine-tune Adam-Pretrained Models.
+  """
+
+  def numbers(updates):
+    def of(path, leaf):
+      axes = matrix_axes(path, leaf.ndim)
+      return axes and contrib.MuonDimensionNumbers(*axes)
+
+    # Leaves of others are no leaves here.
+    return _by_path(of, updates)
+
+  def labels(params):
+    found = _by_path(
+      lambda path, leaf: 'muon' if matrix_axes(path, leaf.ndim) else 'adam',
+      params,
+    )
+    if 'muon' not in jax.tree.leaves(found):
+      raise ValueError(
+        'optimizer.name=muon moves the matrices of layers, and this policy has '
+        f'none among {sorted(params)}; use adamw'
+      )
+    return found
+
+  def scaled(updates, params):
+    del params
+
+    def of(path, x):
+      inputs, outputs = matrix_axes(path, x.ndim)
+      longest = max(
+        math.prod(x.shape[axis] for axis in axes) for axes in (inputs, outputs)
+      )
+      return size * math.sqrt(longest) * x
+
+    return _by_path(of, updates)
+
+  matrices = optax.chain(
+    contrib.scale_by_muon(
+      beta=momentum, mu_dtype=moment_dtype, weight_dimension_numbers=numbers
+    ),
+    optax.stateless(scaled),
+  )
+  return optax.partition({'muon': matrices, 'adam': adam}, labels)
+
+
+def adafactor() -> optax.GradientTransformation:
+  """Adafactor's direction, of steps as large as Adam's and without a momentum.
+
+      v = R C' / mean(R),   u = g / sqrt(v),   u / max(1, rms(u))
+
+  R and C are the means of g^2 over the rows and the columns of a matrix, each
+  averaged over time with the weight 1 - t^-0.8, so that a state is about a
+  sum of two sides where Adam's is twice their product. A matrix has 128 rows
+  and columns or more; of other arrays all of g^2 is kept. Of an array with
+  more axes the two longest are the matrix. The mean square of u is that of
+  all layers together, since they are one array.
+
+  Source: arXiv 1804.04235, algorithms 4 and 5, without its step sizes that are
+    relative to the parameters.
+  """
+  return optax.chain(
+    optax.scale_by_factored_rms(), optax.clip_by_block_rms(1.0)
+  )
 
 
 def _normalised(tree, length):
@@ -231,150 +365,3 @@ def hessian_aided(
     return updates, HessianAidedState(params, direction, count)
 
   return optax.GradientTransformationExtraArgs(init, update)
-
-
-def rate_of(
-  name: str,
-  *,
-  learning_rate: float,
-  warmup: int,
-  total: int,
-  norms: str | os.PathLike = '',
-  adaptive: bool = True,
-) -> optax.Schedule:
-  """Linear warm-up to the learning rate, then what the name says.
-
-  Args:
-    name: 'constant'; 'linear', 'cosine' or 'rex' decay to 0 at `total`;
-      'inverse' decay, 2 / (s + 2) after s steps; or 'refined', the schedule
-      that an earlier run recommends.
-    learning_rate: the peak. warmup, total: in optimizer steps.
-    norms: the folder of that earlier run.
-    adaptive: the optimizer is Adam's kind, see `refined`.
-
-  Raises:
-    ValueError: an unknown name, a warm-up that never ends, or 'refined'
-      without a run that it can read.
-  """
-  if warmup and warmup >= total:
-    raise ValueError(
-      f'optimizer.warmup of {warmup} steps does not end within the run of '
-      f'{total}; use at most {total - 1}'
-    )
-  rest = total - warmup
-
-  def recommended():
-    recorded = recorded_norms(norms, 'l1' if adaptive else 'l2')
-    # The authors stretch the norms of a run to the steps of another too.
-    places = np.linspace(0, 1, rest), np.linspace(0, 1, recorded.size)
-    stretched = np.interp(*places, recorded)
-    return refined(stretched, learning_rate, power=1.0 if adaptive else 2.0)
-
-  known = {
-    'constant': lambda: optax.constant_schedule(learning_rate),
-    'linear': lambda: optax.linear_schedule(learning_rate, 0.0, rest),
-    'cosine': lambda: optax.cosine_decay_schedule(learning_rate, rest),
-    'rex': lambda: rex(learning_rate, rest),
-    'inverse': lambda: lambda step: learning_rate * inverse_momentum(step),
-    'refined': recommended,
-  }
-  if name not in known:
-    raise ValueError(
-      f'unknown optimizer.schedule {name!r}; known: {", ".join(known)}'
-    )
-  after = known[name]()
-  if not warmup:
-    return after
-  # From 1 / warmup of the peak: a first step of 0 would learn nothing.
-  rise = optax.linear_schedule(
-    learning_rate / warmup, learning_rate, max(warmup - 1, 1)
-  )
-  return optax.join_schedules([rise, after], [warmup])
-
-
-# The metrics of a run that hold its gradient norms.
-_RECORDED = {'l1': 'grad/norm_l1', 'l2': 'grad/norm'}
-
-
-def recorded_norms(folder: str | os.PathLike, kind: str) -> np.ndarray:
-  """f64[T]: gradient norms of a finished run, one per iteration.
-
-  Iterations whose gradient was not finite are left out.
-
-  Args:
-    folder: of the run. kind: 'l1' or 'l2'.
-
-  Raises:
-    ValueError: no folder, or one whose metrics hold no such norms.
-  """
-  name = _RECORDED[kind]
-  path = pathlib.Path(folder) / 'metrics.jsonl'
-  if not (folder and path.is_file()):
-    raise ValueError(
-      "optimizer.schedule 'refined' reads the gradient norms of an earlier "
-      f'run, and optimizer.norms is {str(folder)!r}; name the folder of one, '
-      'which holds its metrics.jsonl'
-    )
-  with path.open(encoding='utf-8') as lines:
-    norms = [json.loads(line).get(name) for line in lines]
-  norms = [norm for norm in norms if norm is not None]
-  if not norms:
-    raise ValueError(f'{path} holds no {name}; use a run that logs it')
-  return np.array(norms, np.float64)
-
-
-def rex(peak: float, total: int, *, beta: float = 1.0) -> Schedule:
-  """The reflected exponential schedule.
-
-      rate(s) = peak (1 - p) / (1/2 + (1 - beta p) / 2),   p = s / total
-
-  Args:
-    beta: 1 is the paper, 0.9 its code, 0 linear decay.
-
-  Returns:
-    A schedule that is 0 from `total` on.
-
-  Source: REX, arXiv 2107.04197, section 3.
-  """
-
-  def schedule(step):
-    p = jnp.minimum(step / total, 1.0)
-    # At p = beta = 1 the denominator is 1/2, never 0.
-    return peak * (1 - p) / (0.5 + (1 - beta * p) / 2)
-
-  return schedule
-
-
-def refined(gradient_norms, peak: float, *, power: float = 2.0) -> Schedule:
-  """The schedule that a finished run's gradient norms recommend.
-
-      w_t = G_t^-power,   rate_t = w_t sum_{s > t} w_s, scaled to `peak`
-
-  G is smoothed by a median over about a tenth of the run, held to its edge
-  value on the left and reflected on the right, where the last value is not
-  repeated. Constant norms give linear decay, large early ones a warm-up.
-
-  Args:
-    gradient_norms: f[T] > 0, one per step of the earlier run.
-    power: 2 for SGD and its l2 norms, 1 for Adam and its l1 norms, the sums
-      of |g| over all parameters.
-
-  Returns:
-    A schedule over T steps; its last value is 0.
-
-  Raises:
-    ValueError: norms that are not positive and finite.
-
-  Source: arXiv 2310.07831, algorithm 1, and its published code.
-  """
-  norms = np.asarray(gradient_norms, np.float64)
-  if norms.ndim != 1 or not np.all(np.isfinite(norms) & (norms > 0)):
-    raise ValueError('gradient norms must be one positive number per step')
-  half = int(0.1 * norms.size) // 2
-  held = np.pad(norms, (half, 0), mode='edge')
-  padded = np.pad(held, (0, half), mode='reflect')
-  windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1)
-  weights = np.median(windows, axis=-1) ** -power
-  rates = weights * (np.cumsum(weights[::-1])[::-1] - weights)
-  table = jnp.asarray(peak * rates / np.max(rates), jnp.float32)
-  return lambda step: table[jnp.clip(step, 0, table.size - 1)]

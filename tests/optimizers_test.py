@@ -1,13 +1,19 @@
 import functools
-import json
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import traverse_util
 
-from jaxrl_llm import optimizers
+from jaxrl_llm import optimizers, schedules, types
+from jaxrl_llm.policies.language import lora, parameters
+from jaxrl_llm.policies.language.hf import families as families_lib
+from jaxrl_llm.policies.language.hf import folders
+from jaxrl_llm.training import checkpoint, shard
+from tests.policies.language import families
 
 _CURVATURE = jnp.array([[2.0, 0.5], [0.5, 1.0]])
 
@@ -86,7 +92,7 @@ def test_noise_is_averaged_fastest_by_the_papers_momentum():
   """Exact products leave only noise: errors fall like t^-1/2, not t^-2/5."""
 
   def error(momentum):
-    length = optimizers.rate_of('inverse', learning_rate=3.0, warmup=0, total=1)
+    length = schedules.rate_of('inverse', learning_rate=3.0, warmup=0, total=1)
     tx = optimizers.hessian_aided(length, jax.random.key(1), momentum=momentum)
 
     def product(point, vector):
@@ -103,8 +109,8 @@ def test_noise_is_averaged_fastest_by_the_papers_momentum():
     keys = jax.random.split(jax.random.key(0), 15_000)
     return jax.lax.scan(step, (start, tx.init(start)), keys)[1][-2000:].mean()
 
-  ours = error(optimizers.inverse_momentum)
-  assert ours < 0.7 * error(optimizers.decaying_momentum)
+  ours = error(schedules.inverse_momentum)
+  assert ours < 0.7 * error(schedules.decaying_momentum)
   start = jnp.zeros(1)
   named = optimizers.hessian_aided(0.1, jax.random.key(0)).init(start)
   updates = [
@@ -177,132 +183,218 @@ def test_plain_descent_takes_a_step_as_it_is():
 
 def test_only_kernels_decay():
   tx = optimizers.chain(learning_rate=1.0, weight_decay=0.1)
-  params = {'kernel': jnp.ones(2), 'scale': jnp.ones(2)}
+  ones = jnp.ones(2)
+  params = {'kernel': ones, 'scale': ones, 'experts': {'up': ones}}
   still = jax.tree.map(jnp.zeros_like, params)
   updates, _ = tx.update(still, tx.init(params), params)
   np.testing.assert_allclose(updates['kernel'], -0.1, rtol=1e-6)
+  np.testing.assert_allclose(updates['experts']['up'], -0.1, rtol=1e-6)
   np.testing.assert_array_equal(updates['scale'], 0)
 
 
-def test_a_warm_up_rises_to_the_rate_and_the_rest_decays():
-  rate = optimizers.rate_of('linear', learning_rate=1.0, warmup=4, total=8)
-  expected = [0.25, 0.5, 0.75, 1, 1, 0.75, 0.5, 0.25, 0]
-  np.testing.assert_allclose([rate(s) for s in range(9)], expected, rtol=1e-6)
+@pytest.mark.parametrize('family', ['qwen2', 'qwen3_moe'])
+def test_matrices_are_those_of_the_published_names(family):
+  """Inputs and outputs are as many as the stored [outputs, inputs] has."""
+  config = families_lib.config_of(families.hf_config(family))
+  shapes = {p: x.shape for p, x in parameters.table(config).items()}
+  for path, row in folders.table(config, family).items():
+    axes = optimizers.matrix_axes(path, len(shapes[path]))
+    stored = row.bijection.their_shape(shapes[path][row.stacked :])
+    in_layers = path[0] == 'layers' and len(stored) == 2
+    assert (axes is not None) == in_layers, path
+    if axes:
+      assert axes[0][0] == row.stacked
+      sides = [int(np.prod([shapes[path][i] for i in a])) for a in axes]
+      assert sides == [*stored[::-1]], path
 
 
-def test_unknown_names_and_endless_warm_ups_are_refused():
-  with pytest.raises(ValueError, match="optimizer.name 'adam'; known: adamw"):
-    optimizers.chain('adam', learning_rate=1.0)
-  with pytest.raises(ValueError, match="optimizer.schedule 'step'"):
-    optimizers.chain(learning_rate=1.0, schedule='step')
-  with pytest.raises(ValueError, match='at most 7'):
-    optimizers.rate_of('rex', learning_rate=1.0, warmup=8, total=8)
-
-
-@pytest.mark.parametrize('beta', [0.0, 0.9, 1.0])
-def test_rex_equals_its_formula(beta):
-  schedule = optimizers.rex(3.0, 10, beta=beta)
-  for step in range(11):
-    p = step / 10
-    expected = 3 * (1 - p) / (0.5 + (1 - beta * p) / 2)
-    np.testing.assert_allclose(schedule(step), expected, rtol=1e-6)
-  assert schedule(25) == 0
-
-
-def test_rex_without_reflection_is_linear():
-  schedule = optimizers.rex(2.0, 8, beta=0.0)
-  rates = [float(schedule(s)) for s in range(9)]
-  np.testing.assert_allclose(np.diff(rates), -0.25, rtol=1e-5)
-
-
-def test_constant_norms_recommend_linear_decay():
-  schedule = optimizers.refined(np.full(50, 7.0), 1.0)
-  rates = [float(schedule(s)) for s in range(50)]
-  np.testing.assert_allclose(rates, np.linspace(1, 0, 50), atol=1e-6)
-
-
-def test_large_early_norms_recommend_a_warm_up():
-  norms = np.concatenate([np.linspace(20, 1, 30), np.ones(70)])
-  schedule = optimizers.refined(norms, 2.0)
-  rates = np.array([float(schedule(s)) for s in range(100)])
-  assert 15 < rates.argmax() < 50
-  np.testing.assert_allclose(rates.max(), 2.0, rtol=1e-6)
-  assert rates[-1] == 0 and rates[0] < 0.1
-
-
-def test_refined_equals_the_loops():
+def _layers():
+  """One parameter of each kind of shape, with an adapted output."""
+  config = families_lib.config_of(families.hf_config('qwen3_moe'))
+  table = parameters.table(config)
+  table |= lora.table(config, rank=2, alpha=4.0, targets=['o'])
   rng = np.random.default_rng(0)
-  norms = rng.exponential(1.0, 40) + 0.1
-  half = int(0.1 * 40) // 2
-  smooth = []
-  for t in range(40):
-    window = []
-    for s in range(t - half, t + half + 1):
-      s = max(s, 0)
-      window.append(norms[s if s < 40 else 2 * 39 - s])
-    smooth.append(np.median(window))
-  weights = [1 / g for g in smooth]
-  rates = [w * sum(weights[t + 1 :]) for t, w in enumerate(weights)]
-  schedule = optimizers.refined(norms, 1.0, power=1.0)
-  ours = [float(schedule(s)) for s in range(40)]
-  np.testing.assert_allclose(ours, np.array(rates) / max(rates), rtol=1e-5)
-
-
-@pytest.mark.parametrize('bad', [[1.0, 0.0], [1.0, np.nan], [[1.0]]])
-def test_norms_that_recommend_nothing_are_refused(bad):
-  with pytest.raises(ValueError, match='one positive number per step'):
-    optimizers.refined(bad, 1.0)
-
-
-def _ran(folder, **norms):
-  """A run folder whose metrics hold these norms, one an iteration."""
-  count = len(next(iter(norms.values())))
-  rows = [
-    {f'grad/{name}': x[i] for name, x in norms.items()} for i in range(count)
+  paths = [
+    *(('layers', 'o', x) for x in ('kernel', 'lora_a', 'lora_b')),
+    ('layers', 'q', 'kernel'),
+    ('layers', 'experts', 'down'),
+    ('layers', 'mlp_norm', 'scale'),
+    ('embed', 'kernel'),
   ]
-  lines = ''.join(json.dumps(row) + '\n' for row in rows)
-  (folder / 'metrics.jsonl').write_text(lines)
-  return str(folder)
+  shapes = {path: table[path].shape for path in paths}
+  return table, {p: np.float32(rng.normal(size=x)) for p, x in shapes.items()}
+
+
+def _orthogonal(x):
+  """Five quintic steps, with the published coefficients."""
+  x = x / (np.sqrt(np.sum(x * x)) + 1e-8)
+  for _ in range(5):
+    square = x @ x.T
+    x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+  return x
+
+
+def _muon_loop(path, params, gradients, *, rate, decay, b1=0.9, b2=0.95):
+  """One leaf after the steps, in float64."""
+  x, m, v = (np.float64(y) for y in (params, 0 * params, 0 * params))
+  stacked = {'experts': 2}.get(path[1], 1)
+  heads = path[1] == 'o' and path[2] != 'lora_b'
+  inputs = x.shape[stacked : stacked + 1 + heads]
+  for t, g in enumerate(np.float64(gradients), 1):
+    if path[0] != 'layers' or path[-1] == 'scale':
+      m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g
+      step = m / (1 - b1**t) / (np.sqrt(v / (1 - b2**t)) + 1e-8)
+    else:
+      m = 0.95 * m + 0.05 * g
+      ahead = 0.95 * m / (1 - 0.95 ** (t + 1)) + 0.05 * g / (1 - 0.95**t)
+      step = np.zeros_like(x)
+      for place in np.ndindex(x.shape[:stacked]):
+        flat = ahead[place].reshape(int(np.prod(inputs)), -1)
+        wide = 0.2 * np.sqrt(max(flat.shape)) * _orthogonal(flat)
+        step[place] = wide.reshape(step[place].shape)
+    x = x - rate * (step + decay * x * (path[-1] != 'scale'))
+  return x
+
+
+def _steps(tx, params, gradients):
+  state = tx.init(params)
+
+  @jax.jit
+  def step(params, state, gradient):
+    updates, state = tx.update(gradient, state, params)
+    return optax.apply_updates(params, updates), state
+
+  for gradient in gradients:
+    params, state = step(params, state, gradient)
+  return params, state
+
+
+@pytest.fixture(scope='module')
+def moved():
+  """Two steps of Muon on one device, with all that went in."""
+  table, flat = _layers()
+  rng = np.random.default_rng(1)
+  moves = {p: rng.normal(size=(2, *x.shape)) for p, x in flat.items()}
+  tx = optimizers.chain(
+    'muon', learning_rate=0.1, weight_decay=0.3, clip_norm=np.inf
+  )
+  params = traverse_util.unflatten_dict(flat)
+  gradients = [
+    traverse_util.unflatten_dict(
+      {p: np.float32(x[t]) for p, x in moves.items()}
+    )
+    for t in range(2)
+  ]
+  return table, flat, moves, tx, gradients, _steps(tx, params, gradients)
+
+
+def test_muon_equals_the_loops(moved):
+  _, flat, moves, _, _, (params, _) = moved
+  for path, x in traverse_util.flatten_dict(params).items():
+    expected = _muon_loop(path, flat[path], moves[path], rate=0.1, decay=0.3)
+    # Five cubes of float32 matrices; entries are about 1.
+    np.testing.assert_allclose(x, expected, atol=1e-4, err_msg=path)
+
+
+def test_muon_on_a_mesh_is_that_of_one_device(moved):
+  table, flat, _, tx, gradients, (expected, _) = moved
+  axes = {path: table[path].axes for path in flat}
+  params = traverse_util.unflatten_dict(flat)
+  mesh = shard.make_mesh(2, 2, jax.devices()[:4])
+  layout = shard.layout(mesh, axes, params)
+  placed = jax.jit(layout.kept)(params)
+  split, state = _steps(tx, placed, gradients)
+  chex.assert_trees_all_close(split, expected, rtol=0, atol=1e-4)
+  # Momenta live where their parameters do.
+  where = layout.shardings(state)
+  momenta = [
+    place
+    for path, place in jax.tree_util.tree_leaves_with_path(where)
+    if jax.tree_util.keystr(path).endswith(".mu['layers']['q']['kernel']")
+  ]
+  kernel = placed['layers']['q']['kernel']
+  (place,) = momenta
+  assert place.is_equivalent_to(kernel.sharding, kernel.ndim)
+
+
+def test_muon_goes_on_from_a_checkpoint_as_if_never_stopped(tmp_path, moved):
+  *_, tx, gradients, (params, opt) = moved
+  state = types.TrainState(
+    params=params, opt=opt, reference=(), method={}, step=jnp.int32(2)
+  )
+  saver = checkpoint.Checkpointer(tmp_path / 'c', asynchronous=False)
+  saver.save(2, state, {})
+  found = saver.restore(jax.eval_shape(lambda: state)).state
+  saver.close()
+  update = jax.jit(tx.update)
+  ends = [update(gradients[0], x.opt, x.params) for x in (state, found)]
+  chex.assert_trees_all_equal(*ends)
+  chex.assert_trees_all_equal_structs(*ends)
 
 
 @pytest.mark.parametrize(
-  ('adaptive', 'name', 'power'),
-  [(True, 'norm_l1', 1.0), (False, 'norm', 2.0)],
+  ('name', 'dtype', 'numbers', 'size'),
+  [
+    ('adamw', 'float32', 8, 'two of four bytes a parameter'),
+    ('adamw', 'bfloat16', 6, 'one of two, one of four'),
+    ('muon', 'float32', 4, 'one of four'),
+    ('muon', 'bfloat16', 2, 'one of two'),
+    ('adafactor', 'float32', 4 * (128 + 256) / (128 * 256), 'two sides'),
+  ],
 )
-def test_a_run_recommends_the_schedule_of_the_next(
-  tmp_path, adaptive, name, power
-):
-  """Adam's by its l1 norms, as often as the next one has steps."""
-  rng = np.random.default_rng(0)
-  l1, l2 = (rng.exponential(1.0, 31) + 0.1 for _ in range(2))
-  folder = _ran(tmp_path, norm=[*l2, None], norm_l1=[*l1, None])
-  rate = optimizers.rate_of(
-    'refined',
-    learning_rate=0.3,
-    warmup=0,
-    total=61,
-    norms=folder,
-    adaptive=adaptive,
+def test_states_take_the_bytes_they_promise(name, dtype, numbers, size):
+  tx = optimizers.chain(name, learning_rate=1.0, moment_dtype=dtype)
+  kernel = jax.ShapeDtypeStruct((3, 128, 256), np.float32)
+  state = jax.eval_shape(tx.init, {'layers': {'up': {'kernel': kernel}}})
+  kept = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
+  # Counts and coefficients are a few numbers more.
+  assert 0 <= kept - numbers * kernel.size < 64, size
+
+
+def test_a_first_moment_in_bfloat16_moves_alike():
+  """The first step exactly, since the sum is rounded where it is kept."""
+  params = {'kernel': np.linspace(-1, 1, 50, dtype=np.float32)}
+  gradients = [{'kernel': params['kernel'] * t} for t in (1, -0.3, 0.7)]
+  for steps, tolerance in ((1, 0), (3, 0.01)):
+    ends = [
+      _steps(
+        optimizers.chain(learning_rate=1.0, moment_dtype=dtype),
+        params,
+        gradients[:steps],
+      )[0]['kernel']
+      for dtype in ('float32', 'bfloat16')
+    ]
+    np.testing.assert_allclose(*ends, rtol=0, atol=tolerance)
+  assert np.any(ends[0] != ends[1])
+
+
+def test_adafactor_equals_the_loops():
+  rng = np.random.default_rng(2)
+  params = rng.normal(size=(2, 130, 140))
+  gradients = rng.normal(size=(2, *params.shape)) * 3
+  tx = optimizers.chain(
+    'adafactor', learning_rate=0.1, weight_decay=0.3, clip_norm=np.inf
   )
-  norms = {'norm': l2, 'norm_l1': l1}[name]
-  between = [(a + b) / 2 for a, b in zip(norms, norms[1:])]
-  stretched = np.zeros(61)
-  stretched[::2], stretched[1::2] = norms, between
-  expected = optimizers.refined(stretched, 0.3, power=power)
-  for step in range(61):
-    np.testing.assert_allclose(rate(step), expected(step), rtol=1e-5)
-
-
-def test_a_schedule_of_no_run_is_refused(tmp_path):
-  refined = functools.partial(
-    optimizers.chain, learning_rate=1.0, schedule='refined', total=9
+  ours, _ = _steps(
+    tx,
+    {'kernel': np.float32(params)},
+    [{'kernel': np.float32(g)} for g in gradients],
   )
-  with pytest.raises(ValueError, match="norms is ''; name the folder"):
-    refined()
-  with pytest.raises(ValueError, match='holds no grad/norm_l1'):
-    refined(norms=_ran(tmp_path, norm=[1.0, 2.0]))
+  rows = columns = 0
+  for t, g in enumerate(gradients, 1):
+    keep = 1 - t**-0.8
+    rows = keep * rows + (1 - keep) * np.mean(g * g, axis=2)
+    columns = keep * columns + (1 - keep) * np.mean(g * g, axis=1)
+    mean = np.mean(rows, axis=1)[:, None, None]
+    u = g / np.sqrt(rows[:, :, None] * columns[:, None, :] / mean)
+    u /= max(1, np.sqrt(np.mean(u * u)))
+    params = params - 0.1 * (u + 0.3 * params)
+  np.testing.assert_allclose(ours['kernel'], params, atol=1e-5)
 
 
-def test_inverse_decay_halves_after_two_steps():
-  rate = optimizers.rate_of('inverse', learning_rate=3.0, warmup=0, total=9)
-  np.testing.assert_allclose([rate(s) for s in (0, 2, 4)], [3, 1.5, 1])
+def test_muon_needs_layers_and_moments_a_known_dtype():
+  tx = optimizers.chain('muon', learning_rate=1.0)
+  with pytest.raises(ValueError, match=r"none among \['mean'\]; use adamw"):
+    tx.init({'mean': {'kernel': np.zeros((2, 2))}})
+  with pytest.raises(ValueError, match="dtype is 'float16'; use float32"):
+    optimizers.chain(learning_rate=1.0, moment_dtype='float16')

@@ -163,7 +163,7 @@ SETTINGS = {
   ),
   'optimizer.name': (
     'adamw',
-    'adamw, sgd, implicit_transport or hessian_aided',
+    'adamw, muon, adafactor, sgd, implicit_transport or hessian_aided',
   ),
   'optimizer.learning_rate': (1e-5, 'the peak'),
   'optimizer.schedule': (
@@ -178,6 +178,10 @@ SETTINGS = {
   'optimizer.b1': (0.9, 'decay of the first moment'),
   'optimizer.b2': (0.95, 'decay of the second moment'),
   'optimizer.epsilon': (1e-8, 'added to its root'),
+  'optimizer.moment_dtype': (
+    'float32',
+    'in which the first moment is kept: float32 or bfloat16',
+  ),
   'optimizer.weight_decay': (0.0, 'of kernels'),
   'optimizer.clip_norm': (
     1.0,

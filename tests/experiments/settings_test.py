@@ -93,6 +93,8 @@ def test_defaults_and_extremes_that_mean_something_pass():
     ('eval.samples', {'eval__every': 0}, 'eval.every is 0'),
     ('data.level', {'data__path': 'x.jsonl'}, 'data.path is a file'),
     ('optimizer.norms', {}, 'optimizer.schedule is not refined'),
+    ('optimizer.b1', {'optimizer__name': 'adafactor'}, 'does not read it'),
+    ('optimizer.moment_dtype', {'optimizer__name': 'sgd'}, 'does not read it'),
     ('data.size', {'data__path': 'x.jsonl'}, 'data.path is a file'),
     ('data.prompt_field', {}, 'data.path is a generated task'),
     ('data.answer_field', {}, 'data.path is a generated task'),
