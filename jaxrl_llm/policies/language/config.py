@@ -26,7 +26,9 @@ class Config:
     tied: logits use the embedding transposed.
     qkv_bias, o_bias, mlp_bias: which linear maps add a bias.
     qk_norm: RMSNorm of each query and key head before the rotation.
-    post_norms: RMSNorm of what attention and MLP add to the stream (Gemma).
+      qk_norm_joint: of all heads of a token at once (OLMo).
+    pre_norms: RMSNorm of what attention and MLP read (all but OLMo).
+    post_norms: RMSNorm of what they add to the stream (Gemma, OLMo).
     rope: rotation of the layers. local_rope: of layers with a window; None
       means the same. unrotated: one per layer, True on those without any
       (SmolLM 3); () means none.
@@ -55,6 +57,8 @@ class Config:
   o_bias: bool = False
   mlp_bias: bool = False
   qk_norm: bool = False
+  qk_norm_joint: bool = False
+  pre_norms: bool = True
   post_norms: bool = False
   rope: Rope = Rope()
   local_rope: Rope | None = None
@@ -88,6 +92,8 @@ class Config:
         raise ValueError(
           f'{count} {name} for {self.layers} layers; give one each.'
         )
+    if self.qk_norm_joint and not self.qk_norm:
+      raise ValueError('qk_norm_joint says how; it needs qk_norm=True.')
     fewest = 1 if self.experts else 0
     if not fewest <= self.experts_per_token <= self.experts:
       raise ValueError(

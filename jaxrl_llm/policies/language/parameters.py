@@ -12,8 +12,8 @@ the sharding specs and the Hugging Face import derive from `table`:
     final_norm.scale [D]                       unembed.kernel [D, V], if untied
 
 and, where the configuration asks, biases beside kernels, `q_norm` and
-`k_norm` [L, h], `post_attention_norm` and `post_mlp_norm` [L, D]. Letters as in
-`transformer`.
+`k_norm` [L, h] or [L, heads, h], `post_attention_norm` and `post_mlp_norm`
+[L, D]. Letters as in `transformer`.
 """
 
 from __future__ import annotations
@@ -78,15 +78,18 @@ def table(config: Config) -> dict[tuple[str, ...], Param]:
   width = jax.nn.initializers.normal(config.width**-0.5)
   residual = (2 * config.layers) ** -0.5
   add('embed.kernel', ('vocab', 'embed'), width)
-  norm('layers.attention_norm', 'layers', 'embed')
+  if config.pre_norms:
+    norm('layers.attention_norm', 'layers', 'embed')
   linear('q', ('embed',), ('heads', 'head_dim'), config.qkv_bias)
   linear('k', ('embed',), ('kv_heads', 'head_dim'), config.qkv_bias)
   linear('v', ('embed',), ('kv_heads', 'head_dim'), config.qkv_bias)
   if config.qk_norm:
-    norm('layers.q_norm', 'layers', 'head_dim')
-    norm('layers.k_norm', 'layers', 'head_dim')
+    each = config.qk_norm_joint
+    norm('layers.q_norm', 'layers', *['heads'] * each, 'head_dim')
+    norm('layers.k_norm', 'layers', *['kv_heads'] * each, 'head_dim')
   linear('o', ('heads', 'head_dim'), ('embed',), config.o_bias, residual)
-  norm('layers.mlp_norm', 'layers', 'embed')
+  if config.pre_norms:
+    norm('layers.mlp_norm', 'layers', 'embed')
   if config.experts:
     linear('router', ('embed',), ('routes',), False)
     kernel('experts.gate', ('embed',), ('mlp',), 1.0, 'experts')

@@ -342,7 +342,7 @@ def _layers(params, config, tokens, positions, attend, dtype, remat, unroll):
 
 def _block(layer, config, x, rotation, attend):
   """One layer on [..., D]; `attend` maps q, k, v to their mix, and a cache."""
-  y = _norm(layer['attention_norm'], config, x)
+  y = _norm(layer['attention_norm'], config, x) if config.pre_norms else x
   q, k, v = (_linear(layer[name], y) for name in 'qkv')
   if config.qk_norm:
     q = _norm(layer['q_norm'], config, q)
@@ -354,7 +354,7 @@ def _block(layer, config, x, rotation, attend):
   if config.post_norms:
     y = _norm(layer['post_attention_norm'], config, y)
   x = x + y
-  y = _norm(layer['mlp_norm'], config, x)
+  y = _norm(layer['mlp_norm'], config, x) if config.pre_norms else x
   activation = _ACTIVATIONS[config.activation]
   if config.experts:
     y = experts.mixture(layer, config, y, activation)
@@ -434,9 +434,13 @@ def _embed(params, config, tokens, dtype):
 
 
 def _norm(params, config, x):
-  """RMSNorm over the last axis, in float32. Source: arXiv 1910.07467."""
+  """RMSNorm over the axes of its scale, in float32.
+
+  Source: arXiv 1910.07467.
+  """
   y = x.astype(jnp.float32)
-  square = jnp.mean(y * y, axis=-1, keepdims=True)
+  axes = tuple(range(-params['scale'].ndim, 0))
+  square = jnp.mean(y * y, axis=axes, keepdims=True)
   y = y * jax.lax.rsqrt(square + config.norm_epsilon)
   scale = config.norm_offset + params['scale'].astype(jnp.float32)
   return (y * scale).astype(x.dtype)

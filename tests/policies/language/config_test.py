@@ -7,10 +7,11 @@ import re
 import numpy as np
 import pytest
 
-from jaxrl_llm.policies.language import hf
+from jaxrl_llm.policies.language import hf, parameters
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.policies.language.hf.families import FAMILIES
 from jaxrl_llm.policies.language.rope import KINDS, Rope
+from jaxrl_llm.training import shard
 from tests.policies.language import families
 
 
@@ -37,6 +38,13 @@ def test_families_differ_in_the_fields_they_are_known_for():
   assert (mixtral.experts, mixtral.experts_per_token) == (4, 2)
   assert mixtral.experts_norm and mixtral.mlp_width == 40
   assert gemma3.local_rope == Rope(100.0) and gemma3.rope.kind == 'linear'
+  olmo2, olmo3 = (
+    hf.config_of(families.hf_config(name)) for name in ('olmo2', 'olmo3')
+  )
+  for olmo in (olmo2, olmo3):
+    assert olmo.qk_norm_joint and olmo.post_norms and not olmo.pre_norms
+  assert olmo3.windows == (5, 0) and not olmo2.windows
+  assert olmo3.rope.kind == 'yarn' and olmo3.local_rope.kind == 'default'
 
 
 def test_layers_know_how_they_rotate():
@@ -52,6 +60,14 @@ def test_the_page_of_families_lists_them_all():
   page = pathlib.Path(__file__).parents[3] / 'docs' / 'model_families.md'
   listed = re.findall(r'^\| `(\w+)`', page.read_text(), re.MULTILINE)
   assert sorted(listed[1:]) == sorted(FAMILIES)
+
+
+@pytest.mark.parametrize('name', families.NAMES)
+def test_every_parameter_has_a_sharding_rule(name):
+  table = parameters.table(hf.config_of(families.hf_config(name)))
+  assert {axis for entry in table.values() for axis in entry.axes} <= {
+    *shard.RULES
+  }
 
 
 @pytest.mark.parametrize('name', families.NAMES)
@@ -178,6 +194,11 @@ _PLAIN = Config(
 def test_impossible_sizes_are_refused(field, value, message):
   with pytest.raises(ValueError, match=message):
     dataclasses.replace(_PLAIN, **{field: value})
+
+
+def test_a_joint_norm_of_nothing_is_refused():
+  with pytest.raises(ValueError, match='needs qk_norm=True'):
+    dataclasses.replace(_PLAIN, qk_norm_joint=True)
 
 
 def test_experts_with_biases_are_refused():

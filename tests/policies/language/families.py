@@ -109,6 +109,21 @@ _VARIANTS = {
     | {'sliding_window': 5, 'attention_bias': True},
   ),
   'mixtral': ('mixtral', {'num_local_experts': 4, 'sliding_window': 5}),
+  'olmo2': ('olmo2', {'num_hidden_layers': 2}),
+  'olmo3': (
+    'olmo3',
+    _WIDE
+    | {
+      'num_hidden_layers': 2,
+      'max_position_embeddings': 1024,
+      'sliding_window': 5,
+      'layer_types': ['sliding_attention', 'full_attention'],
+      'rope_parameters': {
+        'full_attention': _YARN,
+        'sliding_attention': {'rope_type': 'default', 'rope_theta': 10_000.0},
+      },
+    },
+  ),
   'gemma2': ('gemma2', _GEMMA),
   'gemma3': (
     'gemma3_text',

@@ -43,6 +43,9 @@ _CONFIGS = {
     logit_cap=3.0,
     activation='gelu_pytorch_tanh',
   ),
+  'late': dataclasses.replace(
+    _PLAIN, qk_norm_joint=True, pre_norms=False, post_norms=True
+  ),
   'experts': dataclasses.replace(
     _PLAIN, experts=4, experts_per_token=2, experts_norm=True
   ),

@@ -67,12 +67,14 @@ class Family(NamedTuple):
     windows: f(their configuration) -> `Config.windows`.
     plain: fields with the one value that the decoder computes, beside those
       that are plain in all families.
+    names: of modules of a layer, by ours, that have others than Llama's.
   """
 
   architecture: str
   fields: Callable[[Any], Mapping[str, Any]]
   windows: Callable[[Any], tuple[int, ...]] = _no_windows
   plain: Mapping[str, Any] = MappingProxyType({})
+  names: Mapping[str, str] = MappingProxyType({})
 
 
 def _llama(source):
@@ -144,6 +146,28 @@ def _gemma3(source):
   return {**_gemma2(source), 'qk_norm': True}
 
 
+def _olmo2(source):
+  return {
+    **_qwen3(source),
+    'qk_norm_joint': True,
+    'pre_norms': False,
+    'post_norms': True,
+  }
+
+
+# Gemma kept the name of what precedes the MLP elsewhere for another norm.
+_FEEDFORWARD_NORMS = {
+  'mlp_norm': 'pre_feedforward_layernorm',
+  'post_attention_norm': 'post_attention_layernorm',
+  'post_mlp_norm': 'post_feedforward_layernorm',
+}
+_MIXTRAL_NAMES = {
+  'router': 'block_sparse_moe.gate',
+  'experts.gate': 'block_sparse_moe.experts.{}.w1',
+  'experts.up': 'block_sparse_moe.experts.{}.w3',
+  'experts.down': 'block_sparse_moe.experts.{}.w2',
+}
+
 FAMILIES = {
   'llama': Family('LlamaForCausalLM', _llama),
   'smollm3': Family('SmolLM3ForCausalLM', _smollm3, _window_by_layer),
@@ -151,14 +175,23 @@ FAMILIES = {
   'qwen2': Family('Qwen2ForCausalLM', _qwen2, _window_by_layer),
   'qwen3': Family('Qwen3ForCausalLM', _qwen3, _window_by_layer),
   'qwen3_moe': Family('Qwen3MoeForCausalLM', _qwen3_moe, _one_window),
-  'mixtral': Family('MixtralForCausalLM', _mixtral, _one_window),
-  'gemma2': Family('Gemma2ForCausalLM', _gemma2, _window_by_layer),
+  'mixtral': Family(
+    'MixtralForCausalLM', _mixtral, _one_window, names=_MIXTRAL_NAMES
+  ),
+  'olmo2': Family('Olmo2ForCausalLM', _olmo2, names=_FEEDFORWARD_NORMS),
+  'olmo3': Family(
+    'Olmo3ForCausalLM', _olmo2, _window_by_layer, names=_FEEDFORWARD_NORMS
+  ),
+  'gemma2': Family(
+    'Gemma2ForCausalLM', _gemma2, _window_by_layer, names=_FEEDFORWARD_NORMS
+  ),
   # The reference caps attention in Gemma 2 only, and ignores the field here.
   'gemma3_text': Family(
     'Gemma3ForCausalLM',
     _gemma3,
     _window_by_layer,
     plain={'attn_logit_softcapping': None},
+    names=_FEEDFORWARD_NORMS,
   ),
 }
 

@@ -87,6 +87,31 @@ class Row(NamedTuple):
     return self.name.count('{}')
 
 
+_WHOLE: dict[tuple[str, ...], Row] = {
+  ('embed', 'kernel'): Row('model.embed_tokens.weight', BIJECTIONS['same']),
+  ('final_norm', 'scale'): Row('model.norm.weight', BIJECTIONS['same']),
+  ('unembed', 'kernel'): Row('lm_head.weight', BIJECTIONS['transposed']),
+}
+# Modules of a layer, by ours; {} is an expert. Families rename some.
+_NAMES = {
+  'q': 'self_attn.q_proj',
+  'k': 'self_attn.k_proj',
+  'v': 'self_attn.v_proj',
+  'o': 'self_attn.o_proj',
+  'q_norm': 'self_attn.q_norm',
+  'k_norm': 'self_attn.k_norm',
+  'gate': 'mlp.gate_proj',
+  'up': 'mlp.up_proj',
+  'down': 'mlp.down_proj',
+  'attention_norm': 'input_layernorm',
+  'mlp_norm': 'post_attention_layernorm',
+  'router': 'mlp.gate',
+  'experts.gate': 'mlp.experts.{}.gate_proj',
+  'experts.up': 'mlp.experts.{}.up_proj',
+  'experts.down': 'mlp.experts.{}.down_proj',
+}
+
+
 def table(config: Config, family: str) -> dict[tuple[str, ...], Row]:
   """Their name and the bijection for each path of `parameters.table`.
 
@@ -94,59 +119,23 @@ def table(config: Config, family: str) -> dict[tuple[str, ...], Row]:
     family: `model_type` of their configuration: two of one architecture may
       have different names for it.
   """
-  modules = {
-    'q': 'self_attn.q_proj',
-    'k': 'self_attn.k_proj',
-    'v': 'self_attn.v_proj',
-    'o': 'self_attn.o_proj',
-    'q_norm': 'self_attn.q_norm',
-    'k_norm': 'self_attn.k_norm',
-    'gate': 'mlp.gate_proj',
-    'up': 'mlp.up_proj',
-    'down': 'mlp.down_proj',
-    'attention_norm': 'input_layernorm',
-    # Gemma kept the name of what precedes the MLP elsewhere for another norm.
-    'mlp_norm': 'pre_feedforward_layernorm'
-    if config.post_norms
-    else 'post_attention_layernorm',
-    'post_attention_norm': 'post_attention_layernorm',
-    'post_mlp_norm': 'post_feedforward_layernorm',
-  }
-  whole = {
-    ('embed', 'kernel'): ('model.embed_tokens.weight', 'same'),
-    ('final_norm', 'scale'): ('model.norm.weight', 'same'),
-    ('unembed', 'kernel'): ('lm_head.weight', 'transposed'),
-    **_expert_names(family),
-  }
-  rows = {}
+  names = {**_NAMES, **FAMILIES[family].names}
+  rows: dict[tuple[str, ...], Row] = {}
   for path in parameters.table(config):
-    if path in whole:
-      name, bijection = whole[path]
+    if path in _WHOLE:
+      rows[path] = _WHOLE[path]
+      continue
+    layers, module, leaf = path
+    suffix = 'bias' if leaf == 'bias' else 'weight'
+    if module == 'experts':
+      module, bijection = f'experts.{leaf}', 'transposed'
+    elif leaf == 'kernel':
+      bijection = 'transposed from heads' if module == 'o' else 'transposed'
     else:
-      _, module, leaf = path
-      suffix = 'bias' if leaf == 'bias' else 'weight'
-      name = f'model.layers.{{}}.{modules[module]}.{suffix}'
-      bijection = {'scale': 'same', 'bias': 'flat', 'kernel': 'transposed'}[
-        leaf
-      ]
-      if module == 'o' and leaf == 'kernel':
-        bijection = 'transposed from heads'
+      bijection = 'flat'
+    name = f'model.{layers}.{{}}.{names[module]}.{suffix}'
     rows[path] = Row(name, BIJECTIONS[bijection])
   return rows
-
-
-def _expert_names(family: str) -> dict[tuple[str, ...], tuple[str, str]]:
-  """Names and bijections of a router and of experts, one a layer and expert."""
-  module, names = 'mlp', ('gate_proj', 'up_proj', 'down_proj')
-  if family == 'mixtral':
-    module, names = 'block_sparse_moe', ('w1', 'w3', 'w2')
-  module = f'model.layers.{{}}.{module}'
-  rows = {
-    ('layers', 'experts', ours): f'{module}.experts.{{}}.{theirs}.weight'
-    for ours, theirs in zip(('gate', 'up', 'down'), names)
-  }
-  rows['layers', 'router', 'kernel'] = f'{module}.gate.weight'
-  return {path: (name, 'transposed') for path, name in rows.items()}
 
 
 def names_of(row: Row, shape: tuple[int, ...]) -> list[str]:
