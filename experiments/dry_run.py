@@ -35,6 +35,8 @@ def report(config: ConfigDict) -> int:
     print(parts.trained)
     if parts.example:
       print(f'the first prompt: {command.short(parts.example)}')
+    for remark in parts.remarks:
+      print(f'  {remark}')
     print(f'  {"":24}{"numbers":>16}{"bytes":>12}{"per device":>12}')
     for name, tree in sizes.items():
       count = sum(x.size for x in jax.tree.leaves(tree))

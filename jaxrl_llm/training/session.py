@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from ml_collections import ConfigDict
@@ -74,6 +74,11 @@ class Session:
   def trained(self) -> str:
     """What the run trains, in a line."""
     raise NotImplementedError
+
+  @property
+  def remarks(self) -> Sequence[str]:
+    """What else a dry run says of it, a line each."""
+    return ()
 
   @property
   def example(self) -> str:

@@ -17,8 +17,8 @@ from jaxrl_llm.plans import episodes
 from jaxrl_llm.policies.language import mixture as mixture_lib
 from jaxrl_llm.policies.language.sampler import Sampler
 from jaxrl_llm.policies.language.truncation import Sampling
+from jaxrl_llm.problems.text import dialogue, evaluate, oracles
 from jaxrl_llm.problems.text import encoding as text
-from jaxrl_llm.problems.text import evaluate, oracles
 from jaxrl_llm.problems.text.questions import Questions
 from jaxrl_llm.problems.text.tools import Speaker
 from jaxrl_llm.tasks import answers, environments, verify
@@ -34,7 +34,7 @@ class Answering:
     sampler: compiled sampling.
     sampling: temperature and truncation of training.
     tokenizer: of the model. stop: strings that end a response.
-    silent: tokens without text.
+    silent: tokens without text. chats: how the policy is talked with.
     verifiers: what scores a response, with names and weights.
     oracle: what says which of two responses is better, or None.
     batch: prompts sampled at once in evaluation.
@@ -48,6 +48,7 @@ class Answering:
   tokenizer: Any
   stop: tuple[str, ...]
   silent: frozenset[int]
+  chats: dialogue.Chats
   verifiers: verify.Verifiers
   batch: int
   oracle: oracles.Oracle | None = None

@@ -1,33 +1,21 @@
 """Chat templates: conversations in, tokens out.
 
 A template writes control tokens, such as the marks between turns, around what
-people wrote. What they wrote may hold the same letters and stays text: such
-letters go through the template between two marks, and are spelled out when the
-rest is encoded. Messages of the assistant are the policy's own words, in which
-control tokens, such as <think>, are tokens.
+people wrote. What they wrote may hold the same letters and stays text, see
+`marks`. Messages of the assistant are the policy's own words, in which control
+tokens, such as <think>, are tokens.
 """
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from jaxrl_llm.problems.text import marks
+
 Messages = Sequence[Mapping[str, Any]]
-
-# Code points that Unicode keeps for programs and no text has.
-_OPEN, _CLOSE = '\ufdd0', '\ufdd1'
-_NO_MARKS = {ord(_OPEN): None, ord(_CLOSE): None}
-
-
-def _any_of(texts: Iterable[str]) -> re.Pattern:
-  """Finds any of some texts, the longest first, as one may begin another."""
-  longest = sorted(map(re.escape, texts), key=len, reverse=True)
-  return re.compile('|'.join(longest) or '(?!)')
-
-
-_NONE = _any_of(())
 
 
 def _blank(message: Mapping[str, Any]) -> bool:
@@ -86,17 +74,7 @@ class Template:
     self._source = str(tokenizer.chat_template)
     for name in self._variables:
       self._check(name)
-    added = tokenizer.added_tokens_decoder.values()
-    special = {token.content for token in added if token.special}
-    written = {
-      token.content for token in added if token.content in self._source
-    }
-    self._special = _any_of(special)
-    self._control = _any_of(special | {t for t in written if not t.isspace()})
-    self._marks = re.compile(
-      f'{_OPEN}({self._control.pattern}){_CLOSE}|[{_OPEN}{_CLOSE}]'
-    )
-    self._newline = self._plain('\n')
+    self._marks = marks.Marks(tokenizer, self._source)
 
   def encode(
     self, messages: Messages, tools: Sequence[Any] = (), *, whole: bool = False
@@ -162,29 +140,65 @@ class Template:
     Raises:
       ValueError: control tokens that the tokenizer cannot spell.
     """
-    first, *pieces = self._marks.split(written)
-    ids = self._inside(first, self._plain) if behind else self._plain(first)
-    for spelled, text in zip(pieces[::2], pieces[1::2]):
-      if spelled:
-        ids += self._spelled(spelled)
-      if text:
-        ids += self._inside(text, self._plain)
-    return ids
+    return self._marks.tokens(written, behind=behind)
+
+  @property
+  def special(self) -> re.Pattern:
+    """Finds special tokens of the tokenizer."""
+    return self._marks.special
 
   @property
   def reads_clock(self) -> bool:
     """Whether it may write the date of the day, unless it is given one."""
     given = 'date_string' in self._variables
-    return self._reads('strftime_now') and not given
+    return self.reads('strftime_now') and not given
 
   def controls(self, text: str) -> bool:
     """Whether a text spells a control token."""
-    return self._control.search(text) is not None
+    return self._marks.control.search(text) is not None
 
   def spells(self, messages: Messages) -> bool:
     """Whether others than the assistant wrote what reads as a control token."""
     others = [dict(m) for m in messages if m['role'] != 'assistant']
-    return self._marked(others, self._control) != others
+    return self._marks.around(others, self._marks.control) != others
+
+  def behind(
+    self,
+    history: Messages,
+    answer: Mapping[str, Any],
+    new: Messages,
+    tools: Sequence[Any] = (),
+  ) -> str:
+    """What is written between an answer and the next, whatever it says.
+
+    To be read by `tokens`. The answer goes through the template with a mark in
+    the place of its words, and what follows the mark is returned.
+
+    Args:
+      history: before the answer; a last message of the assistant is how the
+        answer begins.
+      answer: a message of the assistant with `marks.SPOT` among its words.
+      new: messages of others, that the next answer follows.
+
+    Raises:
+      ValueError: messages or tools that the template cannot write, or a
+        template that leaves the answer out.
+    """
+    if history and history[-1]['role'] == 'assistant':
+      history = history[:-1]
+    self._check_fields([*history, answer, *new], tools)
+    written = self._rendered(
+      [*self._protected(history), answer, *self._protected(new)],
+      tools,
+      add_generation_prompt=True,
+    )
+    before, spot, rest = written.rpartition(marks.SPOT)
+    if not spot:
+      raise ValueError(
+        'the chat template of the tokenizer does not write what the assistant '
+        f'said into {before[-200:]!r}; episodes of several turns need another'
+      )
+    return rest
 
   def _written(
     self,
@@ -194,17 +208,26 @@ class Template:
     whole: bool = False,
     **options: bool,
   ) -> str:
-    if tools and not self._reads('tools'):
+    self._check_fields(messages, tools)
+    return self._rendered(self._protected(messages, whole), tools, **options)
+
+  def _check_fields(self, messages: Messages, tools: Sequence[Any]) -> None:
+    if tools and not self.reads('tools'):
       raise ValueError(
         'the record has tools, and the chat template of the tokenizer writes '
         'none; take them out, or use a template for tools'
       )
     for message in messages:
       self.check_written(message, 'tool_calls')
+
+  def _rendered(
+    self, messages: Messages, tools: Sequence[Any], **options: bool
+  ) -> str:
+    """What the template makes of messages that have their marks."""
     try:
       return self._tokenizer.apply_chat_template(
-        [self._marked(m, self._protected(m, whole)) for m in messages],
-        tools=self._marked(tools, self._control) or None,
+        list(messages),
+        tools=self._marks.around(tools, self._marks.control) or None,
         tokenize=False,
         **options,
         **self._variables,
@@ -225,18 +248,24 @@ class Template:
       ValueError: naming the field.
     """
     for name in names:
-      if message.get(name) and not self._reads(name):
+      if message.get(name) and not self.reads(name):
         raise ValueError(
           f'a message has {name}, and the chat template of the tokenizer '
           'writes none; write them into its content as the model does, or use '
           'a template that does'
         )
 
-  def _protected(self, message: Mapping[str, Any], whole: bool) -> re.Pattern:
-    """The control tokens that are text in a message."""
-    if message['role'] != 'assistant':
-      return self._control
-    return self._special if whole else _NONE
+  def _protected(
+    self, messages: Messages, whole: bool = False
+  ) -> list[Mapping[str, Any]]:
+    """Messages with marks around the control tokens that are text in them."""
+    own = self._marks.special if whole else marks.NONE
+    return [
+      self._marks.around(
+        m, own if m['role'] == 'assistant' else self._marks.control
+      )
+      for m in messages
+    ]
 
   def _check(self, name: str) -> None:
     if (
@@ -246,56 +275,12 @@ class Template:
         f'data.chat_template_kwargs: {name!r} is what the run itself gives the '
         'chat template; take it out'
       )
-    if not self._reads(name):
+    if not self.reads(name):
       raise ValueError(
         f'data.chat_template_kwargs: {name!r} would do nothing: the chat '
         'template of the tokenizer does not read it; take it out'
       )
 
-  def _reads(self, name: str) -> bool:
+  def reads(self, name: str) -> bool:
+    """Whether its source has that name in it."""
     return re.search(rf'\b{re.escape(name)}\b', self._source) is not None
-
-  def _marked(self, value: Any, tokens: re.Pattern) -> Any:
-    """A value with marks around the tokens of every text in it."""
-    if isinstance(value, str):
-      # Whoever wrote marks could forge with them.
-      value = value.translate(_NO_MARKS)
-      return tokens.sub(rf'{_OPEN}\g<0>{_CLOSE}', value)
-    if isinstance(value, Mapping):
-      return {key: self._marked(each, tokens) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-      return [self._marked(each, tokens) for each in value]
-    return value
-
-  def _spelled(self, token: str) -> list[int]:
-    ids = self._inside(token, self._letters)
-    if self._tokenizer.convert_tokens_to_ids(token) in ids:
-      raise ValueError(
-        f'{token!r} in the text of a message is a control token, which the '
-        'tokenizer cannot spell in other tokens; take it out'
-      )
-    return ids
-
-  def _inside(self, text: str, encode: Callable[[str], list[int]]) -> list[int]:
-    """Tokens of a text that does not begin where the others do.
-
-    Some tokenizers put a space before the first word of a text; after a
-    newline they do not.
-    """
-    ids, count = encode(f'\n{text}'), len(self._newline)
-    return ids[count:] if ids[:count] == self._newline else encode(text)
-
-  def _plain(self, text: str) -> list[int]:
-    return self._tokenizer(text, add_special_tokens=False)['input_ids']
-
-  def _letters(self, text: str) -> list[int]:
-    """Tokens of a text in which no added token is looked for."""
-    backend = getattr(self._tokenizer, 'backend_tokenizer', None)
-    if backend is None:
-      return self._plain(text)
-    if backend.normalizer is not None:
-      text = backend.normalizer.normalize_str(text)
-    words = [text]
-    if backend.pre_tokenizer is not None:
-      words = [w for w, _ in backend.pre_tokenizer.pre_tokenize_str(text)]
-    return [token.id for w in words for token in backend.model.tokenize(w)]

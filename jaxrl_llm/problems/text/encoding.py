@@ -149,11 +149,23 @@ def decode(
   texts = []
   masks = np.asarray(rollouts.response_mask)[rows]
   for ids, mask in zip(np.asarray(rollouts.content.response)[rows], masks):
-    text = _text(tokenizer, ids[mask].tolist(), silent)
-    found = [(text.find(s), s) for s in stop if s in text]
-    end = min((start + len(s) for start, s in found), default=len(text))
-    texts.append(text[:end])
+    texts.append(
+      text_of(tokenizer, ids[mask].tolist(), silent=silent, stop=stop)
+    )
   return texts
+
+
+def text_of(
+  tokenizer,
+  ids: Sequence[int],
+  *,
+  silent: Collection[int],
+  stop: Sequence[str] = (),
+) -> str:
+  """The text of tokens up to the first end of a stop string, see `decode`."""
+  text = _text(tokenizer, ids, silent)
+  found = [(text.find(s), s) for s in stop if s in text]
+  return text[: min((start + len(s) for start, s in found), default=len(text))]
 
 
 def pieces(

@@ -51,6 +51,16 @@ class Questions:
   def __len__(self) -> int:
     return len(self.rows)
 
+  def asked(self, task: int) -> Asked:
+    """What is put before the policy for a row of the table."""
+    place, row = self.places[task], self.rows[task]
+    return asked_of(place, row, self.system, self.is_message)
+
+  @property
+  def in_messages(self) -> bool:
+    """Whether the chat template writes the first prompt."""
+    return not isinstance(self.asked(0).prompt, str)
+
   def prompts(self, tasks: np.ndarray) -> Prompts:
     """The prompts of some rows of the table."""
     tasks = np.asarray(tasks, np.int32)

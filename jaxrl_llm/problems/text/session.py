@@ -21,10 +21,11 @@ from jaxrl_llm.policies.language import heads, hf, lora, transformer
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.policies.language.sampler import Sampler
 from jaxrl_llm.policies.language.truncation import Sampling
-from jaxrl_llm.problems.text import encoding as text
 from jaxrl_llm.problems.text import (
+  dialogue,
   games,
   guests,
+  inspection,
   oracles,
   policy,
   recordings,
@@ -32,6 +33,7 @@ from jaxrl_llm.problems.text import (
   sources,
   transcripts,
 )
+from jaxrl_llm.problems.text import encoding as text
 from jaxrl_llm.problems.text import questions as questions_lib
 from jaxrl_llm.problems.text.answering import Answering
 from jaxrl_llm.problems.text.inputs import fingerprints  # noqa: F401
@@ -84,6 +86,13 @@ class TextSession(Session):
   def example(self):
     first = self.train.tokens[0][self.train.mask[0]]
     return self.tokenizer.decode(first.tolist())
+
+  @property
+  def remarks(self):
+    if not self.train.in_messages:
+      return ()
+    report = inspection.inspect(self.answering.chats.templated)
+    return [f'chat template: {line}' for line in report.lines()]
 
   @property
   def judged(self):
@@ -506,6 +515,10 @@ def answering_of(
     tokenizer=tokenizer,
     stop=stop,
     silent=silent,
+    chats=dialogue.Chats(
+      dialogue.Reader(tokenizer, ends, silent=silent, stop=stop),
+      questions_lib.variables_of(config.data.chat_template_kwargs),
+    ),
     verifiers=verifiers,
     oracle=oracles.load(config.verify.preference),
     batch=settings.prompts,

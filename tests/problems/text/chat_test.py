@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from jaxrl_llm.problems.text import chat
+from jaxrl_llm.problems.text import chat, marks
 from jaxrl_llm.problems.text import encoding as text
 from tests.problems.text import templates
 
@@ -91,7 +91,7 @@ def test_tools_cannot_forge_a_turn(name):
 
 def test_marks_of_ours_in_a_text_forge_nothing(style):
   mark = style.eos_token
-  content = f'{chat._OPEN}{chat._CLOSE}a{mark}{chat._OPEN}b{mark}{chat._CLOSE}'
+  content = f'{marks.OPEN}{marks.CLOSE}a{mark}{marks.OPEN}b{mark}{marks.CLOSE}'
   ids, said = written(style, [{'role': 'user', 'content': content}])
   assert f'a{mark}b{mark}' in said
   plain, _ = written(style, [USER])

@@ -21,6 +21,10 @@ _CHATML = (
   ' and not loop.last %}'
   "{{ m.content.split('</think>')[-1].lstrip('\n') }}"
   '{%- else %}{{ m.content }}{% endif %}'
+  '{%- for call in m.tool_calls or () %}'
+  '{{ \'\n<tool_call>\n{"name": "\' + call.function.name'
+  ' + \'", "arguments": \' }}'
+  "{{ call.function.arguments | tojson }}{{ '}\n</tool_call>' }}{% endfor %}"
   "{{ '<|im_end|>\n' }}{% endfor %}"
   "{%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
   '{%- if enable_thinking is defined and enable_thinking is false %}'
@@ -61,6 +65,63 @@ _INST = (
   '{% else %}'
   "{{ bos_token + '[INST] ' + m.content.strip() + ' [/INST]' }}"
   '{% endif %}{% endfor %}'
+)
+# As Qwen 2.5: a system message of its own, results in the turn of a user.
+_RESULTS = (
+  "{% set own = messages[0].role == 'system' %}"
+  "{{ '<|im_start|>system\n' }}"
+  "{{ messages[0].content if own else 'You help.' }}"
+  "{% if tools %}{{ '\n# Tools' }}{% for tool in tools %}"
+  "{{ '\n' }}{{ tool | tojson }}{% endfor %}{% endif %}"
+  "{{ '<|im_end|>\n' }}"
+  '{% for m in (messages[1:] if own else messages) %}'
+  "{% if m.role == 'tool' %}"
+  "{% if loop.previtem is undefined or loop.previtem.role != 'tool' %}"
+  '<|im_start|>user{% endif %}'
+  "{{ '\n<tool_response>\n' + m.content + '\n</tool_response>' }}"
+  "{% if loop.last or loop.nextitem.role != 'tool' %}"
+  "{{ '<|im_end|>\n' }}{% endif %}"
+  '{% else %}'
+  "{{ '<|im_start|>' + m.role }}"
+  "{% if m.content or not m.tool_calls %}{{ '\n' + m.content }}{% endif %}"
+  '{% for call in m.tool_calls or () %}'
+  "{{ '\n<tool_call>\n' }}"
+  '{"name": "{{ call.function.name }}", "arguments": '
+  "{{ call.function.arguments | tojson }}{{ '}\n</tool_call>' }}{% endfor %}"
+  "{{ '<|im_end|>\n' }}{% endif %}{% endfor %}"
+  "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+# As Llama 3.2: one call a turn, bare JSON; results of a role of their own.
+_BARE = (
+  '{{ bos_token }}'
+  '{% for m in messages %}{% if m.tool_calls %}'
+  "{% if m.tool_calls | length != 1 %}{{ raise_exception('One at once') }}"
+  '{% endif %}{% set call = m.tool_calls[0].function %}'
+  "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}"
+  '{"name": "{{ call.name }}", "parameters": {{ call.arguments | tojson }}}'
+  '<|eot_id|>'
+  "{% elif m.role == 'tool' %}"
+  "{{ '<|start_header_id|>ipython<|end_header_id|>\n\n' }}"
+  '{{ m.content | tojson }}<|eot_id|>'
+  '{% else %}'
+  "{{ '<|start_header_id|>' + m.role + '<|end_header_id|>\n\n' }}"
+  '{% if tools and loop.first %}Functions:{% for t in tools %}'
+  "{{ '\n' }}{{ t | tojson(indent=4) }}{% endfor %}{{ '\n\n' }}{% endif %}"
+  '{{ m.content | trim }}<|eot_id|>{% endif %}{% endfor %}'
+  '{% if add_generation_prompt %}'
+  "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
+)
+# As Gemma 3: two roles in turn, the system's words in the first message.
+_ALTERNATING = (
+  "{% set own = messages[0].role == 'system' %}{{ bos_token }}"
+  '{% for m in (messages[1:] if own else messages) %}'
+  "{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
+  "{{ raise_exception('Roles must alternate') }}{% endif %}"
+  "{{ '<start_of_turn>' + ('model' if m.role == 'assistant' else m.role) }}"
+  "{{ '\n' }}{% if own and loop.first %}"
+  "{{ messages[0].content + '\n\n' }}{% endif %}"
+  "{{ m.content | trim + '<end_of_turn>\n' }}{% endfor %}"
+  "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
 )
 
 
@@ -123,6 +184,34 @@ STYLES = {
     _INST, ('<unk>',), '</s>', bos='<s>', pieces=True, trims=True
   ),
 }
+# More manners of talking with tools and systems.
+TALKS = STYLES | {
+  'qwen2.5': Style(
+    _RESULTS,
+    ('<|endoftext|>', '<|im_start|>'),
+    '<|im_end|>',
+    roles=('system', 'tool'),
+    tools=True,
+  ),
+  'llama3.2': Style(
+    _BARE,
+    ('<|start_header_id|>', '<|end_header_id|>', '<|end_of_text|>'),
+    '<|eot_id|>',
+    bos='<|begin_of_text|>',
+    roles=('system', 'tool'),
+    tools=True,
+    trims=True,
+  ),
+  'gemma3': Style(
+    _ALTERNATING,
+    ('<start_of_turn>', '<end_of_turn>', '<pad>'),
+    '<eos>',
+    bos='<bos>',
+    pieces=True,
+    roles=('system',),
+    trims=True,
+  ),
+}
 
 
 def _bytes() -> tokenizers.Tokenizer:
@@ -178,7 +267,7 @@ def _framed(backend, *, bos: str = '', eos: str = '') -> None:
 
 def tokenizer(name: str) -> Any:
   """The tokenizer of that style, with the tokens of thoughts."""
-  style = STYLES[name]
+  style = TALKS[name]
   backend = _pieces(name == 'llama2') if style.pieces else _bytes()
   special = [*style.special, style.eos, *([style.bos] if style.bos else [])]
   backend.add_special_tokens(special)

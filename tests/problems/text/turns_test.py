@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxrl_llm.problems.text import chat, turns
+from jaxrl_llm.problems.text import chat, marks, turns
 from tests.problems.text import templates
 
 TOKENIZERS = {name: templates.tokenizer(name) for name in templates.STYLES}
@@ -192,5 +192,5 @@ def test_whatever_is_said_is_learned_and_nothing_else(name, contents):
   )
   if len(rows) == 1:
     whole = chat.Template(TOKENIZERS[name]).write(talk, asks=False)
-    if chat._OPEN not in whole:
+    if marks.OPEN not in whole:
       assert whole.rstrip('\n').startswith(text.rstrip('\n'))

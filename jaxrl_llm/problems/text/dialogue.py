@@ -1,0 +1,312 @@
+"""The turns of a policy and what stands between them, in tokens.
+
+    begin    up to where the first answer begins
+    read     what the policy said in a turn, from its tokens
+    after    what stands between a turn and the next
+    message  what goes into the history
+
+A token is in a row because the policy drew it or because it is put there once:
+what was said is never written and read again, whose tokens could be others.
+`Templated` holds conversations in the chat template of a tokenizer, `Plain`
+puts texts one behind the other.
+
+The template need not be known. It writes the history with an answer of a mark
+and the new messages behind it, and what it writes behind the mark is what
+stands between the turns:
+
+    <user> Hi <assistant> MARK <end> <user> And? <assistant>
+                               ^^^^^ said, if the turn has ended
+                                     ^^^^^^^^^^^^^^^^^^^^^^^^^ put behind it
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from jaxrl_llm.problems.text import chat, encoding, marks, turns
+from jaxrl_llm.tasks.speech import Said
+
+Message = Mapping[str, Any]
+# Between which a policy thinks, in the templates that know of it.
+_THINK, _THOUGHT = '<think>', '</think>'
+
+
+class Reader:
+  """Reads turns from their tokens.
+
+  Attributes:
+    tokenizer: of the model. ends: tokens that end a turn, and their texts.
+
+  Args:
+    tokenizer: of `transformers`.
+    ends: tokens that end a turn beside the tokenizer's EOS.
+    silent: tokens without text; None is `encoding.silent_tokens`.
+    stop: strings that end a turn.
+  """
+
+  def __init__(
+    self,
+    tokenizer,
+    ends: Collection[int] = (),
+    *,
+    silent: Collection[int] | None = None,
+    stop: Sequence[str] = (),
+  ):
+    self.tokenizer = tokenizer
+    if silent is None:
+      silent = encoding.silent_tokens(tokenizer, ends)
+    added = tokenizer.added_tokens_decoder.items()
+    named = {i for i, token in added if token.special and token.content in stop}
+    named |= {tokenizer.eos_token_id, *ends} - {None}
+    self.ends = {i: tokenizer.convert_ids_to_tokens(i) for i in sorted(named)}
+    self._silent, self._stop = silent, tuple(stop)
+
+  def read(self, ids: Sequence[int], *, cut: bool = False) -> Said:
+    """A turn.
+
+    Args:
+      ids: its tokens. cut: whether the budget of tokens ended it.
+    """
+    text = encoding.text_of(
+      self.tokenizer, ids, silent=self._silent, stop=self._stop
+    )
+    ended = ids[-1] if len(ids) and ids[-1] in self.ends else None
+    thought, content = _thought(text)
+    return Said(
+      text, ids=ids, content=content, thought=thought, ended=ended, cut=cut
+    )
+
+
+def _thought(text: str) -> tuple[str, str]:
+  """What was thought and what was said; a template may have begun to think."""
+  before, closed, rest = text.partition(_THOUGHT)
+  first, opened, inside = before.partition(_THINK)
+  if not (opened or closed):
+    return '', text
+  if not opened:
+    first, inside = '', before
+  return inside.strip(), (first + rest).strip()
+
+
+class Chat(Protocol):
+  """How a policy is talked with."""
+
+  def begin(self, prompt: Any, tools: Sequence[Any] = ()) -> list[int]:
+    """Tokens of a prompt, up to where the answer begins."""
+
+  def after(
+    self,
+    history: Sequence[Message],
+    said: Said,
+    new: Sequence[Message],
+    tools: Sequence[Any] = (),
+  ) -> list[int]:
+    """Tokens between a turn and the next.
+
+    Args:
+      history: messages before the turn. said: the turn.
+      new: what others say to it.
+      tools: that may be called, as JSON schemas.
+    """
+
+  def read(self, ids: Sequence[int], *, cut: bool = False) -> Said:
+    """What was said in a turn, see `Reader`."""
+
+  def message(self, said: Said) -> Message:
+    """A turn as a message of the assistant."""
+
+  def sample_of(
+    self,
+    history: Sequence[Message],
+    message: Message,
+    tools: Sequence[Any] = (),
+  ) -> list[int]:
+    """The tokens that the policy would have drawn to say a message."""
+
+
+class Plain:
+  """Texts one behind the other, as base models read them."""
+
+  def __init__(self, reader: Reader):
+    self._reader, self._marks = reader, marks.Marks(reader.tokenizer)
+
+  def begin(self, prompt, tools=()):
+    del tools
+    return encoding.encode_prompt(self._reader.tokenizer, prompt)
+
+  def after(self, history, said, new, tools=()):
+    """What others say, as it stands; control tokens are none in it."""
+    del history, said, tools
+    return self._marks.inert(''.join(m['content'] for m in new))
+
+  def read(self, ids, *, cut=False):
+    return self._reader.read(ids, cut=cut)
+
+  def message(self, said):
+    return {'role': 'assistant', 'content': str(said)}
+
+  def sample_of(self, history, message, tools=()):
+    del history, tools
+    reader = self._reader
+    [ids] = encoding.encode_responses(
+      reader.tokenizer, [message['content']], reader.ends
+    )
+    return ids
+
+
+class Templated:
+  """Messages through the chat template of a tokenizer.
+
+  Every turn keeps the tokens that were drawn, and stays in sight. A template
+  that would leave earlier thoughts out when it writes the history anew does
+  not get to: `inspection` says whether it is one.
+  """
+
+  def __init__(self, reader: Reader, variables: Mapping[str, Any]):
+    self._reader, self.ends = reader, reader.ends
+    self.template = chat.Template(reader.tokenizer, variables)
+
+  def begin(self, prompt, tools=()):
+    return self.template.encode(prompt, tools)
+
+  def after(self, history, said, new, tools=()):
+    """What the template writes behind the turn.
+
+    Where the turn has ended with a token, what follows that token; where it
+    has not, all that the template ends a turn with goes before it. So it does
+    where the turn ended with a token that the template does not end one with.
+
+    Raises:
+      ValueError: no message, one of the assistant, or one that the template
+        cannot write.
+    """
+    _check_new(new)
+    text = self.template.behind(history, _spot(new), new, tools)
+    if said.ended is not None:
+      found = _found([self._reader.ends[said.ended]], text)
+      if found is not None:
+        return self.template.tokens(text[found:])[1:]
+    if new[0]['role'] == 'tool':
+      # The rest of a call, which the policy has written.
+      text = text[_found(self._reader.ends.values(), text) or 0 :]
+    return self.template.tokens(text, behind=True)
+
+  def read(self, ids, *, cut=False):
+    return self._reader.read(ids, cut=cut)
+
+  def message(self, said):
+    if said.thought and self.template.reads('reasoning_content'):
+      words = {'content': said.content, 'reasoning_content': said.thought}
+    else:
+      words = {'content': str(said)}
+    return {'role': 'assistant', **words}
+
+  def sample_of(self, history, message, tools=()):
+    """See `turns.rows`, which refuses what no policy could have said."""
+    [row] = turns.rows(
+      self.template,
+      [*history, message],
+      tools,
+      learned=[len(history)],
+      ends=self._reader.ends,
+    )
+    return row.response
+
+
+def _check_new(new: Sequence[Message]) -> None:
+  if not new:
+    raise ValueError(
+      'an environment that goes on must say something: give a text or messages'
+    )
+  for message in new:
+    if message['role'] == 'assistant':
+      raise ValueError(
+        'an environment says messages of users, tools or the system, not of '
+        f'the assistant, who is the policy: {str(message)[:80]}'
+      )
+
+
+def _spot(new: Sequence[Message]) -> Message:
+  """An answer of a mark, that called the tools whose results follow."""
+  answered = []
+  for message in new:
+    if message['role'] != 'tool':
+      break
+    answered.append(message)
+  calls = [
+    {
+      'id': message.get('tool_call_id', f'call{number:05d}'),
+      'type': 'function',
+      'function': {
+        'name': message.get('name', 'tool'),
+        'arguments': {'x': marks.SPOT},
+      },
+    }
+    for number, message in enumerate(answered)
+  ]
+  answer = {'role': 'assistant', 'content': marks.SPOT}
+  return {**answer, 'tool_calls': calls} if calls else answer
+
+
+def _found(tokens: Collection[str], text: str) -> int | None:
+  """Where the first of some tokens stands that is no part of a message."""
+  ends = marks.any_of(tokens).pattern
+  found = re.search(f'(?<!{marks.OPEN})(?:{ends})', text)
+  return None if found is None else found.start()
+
+
+class Talk(NamedTuple):
+  """A conversation so far.
+
+  Attributes:
+    prompt: text, or messages. tools: that may be called, as JSON schemas.
+    turns: messages since, of the policy and of others.
+  """
+
+  prompt: str | Sequence[Message]
+  tools: Sequence[Any] = ()
+  turns: tuple[Message, ...] = ()
+
+
+class Chats:
+  """The chats of a run: of prompts in text, and of prompts in messages.
+
+  Args:
+    reader: of the policy's turns.
+    variables: what else the chat template is given.
+  """
+
+  def __init__(self, reader: Reader, variables: Mapping[str, Any]):
+    self.reader, self._variables = reader, variables
+
+  @functools.cached_property
+  def plain(self) -> Chat:
+    return Plain(self.reader)
+
+  @functools.cached_property
+  def templated(self) -> Templated:
+    return Templated(self.reader, self._variables)
+
+  def of(self, prompt: str | Sequence[Message]) -> Chat:
+    """The chat that a prompt begins."""
+    return self.plain if isinstance(prompt, str) else self.templated
+
+  def after(
+    self, talk: Talk, said: Said, observation: str | Sequence[Message]
+  ) -> tuple[list[int], Talk]:
+    """Tokens between a turn and the next, and the conversation until then.
+
+    Args:
+      observation: messages; a text is the message of a user.
+    """
+    chat_of = self.of(talk.prompt)
+    new = observation
+    if isinstance(new, str):
+      new = [{'role': 'user', 'content': new}]
+    told = () if isinstance(talk.prompt, str) else talk.prompt
+    ids = chat_of.after([*told, *talk.turns], said, new, talk.tools)
+    turns = (*talk.turns, chat_of.message(said), *new)
+    return ids, talk._replace(turns=turns)
