@@ -1,7 +1,8 @@
 """The papers in a terminal: list them, describe one, compare two, compose.
 
 python -m jaxrl_llm.recipes              every recipe, one line each
-python -m jaxrl_llm.recipes NAME         paper, hyper-parameters, slots
+python -m jaxrl_llm.recipes NAME         paper, hyper-parameters, slots; or what
+                                         a learner, solver or optimizer does
 python -m jaxrl_llm.recipes NAME surrogate=clip_weight costs=k2:0.01
                                          the same with other parts in its slots
                                          or other hyper-parameters
@@ -21,6 +22,7 @@ from collections.abc import Mapping, Sequence
 
 from jaxrl_llm import compose, parts, spelling
 from jaxrl_llm import recipe as recipe_lib
+from jaxrl_llm.recipes import pieces as pieces_lib
 
 TABLE = 'PAPERS.md'
 _INDENT = '  '
@@ -73,11 +75,19 @@ def overview() -> str:
   """Every recipe on one line: name and what it does."""
   entries = [recipe_lib.get(name) for name in recipe_lib.names()]
   lines = _aligned({e.name: e.summary for e in entries})
-  return '\n'.join([*lines, '', f'{len(entries)} recipes'])
+  lines += ['', f'{len(entries)} recipes']
+  for kind in dict.fromkeys(pieces_lib.KINDS.values()):
+    found = [p for p in pieces_lib.pieces() if p.kind == kind]
+    lines += ['', f'{kind}s', *_aligned({p.name: p.summary for p in found})]
+  return '\n'.join(lines)
 
 
 def description(name: str) -> str:
-  """All that an entry says about itself."""
+  """All that an entry, or a method that is no recipe, says about itself."""
+  for piece in pieces_lib.pieces():
+    if name in (piece.name, piece.name.rpartition('.')[2]):
+      text = textwrap.indent(piece.text, _INDENT)
+      return f'{piece.name}, a {piece.kind}\n{text}'
   entry = recipe_lib.get(name)
   recipe = entry.factory()
   paper = entry.paper
@@ -185,7 +195,7 @@ def _differences(one, other, first: str, second: str) -> list[str]:
 
 
 def table() -> str:
-  """`PAPERS.md`: one row per recipe."""
+  """`PAPERS.md`: one row a recipe, and one for each method that is none."""
   columns = (
     'recipe',
     'paper',
@@ -211,6 +221,18 @@ def table() -> str:
     _row(columns),
     _row(['---'] * len(columns)),
     *(_row(_cells(recipe_lib.get(name))) for name in recipe_lib.names()),
+    '',
+    '## Methods that are no recipes',
+    '',
+    'Functions and classes of `jaxrl_llm` that have no slots, with what their '
+    'docstrings say of\ntheir source.',
+    '',
+    _row(('kind', 'name', 'what it is', 'source')),
+    _row(['---'] * 4),
+    *(
+      _row((piece.kind, f'`{piece.name}`', piece.summary, piece.source))
+      for piece in pieces_lib.pieces()
+    ),
   ]
   return '\n'.join(lines) + '\n'
 

@@ -5,7 +5,9 @@ import pytest
 
 from jaxrl_llm import compose, parts
 from jaxrl_llm import recipe as recipe_lib
+from jaxrl_llm.learners import bandits
 from jaxrl_llm.recipes import __main__ as command
+from jaxrl_llm.recipes import pieces
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -17,7 +19,7 @@ def test_papers_table_is_fresh():
 
 
 def _cells():
-  """The cells of every row of the table, by recipe."""
+  """The cells of every row of the table of recipes, by name."""
   rows = [r for r in command.table().splitlines() if r.startswith('| `')]
   cells = [
     [c.strip() for c in row.replace(r'\|', '/').split('|')[1:-1]]
@@ -172,3 +174,31 @@ def test_help_lists_what_fits_each_slot(capsys):
   for slot in (*compose.SLOTS, 'controller'):
     for name in parts.fitting(slot):
       assert f'\n  {name} ' in shown, (slot, name)
+
+
+def test_learners_and_solvers_are_listed_with_their_sources():
+  rows = [r for r in command.table().splitlines() if '`learners.' in r]
+  named = {row.split('`')[1].rpartition('.')[2] for row in rows}
+  here = bandits.__name__
+  found = {k for k, v in vars(bandits).items() if inspect.isclass(v)}
+  own = {k for k in found if getattr(bandits, k).__module__ == here}
+  assert named == own
+  assert all('Agrawal' in r or 'Auer' in r for r in rows)
+
+
+def test_a_solver_is_described_by_its_last_name():
+  told = command.description('egpo_step')
+  assert told.startswith('tabular.games.egpo_step, a solver')
+  assert '2503.08942' in told
+
+
+@pytest.mark.parametrize('folder', sorted(pieces.KINDS))
+def test_every_room_of_a_kind_is_there_and_names_a_source(folder):
+  assert (ROOT / 'jaxrl_llm' / folder).exists()
+  room = folder.removesuffix('.py').replace('/', '.')
+  assert any(piece.name.startswith(room) for piece in pieces.pieces())
+
+
+def test_no_piece_has_the_name_of_a_recipe():
+  last = {piece.name.rpartition('.')[2] for piece in pieces.pieces()}
+  assert not last & set(recipe_lib.names())
