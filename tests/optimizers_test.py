@@ -199,7 +199,7 @@ def test_matrices_are_those_of_the_published_names(family):
   shapes = {p: x.shape for p, x in parameters.table(config).items()}
   for path, row in folders.table(config, family).items():
     axes = optimizers.matrix_axes(path, len(shapes[path]))
-    stored = row.bijection.their_shape(shapes[path][row.stacked :])
+    stored = row.their_shape(shapes[path][row.stacked :])
     in_layers = path[0] == 'layers' and len(stored) == 2
     assert (axes is not None) == in_layers, path
     if axes:

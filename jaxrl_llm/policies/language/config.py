@@ -82,6 +82,11 @@ class Config:
       raise ValueError(
         f'head_dim {self.head_dim} is odd; rotations need pairs, make it even.'
       )
+    turned = {(r.share, r.interleaved) for r in self.layer_ropes if r}
+    if len(turned) > 1:
+      raise ValueError(
+        f'layers rotate {sorted(turned)} (share, interleaved); one for all.'
+      )
     if self.activation not in ACTIVATIONS:
       raise ValueError(
         f'activation {self.activation!r} is not one of {ACTIVATIONS}.'

@@ -125,7 +125,7 @@ def hidden_of_groups(
     attention.Mask(own, after),
   )
   x, _ = _layers(
-    params, config, tokens, positions, attend, dtype, remat, unroll
+    params, config, tokens, positions, p + t, attend, dtype, remat, unroll
   )
   return x[:, p - 1], x[:, p:].reshape(n, t, -1)
 
@@ -208,7 +208,8 @@ def decode(
   ).reshape(b, 1, -1)
   if age is None:
     age = t - jnp.arange(cache[0]['k'].shape[-1])
-  rotations = _rotations(config, positions)
+  columns = prompt_mask.shape[1] + cache[0]['k'].shape[-1]
+  rotations = _rotations(config, positions, columns)
   x = _embed(params, config, tokens, dtype)
   new_cache = []
   for index, layer in enumerate(layers):
@@ -307,14 +308,20 @@ def _sequence(
   positions = _positions(mask)
   rule = attention.Mask(mask, positions, causal=causal)
   attend = functools.partial(_attend_sequence, config, rule, keep)
+  columns = tokens.shape[1]
   return _layers(
-    params, config, tokens, positions, attend, dtype, remat, unroll
+    params, config, tokens, positions, columns, attend, dtype, remat, unroll
   )
 
 
-def _layers(params, config, tokens, positions, attend, dtype, remat, unroll):
-  """All layers over tokens [..., S]; `attend` is told each layer's window."""
-  ropes = _rotations(config, positions)
+def _layers(
+  params, config, tokens, positions, columns, attend, dtype, remat, unroll
+):
+  """All layers over tokens [..., S] of rows as long as `columns` at most.
+
+  `attend` is told each layer's window.
+  """
+  ropes = _rotations(config, positions, columns)
   rotations = jnp.stack([*ropes.values()])
   per_layer = {}
   if len(set(config.layer_windows)) > 1:
@@ -347,8 +354,9 @@ def _block(layer, config, x, rotation, attend):
   if config.qk_norm:
     q = _norm(layer['q_norm'], config, q)
     k = _norm(layer['k_norm'], config, k)
-  q = _rotated(q, rotation * (config.query_scale or config.head_dim**-0.5))
-  k = _rotated(k, rotation)
+  scale = config.query_scale or config.head_dim**-0.5
+  q = _rotated(config, q, rotation, scale)
+  k = _rotated(config, k, rotation)
   y, kept = attend(q, k, v)
   y = _linear(layer['o'], y, inputs=2)
   if config.post_norms:
@@ -406,8 +414,9 @@ def _positions(mask):
   return jnp.maximum(jnp.cumsum(mask, axis=-1, dtype=jnp.int32) - 1, 0)
 
 
-def _rotations(config, positions):
-  """Cosine and sine of each rope of the layers, f32[2, ..., h / 2]."""
+def _rotations(config, positions, columns):
+  """Cosine and sine of each rope of the layers, f32[2, ..., r / 2]."""
+  config.rope.check(columns)
   rotations = {}
   for rope in dict.fromkeys(config.layer_ropes):
     # By an angle of zero where there is no rotation.
@@ -419,12 +428,21 @@ def _rotations(config, positions):
   return rotations
 
 
-def _rotated(x, rotation):
-  """Turns the pairs (i, i + h / 2) of [..., heads, h]."""
-  cosine, sine = rotation[:, ..., None, :]
-  first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+def _rotated(config, x, rotation, scale=1.0):
+  """Turns the pairs of the first r of [..., heads, h], and scales all."""
+  cosine, sine = scale * rotation[:, ..., None, :]
+  pairs = cosine.shape[-1]
+  y, rest = jnp.split(x.astype(jnp.float32), [2 * pairs], axis=-1)
+  if config.rope.interleaved:
+    first, second = y[..., ::2], y[..., 1::2]
+  else:
+    first, second = jnp.split(y, 2, axis=-1)
   turned = [first * cosine - second * sine, second * cosine + first * sine]
-  return jnp.concatenate(turned, axis=-1).astype(x.dtype)
+  if config.rope.interleaved:
+    y = jnp.stack(turned, axis=-1).reshape(y.shape)
+  else:
+    y = jnp.concatenate(turned, axis=-1)
+  return jnp.concatenate([y, scale * rest], axis=-1).astype(x.dtype)
 
 
 def _embed(params, config, tokens, dtype):

@@ -43,6 +43,9 @@ def test_families_differ_in_the_fields_they_are_known_for():
   )
   for olmo in (olmo2, olmo3):
     assert olmo.qk_norm_joint and olmo.post_norms and not olmo.pre_norms
+  phi4 = hf.config_of(families.hf_config('phi4'))
+  assert phi4.rope.factors == (1.0, 1.5, 2.5) and phi4.rope.share == 0.75
+  assert phi4.rope.amplitude == pytest.approx(math.sqrt(1.5))  # ln 8 / ln 64
   assert olmo3.windows == (5, 0) and not olmo2.windows
   assert olmo3.rope.kind == 'yarn' and olmo3.local_rope.kind == 'default'
 
@@ -144,13 +147,14 @@ def test_a_folder_without_configuration_is_named(tmp_path):
     ('qwen3_moe', 'decoder_sparse_step', 2, 'decoder_sparse_step=1 only'),
     ('qwen3_moe', 'mlp_only_layers', [1], r'mlp_only_layers=\[1\]'),
     ('qwen3_moe', 'output_router_logits', True, 'output_router_logits=True'),
+    ('phi3', 'resid_pdrop', 0.1, 'resid_pdrop=0.1'),
     ('mixtral', 'router_jitter_noise', 0.1, 'router_jitter_noise=0.1'),
     ('qwen3', 'layer_types', ['full_attention', 'linear'] * 2, 'layer_types'),
     (
       'llama2',
       'rope_parameters',
-      {'rope_type': 'longrope', 'rope_theta': 1.0},
-      "rope type 'longrope' is not supported; supported are default, linear",
+      {'rope_type': 'dynamic', 'rope_theta': 1.0},
+      "rope type 'dynamic' is not supported; supported are default, linear",
     ),
     (
       'llama2',
@@ -185,6 +189,7 @@ _PLAIN = Config(
     ('kv_heads', 3, '4 heads do not share 3'),
     ('head_dim', 3, 'head_dim 3 is odd'),
     ('windows', (1,), '1 windows for 2 layers'),
+    ('local_rope', Rope(share=0.5), 'one for all'),
     ('unrotated', (True,), '1 unrotated for 2 layers'),
     ('activation', 'tanh', "'tanh' is not one of"),
     ('experts', 4, 'cannot choose 0 of 4 experts'),
@@ -193,7 +198,7 @@ _PLAIN = Config(
 )
 def test_impossible_sizes_are_refused(field, value, message):
   with pytest.raises(ValueError, match=message):
-    dataclasses.replace(_PLAIN, **{field: value})
+    dataclasses.replace(_PLAIN, **{'windows': (1, 0), field: value})
 
 
 def test_a_joint_norm_of_nothing_is_refused():
@@ -219,7 +224,9 @@ def test_frequencies_fall_geometrically():
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_a_factor_of_one_stretches_nothing(kind):
-  rope = Rope(1000.0, kind, 1.0, length=64, low=1.0, high=4.0)
+  rope = Rope(
+    1000.0, kind, 1.0, length=64, low=1.0, high=4.0, factors=(1.0,) * 8
+  )
   np.testing.assert_allclose(
     rope.frequencies(16), Rope(1000.0).frequencies(16), rtol=1e-6
   )
@@ -238,3 +245,7 @@ def test_yarn_raises_the_amplitude_with_the_factor():
   rope = hf.config_of(families.hf_config('qwen2_yarn')).rope
   assert rope.amplitude == pytest.approx(0.1 * math.log(4.0) + 1.0)
   assert (rope.low, rope.high) == (1.0, 32.0)
+
+
+def test_only_the_first_dimensions_of_a_share_turn():
+  assert Rope(share=0.75).frequencies(8).shape == (3,)

@@ -109,6 +109,24 @@ _VARIANTS = {
     | {'sliding_window': 5, 'attention_bias': True},
   ),
   'mixtral': ('mixtral', {'num_local_experts': 4, 'sliding_window': 5}),
+  'phi3': ('phi3', {'sliding_window': 5, 'num_hidden_layers': 2}),
+  # Phi-4 mini: 6 of 8 dimensions turn, by the factors of short contexts.
+  'phi4': (
+    'phi3',
+    {
+      'num_hidden_layers': 2,
+      'tie_word_embeddings': True,
+      'original_max_position_embeddings': 64,
+      'max_position_embeddings': 512,
+      'rope_parameters': {
+        'rope_type': 'longrope',
+        'rope_theta': 1000.0,
+        'partial_rotary_factor': 0.75,
+        'short_factor': [1.0, 1.5, 2.5],
+        'long_factor': [1.0, 4.0, 9.0],
+      },
+    },
+  ),
   'olmo2': ('olmo2', {'num_hidden_layers': 2}),
   'olmo3': (
     'olmo3',

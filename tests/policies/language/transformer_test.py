@@ -44,7 +44,11 @@ _CONFIGS = {
     activation='gelu_pytorch_tanh',
   ),
   'late': dataclasses.replace(
-    _PLAIN, qk_norm_joint=True, pre_norms=False, post_norms=True
+    _PLAIN,
+    qk_norm_joint=True,
+    pre_norms=False,
+    post_norms=True,
+    rope=Rope(100.0, share=0.5, interleaved=True),
   ),
   'experts': dataclasses.replace(
     _PLAIN, experts=4, experts_per_token=2, experts_norm=True
@@ -185,6 +189,33 @@ def test_memory_grows_with_the_length_and_not_with_its_square(monkeypatch):
     return compiled.memory_analysis().temp_size_in_bytes
 
   assert reserved(2048) < 2.1 * reserved(1024)
+
+
+def test_contexts_beyond_those_of_longrope_are_refused():
+  rope = Rope(kind='longrope', length=8, factors=(2.0,) * 4)
+  config = dataclasses.replace(_PLAIN, rope=rope)
+  params = jax.tree.map(jnp.asarray, _params(config))
+  hidden = functools.partial(transformer.hidden, params, config)
+  groups = functools.partial(transformer.hidden_of_groups, params, config)
+  few, many = (np.ones((1, n), int) for n in (8, 9))
+  jax.eval_shape(hidden, few, few > 0)
+  with pytest.raises(ValueError, match='9 columns .* beyond 8 tokens'):
+    jax.eval_shape(hidden, many, many > 0)
+  with pytest.raises(ValueError, match='16 columns'):
+    jax.eval_shape(groups, few, few > 0, few, few > 0)
+  _, prompt_cache = _prefill(params, config, few, few > 0)
+  with pytest.raises(ValueError, match='9 columns'):
+    transformer.decode(
+      transformer.split_layers(params, config),
+      params,
+      config,
+      np.zeros(1, int),
+      np.full(1, 8),
+      prompt_cache,
+      few > 0,
+      transformer.empty_cache(config, 1, 1),
+      0,
+    )
 
 
 def test_a_window_hides_what_is_older():

@@ -5,6 +5,7 @@ What the decoder does not compute is refused by name, never approximated.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
@@ -30,6 +31,8 @@ _ROPE_KEYS = {
   'mscale_all_dim',
   'attention_factor',
   'truncate',
+  'short_factor',
+  'long_factor',
   'partial_rotary_factor',
 }
 
@@ -56,6 +59,45 @@ def _window_by_layer(source) -> tuple[int, ...]:
   return windows if any(windows) else ()
 
 
+class Part(NamedTuple):
+  """What one array of ours is in a tensor of theirs that holds several.
+
+  Attributes:
+    shape: of the tensor. view: the same with more axes apart.
+    place: in the view, of what is ours.
+  """
+
+  shape: tuple[int, ...]
+  view: tuple[int, ...]
+  place: tuple[int | slice, ...]
+
+
+def _no_parts(config) -> dict[str, Part]:
+  del config
+  return {}
+
+
+def _gate_and_up(config) -> dict[str, Part]:
+  shape = 2 * config.mlp_width, config.width
+  view = 2, config.mlp_width, config.width
+  return {
+    'gate.kernel': Part(shape, view, (0,)),
+    'up.kernel': Part(shape, view, (1,)),
+  }
+
+
+def _phi_parts(config) -> dict[str, Part]:
+  heads = {'q': config.heads, 'k': config.kv_heads, 'v': config.kv_heads}
+  rows = sum(heads.values()) * config.head_dim
+  parts, first = _gate_and_up(config), 0
+  for name, count in heads.items():
+    last = first + count * config.head_dim
+    shape = rows, config.width
+    parts[f'{name}.kernel'] = Part(shape, shape, (slice(first, last),))
+    first = last
+  return parts
+
+
 class Family(NamedTuple):
   """One `model_type` of Hugging Face.
 
@@ -68,6 +110,9 @@ class Family(NamedTuple):
     plain: fields with the one value that the decoder computes, beside those
       that are plain in all families.
     names: of modules of a layer, by ours, that have others than Llama's.
+    parts: f(`Config`) -> arrays of ours that share a tensor of theirs.
+    partial: only some dimensions of a head are rotated. interleaved: as
+      `Rope.interleaved`.
   """
 
   architecture: str
@@ -75,6 +120,9 @@ class Family(NamedTuple):
   windows: Callable[[Any], tuple[int, ...]] = _no_windows
   plain: Mapping[str, Any] = MappingProxyType({})
   names: Mapping[str, str] = MappingProxyType({})
+  parts: Callable[[Config], Mapping[str, Part]] = _no_parts
+  partial: bool = False
+  interleaved: bool = False
 
 
 def _llama(source):
@@ -163,10 +211,12 @@ _FEEDFORWARD_NORMS = {
 }
 _MIXTRAL_NAMES = {
   'router': 'block_sparse_moe.gate',
-  'experts.gate': 'block_sparse_moe.experts.{}.w1',
-  'experts.up': 'block_sparse_moe.experts.{}.w3',
-  'experts.down': 'block_sparse_moe.experts.{}.w2',
+  'experts.gate': 'block_sparse_moe.experts.{}.w1.weight',
+  'experts.up': 'block_sparse_moe.experts.{}.w3.weight',
+  'experts.down': 'block_sparse_moe.experts.{}.w2.weight',
 }
+_FUSED_MLP = {'gate': 'mlp.gate_up_proj', 'up': 'mlp.gate_up_proj'}
+_FUSED = dict.fromkeys('qkv', 'self_attn.qkv_proj') | _FUSED_MLP
 
 FAMILIES = {
   'llama': Family('LlamaForCausalLM', _llama),
@@ -177,6 +227,15 @@ FAMILIES = {
   'qwen3_moe': Family('Qwen3MoeForCausalLM', _qwen3_moe, _one_window),
   'mixtral': Family(
     'MixtralForCausalLM', _mixtral, _one_window, names=_MIXTRAL_NAMES
+  ),
+  'phi3': Family(
+    'Phi3ForCausalLM',
+    _mistral,
+    _one_window,
+    plain={'resid_pdrop': 0.0, 'embd_pdrop': 0.0},
+    names=_FUSED,
+    parts=_phi_parts,
+    partial=True,
   ),
   'olmo2': Family('Olmo2ForCausalLM', _olmo2, names=_FEEDFORWARD_NORMS),
   'olmo3': Family(
@@ -311,34 +370,55 @@ def _rope(family, source, parameters) -> rope.Rope:
       f'{", ".join(rope.KINDS)}.'
     )
   unknown = sorted(set(parameters) - _ROPE_KEYS)
-  partial = parameters.get('partial_rotary_factor') or 1.0
-  if unknown or partial != 1.0:
+  share = float(parameters.get('partial_rotary_factor') or 1.0)
+  if unknown or (share != 1.0 and not FAMILIES[family].partial):
     raise ValueError(
       f'{family} with rope_parameters {parameters} is not supported: '
       + (f'unknown {unknown}' if unknown else 'partial rotation')
       + '.'
     )
-  theta = float(parameters['rope_theta'])
+  turns = functools.partial(
+    rope.Rope,
+    float(parameters['rope_theta']),
+    kind,
+    share=share,
+    interleaved=FAMILIES[family].interleaved,
+  )
   if kind == 'default':
-    return rope.Rope(theta)
+    return turns()
   if kind == 'linear':
-    return rope.Rope(theta, kind, float(parameters['factor']))
+    return turns(float(parameters['factor']))
   length = parameters['original_max_position_embeddings']
-  # The reference derives a yarn factor that is absent from the lengths.
-  factor = parameters['factor'] or source.max_position_embeddings / length
+  # The reference derives a factor that is absent from the lengths.
+  factor = float(
+    parameters.get('factor') or source.max_position_embeddings / length
+  )
   if kind == 'llama3':
     low, high = parameters['low_freq_factor'], parameters['high_freq_factor']
-    return rope.Rope(theta, kind, float(factor), length, low, high)
-  return rope.Rope(
-    theta,
-    kind,
-    float(factor),
+    return turns(factor, length, low, high)
+  if kind == 'longrope':
+    return turns(
+      factor,
+      length,
+      factors=tuple(parameters['short_factor']),
+      amplitude=_long_amplitude(factor, length, parameters),
+    )
+  return turns(
+    factor,
     length,
     low=parameters.get('beta_slow') or 1.0,
     high=parameters.get('beta_fast') or 32.0,
     amplitude=_yarn_amplitude(factor, parameters),
     truncate=parameters.get('truncate', True),
   )
+
+
+def _long_amplitude(factor, length, parameters) -> float:
+  """sqrt(1 + ln(factor) / ln(length)) unless given. Source: Phi-3's code."""
+  given = parameters.get('attention_factor')
+  if given is not None:
+    return float(given)
+  return math.sqrt(1 + math.log(factor) / math.log(length)) if factor > 1 else 1
 
 
 def _yarn_amplitude(factor, parameters) -> float:

@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxrl_llm.policies.language import parameters
 from jaxrl_llm.policies.language.config import Config
-from jaxrl_llm.policies.language.hf.families import FAMILIES
+from jaxrl_llm.policies.language.hf.families import FAMILIES, Part
 
 # Stored dtypes that are read: safetensors name -> the name in config.json.
 DTYPES = {'F32': 'float32', 'F16': 'float16', 'BF16': 'bfloat16'}
@@ -78,13 +78,42 @@ BIJECTIONS = {
 
 
 class Row(NamedTuple):
-  name: str  # with {} for the layer, and another for the expert
+  """Where an array of ours is found.
+
+  Attributes:
+    name: of the tensor, with {} for the layer, and another for the expert.
+    bijection: between ours and the tensor, or its part.
+    part: None where the tensor holds nothing else.
+  """
+
+  name: str
   bijection: Bijection
+  part: Part | None = None
 
   @property
   def stacked(self) -> int:
     """Leading axes of our array that count tensors of theirs."""
     return self.name.count('{}')
+
+  def their_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Of the tensor that holds one layer's (and expert's) array of ours."""
+    return self.part.shape if self.part else self.bijection.their_shape(shape)
+
+  def to_ours(self, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Our array of that shape, out of their tensor."""
+    if self.part:
+      x = x.reshape(self.part.view)[self.part.place]
+      x = x.reshape(self.bijection.their_shape(shape))
+    return self.bijection.to_ours(x, shape)
+
+  def put(self, x: np.ndarray, tensor: np.ndarray) -> None:
+    """Writes our array into their tensor, of contiguous memory."""
+    x = self.bijection.to_theirs(x)
+    if self.part is None:
+      tensor[...] = x
+      return
+    place = tensor.reshape(self.part.view)[self.part.place]
+    place[...] = x.reshape(place.shape)
 
 
 _WHOLE: dict[tuple[str, ...], Row] = {
@@ -92,7 +121,8 @@ _WHOLE: dict[tuple[str, ...], Row] = {
   ('final_norm', 'scale'): Row('model.norm.weight', BIJECTIONS['same']),
   ('unembed', 'kernel'): Row('lm_head.weight', BIJECTIONS['transposed']),
 }
-# Modules of a layer, by ours; {} is an expert. Families rename some.
+# Modules of a layer by ours, or tensors by ours with the leaf; {} is an expert.
+# Families rename some.
 _NAMES = {
   'q': 'self_attn.q_proj',
   'k': 'self_attn.k_proj',
@@ -106,9 +136,9 @@ _NAMES = {
   'attention_norm': 'input_layernorm',
   'mlp_norm': 'post_attention_layernorm',
   'router': 'mlp.gate',
-  'experts.gate': 'mlp.experts.{}.gate_proj',
-  'experts.up': 'mlp.experts.{}.up_proj',
-  'experts.down': 'mlp.experts.{}.down_proj',
+  'experts.gate': 'mlp.experts.{}.gate_proj.weight',
+  'experts.up': 'mlp.experts.{}.up_proj.weight',
+  'experts.down': 'mlp.experts.{}.down_proj.weight',
 }
 
 
@@ -120,21 +150,26 @@ def table(config: Config, family: str) -> dict[tuple[str, ...], Row]:
       have different names for it.
   """
   names = {**_NAMES, **FAMILIES[family].names}
+  parts = FAMILIES[family].parts(config)
   rows: dict[tuple[str, ...], Row] = {}
   for path in parameters.table(config):
     if path in _WHOLE:
       rows[path] = _WHOLE[path]
       continue
-    layers, module, leaf = path
+    _, module, leaf = path
     suffix = 'bias' if leaf == 'bias' else 'weight'
-    if module == 'experts':
-      module, bijection = f'experts.{leaf}', 'transposed'
-    elif leaf == 'kernel':
-      bijection = 'transposed from heads' if module == 'o' else 'transposed'
+    name = names.get(f'{module}.{leaf}') or f'{names[module]}.{suffix}'
+    if module == 'o' and leaf == 'kernel':
+      bijection = 'transposed from heads'
+    elif leaf == 'kernel' or module == 'experts':
+      bijection = 'transposed'
     else:
       bijection = 'flat'
-    name = f'model.{layers}.{{}}.{names[module]}.{suffix}'
-    rows[path] = Row(name, BIJECTIONS[bijection])
+    rows[path] = Row(
+      f'model.layers.{{}}.{name}',
+      BIJECTIONS[bijection],
+      parts.get(f'{module}.{leaf}'),
+    )
   return rows
 
 

@@ -209,7 +209,7 @@ def _check(origin, config, rows, shapes, files):
   for path, row in rows.items():
     shape = shapes[path]
     names = names_of(row, shape)
-    shape = row.bijection.their_shape(shape[row.stacked :])
+    shape = row.their_shape(shape[row.stacked :])
     expected |= dict.fromkeys(names, shape)
   problems = [f'missing {name}' for name in expected if name not in files]
   for name, file in files.items():
@@ -258,7 +258,7 @@ def _array(files, row, shape, dtype, sharding):
     places = np.ndindex(part.shape[:stacked])
     for place, each in zip(places, itertools.product(*counted[:stacked])):
       name = row.name.format(*each)
-      x = row.bijection.to_ours(files[name].get_tensor(name), shape[stacked:])
+      x = row.to_ours(files[name].get_tensor(name), shape[stacked:])
       with np.errstate(over='ignore'):  # refused below, by name
         part[place] = x[index[stacked:]]
       check_finite(name, part[place])

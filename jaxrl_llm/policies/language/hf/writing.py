@@ -27,7 +27,6 @@ from jaxrl_llm.policies.language.hf.folders import (
   INDEX,
   WEIGHTS,
   description_of,
-  names_of,
   table,
 )
 from jaxrl_llm.policies.language.hf.reading import open_all
@@ -186,11 +185,25 @@ def _check_tree(config, params):
     )
 
 
-def _tensors(rows, flat) -> Iterator[tuple[str, np.ndarray]]:
+def _by_name(rows, shapes) -> dict[str, list[tuple[tuple[int, ...], Any]]]:
+  """Tensor name -> paths and places of the arrays that are in it, in order."""
+  homes: dict[str, list[tuple[tuple[int, ...], Any]]] = {}
   for path, row in rows.items():
-    leaf = np.asarray(flat[path])
-    for each in np.ndindex(leaf.shape[: row.stacked]):
-      yield row.name.format(*each), row.bijection.to_theirs(leaf[each])
+    for each in np.ndindex(shapes[path][: row.stacked]):
+      homes.setdefault(row.name.format(*each), []).append((each, path))
+  return homes
+
+
+def _tensors(rows, flat) -> Iterator[tuple[str, np.ndarray]]:
+  shapes = {path: flat[path].shape for path in rows}
+  for name, held in _by_name(rows, shapes).items():
+    (_, path), *_ = held
+    row = rows[path]
+    shape = row.their_shape(shapes[path][row.stacked :])
+    tensor = np.empty(shape, flat[path].dtype)
+    for each, path in held:
+      rows[path].put(np.asarray(flat[path])[each], tensor)
+    yield name, tensor
 
 
 def _stochastic(x: np.ndarray) -> np.ndarray:
@@ -256,15 +269,15 @@ def _shards(rows, shapes, dtype, max_shard_bytes) -> list[list[str]]:
   """Names of the tensors of each file, in the order of `_tensors`."""
   shards: list[list[str]] = [[]]
   room = max_shard_bytes
-  for path, row in rows.items():
-    names = names_of(row, shapes[path])
-    size = dtype.itemsize * math.prod(shapes[path]) // len(names)
-    for name in names:
-      if size > room and shards[-1]:
-        shards.append([])
-        room = max_shard_bytes
-      shards[-1].append(name)
-      room -= size
+  for name, held in _by_name(rows, shapes).items():
+    size = dtype.itemsize * sum(
+      math.prod(shapes[path][rows[path].stacked :]) for _, path in held
+    )
+    if size > room and shards[-1]:
+      shards.append([])
+      room = max_shard_bytes
+    shards[-1].append(name)
+    room -= size
   return shards
 
 
