@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 
 from flax import traverse_util
@@ -11,10 +10,33 @@ from flax import traverse_util
 from experiments.command import Refused, overridden
 
 
+def _from(config, *kinds: str) -> bool:
+  """Whether a source of questions is of one of these kinds."""
+  from jaxrl_llm.tasks import addresses
+
+  data = config.data
+  found = (addresses.training(data), addresses.held_out(data))
+  return any(address.kind in kinds for address in found if address)
+
+
 def _generated(config) -> bool:
-  """The questions come from a generator, as `tasks.data.load` decides."""
-  path = config.data.path
-  return not (os.path.exists(path) or path.endswith('.jsonl'))
+  """No question comes from records."""
+  return not _from(config, 'file', 'folder', 'hub')
+
+
+def _recorded(config) -> bool:
+  """No question to train on is generated."""
+  from jaxrl_llm.tasks import addresses
+
+  return addresses.training(config.data).kind != 'generated'
+
+
+def _held_out_recorded(config) -> bool:
+  """The held-out questions are all those of records of their own."""
+  from jaxrl_llm.tasks import addresses
+
+  other = addresses.held_out(config.data)
+  return other is not None and other.kind != 'generated'
 
 
 def _inline(config) -> bool:
@@ -84,21 +106,23 @@ _INERT = (
       'sample.special',
     )
   ),
-  ('data.level', lambda c: not _generated(c), 'data.path is a file'),
-  ('data.size', lambda c: not _generated(c), 'data.path is a file'),
+  ('data.level', lambda c: not _from(c, 'generated'), 'data.path is a file'),
+  ('data.size', _recorded, 'data.path is a file'),
   (
-    'data.prompt_field',
-    lambda c: _generated(c) and not c.data.held_out_path,
-    'data.path is a generated task',
+    'data.subset',
+    lambda c: not _from(c, 'hub'),
+    'data.path is no dataset of the Hugging Face hub',
   ),
   (
-    'data.answer_field',
-    lambda c: _generated(c) and not c.data.held_out_path,
-    'data.path is a generated task',
+    'data.split',
+    lambda c: not _from(c, 'hub', 'folder'),
+    'data.path is neither a folder nor a dataset of the hub',
   ),
+  ('data.prompt_field', _generated, 'data.path is a generated task'),
+  ('data.answer_field', _generated, 'data.path is a generated task'),
   (
     'data.held_out',
-    lambda c: bool(c.data.held_out_path),
+    _held_out_recorded,
     'data.held_out_path is given',
   ),
   *(

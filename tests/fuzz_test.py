@@ -100,7 +100,7 @@ def test_questions_are_read_or_refused_with_their_place(
   path = tmp_path_factory.getbasetemp() / 'questions.jsonl'
   path.write_bytes(b'\n'.join(lines))
   try:
-    dataset = data.load_jsonl(path)
+    dataset = data.load_records(path)
   except ValueError as error:
     assert_clear(error)
     assert str(path) in str(error)
@@ -140,7 +140,7 @@ def test_preferences_are_read_or_refused_with_their_place(
   path = tmp_path_factory.getbasetemp() / 'preferences.jsonl'
   path.write_bytes(b'\n'.join(map(as_json, records)))
   try:
-    dataset = preferences.load_jsonl(path, samples=3, answer_field='')
+    dataset = preferences.load_records(path, samples=3, answer_field='')
   except ValueError as error:
     assert_clear(error)
     assert f'{path}:' in str(error)

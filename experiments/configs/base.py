@@ -66,14 +66,23 @@ SETTINGS = {
   ),
   'data.path': (
     'chain_sum',
-    'a generated task, reasoning_gym:NAME, or a JSONL file or folder',
+    'a generated task, reasoning_gym:NAME, a file or folder (JSONL, JSON, '
+    'CSV, Parquet), or OWNER/NAME of the Hugging Face hub; behind it may stand '
+    'keys, as in FILE:prompt=question:rows=500 and '
+    'reasoning_gym:chain_sum:min_terms=2',
+  ),
+  'data.subset': ('', 'of a dataset of the hub: main of openai/gsm8k'),
+  'data.split': (
+    '',
+    'of a dataset of the hub, or of a folder by the names of its files: train, '
+    'validation, test; empty: train where there are several',
   ),
   'data.level': (
     1,
     'difficulty of a generated task; 0: all its levels, each a domain',
   ),
-  'data.prompt_field': ('prompt', 'of a JSONL record: text or chat messages'),
-  'data.answer_field': ('answer', 'of a JSONL record'),
+  'data.prompt_field': ('prompt', 'of a record: text or chat messages'),
+  'data.answer_field': ('answer', 'of a record'),
   'data.responses': (
     'sampled',
     'sampled by the policy; recorded: the data holds them, with preferences; '
@@ -101,7 +110,11 @@ SETTINGS = {
   ),
   'data.size': (4096, 'questions of a generated task to train on'),
   'data.held_out': (256, 'questions kept for evaluation'),
-  'data.held_out_path': ('', 'their own JSONL; empty: split data.path'),
+  'data.held_out_path': (
+    '',
+    'where those are, as data.path: openai/gsm8k:subset=main:split=test; '
+    'empty: split data.path',
+  ),
   'data.too_long': ('stop', 'prompts over sample.max_prompt: stop or drop'),
   'verify.names': (('exact',), 'verifiers; the first says what is correct'),
   'verify.weights': ((1.0,), 'of each verifier in the reward'),

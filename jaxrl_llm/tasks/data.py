@@ -20,7 +20,14 @@ from typing import Any
 import numpy as np
 
 from jaxrl_llm import spelling
-from jaxrl_llm.tasks import conversations, numbers, options, toys
+from jaxrl_llm.tasks import (
+  addresses,
+  conversations,
+  numbers,
+  options,
+  records,
+  toys,
+)
 
 Row = dict[str, Any]
 PARTS = ('train', 'held_out')
@@ -53,7 +60,10 @@ class Dataset:
 
   def __post_init__(self):
     if not self.rows:
-      raise ValueError(f'dataset {self.name} is empty')
+      raise ValueError(
+        f'dataset {self.name} is empty: it holds no record; give another '
+        'data.path'
+      )
     if len(self.domain) != len(self.rows):
       raise ValueError(
         f'dataset {self.name} has {len(self.rows)} rows and '
@@ -83,42 +93,35 @@ def load(
   """The training and the held-out questions that the settings ask for.
 
   Args:
-    settings: with attributes `path` (a file or folder that exists, else the
-      name of a generated task), `level` (generated tasks), `size` (their
-      training rows), `held_out` (rows), `held_out_path`, `prompt_field` and
-      `answer_field` (files).
+    settings: with attributes `path` and `held_out_path`, see `addresses`;
+      `level` (generated tasks), `size` (their training rows), `held_out`
+      (rows), `subset` and `split` (of `path`), `prompt_field` and
+      `answer_field` (of records).
     seed: of generated questions and of the split.
-    read: of a file or folder, in the place of `load_jsonl`.
+    read: of records, in the place of `load_records`.
 
   Raises:
-    ValueError: as `generate`, `read` and `split` do.
+    ValueError: as `addresses.parse`, `generate`, `read` and `split` do.
   """
-  read = read or load_jsonl
-  path = pathlib.Path(settings.path)
-  is_file = path.exists() or path.suffix == '.jsonl'
-  fields = {
-    'prompt_field': settings.prompt_field,
-    'answer_field': settings.answer_field,
-  }
-  if is_file:
-    train = read(path, **fields)
-    if not settings.held_out_path:
-      return split(train, settings.held_out, seed=seed)
-  else:
-    train = generate(
-      settings.path, settings.size, seed=seed, level=settings.level
-    )
-  if settings.held_out_path:
-    held_out = read(settings.held_out_path, **fields)
+  read = read or load_records
+  address, other = addresses.training(settings), addresses.held_out(settings)
+  train = _asked(address, settings.size, 'train', seed, read)
+  if other is not None:
+    held_out = _asked(other, settings.held_out, 'held_out', seed, read)
     return without(train, held_out), held_out
-  held_out = generate(
-    settings.path,
-    settings.held_out,
-    seed=seed,
-    part='held_out',
-    level=settings.level,
-  )
-  return train, held_out
+  if address.kind != 'generated':
+    return split(train, settings.held_out, seed=seed)
+  same = address.without('rows')
+  return train, _asked(same, settings.held_out, 'held_out', seed, read)
+
+
+def _asked(address, size, part, seed, read) -> Dataset:
+  """The questions at an address; `size` generated ones, if it says no other."""
+  arguments = address.arguments
+  if address.kind != 'generated':
+    return read(address.path, **arguments)
+  size = arguments.pop('rows', size)
+  return generate(address.path, size, seed=seed, part=part, **arguments)
 
 
 def generate(
@@ -188,8 +191,8 @@ def _toy_rows(name, seed, level, options):
     raise ValueError(
       f'unknown task {name!r}; '
       + (f'did you mean {near!r}? ' if near else '')
-      + f'known: {", ".join(sorted(toys.TOYS))}, {_GYM}TASK, or an existing '
-      'JSONL file or folder'
+      + f'known: {", ".join(sorted(toys.TOYS))}, {_GYM}TASK, OWNER/NAME '
+      'of the Hugging Face hub, or an existing file or folder'
     )
   toy = toys.TOYS[name]
   count = len(toy.levels)
@@ -226,55 +229,6 @@ def _gym_rows(name, size, seed, level, options) -> tuple[Iterator[Row], str]:
   return gym.questions(task, seed, limit, **options), 'reasoning_gym'
 
 
-def files(path: str | pathlib.Path) -> list[pathlib.Path]:
-  """The JSONL file itself, or those of a folder, in the order of their names.
-
-  Raises:
-    ValueError: a folder without any.
-  """
-  path = pathlib.Path(path)
-  found = sorted(path.glob('*.jsonl')) if path.is_dir() else [path]
-  if not found:
-    raise ValueError(f'the folder {path} holds no *.jsonl file')
-  return found
-
-
-def read_records(path: str | pathlib.Path) -> Iterator[tuple[str, str, Row]]:
-  """The JSON objects of a JSONL file, or of all `*.jsonl` files of a folder.
-
-  Blank lines are skipped, files of a folder are read in the order of their
-  names.
-
-  Yields:
-    (place, source, record): 'file:line' for error messages, the file's name
-    without its ending, and the object.
-
-  Raises:
-    ValueError: no such file, no JSONL in the folder, or a line that is no
-      JSON object, with file, line and reason.
-  """
-  for file in files(path):
-    if not file.is_file():
-      raise ValueError(f'there is no file {file}')
-    with open(file, 'rb') as lines:
-      for number, line in enumerate(lines, 1):
-        if line.strip():
-          place = f'{file}:{number}'
-          yield place, file.stem, _record(place, line)
-
-
-def _record(place: str, line: bytes) -> Row:
-  try:
-    record = json.loads(line.decode('utf-8-sig'))
-  except (ValueError, RecursionError) as error:
-    raise ValueError(f'{place}: no JSON: {error}') from error
-  if not isinstance(record, dict):
-    raise ValueError(
-      f'{place}: a JSON object is needed, this is a {type(record).__name__}'
-    )
-  return record
-
-
 def field(place: str, record: Mapping[str, Any], name: str) -> Any:
   """A field of a record.
 
@@ -288,15 +242,16 @@ def field(place: str, record: Mapping[str, Any], name: str) -> Any:
   return record[name]
 
 
-def load_jsonl(
+def load_records(
   path: str | pathlib.Path,
   *,
   prompt_field: str = 'prompt',
   answer_field: str = 'answer',
   answer_mark: str = '####',
   prepared: Callable[[str, Row], Row] = lambda place, record: record,
+  **which: Any,
 ) -> Dataset:
-  """Questions from a JSONL file, or a folder of them (one domain per file).
+  """Questions from records; a file of a folder is a domain.
 
   A worked answer in the style of GSM8K, with `#### 42` as its last line, is cut
   to that number, and kept whole as 'solution'. Numbers and booleans become
@@ -305,19 +260,20 @@ def load_jsonl(
   are renamed to 'prompt' and 'answer', and all other fields are kept.
 
   Args:
-    path: a file, or a folder with `*.jsonl` files.
+    path: a file, a folder or a dataset of the hub, see `records`.
     prompt_field: text, or chat messages [{'role': ..., 'content': ...}, ...].
     answer_field: '' where verifiers need no answer.
     answer_mark: '' leaves answers as they are.
     prepared: what is done to a record before it is read.
+    which: subset, split and rows, as of `records.read`.
 
   Raises:
-    ValueError: no rows, a malformed line, a missing field, a prompt that is
+    ValueError: no rows, a malformed record, a missing field, a prompt that is
       neither text nor messages, or an answer that is null, an object or an
       empty list; with file and line.
   """
   rows, sources, places = [], [], []
-  for place, source, record in read_records(path):
+  for place, source, record in records.read(path, **which):
     record = prepared(place, record)
     row = dict(record)
     row['prompt'] = prompt_of(place, field(place, record, prompt_field))

@@ -1,6 +1,6 @@
 """Preference data: recorded responses to a prompt, and which are better.
 
-A record of a JSONL file holds its `prompt` and one of
+A record holds its `prompt` and one of
 
     chosen, rejected        two responses
     responses, scores       any number of them, higher is better
@@ -53,21 +53,21 @@ def load(
   """
 
   def read(path, **fields):
-    return load_jsonl(path, samples=samples, **fields)
+    return load_records(path, samples=samples, **fields)
 
   train, held_out = data.load(settings, seed=seed, read=read)
   return (_completed(train, seed, samples), _completed(held_out, seed, samples))
 
 
-def load_jsonl(
-  path, *, samples: int, prompt_field: str = 'prompt', **fields: str
+def load_records(
+  path, *, samples: int, prompt_field: str = 'prompt', **fields: Any
 ) -> data.Dataset:
-  """Records of a JSONL file, or of a folder of them, as `data.load_jsonl`.
+  """Records with their responses, read as by `data.load_records`.
 
   Raises:
-    ValueError: as `data.load_jsonl` and `judged` do, with file and line.
+    ValueError: as `data.load_records` and `judged` do, with file and line.
   """
-  dataset = data.load_jsonl(
+  dataset = data.load_records(
     path,
     prompt_field=prompt_field,
     prepared=functools.partial(_with_prompt, field=prompt_field),

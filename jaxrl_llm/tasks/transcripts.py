@@ -1,6 +1,6 @@
 """Demonstrations: what an assistant should say, to a prompt or in a chat.
 
-A record of a JSONL file holds one of
+A record holds one of
 
     prompt, completion      text, or chat messages
     messages                a conversation, as of TRL and of OpenAI
@@ -36,24 +36,24 @@ def load(settings: Any, *, seed: int) -> tuple[data.Dataset, data.Dataset]:
   Raises:
     ValueError: as `data.load` and `parted` do.
   """
-  train, held_out = data.load(settings, seed=seed, read=load_jsonl)
+  train, held_out = data.load(settings, seed=seed, read=load_records)
   return _completed(train), _completed(held_out)
 
 
-def load_jsonl(
-  path, *, prompt_field: str = 'prompt', **fields: str
+def load_records(
+  path, *, prompt_field: str = 'prompt', **fields: Any
 ) -> data.Dataset:
-  """Records of a JSONL file, or of a folder of them, as `data.load_jsonl`.
+  """Records with what is to be said, read as by `data.load_records`.
 
   Raises:
-    ValueError: as `data.load_jsonl` and `parted` do, with file and line.
+    ValueError: as `data.load_records` and `parted` do, with file and line.
   """
 
   def prepared(place, record):
     found = parted(place, record, prompt_field)
     return record | {prompt_field: found['prompt']} | found
 
-  return data.load_jsonl(
+  return data.load_records(
     path, prompt_field=prompt_field, prepared=prepared, **fields
   )
 

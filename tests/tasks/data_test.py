@@ -28,6 +28,8 @@ def settings(path, **changed):
     'size': 20,
     'held_out': 5,
     'held_out_path': '',
+    'subset': '',
+    'split': '',
     'prompt_field': 'prompt',
     'answer_field': 'answer',
   }
@@ -41,7 +43,7 @@ def test_rows_keep_their_other_fields(tmp_path):
     '',
     {'q': [{'role': 'user', 'content': 'é?'}], 'a': 'x'},
   )
-  dataset = data.load_jsonl(file, prompt_field='q', answer_field='a')
+  dataset = data.load_records(file, prompt_field='q', answer_field='a')
   assert dataset.rows[0] | {'answer': '2', 'hint': [1]} == dataset.rows[0]
   assert dataset.rows[1]['prompt'][0]['content'] == 'é?'
   assert dataset.domain.tolist() == [0, 0] and dataset.domains == ('a',)
@@ -50,9 +52,9 @@ def test_rows_keep_their_other_fields(tmp_path):
 def test_worked_answers_are_cut_at_their_mark(tmp_path):
   worked = '48/2 = 24 #### no\n#### 1,072'
   file = write(tmp_path / 'a.jsonl', {'prompt': 'p', 'answer': worked})
-  [row] = data.load_jsonl(file).rows
+  [row] = data.load_records(file).rows
   assert (row['answer'], row['solution']) == ('1,072', worked)
-  [row] = data.load_jsonl(file, answer_mark='').rows
+  [row] = data.load_records(file, answer_mark='').rows
   assert row['answer'] == worked and 'solution' not in row
 
 
@@ -68,7 +70,7 @@ def test_worked_answers_are_cut_at_their_mark(tmp_path):
 )
 def test_prose_and_code_are_answers_as_they_are(tmp_path, answer):
   file = write(tmp_path / 'a.jsonl', {'prompt': 'p', 'answer': answer})
-  [row] = data.load_jsonl(file).rows
+  [row] = data.load_records(file).rows
   assert row['answer'] == answer and 'solution' not in row
 
 
@@ -87,7 +89,7 @@ def test_prose_and_code_are_answers_as_they_are(tmp_path, answer):
 )
 def test_answers_are_texts_and_places_in_a_list_stay(tmp_path, record, answer):
   file = write(tmp_path / 'a.jsonl', {'prompt': 'p', **record})
-  [row] = data.load_jsonl(file).rows
+  [row] = data.load_records(file).rows
   assert row['answer'] == answer and type(row['answer']) is type(answer)
 
 
@@ -104,7 +106,7 @@ def test_answers_are_texts_and_places_in_a_list_stay(tmp_path, record, answer):
 )
 def test_options_of_known_data_sets_are_read_and_verified(tmp_path, record):
   file = write(tmp_path / 'a.jsonl', {'prompt': 'p', **record})
-  rows = [*data.load_jsonl(file).rows] * 4
+  rows = [*data.load_records(file).rows] * 4
   said = ['The answer is C.', '(c) z', 'B', 'The answer is E.']
   assert verifiers.multiple_choice(said, rows) == [1, 1, 0, 0]
 
@@ -116,15 +118,15 @@ def test_an_answer_that_nothing_can_equal_is_refused(tmp_path, answer):
   records = [{'prompt': 'p', 'answer': given} for given in ('a', answer)]
   file = write(tmp_path / 'a.jsonl', *records)
   with pytest.raises(ValueError, match='jsonl:2: the answer .* write a text'):
-    data.load_jsonl(file)
-  assert len(data.load_jsonl(file, answer_field='').rows) == 2
+    data.load_records(file)
+  assert len(data.load_records(file, answer_field='').rows) == 2
 
 
 def test_each_file_of_a_folder_is_a_domain(tmp_path):
   write(tmp_path / 'b.jsonl', {'prompt': '1', 'answer': '1'})
   write(tmp_path / 'a.jsonl', *[{'prompt': '2', 'answer': '2'}] * 2)
   (tmp_path / 'README.md').write_text('not data')
-  dataset = data.load_jsonl(tmp_path)
+  dataset = data.load_records(tmp_path)
   assert dataset.domains == ('a', 'b')
   assert dataset.domain.tolist() == [0, 0, 1]
 
@@ -147,23 +149,23 @@ def test_each_file_of_a_folder_is_a_domain(tmp_path):
 def test_bad_line_is_named_with_its_reason(tmp_path, line, message):
   file = write(tmp_path / 'a.jsonl', {'prompt': 'p', 'answer': 'a'}, line)
   with pytest.raises(ValueError, match=message):
-    data.load_jsonl(file)
+    data.load_records(file)
 
 
 def test_bytes_that_are_no_text_are_named(tmp_path):
   (tmp_path / 'a.jsonl').write_bytes(b'{"prompt": "\xff"}\n')
   with pytest.raises(ValueError, match=r'a\.jsonl:1: no JSON: .*utf-8'):
-    data.load_jsonl(tmp_path)
+    data.load_records(tmp_path)
 
 
 def test_missing_and_empty_sources_are_named(tmp_path):
   with pytest.raises(ValueError, match='there is no file .*none.jsonl'):
-    data.load_jsonl(tmp_path / 'none.jsonl')
+    data.load_records(tmp_path / 'none.jsonl')
   with pytest.raises(ValueError, match=r'holds no \*\.jsonl'):
-    data.load_jsonl(tmp_path)
+    data.load_records(tmp_path)
   (tmp_path / 'a.jsonl').touch()
   with pytest.raises(ValueError, match='dataset .* is empty'):
-    data.load_jsonl(tmp_path)
+    data.load_records(tmp_path)
 
 
 def test_longer_dataset_begins_with_the_shorter():
@@ -239,7 +241,7 @@ def test_missing_reasoning_gym_names_the_extra(monkeypatch):
 
 def test_split_keeps_copies_of_a_question_together(tmp_path):
   records = [{'prompt': f'{i % 10}  ?', 'answer': str(i)} for i in range(30)]
-  dataset = data.load_jsonl(write(tmp_path / 'a.jsonl', *records))
+  dataset = data.load_records(write(tmp_path / 'a.jsonl', *records))
   train, held_out = data.split(dataset, 4, seed=1)
   assert not set(prompts(train)) & set(prompts(held_out))
   assert len(set(prompts(held_out))) == 4
@@ -250,7 +252,7 @@ def test_split_keeps_copies_of_a_question_together(tmp_path):
 @pytest.mark.parametrize('held_out', [0, 10, 11])
 def test_split_needs_questions_on_both_sides(tmp_path, held_out):
   records = [{'prompt': str(i), 'answer': ''} for i in range(10)]
-  dataset = data.load_jsonl(write(tmp_path / 'a.jsonl', *records))
+  dataset = data.load_records(write(tmp_path / 'a.jsonl', *records))
   with pytest.raises(ValueError, match='10 different questions.* 1 to 9'):
     data.split(dataset, held_out)
 

@@ -57,7 +57,7 @@ def settings(path, **changed):
 )
 def test_every_form_gives_texts_and_scores(record, responses, scores, tmp_path):
   file = write(tmp_path / 'a.jsonl', record | {'note': 7})
-  dataset = preferences.load_jsonl(
+  dataset = preferences.load_records(
     file, samples=3, prompt_field='prompt', answer_field=''
   )
   [row] = dataset.rows
@@ -117,7 +117,7 @@ def test_a_bad_record_names_file_and_line(record, words, tmp_path):
   file = write(tmp_path / 'a.jsonl', good, record)
   place = re.escape(f'{file}:2: ')
   with pytest.raises(ValueError, match=place) as refused:
-    preferences.load_jsonl(
+    preferences.load_records(
       file, samples=3, prompt_field='prompt', answer_field=''
     )
   assert words in str(refused.value)
@@ -150,7 +150,7 @@ def test_without_a_prompt_it_is_what_both_begin_with(
   for given in (record, record | {field: None}):
     file = tmp_path / 'a.jsonl'
     file.write_text(json.dumps(given))
-    [row] = preferences.load_jsonl(
+    [row] = preferences.load_records(
       file, samples=2, prompt_field=field, answer_field=''
     ).rows
     assert row['prompt'] == prompt
@@ -180,7 +180,7 @@ def test_a_prompt_that_is_not_shared_is_asked_for(
   file = tmp_path / 'a.jsonl'
   file.write_text(json.dumps({'chosen': chosen, 'rejected': rejected}))
   with pytest.raises(ValueError, match=re.escape(f'{file}:1: ')) as refused:
-    preferences.load_jsonl(
+    preferences.load_records(
       file, samples=2, prompt_field='prompt', answer_field=''
     )
   assert words in str(refused.value)
@@ -191,7 +191,7 @@ def test_a_prompt_in_text_is_the_conversation_that_responses_bring(
   before, tmp_path
 ):
   record = {'chosen': said('a', before), 'rejected': said('', before)}
-  dataset = preferences.load_jsonl(
+  dataset = preferences.load_records(
     write(tmp_path / 'a.jsonl', record, {'completion': 'c', 'label': True}),
     samples=2, prompt_field='prompt', answer_field='',
   )  # fmt: skip
@@ -205,7 +205,7 @@ def test_scores_that_json_calls_infinite_are_refused(tmp_path):
     '{"prompt": "p", "responses": ["a", "b"], "scores": [1, Infinity]}\n'
   )
   with pytest.raises(ValueError, match='not inf'):
-    preferences.load_jsonl(
+    preferences.load_records(
       file, samples=2, prompt_field='prompt', answer_field=''
     )
 

@@ -19,7 +19,7 @@ def said(text, **more):
 def rows(path, *records, **fields):
   path.write_text('\n'.join(map(json.dumps, records)) + '\n')
   fields = {'prompt_field': 'prompt', 'answer_field': ''} | fields
-  return transcripts.load_jsonl(path, **fields).rows
+  return transcripts.load_records(path, **fields).rows
 
 
 TALK = [SYSTEM, USER, said('a'), USER, said('b')]

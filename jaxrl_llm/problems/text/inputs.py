@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from ml_collections import ConfigDict
 
 from jaxrl_llm.policies.language import hf
-from jaxrl_llm.tasks import data, verifiers
+from jaxrl_llm.tasks import addresses, records, verifiers
 
 # Weights up to this size are read whole, larger ones in this many places.
 _WHOLE = 1 << 26
@@ -33,9 +33,18 @@ def fingerprints(config: ConfigDict) -> dict[str, str]:
       would say.
   """
   found = {}
-  for path in (config.data.path, config.data.held_out_path):
-    for file in data.files(path) if os.path.exists(path) else ():
-      found[str(file)] = fingerprint(file, os.path.getsize(file))
+  data = config.data
+  for address in (addresses.training(data), addresses.held_out(data)):
+    if address is None:
+      continue
+    where = {k: address.keys.get(k, '') for k in ('subset', 'split')}
+    if address.kind == 'hub':
+      name = ':'.join(filter(None, [address.path, *where.values()]))
+      found[name] = records.fingerprint(address.path, **where)
+    # What is not there is left to who reads it.
+    elif os.path.exists(address.path):
+      for file in records.files(address.path, where['split']):
+        found[str(file)] = fingerprint(file, os.path.getsize(file))
   for path in _models(config):
     for file in hf.files(hf.resolve(path)):
       found[f'{path}/{file.name}'] = fingerprint(file)

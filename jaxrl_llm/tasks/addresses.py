@@ -1,0 +1,166 @@
+"""Where questions come from, in one line of a setting.
+
+    PATH[:KEY=VALUE]...
+
+PATH is a file or folder, OWNER/NAME of the Hugging Face hub, or a generated
+task; `records` says what each may be. Keys of records are `subset` and `split`,
+`rows` (the first ones alone), `prompt` and `answer`, the names of those fields;
+of generated tasks `rows` (how many), `level`, and every option of the task:
+
+    openai/gsm8k:subset=main:split=train[:1000]:prompt=question
+    reasoning_gym:chain_sum:min_terms=2:max_terms=4
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from jaxrl_llm import spelling
+from jaxrl_llm.tasks import records
+
+# What an address may say of records, and the arguments of who reads them.
+_READ = {
+  'subset': 'subset',
+  'split': 'split',
+  'rows': 'rows',
+  'prompt': 'prompt_field',
+  'answer': 'answer_field',
+}
+# Arguments of `data.generate` that are no options of a task.
+_OURS = {'name', 'size', 'seed', 'part'}
+_KEY = re.compile(r'(\w+)=(.*)', re.DOTALL)
+
+
+class Address(NamedTuple):
+  """A source of questions.
+
+  Attributes:
+    path: without its keys.
+    keys: what stands behind it, by name, as text.
+  """
+
+  path: str
+  keys: Mapping[str, str]
+
+  @property
+  def kind(self) -> str:
+    """What holds the questions: file, folder, hub or, if none, generated."""
+    if records.on_hub(self.path):
+      return 'hub'
+    if not records.exists(self.path):
+      return 'generated'
+    return 'folder' if os.path.isdir(self.path) else 'file'
+
+  @property
+  def arguments(self) -> dict[str, Any]:
+    """Of `data.load_records` or of `data.generate`, beside the path.
+
+    Raises:
+      ValueError: a key that records have not, or a number that is none.
+    """
+    rows = {'rows': self._count('rows')} if 'rows' in self.keys else {}
+    if self.kind == 'generated':
+      for key in self.keys.keys() & _OURS:
+        raise ValueError(
+          f'{self.path}:{key}={self.keys[key]}: {key} is said by the run; take '
+          'it out, or say rows=, which is how many questions there are'
+        )
+      return {key: _value(text) for key, text in self.keys.items()} | rows
+    for key in self.keys.keys() - _READ.keys():
+      raise ValueError(
+        f'{self.path}:{key}={self.keys[key]}: records have no {key!r}. '
+        f'{spelling.suggestion(key, _READ)}'
+      )
+    return {_READ[k]: text for k, text in self.keys.items()} | rows
+
+  def without(self, key: str) -> Address:
+    """The address that says nothing of a key."""
+    return Address(self.path, {k: v for k, v in self.keys.items() if k != key})
+
+  def _count(self, key: str) -> int:
+    text = self.keys[key]
+    if not text.isdecimal() or not int(text):
+      raise ValueError(
+        f'{self.path}:{key}={text} must be a whole number above 0'
+      )
+    return int(text)
+
+
+def training(settings: Any) -> Address:
+  """Where the questions to train on come from.
+
+  Args:
+    settings: see `data.load`. What they say of all records, or of generated
+      tasks, holds where the address says nothing else.
+  """
+  subset, split = settings.subset, settings.split
+  return _settled(settings.path, settings, subset=subset, split=split)
+
+
+def held_out(settings: Any) -> Address | None:
+  """Where those held out come from; None: from where the others do."""
+  path = settings.held_out_path
+  return _settled(path, settings) if path else None
+
+
+def _settled(text: str, settings: Any, **where: str) -> Address:
+  address = parse(text)
+  fields = {'prompt': settings.prompt_field, 'answer': settings.answer_field}
+  usual = {k: v for k, v in where.items() if v} | fields
+  if address.kind == 'generated':
+    usual = {'level': str(settings.level)}
+  return Address(address.path, {**usual, **address.keys})
+
+
+def parse(text: str) -> Address:
+  """The address in a line.
+
+  Raises:
+    ValueError: a key given twice, or something behind them that is none.
+  """
+  if os.path.exists(text):
+    return Address(text, {})
+  path: list[str] = []
+  keys: dict[str, str] = {}
+  for piece in divided(text, ':'):
+    key = _KEY.fullmatch(piece)
+    if key is None and keys:
+      raise ValueError(f'{text}: {piece!r} behind the keys is no KEY=VALUE')
+    if key is None:
+      path.append(piece)
+    elif key[1] in keys:
+      raise ValueError(f'{text}: {key[1]} is given twice; leave one out')
+    else:
+      keys[key[1]] = key[2]
+  return Address(':'.join(path), keys)
+
+
+def divided(text: str, mark: str) -> list[str]:
+  """Pieces of a text between marks that stand in no brackets or quotes.
+
+  Example:
+    >>> divided('task:signs=["+", ":"]:level=2', ':')
+    ['task', 'signs=["+", ":"]', 'level=2']
+  """
+  pieces, depth, quoted = [''], 0, False
+  for letter in text:
+    quoted ^= letter == '"'
+    if not quoted:
+      depth += (letter in '([{') - (letter in ')]}')
+    if letter == mark and not (quoted or depth > 0):
+      pieces.append('')
+    else:
+      pieces[-1] += letter
+  return pieces
+
+
+def _value(text: str) -> Any:
+  """A number, list or the like in JSON; else the text."""
+  try:
+    return json.loads(text)
+  except ValueError:
+    return text
