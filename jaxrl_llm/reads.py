@@ -457,6 +457,11 @@ _TABLE |= {
     _of_places(lambda place: place % 2),
   ),
   'step_reward': _of_plan('f32[N]', 'What a single step earns.', _uniform()),
+  'stop': _of_plan(
+    'i32[N]',
+    'Why an episode ended, a place in `tasks.environments.STOPS`.',
+    _below(3),
+  ),
   'teacher_logp': _of_plan(
     'f32[N, T]', 'Log-probs under the teacher.', _log_chance
   ),

@@ -49,6 +49,10 @@ SETTINGS = {
   'model.fresh.heads': (4, 'likewise'),
   'model.fresh.kv_heads': (2, 'likewise'),
   'model.fresh.mlp_width': (512, 'likewise'),
+  'model.fresh.chat': (
+    False,
+    'its tokenizer has a chat template, of few letters, that writes tools',
+  ),
   'model.dtype': ('float32', 'of the arithmetic; parameters stay float32'),
   'model.remat': (False, 'recompute layers in the backward pass'),
   'model.unroll': (True, 'the layers of the update: faster, longer to compile'),

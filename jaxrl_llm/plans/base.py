@@ -36,6 +36,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, Protocol
 
+from jaxrl_llm.tasks.speech import Said
 from jaxrl_llm.types import (
   Array,
   Prompts,
@@ -101,6 +102,23 @@ class Tools(Protocol):
 
   def pieces(self, rollouts: Rollouts) -> list[list[str]]:
     """The text of every response, token by token."""
+
+  def talks(self, tasks: Array) -> list[Any]:
+    """The conversations that begin with the prompts of tasks."""
+
+  def read(
+    self, rollouts: Rollouts, talks: Mapping[int, Any]
+  ) -> dict[int, Said]:
+    """What was said in the responses of some rows, and how they ended.
+
+    Args:
+      talks: the conversations that they go on with, by row.
+    """
+
+  def after(
+    self, talk: Any, said: Said, observation: str | Sequence[Any]
+  ) -> tuple[list[int], Any]:
+    """Tokens between a turn and the next, and the conversation until then."""
 
   def score(self, rollouts: Rollouts, *needs: str) -> Stats:
     """What the current policy says of the tokens it chose, 0 of others."""

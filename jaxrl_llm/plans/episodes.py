@@ -1,9 +1,10 @@
 """Plans of several turns, with an environment between them.
 
 The sampler writes a turn, the environment reads it, and what it says is put
-behind it: part of `response_mask`, which the policy reads, but not of
-`action_mask`, which it learns. A turn ends with the sampler's end token or
-stop strings, or after its share of the token budget.
+behind it, through the chat template where the prompt went through it: part of
+`response_mask`, which the policy reads, but not of `action_mask`, which it
+learns. A turn ends with the sampler's end token or stop strings, or after its
+share of the token budget.
 
 The verifiers judge the last thing that the policy said; in the record they get
 is what the environment gave in all, as 'return', which the verifier `returned`
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -22,6 +24,7 @@ import numpy as np
 
 from jaxrl_llm.plans import prefixes
 from jaxrl_llm.plans.base import Contract, Plan
+from jaxrl_llm.tasks.environments import STOPS
 from jaxrl_llm.types import Array, Rollouts
 
 
@@ -36,7 +39,10 @@ class Turns(NamedTuple):
       after its last; equal where it was not taken.
     reward: f32[N, H], of the environment. agent: i32[N, H].
     state, anchor: [N, H], the states that were acted in, and their names.
-    action: [N, H] texts.
+    talk: [N, H], the conversations before each turn. action: [N, H], what was
+      said.
+    stop: i32[N, H], why the episode ended with a turn, a place in
+      `tasks.environments.STOPS`; -1 where it did not.
   """
 
   taken: np.ndarray
@@ -49,12 +55,19 @@ class Turns(NamedTuple):
   anchor: np.ndarray
   action: np.ndarray
   state: np.ndarray
+  talk: np.ndarray
+  stop: np.ndarray
 
   @property
   def last(self) -> list[str]:
     """N texts: what each episode ended with."""
     count = self.taken.sum(axis=1)
-    return [row[max(n - 1, 0)] for row, n in zip(self.action, count)]
+    return [str(row[max(n - 1, 0)]) for row, n in zip(self.action, count)]
+
+  @property
+  def ended(self) -> np.ndarray:
+    """i32[N], why each episode ended."""
+    return self.stop.max(axis=1)
 
 
 def play(tools, prompts, key, *, samples: int, turns: int):
@@ -79,8 +92,9 @@ def play(tools, prompts, key, *, samples: int, turns: int):
   rows = rollouts.valid.shape[0]
   log = _empty(rows, turns)
   states = tools.environment.reset(tools.rows(rollouts.task))
-  for row, state in enumerate(states):
-    log.state[row, 0] = state
+  talks = tools.talks(rollouts.task)
+  for row, (state, talk) in enumerate(zip(states, talks, strict=True)):
+    log.state[row, 0], log.talk[row, 0] = state, talk
   return go_on(tools, rollouts, log, np.zeros(rows, int), key)
 
 
@@ -89,15 +103,15 @@ def go_on(tools, rollouts: Rollouts, log: Turns, first: np.ndarray, key):
 
   Args:
     rollouts: N rows, up to that turn.
-    log: of the turns before; `state`, `anchor` and `agent` of that turn. It
-      is filled in place.
+    log: of the turns before; `state`, `anchor`, `agent` and `talk` of that
+      turn. It is filled in place.
     first: i32[N], the turn of each row that is taken next.
 
   Returns:
     Rollouts of whole episodes, not verified, and their `Turns`.
   """
   rows, turns = log.taken.shape
-  going, finished = np.ones(rows, bool), np.zeros(rows, bool)
+  going = np.ones(rows, bool)
   for turn in range(turns):
     at = first + turn
     cut = rollouts.length
@@ -113,26 +127,33 @@ def go_on(tools, rollouts: Rollouts, log: Turns, first: np.ndarray, key):
     log.taken[here] = True
     log.start[here] = np.asarray(cut)[acting]
     log.end[here] = np.asarray(rollouts.length)[acting]
-    texts, said = tools.decode(more), [''] * rows
-    log.action[here] = [texts[row] for row in acting]
+    told: list[Sequence[int]] = [()] * rows
+    said = tools.read(more, {row: log.talk[row, at[row]] for row in acting})
+    for row, words in said.items():
+      log.action[row, at[row]] = words
     steps = tools.environment.step(
       list(log.state[here]), list(log.action[here])
     )
     for row, step in zip(acting, steps, strict=True):
-      finished[row], said[row] = step.done, step.observation
       log.reward[row, at[row]] = step.reward
       log.answered[row, at[row]] = not step.done
       log.call[row, at[row]] = -1 if step.done else step.call
-      if at[row] + 1 < turns:
-        _enter(log, row, at[row] + 1, step)
-    going &= ~finished & (at + 1 < turns)
+      if step.done or at[row] + 1 == turns:
+        log.stop[row, at[row]] = STOPS.index('done' if step.done else 'turns')
+        continue
+      told[row], talk = tools.after(
+        log.talk[row, at[row]], said[row], step.observation
+      )
+      _enter(log, row, at[row] + 1, step, talk)
+    going &= log.stop[np.arange(rows), np.minimum(at, turns - 1)] < 0
+    rollouts, late = _told(tools, rollouts, told, going)
+    log.stop[late, at[late]] = STOPS.index('tokens')
+    going[late] = False
     if not going.any():
       break
-    rollouts, going = _told(tools, rollouts, said, going)
-    if not going.any():
-      break
+  truncated = jnp.asarray(log.ended != STOPS.index('done'))
   paid = _paid(log, tools.columns)
-  return rollouts.replace(truncated=jnp.asarray(~finished), paid=paid), log
+  return rollouts.replace(truncated=truncated, paid=paid), log
 
 
 def _paid(log: Turns, columns: int) -> Array:
@@ -141,9 +162,9 @@ def _paid(log: Turns, columns: int) -> Array:
   return jnp.where(found['action_end'], found['decision_reward'], 0.0)
 
 
-def _enter(log, row, turn, step):
+def _enter(log, row, turn, step, talk):
   """Notes the state that a turn will be taken in."""
-  log.state[row, turn] = step.state
+  log.state[row, turn], log.talk[row, turn] = step.state, talk
   log.anchor[row, turn], log.agent[row, turn] = step.anchor, step.agent
 
 
@@ -160,20 +181,21 @@ def _empty(rows, turns) -> Turns:
     anchor=np.full(shape, '', object),
     action=np.full(shape, '', object),
     state=np.full(shape, None, object),
+    talk=np.full(shape, None, object),
+    stop=np.full(shape, -1, np.int32),
   )
 
 
-def _told(tools, rollouts, said, going):
-  """Rows with what the environment said, and bool[N], which have room left."""
-  ids = tools.encode(said)
+def _told(tools, rollouts, told, going):
+  """Rows with what stands before their next turns, and those without room."""
   room = tools.columns - np.asarray(rollouts.length)
-  going = going & (np.array([len(tokens) for tokens in ids]) < room)
-  ids = [tokens if go else [] for tokens, go in zip(ids, going)]
-  heard = prefixes.written(rollouts, ids)
-  return (
-    prefixes.joined(rollouts, rollouts.length, heard, jnp.asarray(going)),
-    going,
-  )
+  fits = np.array([len(ids) for ids in told]) < room
+  ids = [ids if go else () for ids, go in zip(told, going & fits)]
+  if any(ids):
+    heard = prefixes.written(rollouts, ids)
+    here = jnp.asarray(going & fits)
+    rollouts = prefixes.joined(rollouts, rollouts.length, heard, here)
+  return rollouts, np.flatnonzero(going & ~fits)
 
 
 def judged(tools, rollouts: Rollouts, log: Turns):
@@ -197,6 +219,7 @@ class MultiTurn(Plan):
       decision_reward  f32[N, T], the environment's reward, on action tokens
       tool_calls       i32[N], turns whose call of a tool was answered
       tool_start       i32[N], the column where the first call begins, or -1
+      stop             i32[N], why it ended, a place in `environments.STOPS`
 
   Attributes:
     samples: episodes from a prompt. turns: the most of an episode, which
@@ -217,6 +240,7 @@ class MultiTurn(Plan):
         'decision_reward',
         'tool_calls',
         'tool_start',
+        'stop',
       },
       may_lag=True,
       turns=self.turns,
@@ -228,8 +252,15 @@ class MultiTurn(Plan):
     )
     rollouts, scores = judged(tools, rollouts, log)
     found = located(log, tools.columns) | calls(tools, rollouts, log)
-    extras = {**rollouts.extras, **found}
+    extras = {**rollouts.extras, **found, 'stop': stops(tools, log)}
     return rollouts.replace(extras=extras), scores, state
+
+
+def stops(tools, log: Turns) -> Array:
+  """i32[N], why each episode ended; the shares are noted as metrics."""
+  for place, name in enumerate(STOPS):
+    tools.note(f'stop/{name}', float(np.mean(log.ended == place)))
+  return jnp.asarray(log.ended, jnp.int32)
 
 
 def calls(tools, rollouts: Rollouts, log: Turns):
@@ -282,6 +313,7 @@ class Steps(Plan):
       agent        i32, who acted
       anchor       i32, equal where the states acted in have one name
       node         i32, equal where state and action do
+      stop         i32, why the episode ended, as of `MultiTurn`
 
   Attributes:
     episodes: from a prompt. turns: the most of an episode, which share the
@@ -296,7 +328,15 @@ class Steps(Plan):
     return Contract(
       self.episodes * self.turns,
       asks={'environment'},
-      provides={'trajectory', 'step', 'step_reward', 'agent', 'anchor', 'node'},
+      provides={
+        'trajectory',
+        'step',
+        'step_reward',
+        'agent',
+        'anchor',
+        'node',
+        'stop',
+      },
       may_lag=True,
       one_prompt=False,
       turns=self.turns,
@@ -315,7 +355,8 @@ class Steps(Plan):
       rollouts, log.start, log.end, most=tools.columns // self.turns
     )
     valid = rows.valid & jnp.asarray(log.taken.reshape(-1))
-    extras = {**rows.extras, **named(log, self.episodes)}
+    stop = jnp.repeat(stops(tools, log), self.turns)
+    extras = {**rows.extras, **named(log, self.episodes), 'stop': stop}
     components = jnp.repeat(scores.components, self.turns, axis=0)
     components = jnp.where(valid[:, None], components, 0)
     rows = rows.replace(valid=valid, extras=extras)
@@ -388,7 +429,8 @@ class Resampled(Plan):
 
   One episode is played from each prompt, and one of the turns it took is
   drawn; from there on `samples` episodes are played anew. The extras are
-  `turn` i32[N, T], as of `MultiTurn`, and `resampled` i32[N], that turn.
+  `turn` i32[N, T] and `stop` i32[N], as of `MultiTurn`, and `resampled` i32[N],
+  that turn.
 
   Attributes:
     samples: rows of a group. turns: the most of an episode.
@@ -404,7 +446,7 @@ class Resampled(Plan):
     return Contract(
       self.samples,
       asks={'environment'},
-      provides={'turn', 'resampled'},
+      provides={'turn', 'resampled', 'stop'},
       turns=self.turns,
     )
 
@@ -423,6 +465,7 @@ class Resampled(Plan):
     extras = {
       'turn': located(log, tools.columns)['turn'],
       'resampled': jnp.asarray(first, jnp.int32),
+      'stop': stops(tools, log),
     }
     extras = {**rollouts.extras, **extras}
     return rollouts.replace(extras=extras), scores, state
@@ -438,7 +481,7 @@ def parted(rollouts: Rollouts, log: Turns, first: np.ndarray):
   kept = Turns(*(np.where(gone, new, old) for new, old in zip(fresh, log)))
   # The state that the turn is taken in was known before it.
   here = np.arange(len(first)), first
-  for name in ('state', 'anchor', 'agent'):
+  for name in ('state', 'anchor', 'agent', 'talk'):
     getattr(kept, name)[here] = getattr(log, name)[here]
   return rollouts, kept
 

@@ -5,9 +5,11 @@
 
 An environment is ordinary Python over lists of texts. Its states are its own
 business: any object that `step` does not change in place. The first thing the
-policy sees is the question's prompt; what an environment says next is put
-behind the policy's words as it stands, so one for a chat model writes the
-marks between turns itself.
+policy sees is the question's prompt. What an environment says next is the
+message of a user where the prompt went through a chat template, and else is put
+behind the policy's words as it stands; control tokens in it are text. An action
+is a text that also knows whether the budget of tokens cut it, see
+`speech.Said`.
 """
 
 from __future__ import annotations
@@ -20,8 +22,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from jaxrl_llm import spelling
+from jaxrl_llm.tasks.speech import Said
 
 Row = Mapping[str, Any]
+Message = Mapping[str, Any]
+# Why an episode ended: the environment said so, or turns or tokens ran out.
+STOPS = ('done', 'turns', 'tokens')
 
 
 class Step(NamedTuple):
@@ -29,7 +35,8 @@ class Step(NamedTuple):
 
   Attributes:
     state: the new one.
-    observation: what the policy reads next; '' at the end.
+    observation: what the policy reads next, a text or chat messages; '' at the
+      end.
     reward: of this action, beside what verifiers say of the whole.
     done: nothing follows.
     anchor: names the new state; steps taken in states of one name can be
@@ -40,7 +47,7 @@ class Step(NamedTuple):
   """
 
   state: Any
-  observation: str = ''
+  observation: str | Sequence[Message] = ''
   reward: float = 0.0
   done: bool = False
   anchor: str = ''
@@ -54,7 +61,7 @@ class Environment(Protocol):
   def reset(self, rows: Sequence[Row]) -> list[Any]: ...
 
   def step(
-    self, states: Sequence[Any], actions: Sequence[str]
+    self, states: Sequence[Any], actions: Sequence[Said]
   ) -> list[Step]: ...
 
 
@@ -120,7 +127,7 @@ class Watched:
   def reset(self, rows: Sequence[Row]) -> list[Any]:
     return self._answered('reset', len(rows), rows)
 
-  def step(self, states: Sequence[Any], actions: Sequence[str]) -> list[Step]:
+  def step(self, states: Sequence[Any], actions: Sequence[Said]) -> list[Step]:
     return self._answered('step', len(states), states, actions)
 
   def _answered(self, what: str, count: int, *arguments):

@@ -8,6 +8,21 @@ from typing import Any
 
 PAD, BOS, EOS = '<|pad|>', '<|bos|>', '<|eos|>'
 _BYTES = 256
+# A chat template of few letters: a letter for who speaks, and for tools their
+# names. A call is written as [name {"argument":1}].
+CHAT = (
+  '{{ bos_token }}'
+  '{% if tools %}t:{% for tool in tools %}'
+  "{{ tool.function.name }}{{ '' if loop.last else ' ' }}"
+  '{% endfor %}{{ eos_token }}{% endif %}'
+  '{% for m in messages %}'
+  "{{ {'system': 's', 'user': 'q', 'assistant': 'a', 'tool': 'r'}[m.role] }}:"
+  '{{ m.content }}{% for call in m.tool_calls or () %}'
+  '[{{ call.function.name }} '
+  "{{ call.function.arguments | tojson(separators=(',', ':')) }}]"
+  '{% endfor %}{{ eos_token }}{% endfor %}'
+  '{% if add_generation_prompt %}a:{% endif %}'
+)
 
 
 def toy_tokenizer(

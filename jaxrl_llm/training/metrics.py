@@ -296,6 +296,12 @@ _TABLE: dict[str, Metric] = {
   ),
   'plan/guide_first': _share('0 or 1', 'Whether the guide began.'),
   'plan/largest_group': _count('max over groups', 'rows', 'Rows of a group.'),
+  'stop/done': _share('share of episodes', 'The environment ended them.'),
+  'stop/turns': _share('share of episodes', 'Their turns ran out.'),
+  'stop/tokens': _share(
+    'share of episodes',
+    'Their tokens had no room for what the environment says, and one more.',
+  ),
   'verify/errors': _count('count', 'verdicts', 'Verifiers that raised.'),
   'verify/timeouts': _count('count', 'verdicts', 'Stopped at their limit.'),
   'verify/crashes': _count('count', 'verdicts', 'Whose process died.'),

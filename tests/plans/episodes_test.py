@@ -230,3 +230,51 @@ def test_a_parted_episode_has_its_turns_before_and_the_state_it_goes_on_from():
   assert kept.state[0, 1] == (RECORDS[0]['digits'], 'a')
   assert kept.anchor.tolist() == [['', 'a', '']]
   assert kept.action.tolist() == [['a', '', '']]
+
+
+def stops(rollouts):
+  return [environments.STOPS[i] for i in np.asarray(rollouts.extras['stop'])]
+
+
+@pytest.mark.parametrize(
+  ('reply', 'turns', 'columns', 'reason'),
+  [
+    (told, 4, 24, 'done'),
+    (lambda text: 'a', 2, 24, 'turns'),
+    (lambda text: 'a', 4, 5, 'tokens'),
+  ],
+)
+def test_an_episode_says_why_it_ended(reply, turns, columns, reason):
+  for plan in (
+    episodes.multi_turn(samples=2, turns=turns),
+    episodes.steps(samples=2, turns=turns),
+    episodes.resampled(samples=2, turns=turns),
+  ):
+    lent = tools(lambda text, i: reply(text), columns)
+    rollouts, _ = collect(plan, lent)
+    assert set(stops(rollouts)) == {reason}
+    assert rollouts.truncated.tolist() == [reason != 'done'] * len(
+      rollouts.truncated
+    )
+    noted = {name: lent.notes[f'stop/{name}'] for name in environments.STOPS}
+    assert noted == {name: float(name == reason) for name in environments.STOPS}
+
+
+def test_an_environment_sees_that_an_action_was_cut():
+  class Heard(Patient):
+    cut = []
+
+    def _answer(self, action):
+      self.cut.append((str(action), action.cut))
+      return super()._answer(action)
+
+  lent = scripted.Scripted(
+    lambda text, i: 'hm?' if text == 'q' else 'hm hm hm',
+    judge,
+    RECORDS,
+    16,
+    Heard(),
+  )
+  collect(episodes.multi_turn(samples=1, turns=4), lent)
+  # Four tokens a turn hold 'hm?' and its end, and no more.
+  assert Heard.cut == [('hm?', False), ('hm h', True)]

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrl_llm.tasks.speech import Said
 from jaxrl_llm.types import Prompts, Rollouts, Scores, Stats, Tokens
 
 LETTERS = string.ascii_lowercase + string.digits + '?!\n '
@@ -143,6 +144,16 @@ class Scripted:
     masks = np.asarray(rollouts.response_mask)
     responses = np.asarray(rollouts.content.response)
     return [[decode([t]) for t in r[m]] for r, m in zip(responses, masks)]
+
+  def talks(self, tasks):
+    return ['' for _ in np.asarray(tasks)]
+
+  def read(self, rollouts, talks):
+    said, cut = words(rollouts), np.asarray(rollouts.truncated)
+    return {row: Said(said[row], cut=bool(cut[row])) for row in talks}
+
+  def after(self, talk, said, observation):
+    return encode(observation), talk + said + observation
 
   def score(self, rollouts, *needs):
     del needs

@@ -39,6 +39,7 @@ class Reader:
 
   Attributes:
     tokenizer: of the model. ends: tokens that end a turn, and their texts.
+    silent: tokens without text. stop: strings that end a turn.
 
   Args:
     tokenizer: of `transformers`.
@@ -62,7 +63,7 @@ class Reader:
     named = {i for i, token in added if token.special and token.content in stop}
     named |= {tokenizer.eos_token_id, *ends} - {None}
     self.ends = {i: tokenizer.convert_ids_to_tokens(i) for i in sorted(named)}
-    self._silent, self._stop = silent, tuple(stop)
+    self.silent, self.stop = frozenset(silent), tuple(stop)
 
   def read(self, ids: Sequence[int], *, cut: bool = False) -> Said:
     """A turn.
@@ -71,7 +72,7 @@ class Reader:
       ids: its tokens. cut: whether the budget of tokens ended it.
     """
     text = encoding.text_of(
-      self.tokenizer, ids, silent=self._silent, stop=self._stop
+      self.tokenizer, ids, silent=self.silent, stop=self.stop
     )
     ended = ids[-1] if len(ids) and ids[-1] in self.ends else None
     thought, content = _thought(text)
@@ -293,6 +294,10 @@ class Chats:
   def of(self, prompt: str | Sequence[Message]) -> Chat:
     """The chat that a prompt begins."""
     return self.plain if isinstance(prompt, str) else self.templated
+
+  def read(self, talk: Talk, ids: Sequence[int], *, cut: bool = False) -> Said:
+    """A turn of a conversation."""
+    return self.of(talk.prompt).read(ids, cut=cut)
 
   def after(
     self, talk: Talk, said: Said, observation: str | Sequence[Message]

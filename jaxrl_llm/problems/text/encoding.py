@@ -11,7 +11,7 @@ from __future__ import annotations
 import collections
 import json
 from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -166,6 +166,17 @@ def text_of(
   text = _text(tokenizer, ids, silent)
   found = [(text.find(s), s) for s in stop if s in text]
   return text[: min((start + len(s) for start, s in found), default=len(text))]
+
+
+def runs(ids: Any, own: Any) -> list[tuple[bool, list[int]]]:
+  """A row's tokens in runs, and whether they are the policy's.
+
+  Args:
+    ids: i32[T]. own: bool[T].
+  """
+  cuts = np.flatnonzero(np.diff(own)) + 1
+  parts = zip(np.split(np.asarray(own), cuts), np.split(np.asarray(ids), cuts))
+  return [(bool(o[0]), i.tolist()) for o, i in parts if len(o)]
 
 
 def pieces(

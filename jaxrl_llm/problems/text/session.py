@@ -42,6 +42,7 @@ from jaxrl_llm.problems.text.tools import Tools
 from jaxrl_llm.selection import curricula
 from jaxrl_llm.tasks import verifiers as verifiers_lib
 from jaxrl_llm.tasks import verify
+from jaxrl_llm.tasks.environments import STOPS
 from jaxrl_llm.training import hosts, pipeline, shard, step, widths
 from jaxrl_llm.training.keys import Purpose, key_for
 from jaxrl_llm.training.session import Session
@@ -298,9 +299,29 @@ class TextSession(Session):
         'length': int(first.response_mask[i].sum()),
         'truncated': bool(first.truncated[i]),
         'valid': bool(first.valid[i]),
+        **(self._episode(first, rollouts.extras, i) if whole else {}),
       }
       for i in range(count)
     ]
+
+  def _episode(self, rollouts: Rollouts, extras, row: int) -> dict[str, Any]:
+    """Who said what in a row of an episode, and why that ended.
+
+    Of a row that is one turn, `before` is what came between its question and
+    it. Control tokens are shown.
+    """
+    content, mask = rollouts.content, rollouts.response_mask[row]
+    prompt = content.prompt[row][content.prompt_mask[row]]
+    before = prompt[self.train.mask[rollouts.task[row]].sum() :]
+    runs = text.runs(
+      content.response[row][mask], rollouts.action_mask[row][mask]
+    )
+    turns = [('before', before)] * bool(len(before)) + [
+      ('said' if own else 'told', ids) for own, ids in runs
+    ]
+    shown = [{name: self.tokenizer.decode(ids)} for name, ids in turns]
+    stop = {'stop': STOPS[extras['stop'][row]]} if 'stop' in extras else {}
+    return {'turns': shown, **stop}
 
 
 def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
@@ -365,6 +386,9 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   recipe.curriculum.init(spec)
   sampling_of(config)
   tx = optimizer_of(config, recipe)
+  chats = chats_of(config, tokenizer, ends)
+  if terms.turns and train.in_messages:
+    inspection.inspect(chats.templated).check()
   if config.warm_start.steps and not abstract:
     source = sources.warmed_up(
       config,
@@ -413,7 +437,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
     program=program,
     compiled=program.compile(),
     answering=answering_of(
-      config, terms.turns, model, tokenizer, ends, verifiers, layout
+      config, terms.turns, model, chats, ends, verifiers, layout
     ),
     scorer=rowwise,
     frozen=frozen,
@@ -489,13 +513,21 @@ def sampling_of(config: ConfigDict) -> Sampling:
   ).checked()
 
 
+def chats_of(config, tokenizer, ends) -> dialogue.Chats:
+  """How the policy is talked with."""
+  silent = text.silent_tokens(tokenizer, ends, special=config.sample.special)
+  return dialogue.Chats(
+    dialogue.Reader(tokenizer, ends, silent=silent, stop=config.sample.stop),
+    questions_lib.variables_of(config.data.chat_template_kwargs),
+  )
+
+
 def answering_of(
-  config, turns, model, tokenizer, ends, verifiers, layout
+  config, turns, model, chats, ends, verifiers, layout
 ) -> Answering:
   """Sampling as the config says, with verifiers; `turns` as the plan says."""
-  settings = config.sample
-  stop = tuple(settings.stop)
-  silent = text.silent_tokens(tokenizer, ends, special=settings.special)
+  settings, reader = config.sample, chats.reader
+  tokenizer, silent, stop = reader.tokenizer, reader.silent, reader.stop
   return Answering(
     sampler=Sampler(
       model,
@@ -515,10 +547,7 @@ def answering_of(
     tokenizer=tokenizer,
     stop=stop,
     silent=silent,
-    chats=dialogue.Chats(
-      dialogue.Reader(tokenizer, ends, silent=silent, stop=stop),
-      questions_lib.variables_of(config.data.chat_template_kwargs),
-    ),
+    chats=chats,
     verifiers=verifiers,
     oracle=oracles.load(config.verify.preference),
     batch=settings.prompts,

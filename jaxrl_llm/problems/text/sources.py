@@ -104,7 +104,9 @@ def _make_model(config: ConfigDict, folder: pathlib.Path) -> None:
 
   size = config.model.fresh
   with tempfile.TemporaryDirectory() as scratch:
-    tokenizer = tokens.toy_tokenizer(pathlib.Path(scratch))
+    tokenizer = tokens.toy_tokenizer(
+      pathlib.Path(scratch), chat_template=tokens.CHAT if size.chat else ''
+    )
     description = transformers.Qwen3Config(
       vocab_size=len(tokenizer),
       hidden_size=size.width,

@@ -16,6 +16,7 @@ import numpy as np
 from jaxrl_llm.plans import prefixes
 from jaxrl_llm.policies.language import states
 from jaxrl_llm.policies.language.truncation import Sampling
+from jaxrl_llm.problems.text import dialogue
 from jaxrl_llm.problems.text import encoding as text
 from jaxrl_llm.problems.text.questions import Questions
 from jaxrl_llm.types import (
@@ -109,6 +110,35 @@ class Speaker:
     """The text of every response, token by token."""
     answering = self._answering
     return text.pieces(answering.tokenizer, rollouts, silent=answering.silent)
+
+  def talks(self, tasks: Array) -> list[dialogue.Talk]:
+    """The conversations that begin with the prompts of tasks."""
+    asked = map(self._questions.asked, np.asarray(tasks).tolist())
+    return [dialogue.Talk(each.prompt, each.tools) for each in asked]
+
+  def read(self, rollouts, talks):
+    """What was said in the responses of some rows, and how they ended."""
+    chats = self._answering.chats
+    tokens, masks, cut = (
+      np.asarray(x)
+      for x in (
+        rollouts.content.response,
+        rollouts.response_mask,
+        rollouts.truncated,
+      )
+    )
+    return {
+      row: chats.read(
+        talk, tokens[row][masks[row]].tolist(), cut=bool(cut[row])
+      )
+      for row, talk in talks.items()
+    }
+
+  def after(self, talk, said, observation):
+    """Tokens between a turn and the next, and the conversation until then."""
+    ids, talk = self._answering.chats.after(talk, said, observation)
+    self._check(ids, f'the text {str(observation)[:60]!r}')
+    return ids, talk
 
 
 class Tools(Speaker):
