@@ -37,6 +37,8 @@ class Config:
     attention_cap, logit_cap: x becomes cap * tanh(x / cap); 0 is off.
     embedding_scale: multiplies embeddings (Gemma: sqrt(D)).
     query_scale: multiplies queries; 0 means h ** -0.5.
+    residual_scale: multiplies what attention and MLP add to the stream, and
+      logit_scale the logits (Granite).
     experts: E, of every layer, each as wide as `mlp_width`; 0 is one MLP that
       all tokens use. experts_per_token: k of them.
     experts_norm: the weights of a token's experts are made to sum to 1.
@@ -68,6 +70,8 @@ class Config:
   logit_cap: float = 0.0
   embedding_scale: float = 1.0
   query_scale: float = 0.0
+  residual_scale: float = 1.0
+  logit_scale: float = 1.0
   experts: int = 0
   experts_per_token: int = 0
   experts_norm: bool = False

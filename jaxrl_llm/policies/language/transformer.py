@@ -241,7 +241,7 @@ def logits(params: Params, config: Config, hidden: Array) -> Array:
     (((hidden.ndim - 1,), (axis,)), ((), ())),
     preferred_element_type=jnp.float32,
   )
-  return tiles.capped(scores, config.logit_cap)
+  return tiles.capped(config.logit_scale * scores, config.logit_cap)
 
 
 def split_layers(
@@ -361,7 +361,7 @@ def _block(layer, config, x, rotation, attend):
   y = _linear(layer['o'], y, inputs=2)
   if config.post_norms:
     y = _norm(layer['post_attention_norm'], config, y)
-  x = x + y
+  x = x + config.residual_scale * y
   y = _norm(layer['mlp_norm'], config, x) if config.pre_norms else x
   activation = _ACTIVATIONS[config.activation]
   if config.experts:
@@ -371,7 +371,7 @@ def _block(layer, config, x, rotation, attend):
     y = _linear(layer['down'], gate * _linear(layer['up'], y))
   if config.post_norms:
     y = _norm(layer['post_mlp_norm'], config, y)
-  return x + y, kept
+  return x + config.residual_scale * y, kept
 
 
 def _attend_sequence(config, mask, keep, window, q, k, v):

@@ -46,6 +46,14 @@ def test_families_differ_in_the_fields_they_are_known_for():
   phi4 = hf.config_of(families.hf_config('phi4'))
   assert phi4.rope.factors == (1.0, 1.5, 2.5) and phi4.rope.share == 0.75
   assert phi4.rope.amplitude == pytest.approx(math.sqrt(1.5))  # ln 8 / ln 64
+  granite, glm, glm4 = (
+    hf.config_of(families.hf_config(name))
+    for name in ('granite', 'glm', 'glm4')
+  )
+  assert (granite.embedding_scale, granite.query_scale) == (12.0, 0.2)
+  assert (granite.residual_scale, granite.logit_scale) == (0.3, 0.125)
+  assert glm.rope.interleaved and glm.rope.share == 0.5 and glm.qkv_bias
+  assert glm4.post_norms and not glm.post_norms and not glm.o_bias
   assert olmo3.windows == (5, 0) and not olmo2.windows
   assert olmo3.rope.kind == 'yarn' and olmo3.local_rope.kind == 'default'
 

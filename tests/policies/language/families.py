@@ -39,6 +39,13 @@ _MOE = {
   'moe_intermediate_size': 24,
 }
 _GEMMA = {'head_dim': 12, 'query_pre_attn_scalar': 20, 'sliding_window': 5}
+_GRANITE = {
+  'num_hidden_layers': 2,
+  'embedding_multiplier': 12.0,
+  'attention_multiplier': 0.2,
+  'residual_multiplier': 0.3,
+  'logits_scaling': 8.0,
+}
 _VARIANTS = {
   'llama2': ('llama', {'num_key_value_heads': 4}),
   'llama3': (
@@ -127,6 +134,10 @@ _VARIANTS = {
       },
     },
   ),
+  'granite': ('granite', _GRANITE),
+  'granitemoe': ('granitemoe', _GRANITE | {'num_local_experts': 4}),
+  'glm': ('glm', {'num_hidden_layers': 2, 'head_dim': 12}),
+  'glm4': ('glm4', {'num_hidden_layers': 2, 'attention_bias': False}),
   'olmo2': ('olmo2', {'num_hidden_layers': 2}),
   'olmo3': (
     'olmo3',

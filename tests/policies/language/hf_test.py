@@ -46,7 +46,16 @@ def _rewrite(folder, change):
 
 
 @pytest.mark.parametrize(
-  'name', ['llama_biases', 'qwen3', 'gemma3', 'qwen3_moe', 'mixtral', 'phi3']
+  'name',
+  [
+    'llama_biases',
+    'qwen3',
+    'gemma3',
+    'qwen3_moe',
+    'mixtral',
+    'phi3',
+    'granitemoe',
+  ],
 )
 @pytest.mark.parametrize('max_shard_bytes', [1, 20_000, 10**9])
 def test_export_then_import_is_the_identity(name, max_shard_bytes, tmp_path):

@@ -49,6 +49,8 @@ _CONFIGS = {
     pre_norms=False,
     post_norms=True,
     rope=Rope(100.0, share=0.5, interleaved=True),
+    residual_scale=0.3,
+    logit_scale=2.0,
   ),
   'experts': dataclasses.replace(
     _PLAIN, experts=4, experts_per_token=2, experts_norm=True

@@ -98,6 +98,15 @@ def _phi_parts(config) -> dict[str, Part]:
   return parts
 
 
+def _granite_parts(config) -> dict[str, Part]:
+  experts, columns, width = config.experts, config.mlp_width, config.width
+  shape, view = (experts, 2 * columns, width), (experts, 2, columns, width)
+  return {
+    f'experts.{name}': Part(shape, view, (slice(None), place))
+    for place, name in enumerate(('gate', 'up'))
+  }
+
+
 class Family(NamedTuple):
   """One `model_type` of Hugging Face.
 
@@ -203,6 +212,39 @@ def _olmo2(source):
   }
 
 
+def _granite(source):
+  return {
+    'activation': source.hidden_act,
+    'qkv_bias': source.attention_bias,
+    'o_bias': source.attention_bias,
+    'mlp_bias': getattr(source, 'mlp_bias', False),
+    'embedding_scale': float(source.embedding_multiplier),
+    'query_scale': float(source.attention_multiplier),
+    'residual_scale': float(source.residual_multiplier),
+    'logit_scale': 1.0 / source.logits_scaling,
+  }
+
+
+def _granitemoe(source):
+  return {
+    **_granite(source),
+    'experts': source.num_local_experts,
+    'experts_per_token': source.num_experts_per_tok,
+    'experts_norm': True,
+  }
+
+
+def _glm(source):
+  return {
+    'activation': source.hidden_act,
+    'qkv_bias': source.attention_bias,
+  }
+
+
+def _glm4(source):
+  return {**_glm(source), 'post_norms': True}
+
+
 # Gemma kept the name of what precedes the MLP elsewhere for another norm.
 _FEEDFORWARD_NORMS = {
   'mlp_norm': 'pre_feedforward_layernorm',
@@ -216,6 +258,16 @@ _MIXTRAL_NAMES = {
   'experts.down': 'block_sparse_moe.experts.{}.w2.weight',
 }
 _FUSED_MLP = {'gate': 'mlp.gate_up_proj', 'up': 'mlp.gate_up_proj'}
+_GRANITE_MOE_NAMES = {
+  'router': 'block_sparse_moe.router.layer',
+  'experts.gate': 'block_sparse_moe.input_linear.weight',
+  'experts.up': 'block_sparse_moe.input_linear.weight',
+  'experts.down': 'block_sparse_moe.output_linear.weight',
+}
+_GLM4_NORMS = {
+  'post_attention_norm': 'post_self_attn_layernorm',
+  'post_mlp_norm': 'post_mlp_layernorm',
+}
 _FUSED = dict.fromkeys('qkv', 'self_attn.qkv_proj') | _FUSED_MLP
 
 FAMILIES = {
@@ -236,6 +288,29 @@ FAMILIES = {
     names=_FUSED,
     parts=_phi_parts,
     partial=True,
+  ),
+  'granite': Family('GraniteForCausalLM', _granite),
+  'granitemoe': Family(
+    'GraniteMoeForCausalLM',
+    _granitemoe,
+    names=_GRANITE_MOE_NAMES,
+    parts=_granite_parts,
+  ),
+  'glm': Family(
+    'GlmForCausalLM',
+    _glm,
+    names=_FUSED_MLP,
+    parts=_gate_and_up,
+    partial=True,
+    interleaved=True,
+  ),
+  'glm4': Family(
+    'Glm4ForCausalLM',
+    _glm4,
+    names={**_FUSED_MLP, **_GLM4_NORMS},
+    parts=_gate_and_up,
+    partial=True,
+    interleaved=True,
   ),
   'olmo2': Family('Olmo2ForCausalLM', _olmo2, names=_FEEDFORWARD_NORMS),
   'olmo3': Family(

@@ -69,6 +69,11 @@ BIJECTIONS = {
   ),
   'transposed': _linear(1),
   'transposed from heads': _linear(2),
+  'each transposed': Bijection(
+    lambda shape: (*shape[:-2], shape[-1], shape[-2]),
+    lambda x, _: x.swapaxes(-1, -2),
+    lambda x: x.swapaxes(-1, -2),
+  ),
   'one row': Bijection(
     lambda shape: (1, *shape),
     lambda x, shape: x.reshape(shape),
@@ -165,6 +170,8 @@ def table(config: Config, family: str) -> dict[tuple[str, ...], Row]:
       bijection = 'transposed'
     else:
       bijection = 'flat'
+    if module == 'experts' and '{}' not in name:
+      bijection = 'each transposed'
     rows[path] = Row(
       f'model.layers.{{}}.{name}',
       BIJECTIONS[bijection],
