@@ -9,8 +9,12 @@ from experiments import runs
 from jaxrl_llm import recipe as recipe_lib
 
 
-def of_run(workdir: pathlib.Path, step: int) -> str:
-  """The model card of a run after an iteration, out of its folder."""
+def of_run(workdir: pathlib.Path, step: int, *, base: str = '') -> str:
+  """The model card of a run after an iteration, out of its folder.
+
+  Args:
+    base: the model under an adapter; '' for a whole model.
+  """
   record = json.loads((workdir / 'config.json').read_bytes())
   config = record['config']
   entry = recipe_lib.get(config['recipe']['name'])
@@ -37,7 +41,11 @@ def of_run(workdir: pathlib.Path, step: int) -> str:
   }
   lines = [
     '---',
-    'library_name: transformers',
+    *(
+      ('library_name: peft', f'base_model: {base}')
+      if base
+      else ('library_name: transformers',)
+    ),
     'pipeline_tag: text-generation',
     f'tags: [reinforcement-learning, jaxrl_llm, {entry.name}]',
     '---',

@@ -151,6 +151,7 @@ _INERT = (
 _EVALUATED = (
   'seed',
   'model.path',
+  'model.adapter',
   'model.dtype',
   'data',
   'verify',

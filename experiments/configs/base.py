@@ -68,6 +68,10 @@ SETTINGS = {
     ('q', 'k', 'v', 'o', 'gate', 'up', 'down'),
     'linear maps that get a delta',
   ),
+  'model.adapter': (
+    '',
+    'PEFT folder of LoRA deltas of model.path, with which the run begins',
+  ),
   'data.path': (
     'chain_sum',
     'a generated task, reasoning_gym:NAME, a file or folder (JSONL, JSON, '

@@ -81,6 +81,11 @@ class Session:
     return ()
 
   @property
+  def base(self) -> str:
+    """The model it is trained from, a folder or hub name; '' without one."""
+    return ''
+
+  @property
   def example(self) -> str:
     """What the policy is asked first, as it reads it; '' if that is no text."""
     return ''
@@ -149,6 +154,19 @@ class Session:
   ) -> list[dict[str, Any]]:
     """The first rows of an iteration, for people to read."""
     raise NotImplementedError
+
+  def export_adapter(
+    self, state: TrainState, folder: pathlib.Path, *, card: str = ''
+  ) -> object:
+    """Writes what is trained beside a frozen model, for other programs.
+
+    Raises:
+      ValueError: no model is frozen.
+    """
+    raise ValueError(
+      'nothing of this policy is frozen, so there is no adapter; export all of '
+      'it, without --adapter'
+    )
 
   def export(
     self,

@@ -66,7 +66,7 @@ def save(folder: pathlib.Path, params) -> None:
   if tensors:
     safetensors.numpy.save_file(tensors, folder / _FILE)
     # Which only its owner could read.
-    shutil.copymode(folder / 'config.json', folder / _FILE)
+    shutil.copymode(next(folder.glob('*config.json')), folder / _FILE)
 
 
 def load(folder: pathlib.Path) -> dict[str, dict[str, Array]]:

@@ -53,7 +53,8 @@ def fingerprints(config: ConfigDict) -> dict[str, str]:
 
 def _models(config: ConfigDict) -> Iterator[str]:
   """The model folders that the settings name."""
-  yield from filter(None, (config.model.path, *config.teacher.paths))
+  model = config.model
+  yield from filter(None, (model.path, model.adapter, *config.teacher.paths))
   judges = [config.verify.preference, *config.verify.names]
   for name in map(verifiers.without_label, judges):
     if verifiers.is_model(name):

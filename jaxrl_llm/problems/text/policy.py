@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import traverse_util
 from ml_collections import ConfigDict
 
 from jaxrl_llm.policies.language import heads, hf, lora, score
@@ -68,16 +70,11 @@ def parameters(
   wanted = recipe.statistics
   critics = [name for need, name in heads.NAMES.items() if need in wanted]
 
+  deltas = _deltas(config, source, model)
+
   def complete(params):
-    if config.model.lora_rank:
-      params = lora.add(
-        params,
-        model,
-        key,
-        rank=config.model.lora_rank,
-        alpha=config.model.lora_alpha,
-        targets=config.model.lora_targets,
-      )
+    if deltas:
+      params = lora.add(params, model, key, **deltas)
     for number, name in enumerate(critics):
       own = jax.random.fold_in(key, number)
       params |= {name: heads.init_value(model, own, shape=shape)}
@@ -85,23 +82,39 @@ def parameters(
 
   base = jax.eval_shape(lambda: parameters_lib.init(model, key))
   shapes = jax.eval_shape(complete, base)
-  layout = shard.layout(mesh, _axes(config, recipe, model, critics), shapes)
+  layout = shard.layout(mesh, _axes(deltas, recipe, model, critics), shapes)
   if abstract:
     return layout.abstract(shapes), layout
   _, params = hf.load(source, shardings=layout.shardings(base))
-  return layout.kept(complete(params)), layout
+  params = complete(params)
+  if config.model.adapter:
+    family = hf.description_of(source)['model_type']
+    found = hf.adapters.load(hf.resolve(config.model.adapter), model, family)
+    params = lora.join(traverse_util.unflatten_dict(found), params)
+  return layout.kept(params), layout
 
 
-def _axes(config, recipe, model, critics):
+def _deltas(config, source, model) -> dict[str, Any]:
+  """The arguments of `lora.table`; {} where everything is trained."""
+  settings = config.model
+  if settings.adapter:
+    family = hf.description_of(source)['model_type']
+    folder = hf.resolve(settings.adapter)
+    return hf.adapters.describe(folder, model, family)._asdict()
+  if not settings.lora_rank:
+    return {}
+  return {
+    'rank': settings.lora_rank,
+    'alpha': settings.lora_alpha,
+    'targets': settings.lora_targets,
+  }
+
+
+def _axes(deltas, recipe, model, critics):
   """Logical axes of every parameter by path, out of the models' tables."""
   tables = parameters_lib.table(model)
-  if config.model.lora_rank:
-    tables |= lora.table(
-      model,
-      rank=config.model.lora_rank,
-      alpha=config.model.lora_alpha,
-      targets=config.model.lora_targets,
-    )
+  if deltas:
+    tables |= lora.table(model, **deltas)
   for name in critics:
     tables |= heads.value_table(model, name=name, shape=recipe.critic.shape)
   return {path: leaf.axes for path, leaf in tables.items()}

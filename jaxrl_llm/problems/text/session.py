@@ -81,6 +81,8 @@ class TextSession(Session):
   @property
   def trained(self):
     source = self.config.model.path or 'a fresh one'
+    adapter = self.config.model.adapter
+    source += f' with {adapter}' if adapter else ''
     return f'model from {source}: {self.model}'
 
   @property
@@ -244,6 +246,34 @@ class TextSession(Session):
       return written
 
     return hosts.on_first(save)
+
+  def export_adapter(self, state, folder, *, card=''):
+    """Writes the LoRA deltas as a folder of PEFT, heads beside them."""
+    if not self.frozen:
+      return super().export_adapter(state, folder)
+    params = self.layout.everywhere(lora.join(state.params, self.frozen))
+
+    def save():
+      written = hf.adapters.save(
+        folder,
+        self.model,
+        params,
+        family=hf.description_of(self.source)['model_type'],
+        base=self.base,
+        beside={'README.md': card} if card else {},
+      )
+      heads.save(folder, params)
+      return written
+
+    return hosts.on_first(save)
+
+  @property
+  def base(self) -> str:
+    given = self.config.model.path
+    made = (
+      not given or self.config.warm_start.steps or pathlib.Path(given).is_dir()
+    )
+    return str(self.source.absolute()) if made else given
 
   @property
   def _generation(self) -> dict[str, Any]:

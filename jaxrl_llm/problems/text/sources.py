@@ -86,12 +86,48 @@ def _named_ends(path: pathlib.Path, vocab: int) -> set[int]:
 
 
 def folder_of(config: ConfigDict, workdir: pathlib.Path) -> pathlib.Path:
-  """The Hugging Face folder that a run starts from."""
+  """The Hugging Face folder that a run starts from.
+
+  Raises:
+    FileNotFoundError: none.
+    ValueError: an adapter where its model should be, or one beside settings
+      that it cannot go with.
+  """
+  _check_adapter(config)
   if config.model.path:
-    return hf.resolve(config.model.path)
+    folder = hf.resolve(config.model.path)
+    said = folder / hf.adapters.CONFIG
+    if said.is_file() and not (folder / 'config.json').is_file():
+      raise ValueError(
+        f'model.path={config.model.path} is an adapter; set model.adapter to '
+        'it, and model.path to the model that it was made for, '
+        f'{json.loads(said.read_bytes()).get("base_model_name_or_path")}'
+      )
+    return folder
   folder = workdir / 'model'
   hosts.on_first(lambda: _make_model(config, folder))
   return folder
+
+
+def _check_adapter(config: ConfigDict) -> None:
+  """Refuses settings that do not go with `model.adapter`."""
+  settings, name = config.model, config.model.adapter
+  if not name:
+    return
+  if not settings.path:
+    raise ValueError(
+      f'model.adapter={name} needs the model under it; set model.path'
+    )
+  if settings.lora_rank:
+    raise ValueError(
+      f'model.lora_rank={settings.lora_rank} and model.adapter={name}, which '
+      'has a rank of its own; leave the first 0'
+    )
+  if config.warm_start.steps:
+    raise ValueError(
+      f'warm_start.steps={config.warm_start.steps} would train the model under '
+      f'model.adapter={name}; set it to 0'
+    )
 
 
 def _make_model(config: ConfigDict, folder: pathlib.Path) -> None:

@@ -3,11 +3,17 @@
 folders   which files and tensors there are, and what we call them
 reading   load, load_classifier
 writing   save
+adapters  load, save: deltas of LoRA as PEFT keeps them
 gguf      convert: a file of llama.cpp into a folder
 """
 
+from jaxrl_llm.policies.language.hf import adapters
 from jaxrl_llm.policies.language.hf.families import config_of
-from jaxrl_llm.policies.language.hf.folders import files, resolve
+from jaxrl_llm.policies.language.hf.folders import (
+  description_of,
+  files,
+  resolve,
+)
 from jaxrl_llm.policies.language.hf.reading import (
   check_finite,
   is_classifier,
@@ -17,8 +23,10 @@ from jaxrl_llm.policies.language.hf.reading import (
 from jaxrl_llm.policies.language.hf.writing import save
 
 __all__ = [
+  'adapters',
   'check_finite',
   'config_of',
+  'description_of',
   'files',
   'is_classifier',
   'load',

@@ -226,7 +226,7 @@ def resolve(name: str | os.PathLike) -> pathlib.Path:
 
 def files(folder: pathlib.Path) -> list[pathlib.Path]:
   """The files of a folder that make it this model and no other, sorted."""
-  names = {'config.json', INDEX, *COMPANIONS}
+  names = {'config.json', 'adapter_config.json', INDEX, *COMPANIONS}
   found = [folder / name for name in names if (folder / name).is_file()]
   return sorted([*found, *folder.glob('*.safetensors')])
 

@@ -26,6 +26,7 @@ from jaxrl_llm.policies.language.hf.folders import (
   DTYPES,
   INDEX,
   WEIGHTS,
+  Row,
   description_of,
   table,
 )
@@ -131,19 +132,33 @@ def save(
     stored, rounded = own, jnp.dtype(own).type
     written = Written(own, written.changed, kept=written.changed)
   description['dtype'] = stored
-  temporary = folder.with_name(f'.{folder.name}.{os.getpid()}.partial')
-  temporary.mkdir(parents=True)
-  try:
+  with appearing(folder) as temporary:
     stored = jnp.dtype(stored)
     _write_weights(temporary, rows, flat, stored, rounded, max_shard_bytes)
-    _write_json(temporary / 'config.json', description)
+    write_json(temporary / 'config.json', description)
     _write_companions(temporary, source, tokenizer)
     for name, text in beside.items():
       if not (temporary / name).exists():
         (temporary / name).write_text(text)
+  return written
+
+
+@contextlib.contextmanager
+def appearing(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
+  """A temporary folder beside `folder`, which becomes it: whole or not at all.
+
+  Raises:
+    FileExistsError: `folder` holds something.
+  """
+  folder = pathlib.Path(folder).absolute()
+  check_empty(folder)
+  temporary = folder.with_name(f'.{folder.name}.{os.getpid()}.partial')
+  temporary.mkdir(parents=True)
+  try:
+    yield temporary
     for path in temporary.glob('*.safetensors'):
       # safetensors writes files that only their owner can read.
-      shutil.copymode(temporary / 'config.json', path)
+      shutil.copymode(next(temporary.glob('*.json')), path)
     for path in temporary.rglob('*'):
       _sync(path)
     os.replace(temporary, folder)
@@ -151,7 +166,6 @@ def save(
   except BaseException:
     shutil.rmtree(temporary, ignore_errors=True)
     raise
-  return written
 
 
 def check_empty(folder: pathlib.Path) -> None:
@@ -194,7 +208,10 @@ def _by_name(rows, shapes) -> dict[str, list[tuple[tuple[int, ...], Any]]]:
   return homes
 
 
-def _tensors(rows, flat) -> Iterator[tuple[str, np.ndarray]]:
+def tensors(
+  rows: Mapping[tuple[str, ...], Row], flat: Mapping[tuple[str, ...], Any]
+) -> Iterator[tuple[str, np.ndarray]]:
+  """Their tensors by name, of the arrays that the rows name."""
   shapes = {path: flat[path].shape for path in rows}
   for name, held in _by_name(rows, shapes).items():
     (_, path), *_ = held
@@ -228,7 +245,7 @@ def _compared(source, rows, flat, stored, rounded) -> Written:
     return written
   with contextlib.ExitStack() as stack:
     before = open_all(pathlib.Path(source), stack)
-    for name, x in _tensors(rows, flat):
+    for name, x in tensors(rows, flat):
       if name not in before:
         continue
       old = before[name].get_tensor(name).astype(np.float32)
@@ -244,29 +261,27 @@ def _compared(source, rows, flat, stored, rounded) -> Written:
 def _write_weights(folder, rows, flat, dtype, rounded, max_shard_bytes):
   shapes = {path: flat[path].shape for path in rows}
   shards = _shards(rows, shapes, dtype, max_shard_bytes)
-  stored = _tensors(rows, flat)
+  stored = tensors(rows, flat)
   index: dict[str, str] = {}
   for number, names in enumerate(shards, 1):
     file = WEIGHTS
     if len(shards) > 1:
       file = f'model-{number:05}-of-{len(shards):05}.safetensors'
-    tensors = dict(next(stored) for _ in names)
+    held = dict(next(stored) for _ in names)
     # safetensors writes the memory as it lies, whatever the strides say.
-    tensors = {
-      name: np.ascontiguousarray(rounded(x)) for name, x in tensors.items()
-    }
-    safetensors.numpy.save_file(tensors, folder / file, {'format': 'pt'})
-    index |= dict.fromkeys(tensors, file)
+    held = {name: np.ascontiguousarray(rounded(x)) for name, x in held.items()}
+    safetensors.numpy.save_file(held, folder / file, {'format': 'pt'})
+    index |= dict.fromkeys(held, file)
   if len(shards) > 1:
     total = dtype.itemsize * sum(map(math.prod, shapes.values()))
-    _write_json(
+    write_json(
       folder / INDEX,
       {'metadata': {'total_size': total}, 'weight_map': index},
     )
 
 
 def _shards(rows, shapes, dtype, max_shard_bytes) -> list[list[str]]:
-  """Names of the tensors of each file, in the order of `_tensors`."""
+  """Names of the tensors of each file, in the order of `tensors`."""
   shards: list[list[str]] = [[]]
   room = max_shard_bytes
   for name, held in _by_name(rows, shapes).items():
@@ -292,7 +307,8 @@ def _write_companions(folder, source, tokenizer):
     tokenizer.save_pretrained(folder)
 
 
-def _write_json(path: pathlib.Path, content: Mapping[str, Any]):
+def write_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:
+  """Writes an object, its keys sorted."""
   path.write_text(json.dumps(content, indent=2, sort_keys=True) + '\n')
 
 
