@@ -29,6 +29,8 @@ def settings(path, **changed):
     'size': 20,
     'held_out': 5,
     'held_out_path': '',
+    'subset': '',
+    'split': '',
     'prompt_field': 'prompt',
     'answer_field': '',
   }

@@ -94,6 +94,7 @@ def test_a_bad_record_names_file_and_line(record, words, tmp_path):
 def test_generated_tasks_say_what_their_teacher_would():
   settings = SimpleNamespace(
     path='chain_sum', level=1, size=20, held_out=5, held_out_path='',
+    subset='', split='',
     prompt_field='prompt', answer_field='',
   )  # fmt: skip
   train, held_out = transcripts.load(settings, seed=0)
