@@ -5,20 +5,28 @@ from __future__ import annotations
 import numpy as np
 
 
-def mixture(router, gate, up, down, x, *, experts_per_token, normal):
+def mixture(params, x, *, experts_per_token, normal):
   """f64[n, D], token by token and expert by expert, with SiLU."""
-  y = np.zeros(x.shape)
+  maps, y = params['experts'], np.zeros(x.shape)
+
+  def mapped(row, name, expert):
+    bias = maps[f'{name}_bias'][expert] if f'{name}_bias' in maps else 0.0
+    return row @ np.asarray(maps[name][expert], np.float64) + bias
+
   for n, row in enumerate(np.asarray(x, np.float64)):
-    for expert, weight in route(router, row, experts_per_token, normal):
-      z = row @ np.asarray(gate[expert], np.float64)
-      h = z / (1 + np.exp(-z)) * (row @ np.asarray(up[expert], np.float64))
-      y[n] += weight * (h @ np.asarray(down[expert], np.float64))
+    for expert, weight in route(
+      params['router'], row, experts_per_token, normal
+    ):
+      z = mapped(row, 'gate', expert)
+      h = z / (1 + np.exp(-z)) * mapped(row, 'up', expert)
+      y[n] += weight * mapped(h, 'down', expert)
   return y
 
 
 def route(router, row, experts_per_token, normal):
   """Pairs of an expert and its weight, the heaviest first."""
-  scores = np.asarray(row, np.float64) @ np.asarray(router, np.float64)
+  kernel = np.asarray(router['kernel'], np.float64)
+  scores = np.asarray(row, np.float64) @ kernel + router.get('bias', 0.0)
   odds = [np.exp(score - max(scores)) for score in scores]
   probs = [each / sum(odds) for each in odds]
   order = sorted(range(len(probs)), key=lambda e: (-probs[e], e))

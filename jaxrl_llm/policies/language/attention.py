@@ -39,7 +39,13 @@ class Mask(struct.PyTreeNode):
 
 
 def within_sequence(
-  q: Array, k: Array, v: Array, mask: Mask, *, cap: float = 0.0
+  q: Array,
+  k: Array,
+  v: Array,
+  mask: Mask,
+  *,
+  cap: float = 0.0,
+  sinks: Array | None = None,
 ) -> Array:
   """Every token attends to the tokens of its sequence that it may see.
 
@@ -49,6 +55,7 @@ def within_sequence(
     q: [N, S, H, h], scaled. k, v: [N, S, K, h].
     mask: of [N, S].
     cap: bounds the scores, see `tiles.capped`; 0 is off.
+    sinks: [H], scores of sinks, see `tiles.attend`.
 
   Returns:
     [N, S, H, h]. A token that sees nothing gets 0.
@@ -56,7 +63,9 @@ def within_sequence(
   part = tiles.Part(k, v, mask.valid, mask.positions)
   # A group of one row.
   q, part = jax.tree.map(lambda x: x[:, None], (q, part))
-  y = tiles.attend(q, (part,), (mask.causal,), part.positions, mask.window, cap)
+  y = tiles.attend(
+    q, (part,), (mask.causal,), part.positions, mask.window, cap, sinks
+  )
   return y[:, 0]
 
 
@@ -70,6 +79,7 @@ def within_group(
   mask: Mask,
   *,
   cap: float = 0.0,
+  sinks: Array | None = None,
 ) -> Array:
   """Tokens of G responses attend to one prompt and to their own response.
 
@@ -82,6 +92,7 @@ def within_group(
     prompt_mask: of [B, P]; all that it holds comes before the responses.
     mask: of [B, G, T]. Both have one window.
     cap: bounds the scores, see `tiles.capped`; 0 is off.
+    sinks: [H], scores of sinks, see `tiles.attend`.
 
   Returns:
     [B, G, T, H, h]. A token that sees nothing gets 0.
@@ -93,7 +104,7 @@ def within_group(
   own = tiles.Part(k, v, mask.valid, mask.positions)
   causal = (False, mask.causal)
   return tiles.attend(
-    q, (prompt, own), causal, mask.positions, mask.window, cap
+    q, (prompt, own), causal, mask.positions, mask.window, cap, sinks
   )
 
 
@@ -105,6 +116,7 @@ def over_caches(
   own_seen: Array,
   *,
   cap: float = 0.0,
+  sinks: Array | None = None,
 ) -> Array:
   """One token a row attends to its prompt and to its own past at once.
 
@@ -118,6 +130,7 @@ def over_caches(
     prompt_seen: bool[B, G or 1, P].
     own_seen: bool[N, T], or bool[T] where all rows see the same.
     cap: bounds the scores, see `tiles.capped`; 0 is off.
+    sinks: [H], scores of sinks, see `tiles.attend`.
 
   Returns:
     [N, H, h]. A row that sees nothing gets the mean of all values.
@@ -131,7 +144,11 @@ def over_caches(
   q, far = q.reshape(n, kv, -1, h), far.reshape(n, kv, -1, far.shape[-1])
   near = tiles.scored('nkrh,nkht->nkrt', q, own['k'], cap)
   near = jnp.where(own_seen[..., None, None, :], near, tiles.UNSEEN)
-  far, near = _softmax(far, near, dtype=q.dtype)
+  scores = [far, near]
+  if sinks is not None:
+    sinks = sinks.astype(jnp.float32).reshape(kv, -1, 1)
+    scores.append(jnp.broadcast_to(sinks, (*near.shape[:-1], 1)))
+  far, near, *_ = _softmax(*scores, dtype=q.dtype)
   far = far.reshape(b, n // b, *far.shape[1:])
   y = jnp.einsum('bgkrp,bkph->bgkrh', far, prompt['v']).reshape(q.shape)
   y = y + jnp.einsum('nkrt,nkth->nkrh', near, own['v'])

@@ -10,7 +10,7 @@ import dataclasses
 
 from jaxrl_llm.policies.language.rope import Rope
 
-ACTIVATIONS = ('silu', 'gelu', 'gelu_pytorch_tanh')
+ACTIVATIONS = ('silu', 'gelu', 'gelu_pytorch_tanh', 'quick_gelu')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +23,12 @@ class Config:
     norm_epsilon: added to the mean square, in RMSNorm.
     norm_offset: a norm multiplies by offset + scale (Gemma: 1).
     activation: of the gate; one of `ACTIVATIONS`.
+    gate_limit: c, bounds gates from above and ups on both sides, and 1 is
+      added to these: act(min(gate, c)) (1 + clip(up, -c, c)) (gpt-oss); 0 is
+      off, act(gate) up.
     tied: logits use the embedding transposed.
-    qkv_bias, o_bias, mlp_bias: which linear maps add a bias.
+    qkv_bias, o_bias, mlp_bias: which linear maps add a bias; with experts,
+      `mlp_bias` is of the router, too.
     qk_norm: RMSNorm of each query and key head before the rotation.
       qk_norm_joint: of all heads of a token at once (OLMo).
     pre_norms: RMSNorm of what attention and MLP read (all but OLMo).
@@ -34,6 +38,7 @@ class Config:
       (SmolLM 3); () means none.
     windows: one per layer; a token attends to itself and the window - 1
       before it, 0 to all before it. () means 0 everywhere.
+    sinks: a head has the score of a key without a value (gpt-oss).
     attention_cap, logit_cap: x becomes cap * tanh(x / cap); 0 is off.
     embedding_scale: multiplies embeddings (Gemma: sqrt(D)).
     query_scale: multiplies queries; 0 means h ** -0.5.
@@ -54,6 +59,7 @@ class Config:
   norm_epsilon: float = 1e-6
   norm_offset: float = 0.0
   activation: str = 'silu'
+  gate_limit: float = 0.0
   tied: bool = False
   qkv_bias: bool = False
   o_bias: bool = False
@@ -66,6 +72,7 @@ class Config:
   local_rope: Rope | None = None
   unrotated: tuple[bool, ...] = ()
   windows: tuple[int, ...] = ()
+  sinks: bool = False
   attention_cap: float = 0.0
   logit_cap: float = 0.0
   embedding_scale: float = 1.0
@@ -109,8 +116,6 @@ class Config:
         f'a token cannot choose {self.experts_per_token} of {self.experts} '
         'experts; choose at least one, and none where there are none.'
       )
-    if self.experts and self.mlp_bias:
-      raise ValueError('experts have no biases; leave mlp_bias out.')
 
   @property
   def layer_windows(self) -> tuple[int, ...]:

@@ -5,6 +5,8 @@
     w_nj = w_nj / sum_i w_ni,                  if `config.experts_norm`
     y_n  = sum_j w_nj down_e(act(gate_e x_n) * up_e x_n),      e = e_nj
 
+with biases of W and of the maps where there are parameters of them.
+
 No token is dropped, whatever the experts' loads. The rows of each expert are
 brought together in blocks of its own, the last of which is filled up with
 zeros, so that every block is one product and the work is that of the chosen
@@ -48,15 +50,15 @@ _FEWEST, _MOST = 8, 128
 
 
 def mixture(
-  params, config: Config, x: Array, activation: Callable[[Array], Array]
+  params, config: Config, x: Array, gated: Callable[[Array, Array], Array]
 ) -> Array:
   """What the chosen experts say of every token.
 
   Args:
     params: 'router' with 'kernel' [D, E], and 'experts' with 'gate' and 'up'
-      [E, D, F] and 'down' [E, F, D].
+      [E, D, F] and 'down' [E, F, D], and biases of the names, '_bias' added.
     x: dtype[..., D], n tokens in all.
-    activation: of the gate.
+    gated: f(gate, up) -> what goes down; act(gate) * up above.
 
   Returns:
     dtype[..., D]. Weights and their sum are float32, products are of x's
@@ -64,26 +66,33 @@ def mixture(
   """
   weights, chosen = route(params['router'], config, x)
   kernels = {name: y.astype(x.dtype) for name, y in params['experts'].items()}
+  biases = kernels.pop('down_bias', None)
   k = config.experts_per_token
 
   def rows(y, *axes):
     return y.reshape(x.shape[0], -1, *axes)
 
   y = _mixed(
-    activation,
+    gated,
     kernels,
     rows(x, config.width),
     rows(weights, k),
     rows(chosen, k),
   )
-  return y.reshape(x.shape).astype(x.dtype)
+  y = y.reshape(x.shape)
+  if biases is not None:
+    # As a product with all experts: E is small beside what a token computes.
+    one_hot = chosen[..., None] == jnp.arange(config.experts)
+    weights = jnp.sum(jnp.where(one_hot, weights[..., None], 0.0), axis=-2)
+    y = y + jnp.tensordot(weights, biases.astype(jnp.float32), 1)
+  return y.astype(x.dtype)
 
 
 def route(router, config: Config, x: Array) -> tuple[Array, Array]:
   """The weights of the experts of each token, and which they are.
 
   Args:
-    router: 'kernel' [D, E].
+    router: 'kernel' [D, E] and, where there is one, 'bias' [E].
     x: dtype[..., D].
 
   Returns:
@@ -92,6 +101,8 @@ def route(router, config: Config, x: Array) -> tuple[Array, Array]:
     Mixtral's does not; here they are not rounded.
   """
   scores = jnp.tensordot(x, router['kernel'].astype(x.dtype), 1)
+  if 'bias' in router:
+    scores = scores + router['bias'].astype(x.dtype)
   probs = jax.nn.softmax(scores.astype(jnp.float32), axis=-1)
   left, ranked = probs, []
   # `jax.lax.top_k` would bring all tokens to every device of a mesh.
@@ -107,18 +118,18 @@ def route(router, config: Config, x: Array) -> tuple[Array, Array]:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _mixed(activation, kernels, x, weights, chosen):
+def _mixed(gated, kernels, x, weights, chosen):
   """f32[N, S, D] of x[N, S, D], weights f32[N, S, k], chosen i32[N, S, k]."""
-  forward = functools.partial(_forward, activation)
+  forward = functools.partial(_forward, gated)
   return _in_lanes(forward)(kernels, x, weights, chosen)[1]
 
 
-def _mixed_forward(activation, *inputs):
-  return _mixed(activation, *inputs), inputs
+def _mixed_forward(gated, *inputs):
+  return _mixed(gated, *inputs), inputs
 
 
-def _mixed_backward(activation, inputs, slope):
-  backward = functools.partial(_backward, activation)
+def _mixed_backward(gated, inputs, slope):
+  backward = functools.partial(_backward, gated)
   of_kernels, of_rows = _in_lanes(backward, tuple(inputs[0]))(*inputs, slope)
   return of_kernels, *of_rows, None
 
@@ -192,7 +203,10 @@ def _over_model(core, summed):
     )
     tall = PartitionSpec('model') if apart else PartitionSpec(None, 'model')
     ids = PartitionSpec('model') if apart else PartitionSpec()
+    # Of biases, too, an axis less wide: their columns are those of kernels.
+    flat = wide if apart else PartitionSpec(None, 'model')
     places = {'gate': wide, 'up': wide, 'down': tall}
+    places |= {name: flat for name in kernels if name.endswith('_bias')}
 
     def own(*inputs):
       sums, outputs = core(*inputs)
@@ -213,48 +227,53 @@ def _over_model(core, summed):
   return call
 
 
-def _forward(activation, kernels, ids, x, weights, chosen):
+def _forward(gated, kernels, ids, x, weights, chosen):
   """What the experts `ids` say, f32[l, n, D]; no sums over rows."""
   places = _places(ids, chosen)
-  _, _, h = _hidden(activation, kernels, places, x)
+  _, _, h = _hidden(gated, kernels, places, x)
   y = _taken(_products(places, h, kernels['down']), places.place)
   y = y.reshape(*weights.shape, -1).astype(jnp.float32)
   return {}, jnp.sum(y * weights[..., None], axis=2)
 
 
-def _backward(activation, kernels, ids, x, weights, chosen, slope):
+def _backward(gated, kernels, ids, x, weights, chosen, slope):
   """The pullback of `_forward`: of kernels by lane, and of x and weights."""
   places = _places(ids, chosen)
-  gate, up, h = _hidden(activation, kernels, places, x)
+  gate, up, h = _hidden(gated, kernels, places, x)
   weight = _spread(places, weights.reshape(*chosen.shape[:1], -1, 1), 1)
   slope = _spread(places, slope.astype(x.dtype), chosen.shape[-1])
   # Of an answer, were its weight 1: its product with h is the weight's slope.
   of_h = _products(places, slope, kernels['down'].swapaxes(1, 2))
   of_weight = jnp.sum((h * of_h).astype(jnp.float32), axis=-1, keepdims=True)
   weight = weight.astype(x.dtype)
-  _, pull = jax.vjp(lambda gate, up: activation(gate) * up, gate, up)
+  _, pull = jax.vjp(gated, gate, up)
   of_gate, of_up = pull(weight * of_h)
   rows = _spread(places, x, chosen.shape[-1])
-  of_rows = _products(places, of_gate, kernels['gate'].swapaxes(1, 2))
-  of_rows += _products(places, of_up, kernels['up'].swapaxes(1, 2))
+  of_x = _products(places, of_gate, kernels['gate'].swapaxes(1, 2))
+  of_x += _products(places, of_up, kernels['up'].swapaxes(1, 2))
   of_kernels = {
     'gate': _outer(places, rows, of_gate, kernels['gate']),
     'up': _outer(places, rows, of_up, kernels['up']),
     'down': _outer(places, weight * h, slope, kernels['down']),
   }
-  of_x = _taken(of_rows, places.place).reshape(*chosen.shape, -1)
+  for name, of_rows in (('gate_bias', of_gate), ('up_bias', of_up)):
+    if name in kernels:
+      of_kernels[name] = _totals(places, of_rows, kernels[name])
+  of_x = _taken(of_x, places.place).reshape(*chosen.shape, -1)
   of_x = jnp.sum(of_x.astype(jnp.float32), axis=2).astype(x.dtype)
   of_weights = _taken(of_weight, places.place).reshape(weights.shape)
   return of_kernels, (of_x, of_weights)
 
 
-def _hidden(activation, kernels, places, x):
+def _hidden(gated, kernels, places, x):
   """Gate, up and their product of every row in its block, [l, Q, b, F]."""
   k = places.place.shape[1] // x.shape[1]
   rows = _spread(places, x, k)
-  gate = _products(places, rows, kernels['gate'])
-  up = _products(places, rows, kernels['up'])
-  return gate, up, activation(gate) * up
+  gate, up = (
+    _products(places, rows, kernels[name], kernels.get(f'{name}_bias'))
+    for name in ('gate', 'up')
+  )
+  return gate, up, gated(gate, up)
 
 
 class _Places(NamedTuple):
@@ -326,17 +345,30 @@ def _taken(x, places):
   return jax.vmap(take)(flat, places)
 
 
-def _products(places, x, kernel):
-  """x_q K_e of every used block [l, Q, b, ...], e its expert; 0 of others."""
+def _products(places, x, kernel, bias=None):
+  """x_q K_e + b_e of every used block [l, Q, b, ...]; 0 of others.
+
+  The rows that fill a block up get the bias, too; nobody takes them.
+  """
 
   def product(x, expert):
-    return (x @ kernel[expert]).astype(x.dtype)
+    y = (x @ kernel[expert]).astype(x.dtype)
+    return y if bias is None else y + bias[expert]
 
   def block(q, y):
     return y.at[:, q].set(jax.vmap(product)(x[:, q], places.expert[:, q]))
 
   y = jnp.zeros((*x.shape[:-1], kernel.shape[-1]), x.dtype)
   return jax.lax.fori_loop(0, places.used, block, y)
+
+
+def _totals(places, x, like):
+  """The sums of all rows of each expert, [l, *like.shape]."""
+  # Blocks that are not used hold zeros.
+  rows = jnp.sum(x.astype(jnp.float32), axis=2)
+  total = jnp.zeros((x.shape[0], *like.shape), jnp.float32)
+  add = jax.vmap(lambda total, rows, expert: total.at[expert].add(rows))
+  return add(total, rows, places.expert).astype(like.dtype)
 
 
 def _outer(places, x, y, like):

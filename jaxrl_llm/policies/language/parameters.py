@@ -13,7 +13,9 @@ the sharding specs and the Hugging Face import derive from `table`:
 
 and, where the configuration asks, biases beside kernels, `q_norm` and
 `k_norm` [L, h] or [L, heads, h], `post_attention_norm` and `post_mlp_norm`
-[L, D]. Letters as in `transformer`.
+[L, D], scores of sinks, `sinks.score` [L, H], and biases of experts,
+`experts.gate_bias` and the like, [L, E, F] and [L, E, D]. Letters as in
+`transformer`.
 """
 
 from __future__ import annotations
@@ -87,14 +89,21 @@ def table(config: Config) -> dict[tuple[str, ...], Param]:
     each = config.qk_norm_joint
     norm('layers.q_norm', 'layers', *['heads'] * each, 'head_dim')
     norm('layers.k_norm', 'layers', *['kv_heads'] * each, 'head_dim')
+  if config.sinks:
+    add('layers.sinks.score', ('layers', 'heads'), _zeros)
   linear('o', ('heads', 'head_dim'), ('embed',), config.o_bias, residual)
   if config.pre_norms:
     norm('layers.mlp_norm', 'layers', 'embed')
   if config.experts:
-    linear('router', ('embed',), ('routes',), False)
+    linear('router', ('embed',), ('routes',), config.mlp_bias)
     kernel('experts.gate', ('embed',), ('mlp',), 1.0, 'experts')
     kernel('experts.up', ('embed',), ('mlp',), 1.0, 'experts')
     kernel('experts.down', ('mlp',), ('embed',), residual, 'experts')
+    if config.mlp_bias:
+      add('layers.experts.gate_bias', ('layers', 'experts', 'mlp'), _zeros)
+      add('layers.experts.up_bias', ('layers', 'experts', 'mlp'), _zeros)
+      # Small, and every device adds its own rows' biases.
+      add('layers.experts.down_bias', ('layers', 'routes', 'embed'), _zeros)
   else:
     linear('gate', ('embed',), ('mlp',), config.mlp_bias)
     linear('up', ('embed',), ('mlp',), config.mlp_bias)

@@ -14,6 +14,9 @@ by then of the whole row:
 
     d / d z_ts = w_ts (dy_t . v_s - dy_t . y_t)
 
+A sink is a key more, with a score of its own, one for each head, and without a
+value: it takes its share of the softmax and gives nothing.
+
 So memory grows with the length of a sequence and not with its square, and on
 a CPU a tile stays in its caches. Letters as in `attention`.
 
@@ -76,6 +79,7 @@ def attend(
   positions: Array,
   window: int | Array | None,
   cap: float,
+  sinks: Array | None = None,
 ) -> Array:
   """One softmax over the keys of all parts, which no copy joins.
 
@@ -85,9 +89,12 @@ def attend(
       queries' own tokens and a query sees none that comes after it.
     positions: i32[B, G, T], of the queries.
     window: as in `attention.Mask`. cap: bounds the scores, see `capped`.
+    sinks: [H], their scores, which `cap` leaves alone; None is no sinks.
 
   Returns:
     [B, G, T, H, h]. A query that sees nothing gets 0.
+
+  Source of sinks: arXiv 2309.17453, section 3.3, and gpt-oss, arXiv 2508.10925.
   """
   b, g, t, heads, _ = q.shape
   rows, most = b * g * heads, _at_once(b)
@@ -96,18 +103,21 @@ def attend(
   room = max(most // (rows * min(t, edge)), 1)
   keys = tuple(_even(part.k.shape[2], room) for part in parts)
   plan = _Plan(_even(t, edge), keys, causal, cap)
-  return _mix(plan, q, parts, positions, window)
+  return _mix(plan, q, parts, positions, window, sinks)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _mix(plan, q, parts, positions, window):
-  return _forward(plan, q, parts, positions, window)[0]
+def _mix(plan, q, parts, positions, window, sinks):
+  return _forward(plan, q, parts, positions, window, sinks)[0]
 
 
-def _forward(plan, q, parts, positions, window):
+def _forward(plan, q, parts, positions, window, sinks):
   queries = _query_blocks(plan, q, parts)
   none = jnp.zeros(queries.shape[:-1], jnp.float32)
   sums = none + UNSEEN, none, jnp.zeros(queries.shape, jnp.float32)
+  if sinks is not None:
+    # What is seen first: its weight is exp(0), its value 0.
+    sums = none + _of_heads(sinks, parts), none + 1.0, sums[2]
   for pairs, keys, seen in _visits(plan, parts, positions, window):
 
     def add(sums, i, j, keys=keys, seen=seen):
@@ -127,11 +137,11 @@ def _forward(plan, q, parts, positions, window):
   top, total, y = sums
   total = jnp.where(total > 0, total, 1.0)
   y = _from_query_blocks(y / total[..., None], q)
-  return y, (q, parts, positions, window, y, top + jnp.log(total))
+  return y, (q, parts, positions, window, sinks, y, top + jnp.log(total))
 
 
 def _backward(plan, known, slope):
-  q, parts, positions, window, y, lse = known
+  q, parts, positions, window, sinks, y, lse = known
   queries, y, slope = (_query_blocks(plan, x, parts) for x in (q, y, slope))
   slope = slope.astype(jnp.float32)
   mean = jnp.sum(slope * y, axis=-1)
@@ -160,7 +170,13 @@ def _backward(plan, known, slope):
     of_q, *of_keys = _over(pairs, add, (of_q, *zeros))
     of_keys = (_from_key_blocks(x, part.k) for x in of_keys)
     of_parts.append(Part._make((*of_keys, None, None)))
-  return _from_query_blocks(of_q, q), tuple(of_parts), None, None
+  of_sinks = None
+  if sinks is not None:
+    weights = jnp.exp(_of_heads(sinks, parts) - lse)
+    # Over all axes but those of the heads.
+    of_sinks = -jnp.sum(weights * mean, axis=(0, 1, 3, 5))
+    of_sinks = of_sinks.reshape(sinks.shape).astype(sinks.dtype)
+  return _from_query_blocks(of_q, q), tuple(of_parts), None, None, of_sinks
 
 
 _mix.defvjp(_forward, _backward)
@@ -232,6 +248,12 @@ def _mixed(weights, v):
     'bkgqs,bkgsh->bkgqh', rows, v, preferred_element_type=jnp.float32
   )
   return y.reshape(*weights.shape[:-1], -1)
+
+
+def _of_heads(sinks, parts):
+  """[H] -> f32[K, 1, R, 1], beside [..., K, G, R, queries]."""
+  sinks = sinks.astype(jnp.float32)
+  return sinks.reshape(parts[0].k.shape[3], 1, -1, 1)
 
 
 def _query_blocks(plan, q, parts):

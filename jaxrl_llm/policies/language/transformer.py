@@ -34,6 +34,7 @@ _ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
   'silu': jax.nn.silu,
   'gelu': functools.partial(jax.nn.gelu, approximate=False),
   'gelu_pytorch_tanh': functools.partial(jax.nn.gelu, approximate=True),
+  'quick_gelu': lambda x: x * jax.nn.sigmoid(1.702 * x),
 }
 
 
@@ -348,7 +349,10 @@ def _layers(
 
 
 def _block(layer, config, x, rotation, attend):
-  """One layer on [..., D]; `attend` maps q, k, v to their mix, and a cache."""
+  """One layer on [..., D]; `attend` maps q, k, v to their mix, and a cache.
+
+  And it is given the scores of sinks, or None.
+  """
   y = _norm(layer['attention_norm'], config, x) if config.pre_norms else x
   q, k, v = (_linear(layer[name], y) for name in 'qkv')
   if config.qk_norm:
@@ -357,31 +361,47 @@ def _block(layer, config, x, rotation, attend):
   scale = config.query_scale or config.head_dim**-0.5
   q = _rotated(config, q, rotation, scale)
   k = _rotated(config, k, rotation)
-  y, kept = attend(q, k, v)
+  sinks = layer['sinks']['score'] if config.sinks else None
+  y, kept = attend(q, k, v, sinks)
   y = _linear(layer['o'], y, inputs=2)
   if config.post_norms:
     y = _norm(layer['post_attention_norm'], config, y)
   x = x + config.residual_scale * y
   y = _norm(layer['mlp_norm'], config, x) if config.pre_norms else x
-  activation = _ACTIVATIONS[config.activation]
+  gated = _gated(config.activation, config.gate_limit)
   if config.experts:
-    y = experts.mixture(layer, config, y, activation)
+    y = experts.mixture(layer, config, y, gated)
   else:
-    gate = activation(_linear(layer['gate'], y))
-    y = _linear(layer['down'], gate * _linear(layer['up'], y))
+    y = gated(_linear(layer['gate'], y), _linear(layer['up'], y))
+    y = _linear(layer['down'], y)
   if config.post_norms:
     y = _norm(layer['post_mlp_norm'], config, y)
   return x + config.residual_scale * y, kept
 
 
-def _attend_sequence(config, mask, keep, window, q, k, v):
+@functools.cache  # one function for all layers, by which programs are shared
+def _gated(activation, limit):
+  """f(gate, up): what goes down again, see `Config.gate_limit`."""
+  act = _ACTIVATIONS[activation]
+
+  def gated(gate, up):
+    if limit:
+      gate, up = jnp.minimum(gate, limit), 1 + jnp.clip(up, -limit, limit)
+    return act(gate) * up
+
+  return gated
+
+
+def _attend_sequence(config, mask, keep, window, q, k, v, sinks):
   mask = mask.replace(window=window)
-  y = attention.within_sequence(q, k, v, mask, cap=config.attention_cap)
+  y = attention.within_sequence(
+    q, k, v, mask, cap=config.attention_cap, sinks=sinks
+  )
   kept = (k.transpose(0, 2, 3, 1), v.transpose(0, 2, 1, 3)) if keep else None
   return y, kept
 
 
-def _attend_group(config, prompt_mask, mask, window, q, k, v):
+def _attend_group(config, prompt_mask, mask, window, q, k, v, sinks):
   b, p = prompt_mask.valid.shape
   groups = mask.valid.shape
 
@@ -390,17 +410,25 @@ def _attend_group(config, prompt_mask, mask, window, q, k, v):
 
   (q, own_q), (k, own_k), (v, own_v) = map(parts, (q, k, v))
   masks = prompt_mask.replace(window=window), mask.replace(window=window)
-  cap = config.attention_cap
-  y = attention.within_sequence(q, k, v, masks[0], cap=cap)
-  own_y = attention.within_group(own_q, k, v, own_k, own_v, *masks, cap=cap)
+  options = {'cap': config.attention_cap, 'sinks': sinks}
+  y = attention.within_sequence(q, k, v, masks[0], **options)
+  own_y = attention.within_group(own_q, k, v, own_k, own_v, *masks, **options)
   own_y = own_y.reshape(b, -1, *y.shape[2:])
   return jnp.concatenate([y, own_y], axis=1), None
 
 
-def _attend_cached(config, prompt, own, prompt_seen, own_seen, t, q, k, v):
+def _attend_cached(
+  config, prompt, own, prompt_seen, own_seen, t, q, k, v, sinks
+):
   cache = attention.written(own, k, v, t)
   y = attention.over_caches(
-    q, prompt, cache, prompt_seen, own_seen, cap=config.attention_cap
+    q,
+    prompt,
+    cache,
+    prompt_seen,
+    own_seen,
+    cap=config.attention_cap,
+    sinks=sinks,
   )
   return y, cache
 

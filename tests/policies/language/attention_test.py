@@ -12,14 +12,15 @@ def _random(*shape, seed=0):
   return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def _oracle(q, keys, values, seen, cap):
+def _oracle(q, keys, values, seen, cap, sink=-np.inf):
   """One query [h] over keys and values [S, h], in float64; 0 if none seen."""
   if not seen.any():
     return np.zeros(len(q))
   scores = np.float64(keys) @ np.float64(q)
   scores = cap * np.tanh(scores / cap) if cap else scores
-  weights = np.exp(np.where(seen, scores - scores[seen].max(), -np.inf))
-  return weights @ np.float64(values) / weights.sum()
+  top = scores[seen].max()
+  weights = np.exp(np.where(seen, scores - top, -np.inf))
+  return weights @ np.float64(values) / (weights.sum() + np.exp(sink - top))
 
 
 def _mask(*shape, window=None, causal=True, seed=9):
@@ -79,7 +80,8 @@ def test_responses_of_a_group_equal_a_loop_over_queries(window, monkeypatch):
   own = _mask(b, g, t, window=window, seed=8)
   before = prompt.valid.sum(-1)[:, None, None]
   own = own.replace(positions=before + own.positions)
-  attend = functools.partial(attention.within_group, cap=cap)
+  sinks = _random(4, seed=5)
+  attend = functools.partial(attention.within_group, cap=cap, sinks=sinks)
   y = jax.jit(attend)(q, prompt_k, prompt_v, k, v, prompt, own)
   for i, j, s, head in np.ndindex(b, g, t, 4):
     # The rule of prompt and response as one sequence.
@@ -93,13 +95,14 @@ def test_responses_of_a_group_equal_a_loop_over_queries(window, monkeypatch):
       np.concatenate([prompt_v[i, :, head // 2], v[i, j, :, head // 2]]),
       np.array([_seen(whole, p + s, z) for z in range(p + t)]),
       cap,
+      sinks[head],
     )
     np.testing.assert_allclose(y[i, j, s, head], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize('cap', [0.0, 1.5])
-@pytest.mark.parametrize('scale', [1.0, 30.0])
-def test_caches_equal_a_loop_over_rows(scale, cap):
+@pytest.mark.parametrize('scale, sink', [(1.0, None), (30.0, None), (1.0, 2.0)])
+def test_caches_equal_a_loop_over_rows(scale, sink, cap):
   prompts, samples, p, t = 2, 3, 5, 4
   q = scale * _random(prompts * samples, 4, 3)
   prompt = {'k': _random(prompts, 2, 3, p), 'v': _random(prompts, 2, p, 3)}
@@ -109,7 +112,10 @@ def test_caches_equal_a_loop_over_rows(scale, cap):
   }
   prompt_seen = np.random.default_rng(3).random((prompts, samples, p)) < 0.5
   own_seen = np.array([True, True, False, False])
-  y = attention.over_caches(q, prompt, own, prompt_seen, own_seen, cap=cap)
+  sinks = None if sink is None else sink * _random(4, seed=5)
+  y = attention.over_caches(
+    q, prompt, own, prompt_seen, own_seen, cap=cap, sinks=sinks
+  )
   for n, head in np.ndindex(prompts * samples, 4):
     b, g, kv = n // samples, n % samples, head // 2
     expected = _oracle(
@@ -118,6 +124,7 @@ def test_caches_equal_a_loop_over_rows(scale, cap):
       np.concatenate([prompt['v'][b, kv], own['v'][n, kv]]),
       np.concatenate([prompt_seen[b, g], own_seen]),
       cap,
+      -np.inf if sinks is None else sinks[head],
     )
     # At scale 30 one part can outweigh the other by e^100.
     np.testing.assert_allclose(y[n, head], expected, atol=2e-5)

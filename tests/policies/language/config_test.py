@@ -46,6 +46,9 @@ def test_families_differ_in_the_fields_they_are_known_for():
   phi4 = hf.config_of(families.hf_config('phi4'))
   assert phi4.rope.factors == (1.0, 1.5, 2.5) and phi4.rope.share == 0.75
   assert phi4.rope.amplitude == pytest.approx(math.sqrt(1.5))  # ln 8 / ln 64
+  gpt_oss = hf.config_of(families.hf_config('gpt_oss'))
+  assert gpt_oss.sinks and gpt_oss.mlp_bias and gpt_oss.gate_limit == 1.5
+  assert gpt_oss.windows == (5, 0) and not gpt_oss.rope.truncate
   granite, glm, glm4 = (
     hf.config_of(families.hf_config(name))
     for name in ('granite', 'glm', 'glm4')
@@ -116,8 +119,8 @@ def test_files_older_than_transformers_5_are_read(tmp_path):
 
 
 def test_other_architectures_are_refused_by_name(tmp_path):
-  (tmp_path / 'config.json').write_text('{"model_type": "gpt_oss"}')
-  with pytest.raises(ValueError, match="'gpt_oss' is not .* qwen3, .* gemma2"):
+  (tmp_path / 'config.json').write_text('{"model_type": "bloom"}')
+  with pytest.raises(ValueError, match="'bloom' is not .* qwen3, .* gemma2"):
     hf.config_of(tmp_path)
 
 
@@ -151,10 +154,11 @@ def test_a_folder_without_configuration_is_named(tmp_path):
     ('llama2', 'attention_dropout', 0.1, 'attention_dropout=0.1'),
     ('gemma3', 'attn_logit_softcapping', 9.0, 'attn_logit_softcapping=9.0'),
     ('gemma2', 'use_bidirectional_attention', True, 'use_bidirectional'),
-    ('qwen2', 'quantization_config', {'bits': 4}, 'quantization_config='),
+    ('qwen2', 'quantization_config', {'bits': 4}, 'and save that model'),
     ('qwen3_moe', 'decoder_sparse_step', 2, 'decoder_sparse_step=1 only'),
     ('qwen3_moe', 'mlp_only_layers', [1], r'mlp_only_layers=\[1\]'),
     ('qwen3_moe', 'output_router_logits', True, 'output_router_logits=True'),
+    ('gpt_oss', 'swiglu_alpha', 1.5, 'swiglu_alpha=1.702 only'),
     ('phi3', 'resid_pdrop', 0.1, 'resid_pdrop=0.1'),
     ('mixtral', 'router_jitter_noise', 0.1, 'router_jitter_noise=0.1'),
     ('qwen3', 'layer_types', ['full_attention', 'linear'] * 2, 'layer_types'),
@@ -212,11 +216,6 @@ def test_impossible_sizes_are_refused(field, value, message):
 def test_a_joint_norm_of_nothing_is_refused():
   with pytest.raises(ValueError, match='needs qk_norm=True'):
     dataclasses.replace(_PLAIN, qk_norm_joint=True)
-
-
-def test_experts_with_biases_are_refused():
-  with pytest.raises(ValueError, match='leave mlp_bias out'):
-    dataclasses.replace(_PLAIN, experts=4, experts_per_token=2, mlp_bias=True)
 
 
 def test_sizes_can_be_replaced_freely():

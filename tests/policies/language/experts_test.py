@@ -30,6 +30,9 @@ _AXES = {
   ('experts', 'gate'): ('experts', 'embed', 'mlp'),
   ('experts', 'up'): ('experts', 'embed', 'mlp'),
   ('experts', 'down'): ('experts', 'mlp', 'embed'),
+  ('experts', 'gate_bias'): ('experts', 'mlp'),
+  ('experts', 'up_bias'): ('experts', 'mlp'),
+  ('experts', 'down_bias'): ('routes', 'embed'),
 }
 # float32 sums of tens of terms of order one.
 _close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
@@ -46,12 +49,21 @@ def _params(config, seed=0):
   def normal(*shape):
     return jnp.asarray(rng.normal(0, shape[-2] ** -0.5, shape), jnp.float32)
 
-  return {
+  params = {
     'router': {'kernel': 3 * normal(d, e)},
     'experts': {
       'gate': normal(e, d, f), 'up': normal(e, d, f), 'down': normal(e, f, d)
     },
   }  # fmt: skip
+  if config.mlp_bias:
+    params['router']['bias'] = normal(1, e)[0]
+    for name, columns in (('gate', f), ('up', f), ('down', d)):
+      params['experts'][f'{name}_bias'] = normal(e, 1, columns)[:, 0]
+  return params
+
+
+def _silu(gate, up):
+  return jax.nn.silu(gate) * up
 
 
 def _x(*shape, seed=1):
@@ -61,14 +73,12 @@ def _x(*shape, seed=1):
 
 @functools.partial(jax.jit, static_argnums=1)
 def _mixture(params, config, x):
-  return experts.mixture(params, config, x, jax.nn.silu)
+  return experts.mixture(params, config, x, _silu)
 
 
 def _expected(params, config, x):
-  tensors = [params['experts'][name] for name in ('gate', 'up', 'down')]
   y = oracle.mixture(
-    params['router']['kernel'],
-    *tensors,
+    params,
     x.reshape(-1, config.width),
     experts_per_token=config.experts_per_token,
     normal=config.experts_norm,
@@ -92,7 +102,13 @@ def test_every_token_hears_its_experts_and_no_other(shape, count, each, normal):
   params, x = _params(config), _x(*shape)
   expected = _expected(params, config, x)
   _close(_mixture(params, config, x), expected)
-  _close(experts.mixture(params, config, x, jax.nn.silu), expected)
+  _close(experts.mixture(params, config, x, _silu), expected)
+
+
+def test_biases_are_those_of_the_chosen_experts():
+  config = _config(mlp_bias=True)
+  params, x = _params(config), _x(4, 7)
+  _close(_mixture(params, config, x), _expected(params, config, x))
 
 
 def test_no_token_is_dropped_when_all_choose_the_same_experts():
@@ -117,15 +133,15 @@ def test_of_equal_experts_the_first_are_chosen():
 
 def _slopes(params, config, x, weight):
   def loss(params, x):
-    y = experts.mixture(params, config, x, jax.nn.silu)
+    y = experts.mixture(params, config, x, _silu)
     return jnp.sum(weight * y)
 
   return jax.grad(loss, argnums=(0, 1))(params, x)
 
 
-@pytest.mark.parametrize('normal', [True, False])
-def test_gradients_are_the_differences_of_the_oracle(normal):
-  config = _config(experts_norm=normal)
+@pytest.mark.parametrize('normal, bias', [(True, True), (False, False)])
+def test_gradients_are_the_differences_of_the_oracle(normal, bias):
+  config = _config(experts_norm=normal, mlp_bias=bias)
   params, x, weight = _params(config), _x(3, 4), _x(3, 4, seed=2)
   gradient = jax.jit(_slopes, static_argnums=1)(params, config, x, weight)
   weight = np.asarray(weight, np.float64)
@@ -171,7 +187,7 @@ def test_vmap_is_a_loop(stacked):
 
   @jax.jit
   def both(params, x):
-    y = experts.mixture(params, _CONFIG, x, jax.nn.silu)
+    y = experts.mixture(params, _CONFIG, x, _silu)
     return y, _slopes(params, _CONFIG, x, weight)
 
   together = jax.jit(jax.vmap(both, axes))(*inputs)
@@ -225,7 +241,7 @@ def test_bfloat16_stays_near_float32():
 def test_a_mesh_computes_the_same_and_sends_sums_alone(
   mesh, count, width, lanes
 ):
-  config = _config(experts=count, mlp_width=width)
+  config = _config(experts=count, mlp_width=width, mlp_bias=mesh == (2, 4))
   params, x, weight = _params(config), _x(8, 3), _x(8, 3, seed=2)
   layout = shard.Layout(shard.make_mesh(*mesh), _AXES)
 

@@ -138,6 +138,20 @@ _VARIANTS = {
   'granitemoe': ('granitemoe', _GRANITE | {'num_local_experts': 4}),
   'glm': ('glm', {'num_hidden_layers': 2, 'head_dim': 12}),
   'glm4': ('glm4', {'num_hidden_layers': 2, 'attention_bias': False}),
+  'gpt_oss': (
+    'gpt_oss',
+    _WIDE
+    | {
+      'head_dim': 16,
+      'num_hidden_layers': 2,
+      'num_local_experts': 4,
+      'num_experts_per_tok': 2,
+      'swiglu_limit': 1.5,
+      'sliding_window': 5,
+      'max_position_embeddings': 1024,
+      'rope_parameters': _YARN | {'truncate': False},
+    },
+  ),
   'olmo2': ('olmo2', {'num_hidden_layers': 2}),
   'olmo3': (
     'olmo3',

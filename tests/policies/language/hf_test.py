@@ -55,6 +55,7 @@ def _rewrite(folder, change):
     'mixtral',
     'phi3',
     'granitemoe',
+    'gpt_oss',
   ],
 )
 @pytest.mark.parametrize('max_shard_bytes', [1, 20_000, 10**9])

@@ -38,16 +38,17 @@ _PARTS = (
   ),
 )
 _Q = _random(_B, _G, _T, _H, _WIDTH)
-_ARRAYS = (_Q, *((part.k, part.v) for part in _PARTS))
+_SINKS = _random(_H, seed=8)
+_ARRAYS = (_Q, *((part.k, part.v) for part in _PARTS), _SINKS)
 
 
 def _with(arrays):
-  q, *pairs = arrays
+  q, *pairs, _ = arrays
   parts = (part._replace(k=k, v=v) for part, (k, v) in zip(_PARTS, pairs))
   return q, tuple(parts)
 
 
-def _dense(q, parts, causal, window, cap):
+def _dense(q, parts, causal, window, cap, sinks):
   """The same from all scores and one array of what is seen."""
   masks, keys, values = [], [], []
   for part, ordered in zip(parts, causal):
@@ -65,43 +66,49 @@ def _dense(q, parts, causal, window, cap):
   k, v = (jnp.concatenate(x, axis=2) for x in (keys, values))
   seen = np.concatenate(masks, axis=-1)[:, :, None]
   scores = tiles.capped(jnp.einsum('bgthd,bgshd->bghts', q, k), cap)
-  weights = jax.nn.softmax(jnp.where(seen, scores, -1e30), -1)
+  scores = jnp.where(seen, scores, -1e30)
+  if sinks is not None:
+    # A key that all see, whose weight is then dropped.
+    of_heads = jnp.broadcast_to(sinks[:, None, None], (*scores.shape[:-1], 1))
+    scores = jnp.concatenate([scores, of_heads], axis=-1)
+  weights = jax.nn.softmax(scores, -1)[..., : seen.shape[-1]]
   return jnp.einsum('bghts,bgshd->bgthd', jnp.where(seen, weights, 0.0), v)
 
 
-def _loss(attend, causal, window, cap, arrays):
+def _loss(attend, causal, window, cap, sink, arrays):
   q, parts = _with(arrays)
-  y = attend(q, parts, causal, window, cap)
+  y = attend(q, parts, causal, window, cap, arrays[-1] if sink else None)
   return jnp.sum(_random(*y.shape, seed=7) * y), y
 
 
-def _tiled(q, parts, causal, window, cap):
-  return tiles.attend(q, parts, causal, jnp.asarray(_PLACE), window, cap)
+def _tiled(q, parts, causal, window, cap, sinks=None):
+  place = jnp.asarray(_PLACE)
+  return tiles.attend(q, parts, causal, place, window, cap, sinks)
 
 
-def _answers(attend, causal, window, cap):
-  loss = functools.partial(_loss, attend, causal, window, cap)
+def _answers(attend, causal, window, cap, sink=False):
+  loss = functools.partial(_loss, attend, causal, window, cap, sink)
   return jax.jit(jax.value_and_grad(loss, has_aux=True))(_ARRAYS)
 
 
-# Causality of the own tokens, window, cap.
+# Causality of the own tokens, window, cap, sinks.
 _RULES = (
-  (True, None, 1.5),
-  (True, 4, 0.0),
-  (False, None, 0.0),
-  (False, 3, 2.0),
+  (True, None, 1.5, False),
+  (True, 4, 0.0, True),
+  (False, None, 0.0, False),
+  (False, 3, 2.0, True),
 )
 
 
-@pytest.mark.parametrize('own, window, cap', _RULES)
+@pytest.mark.parametrize('own, window, cap, sink', _RULES)
 def test_values_and_gradients_equal_those_of_all_scores(
-  own, window, cap, monkeypatch
+  own, window, cap, sink, monkeypatch
 ):
-  expected = _answers(_dense, (False, own), window, cap)
+  expected = _answers(_dense, (False, own), window, cap, sink)
   # All scores, a few queries and keys with odd ends, and one of each.
   for at_once in (2**20, 24 * 9, 1):
     monkeypatch.setattr(tiles, 'AT_ONCE', {'cpu': at_once})
-    actual = _answers(_tiled, (False, own), window, cap)
+    actual = _answers(_tiled, (False, own), window, cap, sink)
     for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected)):
       # Sums of a few terms of order one, in another order.
       np.testing.assert_allclose(a, b, atol=2e-5)
@@ -112,7 +119,7 @@ def test_slopes_of_gradients_equal_those_of_all_scores(monkeypatch):
   towards = jax.tree.map(lambda x: np.roll(x, 1), _ARRAYS)
 
   def product(attend):
-    loss = functools.partial(_loss, attend, (False, True), 4, 1.5)
+    loss = functools.partial(_loss, attend, (False, True), 4, 1.5, True)
     slope = jax.grad(lambda arrays: loss(arrays)[0])
     return jax.jit(lambda: jax.jvp(slope, (_ARRAYS,), (towards,))[1])()
 

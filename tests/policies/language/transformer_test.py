@@ -53,7 +53,14 @@ _CONFIGS = {
     logit_scale=2.0,
   ),
   'experts': dataclasses.replace(
-    _PLAIN, experts=4, experts_per_token=2, experts_norm=True
+    _PLAIN,
+    experts=4,
+    experts_per_token=2,
+    experts_norm=True,
+    mlp_bias=True,
+    activation='quick_gelu',
+    gate_limit=0.5,
+    sinks=True,
   ),
 }
 _KEY = jax.random.key(0)

@@ -69,7 +69,7 @@ class Part(NamedTuple):
 
   shape: tuple[int, ...]
   view: tuple[int, ...]
-  place: tuple[int | slice, ...]
+  place: tuple[Any, ...]
 
 
 def _no_parts(config) -> dict[str, Part]:
@@ -107,6 +107,18 @@ def _granite_parts(config) -> dict[str, Part]:
   }
 
 
+def _gpt_oss_parts(config) -> dict[str, Part]:
+  experts, width, columns = config.experts, config.width, config.mlp_width
+  parts = {}
+  # Columns of gate and up take turns.
+  for place, name in enumerate(('gate', 'up')):
+    for leaf, rows in ((name, (width,)), (f'{name}_bias', ())):
+      shape = experts, *rows, 2 * columns
+      view = experts, *rows, columns, 2
+      parts[f'experts.{leaf}'] = Part(shape, view, (..., place))
+  return parts
+
+
 class Family(NamedTuple):
   """One `model_type` of Hugging Face.
 
@@ -119,6 +131,7 @@ class Family(NamedTuple):
     plain: fields with the one value that the decoder computes, beside those
       that are plain in all families.
     names: of modules of a layer, by ours, that have others than Llama's.
+    expert_bijection: of `folders`, between kernels of experts.
     parts: f(`Config`) -> arrays of ours that share a tensor of theirs.
     partial: only some dimensions of a head are rotated. interleaved: as
       `Rope.interleaved`.
@@ -129,6 +142,7 @@ class Family(NamedTuple):
   windows: Callable[[Any], tuple[int, ...]] = _no_windows
   plain: Mapping[str, Any] = MappingProxyType({})
   names: Mapping[str, str] = MappingProxyType({})
+  expert_bijection: str = 'transposed'
   parts: Callable[[Config], Mapping[str, Part]] = _no_parts
   partial: bool = False
   interleaved: bool = False
@@ -234,6 +248,20 @@ def _granitemoe(source):
   }
 
 
+def _gpt_oss(source):
+  return {
+    'activation': 'quick_gelu',
+    'gate_limit': float(source.swiglu_limit),
+    'qkv_bias': source.attention_bias,
+    'o_bias': source.attention_bias,
+    'mlp_bias': True,
+    'sinks': True,
+    'experts': source.num_local_experts,
+    'experts_per_token': source.num_experts_per_tok,
+    'experts_norm': True,
+  }
+
+
 def _glm(source):
   return {
     'activation': source.hidden_act,
@@ -263,6 +291,15 @@ _GRANITE_MOE_NAMES = {
   'experts.gate': 'block_sparse_moe.input_linear.weight',
   'experts.up': 'block_sparse_moe.input_linear.weight',
   'experts.down': 'block_sparse_moe.output_linear.weight',
+}
+_GPT_OSS_NAMES = {
+  'router': 'mlp.router',
+  'experts.gate': 'mlp.experts.gate_up_proj',
+  'experts.gate_bias': 'mlp.experts.gate_up_proj_bias',
+  'experts.up': 'mlp.experts.gate_up_proj',
+  'experts.up_bias': 'mlp.experts.gate_up_proj_bias',
+  'experts.down': 'mlp.experts.down_proj',
+  'experts.down_bias': 'mlp.experts.down_proj_bias',
 }
 _GLM4_NORMS = {
   'post_attention_norm': 'post_self_attn_layernorm',
@@ -294,7 +331,18 @@ FAMILIES = {
     'GraniteMoeForCausalLM',
     _granitemoe,
     names=_GRANITE_MOE_NAMES,
+    expert_bijection='each transposed',
     parts=_granite_parts,
+  ),
+  'gpt_oss': Family(
+    'GptOssForCausalLM',
+    _gpt_oss,
+    _window_by_layer,
+    # That of quick_gelu.
+    plain={'swiglu_alpha': 1.702},
+    names=_GPT_OSS_NAMES,
+    expert_bijection='same',
+    parts=_gpt_oss_parts,
   ),
   'glm': Family(
     'GlmForCausalLM',
@@ -417,6 +465,11 @@ def _check_fields(family, source):
   ]
   for name, plain in (*fields, *FAMILIES[family].plain.items()):
     value = getattr(source, name, plain)
+    if name == 'quantization_config' and value:
+      raise ValueError(
+        f'{family} with {name}={value!r} is not supported; load it with '
+        'transformers, dequantized, and save that model.'
+      )
     if value and value != plain:
       raise ValueError(
         f'{family} with {name}={value!r} is not supported; the decoder '

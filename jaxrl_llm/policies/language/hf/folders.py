@@ -133,6 +133,7 @@ _NAMES = {
   'k': 'self_attn.k_proj',
   'v': 'self_attn.v_proj',
   'o': 'self_attn.o_proj',
+  'sinks.score': 'self_attn.sinks',
   'q_norm': 'self_attn.q_norm',
   'k_norm': 'self_attn.k_norm',
   'gate': 'mlp.gate_proj',
@@ -166,12 +167,14 @@ def table(config: Config, family: str) -> dict[tuple[str, ...], Row]:
     name = names.get(f'{module}.{leaf}') or f'{names[module]}.{suffix}'
     if module == 'o' and leaf == 'kernel':
       bijection = 'transposed from heads'
-    elif leaf == 'kernel' or module == 'experts':
+    elif module == 'experts':
+      bijection = FAMILIES[family].expert_bijection
+      # Never stored apart from those of other experts.
+      bijection = 'same' if leaf.endswith('_bias') else bijection
+    elif leaf == 'kernel':
       bijection = 'transposed'
     else:
       bijection = 'flat'
-    if module == 'experts' and '{}' not in name:
-      bijection = 'each transposed'
     rows[path] = Row(
       f'model.layers.{{}}.{name}',
       BIJECTIONS[bijection],
