@@ -1,0 +1,118 @@
+"""One layer of the decoder: attention, and an MLP or experts.
+
+What mixes tokens is given by who calls: `transformer` has four ways to. Letters
+as there.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+
+from jaxrl_llm.policies.language import experts
+from jaxrl_llm.types import Array
+
+_ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
+  'silu': jax.nn.silu,
+  'gelu': functools.partial(jax.nn.gelu, approximate=False),
+  'gelu_pytorch_tanh': functools.partial(jax.nn.gelu, approximate=True),
+  'quick_gelu': lambda x: x * jax.nn.sigmoid(1.702 * x),
+}
+
+
+def block(layer, config, x, rotation, attend):
+  """One layer on [..., D]; `attend` maps q, k, v to their mix, and a cache.
+
+  And it is given the scores of sinks, or None.
+  """
+  y = norm(layer['attention_norm'], config, x) if config.pre_norms else x
+  q, k, v = (linear(layer[name], y) for name in 'qkv')
+  if config.qk_norm:
+    q = norm(layer['q_norm'], config, q)
+    k = norm(layer['k_norm'], config, k)
+  scale = config.query_scale or config.head_dim**-0.5
+  q = rotated(config, q, rotation, scale)
+  k = rotated(config, k, rotation)
+  sinks = layer['sinks']['score'] if config.sinks else None
+  y, kept = attend(q, k, v, sinks)
+  y = linear(layer['o'], y, inputs=2)
+  if config.post_norms:
+    y = norm(layer['post_attention_norm'], config, y)
+  x = x + config.residual_scale * y
+  y = norm(layer['mlp_norm'], config, x) if config.pre_norms else x
+  gated = _gated(config.activation, config.gate_limit)
+  if config.experts:
+    y = experts.mixture(layer, config, y, gated)
+  else:
+    y = gated(linear(layer['gate'], y), linear(layer['up'], y))
+    y = linear(layer['down'], y)
+  if config.post_norms:
+    y = norm(layer['post_mlp_norm'], config, y)
+  return x + config.residual_scale * y, kept
+
+
+@functools.cache  # one function for all layers, by which programs are shared
+def _gated(activation, limit):
+  """f(gate, up): what goes down again, see `Config.gate_limit`."""
+  act = _ACTIVATIONS[activation]
+
+  def gated(gate, up):
+    if limit:
+      gate, up = jnp.minimum(gate, limit), 1 + jnp.clip(up, -limit, limit)
+    return act(gate) * up
+
+  return gated
+
+
+def rotated(config, x, rotation, scale=1.0):
+  """Turns the pairs of the first r of [..., heads, h], and scales all."""
+  cosine, sine = scale * rotation[:, ..., None, :]
+  pairs = cosine.shape[-1]
+  y, rest = jnp.split(x.astype(jnp.float32), [2 * pairs], axis=-1)
+  if config.rope.interleaved:
+    first, second = y[..., ::2], y[..., 1::2]
+  else:
+    first, second = jnp.split(y, 2, axis=-1)
+  turned = [first * cosine - second * sine, second * cosine + first * sine]
+  if config.rope.interleaved:
+    y = jnp.stack(turned, axis=-1).reshape(y.shape)
+  else:
+    y = jnp.concatenate(turned, axis=-1)
+  return jnp.concatenate([y, scale * rest], axis=-1).astype(x.dtype)
+
+
+def norm(params, config, x):
+  """RMSNorm over the axes of its scale, in float32.
+
+  Source: arXiv 1910.07467.
+  """
+  y = x.astype(jnp.float32)
+  axes = tuple(range(-params['scale'].ndim, 0))
+  square = jnp.mean(y * y, axis=axes, keepdims=True)
+  y = y * jax.lax.rsqrt(square + config.norm_epsilon)
+  scale = config.norm_offset + params['scale'].astype(jnp.float32)
+  return (y * scale).astype(x.dtype)
+
+
+def linear(params, x, inputs=1):
+  """x W + b, and (x A) B * scale where LoRA leaves are present.
+
+  The last `inputs` axes of x meet the first ones of the kernel.
+  """
+  kernel = params['kernel'].astype(x.dtype)
+  # As a product of matrices: with more axes the compiler would transpose
+  # copies of activations and kernels in the backward pass.
+  width = math.prod(kernel.shape[:inputs])
+  y = x.reshape(-1, width) @ kernel.reshape(width, -1)
+  y = y.reshape(*x.shape[:-inputs], *kernel.shape[inputs:])
+  if 'lora_a' in params:
+    low = jnp.tensordot(x, params['lora_a'].astype(x.dtype), inputs)
+    delta = jnp.tensordot(low, params['lora_b'].astype(x.dtype), 1)
+    y = y + delta * params['lora_scale'].astype(x.dtype)
+  if 'bias' in params:
+    y = y + params['bias'].astype(x.dtype)
+  return y
