@@ -15,8 +15,8 @@ def _from(config, *kinds: str) -> bool:
   from jaxrl_llm.tasks import addresses
 
   data = config.data
-  found = (addresses.training(data), addresses.held_out(data))
-  return any(address.kind in kinds for address in found if address)
+  found = (*addresses.training(data), *addresses.held_out(data))
+  return any(address.kind in kinds for address in found)
 
 
 def _generated(config) -> bool:
@@ -28,15 +28,16 @@ def _recorded(config) -> bool:
   """No question to train on is generated."""
   from jaxrl_llm.tasks import addresses
 
-  return addresses.training(config.data).kind != 'generated'
+  sources = addresses.training(config.data)
+  return all(address.kind != 'generated' for address in sources)
 
 
 def _held_out_recorded(config) -> bool:
   """The held-out questions are all those of records of their own."""
   from jaxrl_llm.tasks import addresses
 
-  other = addresses.held_out(config.data)
-  return other is not None and other.kind != 'generated'
+  others = addresses.held_out(config.data)
+  return bool(others) and all(x.kind != 'generated' for x in others)
 
 
 def _inline(config) -> bool:

@@ -77,7 +77,8 @@ SETTINGS = {
     'a generated task, reasoning_gym:NAME, a file or folder (JSONL, JSON, '
     'CSV, Parquet), or OWNER/NAME of the Hugging Face hub; behind it may stand '
     'keys, as in FILE:prompt=question:rows=500 and '
-    'reasoning_gym:chain_sum:min_terms=2',
+    'reasoning_gym:chain_sum:min_terms=2; several with commas between them, '
+    'drawn by weight in FILE:weight=0.7,FILE:weight=0.3',
   ),
   'data.subset': ('', 'of a dataset of the hub: main of openai/gsm8k'),
   'data.split': (

@@ -76,6 +76,73 @@ class Shuffled:
     return state
 
 
+@dataclasses.dataclass(frozen=True)
+class Mixed:
+  """Every domain as often as its share says, its tasks one after the other.
+
+  Of the n prompts of a draw, those of domain d are n w_d in the mean and differ
+  from that by less than 1. Each task of a domain comes once before any comes
+  again, so that a small domain of much weight has many epochs. A draw that
+  takes more than a whole epoch of a domain repeats its order.
+
+  Attributes:
+    shares: w_d of every domain, adding up to 1.
+  """
+
+  shares: tuple[float, ...]
+
+  def init(self, spec):
+    domain = np.asarray(spec.task_domains or [0] * spec.tasks, np.int32)
+    count = np.bincount(domain, minlength=len(self.shares))
+    empty = np.flatnonzero((count == 0) & (np.asarray(self.shares) > 0))
+    if len(empty) or len(count) > len(self.shares):
+      raise ValueError(
+        f'sources {empty.tolist()} of {len(self.shares)} have a weight and no '
+        'question to train on: all of them are held out, or too long. Leave '
+        'such a source out, or hold out fewer'
+      )
+    return {
+      'domain': jnp.asarray(domain),
+      'order': jnp.asarray(np.argsort(domain, kind='stable'), jnp.int32),
+      'count': jnp.asarray(count, jnp.int32),
+      # Used up, so that the first draw shuffles with its own key.
+      'used': jnp.asarray(count, jnp.int32),
+    }
+
+  def sample(self, state, key, n):
+    offset, places, shuffle = jax.random.split(key, 3)
+    # Evenly spaced from a random start: no domain is far from its share.
+    spaced = (jnp.arange(n) + jax.random.uniform(offset)) / n
+    edges = jnp.cumsum(jnp.asarray(self.shares))[:-1]
+    drawn = jnp.searchsorted(edges, spaced, side='right')
+    drawn = jax.random.permutation(places, drawn)
+    before = jnp.tril(drawn[:, None] == drawn, -1).sum(axis=1)
+    count, used, order = state['count'], state['used'], state['order']
+    place = used[drawn] + before
+    end = used + jnp.zeros_like(count).at[drawn].add(1)
+    over = end > count
+
+    def shuffled():
+      random = jax.random.uniform(shuffle, order.shape)
+      return jnp.lexsort((random, state['domain'])).astype(order.dtype)
+
+    # Only a draw that ends an epoch pays for a new order.
+    fresh = jax.lax.cond(over.any(), shuffled, lambda: order)
+    first = jnp.cumsum(count) - count
+    late = place >= count[drawn]
+    place = first[drawn] + place % count[drawn]
+    tasks = jnp.where(late, fresh[place], order[place])
+    slot = jnp.sort(state['domain'])
+    order = jnp.where(over[slot], fresh, order)
+    # A domain without tasks is never drawn.
+    used = jnp.where(over, (end - 1) % jnp.maximum(count, 1) + 1, end)
+    return tasks, state | {'order': order, 'used': used}
+
+  def update(self, state, tasks, rewards, valid):
+    del tasks, rewards, valid
+    return state
+
+
 def each_task(spec):
   """i32[A]: every task is an arm."""
   return np.arange(spec.tasks)

@@ -9,14 +9,21 @@ of generated tasks `rows` (how many), `level`, and every option of the task:
 
     openai/gsm8k:subset=main:split=train[:1000]:prompt=question
     reasoning_gym:chain_sum:min_terms=2:max_terms=4
+
+Several stand with commas between them. What they hold is one set of questions,
+each as likely as any other, unless all have a `weight`: then a source is drawn
+as often as its weight says, whatever its size.
+
+    a.jsonl:weight=0.7,b.jsonl:weight=0.3
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jaxrl_llm import spelling
@@ -69,13 +76,22 @@ class Address(NamedTuple):
           f'{self.path}:{key}={self.keys[key]}: {key} is said by the run; take '
           'it out, or say rows=, which is how many questions there are'
         )
-      return {key: _value(text) for key, text in self.keys.items()} | rows
-    for key in self.keys.keys() - _READ.keys():
+      found = {key: _value(text) for key, text in self.keys.items()} | rows
+      return {k: value for k, value in found.items() if k != 'weight'}
+    for key in self.keys.keys() - _READ.keys() - {'weight'}:
       raise ValueError(
         f'{self.path}:{key}={self.keys[key]}: records have no {key!r}. '
-        f'{spelling.suggestion(key, _READ)}'
+        f'{spelling.suggestion(key, [*_READ, "weight"])}'
       )
-    return {_READ[k]: text for k, text in self.keys.items()} | rows
+    found = {_READ[k]: self.keys[k] for k in _READ if k in self.keys}
+    return found | rows
+
+  @property
+  def name(self) -> str:
+    """Of the source, for metrics: the file, folder, dataset or task."""
+    if self.kind == 'generated':
+      return self.path
+    return os.path.splitext(os.path.basename(self.path.rstrip('/')))[0]
 
   def without(self, key: str) -> Address:
     """The address that says nothing of a key."""
@@ -90,25 +106,35 @@ class Address(NamedTuple):
     return int(text)
 
 
-def training(settings: Any) -> Address:
+def training(settings: Any) -> list[Address]:
   """Where the questions to train on come from.
 
   Args:
     settings: see `data.load`. What they say of all records, or of generated
-      tasks, holds where the address says nothing else.
+      tasks, holds where an address says nothing else.
+
+  Raises:
+    ValueError: as `parse` does.
   """
   subset, split = settings.subset, settings.split
   return _settled(settings.path, settings, subset=subset, split=split)
 
 
-def held_out(settings: Any) -> Address | None:
-  """Where those held out come from; None: from where the others do."""
+def held_out(settings: Any) -> list[Address]:
+  """Where those held out come from; none: from where the others do."""
   path = settings.held_out_path
-  return _settled(path, settings) if path else None
+  return _settled(path, settings) if path else []
 
 
-def _settled(text: str, settings: Any, **where: str) -> Address:
-  address = parse(text)
+def _settled(text: str, settings: Any, **where: str) -> list[Address]:
+  whole = os.path.exists(text)
+  return [
+    _with_usual(parse(each), settings, where)
+    for each in ([text] if whole else divided(text, ','))
+  ]
+
+
+def _with_usual(address: Address, settings: Any, where) -> Address:
   fields = {'prompt': settings.prompt_field, 'answer': settings.answer_field}
   usual = {k: v for k, v in where.items() if v} | fields
   if address.kind == 'generated':
@@ -116,11 +142,49 @@ def _settled(text: str, settings: Any, **where: str) -> Address:
   return Address(address.path, {**usual, **address.keys})
 
 
-def parse(text: str) -> Address:
-  """The address in a line.
+def weights(addresses: Sequence[Address]) -> tuple[float, ...]:
+  """How often each source is drawn, as shares that add up to 1; () if none is.
 
   Raises:
-    ValueError: a key given twice, or something behind them that is none.
+    ValueError: some have a weight and others none, a single source has one, or
+      one is no number above 0.
+  """
+  given = [a.keys['weight'] for a in addresses if 'weight' in a.keys]
+  if not given:
+    return ()
+  if len(given) < len(addresses) or len(addresses) == 1:
+    without = [a.path for a in addresses if 'weight' not in a.keys]
+    raise ValueError(
+      f'weights {", ".join(given)}: '
+      + (
+        f'{", ".join(without)} has none; give one to every source, or to none'
+        if without
+        else 'there is one source, which is drawn anyway; leave it out'
+      )
+    )
+  found = [_weight(address) for address in addresses]
+  return tuple(weight / math.fsum(found) for weight in found)
+
+
+def _weight(address: Address) -> float:
+  text = address.keys['weight']
+  try:
+    weight = float(text)
+  except ValueError:
+    weight = math.nan
+  if not 0 < weight < math.inf:
+    raise ValueError(
+      f'{address.path}:weight={text} must be a number above 0; leave out a '
+      'source that is never to be drawn'
+    )
+  return weight
+
+
+def parse(text: str) -> Address:
+  """The address in a text.
+
+  Raises:
+    ValueError: no path, a key given twice, or something else behind them.
   """
   if os.path.exists(text):
     return Address(text, {})
@@ -136,6 +200,8 @@ def parse(text: str) -> Address:
       raise ValueError(f'{text}: {key[1]} is given twice; leave one out')
     else:
       keys[key[1]] = key[2]
+  if not any(path):
+    raise ValueError(f'{text!r} names no source of questions; give a path')
   return Address(':'.join(path), keys)
 
 

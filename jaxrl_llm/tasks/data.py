@@ -49,6 +49,7 @@ class Dataset:
     domains: names of the sources.
     verifier: the verifier that fits, '' when only the user can know.
     places: 'file:line' of each row, () for generated ones.
+    weights: how often each domain is drawn, () if every row is as likely.
   """
 
   name: str
@@ -57,6 +58,7 @@ class Dataset:
   domains: tuple[str, ...]
   verifier: str = ''
   places: Sequence[str] = ()
+  weights: tuple[float, ...] = ()
 
   def __post_init__(self):
     if not self.rows:
@@ -95,8 +97,8 @@ def load(
   Args:
     settings: with attributes `path` and `held_out_path`, see `addresses`;
       `level` (generated tasks), `size` (their training rows), `held_out`
-      (rows), `subset` and `split` (of `path`), `prompt_field` and
-      `answer_field` (of records).
+      (rows, shared evenly by several sources), `subset` and `split` (of
+      `path`), `prompt_field` and `answer_field` (of records).
     seed: of generated questions and of the split.
     read: of records, in the place of `load_records`.
 
@@ -104,15 +106,46 @@ def load(
     ValueError: as `addresses.parse`, `generate`, `read` and `split` do.
   """
   read = read or load_records
-  address, other = addresses.training(settings), addresses.held_out(settings)
-  train = _asked(address, settings.size, 'train', seed, read)
-  if other is not None:
-    held_out = _asked(other, settings.held_out, 'held_out', seed, read)
-    return without(train, held_out), held_out
+  sources, others = addresses.training(settings), addresses.held_out(settings)
+  shares = addresses.weights(sources)
+  if others:
+    train = [_asked(a, settings.size, 'train', seed, read) for a in sources]
+    held_out = [
+      _asked(a, settings.held_out, 'held_out', seed, read) for a in others
+    ]
+  else:
+    counts = _counts(settings.held_out, len(sources))
+    both = [
+      _both(address, settings.size, count, seed, read)
+      for address, count in zip(sources, counts)
+    ]
+    train, held_out = map(list, zip(*both))
+  questions = joined([a.name for a in sources], train, shares)
+  away = joined([a.name for a in others or sources], held_out)
+  return without(questions, away), away
+
+
+def _counts(total: int, parts: int) -> list[int]:
+  """A number in parts that differ by 1 at most.
+
+  Raises:
+    ValueError: there are more parts than that.
+  """
+  if total < parts:
+    raise ValueError(
+      f'data.held_out={total} questions cannot be held out of {parts} sources; '
+      'hold out one of each at least, or give data.held_out_path'
+    )
+  return [total // parts + (i < total % parts) for i in range(parts)]
+
+
+def _both(address, size, held_out, seed, read) -> tuple[Dataset, Dataset]:
+  """The questions at an address, and those of it that are held out."""
+  train = _asked(address, size, 'train', seed, read)
   if address.kind != 'generated':
-    return split(train, settings.held_out, seed=seed)
+    return split(train, held_out, seed=seed)
   same = address.without('rows')
-  return train, _asked(same, settings.held_out, 'held_out', seed, read)
+  return train, _asked(same, held_out, 'held_out', seed, read)
 
 
 def _asked(address, size, part, seed, read) -> Dataset:
@@ -122,6 +155,50 @@ def _asked(address, size, part, seed, read) -> Dataset:
     return read(address.path, **arguments)
   size = arguments.pop('rows', size)
   return generate(address.path, size, seed=seed, part=part, **arguments)
+
+
+def joined(
+  names: Sequence[str],
+  parts: Sequence[Dataset],
+  shares: Sequence[float] = (),
+) -> Dataset:
+  """The questions of several sources, one source behind the other.
+
+  Args:
+    names: of the sources, before the names of their domains where one has
+      several.
+    parts: as many datasets; one alone is what comes out.
+    shares: of each source in what is drawn, () if every question is as likely.
+      The domains of a source are drawn as often as their rows are.
+
+  Raises:
+    ValueError: two sources of one name.
+  """
+  if len(parts) == 1:
+    return parts[0]
+  if len(set(names)) < len(names):
+    raise ValueError(
+      f'the sources {", ".join(names)} are not all of different names, by '
+      'which metrics tell them apart; rename a file, or put the files into '
+      'one folder'
+    )
+  domains: list[str] = []
+  ids, weights = [], []
+  for i, (name, part) in enumerate(zip(names, parts)):
+    ids.append(part.domain + len(domains))
+    several = len(part.domains) > 1
+    domains += [f'{name}:{x}' if several else name for x in part.domains]
+    if shares:
+      count = np.bincount(part.domain, minlength=len(part.domains))
+      weights += (shares[i] * count / len(part)).tolist()
+  return Dataset(
+    ', '.join(part.name for part in parts),
+    [row for part in parts for row in part.rows],
+    np.concatenate(ids).astype(np.int32),
+    tuple(domains),
+    places=[part.place(i) for part in parts for i in range(len(part))],
+    weights=tuple(weights),
+  )
 
 
 def generate(

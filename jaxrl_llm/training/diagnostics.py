@@ -7,8 +7,12 @@ stands in `metrics.TABLE`.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from jaxrl_llm import numerics
@@ -175,6 +179,38 @@ def of_iteration(
       'accuracy': numerics.masked_mean(right, valid),
     }
   return metrics
+
+
+def of_sources(
+  names: Sequence[str],
+  domain: np.ndarray,
+  components: np.ndarray,
+  weights: np.ndarray,
+  valid: np.ndarray,
+) -> dict[str, float]:
+  """What the rows of every source earned, on the host.
+
+  Args:
+    names: of D sources. domain: i32[N]. components: f32[N, K].
+    weights: f32[K], of the components. valid: bool[N].
+
+  Returns:
+    `source/NAME/share`, of all rows; `reward` and `accuracy`, NaN for a source
+    without a valid row, absent without verifiers.
+  """
+  found = {}
+  for number, name in enumerate(names):
+    own = domain == number
+    found[f'source/{name}/share'] = float(own.mean())
+    own = own & valid
+    if components.shape[1]:
+      rows = components[own].astype(np.float64)
+      there = len(rows) > 0
+      reward = (rows @ weights).mean() if there else math.nan
+      right = (rows[:, 0] > 0.5).mean() if there else math.nan
+      found[f'source/{name}/reward'] = float(reward)
+      found[f'source/{name}/accuracy'] = float(right)
+  return found
 
 
 def by_group(x: Array, group: Array, count: int) -> Array:

@@ -286,6 +286,7 @@ def train(
       step % config.eval.every == 0 or step == config.steps
     ):
       metrics |= evaluation(session, state, step)
+    metrics |= session.of_sources(rollouts, credit)
     run.samples(step, session.examples(rollouts, credit))
     log(metrics)
     if bad_in_a_row >= config.max_bad_steps:

@@ -118,6 +118,16 @@ _TABLE: dict[str, Metric] = {
   'tokens/sampled': _count(
     'sum of action_mask', 'tokens', 'What the policy chose.'
   ),
+  # The same by source, where there are several.
+  'source/NAME/share': _share(
+    'share of rows', 'How many rows are of a source.'
+  ),
+  'source/NAME/reward': Metric(
+    'mean over its valid rows of sum_k w_k c_k', 'reward', 'What they earned.'
+  ),
+  'source/NAME/accuracy': _share(
+    'share of its valid rows with c_1 > 1/2', 'How many of them are right.'
+  ),
   # What the policy learned from it: means over optimizer steps.
   'tokens/learned': _count(
     'tokens of weight > 0, summed over optimizer steps',

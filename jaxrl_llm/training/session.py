@@ -149,6 +149,12 @@ class Session:
     """What is measured of the policy after `step` iterations, by name."""
     raise NotImplementedError
 
+  def of_sources(
+    self, rollouts: Rollouts, credit: Credit
+  ) -> Mapping[str, float]:
+    """What the rows of an iteration earned by source; {} of one source."""
+    return {}
+
   def examples(
     self, rollouts: Rollouts, credit: Credit
   ) -> list[dict[str, Any]]:

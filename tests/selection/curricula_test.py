@@ -179,3 +179,62 @@ def test_a_pull_is_a_task_however_many_rows_it_has():
   right = np.array([1, 0, 1, 0, 1])
   signal = np.mean(np.abs(right - right.mean())) / right.std(ddof=1)
   np.testing.assert_allclose(state['total'], [0, 0, 0, 0, signal, 0], rtol=1e-5)
+
+
+TWO = Spec(8, 1, 1, 1, tasks=7, domains=2, task_domains=(1, 0, 1, 0, 1, 1, 1))
+
+
+def mixed_draws(state, shares, n, numbers):
+  mixed = curricula.Mixed(shares)
+  draw, seen = jax.jit(mixed.sample, static_argnums=2), []
+  for number in numbers:
+    drawn, state = draw(state, jax.random.fold_in(ROOT, number), n)
+    state = mixed.update(state, drawn, None, None)
+    seen.append(np.asarray(drawn))
+  return np.array(seen), state
+
+
+def test_sources_are_drawn_by_their_shares_whatever_their_sizes():
+  state = curricula.Mixed((0.7, 0.3)).init(TWO)
+  seen, _ = mixed_draws(state, (0.7, 0.3), 6, range(200))
+  first = np.isin(seen, [1, 3]).sum(axis=1)
+  assert set(first) == {4, 5}
+  # Of 200 draws of 4.2 each; the spread of a sum of such is 5.7.
+  assert abs(first.sum() - 840) < 25
+  # No place of a batch belongs to a source: minibatches are cut by place.
+  by_place = np.isin(seen, [1, 3]).mean(axis=0)
+  assert np.all(abs(by_place - 0.7) < 0.15)
+
+
+def test_tasks_of_a_source_come_once_before_any_comes_again():
+  state = curricula.Mixed((0.5, 0.5)).init(TWO)
+  seen, state = mixed_draws(state, (0.5, 0.5), 4, range(10))
+  for tasks in ((1, 3), (0, 2, 4, 5, 6)):
+    own = [task for task in seen.ravel().tolist() if task in tasks]
+    whole = len(own) // len(tasks) * len(tasks)
+    for epoch in np.reshape(own[:whole], (-1, len(tasks))):
+      assert sorted(epoch) == sorted(tasks)
+    assert len(own) == 20
+
+
+def test_a_draw_of_more_than_an_epoch_repeats_its_order():
+  state = curricula.Mixed((1.0, 0.0)).init(TWO)
+  seen, _ = mixed_draws(state, (1.0, 0.0), 5, range(4))
+  assert set(seen.ravel()) == {1, 3}
+  assert all(abs((row == 1).sum() - 2.5) < 1 for row in seen)
+
+
+def test_a_mixture_goes_on_as_it_would_have():
+  shares = (0.6, 0.4)
+  begun = curricula.Mixed(shares).init(TWO)
+  whole, _ = mixed_draws(begun, shares, 3, range(6))
+  first, state = mixed_draws(begun, shares, 3, range(3))
+  rest, _ = mixed_draws(jax.tree.map(np.array, state), shares, 3, range(3, 6))
+  np.testing.assert_array_equal(np.concatenate([first, rest]), whole)
+  for old, new in zip(jax.tree.leaves(begun), jax.tree.leaves(state)):
+    assert (old.shape, old.dtype) == (new.shape, new.dtype)
+
+
+def test_a_source_of_weight_without_questions_is_refused():
+  with pytest.raises(ValueError, match=r'sources \[2\] of 3 have a weight and'):
+    curricula.Mixed((0.5, 0.3, 0.2)).init(TWO)

@@ -1,7 +1,9 @@
 """Addresses of questions: what a line says, and what it may not."""
 
+import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from jaxrl_llm.tasks import addresses, data
@@ -49,15 +51,16 @@ def test_a_file_whose_name_has_colons_is_itself(tmp_path):
 
 def test_an_address_says_more_than_the_settings():
   usual = settings(path='o/n:split=b:prompt=q', split='a', subset='main')
-  assert addresses.training(usual).arguments == {
+  [address] = addresses.training(usual)
+  assert address.arguments == {
     'subset': 'main',
     'split': 'b',
     'prompt_field': 'q',
     'answer_field': 'answer',
   }
-  assert addresses.held_out(usual) is None
+  assert addresses.held_out(usual) == []
   # Of training alone: the held-out ones are not in its split.
-  held_out = addresses.held_out(settings(held_out_path='o/n', split='a'))
+  [held_out] = addresses.held_out(settings(held_out_path='o/n', split='a'))
   assert 'split' not in held_out.arguments
 
 
@@ -94,3 +97,70 @@ def test_held_out_questions_may_be_generated_elsewhere():
 def test_a_key_that_means_nothing_is_refused(text, words):
   with pytest.raises(ValueError, match=words):
     data.load(settings(path=text), seed=0)
+
+
+def file_of(path, *prompts):
+  lines = [json.dumps({'prompt': p, 'answer': p}) + '\n' for p in prompts]
+  path.parent.mkdir(exist_ok=True)
+  path.write_text(''.join(lines))
+  return path
+
+
+@pytest.fixture
+def mixture(tmp_path):
+  """Two files, of 8 and of 4 questions, of which one is in both."""
+  one = file_of(tmp_path / 'one.jsonl', *map(str, range(8)))
+  two = file_of(tmp_path / 'two.jsonl', '7', 'a', 'b', 'c')
+  return lambda more='': f'{one}{more},{two}{more}'
+
+
+def test_several_sources_are_one_set_of_domains(mixture):
+  train, held_out = data.load(settings(path=mixture(), held_out=3), seed=0)
+  assert train.domains == held_out.domains == ('one', 'two')
+  assert np.bincount(held_out.domain).tolist() == [2, 1]
+  assert train.weights == ()
+  asked = {row['prompt'] for row in train.rows}
+  assert not asked & {row['prompt'] for row in held_out.rows}
+  of = {train.domains[i] for i in train.domain}
+  assert of == {'one', 'two'}
+  assert train.place(len(train) - 1).split(':')[0].endswith('two.jsonl')
+
+
+def test_weights_are_shares_and_those_of_a_folder_follow_its_files(
+  tmp_path, mixture
+):
+  file_of(tmp_path / 'more' / 'x.jsonl', *'defgh')
+  file_of(tmp_path / 'more' / 'y.jsonl', *'ijklmnopqrstuvw')
+  path = f'{mixture(":weight=2")},{tmp_path / "more"}:weight=4'
+  train, _ = data.load(settings(path=path, held_out=3), seed=0)
+  assert train.domains == ('one', 'two', 'more:x', 'more:y')
+  assert train.weights[:2] == (0.25, 0.25)
+  np.testing.assert_allclose(sum(train.weights), 1)
+  count = np.bincount(train.domain)[2:]
+  np.testing.assert_allclose(train.weights[2:], 0.5 * count / count.sum())
+
+
+def test_generated_tasks_are_mixed_with_each_other():
+  path = 'sort:weight=1,reverse:weight=3:rows=12'
+  train, held_out = data.load(settings(path=path, held_out=4), seed=0)
+  assert train.weights == (0.25, 0.75)
+  assert np.bincount(train.domain).tolist() == [20, 12]
+  assert np.bincount(held_out.domain).tolist() == [2, 2]
+
+
+@pytest.mark.parametrize(
+  ('path', 'words'),
+  [
+    ('sort:weight=1,line', 'weights 1: line has none; give one to every'),
+    ('sort:weight=1', 'there is one source, which is drawn anyway'),
+    ('sort:weight=0,line:weight=0', 'sort:weight=0 must be a number above 0'),
+    ('sort:weight=x,line:weight=1', 'sort:weight=x must be a number above 0'),
+    ('sort:weight=nan,line:weight=1', 'weight=nan must be a number above 0'),
+    ('sort,sort', 'sort, sort are not all of different names'),
+    ('sort,,line', "'' names no source of questions"),
+    ('sort,line,chain_sum,lookup,reverse,countdown', 'data.held_out=5 ques'),
+  ],
+)
+def test_a_mixture_that_means_nothing_is_refused(path, words):
+  with pytest.raises(ValueError, match=words):
+    data.load(settings(path=path), seed=0)

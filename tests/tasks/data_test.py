@@ -270,11 +270,11 @@ def test_load_drops_training_questions_of_the_held_out_file(tmp_path):
   records = [{'prompt': str(i), 'answer': ''} for i in range(10)]
   file = write(tmp_path / 'a.jsonl', *records)
   other = write(tmp_path / 'b.jsonl', *records[:3])
-  train, held_out = data.load(settings(file, held_out_path=other), seed=0)
+  train, held_out = data.load(settings(file, held_out_path=str(other)), seed=0)
   assert prompts(train) == [str(i) for i in range(3, 10)]
   assert prompts(held_out) == ['0', '1', '2']
   with pytest.raises(ValueError, match='every question of .* is held out'):
-    data.load(settings(other, held_out_path=file), seed=0)
+    data.load(settings(other, held_out_path=str(file)), seed=0)
 
 
 def test_a_file_replaces_the_generated_task_of_a_config(tmp_path):

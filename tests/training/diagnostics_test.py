@@ -200,3 +200,15 @@ def test_comparisons_add_over_microbatches_that_keep_groups_whole():
     np.testing.assert_allclose(sums[name], value, rtol=1e-6)
   with pytest.raises(ValueError, match='of 4 rows cut groups of 3'):
     diagnostics.of_pairs(stats, batch, samples=3, microbatches=1)
+
+
+def test_sources_have_their_own_means():
+  domain, valid = np.array([0, 1, 0, 1, 0]), np.array([1, 1, 0, 1, 1], bool)
+  scores = np.array([[1, 2], [0, 4], [1, 9], [1, 0], [0, 0]], np.float32)
+  found = diagnostics.of_sources(
+    ('a', 'b', 'c'), domain, scores, np.array([1, 0.5]), valid
+  )
+  assert found['source/a/share'] == 0.6 and found['source/c/share'] == 0
+  assert found['source/a/reward'] == 1 and found['source/b/reward'] == 1.5
+  assert found['source/a/accuracy'] == found['source/b/accuracy'] == 0.5
+  assert np.isnan(found['source/c/reward'])

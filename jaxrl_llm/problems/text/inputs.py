@@ -34,9 +34,7 @@ def fingerprints(config: ConfigDict) -> dict[str, str]:
   """
   found = {}
   data = config.data
-  for address in (addresses.training(data), addresses.held_out(data)):
-    if address is None:
-      continue
+  for address in (*addresses.training(data), *addresses.held_out(data)):
     where = {k: address.keys.get(k, '') for k in ('subset', 'split')}
     if address.kind == 'hub':
       name = ':'.join(filter(None, [address.path, *where.values()]))

@@ -26,7 +26,8 @@ class Questions:
   Attributes:
     rows: A records, with `prompt`, `answer` and any other field.
     tokens: i32[A, P], left padded. mask: bool[A, P].
-    domain: i32[A], which source a row comes from.
+    domain: i32[A], which source a row comes from. domains: their names.
+    weights: how often each is drawn, () if every row is as likely.
     columns: arrays with leading axis A that go with the prompts, such as the
       records' numeric fields f32[A].
     system: put before every prompt without a system message of its own, ''
@@ -47,6 +48,8 @@ class Questions:
   is_message: Callable[[str], bool] = chat.no_message
   counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
   places: Sequence[str] = ()
+  domains: Sequence[str] = ()
+  weights: tuple[float, ...] = ()
 
   def __len__(self) -> int:
     return len(self.rows)
@@ -161,6 +164,8 @@ def encode(
     variables=variables,
     is_message=is_message,
     places=[places[i] for i in kept],
+    domains=dataset.domains,
+    weights=dataset.weights,
   )
 
 

@@ -43,7 +43,14 @@ from jaxrl_llm.selection import curricula
 from jaxrl_llm.tasks import verifiers as verifiers_lib
 from jaxrl_llm.tasks import verify
 from jaxrl_llm.tasks.environments import STOPS
-from jaxrl_llm.training import hosts, pipeline, shard, step, widths
+from jaxrl_llm.training import (
+  diagnostics,
+  hosts,
+  pipeline,
+  shard,
+  step,
+  widths,
+)
 from jaxrl_llm.training.keys import Purpose, key_for
 from jaxrl_llm.training.session import Session
 from jaxrl_llm.types import PyTree, Rollouts, Spec, TrainState
@@ -309,6 +316,17 @@ class TextSession(Session):
     """Ends the processes that verify."""
     self.answering.verifiers.close()
 
+  def of_sources(self, rollouts: Rollouts, credit) -> dict[str, float]:
+    if len(self.train.domains) < 2 or recordings.used(self.config):
+      return {}
+    return diagnostics.of_sources(
+      self.train.domains,
+      np.asarray(rollouts.domain),
+      np.asarray(credit.components),
+      np.asarray(self.answering.verifiers.weights, np.float32),
+      np.asarray(rollouts.valid),
+    )
+
   def examples(self, rollouts: Rollouts, credit) -> list[dict[str, Any]]:
     """The first responses of an iteration, for people to read."""
     count = min(self.config.log.samples, rollouts.valid.shape[0])
@@ -397,6 +415,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
     train, held_out = recordings.load(config, tokenizer, recipe, ends)
   else:
     train, held_out = questions_lib.load(config, tokenizer, terms.columns)
+  recipe = mixed(recipe, train.weights)
   config = timed(config, recipe, len(train))
   for check in terms.checks:
     check(train.rows)
@@ -475,6 +494,25 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
     sampler=sampler,
   )
   return session, trainable
+
+
+def mixed(
+  recipe: recipe_lib.Recipe, weights: tuple[float, ...]
+) -> recipe_lib.Recipe:
+  """The recipe that draws each source as often as its weight says.
+
+  Raises:
+    ValueError: its curriculum draws in a way of its own.
+  """
+  if not weights:
+    return recipe
+  if not isinstance(recipe.curriculum, curricula.Shuffled):
+    raise ValueError(
+      f'the weights of data.path would do nothing: the curriculum '
+      f'{type(recipe.curriculum).__name__} of the recipe draws as it sees fit. '
+      'Leave them out, or choose another recipe'
+    )
+  return dataclasses.replace(recipe, curriculum=curricula.Mixed(weights))
 
 
 def timed(

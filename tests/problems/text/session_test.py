@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -226,3 +227,28 @@ def test_what_cannot_work_is_refused_before_a_warm_start_is_made(
   with pytest.raises(ValueError, match=words):
     session.assemble(config, tmp_path)
   assert config.warm_start.steps and not (tmp_path / 'warm_start').exists()
+
+
+def test_sources_are_drawn_and_told_apart_by_their_weights(tmp_path):
+  config = tiny.get_config()
+  config.data.path = 'sort:weight=1,reverse:weight=3'
+  parts, _ = session.assemble(config, tmp_path, abstract=True)
+  parts.close()
+  curriculum = parts.recipe.curriculum.init(parts.spec)
+  tasks, _ = parts.draw(curriculum, jax.random.key(0))
+  asked = [parts.train.rows[task]['prompt'] for task in tasks.tolist()]
+  assert sum(prompt.startswith('sort') for prompt in asked) == 1
+  rows = SimpleNamespace(
+    domain=parts.train.domain[tasks], valid=np.ones(4, bool)
+  )
+  credit = SimpleNamespace(components=np.ones((4, 1)))
+  found = parts.of_sources(rows, credit)
+  assert found['source/sort/share'] == 0.25
+  assert found['source/reverse/accuracy'] == 1
+
+
+def test_weights_that_a_curriculum_would_not_read_are_refused(tmp_path):
+  config = tiny.get_config('sec')
+  config.data.path = 'sort:weight=1,reverse:weight=3'
+  with pytest.raises(ValueError, match='the weights of data.path would do no'):
+    session.assemble(config, tmp_path, abstract=True)
