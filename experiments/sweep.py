@@ -317,7 +317,12 @@ def training_command(config: str, cell: dict, workdir) -> list[str]:
 
 
 def measured(workdir: pathlib.Path) -> dict:
-  """Held-out results before and after training, and the mean reward.
+  """What a run came to, by name.
+
+  `before/NAME` and `after/NAME` are the first and the last held-out result,
+  `eval/NAME` all of them, after as many iterations as `iteration` says.
+  `reward/mean` has one number an iteration; `cpu seconds` are those of the
+  processor.
 
   Raises:
     Refused: the run has not reached its last iteration.
@@ -330,16 +335,26 @@ def measured(workdir: pathlib.Path) -> dict:
   last = max((line['step'] for line in lines), default=0)
   if last < steps:
     raise command.Refused(f'{workdir} stopped at iteration {last} of {steps}')
-  result = {}
-  tested = [
-    line for line in lines if any(name.startswith('eval/') for name in line)
-  ]
+  result: dict[str, object] = {}
+  tested = [line for line in lines if any(map(_held_out, line))]
   for when, line in zip(('before', 'after'), tested[:1] + tested[-1:]):
-    for name, value in line.items():
-      if name.startswith('eval/') and name.count('/') == 1:
-        result[f'{when}/{name.removeprefix("eval/")}'] = value
+    for name in filter(_held_out, line):
+      result[f'{when}/{name.removeprefix("eval/")}'] = line[name]
+  for name in filter(_held_out, tested[-1] if tested else ()):
+    found = [line.get(name) for line in tested]
+    if None not in found:
+      result[name] = found
+  if tested:
+    result['iteration'] = [line['step'] for line in tested]
+  if any('time/cpu' in line for line in lines):
+    result['cpu seconds'] = sum(line.get('time/cpu', 0.0) for line in lines)
   rewards = [line['reward/mean'] for line in lines if 'reward/mean' in line]
   return result | {'reward/mean': rewards}
+
+
+def _held_out(name: str) -> bool:
+  """Whether a metric is a result of an evaluation, bounds left out."""
+  return name.startswith('eval/') and name.count('/') == 1
 
 
 if __name__ == '__main__':

@@ -253,12 +253,17 @@ def train(
   config = session.config
   step, metrics = int(state.step), {}
 
-  loaded = programs.count()
+  loaded, spent = programs.count(), time.process_time()
 
   def log(metrics):
-    nonlocal loaded
+    nonlocal loaded, spent
     before, loaded = loaded, programs.count()
-    run.log(step, metrics | {'time/compile': (loaded - before).seconds})
+    earlier, spent = spent, time.process_time()
+    clocks = {
+      'time/compile': (loaded - before).seconds,
+      'time/cpu': spent - earlier,
+    }
+    run.log(step, metrics | clocks)
 
   def save():
     run.sync()

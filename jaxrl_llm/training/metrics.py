@@ -335,6 +335,9 @@ _TABLE: dict[str, Metric] = {
   'time/step': _seconds('The iteration, without evaluation and saving.'),
   'time/eval': _seconds('Evaluation.'),
   'time/compile': _seconds('Compilation, or reading what was compiled before.'),
+  'time/cpu': _seconds(
+    'Processor time of this process, all since the line before.'
+  ),
 }
 TABLE: Mapping[str, Metric] = MappingProxyType(_TABLE)
 

@@ -1,0 +1,1 @@
+"""Experiments with a pretrained language model, on a laptop CPU."""
