@@ -6,6 +6,8 @@ python -m jaxrl_llm.recipes NAME         paper, hyper-parameters, slots; or what
 python -m jaxrl_llm.recipes NAME surrogate=clip_weight costs=k2:0.01
                                          the same with other parts in its slots
                                          or other hyper-parameters
+python -m jaxrl_llm.recipes search WORDS those that have all words in name,
+                                         paper, joints or text
 python -m jaxrl_llm.recipes diff A B     what differs between two
 python -m jaxrl_llm.recipes table        writes PAPERS.md here
 """
@@ -38,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
   parser.add_argument(
     'words',
     nargs='*',
-    metavar='NAME | NAME SLOT=PART ... | diff A B | table',
+    metavar='NAME | NAME SLOT=PART ... | search WORDS | diff A B | table',
     help='see above',
   )
   words = parser.parse_args(arguments).words
@@ -64,11 +66,17 @@ def _answer(words: Sequence[str]) -> str:
       return comparison(first, second)
     case ['diff', *others]:
       raise KeyError(f'diff compares two recipes, not {len(others)}: diff A B')
+    case ['search', *wanted] if wanted:
+      return search(wanted)
+    case ['compose', *rest]:
+      return _answer(rest)
     case [name]:
       return description(name)
     case [name, *changes] if all('=' in change for change in changes):
       return composition(name, dict(x.split('=', 1) for x in changes))
-  raise KeyError(f'one recipe at a time, not {list(words)}; or: diff A B')
+  raise KeyError(
+    f'one recipe at a time, not {list(words)}; or: diff A B, search WORDS'
+  )
 
 
 def overview() -> str:
@@ -80,6 +88,37 @@ def overview() -> str:
     found = [p for p in pieces_lib.pieces() if p.kind == kind]
     lines += ['', f'{kind}s', *_aligned({p.name: p.summary for p in found})]
   return '\n'.join(lines)
+
+
+def search(words: Sequence[str]) -> str:
+  """Entries and other methods that have all words, those in a name first.
+
+  Words are found whatever their case, and within longer ones.
+
+  Raises:
+    KeyError: nothing has them.
+  """
+  told = {}
+  for entry in map(recipe_lib.get, recipe_lib.names()):
+    paper = entry.paper
+    about = (*paper.titles, paper.arxiv, *entry.joints, entry.text)
+    told[entry.name] = entry.summary, about
+  for piece in pieces_lib.pieces():
+    told[piece.name] = piece.summary, (piece.kind, piece.text)
+  wanted = [word.lower() for word in words]
+  found = {
+    name: summary
+    for name, (summary, about) in told.items()
+    if all(word in ' '.join((name, *about)).lower() for word in wanted)
+  }
+  if not found:
+    raise KeyError(
+      f'no recipe has {" and ".join(map(repr, words))}; try one word, or '
+      'see the list without any'
+    )
+  named = [n for n in found if all(word in n.lower() for word in wanted)]
+  order = dict.fromkeys([*named, *found])
+  return '\n'.join(_aligned({name: found[name] for name in order}))
 
 
 def description(name: str) -> str:

@@ -202,3 +202,24 @@ def test_every_room_of_a_kind_is_there_and_names_a_source(folder):
 def test_no_piece_has_the_name_of_a_recipe():
   last = {piece.name.rpartition('.')[2] for piece in pieces.pieces()}
   assert not last & set(recipe_lib.names())
+
+
+def test_search_finds_what_has_all_words_and_names_come_first(capsys):
+  assert command.main(['search', 'dynamic', 'sampling', '2503.14476']) == 0
+  assert capsys.readouterr().out.split()[0] == 'dapo'
+  lines = command.search(['ENTROPY']).splitlines()
+  names = [line.split()[0] for line in lines if line[2] != ' ']
+  assert names.index('target_entropy') < names.index('clip_cov')
+  assert 'learners.bandits.UCB1' in command.search(['confidence', 'auer'])
+
+
+def test_search_for_what_nothing_has_is_one_line(capsys):
+  assert command.main(['search', 'zebra']) == 2
+  assert "no recipe has 'zebra'" in capsys.readouterr().err
+
+
+def test_compose_may_be_said(capsys):
+  assert command.main(['compose', 'grpo', 'surrogate=gspo']) == 0
+  said = capsys.readouterr().out
+  assert command.main(['grpo', 'surrogate=gspo']) == 0
+  assert capsys.readouterr().out == said
