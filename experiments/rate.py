@@ -45,6 +45,7 @@ _UNREAD = (
   'data.chat',
   'data.chat_template_kwargs',
   'data.too_long',
+  'data.shots',
 )
 
 

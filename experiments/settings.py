@@ -286,6 +286,7 @@ _LEAST = {
   'model.chunk': 0,
   'model.block': 0,
   'model.lora_rank': 0,
+  'data.shots': 0,
   'data.size': 1,
   'data.held_out': 1,
   'verify.seconds': 0.001,

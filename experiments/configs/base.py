@@ -117,6 +117,11 @@ SETTINGS = {
     '{}',
     'what else the chat template reads, as JSON: {"enable_thinking": false}',
   ),
+  'data.shots': (
+    0,
+    'examples put before every question: others of the training part with '
+    'their answers, which are not trained on',
+  ),
   'data.size': (4096, 'questions of a generated task to train on'),
   'data.held_out': (256, 'questions kept for evaluation'),
   'data.held_out_path': (

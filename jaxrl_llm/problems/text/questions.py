@@ -13,8 +13,9 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from jaxrl_llm.problems.text import chat
+from jaxrl_llm.problems.text import chat, shots
 from jaxrl_llm.problems.text import encoding as text
+from jaxrl_llm.problems.text.shots import Shot
 from jaxrl_llm.tasks import conversations, data
 from jaxrl_llm.types import Prompts
 
@@ -28,6 +29,7 @@ class Questions:
     tokens: i32[A, P], left padded. mask: bool[A, P].
     domain: i32[A], which source a row comes from. domains: their names.
     weights: how often each is drawn, () if every row is as likely.
+    shots: examples put before every prompt.
     columns: arrays with leading axis A that go with the prompts, such as the
       records' numeric fields f32[A].
     system: put before every prompt without a system message of its own, ''
@@ -50,6 +52,7 @@ class Questions:
   places: Sequence[str] = ()
   domains: Sequence[str] = ()
   weights: tuple[float, ...] = ()
+  shots: Sequence[Shot] = ()
 
   def __len__(self) -> int:
     return len(self.rows)
@@ -88,6 +91,7 @@ class Questions:
         self.rows[task] | {'prompt': said},
         self.system,
         self.is_message,
+        self.shots,
       )
       for task, said in zip(np.asarray(tasks), texts, strict=True)
     ]
@@ -114,9 +118,10 @@ def load(
       'stop', or a record without a number in a column.
   """
   train, held_out = data.load(config.data, seed=config.seed)
+  shown, train = shots.taken(train, config.data.shots, seed=config.seed)
   return (
-    encode(train, config, tokenizer, columns),
-    encode(held_out, config, tokenizer),
+    encode(train, config, tokenizer, columns, shown),
+    encode(held_out, config, tokenizer, shown=shown),
   )
 
 
@@ -125,8 +130,13 @@ def encode(
   config: ConfigDict,
   tokenizer,
   columns: Sequence[str] = (),
+  shown: Sequence[Shot] = (),
 ) -> Questions:
   """A dataset's prompts as tokens, those over the budget dropped or refused.
+
+  Args:
+    columns: numeric fields that the records must have.
+    shown: examples before every prompt.
 
   Raises:
     ValueError: what `data` asks for cannot be done, with file and line where
@@ -141,7 +151,8 @@ def encode(
   is_message = chat.is_message(tokenizer, config.data.chat)
   places = [dataset.place(row) for row in range(len(dataset))]
   asked = [
-    asked_of(*pair, system, is_message) for pair in zip(places, dataset.rows)
+    asked_of(*pair, system, is_message, shown)
+    for pair in zip(places, dataset.rows)
   ]
   _say_what_is_odd(dataset, asked, system, variables, tokenizer)
   tokens, mask, too_long = _encoded(tokenizer, asked, length, variables)
@@ -166,6 +177,7 @@ def encode(
     places=[places[i] for i in kept],
     domains=dataset.domains,
     weights=dataset.weights,
+    shots=shown,
   )
 
 
@@ -182,15 +194,18 @@ def asked_of(
   row: Mapping[str, Any],
   system: str,
   is_message: Callable[[str], bool],
+  shown: Sequence[Shot] = (),
 ) -> Asked:
   """A record's prompt with the system message, unless it has its own.
 
   Args:
     is_message: see `chat.is_message`; with a system message all texts are.
+    shown: examples put before it.
   """
   prompt = data.prompt_of(place, row['prompt'])
   if isinstance(prompt, str) and (system or is_message(prompt)):
     prompt = [{'role': 'user', 'content': prompt}]
+  prompt = shots.before(prompt, shown)
   if isinstance(prompt, str):
     return Asked(place, prompt, [])
   if system and not conversations.own_system(prompt):

@@ -82,6 +82,12 @@ def load(
     ValueError: as `tasks.preferences.load` and `questions.encode` do, or
       single responses for a recipe that compares those to a prompt.
   """
+  if config.data.shots:
+    raise ValueError(
+      f'data.shots={config.data.shots} puts examples before prompts that the '
+      f'policy answers, and data.responses={config.data.responses} brings the '
+      'answers; write the examples into the prompts, or leave it out'
+    )
   samples = recipe.plan.contract.samples
   if config.data.responses == 'demonstrated':
     told = transcripts.load(config, tokenizer, samples, ends)

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from jaxrl_llm.problems.text import questions
+from jaxrl_llm.problems.text import questions, shots
 from jaxrl_llm.tasks import data, tokens
 from tests.end_to_end import tiny
 from tests.problems.text import templates
@@ -272,3 +272,82 @@ def test_tokens_that_the_model_has_not_name_file_and_line(chatty):
   )
   with pytest.raises(ValueError, match='a.jsonl:2: a response .*<think>'):
     questions.check([found], chatty, past)
+
+
+def shown(*pairs):
+  return [shots.Shot(f'p:{i}', *pair) for i, pair in enumerate(pairs)]
+
+
+def test_examples_stand_before_a_text_as_texts():
+  examples = shown(('2+2=', '4'), ('Q: 1+1?\nA:\n', ' so 2\n#### 2\n'))
+  found = shots.before('3+3=', examples)
+  assert found == '2+2= 4\n\nQ: 1+1?\nA:\nso 2\n#### 2\n\n3+3='
+  with pytest.raises(ValueError, match='example of p:0 is messages; give one'):
+    shots.before('a', shown(([USER], 'b')))
+
+
+def test_examples_are_turns_between_the_system_and_the_question(chatty):
+  begun = [*OWN, {'role': 'assistant', 'content': 'So '}]
+  examples = shown(('one', 'two'), (begun, 'be it'))
+  dataset = data.Dataset(
+    'some', [{'prompt': 'three'}, {'prompt': OWN}], np.zeros(2, int), ('s',)
+  )
+  config = tiny.get_config()
+  config.sample.max_prompt, config.data.system = 99, 'ours'
+  found = questions.encode(dataset, config, chatty, shown=examples)
+  texts = [said(chatty, found, row) for row in range(2)]
+  marks = [line for line in texts[0].split('\n') if line]
+  turns = [line.partition('<|im_start|>')[2] for line in marks]
+  assert [role for role in turns if role] == [
+    *('system', 'user', 'assistant', 'user', 'assistant', 'user', 'assistant')
+  ]
+  assert 'ours' in texts[0] and 'So be it' in texts[0]
+  assert 'mine' not in texts[0] and 'ours' not in texts[1]
+  assert texts[1].index('mine') < texts[1].index('one') < texts[1].index('hi')
+  # Other words for a question come behind the same examples.
+  prompts = found.reworded(np.array([0]), ['four'], chatty)
+  other = text_of(chatty, prompts, 0)
+  assert 'So be it' in other and 'four' in other and 'three' not in other
+
+
+def test_examples_are_taken_out_of_what_is_trained_on():
+  rows = [{'prompt': f'q{i % 6}', 'answer': str(i % 6)} for i in range(9)]
+  rows[0] |= {'solution': 'worked\n#### 0'}
+  dataset = data.Dataset('some', rows, np.zeros(9, int), ('s',))
+  examples, rest = shots.taken(dataset, 2, seed=0)
+  asked = {shot.prompt for shot in examples}
+  assert len(asked) == 2 and asked.isdisjoint(r['prompt'] for r in rest.rows)
+  assert len(rest) == sum(row['prompt'] not in asked for row in rows)
+  assert shots.taken(dataset, 2, seed=0)[0] == examples
+  assert any(shots.taken(dataset, 2, seed=i)[0] != examples for i in (1, 2))
+  assert shots.taken(dataset, 0, seed=0) == ((), dataset)
+  every, _ = shots.taken(dataset, 5, seed=0)
+  for shot in every:
+    worked = shot.prompt == 'q0'
+    assert shot.answer == ('worked\n#### 0' if worked else shot.prompt[1:])
+
+
+def test_an_example_of_options_says_the_letter():
+  row = {'prompt': 'q', 'answer': 1, 'choices': ['x', 'y']}
+  rows = [row, row | {'prompt': 'r', 'answer': ['y', 'x']}]
+  dataset = data.Dataset('some', rows, np.zeros(2, int), ('s',))
+  answers = {
+    shot.prompt: shot.answer
+    for seed in range(9)
+    for shot in shots.taken(dataset, 1, seed=seed)[0]
+  }
+  assert answers == {'q': 'B', 'r': 'y'}
+
+
+@pytest.mark.parametrize(
+  ('count', 'more', 'words'),
+  [
+    (2, {}, 'data.shots=2 leaves none of the 2 different questions of some'),
+    (1, {'answer': ''}, r'some, question \d: data.shots shows questions with'),
+  ],
+)
+def test_examples_that_cannot_be_shown_are_refused(count, more, words):
+  rows = [{'prompt': p, 'answer': 'a', **more} for p in 'xy']
+  dataset = data.Dataset('some', rows, np.zeros(2, int), ('s',))
+  with pytest.raises(ValueError, match=words):
+    shots.taken(dataset, count, seed=0)

@@ -279,3 +279,10 @@ def test_a_text_beside_messages_goes_through_the_chat_template(tmp_path):
   )
   assert text == message and message.startswith('<|turn|>user\na<|end|>')
   assert plain.endswith('a') and '<|turn|>' not in plain
+
+
+def test_examples_before_recorded_responses_are_refused():
+  config = tiny.get_config('dpo')
+  config.data.shots, config.data.responses = 2, 'recorded'
+  with pytest.raises(ValueError, match='data.shots=2 puts examples before'):
+    recordings.load(config, None, None)
