@@ -460,7 +460,7 @@ _TABLE |= {
   'stop': _of_plan(
     'i32[N]',
     'Why an episode ended, a place in `tasks.environments.STOPS`.',
-    _below(3),
+    _below(9),
   ),
   'teacher_logp': _of_plan(
     'f32[N, T]', 'Log-probs under the teacher.', _log_chance

@@ -14,7 +14,9 @@ from ml_collections import ConfigDict
 
 from jaxrl_llm import compose, problems
 from jaxrl_llm import recipe as recipe_lib
+from jaxrl_llm.tasks import toolbox
 
+_TOOLS = toolbox.Limits()
 # name: (default, meaning). The type of a setting is that of its default.
 SETTINGS = {
   'problem': ('text', f'what the run is about: {", ".join(problems.NAMES)}'),
@@ -143,11 +145,31 @@ SETTINGS = {
   'environment': (
     '',
     'what answers the turns of recipes for agents: lookup, or '
-    'package.module:Class',
+    'package.module:Class, which may be a Toolbox',
   ),
   'environment_seconds': (
     600.0,
     'time limit of its answer to all rows, after which the run ends; inf: none',
+  ),
+  'tools.calls': (
+    _TOOLS.calls,
+    'of an episode, where the environment is a Toolbox; one more ends it',
+  ),
+  'tools.errors': (
+    _TOOLS.errors,
+    'turns in a row whose calls all went wrong, which end an episode',
+  ),
+  'tools.seconds': (
+    _TOOLS.seconds,
+    'time limit of the calls of a turn; the policy reads that they were late',
+  ),
+  'tools.episode_seconds': (
+    _TOOLS.episode_seconds,
+    'of all calls of an episode, which end it; inf: any number',
+  ),
+  'tools.characters': (
+    _TOOLS.characters,
+    'of a result; what is more is left out of its middle',
   ),
   'teacher.paths': (
     (),

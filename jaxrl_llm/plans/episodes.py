@@ -111,7 +111,7 @@ def go_on(tools, rollouts: Rollouts, log: Turns, first: np.ndarray, key):
     Rollouts of whole episodes, not verified, and their `Turns`.
   """
   rows, turns = log.taken.shape
-  going = np.ones(rows, bool)
+  going, last = np.ones(rows, bool), [None] * rows
   for turn in range(turns):
     at = first + turn
     cut = rollouts.length
@@ -135,11 +135,12 @@ def go_on(tools, rollouts: Rollouts, log: Turns, first: np.ndarray, key):
       list(log.state[here]), list(log.action[here])
     )
     for row, step in zip(acting, steps, strict=True):
+      last[row] = step.state
       log.reward[row, at[row]] = step.reward
       log.answered[row, at[row]] = not step.done
       log.call[row, at[row]] = -1 if step.done else step.call
       if step.done or at[row] + 1 == turns:
-        log.stop[row, at[row]] = STOPS.index('done' if step.done else 'turns')
+        log.stop[row, at[row]] = _reason(tools, step)
         continue
       told[row], talk = tools.after(
         log.talk[row, at[row]], said[row], step.observation
@@ -151,9 +152,42 @@ def go_on(tools, rollouts: Rollouts, log: Turns, first: np.ndarray, key):
     going[late] = False
     if not going.any():
       break
-  truncated = jnp.asarray(log.ended != STOPS.index('done'))
-  paid = _paid(log, tools.columns)
-  return rollouts.replace(truncated=truncated, paid=paid), log
+  late = np.isin(log.ended, [STOPS.index('turns'), STOPS.index('tokens')])
+  _settle(tools, log, np.flatnonzero(late), last)
+  failed = jnp.asarray(log.ended == STOPS.index('failed'))
+  rollouts = rollouts.replace(
+    truncated=jnp.asarray(late),
+    valid=rollouts.valid & ~failed,
+    paid=_paid(log, tools.columns),
+  )
+  return rollouts, log
+
+
+def _reason(tools, step) -> int:
+  """Why an episode ends with a step, a place in `STOPS`."""
+  if not step.done:
+    return STOPS.index('turns')
+  known = _stops_of(tools)
+  if step.stop not in known:
+    raise ValueError(
+      f'the environment ended an episode for the reason {step.stop!r}, and its '
+      f'stops are {", ".join(known)}; name one of them'
+    )
+  return STOPS.index(step.stop)
+
+
+def _stops_of(tools) -> Sequence[str]:
+  """Why the environment ends episodes."""
+  return getattr(tools.environment, 'stops', ('done',))
+
+
+def _settle(tools, log, late, last) -> None:
+  """Pays episodes whose turns or tokens ran out, if their environment does."""
+  settle = getattr(tools.environment, 'truncated', None)
+  if settle is None or not len(late):
+    return
+  turn = log.taken.sum(axis=1) - 1
+  log.reward[late, turn[late]] += settle([last[row] for row in late])
 
 
 def _paid(log: Turns, columns: int) -> Array:
@@ -258,8 +292,9 @@ class MultiTurn(Plan):
 
 def stops(tools, log: Turns) -> Array:
   """i32[N], why each episode ended; the shares are noted as metrics."""
-  for place, name in enumerate(STOPS):
-    tools.note(f'stop/{name}', float(np.mean(log.ended == place)))
+  for name in ('turns', 'tokens', *_stops_of(tools)):
+    share = np.mean(log.ended == STOPS.index(name))
+    tools.note(f'stop/{name}', float(share))
   return jnp.asarray(log.ended, jnp.int32)
 
 

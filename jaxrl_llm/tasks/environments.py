@@ -26,8 +26,12 @@ from jaxrl_llm.tasks.speech import Said
 
 Row = Mapping[str, Any]
 Message = Mapping[str, Any]
-# Why an episode ended: the environment said so, or turns or tokens ran out.
-STOPS = ('done', 'turns', 'tokens')
+# Why an episode ended: turns or tokens ran out, or the environment said so, for
+# one of the reasons that it gives.
+STOPS = (
+  *('turns', 'tokens', 'done'),
+  *('said', 'tool', 'calls', 'errors', 'seconds', 'failed'),
+)
 
 
 class Step(NamedTuple):
@@ -44,6 +48,8 @@ class Step(NamedTuple):
     agent: who acts next, where one policy plays several.
     call: where in the action the tool was called, in characters; what stands
       before it is thought. -1: this went on without a call.
+    stop: why nothing follows, one of the environment's `stops`. An episode
+      that 'failed' does not count.
   """
 
   state: Any
@@ -53,10 +59,18 @@ class Step(NamedTuple):
   anchor: str = ''
   agent: int = 0
   call: int = 0
+  stop: str = 'done'
 
 
 class Environment(Protocol):
-  """What answers the policy's turns."""
+  """What answers the policy's turns.
+
+  It may also have
+    stops       why episodes end, some of `STOPS`; ('done',) without
+    tools       JSON schemas, which prompts begin with
+    truncated   f(states) -> rewards of episodes whose turns or tokens ran out
+    close       called when a run ends
+  """
 
   def reset(self, rows: Sequence[Row]) -> list[Any]: ...
 
@@ -124,6 +138,22 @@ class Watched:
   seconds: float
   end: Callable[[str], None]
 
+  @property
+  def stops(self) -> Sequence[str]:
+    return getattr(self.environment, 'stops', ('done',))
+
+  @property
+  def tools(self) -> Sequence[Any]:
+    return getattr(self.environment, 'tools', ())
+
+  def truncated(self, states: Sequence[Any]) -> list[float]:
+    if not states or not hasattr(self.environment, 'truncated'):
+      return [0.0] * len(states)
+    return self._answered('truncated', len(states), states)
+
+  def close(self) -> None:
+    getattr(self.environment, 'close', lambda: None)()
+
   def reset(self, rows: Sequence[Row]) -> list[Any]:
     return self._answered('reset', len(rows), rows)
 
@@ -164,14 +194,14 @@ def _innermost(frame) -> str:
   return f'{code.co_filename}, line {frame.f_lineno}, in {code.co_name}'
 
 
-def resolve(name: str) -> Environment:
-  """The environment of that name, or of `package.module:Class`.
+def kind_of(name: str) -> Callable[[], Any]:
+  """What makes the environment of that name, or of `package.module:Class`.
 
   Raises:
     ValueError: there is none, with the nearest known name.
   """
   if name in ENVIRONMENTS:
-    return ENVIRONMENTS[name]()
+    return ENVIRONMENTS[name]
   module, colon, attribute = name.partition(':')
   if not colon:
     near = spelling.nearest(name, ENVIRONMENTS)
@@ -181,9 +211,23 @@ def resolve(name: str) -> Environment:
       + f'known: {", ".join(sorted(ENVIRONMENTS))}, or package.module:Class'
     )
   try:
-    found = getattr(importlib.import_module(module), attribute)()
-  except (ModuleNotFoundError, AttributeError, TypeError) as error:
+    return getattr(importlib.import_module(module), attribute)
+  except (ModuleNotFoundError, AttributeError) as error:
     raise ValueError(f'environment {name!r}: {error}') from error
+
+
+def resolve(name: str) -> Environment:
+  """The environment of that name, or of `package.module:Class`.
+
+  Raises:
+    ValueError: there is none, with the nearest known name.
+  """
+  try:
+    found = kind_of(name)()
+  except TypeError as error:
+    raise ValueError(f'environment {name!r}: {error}') from error
+  if name in ENVIRONMENTS:
+    return found
   for method in ('reset', 'step'):
     if not callable(getattr(found, method, None)):
       raise ValueError(

@@ -1,4 +1,4 @@
-"""Processes that run verifiers, each item under a limit of time and memory.
+"""Processes that run verifiers and tools, each item under limits.
 
 Not `multiprocessing`: its children import the main module again, and with it
 JAX, and forking after JAX has started threads can deadlock. A worker here is a
@@ -31,9 +31,10 @@ START_SECONDS = 120.0
 # Of all that the verifiers of a pool print; the rest is dropped.
 SHOWN_BYTES = 1 << 20
 _READ_BYTES = 1 << 16
-_LONGEST_MESSAGE = 1 << 16
+# Of JSON, beside what a detail takes, of which a character may take six.
+_MESSAGE_BYTES = 1 << 16
 
-Job = tuple[str, str, Mapping[str, Any]]
+Job = tuple[str, Any, Mapping[str, Any]]
 Outcome = tuple[str, float, str]
 
 
@@ -109,13 +110,21 @@ class Pool:
     seconds: time limit of one item.
     memory: bytes of private memory of one worker; what needs more raises
       MemoryError there.
+    runs: 'module:function' of what runs there, see `worker`.
+    longest: characters of what an outcome says beside its score.
 
   Raises:
     ValueError: a limit or a number of workers that is not positive.
   """
 
   def __init__(
-    self, workers: int = 2, seconds: float = 5.0, memory: int = 4 << 30
+    self,
+    workers: int = 2,
+    seconds: float = 5.0,
+    memory: int = 4 << 30,
+    *,
+    runs: str = 'jaxrl_llm.tasks.verifiers:score',
+    longest: int = 2000,
   ):
     for name, value in (
       ('workers', workers),
@@ -125,6 +134,7 @@ class Pool:
       if not value > 0:
         raise ValueError(f'a verifier pool needs {name} > 0, got {value}')
     self._size, self._seconds, self._memory = workers, seconds, memory
+    self._runs, self._longest = runs, longest
     self._printed = _Printed()
     self._workers: list[_Worker] = []
     # Also at interpreter exit, and without keeping the pool alive.
@@ -179,11 +189,12 @@ class Pool:
       'JAX_PLATFORMS': 'cpu',
     }
     descriptor = theirs.fileno()
-    limits = (str(descriptor), str(self._seconds), str(self._memory))
+    limits = (self._seconds, self._memory, self._longest)
+    words = [str(descriptor), *map(str, limits), self._runs]
     with theirs:
       try:
         process = subprocess.Popen(
-          [sys.executable, '-P', '-m', 'jaxrl_llm.tasks.worker', *limits],
+          [sys.executable, '-P', '-m', 'jaxrl_llm.tasks.worker', *words],
           stdin=subprocess.DEVNULL,
           stdout=subprocess.PIPE,
           stderr=subprocess.STDOUT,
@@ -229,13 +240,13 @@ class Pool:
     for connection in answered:
       worker = busy[connection]
       try:
-        message = connection.recv_bytes(_LONGEST_MESSAGE)
+        message = connection.recv_bytes(_MESSAGE_BYTES + 6 * self._longest)
         outcome = _outcome(message) if worker.started else None
       except (EOFError, OSError, ValueError, RecursionError):
         code = self._end(worker)
         # The worker's own alarm may come first when this process is late.
         kind = 'timeouts' if code == -signal.SIGALRM else 'crashes'
-        detail = f'the verifier process ended with status {code}'
+        detail = f'the process ended with status {code}'
         finished.append((worker, (kind, 0.0, detail)))
         continue
       if outcome is not None:

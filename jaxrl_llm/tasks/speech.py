@@ -30,7 +30,8 @@ class Said(str):
     ids: its tokens, all of them.
     content: the text beside thoughts and calls.
     thought: the text between the marks of thinking.
-    calls: of tools, in their order.
+    calls: of tools, in their order. start: where the first begins, in
+      characters of the text; -1 without.
     ended: the token that ended it, None where none did.
     cut: whether the budget of tokens did.
   """
@@ -39,6 +40,7 @@ class Said(str):
   content: str
   thought: str
   calls: Sequence[Call]
+  start: int
   ended: int | None
   cut: bool
 
@@ -50,11 +52,13 @@ class Said(str):
     content: str | None = None,
     thought: str = '',
     calls: Sequence[Call] = (),
+    start: int = -1,
     ended: int | None = None,
     cut: bool = False,
   ):
     said = super().__new__(cls, text)
     said.ids, said.ended, said.cut = tuple(ids), ended, cut
     said.content = str(text) if content is None else content
-    said.thought, said.calls = thought, tuple(calls)
+    said.thought = thought
+    said.calls, said.start = tuple(calls), start
     return said

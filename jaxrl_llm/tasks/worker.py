@@ -1,32 +1,33 @@
-"""The process that runs verifiers for `Pool`, one item at a time.
+"""The process that runs what a `Pool` runs, one item at a time.
 
 It imports no JAX, takes items from a connection until that closes, and for
 each sends ["started"] once the verifier is loaded, then its outcome, as JSON.
+What runs is a function f(spec, given, row) -> (kind, score, detail), beside a
+function `resolve(spec)` that loads what it needs.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import resource
 import signal
 import sys
+from collections.abc import Callable
 from multiprocessing.connection import Connection
-
-from jaxrl_llm.tasks import verifiers
+from typing import Any
 
 # Beyond the limit at which the pool kills: this alarm only ends a worker whose
 # pool is gone and whose verifier hangs.
 ORPHAN_SECONDS = 1.0
-# Characters of an error message that are told.
-DETAIL = 2000
 
 
-def _load(spec: str) -> None:
+def _load(resolve: Callable[[str], Any], spec: str) -> None:
   try:
-    verifiers.resolve(spec)
+    resolve(spec)
   except (Exception, SystemExit):
-    # Not lost: `score` meets the same error and reports it with its row.
+    # Not lost: what runs meets the same error and reports it with its row.
     return
 
 
@@ -34,14 +35,20 @@ def _send(connection: Connection, message: list) -> None:
   connection.send_bytes(json.dumps(message).encode())
 
 
-def main(descriptor: int, seconds: float, memory: int) -> None:
+def main(
+  descriptor: int, seconds: float, memory: int, longest: int, runs: str
+) -> None:
   """Serves until the pool closes the connection.
 
   Args:
     descriptor: of the connection, inherited from the pool.
     seconds: time limit of one item.
-    memory: bytes of private memory that a verifier may take.
+    memory: bytes of private memory that it may take.
+    longest: characters of a detail that are told.
+    runs: 'module:function'.
   """
+  module, _, name = runs.partition(':')
+  runner = importlib.import_module(module)
   os.set_inheritable(descriptor, False)
   _, hard = resource.getrlimit(resource.RLIMIT_DATA)
   soft = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
@@ -49,21 +56,22 @@ def main(descriptor: int, seconds: float, memory: int) -> None:
   with Connection(descriptor) as connection:
     while True:
       try:
-        spec, response, row = connection.recv()
+        spec, given, row = connection.recv()
       except EOFError:
         return
-      _load(spec)
+      _load(runner.resolve, spec)
       _send(connection, ['started'])
       # Left at its default action, the alarm ends the process even where the
       # verifier hangs outside the interpreter.
       signal.setitimer(signal.ITIMER_REAL, seconds + ORPHAN_SECONDS)
-      kind, score, detail = verifiers.score(spec, response, row)
+      kind, score, detail = getattr(runner, name)(spec, given, row)
       signal.setitimer(signal.ITIMER_REAL, 0)
       try:
-        _send(connection, [kind, score, detail[:DETAIL]])
+        _send(connection, [kind, score, detail[:longest]])
       except BrokenPipeError:
         return
 
 
 if __name__ == '__main__':
-  main(int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]))
+  _, descriptor, seconds, memory, longest, runs = sys.argv
+  main(int(descriptor), float(seconds), int(memory), int(longest), runs)

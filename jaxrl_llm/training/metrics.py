@@ -312,6 +312,22 @@ _TABLE: dict[str, Metric] = {
     'share of episodes',
     'Their tokens had no room for what the environment says, and one more.',
   ),
+  'stop/said': _share(
+    'share of episodes', 'The policy called no tool: it answered.'
+  ),
+  'stop/tool': _share('share of episodes', 'A tool ended them.'),
+  'stop/calls': _share(
+    'share of episodes', 'With more calls than `tools.calls`.'
+  ),
+  'stop/errors': _share(
+    'share of episodes', 'With `tools.errors` turns in a row that went wrong.'
+  ),
+  'stop/seconds': _share(
+    'share of episodes', 'Whose calls took `tools.episode_seconds`.'
+  ),
+  'stop/failed': _share(
+    'share of episodes', 'Whose environment failed; they do not count.'
+  ),
   'verify/errors': _count('count', 'verdicts', 'Verifiers that raised.'),
   'verify/timeouts': _count('count', 'verdicts', 'Stopped at their limit.'),
   'verify/crashes': _count('count', 'verdicts', 'Whose process died.'),

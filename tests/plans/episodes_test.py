@@ -256,8 +256,10 @@ def test_an_episode_says_why_it_ended(reply, turns, columns, reason):
     assert rollouts.truncated.tolist() == [reason != 'done'] * len(
       rollouts.truncated
     )
-    noted = {name: lent.notes[f'stop/{name}'] for name in environments.STOPS}
-    assert noted == {name: float(name == reason) for name in environments.STOPS}
+    assert lent.notes == {
+      f'stop/{name}': float(name == reason)
+      for name in ('done', 'turns', 'tokens')
+    }
 
 
 def test_an_environment_sees_that_an_action_was_cut():
@@ -278,3 +280,43 @@ def test_an_environment_sees_that_an_action_was_cut():
   collect(episodes.multi_turn(samples=1, turns=4), lent)
   # Four tokens a turn hold 'hm?' and its end, and no more.
   assert Heard.cut == [('hm?', False), ('hm h', True)]
+
+
+class Judged(Patient):
+  """Ends for reasons of its own, and pays for what it did not end."""
+
+  stops = ('said', 'failed')
+
+  def _answer(self, action):
+    if action.endswith('?'):
+      return environments.Step(action, 'a')
+    stop = {'bad': 'failed', 'odd': 'tired'}.get(action, 'said')
+    return environments.Step(action, done=True, reward=1.0, stop=stop)
+
+  def truncated(self, states):
+    return [len(state) for state in states]
+
+
+def judged_rows(says, **more):
+  begins = iter(says)
+  lent = scripted.Scripted(
+    lambda text, i: next(begins), judge, RECORDS, 24, Judged()
+  )
+  rollouts, scores = collect(
+    episodes.multi_turn(samples=len(says) // 2, turns=2), lent
+  )
+  return lent, rollouts, np.asarray(rollouts.paid.sum(axis=1)).tolist()
+
+
+def test_what_turns_ended_is_paid_for_and_what_failed_does_not_count():
+  lent, rollouts, paid = judged_rows(['a?', 'yes', 'bad', 'abc?', '', ''])
+  assert stops(rollouts) == ['turns', 'said', 'failed']
+  assert rollouts.valid.tolist() == [True, True, False]
+  assert paid == [len('abc?'), 1, 1]
+  assert rollouts.truncated.tolist() == [True, False, False]
+  assert lent.notes['stop/failed'] == pytest.approx(1 / 3)
+
+
+def test_a_reason_that_an_environment_has_not_is_refused():
+  with pytest.raises(ValueError, match="reason 'tired'.* are said, failed"):
+    judged_rows(['odd', 'odd'])

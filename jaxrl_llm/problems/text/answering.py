@@ -17,8 +17,9 @@ from jaxrl_llm.plans import episodes
 from jaxrl_llm.policies.language import mixture as mixture_lib
 from jaxrl_llm.policies.language.sampler import Sampler
 from jaxrl_llm.policies.language.truncation import Sampling
-from jaxrl_llm.problems.text import dialogue, evaluate, oracles
+from jaxrl_llm.problems.text import chats as chats_lib
 from jaxrl_llm.problems.text import encoding as text
+from jaxrl_llm.problems.text import evaluate, oracles
 from jaxrl_llm.problems.text.questions import Questions
 from jaxrl_llm.problems.text.tools import Speaker
 from jaxrl_llm.tasks import answers, environments, verify
@@ -48,11 +49,11 @@ class Answering:
   tokenizer: Any
   stop: tuple[str, ...]
   silent: frozenset[int]
-  chats: dialogue.Chats
+  chats: chats_lib.Chats
   verifiers: verify.Verifiers
   batch: int
   oracle: oracles.Oracle | None = None
-  environment: environments.Environment | None = None
+  environment: environments.Watched | None = None
   turns: int = 0
   layout: shard.Layout = shard.ALONE
 

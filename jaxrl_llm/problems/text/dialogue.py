@@ -24,9 +24,9 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-from jaxrl_llm.problems.text import chat, encoding, marks, turns
+from jaxrl_llm.problems.text import calls, chat, encoding, marks, turns
 from jaxrl_llm.tasks.speech import Said
 
 Message = Mapping[str, Any]
@@ -65,31 +65,56 @@ class Reader:
     self.ends = {i: tokenizer.convert_ids_to_tokens(i) for i in sorted(named)}
     self.silent, self.stop = frozenset(silent), tuple(stop)
 
-  def read(self, ids: Sequence[int], *, cut: bool = False) -> Said:
+  def read(
+    self,
+    ids: Sequence[int],
+    *,
+    cut: bool = False,
+    form: calls.Form | None = None,
+    tools: Sequence[Any] = (),
+    most: int = 0,
+  ) -> Said:
     """A turn.
 
     Args:
-      ids: its tokens. cut: whether the budget of tokens ended it.
+      ids: its tokens. cut: whether the budget of tokens ended it; what was
+        being called then is not.
+      form: of calls of `tools`, of which a turn may make `most`, 0 for any
+        number. None: nothing is a call.
     """
     text = encoding.text_of(
       self.tokenizer, ids, silent=self.silent, stop=self.stop
     )
     ended = ids[-1] if len(ids) and ids[-1] in self.ends else None
-    thought, content = _thought(text)
+    thought, first, rest = _thought(text)
+    reading = calls.Reading((), rest, -1)
+    if form is not None and not cut:
+      reading = calls.read(form, rest, tools, most=most)
+    begun = len(text) - len(rest) if reading.calls else 0
     return Said(
-      text, ids=ids, content=content, thought=thought, ended=ended, cut=cut
+      text,
+      ids=ids,
+      content=(first + reading.content).strip() if thought else reading.content,
+      thought=thought,
+      calls=reading.calls,
+      start=begun + reading.start,
+      ended=ended,
+      cut=cut,
     )
 
 
-def _thought(text: str) -> tuple[str, str]:
-  """What was thought and what was said; a template may have begun to think."""
+def _thought(text: str) -> tuple[str, str, str]:
+  """What was thought, and what was said before and behind it.
+
+  A template may have begun to think.
+  """
   before, closed, rest = text.partition(_THOUGHT)
   first, opened, inside = before.partition(_THINK)
   if not (opened or closed):
-    return '', text
+    return '', '', text
   if not opened:
     first, inside = '', before
-  return inside.strip(), (first + rest).strip()
+  return inside.strip(), first, rest
 
 
 class Chat(Protocol):
@@ -113,7 +138,9 @@ class Chat(Protocol):
       tools: that may be called, as JSON schemas.
     """
 
-  def read(self, ids: Sequence[int], *, cut: bool = False) -> Said:
+  def read(
+    self, ids: Sequence[int], tools: Sequence[Any] = (), *, cut: bool = False
+  ) -> Said:
     """What was said in a turn, see `Reader`."""
 
   def message(self, said: Said) -> Message:
@@ -143,7 +170,8 @@ class Plain:
     del history, said, tools
     return self._marks.inert(''.join(m['content'] for m in new))
 
-  def read(self, ids, *, cut=False):
+  def read(self, ids, tools=(), *, cut=False):
+    del tools
     return self._reader.read(ids, cut=cut)
 
   def message(self, said):
@@ -195,10 +223,20 @@ class Templated:
       text = text[_found(self._reader.ends.values(), text) or 0 :]
     return self.template.tokens(text, behind=True)
 
-  def read(self, ids, *, cut=False):
-    return self._reader.read(ids, cut=cut)
+  @functools.cached_property
+  def form(self) -> tuple[calls.Form, int] | None:
+    """How the template writes calls, see `calls.learned`."""
+    return calls.learned(self.template, list(self.ends.values()))
+
+  def read(self, ids, tools=(), *, cut=False):
+    if not tools or self.form is None:
+      return self._reader.read(ids, cut=cut)
+    form, most = self.form
+    return self._reader.read(ids, cut=cut, form=form, tools=tools, most=most)
 
   def message(self, said):
+    if said.calls:
+      return calls.message(said.content, said.calls)
     if said.thought and self.template.reads('reasoning_content'):
       words = {'content': said.content, 'reasoning_content': said.thought}
     else:
@@ -237,7 +275,7 @@ def _spot(new: Sequence[Message]) -> Message:
     if message['role'] != 'tool':
       break
     answered.append(message)
-  calls = [
+  called = [
     {
       'id': message.get('tool_call_id', f'call{number:05d}'),
       'type': 'function',
@@ -249,7 +287,7 @@ def _spot(new: Sequence[Message]) -> Message:
     for number, message in enumerate(answered)
   ]
   answer = {'role': 'assistant', 'content': marks.SPOT}
-  return {**answer, 'tool_calls': calls} if calls else answer
+  return {**answer, 'tool_calls': called} if called else answer
 
 
 def _found(tokens: Collection[str], text: str) -> int | None:
@@ -257,61 +295,3 @@ def _found(tokens: Collection[str], text: str) -> int | None:
   ends = marks.any_of(tokens).pattern
   found = re.search(f'(?<!{marks.OPEN})(?:{ends})', text)
   return None if found is None else found.start()
-
-
-class Talk(NamedTuple):
-  """A conversation so far.
-
-  Attributes:
-    prompt: text, or messages. tools: that may be called, as JSON schemas.
-    turns: messages since, of the policy and of others.
-  """
-
-  prompt: str | Sequence[Message]
-  tools: Sequence[Any] = ()
-  turns: tuple[Message, ...] = ()
-
-
-class Chats:
-  """The chats of a run: of prompts in text, and of prompts in messages.
-
-  Args:
-    reader: of the policy's turns.
-    variables: what else the chat template is given.
-  """
-
-  def __init__(self, reader: Reader, variables: Mapping[str, Any]):
-    self.reader, self._variables = reader, variables
-
-  @functools.cached_property
-  def plain(self) -> Chat:
-    return Plain(self.reader)
-
-  @functools.cached_property
-  def templated(self) -> Templated:
-    return Templated(self.reader, self._variables)
-
-  def of(self, prompt: str | Sequence[Message]) -> Chat:
-    """The chat that a prompt begins."""
-    return self.plain if isinstance(prompt, str) else self.templated
-
-  def read(self, talk: Talk, ids: Sequence[int], *, cut: bool = False) -> Said:
-    """A turn of a conversation."""
-    return self.of(talk.prompt).read(ids, cut=cut)
-
-  def after(
-    self, talk: Talk, said: Said, observation: str | Sequence[Message]
-  ) -> tuple[list[int], Talk]:
-    """Tokens between a turn and the next, and the conversation until then.
-
-    Args:
-      observation: messages; a text is the message of a user.
-    """
-    chat_of = self.of(talk.prompt)
-    new = observation
-    if isinstance(new, str):
-      new = [{'role': 'user', 'content': new}]
-    told = () if isinstance(talk.prompt, str) else talk.prompt
-    ids = chat_of.after([*told, *talk.turns], said, new, talk.tools)
-    turns = (*talk.turns, chat_of.message(said), *new)
-    return ids, talk._replace(turns=turns)

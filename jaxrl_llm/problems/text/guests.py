@@ -15,7 +15,7 @@ from jaxrl_llm.policies.language import hf, parameters
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.rewards import duels
-from jaxrl_llm.tasks import environments, verifiers
+from jaxrl_llm.tasks import environments, hosted, toolbox, verifiers
 from jaxrl_llm.training import shard
 from jaxrl_llm.types import PyTree
 
@@ -65,15 +65,34 @@ def plays(recipe: Recipe) -> bool:
   return any(isinstance(stage, duels.Duels) for stage in stages)
 
 
-def environment(config: ConfigDict) -> environments.Environment | None:
+def environment(config: ConfigDict) -> environments.Watched | None:
   """What answers the policy's turns, None where nothing does.
 
   A call of it that takes longer than `environment_seconds` ends the process.
+
+  Raises:
+    ValueError: there is none of that name, or `tools` says how those of a
+      `Toolbox` are used and it is none.
   """
-  if not config.environment:
+  limits = toolbox.Limits(**config.tools)
+  kind = environments.kind_of(config.environment) if config.environment else ''
+  if isinstance(kind, type) and issubclass(kind, toolbox.Toolbox):
+    # The name under which a worker finds the class.
+    spec = f'{kind.__module__}:{kind.__qualname__}'
+    found: environments.Environment = hosted.Hosted(
+      spec, limits, workers=config.verify.workers
+    )
+  elif limits != toolbox.Limits():
+    raise ValueError(
+      f'the settings {limits} would do nothing: environment='
+      f'{config.environment!r} is no Toolbox; leave tools as they are'
+    )
+  elif not config.environment:
     return None
+  else:
+    found = environments.resolve(config.environment)
   return environments.Watched(
-    environments.resolve(config.environment),
+    found,
     name=config.environment,
     seconds=config.environment_seconds,
     end=_end,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,8 +12,9 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from jaxrl_llm.problems.text import chat, shots
+from jaxrl_llm.problems.text import chat, dialogue, shots
 from jaxrl_llm.problems.text import encoding as text
+from jaxrl_llm.problems.text.chats import Chats
 from jaxrl_llm.problems.text.shots import Shot
 from jaxrl_llm.tasks import conversations, data
 from jaxrl_llm.types import Prompts
@@ -34,7 +34,7 @@ class Questions:
       records' numeric fields f32[A].
     system: put before every prompt without a system message of its own, ''
       for none.
-    variables: what the chat template is given beside the prompt.
+    chats: what writes the prompts. variables: what else its template is given.
     is_message: of a prompt in text, whether it goes through the template, too.
     counts: what was found in the data, by name.
     places: where each record comes from, for messages.
@@ -44,6 +44,7 @@ class Questions:
   tokens: np.ndarray
   mask: np.ndarray
   domain: np.ndarray
+  chats: Chats
   columns: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
   system: str = ''
   variables: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -60,7 +61,7 @@ class Questions:
   def asked(self, task: int) -> Asked:
     """What is put before the policy for a row of the table."""
     place, row = self.places[task], self.rows[task]
-    return asked_of(place, row, self.system, self.is_message)
+    return asked_of(place, row, self.system, self.is_message, self.shots)
 
   @property
   def in_messages(self) -> bool:
@@ -78,7 +79,7 @@ class Questions:
       extras={k: jnp.asarray(x[tasks]) for k, x in self.columns.items()},
     )
 
-  def reworded(self, tasks, texts: Sequence[Any], tokenizer) -> Prompts:
+  def reworded(self, tasks, texts: Sequence[Any]) -> Prompts:
     """Prompts of some rows of the table, in other words.
 
     Raises:
@@ -95,7 +96,7 @@ class Questions:
       )
       for task, said in zip(np.asarray(tasks), texts, strict=True)
     ]
-    tokens, mask, too_long = _encoded(tokenizer, asked, width, self.variables)
+    tokens, mask, too_long = _encoded(self.chats, asked, width)
     if too_long:
       raise ValueError(
         f'the prompt {texts[too_long[0]]!r} exceeds sample.max_prompt={width} '
@@ -106,12 +107,16 @@ class Questions:
 
 
 def load(
-  config: ConfigDict, tokenizer, columns: Sequence[str] = ()
+  config: ConfigDict,
+  tokenizer,
+  columns: Sequence[str] = (),
+  chats: Chats | None = None,
 ) -> tuple[Questions, Questions]:
   """The questions to train on and those held out, encoded.
 
   Args:
     columns: numeric fields that the records to train on must have.
+    chats: what writes the prompts; None: the tokenizer as it is.
 
   Raises:
     ValueError: no questions, prompts over the budget with `data.too_long`
@@ -120,8 +125,8 @@ def load(
   train, held_out = data.load(config.data, seed=config.seed)
   shown, train = shots.taken(train, config.data.shots, seed=config.seed)
   return (
-    encode(train, config, tokenizer, columns, shown),
-    encode(held_out, config, tokenizer, shown=shown),
+    encode(train, config, tokenizer, columns, shown, chats),
+    encode(held_out, config, tokenizer, shown=shown, chats=chats),
   )
 
 
@@ -131,12 +136,14 @@ def encode(
   tokenizer,
   columns: Sequence[str] = (),
   shown: Sequence[Shot] = (),
+  chats: Chats | None = None,
 ) -> Questions:
   """A dataset's prompts as tokens, those over the budget dropped or refused.
 
   Args:
     columns: numeric fields that the records must have.
     shown: examples before every prompt.
+    chats: what writes the prompts; None: the tokenizer as it is.
 
   Raises:
     ValueError: what `data` asks for cannot be done, with file and line where
@@ -148,6 +155,7 @@ def encode(
     )
   length, system = config.sample.max_prompt, config.data.system
   variables = variables_of(config.data.chat_template_kwargs)
+  chats = chats or Chats(dialogue.Reader(tokenizer), variables)
   is_message = chat.is_message(tokenizer, config.data.chat)
   places = [dataset.place(row) for row in range(len(dataset))]
   asked = [
@@ -155,7 +163,7 @@ def encode(
     for pair in zip(places, dataset.rows)
   ]
   _say_what_is_odd(dataset, asked, system, variables, tokenizer)
-  tokens, mask, too_long = _encoded(tokenizer, asked, length, variables)
+  tokens, mask, too_long = _encoded(chats, asked, length)
   if len(too_long):
     found = (
       f'{len(too_long)} of {len(asked)} prompts of {dataset.name} exceed '
@@ -172,6 +180,7 @@ def encode(
     domain=np.asarray(dataset.domain, np.int32)[kept],
     columns={name: _column(dataset, name)[kept] for name in columns},
     system=system,
+    chats=chats,
     variables=variables,
     is_message=is_message,
     places=[places[i] for i in kept],
@@ -213,17 +222,12 @@ def asked_of(
   return Asked(place, prompt, conversations.tools(place, row.get('tools')))
 
 
-def _encoded(tokenizer, asked: Sequence[Asked], length: int, variables):
+def _encoded(chats: Chats, asked: Sequence[Asked], length: int):
   """As `text.padded`; what a record is refused for names its place."""
-  template = functools.cache(lambda: chat.Template(tokenizer, variables))
   rows = []
   for place, prompt, tools in asked:
     try:
-      rows.append(
-        text.encode_prompt(tokenizer, prompt)
-        if isinstance(prompt, str)
-        else template().encode(prompt, tools)
-      )
+      rows.append(chats.begin(prompt, tools))
     except ValueError as error:
       raise ValueError(f'{place}: {error}') from error
     if not rows[-1]:

@@ -21,6 +21,7 @@ from jaxrl_llm.policies.language import heads, hf, lora, transformer
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.policies.language.sampler import Sampler
 from jaxrl_llm.policies.language.truncation import Sampling
+from jaxrl_llm.problems.text import chats as chats_lib
 from jaxrl_llm.problems.text import (
   dialogue,
   games,
@@ -99,10 +100,14 @@ class TextSession(Session):
 
   @property
   def remarks(self):
-    if not self.train.in_messages:
-      return ()
-    report = inspection.inspect(self.answering.chats.templated)
-    return [f'chat template: {line}' for line in report.lines()]
+    chats, lines = self.answering.chats, []
+    if self.train.in_messages:
+      report = inspection.inspect(chats.templated)
+      lines += [f'chat template: {line}' for line in report.lines()]
+    if chats.tools:
+      lines += [f'tool: {json.dumps(tool)}' for tool in chats.tools]
+      lines.append(f'a call: {chats.example(self.train.asked(0).prompt)!r}')
+    return lines
 
   @property
   def judged(self):
@@ -313,8 +318,10 @@ class TextSession(Session):
       oracles.chances(answering.oracle, said, said, rows)
 
   def close(self) -> None:
-    """Ends the processes that verify."""
+    """Ends the processes that verify, and those of tools."""
     self.answering.verifiers.close()
+    if self.answering.environment is not None:
+      self.answering.environment.close()
 
   def of_sources(self, rollouts: Rollouts, credit) -> dict[str, float]:
     if len(self.train.domains) < 2 or recordings.used(self.config):
@@ -411,10 +418,14 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
       'verify.names is empty; give at least one verifier, or the '
       'verify.preference of a game'
     )
+  environment = guests.environment(config)
+  chats = chats_of(config, tokenizer, ends, getattr(environment, 'tools', ()))
   if from_data:
     train, held_out = recordings.load(config, tokenizer, recipe, ends)
   else:
-    train, held_out = questions_lib.load(config, tokenizer, terms.columns)
+    train, held_out = questions_lib.load(
+      config, tokenizer, terms.columns, chats
+    )
   recipe = mixed(recipe, train.weights)
   config = timed(config, recipe, len(train))
   for check in terms.checks:
@@ -435,7 +446,6 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   recipe.curriculum.init(spec)
   sampling_of(config)
   tx = optimizer_of(config, recipe)
-  chats = chats_of(config, tokenizer, ends)
   if terms.turns and train.in_messages:
     inspection.inspect(chats.templated).check()
   if config.warm_start.steps and not abstract:
@@ -486,7 +496,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
     program=program,
     compiled=program.compile(),
     answering=answering_of(
-      config, terms.turns, model, chats, ends, verifiers, layout
+      config, terms.turns, model, chats, ends, environment, verifiers, layout
     ),
     scorer=rowwise,
     frozen=frozen,
@@ -581,17 +591,18 @@ def sampling_of(config: ConfigDict) -> Sampling:
   ).checked()
 
 
-def chats_of(config, tokenizer, ends) -> dialogue.Chats:
-  """How the policy is talked with."""
+def chats_of(config, tokenizer, ends, tools=()) -> chats_lib.Chats:
+  """How the policy is talked with; `tools` are the environment's."""
   silent = text.silent_tokens(tokenizer, ends, special=config.sample.special)
-  return dialogue.Chats(
+  return chats_lib.Chats(
     dialogue.Reader(tokenizer, ends, silent=silent, stop=config.sample.stop),
     questions_lib.variables_of(config.data.chat_template_kwargs),
+    tools,
   )
 
 
 def answering_of(
-  config, turns, model, chats, ends, verifiers, layout
+  config, turns, model, chats, ends, environment, verifiers, layout
 ) -> Answering:
   """Sampling as the config says, with verifiers; `turns` as the plan says."""
   settings, reader = config.sample, chats.reader
@@ -619,7 +630,7 @@ def answering_of(
     verifiers=verifiers,
     oracle=oracles.load(config.verify.preference),
     batch=settings.prompts,
-    environment=guests.environment(config),
+    environment=environment,
     turns=turns,
     layout=layout,
   )

@@ -16,7 +16,7 @@ import numpy as np
 from jaxrl_llm.plans import prefixes
 from jaxrl_llm.policies.language import states
 from jaxrl_llm.policies.language.truncation import Sampling
-from jaxrl_llm.problems.text import dialogue
+from jaxrl_llm.problems.text import chats as chats_lib
 from jaxrl_llm.problems.text import encoding as text
 from jaxrl_llm.problems.text.questions import Questions
 from jaxrl_llm.types import (
@@ -72,10 +72,7 @@ class Speaker:
 
   def prompts(self, tasks: Array, texts: Sequence[Any]) -> Prompts:
     """Prompts of other texts than those of the tasks' records."""
-    answering = self._answering
-    prompts = self._questions.reworded(
-      np.asarray(tasks), texts, answering.tokenizer
-    )
+    prompts = self._questions.reworded(np.asarray(tasks), texts)
     found = np.where(prompts.mask, prompts.tokens, 0)
     self._check(np.unique(found).tolist(), 'a prompt')
     return prompts
@@ -111,10 +108,10 @@ class Speaker:
     answering = self._answering
     return text.pieces(answering.tokenizer, rollouts, silent=answering.silent)
 
-  def talks(self, tasks: Array) -> list[dialogue.Talk]:
+  def talks(self, tasks: Array) -> list[chats_lib.Talk]:
     """The conversations that begin with the prompts of tasks."""
     asked = map(self._questions.asked, np.asarray(tasks).tolist())
-    return [dialogue.Talk(each.prompt, each.tools) for each in asked]
+    return [chats_lib.Talk(each.prompt, each.tools) for each in asked]
 
   def read(self, rollouts, talks):
     """What was said in the responses of some rows, and how they ended."""

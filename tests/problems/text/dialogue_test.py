@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxrl_llm.problems.text import chats as chats_lib
 from jaxrl_llm.problems.text import dialogue, encoding
 from jaxrl_llm.tasks.speech import Said
 from tests.problems.text import templates
@@ -289,8 +290,8 @@ def test_a_template_that_leaves_answers_out_is_refused():
 
 
 def test_talks_grow_by_turns():
-  chats = dialogue.Chats(dialogue.Reader(TOKENIZERS['gemma3']), {})
-  talk = dialogue.Talk([SYSTEM, user('Hi')])
+  chats = chats_lib.Chats(dialogue.Reader(TOKENIZERS['gemma3']))
+  talk = chats_lib.Talk([SYSTEM, user('Hi')])
   for _ in range(2):
     ids, talk = chats.after(talk, Said('a'), 'b')
   assert ids == CHATS['gemma3'].after(

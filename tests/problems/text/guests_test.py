@@ -1,5 +1,7 @@
 """Guests of a run: refused when missing, and when nobody asked for them."""
 
+import contextlib
+
 import pytest
 
 from experiments.configs.base import base
@@ -9,7 +11,8 @@ from jaxrl_llm.notes import passes
 from jaxrl_llm.plans import episodes, sampled
 from jaxrl_llm.problems.text import guests
 from jaxrl_llm.recipe import Recipe
-from jaxrl_llm.tasks import environments
+from jaxrl_llm.tasks import environments, hosted
+from jaxrl_llm.tasks.speech import Said
 
 TAUGHT = notes.noted(sampled.independent(), passes.Teacher())
 
@@ -75,3 +78,44 @@ def test_the_environment_is_that_of_the_setting():
   assert guests.environment(settings()) is None
   world = guests.environment(settings(environment='lookup'))
   assert isinstance(world.environment, environments.Lookup)
+
+
+def test_a_class_of_tools_becomes_an_environment():
+  world = guests.environment(
+    settings(environment='tests.tasks.boxes:Shop', tools__calls=3)
+  )
+  with contextlib.closing(world):
+    assert isinstance(world.environment, hosted.Hosted)
+    assert [t['function']['name'] for t in world.tools] == ['price', 'buy']
+    assert 'tool' in world.stops
+    [state] = world.reset([{'prices': {'a': 1}}])
+    [step] = world.step([state], [Said('bye')])
+    assert (step.stop, step.reward) == ('said', 10.0)
+    assert world.truncated([]) == [] and world.truncated([state]) == [0.0]
+
+
+def test_environments_of_ones_own_need_no_more_than_before():
+  world = guests.environment(settings(environment='lookup'))
+  assert (world.stops, world.tools) == (('done',), ())
+  assert world.truncated([1, 2]) == [0.0, 0.0]
+  world.close()
+
+
+@pytest.mark.parametrize(
+  ('changes', 'words'),
+  [
+    ({'tools__calls': 3}, "calls=3.*would do nothing: environment='' is no"),
+    (
+      {'environment': 'lookup', 'tools__seconds': 1.0},
+      "environment='lookup' is no Toolbox",
+    ),
+    (
+      {'environment': 'tests.tasks.boxes:Shop', 'tools__errors': 0},
+      'tools.errors=0 must be positive',
+    ),
+    ({'environment': 'tests.tasks.boxes:Silent'}, 'Silent.look cannot be'),
+  ],
+)
+def test_tools_that_cannot_be_used_so_are_refused(changes, words):
+  with pytest.raises(ValueError, match=words):
+    guests.environment(settings(**changes))

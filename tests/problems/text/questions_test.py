@@ -83,7 +83,7 @@ def test_columns_follow_the_prompts_that_are_kept(tokenizer):
 def test_other_words_keep_the_task_and_its_numbers(tokenizer):
   records = [{'prompt': f'q{i}', 'hops': i} for i in range(3)]
   found = encoded(tokenizer, records, ('hops',))
-  prompts = found.reworded(np.array([2, 2]), ['a', 'bc'], tokenizer)
+  prompts = found.reworded(np.array([2, 2]), ['a', 'bc'])
   assert [text_of(tokenizer, prompts, row) for row in range(2)] == ['a', 'bc']
   assert prompts.task.tolist() == [2, 2]
   np.testing.assert_array_equal(prompts.extras['hops'], [2, 2])
@@ -92,7 +92,7 @@ def test_other_words_keep_the_task_and_its_numbers(tokenizer):
 def test_other_words_over_the_budget_are_refused(tokenizer):
   found = encoded(tokenizer, [{'prompt': 'q'}])
   with pytest.raises(ValueError, match='exceeds sample.max_prompt=16'):
-    found.reworded(np.array([0]), ['x' * 99], tokenizer)
+    found.reworded(np.array([0]), ['x' * 99])
 
 
 USER = {'role': 'user', 'content': 'hi'}
@@ -135,7 +135,7 @@ def test_tools_come_along_in_other_words(chatty):
   records = [{'prompt': [USER]}, {'prompt': [USER], 'tools': TOOLS}]
   found = encoded(chatty, records, length=160, system='ours')
   other = [{'role': 'user', 'content': [{'type': 'text', 'text': 'lo'}]}]
-  prompts = found.reworded(np.array([1, 0]), [other, 'lo'], chatty)
+  prompts = found.reworded(np.array([1, 0]), [other, 'lo'])
   tokens, mask = np.asarray(prompts.tokens), np.asarray(prompts.mask)
   with_tools, without = (chatty.decode(t[m]) for t, m in zip(tokens, mask))
   assert '"name": "f"' in with_tools and '"name"' not in without
@@ -149,7 +149,7 @@ def test_variables_of_the_template_are_a_setting(chatty):
     chatty, [{'prompt': [USER]}], length=99, chat_template_kwargs=off
   )
   assert said(chatty, found).endswith('</think>\n\n')
-  prompts = found.reworded(np.array([0]), [[USER]], chatty)
+  prompts = found.reworded(np.array([0]), [[USER]])
   np.testing.assert_array_equal(prompts.tokens, found.tokens)
 
 
@@ -197,7 +197,7 @@ def test_a_text_is_the_message_of_a_user_where_there_is_a_template(chatty):
   assert said(chatty, found, 1) == 'lo' and said(chatty, found, 2) == written
   found = encoded(chatty, records[1:], length=99, chat='always')
   assert said(chatty, found, 1).count('user') == 2
-  prompts = found.reworded(np.array([0]), ['lo'], chatty)
+  prompts = found.reworded(np.array([0]), ['lo'])
   assert np.array_equal(prompts.tokens, found.tokens[:1])
 
 
@@ -305,7 +305,7 @@ def test_examples_are_turns_between_the_system_and_the_question(chatty):
   assert 'mine' not in texts[0] and 'ours' not in texts[1]
   assert texts[1].index('mine') < texts[1].index('one') < texts[1].index('hi')
   # Other words for a question come behind the same examples.
-  prompts = found.reworded(np.array([0]), ['four'], chatty)
+  prompts = found.reworded(np.array([0]), ['four'])
   other = text_of(chatty, prompts, 0)
   assert 'So be it' in other and 'four' in other and 'three' not in other
 

@@ -111,6 +111,18 @@ _BARE = (
   '{% if add_generation_prompt %}'
   "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
 )
+# As GLM: arguments one by one, and no token that ends a turn but the next mark.
+_PAIRS = (
+  '{% for tool in tools or () %}{{ tool | tojson }}{% endfor %}'
+  "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content }}"
+  '{% for call in m.tool_calls or () %}'
+  "{{ '\n<tool_call>' + call.function.name }}"
+  '{% for key, value in call.function.arguments.items() %}'
+  "{{ '\n<arg_key>' + key + '</arg_key>\n<arg_value>' }}"
+  '{{ value if value is string else value | tojson }}</arg_value>{% endfor %}'
+  "{{ '\n</tool_call>' }}{% endfor %}{% endfor %}"
+  "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
 # As Gemma 3: two roles in turn, the system's words in the first message.
 _ALTERNATING = (
   "{% set own = messages[0].role == 'system' %}{{ bos_token }}"
@@ -184,6 +196,14 @@ STYLES = {
     _INST, ('<unk>',), '</s>', bos='<s>', pieces=True, trims=True
   ),
 }
+# A manner of calling tools, of a template that ends no turn.
+GLM = Style(
+  _PAIRS,
+  ('<|assistant|>', '<|system|>', '<|tool|>'),
+  '<|user|>',
+  roles=('system', 'tool'),
+  tools=True,
+)
 # More manners of talking with tools and systems.
 TALKS = STYLES | {
   'qwen2.5': Style(
@@ -267,7 +287,7 @@ def _framed(backend, *, bos: str = '', eos: str = '') -> None:
 
 def tokenizer(name: str) -> Any:
   """The tokenizer of that style, with the tokens of thoughts."""
-  style = TALKS[name]
+  style = (TALKS | {'glm': GLM})[name]
   backend = _pieces(name == 'llama2') if style.pieces else _bytes()
   special = [*style.special, style.eos, *([style.bos] if style.bos else [])]
   backend.add_special_tokens(special)

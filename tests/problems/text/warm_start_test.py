@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from jaxrl_llm.problems.text import warm_start
+from jaxrl_llm.problems.text import dialogue, warm_start
+from jaxrl_llm.problems.text.chats import Chats
 from jaxrl_llm.problems.text.questions import Questions
 from tests.problems.text import templates
 
@@ -17,6 +18,7 @@ def questions(*demonstrations):
     tokens=np.zeros((count, 1), np.int32),
     mask=np.ones((count, 1), bool),
     domain=np.zeros(count, np.int32),
+    chats=Chats(dialogue.Reader(templates.tokenizer('qwen3'))),
     places=[f'a.jsonl:{line + 1}' for line in range(count)],
   )
 

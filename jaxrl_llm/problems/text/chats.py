@@ -1,0 +1,110 @@
+"""The conversations of a run, as plans go on with them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from jaxrl_llm.problems.text import calls, dialogue, hermes
+from jaxrl_llm.tasks.speech import Call, Said
+
+
+class Talk(NamedTuple):
+  """A conversation so far.
+
+  Attributes:
+    prompt: text, or messages. tools: that may be called, as JSON schemas.
+    turns: messages since, of the policy and of others.
+  """
+
+  prompt: str | Sequence[dialogue.Message]
+  tools: Sequence[Any] = ()
+  turns: tuple[dialogue.Message, ...] = ()
+
+
+class Chats:
+  """The chats of a run: of prompts in text, and of prompts in messages.
+
+  Args:
+    reader: of the policy's turns.
+    variables: what else the chat template is given.
+    tools: that may be called in all of them, as JSON schemas.
+  """
+
+  def __init__(
+    self,
+    reader: dialogue.Reader,
+    variables: Mapping[str, Any] | None = None,
+    tools: Sequence[Any] = (),
+  ):
+    self.reader, self.tools = reader, tuple(tools)
+    self._variables = dict(variables or {})
+
+  @functools.cached_property
+  def plain(self) -> dialogue.Chat:
+    """Of prompts in text."""
+    chat_of = dialogue.Plain(self.reader)
+    return hermes.Hermes(chat_of, self.reader) if self.tools else chat_of
+
+  @functools.cached_property
+  def templated(self) -> dialogue.Templated:
+    """The chat template itself."""
+    return dialogue.Templated(self.reader, self._variables)
+
+  @functools.cached_property
+  def in_messages(self) -> dialogue.Chat:
+    """Of prompts in messages."""
+    if self.tools and self.templated.form is None:
+      return hermes.Hermes(self.templated, self.reader)
+    return self.templated
+
+  def of(self, prompt: str | Sequence[dialogue.Message]) -> dialogue.Chat:
+    """The chat that a prompt begins."""
+    return self.plain if isinstance(prompt, str) else self.in_messages
+
+  def begin(
+    self, prompt: str | Sequence[dialogue.Message], tools: Sequence[Any] = ()
+  ) -> list[int]:
+    """Tokens of a prompt, with tools beside those of all.
+
+    Raises:
+      ValueError: as of `dialogue.Chat.begin`.
+    """
+    return self.of(prompt).begin(prompt, [*self.tools, *tools])
+
+  def example(self, prompt: str | Sequence[dialogue.Message]) -> str:
+    """How the policy would call the first tool, without arguments.
+
+    Args:
+      prompt: of the conversation.
+    """
+    name = calls.function_of(self.tools[0])['name']
+    call = calls.message('', [Call('call00000', name, {})])
+    history = prompt
+    if isinstance(history, str):
+      history = [{'role': 'user', 'content': history}]
+    ids = self.of(prompt).sample_of(history, call, self.tools)
+    return self.reader.tokenizer.decode(ids)
+
+  def read(self, talk: Talk, ids: Sequence[int], *, cut: bool = False) -> Said:
+    """A turn of a conversation."""
+    return self.of(talk.prompt).read(ids, self.tools, cut=cut)
+
+  def after(
+    self, talk: Talk, said: Said, observation: str | Sequence[dialogue.Message]
+  ) -> tuple[list[int], Talk]:
+    """Tokens between a turn and the next, and the conversation until then.
+
+    Args:
+      observation: messages; a text is the message of a user.
+    """
+    chat_of = self.of(talk.prompt)
+    new = observation
+    if isinstance(new, str):
+      new = [{'role': 'user', 'content': new}]
+    told = () if isinstance(talk.prompt, str) else talk.prompt
+    tools = [*self.tools, *talk.tools]
+    ids = chat_of.after([*told, *talk.turns], said, new, tools)
+    turns = (*talk.turns, chat_of.message(said), *new)
+    return ids, talk._replace(turns=turns)

@@ -1,0 +1,136 @@
+"""Toolboxes, good and bad, that workers find by name."""
+
+import os
+import sys
+import time
+
+from jaxrl_llm.tasks.toolbox import Toolbox, final
+
+
+class Shop(Toolbox):
+  """Prices that must be asked for; the cheapest is to be bought."""
+
+  def reset(self, row):
+    self.prices, self.bought = row['prices'], ''
+
+  def price(self, item: str) -> int:
+    """The price of an item.
+
+    Args:
+      item: its name.
+    """
+    return self.prices[item]
+
+  @final
+  def buy(self, item: str, count: int = 1):
+    """Buys an item, and is done.
+
+    Args:
+      item: its name.
+      count: how many.
+    """
+    self.bought = item * count
+
+  def reward(self):
+    cheapest = min(self.prices, key=self.prices.get)
+    return (self.bought == cheapest) + 10.0 * (self.said == 'bye')
+
+
+class Wild(Toolbox):
+  """Does whatever a tool should not."""
+
+  def reset(self, row):
+    self.count = 0
+    if row.get('begin') == 'raise':
+      raise OSError('no room')
+
+  def _told(self):
+    return 'nobody may call this'
+
+  def count_up(self) -> str:
+    """Counts."""
+    self.count += 1
+    return f'{self.count}'
+
+  def wait(self, seconds: float) -> str:
+    """Waits.
+
+    Args:
+      seconds: how long.
+    """
+    self.count += 1
+    time.sleep(seconds)
+    return 'waited'
+
+  def leave(self) -> str:
+    """Ends its process."""
+    os._exit(3)
+
+  def quit(self) -> str:
+    """Raises what ends a program."""
+    sys.exit('bye')
+
+  def fork(self) -> str:
+    """Leaves a process behind."""
+    if os.fork() == 0:
+      time.sleep(30)
+    return 'parent'
+
+  def shout(self, letters: int) -> str:
+    """Prints, and says, a lot.
+
+    Args:
+      letters: how many.
+    """
+    print('x' * 10_000_000)
+    return 'a' + 'b' * letters + 'c\ud800'
+
+  def hoard(self) -> str:
+    """Keeps more than can be kept."""
+    self.kept = 'x' * (2 << 20)
+    return 'kept'
+
+  def reward(self):
+    if self.count == 7:
+      raise ValueError('seven')
+    return float(self.count)
+
+
+class Silent(Toolbox):
+  """Says too little of its tool."""
+
+  def look(self, place):
+    """Looks.
+
+    Args:
+      place: where.
+    """
+
+
+class Empty(Toolbox):
+  """Has no tools."""
+
+
+class Talkative(Toolbox):
+  """Answers where nobody asked."""
+
+  def reset(self, row):
+    return 'Welcome'
+
+  def look(self) -> str:
+    """Looks."""
+    return ''
+
+
+class Careful(Shop):
+  """Inherits tools, and has one more."""
+
+  def total(self, items: list[str], mean: bool = False) -> float:
+    """What items cost.
+
+    Args:
+      items: their names.
+      mean: of one of them.
+    """
+    cost = sum(self.prices[item] for item in items)
+    return cost / len(items) if mean else cost
