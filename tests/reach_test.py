@@ -8,8 +8,13 @@ from jaxrl_llm import compose, parts, problems
 
 ROOT = pathlib.Path(__file__).parents[1]
 ENTERED = ('recipes', '__main__')
-# What plans of one's own call, as the error that asks for it says.
-OFFERED = {'jaxrl_llm.reads.declare'}
+# What plans of one's own call, as the error that asks for it says, and what
+# agents of one's own are made of.
+OFFERED = {
+  'jaxrl_llm.reads.declare',
+  'jaxrl_llm.tasks.toolbox.final',
+  'jaxrl_llm.tasks.toolboxes.Search',
+}
 
 
 def trees():

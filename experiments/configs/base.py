@@ -144,7 +144,7 @@ SETTINGS = {
   'verify.workers': (2, 'processes that verify'),
   'environment': (
     '',
-    'what answers the turns of recipes for agents: lookup, or '
+    'what answers the turns of recipes for agents: lookup, prices, python, or '
     'package.module:Class, which may be a Toolbox',
   ),
   'environment_seconds': (

@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from jaxrl_llm import spelling
+from jaxrl_llm.tasks import toolboxes
 from jaxrl_llm.tasks.speech import Said
 
 Row = Mapping[str, Any]
@@ -117,7 +118,11 @@ class Lookup:
     )
 
 
-ENVIRONMENTS: Mapping[str, Callable[[], Environment]] = {'lookup': Lookup}
+ENVIRONMENTS: Mapping[str, Callable[[], Any]] = {
+  'lookup': Lookup,
+  'prices': toolboxes.Prices,
+  'python': toolboxes.Python,
+}
 
 
 @dataclasses.dataclass(frozen=True)

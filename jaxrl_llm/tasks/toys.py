@@ -196,6 +196,57 @@ def lookup(
   }
 
 
+def cheapest(
+  rng: random.Random,
+  *,
+  count: int = 3,
+  symbols: str = 'abcdefghijklmnop',
+  careless: float = 0.0,
+) -> Row:
+  """The cheapest of some things, whose prices are told by a tool alone.
+
+  `cheapest of bad` is answered by asking `toolboxes.Prices` for the price of
+  each, and by saying which it is. A careless teacher says one without asking.
+
+  Args:
+    rng: source of randomness.
+    count: different letters to choose from.
+    symbols: to draw them from, as many at least.
+    careless: probability that the demonstration is a guess.
+
+  Raises:
+    ValueError: fewer than two letters, more than symbols or digits, or no
+      probability.
+  """
+  bound = f'2 to {min(9, len(symbols))}'
+  _check(2 <= count <= min(9, len(symbols)), 'count', count, bound)
+  _check(0 <= careless <= 1, 'careless', careless, 'in [0, 1]')
+  things = rng.sample(symbols, count)
+  prices = dict(zip(things, rng.sample(range(1, 10), count)))
+  answer, guess = min(things, key=prices.__getitem__), rng.choice(things)
+  asked = [
+    message
+    for thing in things
+    for message in (
+      {'role': 'assistant', 'content': '', 'tool_calls': [_price_of(thing)]},
+      {'role': 'tool', 'name': 'price', 'content': f'{prices[thing]}'},
+    )
+  ]
+  guesses = rng.random() < careless
+  last = {'role': 'assistant', 'content': guess if guesses else answer}
+  return {
+    'prompt': f'cheapest of {"".join(things)}',
+    'answer': answer,
+    'demonstration': [last] if guesses else [*asked, last],
+    'prices': prices,
+  }
+
+
+def _price_of(thing: str) -> Row:
+  call = {'name': 'price', 'arguments': {'item': thing}}
+  return {'id': 'call00000', 'type': 'function', 'function': call}
+
+
 def line(rng: random.Random, *, largest: int = 9, checked: int = 3) -> Row:
   """A straight line to be written as a program: `f(1)=5,f(4)=14 `.
 
@@ -319,6 +370,9 @@ TOYS = {
       {'terms': 5, 'largest': 20, 'worked': 0.3},
       {'terms': 8, 'largest': 99, 'worked': 0.3},
     ),
+  ),
+  'cheapest': Toy(
+    cheapest, 'exact', ({'count': 3}, {'count': 3, 'careless': 0.7})
   ),
   'countdown': Toy(
     countdown,

@@ -87,6 +87,39 @@ class Chats:
     ids = self.of(prompt).sample_of(history, call, self.tools)
     return self.reader.tokenizer.decode(ids)
 
+  def demonstrated(
+    self, talk: Talk, messages: Sequence[dialogue.Message]
+  ) -> tuple[list[int], list[bool]]:
+    """The tokens of messages behind a prompt, as an episode would hold them.
+
+    Args:
+      messages: of the assistant and of others, as many turns as there are.
+
+    Returns:
+      Tokens, and which of them the policy would have drawn.
+
+    Raises:
+      ValueError: messages that do not begin with the assistant's, or that the
+        chat cannot write so.
+    """
+    chat_of, tools = self.of(talk.prompt), [*self.tools, *talk.tools]
+    said = [i for i, m in enumerate(messages) if m['role'] == 'assistant']
+    if said[:1] != [0]:
+      raise ValueError('a demonstration begins with a message of the assistant')
+    ids: list[int] = []
+    own: list[bool] = []
+    for place, end in zip(said, [*said[1:], len(messages)]):
+      history = () if isinstance(talk.prompt, str) else talk.prompt
+      history = [*history, *messages[:place]]
+      drawn = chat_of.sample_of(history, messages[place], tools)
+      told = []
+      if end < len(messages):
+        turn = chat_of.read(drawn, tools)
+        told = chat_of.after(history, turn, messages[place + 1 : end], tools)
+      ids += [*drawn, *told]
+      own += [True] * len(drawn) + [False] * len(told)
+    return ids, own
+
   def read(self, talk: Talk, ids: Sequence[int], *, cut: bool = False) -> Said:
     """A turn of a conversation."""
     return self.of(talk.prompt).read(ids, self.tools, cut=cut)

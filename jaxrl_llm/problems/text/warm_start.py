@@ -23,8 +23,10 @@ from jaxrl_llm.advantages import group
 from jaxrl_llm.objectives import aggregate, base, surrogates
 from jaxrl_llm.plans import sampled
 from jaxrl_llm.problems.text import encoding as text
+from jaxrl_llm.problems.text.chats import Talk
 from jaxrl_llm.problems.text.questions import Questions
 from jaxrl_llm.recipe import Recipe
+from jaxrl_llm.tasks import conversations
 from jaxrl_llm.training import shard, step
 from jaxrl_llm.types import Rollouts, Scores, Spec, Tokens
 
@@ -116,7 +118,8 @@ def encode(
   """The demonstrations of a dataset as rollouts, each ended once.
 
   Args:
-    questions: rows with a `demonstration`.
+    questions: rows with a `demonstration`, a text, or the messages of an
+      episode, of which those of the assistant are learned.
     length: T; the longest demonstration must fit with its end.
     ends: tokens that end a response, beside the EOS. vocab: V of the model.
 
@@ -131,21 +134,20 @@ def encode(
       f'{without} of {len(rows)} rows have no field "demonstration"; set '
       'warm_start.steps=0 or add them'
     )
-  texts = [row['demonstration'] for row in rows]
-  encoded = text.encode_responses(tokenizer, texts, ends)
-  longest = max(map(len, encoded))
+  encoded = _encoded(questions, tokenizer, ends)
+  longest = max(len(ids) for ids, _ in encoded)
   if longest > length:
     raise ValueError(
       f'a demonstration of {longest} tokens exceeds sample.max_response='
       f'{length}; set it to at least {longest}'
     )
   response = np.zeros((len(rows), length), np.int32)
-  mask = np.zeros((len(rows), length), bool)
-  for row, ids in enumerate(encoded):
+  mask, action = np.zeros((2, len(rows), length), bool)
+  for row, (ids, own) in enumerate(encoded):
     place = f'{questions.places[row]}: the demonstration'
     text.check_vocabulary(tokenizer, ids, vocab, place)
     response[row, : len(ids)] = ids
-    mask[row, : len(ids)] = True
+    mask[row, : len(ids)], action[row, : len(ids)] = True, own
   count = len(rows)
   # Of the host, as a step takes a few rows; a struct declares a device's.
   content: dict[str, Any] = {
@@ -156,7 +158,7 @@ def encode(
   fields: dict[str, Any] = {
     'content': Tokens(**content),
     'response_mask': mask,
-    'action_mask': mask,
+    'action_mask': action,
     'logp': np.zeros(mask.shape, np.float32),
     'paid': np.zeros(mask.shape, np.float32),
     'group': np.arange(count, dtype=np.int32),
@@ -166,3 +168,25 @@ def encode(
     'truncated': np.zeros(count, bool),
   }
   return Rollouts(**fields)
+
+
+def _encoded(questions, tokenizer, ends):
+  """Tokens of every demonstration, and which of them are to be said."""
+  given = [row['demonstration'] for row in questions.rows]
+  plain = [x for x in given if isinstance(x, str)]
+  whole = iter(text.encode_responses(tokenizer, plain, ends) if plain else ())
+  found = []
+  for row, said in enumerate(given):
+    if isinstance(said, str):
+      ids = next(whole)
+      found.append((ids, [True] * len(ids)))
+      continue
+    place = f'{questions.places[row]}: the demonstration'
+    try:
+      messages = conversations.conversation(place, said)
+      asked = questions.asked(row)
+      talk = Talk(asked.prompt, asked.tools)
+      found.append(questions.chats.demonstrated(talk, messages))
+    except ValueError as error:
+      raise ValueError(f'{place}: {error}') from error
+  return found
