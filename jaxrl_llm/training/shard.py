@@ -30,6 +30,9 @@ RULES: Mapping[str | None, str | None] = {
   'mlp': 'model',
   'experts': 'model',
   'routes': None,
+  'shared': 'model',
+  'delta_heads': 'model',
+  'delta_key_heads': 'model',
   None: None,
 }
 

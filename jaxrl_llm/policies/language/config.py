@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from jaxrl_llm.policies.language.delta import Delta
 from jaxrl_llm.policies.language.rope import Rope
 
 ACTIVATIONS = ('silu', 'gelu', 'gelu_pytorch_tanh', 'quick_gelu')
@@ -47,6 +48,12 @@ class Config:
     experts: E, of every layer, each as wide as `mlp_width`; 0 is one MLP that
       all tokens use. experts_per_token: k of them.
     experts_norm: the weights of a token's experts are made to sum to 1.
+    shared_width: F of an MLP beside the experts that all tokens use, times a
+      sigmoid of its own (Qwen3-Next); 0 is none.
+    attention_gate: what attention says is multiplied by sigmoids of what it
+      read, one for each head and dimension (Qwen3-Next).
+    delta: sizes of the delta nets, and deltas: one per layer, True on those
+      that have one in the place of attention; () means none.
   """
 
   vocab: int
@@ -82,6 +89,10 @@ class Config:
   experts: int = 0
   experts_per_token: int = 0
   experts_norm: bool = False
+  shared_width: int = 0
+  attention_gate: bool = False
+  delta: Delta | None = None
+  deltas: tuple[bool, ...] = ()
 
   def __post_init__(self):
     if self.heads % self.kv_heads:
@@ -102,7 +113,7 @@ class Config:
       raise ValueError(
         f'activation {self.activation!r} is not one of {ACTIVATIONS}.'
       )
-    for name in ('windows', 'unrotated'):
+    for name in ('windows', 'unrotated', 'deltas'):
       count = len(getattr(self, name))
       if count not in (0, self.layers):
         raise ValueError(
@@ -110,6 +121,13 @@ class Config:
         )
     if self.qk_norm_joint and not self.qk_norm:
       raise ValueError('qk_norm_joint says how; it needs qk_norm=True.')
+    if any(self.deltas) != bool(self.delta) or all(self.layer_deltas):
+      raise ValueError(
+        f'deltas {self.deltas} with delta={self.delta}; give sizes where there '
+        'are such layers, and leave at least one to attention.'
+      )
+    if self.shared_width and not self.experts:
+      raise ValueError('shared_width is beside experts, of which there are 0.')
     fewest = 1 if self.experts else 0
     if not fewest <= self.experts_per_token <= self.experts:
       raise ValueError(
@@ -121,6 +139,28 @@ class Config:
   def layer_windows(self) -> tuple[int, ...]:
     """L numbers, whether or not `windows` is given."""
     return self.windows or (0,) * self.layers
+
+  @property
+  def layer_deltas(self) -> tuple[bool, ...]:
+    """One per layer, whether or not `deltas` is given."""
+    return self.deltas or (False,) * self.layers
+
+  @property
+  def kinds(self) -> tuple[str, ...]:
+    """What mixes the tokens of each layer: 'attention' or 'delta'."""
+    return tuple('delta' if each else 'attention' for each in self.layer_deltas)
+
+  @property
+  def period(self) -> int:
+    """As few layers as all others repeat, 1 where all have the same arrays."""
+    if len(set(self.kinds)) == 1:
+      return 1
+    told = [*zip(self.kinds, self.layer_windows, self.layer_ropes)]
+    return next(
+      n
+      for n in range(1, self.layers + 1)
+      if self.layers % n == 0 and told == told[:n] * (self.layers // n)
+    )
 
   @property
   def layer_ropes(self) -> tuple[Rope | None, ...]:

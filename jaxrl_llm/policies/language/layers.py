@@ -1,7 +1,7 @@
-"""One layer of the decoder: attention, and an MLP or experts.
+"""One layer of the decoder: attention or a delta net, and an MLP or experts.
 
-What mixes tokens is given by who calls: `transformer` has four ways to. Letters
-as there.
+How tokens are mixed is given by who calls: `transformer` has four ways to.
+Letters as there.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.policies.language import experts
+from jaxrl_llm.policies.language import experts, parameters
 from jaxrl_llm.types import Array
 
 _ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
@@ -24,13 +24,32 @@ _ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
 }
 
 
-def block(layer, config, x, rotation, attend):
-  """One layer on [..., D]; `attend` maps q, k, v to their mix, and a cache.
+def block(layer, config, kind, x, rotation, mix):
+  """One layer on [..., D], of one of `Config.kinds`.
 
-  And it is given the scores of sinks, or None.
+  Args:
+    mix: f(q, k, v, sinks) -> what attention says, and a cache, where sinks are
+      their scores or None; of a delta net f(inputs, kernels, rate, beta), as
+      of `delta.sequence`.
+
+  Returns:
+    [..., D], and the cache.
   """
   y = norm(layer['attention_norm'], config, x) if config.pre_norms else x
-  q, k, v = (linear(layer[name], y) for name in 'qkv')
+  tokens = _delta if kind == 'delta' else _attention
+  y, kept = tokens(layer, config, y, rotation, mix)
+  if config.post_norms:
+    y = norm(layer['post_attention_norm'], config, y)
+  x = x + config.residual_scale * y
+  y = norm(layer['mlp_norm'], config, x) if config.pre_norms else x
+  y = _mlp(layer, config, y)
+  if config.post_norms:
+    y = norm(layer['post_mlp_norm'], config, y)
+  return x + config.residual_scale * y, kept
+
+
+def _attention(layer, config, x, rotation, mix):
+  q, k, v = (linear(layer[name], x) for name in 'qkv')
   if config.qk_norm:
     q = norm(layer['q_norm'], config, q)
     k = norm(layer['k_norm'], config, k)
@@ -38,21 +57,45 @@ def block(layer, config, x, rotation, attend):
   q = rotated(config, q, rotation, scale)
   k = rotated(config, k, rotation)
   sinks = layer['sinks']['score'] if config.sinks else None
-  y, kept = attend(q, k, v, sinks)
-  y = linear(layer['o'], y, inputs=2)
-  if config.post_norms:
-    y = norm(layer['post_attention_norm'], config, y)
-  x = x + config.residual_scale * y
-  y = norm(layer['mlp_norm'], config, x) if config.pre_norms else x
+  y, kept = mix(q, k, v, sinks)
+  if config.attention_gate:
+    y = y * jax.nn.sigmoid(linear(layer['q_gate'], x))
+  return linear(layer['o'], y, inputs=2), kept
+
+
+def _delta(layer, config, x, rotation, mix):
+  del rotation
+  inputs = {name: linear(layer[f'delta_{name}'], x) for name in 'qkv'}
+  log, bias = (
+    layer[parameters.EXACT][name].astype(jnp.float32)
+    for name in ('log', 'bias')
+  )
+  speed = linear(layer['delta_a'], x).astype(jnp.float32)
+  rate = -jnp.exp(log) * jax.nn.softplus(speed + bias)
+  beta = jax.nn.sigmoid(linear(layer['delta_b'], x))
+  y, kept = mix(inputs, layer['delta_conv'], rate, beta)
+  scale = layer['delta_norm']['scale']
+  # The gate is applied after the norm, whose scale has no offset.
+  y = _unit(y, 1, config.norm_epsilon) * scale.astype(jnp.float32)
+  gate = linear(layer['delta_z'], x).astype(jnp.float32)
+  y = (y * jax.nn.silu(gate)).astype(x.dtype)
+  return linear(layer['delta_o'], y, inputs=2), kept
+
+
+def _mlp(layer, config, x):
   gated = _gated(config.activation, config.gate_limit)
-  if config.experts:
-    y = experts.mixture(layer, config, y, gated)
-  else:
-    y = gated(linear(layer['gate'], y), linear(layer['up'], y))
-    y = linear(layer['down'], y)
-  if config.post_norms:
-    y = norm(layer['post_mlp_norm'], config, y)
-  return x + config.residual_scale * y, kept
+
+  def mlp(gate, up, down):
+    y = gated(linear(layer[gate], x), linear(layer[up], x))
+    return linear(layer[down], y)
+
+  if not config.experts:
+    return mlp('gate', 'up', 'down')
+  y = experts.mixture(layer, config, x, gated)
+  if config.shared_width:
+    weight = jax.nn.sigmoid(linear(layer['shared_weight'], x))
+    y = y + weight * mlp('shared_gate', 'shared_up', 'shared_down')
+  return y
 
 
 @functools.cache  # one function for all layers, by which programs are shared
@@ -90,12 +133,16 @@ def norm(params, config, x):
 
   Source: arXiv 1910.07467.
   """
-  y = x.astype(jnp.float32)
-  axes = tuple(range(-params['scale'].ndim, 0))
-  square = jnp.mean(y * y, axis=axes, keepdims=True)
-  y = y * jax.lax.rsqrt(square + config.norm_epsilon)
+  y = _unit(x, params['scale'].ndim, config.norm_epsilon)
   scale = config.norm_offset + params['scale'].astype(jnp.float32)
   return (y * scale).astype(x.dtype)
+
+
+def _unit(x, axes, epsilon):
+  """x in float32, divided by the root of its mean square over last axes."""
+  y = x.astype(jnp.float32)
+  square = jnp.mean(y * y, axis=tuple(range(-axes, 0)), keepdims=True)
+  return y * jax.lax.rsqrt(square + epsilon)
 
 
 def linear(params, x, inputs=1):

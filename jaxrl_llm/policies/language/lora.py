@@ -10,6 +10,7 @@ Source: LoRA, arXiv 2106.09685, section 4.1.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -29,6 +30,11 @@ _LEAVES = (*_TRAINED, 'lora_scale')
 _DECODER = ('embed', 'layers', 'final_norm', 'unembed')
 
 
+def maps(target: str) -> tuple[str, ...]:
+  """The modules of `parameters.table` that a target means, where they are."""
+  return target, f'delta_{target}'
+
+
 def table(
   config: Config,
   *,
@@ -41,7 +47,8 @@ def table(
   Args:
     rank: r, columns of A and rows of B.
     alpha: the product is multiplied by alpha / r.
-    targets: which linear maps of every layer are adapted.
+    targets: which linear maps of every layer are adapted; of a delta net,
+      those of the same letters.
 
   Returns:
     path -> `Param`: `lora_a` [L, inputs, r] normal, `lora_b` [L, r, outputs]
@@ -70,9 +77,12 @@ def table(
   scale = jax.nn.initializers.constant(alpha / rank)
   zeros = jax.nn.initializers.zeros
   entries: dict[tuple[str, ...], Param] = {}
-  for target in targets:
+  for target in itertools.chain.from_iterable(map(maps, targets)):
+    if ('layers', target, 'kernel') not in base:
+      continue
     shape, axes, _ = base['layers', target, 'kernel']
-    split = 3 if target == 'o' else 2  # attention's output has two input axes
+    # The output of attention has two input axes.
+    split = 3 if target in maps('o') else 2
     fan_in = math.prod(shape[1:split])
     entries |= {
       ('layers', target, 'lora_a'): Param(

@@ -11,6 +11,16 @@ the sharding specs and the Hugging Face import derive from `table`:
     layers.experts.{gate, up} [L, E, D, F]     layers.experts.down [L, E, F, D]
     final_norm.scale [D]                       unembed.kernel [D, V], if untied
 
+Where some layers have delta nets (letters as in `delta`), arrays are as many as
+layers that have them, L' in the place of L, and those with a name of attention
+are of the other layers:
+
+    layers.delta_{q, k}.kernel [L', D, J, key_dim]    layers.delta_v.kernel,
+    layers.delta_{a, b}.kernel [L', D, H]             delta_z.kernel
+    layers.delta_rate.{log, bias} [L', H]               [L', D, H, value_dim]
+    layers.delta_conv.{q, k, v} [L', heads, width, K] layers.delta_o.kernel
+    layers.delta_norm.scale [L', value_dim]             [L', H, value_dim, D]
+
 and, where the configuration asks, biases beside kernels, `q_norm` and
 `k_norm` [L, h] or [L, heads, h], `post_attention_norm` and `post_mlp_norm`
 [L, D], scores of sinks, `sinks.score` [L, H], and biases of experts,
@@ -35,6 +45,28 @@ Params = dict[str, Any]
 _zeros = jax.nn.initializers.zeros
 
 
+def _log_uniform(key, shape, dtype=jnp.float32):
+  """log of U(0.01, 16), from which decays of many speeds come."""
+  return jnp.log(jax.random.uniform(key, shape, dtype, 0.01, 16.0))
+
+
+# Modules that only layers with attention have.
+_ATTENTION = ('q', 'k', 'v', 'o', 'q_gate', 'q_norm', 'k_norm', 'sinks')
+# Leaves of layers that stay in their dtype whatever that of the arithmetic.
+EXACT = 'delta_rate'
+
+
+def layers_with(config: Config, module: str) -> tuple[int, ...]:
+  """The layers that have a module of `table`, in the order of its arrays."""
+  if module.startswith('delta_'):
+    kind = 'delta'
+  elif module in _ATTENTION:
+    kind = 'attention'
+  else:
+    return tuple(range(config.layers))
+  return tuple(i for i, each in enumerate(config.kinds) if each == kind)
+
+
 def table(config: Config) -> dict[tuple[str, ...], Param]:
   """Every parameter by its path.
 
@@ -44,7 +76,8 @@ def table(config: Config) -> dict[tuple[str, ...], Param]:
 
   Returns:
     path -> `Param`. Logical axes: 'layers', 'vocab', 'embed', 'heads',
-    'kv_heads', 'head_dim', 'mlp', 'experts', and 'routes', which are as many.
+    'kv_heads', 'head_dim', 'mlp', 'experts', and 'routes', which are as many;
+    'delta_heads' and 'delta_key_heads'.
   """
   sizes = {
     'layers': config.layers,
@@ -56,15 +89,23 @@ def table(config: Config) -> dict[tuple[str, ...], Param]:
     'mlp': config.mlp_width,
     'experts': config.experts,
     'routes': config.experts,
+    'shared': config.shared_width,
   }
+  if config.delta:
+    sizes['delta_heads'] = config.delta.heads
+    sizes['delta_key_heads'] = config.delta.key_heads
   entries = {}
 
   def add(path, axes, init):
-    shape = tuple(sizes[axis] for axis in axes)
-    entries[tuple(path.split('.'))] = Param(shape, axes, init)
+    words = tuple(path.split('.'))
+    own = {'layers': len(layers_with(config, words[1]))}
+    # A number is the size of an axis without a name.
+    shape = tuple((sizes | own).get(axis, axis) for axis in axes)
+    names = tuple(None if isinstance(axis, int) else axis for axis in axes)
+    entries[words] = Param(shape, names, init)
 
   def kernel(name, inputs, outputs, gain, *each):
-    fan_in = math.prod(sizes[axis] for axis in inputs)
+    fan_in = math.prod(sizes.get(axis, axis) for axis in inputs)
     init = jax.nn.initializers.normal(gain * fan_in**-0.5)
     add(f'layers.{name}', ('layers', *each, *inputs, *outputs), init)
 
@@ -89,9 +130,27 @@ def table(config: Config) -> dict[tuple[str, ...], Param]:
     each = config.qk_norm_joint
     norm('layers.q_norm', 'layers', *['heads'] * each, 'head_dim')
     norm('layers.k_norm', 'layers', *['kv_heads'] * each, 'head_dim')
+  if config.attention_gate:
+    linear('q_gate', ('embed',), ('heads', 'head_dim'), config.qkv_bias)
   if config.sinks:
     add('layers.sinks.score', ('layers', 'heads'), _zeros)
   linear('o', ('heads', 'head_dim'), ('embed',), config.o_bias, residual)
+  if config.delta:
+    keys = 'delta_key_heads', config.delta.key_dim
+    values = 'delta_heads', config.delta.value_dim
+    for name, columns in (('q', keys), ('k', keys), ('v', values)):
+      linear(f'delta_{name}', ('embed',), columns, False)
+      taps = config.delta.taps
+      near = jax.nn.initializers.normal(taps**-0.5)
+      add(f'layers.delta_conv.{name}', ('layers', *columns, taps), near)
+    linear('delta_z', ('embed',), values, False)
+    linear('delta_a', ('embed',), ('delta_heads',), False)
+    linear('delta_b', ('embed',), ('delta_heads',), False)
+    add('layers.delta_rate.log', ('layers', 'delta_heads'), _log_uniform)
+    ones = jax.nn.initializers.ones
+    add('layers.delta_rate.bias', ('layers', 'delta_heads'), ones)
+    add('layers.delta_norm.scale', ('layers', values[1]), ones)
+    linear('delta_o', values, ('embed',), False, residual)
   if config.pre_norms:
     norm('layers.mlp_norm', 'layers', 'embed')
   if config.experts:
@@ -104,6 +163,11 @@ def table(config: Config) -> dict[tuple[str, ...], Param]:
       add('layers.experts.up_bias', ('layers', 'experts', 'mlp'), _zeros)
       # Small, and every device adds its own rows' biases.
       add('layers.experts.down_bias', ('layers', 'routes', 'embed'), _zeros)
+    if config.shared_width:
+      linear('shared_gate', ('embed',), ('shared',), False)
+      linear('shared_up', ('embed',), ('shared',), False)
+      linear('shared_down', ('shared',), ('embed',), False, residual)
+      linear('shared_weight', ('embed',), (1,), False)
   else:
     linear('gate', ('embed',), ('mlp',), config.mlp_bias)
     linear('up', ('embed',), ('mlp',), config.mlp_bias)

@@ -198,7 +198,7 @@ def prompted(sampler, samples, params, prompts):
     params, sampler.config, prompts.tokens, prompts.mask, dtype=sampler.dtype
   )
   kept = sampler.cache_dtype or sampler.dtype
-  cache = jax.tree.map(lambda x: x.astype(kept), cache)
+  cache = transformer.stored(cache, kept)
   logits = transformer.logits(params, sampler.config, hidden)
   return jnp.repeat(logits, samples, axis=0), cache
 

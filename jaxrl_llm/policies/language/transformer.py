@@ -7,7 +7,8 @@ adds their product.
 Four ways through the same block: `hidden` (whole sequences, for learning),
 `hidden_of_groups` (the same where G rows share their prompt), `prefill`
 (prompts, keeping keys and values) and `decode` (one token a row, G rows
-sharing the keys of their prompt). Letters of the docstrings: S tokens of a
+sharing the keys of their prompt). Layers with delta nets keep a state in the
+place of keys and values. Letters of the docstrings: S tokens of a
 sequence, D width, H heads, K key-value heads, R = H / K, h head width, F MLP
 width, E experts, L layers; the others as in `jaxrl_llm.types`.
 """
@@ -21,7 +22,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.policies.language import attention, tiles
+from jaxrl_llm.policies.language import attention, delta, parameters, tiles
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.policies.language.layers import block, norm
 from jaxrl_llm.policies.language.parameters import Params
@@ -60,6 +61,12 @@ def hidden(
   """
   chex.assert_rank([tokens, mask], 2)
   chex.assert_equal_shape([tokens, mask])
+  if config.delta and not causal:
+    raise ValueError(
+      'delta nets read forth alone; a policy whose tokens see those after '
+      'them needs a model with attention in all layers.'
+    )
+  tokens, mask, order = _without_gaps(config, tokens, mask, mask)
   x, _ = _sequence(
     params,
     config,
@@ -70,7 +77,7 @@ def hidden(
     remat=remat,
     unroll=unroll,
   )
-  return x
+  return _back(x, order)
 
 
 def hidden_of_groups(
@@ -103,6 +110,12 @@ def hidden_of_groups(
   n, t = response.shape
   chex.assert_equal_shape([prompt, prompt_mask])
   chex.assert_equal_shape([response, response_mask])
+  prompt, prompt_mask, _ = _without_gaps(
+    config, prompt, prompt_mask, prompt_mask
+  )
+  response, response_mask, order = _without_gaps(
+    config, response, response_mask, ~response_mask
+  )
   # One row a group, so that its tokens stay on one device of a mesh: the
   # prompt, then the responses one after the other.
   own = response_mask.reshape(b, -1, t)
@@ -111,16 +124,19 @@ def hidden_of_groups(
   after = jnp.maximum(length + jnp.cumsum(own, -1, dtype=jnp.int32) - 1, 0)
   tokens = jnp.concatenate([prompt, response.reshape(b, -1)], axis=1)
   positions = jnp.concatenate([before, after.reshape(b, -1)], axis=1)
-  attend = functools.partial(
-    _attend_group,
-    config,
-    attention.Mask(prompt_mask, before),
-    attention.Mask(own, after),
-  )
+  mixes = {
+    'attention': functools.partial(
+      _attend_group,
+      config,
+      attention.Mask(prompt_mask, before),
+      attention.Mask(own, after),
+    ),
+    'delta': functools.partial(_recur_group, config, prompt_mask, own),
+  }
   x, _ = _layers(
-    params, config, tokens, positions, p + t, attend, dtype, remat, unroll
+    params, config, tokens, positions, p + t, mixes, dtype, remat, unroll
   )
-  return x[:, p - 1], x[:, p:].reshape(n, t, -1)
+  return x[:, p - 1], _back(x[:, p:].reshape(n, t, -1), order)
 
 
 def prefill(
@@ -140,15 +156,16 @@ def prefill(
 
   Returns:
     dtype[B, D], the hidden state of the last column, and the cache: for each
-    layer 'k' dtype[B, K, h, P] and 'v' dtype[B, K, P, h].
+    layer 'k' dtype[B, K, h, P] and 'v' dtype[B, K, P, h], or `delta.States`.
   """
   chex.assert_rank([tokens, mask], 2)
   chex.assert_equal_shape([tokens, mask])
-  x, (keys, values) = _sequence(
-    params, config, tokens, mask, dtype=dtype, keep=True
-  )
+  tokens, mask, _ = _without_gaps(config, tokens, mask, mask)
+  x, kept = _sequence(params, config, tokens, mask, dtype=dtype, keep=True)
   cache = tuple(
-    {'k': keys[layer], 'v': values[layer]} for layer in range(config.layers)
+    jax.tree.map(lambda each, i=i: each[i // config.period], kept[place])
+    for i, place in enumerate([*range(config.period)] * len(config.kinds))
+    if i < config.layers
   )
   return x[:, -1], cache
 
@@ -199,25 +216,30 @@ def decode(
   prompt_distance = positions.reshape(b, -1)[:, :, None] - _positions(
     prompt_mask
   ).reshape(b, 1, -1)
+  room = next(each['k'].shape[-1] for each in cache if 'k' in each)
   if age is None:
-    age = t - jnp.arange(cache[0]['k'].shape[-1])
-  columns = prompt_mask.shape[1] + cache[0]['k'].shape[-1]
+    age = t - jnp.arange(room)
+  columns = prompt_mask.shape[1] + room
   rotations = _rotations(config, positions, columns)
+  # Of a row's tokens, the slots hold this one alone.
+  first = jnp.sum(age >= 0, axis=-1) == 1
   x = _embed(params, config, tokens, dtype)
   new_cache = []
   for index, layer in enumerate(layers):
-    window = config.layer_windows[index]
-    attend = functools.partial(
-      _attend_cached,
-      config,
-      prompt_cache[index],
-      cache[index],
-      prompt_mask[:, None] & _within(prompt_distance, window),
-      (age >= 0) & _within(age, window),
-      t,
-    )
+    kind, window = config.kinds[index], config.layer_windows[index]
+    caches = prompt_cache[index], cache[index]
+    mix = functools.partial(_recur_cached, *caches, first)
+    if kind == 'attention':
+      mix = functools.partial(
+        _attend_cached,
+        config,
+        *caches,
+        prompt_mask[:, None] & _within(prompt_distance, window),
+        (age >= 0) & _within(age, window),
+        t,
+      )
     rotation = rotations[config.layer_ropes[index]]
-    x, kept = block(layer, config, x, rotation, attend)
+    x, kept = block(layer, config, kind, x, rotation, mix)
     new_cache.append(kept)
   return norm(params['final_norm'], config, x), tuple(new_cache)
 
@@ -242,14 +264,23 @@ def split_layers(
 ) -> tuple[Params, ...]:
   """The stacked layers as one tree each, cast to `dtype` if one is given.
 
+  But for `parameters.EXACT`, of which exponentials are made.
+
   For `decode`, once before its loop: the barrier keeps the compiler from
   slicing (and casting) the stacks again in every step.
   """
 
   def layer(index):
-    return jax.tree.map(
-      lambda leaf: leaf[index].astype(dtype or leaf.dtype), params['layers']
-    )
+    return {
+      name: module_of(name, module, index)
+      for name, module in params['layers'].items()
+      if index in parameters.layers_with(config, name)
+    }
+
+  def module_of(name, module, index):
+    place = parameters.layers_with(config, name).index(index)
+    to = None if name == parameters.EXACT else dtype
+    return jax.tree.map(lambda x: x[place].astype(to or x.dtype), module)
 
   layers = tuple(layer(index) for index in range(config.layers))
   return jax.lax.optimization_barrier(layers)
@@ -262,13 +293,24 @@ def empty_cache(
 
   Returns:
     For each layer 'k' dtype[N, K, h, T] and 'v' dtype[N, K, T, h]: the layout
-    in which both products of attention read rows of memory in order.
+    in which both products of attention read rows of memory in order. Or
+    `delta.States`, which have no length.
   """
   k = (rows, config.kv_heads, config.head_dim, length)
   v = (rows, config.kv_heads, length, config.head_dim)
   return tuple(
-    {'k': jnp.zeros(k, dtype), 'v': jnp.zeros(v, dtype)}
-    for _ in range(config.layers)
+    config.delta.empty(rows, dtype)
+    if config.delta and kind == 'delta'
+    else {'k': jnp.zeros(k, dtype), 'v': jnp.zeros(v, dtype)}
+    for kind in config.kinds
+  )
+
+
+def stored(cache: Cache, dtype) -> Cache:
+  """The cache in another dtype, but for states, to which all tokens add up."""
+  return tuple(
+    {k: x if k == 'state' else x.astype(dtype) for k, x in layer.items()}
+    for layer in cache
   )
 
 
@@ -281,8 +323,31 @@ def widened(cache: Cache, length: int) -> Cache:
     return jnp.pad(x, more)
 
   return tuple(
-    {'k': widen(layer['k'], 3), 'v': widen(layer['v'], 2)} for layer in cache
+    {'k': widen(layer['k'], 3), 'v': widen(layer['v'], 2)}
+    if 'k' in layer
+    else layer
+    for layer in cache
   )
+
+
+def _without_gaps(config, tokens, mask, later):
+  """Tokens and mask, columns where `later` last, and how they are ordered.
+
+  Delta nets go on from the column before. Attention alone sees what the mask
+  says, and its rows stay as they are: then the order is None.
+  """
+  if not config.delta:
+    return tokens, mask, None
+  order = jnp.argsort(later, axis=1, stable=True)
+  tokens, mask = (jnp.take_along_axis(x, order, 1) for x in (tokens, mask))
+  return tokens, mask, order
+
+
+def _back(x, order):
+  """Columns [N, S, D] where they were before `_without_gaps`."""
+  if order is None:
+    return x
+  return jnp.take_along_axis(x, jnp.argsort(order, axis=1)[..., None], 1)
 
 
 def _sequence(
@@ -297,47 +362,89 @@ def _sequence(
   unroll=1,
   keep=False,
 ):
-  """Final hidden states and, if `keep`, keys and values stacked over layers."""
+  """Final hidden states and, if `keep`, caches of a period, stacked."""
   positions = _positions(mask)
   rule = attention.Mask(mask, positions, causal=causal)
-  attend = functools.partial(_attend_sequence, config, rule, keep)
+  mixes = {
+    'attention': functools.partial(_attend_sequence, config, rule, keep),
+    'delta': functools.partial(_recur_sequence, config, mask, keep),
+  }
   columns = tokens.shape[1]
   return _layers(
-    params, config, tokens, positions, columns, attend, dtype, remat, unroll
+    params, config, tokens, positions, columns, mixes, dtype, remat, unroll
   )
 
 
 def _layers(
-  params, config, tokens, positions, columns, attend, dtype, remat, unroll
+  params, config, tokens, positions, columns, mixes, dtype, remat, unroll
 ):
   """All layers over tokens [..., S] of rows as long as `columns` at most.
 
-  `attend` is told each layer's window.
+  A step of the scan is a period of layers. If it is one layer, its window and
+  rotation are looked up.
+
+  Args:
+    mixes: by the kind of a layer; that of 'attention' is told its window.
   """
   ropes = _rotations(config, positions, columns)
   rotations = jnp.stack([*ropes.values()])
   per_layer = {}
-  if len(set(config.layer_windows)) > 1:
+  if config.period == 1 and len(set(config.layer_windows)) > 1:
     # A window of all tokens reaches every one, as 0 does.
     every = tokens.shape[-1]
     per_layer['window'] = jnp.array([w or every for w in config.layer_windows])
-  if len(ropes) > 1:
-    places = [[*ropes].index(rope) for rope in config.layer_ropes]
+  places = [[*ropes].index(rope) for rope in config.layer_ropes]
+  if config.period == 1 and len(ropes) > 1:
     per_layer['rotation'] = jnp.array(places)
 
-  def body(x, inputs):
-    layer, own = inputs
-    window = own.get('window', config.layer_windows[0] or None)
-    rotation = rotations[own.get('rotation', 0)]
-    return block(layer, config, x, rotation, functools.partial(attend, window))
+  def one(place, x, layer, own):
+    kind = config.kinds[place]
+    mix = mixes[kind]
+    if kind == 'attention':
+      window = own.get('window', config.layer_windows[place] or None)
+      mix = functools.partial(mix, window)
+    rotation = rotations[own.get('rotation', places[place])]
+    return block(layer, config, kind, x, rotation, mix)
 
   if remat:
     # Inside a loop nothing can merge the recomputation with the original;
     # without the loop the compiler would, and undo it.
-    body = jax.checkpoint(body, prevent_cse=unroll != 1)
+    one = jax.checkpoint(one, prevent_cse=unroll != 1, static_argnums=0)
+
+  def body(x, inputs):
+    stacks, own = inputs
+    kept = []
+    for place, layer in enumerate(_apart(config, stacks)):
+      x, each = one(place, x, layer, own)
+      kept.append(each)
+    return x, tuple(kept)
+
   x = _embed(params, config, tokens, dtype)
-  x, kept = jax.lax.scan(body, x, (params['layers'], per_layer), unroll=unroll)
+  stacks = _periods(config, params['layers'])
+  x, kept = jax.lax.scan(body, x, (stacks, per_layer), unroll=unroll)
   return norm(params['final_norm'], config, x), kept
+
+
+def _periods(config, stacks):
+  """The stacked layers with an axis more in front, over periods."""
+  if config.period == 1:
+    return stacks
+  count = config.layers // config.period
+  return jax.tree.map(
+    lambda leaf: leaf.reshape(count, -1, *leaf.shape[1:]), stacks
+  )
+
+
+def _apart(config, stacks):
+  """The layers of one period, one tree each."""
+  if config.period == 1:
+    return [stacks]
+  layers: list[Params] = [{} for _ in range(config.period)]
+  for name, module in stacks.items():
+    places = parameters.layers_with(config, name)
+    for i, place in enumerate(p for p in places if p < config.period):
+      layers[place][name] = jax.tree.map(lambda leaf, i=i: leaf[i], module)
+  return layers
 
 
 def _attend_sequence(config, mask, keep, window, q, k, v, sinks):
@@ -345,8 +452,52 @@ def _attend_sequence(config, mask, keep, window, q, k, v, sinks):
   y = attention.within_sequence(
     q, k, v, mask, cap=config.attention_cap, sinks=sinks
   )
-  kept = (k.transpose(0, 2, 3, 1), v.transpose(0, 2, 1, 3)) if keep else None
-  return y, kept
+  if not keep:
+    return y, None
+  return y, {'k': k.transpose(0, 2, 3, 1), 'v': v.transpose(0, 2, 1, 3)}
+
+
+def _recur_sequence(config, mask, keep, inputs, kernels, rate, beta):
+  before = config.delta.empty(mask.shape[0], inputs['v'].dtype)
+  y, after = delta.sequence(inputs, kernels, rate, beta, mask, before)
+  return y, after if keep else None
+
+
+def _recur_group(config, prompt_mask, mask, inputs, kernels, rate, beta):
+  b, p = prompt_mask.shape
+  groups = mask.shape
+
+  def read(cut, mask, before):
+    x, own_rate, own_beta = jax.tree.map(cut, (inputs, rate, beta))
+    return delta.sequence(x, kernels, own_rate, own_beta, mask, before)
+
+  empty = config.delta.empty(b, inputs['v'].dtype)
+  y, states = read(lambda x: x[:, :p], prompt_mask, empty)
+  own_y, _ = read(
+    lambda x: x[:, p:].reshape(-1, groups[2], *x.shape[2:]),
+    mask.reshape(-1, groups[2]),
+    _of_rows(states, groups[1]),
+  )
+  own_y = own_y.reshape(b, -1, *y.shape[2:])
+  return jnp.concatenate([y, own_y], axis=1), None
+
+
+def _recur_cached(prompt, own, first, inputs, kernels, rate, beta):
+  """One token a row; the first of a response goes on from its prompt."""
+  rows = own['state'].shape[0]
+  prompt = _of_rows(prompt, rows // prompt['state'].shape[0])
+
+  def before(of_prompt, of_row):
+    new = first.reshape(-1, *[1] * (of_row.ndim - 1))
+    return jnp.where(new, of_prompt.astype(of_row.dtype), of_row)
+
+  states = jax.tree.map(before, prompt, own)
+  return delta.step(inputs, kernels, rate, beta, states)
+
+
+def _of_rows(states, samples):
+  """The states of prompts, once for each row of a group."""
+  return jax.tree.map(lambda x: jnp.repeat(x, samples, axis=0), states)
 
 
 def _attend_group(config, prompt_mask, mask, window, q, k, v, sinks):

@@ -121,6 +121,10 @@ class TextSession(Session):
     axes: dict[tuple[str, ...], tuple[str | None, ...]] = {
       ('k',): ('rows', 'kv_heads', 'head_dim', None),
       ('v',): ('rows', 'kv_heads', None, 'head_dim'),
+      ('past_q',): ('rows', None, 'delta_key_heads', None),
+      ('past_k',): ('rows', None, 'delta_key_heads', None),
+      ('past_v',): ('rows', None, 'delta_heads', None),
+      ('state',): ('rows', 'delta_heads', None, None),
     }
     caches = jax.eval_shape(
       lambda: [

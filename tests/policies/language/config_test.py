@@ -9,6 +9,7 @@ import pytest
 
 from jaxrl_llm.policies.language import hf, parameters
 from jaxrl_llm.policies.language.config import Config
+from jaxrl_llm.policies.language.delta import Delta
 from jaxrl_llm.policies.language.hf.families import FAMILIES
 from jaxrl_llm.policies.language.rope import KINDS, Rope
 from jaxrl_llm.training import shard
@@ -49,6 +50,14 @@ def test_families_differ_in_the_fields_they_are_known_for():
   gpt_oss = hf.config_of(families.hf_config('gpt_oss'))
   assert gpt_oss.sinks and gpt_oss.mlp_bias and gpt_oss.gate_limit == 1.5
   assert gpt_oss.windows == (5, 0) and not gpt_oss.rope.truncate
+  qwen3_5, qwen3_next = (
+    hf.config_of(families.hf_config(name)) for name in ('qwen3_5', 'qwen3_next')
+  )
+  assert qwen3_5.deltas == (True, False) and qwen3_5.period == 2
+  assert qwen3_5.attention_gate and qwen3_5.norm_offset == 1.0
+  assert qwen3_next.shared_width == 20 and qwen3_next.mlp_width == 24
+  assert qwen3_next.kinds == ('delta', 'attention') * 2
+  assert qwen3_next.period == 2 and gemma3.period == 1
   granite, glm, glm4 = (
     hf.config_of(families.hf_config(name))
     for name in ('granite', 'glm', 'glm4')
@@ -161,6 +170,8 @@ def test_a_folder_without_configuration_is_named(tmp_path):
     ('gpt_oss', 'swiglu_alpha', 1.5, 'swiglu_alpha=1.702 only'),
     ('phi3', 'resid_pdrop', 0.1, 'resid_pdrop=0.1'),
     ('mixtral', 'router_jitter_noise', 0.1, 'router_jitter_noise=0.1'),
+    ('qwen3_next', 'attention_bias', True, 'attention_bias=True'),
+    ('qwen3_5', 'layer_types', ['mamba', 'full_attention'], "'mamba'"),
     ('qwen3', 'layer_types', ['full_attention', 'linear'] * 2, 'layer_types'),
     (
       'llama2',
@@ -202,6 +213,9 @@ _PLAIN = Config(
     ('head_dim', 3, 'head_dim 3 is odd'),
     ('windows', (1,), '1 windows for 2 layers'),
     ('local_rope', Rope(share=0.5), 'one for all'),
+    ('deltas', (True, False), 'give sizes where there are such layers'),
+    ('delta', Delta(1, 1, 2, 2, 2), 'give sizes where there are such layers'),
+    ('shared_width', 8, 'beside experts, of which there are 0'),
     ('unrotated', (True,), '1 unrotated for 2 layers'),
     ('activation', 'tanh', "'tanh' is not one of"),
     ('experts', 4, 'cannot choose 0 of 4 experts'),
@@ -211,6 +225,18 @@ _PLAIN = Config(
 def test_impossible_sizes_are_refused(field, value, message):
   with pytest.raises(ValueError, match=message):
     dataclasses.replace(_PLAIN, **{'windows': (1, 0), field: value})
+
+
+def test_layers_that_repeat_nothing_are_one_period():
+  config = dataclasses.replace(
+    _PLAIN,
+    layers=3,
+    deltas=(True, False, False),
+    delta=Delta(2, 1, 2, 2, taps=2),
+  )
+  assert config.period == 3
+  with pytest.raises(ValueError, match='leave at least one to attention'):
+    dataclasses.replace(config, deltas=(True,) * 3)
 
 
 def test_a_joint_norm_of_nothing_is_refused():

@@ -46,6 +46,18 @@ _GRANITE = {
   'residual_multiplier': 0.3,
   'logits_scaling': 8.0,
 }
+_DELTA = {
+  'num_hidden_layers': 4,
+  'full_attention_interval': 2,
+  'head_dim': 16,
+  'linear_num_key_heads': 2,
+  'linear_num_value_heads': 4,
+  'linear_key_head_dim': 6,
+  'linear_value_head_dim': 4,
+  'linear_conv_kernel_dim': 3,
+  'shared_expert_intermediate_size': 20,
+}
+_MOE_DELTA = _MOE | _DELTA
 _VARIANTS = {
   'llama2': ('llama', {'num_key_value_heads': 4}),
   'llama3': (
@@ -115,6 +127,22 @@ _VARIANTS = {
     | {'num_experts_per_tok': 3, 'use_sliding_window': True}
     | {'sliding_window': 5, 'attention_bias': True},
   ),
+  'qwen3_next': ('qwen3_next', _MOE_DELTA),
+  'qwen3_5': (
+    'qwen3_5_text',
+    _DELTA
+    | {
+      'num_hidden_layers': 2,
+      'rope_parameters': {
+        'rope_type': 'default',
+        'rope_theta': 1000.0,
+        'partial_rotary_factor': 0.25,
+        'mrope_section': [1, 1, 0],
+        'mrope_interleaved': True,
+      },
+    },
+  ),
+  'qwen3_5_moe': ('qwen3_5_moe_text', _MOE_DELTA | {'num_hidden_layers': 2}),
   'mixtral': ('mixtral', {'num_local_experts': 4, 'sliding_window': 5}),
   'phi3': ('phi3', {'sliding_window': 5, 'num_hidden_layers': 2}),
   # Phi-4 mini: 6 of 8 dimensions turn, by the factors of short contexts.

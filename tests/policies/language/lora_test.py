@@ -9,6 +9,7 @@ from flax import traverse_util
 
 from jaxrl_llm.policies.language import lora, parameters, transformer
 from jaxrl_llm.policies.language.config import Config
+from jaxrl_llm.policies.language.delta import Delta
 
 _CONFIG = Config(
   vocab=40, width=16, layers=2, heads=4, kv_heads=2, head_dim=6, mlp_width=24
@@ -71,6 +72,29 @@ def test_merging_changes_no_output(target):
   # float32 products of six to 24 terms, in another order.
   np.testing.assert_allclose(_forward(merged), _forward(params), atol=2e-5)
   assert jnp.abs(_forward(merged) - _forward(_base())).max() > 1e-2
+
+
+def test_a_target_means_the_maps_of_delta_nets_too():
+  config = dataclasses.replace(
+    _CONFIG, deltas=(True, False), delta=Delta(4, 2, 6, 4, taps=3)
+  )
+  entries = lora.table(config, rank=3, alpha=6.0, targets=('q', 'o'))
+  shapes = {path[1:]: entry.shape for path, entry in entries.items()}
+  assert shapes['q', 'lora_a'] == shapes['delta_q', 'lora_a'] == (1, 16, 3)
+  assert shapes['delta_o', 'lora_a'] == (1, 4, 4, 3)
+  assert shapes['delta_o', 'lora_b'] == (1, 3, 16)
+  params = traverse_util.unflatten_dict(
+    _random(parameters.table(config)) | _random(entries, seed=1)
+  )
+
+  @jax.jit
+  def hidden(params):
+    return transformer.hidden(params, config, _TOKENS, _MASK)
+
+  # Short keys are brought to length one, whatever is left of their precision.
+  np.testing.assert_allclose(
+    hidden(lora.merge(params)), hidden(params), atol=1e-4
+  )
 
 
 def test_merged_kernels_keep_their_dtype():

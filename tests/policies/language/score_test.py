@@ -57,14 +57,20 @@ def _rollouts(name, support=0, **values):
   )
 
 
-@pytest.mark.parametrize('name', _FAMILIES)
+_VALUES = (
+  {},
+  {'temperature': 0.6},
+  {'support': 8, 'top_p': 0.8, 'temperature': 1.3},
+  {'support': 8, 'top_k': 3, 'min_p': 0.1},
+)
+
+
 @pytest.mark.parametrize(
-  'values',
+  'name, values',
   [
-    {},
-    {'temperature': 0.6},
-    {'support': 8, 'top_p': 0.8, 'temperature': 1.3},
-    {'support': 8, 'top_k': 3, 'min_p': 0.1},
+    *itertools.product(_FAMILIES, _VALUES),
+    ('qwen3_5', {}),
+    pytest.param('gpt_oss', {}, marks=pytest.mark.slow),
   ],
   ids=str,
 )
@@ -133,7 +139,10 @@ _SHARING = 'qwen3 mistral gemma3_caps llama3 gemma2 gemma3 mixtral'.split()
 
 @pytest.mark.parametrize(
   ('name', 'shared'),
-  thinned.every(4, itertools.product(_SHARING, (2, 4))),
+  [
+    *thinned.every(4, itertools.product(_SHARING, (2, 4))),
+    pytest.param('qwen3_5', 4, marks=pytest.mark.slow),
+  ],
 )
 def test_sharing_prompts_changes_neither_value_nor_gradient(name, shared):
   config, params = _model(name)

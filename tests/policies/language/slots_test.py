@@ -22,7 +22,7 @@ _THREE_LOW = _MOVES[:, (np.arange(48) >= 24).astype(int)]
 
 @functools.cache
 def _model(family='qwen3'):
-  layers = 2 if family == 'gemma2' else 1
+  layers = 1 if family == 'qwen3' else 2
   changes = {'num_hidden_layers': layers, 'vocab_size': 48}
   config = hf.config_of(families.hf_config(family, **changes))
   return config, parameters.init(config, jax.random.key(1))
@@ -74,10 +74,11 @@ def _equal(a, b):
   [
     (3, 'qwen3', {}),
     (1, 'gemma2', {}),
+    pytest.param(2, 'qwen3_5', {}, marks=pytest.mark.slow),
     (3, 'qwen3', {'support': 6, 'values': {'top_p': 0.9}}),
     (3, 'qwen3', {'stop_tokens': (), 'stop_table': _THREE_LOW}),
   ],
-  ids=['plain', 'windows', 'support', 'stop_table'],
+  ids=['plain', 'windows', 'states', 'support', 'stop_table'],
 )
 def test_slots_change_no_response(size, family, options):
   whole = _sample(0, family=family, **options)

@@ -12,7 +12,9 @@ from flax import traverse_util
 
 from jaxrl_llm.policies.language import parameters, tiles, transformer
 from jaxrl_llm.policies.language.config import Config
+from jaxrl_llm.policies.language.delta import Delta
 from jaxrl_llm.policies.language.rope import Rope
+from jaxrl_llm.training import shard
 
 _PLAIN = Config(
   vocab=50,
@@ -63,9 +65,22 @@ _CONFIGS = {
     sinks=True,
   ),
 }
+_CONFIGS['delta'] = dataclasses.replace(
+  _PLAIN,
+  layers=4,
+  deltas=(True, False) * 2,
+  delta=Delta(heads=4, key_heads=2, key_dim=6, value_dim=4, taps=3),
+  attention_gate=True,
+  rope=Rope(100.0, share=0.5),
+  norm_offset=1.0,
+  experts=4,
+  experts_per_token=2,
+  shared_width=12,
+)
 _KEY = jax.random.key(0)
-# float32 sums of tens of terms of order one, in another order.
-_TOLERANCE = 2e-5
+# float32 sums of tens of terms of order one, in another order. Keys of delta
+# nets are brought to length one, whatever is left of a short one's precision.
+_TOLERANCE = 5e-5
 
 # Compiled once for each configuration instead of operation by operation.
 _init = jax.jit(parameters.init, static_argnums=(0, 2))
@@ -175,6 +190,52 @@ def test_the_future_is_seen_where_tokens_are_not_causal(name):
   columns = [1, 2, 4, 5, 6, 7]
   padded[:, columns], mask[:, columns] = tokens, True
   _close(hidden(params, config, padded, mask)[:, columns], before)
+
+
+def test_responses_of_a_group_go_on_from_the_state_of_their_prompt():
+  config = _CONFIGS['delta']
+  params = _params(config)
+  prompt, response = _tokens((2, 4)), _tokens((4, 3), seed=1)
+  prompt_mask = np.array([[False, True, True, True], [False] * 3 + [True]])
+  # Gaps too, which no response of the sampler has.
+  mask = np.array([[1, 1, 1], [1, 0, 0], [1, 0, 1], [0, 1, 1]], bool)
+  last, after = jax.jit(transformer.hidden_of_groups, static_argnums=1)(
+    params, config, prompt, prompt_mask, response, mask
+  )
+  whole = _hidden(
+    params,
+    config,
+    np.concatenate([prompt.repeat(2, 0), response], 1),
+    np.concatenate([prompt_mask.repeat(2, 0), mask], 1),
+  )
+  _close(last.repeat(2, 0), whole[:, 3])
+  _close(after[mask], whole[:, 4:][mask])
+
+
+def test_delta_nets_do_not_read_back():
+  config = _CONFIGS['delta']
+  params, tokens = _params(config), _tokens((1, 4))
+  with pytest.raises(ValueError, match='read forth alone'):
+    _hidden(params, config, tokens, tokens >= 0, causal=False)
+
+
+@pytest.mark.parametrize('name', ['delta', 'late'])
+def test_a_mesh_computes_the_same(name):
+  config = _CONFIGS[name]
+  params, tokens = _params(config), _tokens((4, 6))
+  axes = {path: each.axes for path, each in parameters.table(config).items()}
+  layout = shard.layout(shard.make_mesh(2, 4), axes, params)
+
+  @jax.jit
+  def hidden(params, tokens):
+    with layout.known():
+      params = layout.gathered(params)
+      tokens = layout.rows(tokens)
+      return transformer.hidden(params, config, tokens, tokens >= 0)
+
+  kept = jax.jit(layout.kept)(params)
+  expected = _hidden(params, config, tokens, tokens >= 0)
+  _close(hidden(kept, tokens), expected)
 
 
 def test_memory_grows_with_the_length_and_not_with_its_square(monkeypatch):

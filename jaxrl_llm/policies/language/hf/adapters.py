@@ -162,7 +162,9 @@ def save(
   scale = float(flat['layers', targets[0], 'lora_scale'][0])
   adapter = Adapter(rank, scale * rank, targets)
   rows = _rows(config, family, targets)
-  joint = [x for x in targets if ('layers', x, 'lora_a') not in rows]
+  joint = [
+    path[1] for path in flat if path[-1] == 'lora_a' and path not in rows
+  ]
   if joint:
     raise ValueError(
       f'the maps {joint} are parts of one tensor in the files of {family}, '
@@ -202,13 +204,14 @@ def _rows(config, family, targets) -> dict[tuple[str, ...], Row]:
   rows = {}
   for path, row in stored_as(config, family).items():
     # Of maps that are one tensor, PEFT adapts all with one A.
-    if path[-1] != 'kernel' or path[-2] not in targets or row.part:
+    adapted = any(path[-2] in lora.maps(target) for target in targets)
+    if path[-1] != 'kernel' or not adapted or row.part:
       continue
     stem = f'base_model.model.{row.name.removesuffix(".weight")}'
     # A reads what the kernel reads, and B writes what it writes.
-    rows[*path[:-1], 'lora_a'] = Row(f'{stem}.lora_A.weight', row.bijection)
-    rows[*path[:-1], 'lora_b'] = Row(
-      f'{stem}.lora_B.weight', BIJECTIONS['transposed']
+    rows[*path[:-1], 'lora_a'] = row._replace(name=f'{stem}.lora_A.weight')
+    rows[*path[:-1], 'lora_b'] = row._replace(
+      name=f'{stem}.lora_B.weight', bijection=BIJECTIONS['transposed']
     )
   return rows
 

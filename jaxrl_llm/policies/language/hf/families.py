@@ -16,6 +16,20 @@ from typing import Any, NamedTuple
 
 from jaxrl_llm.policies.language import rope
 from jaxrl_llm.policies.language.config import Config
+from jaxrl_llm.policies.language.delta import Delta
+from jaxrl_llm.policies.language.hf.layouts import (
+  GEMMA,
+  GLM,
+  GLM4,
+  GPT_OSS,
+  GRANITE_MOE,
+  LLAMA,
+  MIXTRAL,
+  PHI,
+  QWEN3_5,
+  QWEN3_NEXT,
+  Naming,
+)
 
 _ROPE_KEYS = {
   'rope_type',
@@ -59,66 +73,6 @@ def _window_by_layer(source) -> tuple[int, ...]:
   return windows if any(windows) else ()
 
 
-class Part(NamedTuple):
-  """What one array of ours is in a tensor of theirs that holds several.
-
-  Attributes:
-    shape: of the tensor. view: the same with more axes apart.
-    place: in the view, of what is ours.
-  """
-
-  shape: tuple[int, ...]
-  view: tuple[int, ...]
-  place: tuple[Any, ...]
-
-
-def _no_parts(config) -> dict[str, Part]:
-  del config
-  return {}
-
-
-def _gate_and_up(config) -> dict[str, Part]:
-  shape = 2 * config.mlp_width, config.width
-  view = 2, config.mlp_width, config.width
-  return {
-    'gate.kernel': Part(shape, view, (0,)),
-    'up.kernel': Part(shape, view, (1,)),
-  }
-
-
-def _phi_parts(config) -> dict[str, Part]:
-  heads = {'q': config.heads, 'k': config.kv_heads, 'v': config.kv_heads}
-  rows = sum(heads.values()) * config.head_dim
-  parts, first = _gate_and_up(config), 0
-  for name, count in heads.items():
-    last = first + count * config.head_dim
-    shape = rows, config.width
-    parts[f'{name}.kernel'] = Part(shape, shape, (slice(first, last),))
-    first = last
-  return parts
-
-
-def _granite_parts(config) -> dict[str, Part]:
-  experts, columns, width = config.experts, config.mlp_width, config.width
-  shape, view = (experts, 2 * columns, width), (experts, 2, columns, width)
-  return {
-    f'experts.{name}': Part(shape, view, (slice(None), place))
-    for place, name in enumerate(('gate', 'up'))
-  }
-
-
-def _gpt_oss_parts(config) -> dict[str, Part]:
-  experts, width, columns = config.experts, config.width, config.mlp_width
-  parts = {}
-  # Columns of gate and up take turns.
-  for place, name in enumerate(('gate', 'up')):
-    for leaf, rows in ((name, (width,)), (f'{name}_bias', ())):
-      shape = experts, *rows, 2 * columns
-      view = experts, *rows, columns, 2
-      parts[f'experts.{leaf}'] = Part(shape, view, (..., place))
-  return parts
-
-
 class Family(NamedTuple):
   """One `model_type` of Hugging Face.
 
@@ -130,9 +84,8 @@ class Family(NamedTuple):
     windows: f(their configuration) -> `Config.windows`.
     plain: fields with the one value that the decoder computes, beside those
       that are plain in all families.
-    names: of modules of a layer, by ours, that have others than Llama's.
-    expert_bijection: of `folders`, between kernels of experts.
-    parts: f(`Config`) -> arrays of ours that share a tensor of theirs.
+    naming: of tensors in files.
+    rope_keys: that say nothing about text.
     partial: only some dimensions of a head are rotated. interleaved: as
       `Rope.interleaved`.
   """
@@ -141,9 +94,8 @@ class Family(NamedTuple):
   fields: Callable[[Any], Mapping[str, Any]]
   windows: Callable[[Any], tuple[int, ...]] = _no_windows
   plain: Mapping[str, Any] = MappingProxyType({})
-  names: Mapping[str, str] = MappingProxyType({})
-  expert_bijection: str = 'transposed'
-  parts: Callable[[Config], Mapping[str, Part]] = _no_parts
+  naming: Naming = LLAMA
+  rope_keys: tuple[str, ...] = ()
   partial: bool = False
   interleaved: bool = False
 
@@ -273,39 +225,47 @@ def _glm4(source):
   return {**_glm(source), 'post_norms': True}
 
 
-# Gemma kept the name of what precedes the MLP elsewhere for another norm.
-_FEEDFORWARD_NORMS = {
-  'mlp_norm': 'pre_feedforward_layernorm',
-  'post_attention_norm': 'post_attention_layernorm',
-  'post_mlp_norm': 'post_feedforward_layernorm',
-}
-_MIXTRAL_NAMES = {
-  'router': 'block_sparse_moe.gate',
-  'experts.gate': 'block_sparse_moe.experts.{}.w1.weight',
-  'experts.up': 'block_sparse_moe.experts.{}.w3.weight',
-  'experts.down': 'block_sparse_moe.experts.{}.w2.weight',
-}
-_FUSED_MLP = {'gate': 'mlp.gate_up_proj', 'up': 'mlp.gate_up_proj'}
-_GRANITE_MOE_NAMES = {
-  'router': 'block_sparse_moe.router.layer',
-  'experts.gate': 'block_sparse_moe.input_linear.weight',
-  'experts.up': 'block_sparse_moe.input_linear.weight',
-  'experts.down': 'block_sparse_moe.output_linear.weight',
-}
-_GPT_OSS_NAMES = {
-  'router': 'mlp.router',
-  'experts.gate': 'mlp.experts.gate_up_proj',
-  'experts.gate_bias': 'mlp.experts.gate_up_proj_bias',
-  'experts.up': 'mlp.experts.gate_up_proj',
-  'experts.up_bias': 'mlp.experts.gate_up_proj_bias',
-  'experts.down': 'mlp.experts.down_proj',
-  'experts.down_bias': 'mlp.experts.down_proj_bias',
-}
-_GLM4_NORMS = {
-  'post_attention_norm': 'post_self_attn_layernorm',
-  'post_mlp_norm': 'post_mlp_layernorm',
-}
-_FUSED = dict.fromkeys('qkv', 'self_attn.qkv_proj') | _FUSED_MLP
+def _qwen3_5(source):
+  kinds = tuple(source.layer_types)
+  unknown = sorted({*kinds} - {'full_attention', 'linear_attention'})
+  if unknown:
+    raise ValueError(
+      f'{source.model_type} with layer_types {unknown} is not supported; '
+      'supported are full_attention and linear_attention.'
+    )
+  deltas = tuple(kind == 'linear_attention' for kind in kinds)
+  return {
+    **_qwen3(source),
+    'norm_offset': 1.0,
+    'attention_gate': True,
+    'deltas': deltas if any(deltas) else (),
+    'delta': Delta(
+      heads=source.linear_num_value_heads,
+      key_heads=source.linear_num_key_heads,
+      key_dim=source.linear_key_head_dim,
+      value_dim=source.linear_value_head_dim,
+      taps=source.linear_conv_kernel_dim,
+    )
+    if any(deltas)
+    else None,
+  }
+
+
+def _qwen3_5_moe(source):
+  return {
+    **_qwen3_5(source),
+    'mlp_width': source.moe_intermediate_size,
+    'shared_width': source.shared_expert_intermediate_size,
+    'experts': source.num_experts,
+    'experts_per_token': source.num_experts_per_tok,
+    'experts_norm': getattr(source, 'norm_topk_prob', True),
+  }
+
+
+# Gates and queries are one tensor, whose bias none of the models has.
+_NO_BIAS = {'attention_bias': False}
+# One position a token, which all grids of images share.
+_GRIDS = ('mrope_section', 'mrope_interleaved')
 
 FAMILIES = {
   'llama': Family('LlamaForCausalLM', _llama),
@@ -314,25 +274,45 @@ FAMILIES = {
   'qwen2': Family('Qwen2ForCausalLM', _qwen2, _window_by_layer),
   'qwen3': Family('Qwen3ForCausalLM', _qwen3, _window_by_layer),
   'qwen3_moe': Family('Qwen3MoeForCausalLM', _qwen3_moe, _one_window),
+  'qwen3_next': Family(
+    'Qwen3NextForCausalLM',
+    _qwen3_5_moe,
+    plain=_NO_BIAS,
+    naming=QWEN3_NEXT,
+    partial=True,
+  ),
+  'qwen3_5_text': Family(
+    'Qwen3_5ForCausalLM',
+    _qwen3_5,
+    plain=_NO_BIAS,
+    naming=QWEN3_5,
+    rope_keys=_GRIDS,
+    partial=True,
+  ),
+  'qwen3_5_moe_text': Family(
+    'Qwen3_5MoeForCausalLM',
+    _qwen3_5_moe,
+    plain=_NO_BIAS,
+    naming=QWEN3_5,
+    rope_keys=_GRIDS,
+    partial=True,
+  ),
   'mixtral': Family(
-    'MixtralForCausalLM', _mixtral, _one_window, names=_MIXTRAL_NAMES
+    'MixtralForCausalLM', _mixtral, _one_window, naming=MIXTRAL
   ),
   'phi3': Family(
     'Phi3ForCausalLM',
     _mistral,
     _one_window,
     plain={'resid_pdrop': 0.0, 'embd_pdrop': 0.0},
-    names=_FUSED,
-    parts=_phi_parts,
+    naming=PHI,
     partial=True,
   ),
   'granite': Family('GraniteForCausalLM', _granite),
   'granitemoe': Family(
     'GraniteMoeForCausalLM',
     _granitemoe,
-    names=_GRANITE_MOE_NAMES,
-    expert_bijection='each transposed',
-    parts=_granite_parts,
+    naming=GRANITE_MOE,
   ),
   'gpt_oss': Family(
     'GptOssForCausalLM',
@@ -340,32 +320,26 @@ FAMILIES = {
     _window_by_layer,
     # That of quick_gelu.
     plain={'swiglu_alpha': 1.702},
-    names=_GPT_OSS_NAMES,
-    expert_bijection='same',
-    parts=_gpt_oss_parts,
+    naming=GPT_OSS,
   ),
   'glm': Family(
     'GlmForCausalLM',
     _glm,
-    names=_FUSED_MLP,
-    parts=_gate_and_up,
+    naming=GLM,
     partial=True,
     interleaved=True,
   ),
   'glm4': Family(
     'Glm4ForCausalLM',
     _glm4,
-    names={**_FUSED_MLP, **_GLM4_NORMS},
-    parts=_gate_and_up,
+    naming=GLM4,
     partial=True,
     interleaved=True,
   ),
-  'olmo2': Family('Olmo2ForCausalLM', _olmo2, names=_FEEDFORWARD_NORMS),
-  'olmo3': Family(
-    'Olmo3ForCausalLM', _olmo2, _window_by_layer, names=_FEEDFORWARD_NORMS
-  ),
+  'olmo2': Family('Olmo2ForCausalLM', _olmo2, naming=GEMMA),
+  'olmo3': Family('Olmo3ForCausalLM', _olmo2, _window_by_layer, naming=GEMMA),
   'gemma2': Family(
-    'Gemma2ForCausalLM', _gemma2, _window_by_layer, names=_FEEDFORWARD_NORMS
+    'Gemma2ForCausalLM', _gemma2, _window_by_layer, naming=GEMMA
   ),
   # The reference caps attention in Gemma 2 only, and ignores the field here.
   'gemma3_text': Family(
@@ -373,7 +347,7 @@ FAMILIES = {
     _gemma3,
     _window_by_layer,
     plain={'attn_logit_softcapping': None},
-    names=_FEEDFORWARD_NORMS,
+    naming=GEMMA,
   ),
 }
 
@@ -407,7 +381,7 @@ def config_of(source: Any) -> Config:
     'heads': source.num_attention_heads,
     'kv_heads': source.num_key_value_heads,
     'head_dim': head_dim or source.hidden_size // source.num_attention_heads,
-    'mlp_width': source.intermediate_size,
+    'mlp_width': getattr(source, 'intermediate_size', 0),
     'norm_epsilon': float(source.rms_norm_eps),
     'tied': bool(source.tie_word_embeddings),
     'windows': FAMILIES[family].windows(source),
@@ -497,7 +471,7 @@ def _rope(family, source, parameters) -> rope.Rope:
       f'{family} with rope type {kind!r} is not supported; supported are '
       f'{", ".join(rope.KINDS)}.'
     )
-  unknown = sorted(set(parameters) - _ROPE_KEYS)
+  unknown = sorted({*parameters} - _ROPE_KEYS - {*FAMILIES[family].rope_keys})
   share = float(parameters.get('partial_rotary_factor') or 1.0)
   if unknown or (share != 1.0 and not FAMILIES[family].partial):
     raise ValueError(

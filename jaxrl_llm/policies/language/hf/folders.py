@@ -18,7 +18,8 @@ import numpy as np
 
 from jaxrl_llm.policies.language import parameters
 from jaxrl_llm.policies.language.config import Config
-from jaxrl_llm.policies.language.hf.families import FAMILIES, Part
+from jaxrl_llm.policies.language.hf.families import FAMILIES
+from jaxrl_llm.policies.language.hf.layouts import Part
 
 # Stored dtypes that are read: safetensors name -> the name in config.json.
 DTYPES = {'F32': 'float32', 'F16': 'float16', 'BF16': 'bfloat16'}
@@ -67,6 +68,11 @@ BIJECTIONS = {
     lambda x, shape: x.reshape(shape),
     lambda x: x.reshape(-1),
   ),
+  'rows': Bijection(
+    lambda shape: (math.prod(shape[:-1]), shape[-1]),
+    lambda x, shape: x.reshape(shape),
+    lambda x: x.reshape(-1, x.shape[-1]),
+  ),
   'transposed': _linear(1),
   'transposed from heads': _linear(2),
   'each transposed': Bijection(
@@ -89,16 +95,24 @@ class Row(NamedTuple):
     name: of the tensor, with {} for the layer, and another for the expert.
     bijection: between ours and the tensor, or its part.
     part: None where the tensor holds nothing else.
+    layers: that have one, in our order; () is all.
   """
 
   name: str
   bijection: Bijection
   part: Part | None = None
+  layers: tuple[int, ...] = ()
 
   @property
   def stacked(self) -> int:
     """Leading axes of our array that count tensors of theirs."""
     return self.name.count('{}')
+
+  def named(self, place: tuple[int, ...]) -> str:
+    """The tensor at a place of our array's leading axes."""
+    if self.layers:
+      place = (self.layers[place[0]], *place[1:])
+    return self.name.format(*place)
 
   def their_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
     """Of the tensor that holds one layer's (and expert's) array of ours."""
@@ -155,8 +169,9 @@ def table(config: Config, family: str) -> dict[tuple[str, ...], Row]:
     family: `model_type` of their configuration: two of one architecture may
       have different names for it.
   """
-  names = {**_NAMES, **FAMILIES[family].names}
-  parts = FAMILIES[family].parts(config)
+  naming = FAMILIES[family].naming
+  names = {**_NAMES, **naming.names}
+  parts = naming.parts(config)
   rows: dict[tuple[str, ...], Row] = {}
   for path in parameters.table(config):
     if path in _WHOLE:
@@ -165,10 +180,12 @@ def table(config: Config, family: str) -> dict[tuple[str, ...], Row]:
     _, module, leaf = path
     suffix = 'bias' if leaf == 'bias' else 'weight'
     name = names.get(f'{module}.{leaf}') or f'{names[module]}.{suffix}'
-    if module == 'o' and leaf == 'kernel':
+    if module in ('o', 'delta_o') and leaf == 'kernel':
       bijection = 'transposed from heads'
+    elif module == 'delta_conv':
+      bijection = 'rows'
     elif module == 'experts':
-      bijection = FAMILIES[family].expert_bijection
+      bijection = naming.experts
       # Never stored apart from those of other experts.
       bijection = 'same' if leaf.endswith('_bias') else bijection
     elif leaf == 'kernel':
@@ -179,13 +196,14 @@ def table(config: Config, family: str) -> dict[tuple[str, ...], Row]:
       f'model.layers.{{}}.{name}',
       BIJECTIONS[bijection],
       parts.get(f'{module}.{leaf}'),
+      parameters.layers_with(config, module),
     )
   return rows
 
 
 def names_of(row: Row, shape: tuple[int, ...]) -> list[str]:
   """The tensors behind one of our arrays, in its order."""
-  return [row.name.format(*each) for each in np.ndindex(shape[: row.stacked])]
+  return [row.named(each) for each in np.ndindex(shape[: row.stacked])]
 
 
 def resolve(name: str | os.PathLike) -> pathlib.Path:

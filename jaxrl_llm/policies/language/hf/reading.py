@@ -34,8 +34,9 @@ from jaxrl_llm.policies.language.hf.folders import (
 )
 from jaxrl_llm.policies.language.parameters import Params
 
-# Buffers that old exports stored and that follow from the configuration.
-_HARMLESS = re.compile(r'rotary_emb\.inv_freq$')
+# Buffers that old exports stored and that follow from the configuration, and
+# layers that guess tokens further ahead, which no pass here asks.
+_HARMLESS = re.compile(r'rotary_emb\.inv_freq$|^mtp\.')
 # Where the score of a classifier is among its arrays.
 _SCORE = ('score', 'kernel')
 
@@ -257,7 +258,7 @@ def _array(files, row, shape, dtype, sharding):
     part = np.empty([len(each) for each in counted], dtype)
     places = np.ndindex(part.shape[:stacked])
     for place, each in zip(places, itertools.product(*counted[:stacked])):
-      name = row.name.format(*each)
+      name = row.named(each)
       x = row.to_ours(files[name].get_tensor(name), shape[stacked:])
       with np.errstate(over='ignore'):  # refused below, by name
         part[place] = x[index[stacked:]]

@@ -204,7 +204,7 @@ def _by_name(rows, shapes) -> dict[str, list[tuple[tuple[int, ...], Any]]]:
   homes: dict[str, list[tuple[tuple[int, ...], Any]]] = {}
   for path, row in rows.items():
     for each in np.ndindex(shapes[path][: row.stacked]):
-      homes.setdefault(row.name.format(*each), []).append((each, path))
+      homes.setdefault(row.named(each), []).append((each, path))
   return homes
 
 
