@@ -160,9 +160,9 @@ def _check_files(argv) -> None:
 
 def _of_recipe(name: str) -> str:
   """How the recipe of that name is asked for, '' where there is none."""
-  from jaxrl_llm import recipe
+  from jaxrl_llm import presets
 
-  if not _default_config or name not in recipe.names():
+  if not _default_config or name not in presets.names():
     return ''
   path = os.path.relpath(_default_config)
   return f'; the recipe {name} is --config={path}:{name}'

@@ -29,7 +29,7 @@ FORBIDDEN = {
   'recipe': ('recipes', 'policies', 'notes', 'problems', 'training', 'tasks'),
   **{
     name: ('recipes', 'policies', 'notes', 'problems', 'training', 'tasks')
-    for name in ('parts', 'compose')
+    for name in ('parts', 'compose', 'presets')
   },
   'recipes': ('policies', 'problems', 'training', 'tasks'),
   'policies': (

@@ -12,7 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxrl_llm import compose, problems
+from jaxrl_llm import compose, presets, problems
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.tasks import toolbox
 
@@ -314,13 +314,19 @@ def settings_of(problem: str) -> dict[str, tuple[Any, str]]:
 
 
 def base(recipe: str, problem: str = 'text') -> ConfigDict:
-  """The settings of a run of this recipe on a problem.
+  """The settings of a run of this recipe, or preset, on a problem.
+
+  A preset leaves its values in `config.recipe` and `config.slots`, where they
+  can be overridden.
 
   Raises:
     KeyError: an unknown recipe; the message suggests a known one.
   """
-  entry = recipe_lib.get(recipe)
-  config = ConfigDict({'recipe': {'name': recipe, **entry.defaults}})
+  preset = presets.find(recipe)
+  defaults = recipe_lib.get(preset.recipe).defaults
+  config = ConfigDict(
+    {'recipe': {'name': preset.recipe, **defaults, **preset.values}}
+  )
   for name, (default, _) in settings_of(problem).items():
     *path, leaf = name.split('.')
     section = config
@@ -330,4 +336,5 @@ def base(recipe: str, problem: str = 'text') -> ConfigDict:
       section = section[part]
     section[leaf] = default
   config.problem = problem
+  config.slots.update(preset.slots)
   return config

@@ -8,11 +8,14 @@ The verifier knows which of the two is right, and GRPO finds out.
 """
 
 from experiments.configs.base import base
-from jaxrl_llm import recipe as recipe_lib
+from jaxrl_llm import presets
 
 
 def get_config(recipe: str = 'grpo'):
-  """Any recipe, as in --config=experiments/configs/default.py:dapo."""
+  """Any recipe or preset, as in --config=experiments/configs/default.py:dapo.
+
+  :trl_grpo is GRPO as TRL runs it; see jaxrl_llm/presets.py.
+  """
   config = base(recipe)
   config.steps = 60
   config.data.path = 'sort'
@@ -31,7 +34,7 @@ def get_config(recipe: str = 'grpo'):
 
 def microbatches(recipe, prompts):
   """As many as leave 16 rows or more to each, and its blocks whole."""
-  built = recipe_lib.build(recipe)
+  built = presets.build(recipe)
   step = prompts * built.plan.contract.samples // built.minibatches
   block = step if built.objective.block == 'batch' else built.objective.block
   counts = range(1, max(1, step // 16) + 1)

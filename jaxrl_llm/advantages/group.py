@@ -113,6 +113,44 @@ def leave_one_out(rewards, group, valid):
   return scale * centre(rewards, group, valid)
 
 
+def leave_one_out_norm(rewards, group, valid, *, epsilon=1e-6):
+  """Reward minus the mean of the others, in units of the others' spread.
+
+      A_i = (r_i - b_i) / (s_i + epsilon)      where s_i > 0,  else r_i - b_i
+
+  b_i and s_i are mean and standard deviation (n - 2) of the other rows of the
+  group. Neither depends on the row itself, so that the gradient is unbiased up
+  to the scale of its prompt. A lone success keeps its plain distance, since
+  the others are all equal, while they are scaled up.
+
+  Args:
+    rewards: f32[N]. group: i32[N]. valid: bool[N]. epsilon: in reward units.
+
+  Returns:
+    f32[N], 0 for a group of equal rewards or of one row. A variance of the
+    others under 1e-6 of the sum of squares counts as 0: rounding leaves that.
+
+  Source: NeMo-RL, `use_leave_one_out_baseline` with `normalize_rewards`, its
+    default.
+
+  Example:
+    >>> rewards = jnp.array([1.0, 0.0, 0.0, 0.0])
+    >>> group, valid = jnp.zeros(4, int), jnp.ones(4, bool)
+    >>> print(leave_one_out_norm(rewards, group, valid))
+    [ 1.    -0.577 -0.577 -0.577]
+  """
+  apart = leave_one_out(rewards, group, valid)
+  centred = centre(rewards, group, valid)
+  count = numerics.group_count(group, valid)
+  total = numerics.group_sum(centred**2, group, valid)
+  # What is left of the sum of squares without the row and around their mean.
+  squares = total - centred * apart
+  variance = numerics.safe_divide(squares, jnp.maximum(count - 2, 0))
+  spread = variance > 1e-6 * total
+  scale = jnp.sqrt(jnp.where(spread, variance, 1.0)) + epsilon
+  return jnp.where(spread, apart / scale, apart)
+
+
 def norm_by_batch(rewards, group, valid, *, epsilon=1e-6):
   """Reward minus its group's mean, in units of the whole batch's spread.
 

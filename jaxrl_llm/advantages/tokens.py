@@ -48,6 +48,56 @@ def kl_reward_to_go(rewards, rollouts, *, kl_weight=0.0, decay=1.0):
   return numerics.discounted_sum(outcome - penalty, mask, decay=decay)
 
 
+@reads('old_logp', 'ref_logp')
+def penalised_leave_one_out(rewards, rollouts, *, kl_weight=0.05):
+  """Leave-one-out of rewards that hold the KL of the whole response.
+
+      R_i = r_i - kl_weight sum_t (old_logp_t - ref_logp_t)
+      A_i = R_i - mean_{j != i} R_j
+
+  The score function times A_i is an unbiased estimate of the gradient of
+  E[r] - kl_weight KL(policy || reference) over sequences. `kl_reward_to_go`
+  has the same expectation: here a token also answers for what came before it.
+
+  Args:
+    kl_weight: reward units per nat; 0 is `group.leave_one_out`.
+
+  Returns:
+    f32[N, T], reward units; 0 for a row alone in its group.
+
+  Source: RLOO, arXiv 2402.14740, equation 2; TRL, whose weight is the default.
+  """
+  mask = rollouts.loss_mask
+  kl = rollouts.extras['old_logp'] - rollouts.extras['ref_logp']
+  penalised = rewards - kl_weight * numerics.masked_sum(kl, mask, axis=-1)
+  rows = group.leave_one_out(penalised, rollouts.group, rollouts.valid)
+  return jnp.where(mask, rows[:, None], 0.0)
+
+
+@reads('old_logp', 'ref_logp')
+def leave_one_out_to_go(rewards, rollouts, *, kl_weight=0.01):
+  """Leave-one-out of rewards, and the KL that is still to come.
+
+      A_it = r_i - mean_{j != i} r_j
+             - kl_weight sum_{u >= t} (old_logp_u - ref_logp_u)
+
+  The baseline is of rewards alone: the penalty has none.
+
+  Args:
+    kl_weight: reward units per nat; 0 is `group.leave_one_out`.
+
+  Returns:
+    f32[N, T], reward units.
+
+  Source: RLOO in OpenRLHF, whose weight is the default.
+  """
+  mask = rollouts.loss_mask
+  kl = rollouts.extras['old_logp'] - rollouts.extras['ref_logp']
+  to_go = numerics.discounted_sum(jnp.where(mask, kl, 0.0), mask)
+  rows = group.leave_one_out(rewards, rollouts.group, rollouts.valid)
+  return jnp.where(mask, rows[:, None] - kl_weight * to_go, 0.0)
+
+
 def whiten_batch(advantages, rollouts, *, epsilon=1e-8):
   """Zero mean and unit variance over all chosen tokens of the iteration.
 

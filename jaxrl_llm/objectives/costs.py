@@ -15,6 +15,7 @@ cost alone, as automatic differentiation does:
     straight_k3      e^-x - 1 + x      grad KL(policy || reference), like k2
     weighted_k3      r (e^-x - 1 + x)  grad KL(policy || reference), also on
                                        tokens of an older policy
+    score_k3         e^-x - 1 + x      grad KL(policy || reference)
 
 "Given the prefix": all of these treat the prefixes as fixed data and miss how
 a token changes the divergences after it. The gradient of the KL between whole
@@ -129,6 +130,35 @@ def weighted_k3(stats, batch, *, ref_logp):
   x = _difference(stats, batch, ref_logp)
   d = _difference(stats, batch, batch.old_logp)
   return jnp.exp(d) * _k3(x)
+
+
+@reads('ref_logp')
+def score_k3(stats, batch, *, ref_logp):
+  """k3 with the slope of having sampled the token, at its own value.
+
+      e^(logp - sg(logp)) (e^-x - 1 + x)      slope k3 + 1 - e^-x
+
+  `weighted_k3` at the policy itself: its ratio is 1 and takes part in the
+  gradient. On the policy's own tokens, given the prefix, value and gradient
+  are those of KL(policy || reference).
+
+  Source: NeMo-RL, `loss_functions.py`; arXiv 2506.09477.
+  """
+  mask = batch.rollouts.action_mask
+  d = jnp.where(mask, stats.logp - jax.lax.stop_gradient(stats.logp), 0.0)
+  return jnp.exp(d) * _k3(_difference(stats, batch, ref_logp))
+
+
+@reads('ref_logp')
+def capped_k3(stats, batch, *, ref_logp, most=10.0):
+  """min(k3, most): without a slope on tokens that the policy all but lost.
+
+  Args:
+    most: nats; math.inf is `k3`. At 10 it binds where x < -2.6.
+
+  Source: verl's `low_var_kl`, whose clamp OpenRLHF and SkyRL share.
+  """
+  return jnp.minimum(_k3(_difference(stats, batch, ref_logp)), most)
 
 
 @reads('teacher_logp')

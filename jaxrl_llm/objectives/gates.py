@@ -203,6 +203,25 @@ def masked_importance(
 
 
 @reads('sampler_logp')
+def product_masked_importance(
+  logp, old_logp, advantages, mask, *, sampler_logp, floor=0.0, cap=3.0
+):
+  """prod_t pi_old / pi_sampler of a response in [floor, cap], else 0.
+
+  Args:
+    floor, cap: bounds of the product, whose logarithm grows with the length:
+      long responses leave them by small gaps of many tokens.
+
+  Source: TRL, `sequence_mask` of `vllm_importance_sampling_mode`, its default.
+  """
+  del logp, advantages
+  d = _mismatch(old_logp, sampler_logp, mask)
+  weight = numerics.bounded_exp(numerics.masked_sum(d, mask, axis=-1))
+  weight = jnp.where((weight >= floor) & (weight <= cap), weight, 0.0)
+  return jnp.broadcast_to(weight[:, None], mask.shape)
+
+
+@reads('sampler_logp')
 def sequence_masked_importance(
   logp, old_logp, advantages, mask, *, sampler_logp, floor=0.5, cap=5.0
 ):

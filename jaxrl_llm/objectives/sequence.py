@@ -51,6 +51,31 @@ def sequence_clip(logp, old_logp, advantages, mask, *, low=3e-4, high=4e-4):
   return jnp.maximum(-ratio * advantages, -clipped * advantages)
 
 
+def product_clip(logp, old_logp, advantages, mask, *, low=0.2, high=0.2):
+  """PPO's clip on the ratio of the whole response, the product of its tokens'.
+
+      s_i  = exp(sum_t m_t (logp_t - old_logp_t))
+      loss = max(-s_i A_it, -clip(s_i, 1 - low, 1 + high) A_it) / len_i
+
+  Under `sequence_sum` it is the mean over responses of the clipped -s_i A_i,
+  whose gradient is the exact importance-weighted one inside the clip.
+
+  Args:
+    low, high: half-widths; a response of many tokens leaves them soon.
+
+  Returns:
+    f32[N, T]; every token of a clipped row has zero gradient.
+
+  Source: RLOO in TRL, `rloo_trainer.py`.
+  """
+  chex.assert_equal_shape([logp, old_logp, advantages, mask])
+  log_ratio = numerics.masked_sum(logp - old_logp, mask, axis=-1)[:, None]
+  ratio = numerics.bounded_exp(log_ratio)
+  clipped = jnp.clip(ratio, 1 - low, 1 + high)
+  losses = jnp.maximum(-ratio * advantages, -clipped * advantages)
+  return losses / jnp.maximum(jnp.sum(mask, axis=-1, keepdims=True), 1)
+
+
 def geometric_clip(logp, old_logp, advantages, mask, *, low=0.4, high=0.4):
   """The geometric mean of a response's clipped token ratios.
 

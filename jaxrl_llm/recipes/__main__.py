@@ -2,7 +2,8 @@
 
 python -m jaxrl_llm.recipes              every recipe, one line each
 python -m jaxrl_llm.recipes NAME         paper, hyper-parameters, slots; or what
-                                         a learner, solver or optimizer does
+                                         a learner, solver or optimizer does;
+                                         or what another trainer's default is
 python -m jaxrl_llm.recipes NAME surrogate=clip_weight costs=k2:0.01
                                          the same with other parts in its slots
                                          or other hyper-parameters
@@ -22,7 +23,7 @@ import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 
-from jaxrl_llm import compose, parts, spelling
+from jaxrl_llm import compose, parts, presets, spelling
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.recipes import pieces as pieces_lib
 
@@ -83,7 +84,8 @@ def overview() -> str:
   """Every recipe on one line: name and what it does."""
   entries = [recipe_lib.get(name) for name in recipe_lib.names()]
   lines = _aligned({e.name: e.summary for e in entries})
-  lines += ['', f'{len(entries)} recipes']
+  lines += ['', f'{len(entries)} recipes', '', 'presets']
+  lines += _aligned({n: _preset(p) for n, p in presets.PRESETS.items()})
   for kind in dict.fromkeys(pieces_lib.KINDS.values()):
     found = [p for p in pieces_lib.pieces() if p.kind == kind]
     lines += ['', f'{kind}s', *_aligned({p.name: p.summary for p in found})]
@@ -105,6 +107,8 @@ def search(words: Sequence[str]) -> str:
     told[entry.name] = entry.summary, about
   for piece in pieces_lib.pieces():
     told[piece.name] = piece.summary, (piece.kind, piece.text)
+  for name, preset in presets.PRESETS.items():
+    told[name] = _preset(preset), (_preset(preset),)
   wanted = [word.lower() for word in words]
   found = {
     name: summary
@@ -127,6 +131,8 @@ def description(name: str) -> str:
     if name in (piece.name, piece.name.rpartition('.')[2]):
       text = textwrap.indent(piece.text, _INDENT)
       return f'{piece.name}, a {piece.kind}\n{text}'
+  if name in presets.PRESETS:
+    return composition(name, {})
   entry = recipe_lib.get(name)
   recipe = entry.factory()
   paper = entry.paper
@@ -157,7 +163,9 @@ def description(name: str) -> str:
 
 def composition(name: str, changes: Mapping[str, str]) -> str:
   """What comes out where slots and hyper-parameters of a recipe are changed."""
-  entry = recipe_lib.get(name)
+  preset = presets.find(name)
+  entry = recipe_lib.get(preset.recipe)
+  changes = preset.changes | {**changes}
   slots = {k: text for k, text in changes.items() if k in compose.SLOTS}
   values = {}
   for key, text in changes.items():
@@ -166,7 +174,7 @@ def composition(name: str, changes: Mapping[str, str]) -> str:
     if key not in entry.defaults:
       known = [*compose.SLOTS, *entry.defaults]
       raise KeyError(
-        f'{key!r} is neither a slot nor a hyper-parameter of {name}. '
+        f'{key!r} is neither a slot nor a hyper-parameter of {entry.name}. '
         f'{spelling.suggestion(key, known)}'
       )
     values[key] = parts.value(parts.parsed(text))
@@ -181,14 +189,25 @@ def composition(name: str, changes: Mapping[str, str]) -> str:
   }
   flags = [f'--config.recipe.{key}={changes[key]}' for key in values]
   flags += [f'--config.slots.{slot}={text}' for slot, text in slots.items()]
+  changed = ' '.join([entry.name, *(f'{k}={x}' for k, x in changes.items())])
+  if preset.of:
+    told = {'default of': preset.of, 'not the same': preset.apart or '-'}
+    head = [name, *_aligned({'is': changed} | told)]
+  else:
+    head = [changed]
   sections = [
-    [' '.join([name, *(f'{k}={text}' for k, text in changes.items())])],
+    head,
     _aligned(about),
-    _differences(base, recipe, name, 'now'),
+    _differences(base, recipe, entry.name, 'now'),
     ['slots', *_aligned(compose.told(recipe))],
     ['flags of a run', *(_INDENT + shlex.quote(flag) for flag in flags)],
   ]
   return '\n\n'.join('\n'.join(section) for section in sections)
+
+
+def _preset(preset: presets.Preset) -> str:
+  changes = (f'{key}={text}' for key, text in preset.changes.items())
+  return f'{preset.of}: {" ".join([preset.recipe, *changes])}'
 
 
 def fitting() -> str:
@@ -217,7 +236,7 @@ def _given(plan) -> list[str]:
 
 def comparison(first: str, second: str) -> str:
   """The slots in which two recipes differ, side by side."""
-  built = recipe_lib.build(first), recipe_lib.build(second)
+  built = presets.build(first), presets.build(second)
   return '\n'.join(_differences(*built, first, second))
 
 

@@ -20,6 +20,7 @@ PAIRS = {
   ),
   'centre': (group.centre, oracle.dr_grpo),
   'leave_one_out': (group.leave_one_out, oracle.rloo),
+  'leave_one_out_norm': (group.leave_one_out_norm, oracle.leave_one_out_norm),
   'norm_by_batch': (group.norm_by_batch, oracle.lite_ppo),
   'norm_by_deviation': (group.norm_by_deviation, oracle.dgae),
   'harder_first': (group.harder_first, oracle.dgpo),
@@ -135,6 +136,14 @@ def test_leave_one_out_is_dr_grpo_times_n_over_n_minus_one():
   np.testing.assert_allclose(
     group.leave_one_out(*rows), 4 / 3 * group.centre(*rows), rtol=1e-5
   )
+
+
+def test_a_lone_success_among_equals_keeps_its_distance():
+  rewards = np.array([0.7, 0.1, 0.1, 0.1, 0.1], np.float32)
+  ids, valid = np.zeros(5, np.int32), np.ones(5, bool)
+  found = group.leave_one_out_norm(rewards, ids, valid)
+  np.testing.assert_allclose(found[0], 0.6, rtol=1e-6)
+  np.testing.assert_allclose(found[1:], -0.5, rtol=1e-5)
 
 
 def test_norm_by_batch_is_norm_for_one_prompt():

@@ -74,6 +74,46 @@ def test_reward_to_go_skips_what_a_tool_wrote():
   np.testing.assert_array_equal(gaps[~mask], 0.0)
 
 
+def _left_out(x, rollouts):
+  valid = np.asarray(rollouts.valid)
+  return oracle.rloo(x, np.asarray(rollouts.group), valid)
+
+
+def test_leave_one_out_of_penalised_rewards():
+  old, ref = _noise(1), _noise(2)
+  rollouts = cases.rollouts(old_logp=old, ref_logp=ref)
+  rewards, mask = _rewards(rollouts), np.asarray(rollouts.loss_mask)
+  ours = tokens.penalised_leave_one_out(rewards, rollouts, kl_weight=0.3)
+  whole = rewards - 0.3 * np.sum(np.where(mask, old - ref, 0.0), axis=1)
+  expected = np.where(mask, _left_out(whole, rollouts)[:, None], 0)
+  np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_leave_one_out_with_the_kl_to_come():
+  old, ref = _noise(1), _noise(2)
+  rollouts = cases.rollouts(old_logp=old, ref_logp=ref)
+  rewards, mask = _rewards(rollouts), np.asarray(rollouts.loss_mask)
+  ours = tokens.leave_one_out_to_go(rewards, rollouts, kl_weight=0.3)
+  kl = np.where(mask, old - ref, 0.0)
+  to_go = np.array([[row[t:].sum() for t in range(6)] for row in kl])
+  expected = _left_out(rewards, rollouts)[:, None] - 0.3 * to_go
+  np.testing.assert_allclose(
+    ours, np.where(mask, expected, 0), rtol=1e-5, atol=1e-5
+  )
+
+
+@pytest.mark.parametrize(
+  'fn', [tokens.penalised_leave_one_out, tokens.leave_one_out_to_go]
+)
+def test_without_a_penalty_both_are_leave_one_out(fn):
+  rollouts = cases.rollouts(old_logp=_noise(1), ref_logp=_noise(2))
+  rewards, mask = _rewards(rollouts), np.asarray(rollouts.loss_mask)
+  plain = group.leave_one_out(rewards, rollouts.group, rollouts.valid)
+  np.testing.assert_array_equal(
+    fn(rewards, rollouts, kl_weight=0.0), np.where(mask, plain[:, None], 0)
+  )
+
+
 def test_reward_to_go_without_penalty_is_the_reward():
   rollouts = cases.rollouts(old_logp=_noise(1), ref_logp=_noise(2))
   rewards = _rewards(rollouts)

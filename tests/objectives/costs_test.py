@@ -60,7 +60,9 @@ def _both(cost, logp, batch, **own):
   return values, slope
 
 
-@pytest.mark.parametrize('name', ['k2', 'k3', 'straight_k3'])
+@pytest.mark.parametrize(
+  'name', ['k2', 'k3', 'straight_k3', 'score_k3', 'capped_k3']
+)
 def test_costs_to_the_reference_equal_the_loops(name):
   logp, _, ref, _, mask, batch = _random()
   expected = getattr(oracle, name)(logp, ref, mask)
@@ -76,6 +78,23 @@ def test_costs_to_the_old_policy_equal_the_loops(name):
   expected = getattr(oracle, name)(logp, old, mask)
   for ours, theirs in zip(_both(getattr(costs, name), logp, batch), expected):
     _close(ours, theirs)
+
+
+def test_capped_k3_binds_far_away_and_is_k3_without_a_cap():
+  logp, _, ref, _, mask, batch = _random()
+  ref = ref + 3.0
+  batch = batch.replace(
+    rollouts=batch.rollouts.replace(extras={'ref_logp': jnp.float32(ref)})
+  )
+  expected = oracle.capped_k3(logp, ref, mask)
+  assert (expected[0] == 10).any() and (expected[0] < 10).any()
+  for ours, theirs in zip(_both(costs.capped_k3, logp, batch), expected):
+    _close(ours, theirs)
+  free = functools.partial(costs.capped_k3, most=math.inf)
+  for ours, plain in zip(
+    _both(free, logp, batch), _both(costs.k3, logp, batch)
+  ):
+    np.testing.assert_array_equal(ours, plain)
 
 
 def test_teacher_cost_is_k2_to_the_teacher():
@@ -236,6 +255,8 @@ _FAR = [
   costs.k2,
   costs.k3,
   costs.straight_k3,
+  costs.score_k3,
+  costs.capped_k3,
   costs.proximal_kl,
   costs.trust_kl,
   costs.ratio_variance,
@@ -336,7 +357,14 @@ def test_k1_as_a_loss_has_no_gradient(world):
 
 
 @pytest.mark.parametrize(
-  'cost', [costs.k2, costs.straight_k3, costs.weighted_k3, costs.teacher_k2]
+  'cost',
+  [
+    costs.k2,
+    costs.straight_k3,
+    costs.weighted_k3,
+    costs.score_k3,
+    costs.teacher_k2,
+  ],
 )
 def test_gradient_is_that_of_the_kl_given_the_prefix(world, cost):
   np.testing.assert_allclose(

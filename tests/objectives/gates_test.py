@@ -25,6 +25,8 @@ _CASES = [
   (gates.masked_importance, {}),
   (gates.masked_importance, {'floor': 0.8, 'cap': 1.2}),
   (gates.sequence_masked_importance, {'floor': 0.7, 'cap': 1.3}),
+  (gates.product_masked_importance, {}),
+  (gates.product_masked_importance, {'floor': 0.3, 'cap': 9.0}),
 ]
 
 
@@ -53,6 +55,7 @@ def test_values_equal_the_loops(fn, hyper, seed):
     gates.sequence_truncated_importance,
     gates.masked_importance,
     gates.sequence_masked_importance,
+    gates.product_masked_importance,
   ],
 )
 def test_a_sampler_that_equals_the_learner_needs_no_correction(fn):
@@ -67,6 +70,7 @@ def test_a_sampler_that_equals_the_learner_needs_no_correction(fn):
     (gates.sequence_one_side, {'low': 0.1, 'high': 0.1}),
     (gates.sequence_truncated_importance, {'cap': 1.5}),
     (gates.sequence_masked_importance, {'floor': 0.9, 'cap': 1.1}),
+    (gates.product_masked_importance, {'cap': 1.6}),
   ],
 )
 def test_gates_of_whole_responses_do_not_count_padding(fn, hyper):

@@ -29,6 +29,8 @@ _CASES = [
   (sequence.sequence_clip, {}),
   (sequence.sequence_clip, {'low': 0.3, 'high': 0.3}),
   (sequence.geometric_clip, {}),
+  (sequence.product_clip, {}),
+  (sequence.product_clip, {'low': 0.6, 'high': 1.5}),
   (sequence.hybrid_clip, {'weight': 0.3, 'sequence_high': 0.3}),
   (sequence.entropy_hybrid_clip, {'sequence_low': 0.3}),
   (adaptive.elastic_clip, {}),
@@ -150,11 +152,12 @@ def test_the_token_form_has_the_gradient_of_the_sequence_form(fn):
   _close(jax.grad(token_form)(logp), jax.grad(sequence_form)(logp))
 
 
-def test_sequence_clip_of_one_token_is_clip():
+@pytest.mark.parametrize('fn', [sequence.sequence_clip, sequence.product_clip])
+def test_a_clip_of_whole_responses_is_clip_for_one_token(fn):
   arrays = [x[:, :1] for x in cases.single(cases.inputs())]
   arrays[-1] = np.ones_like(arrays[-1])
   bounds = {'low': 0.2, 'high': 0.3}
-  ours = _both(sequence.sequence_clip, *arrays, **bounds)
+  ours = _both(fn, *arrays, **bounds)
   theirs = _both(surrogates.clip, *arrays, **bounds)
   for a, b in zip(ours, theirs):
     _close(a, b)

@@ -47,6 +47,19 @@ def rloo(rewards, group, valid):
   return _filled(rewards, group, valid, of_group)
 
 
+def leave_one_out_norm(rewards, group, valid, epsilon=1e-6):
+  def of_group(r):
+    out = np.zeros(len(r))
+    for i, x in enumerate(r):
+      others = np.delete(r, i)
+      scale = _spread(others, 1)
+      if len(others):
+        out[i] = (x - others.mean()) / (scale + epsilon if scale > 0 else 1)
+    return out
+
+  return _filled(rewards, group, valid, of_group)
+
+
 def lite_ppo(rewards, group, valid, epsilon=1e-6):
   kept = np.asarray(rewards, np.float64)[np.asarray(valid)]
   return dr_grpo(rewards, group, valid) / (_spread(kept, 1) + epsilon)

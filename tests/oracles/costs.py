@@ -33,6 +33,18 @@ def straight_k3(x):
 
 
 @_each
+def score_k3(x):
+  k = math.exp(-x) - 1 + x
+  return k, k + 1 - math.exp(-x)
+
+
+@_each
+def capped_k3(x):
+  k = math.exp(-x) - 1 + x
+  return (k, 1 - math.exp(-x)) if k < 10 else (10.0, 0.0)
+
+
+@_each
 def proximal_kl(d):
   r = math.exp(d)
   return r * d - r + 1, r * d

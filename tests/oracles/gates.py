@@ -85,6 +85,17 @@ def masked_importance(
   return out
 
 
+def product_masked_importance(
+  logp, old, advantages, mask, *, sampler_logp, floor=0.0, cap=3.0
+):
+  out = np.zeros(logp.shape)
+  for i, t in np.argwhere(mask):
+    d = old - sampler_logp
+    product = math.exp(sum(d[i, u] for u in np.flatnonzero(mask[i])))
+    out[i, t] = product if floor <= product <= cap else 0.0
+  return out
+
+
 def sequence_masked_importance(
   logp, old, advantages, mask, *, sampler_logp, floor=0.5, cap=5.0
 ):

@@ -100,6 +100,15 @@ def sequence_clip(logp, old, advantages, mask, low=3e-4, high=4e-4):
   return loss, slope
 
 
+def product_clip(logp, old, advantages, mask, low=0.2, high=0.2):
+  loss, slope = np.zeros(logp.shape), np.zeros(logp.shape)
+  for i, t in _tokens(mask):
+    s = math.exp(sum(logp[i, u] - old[i, u] for u in np.flatnonzero(mask[i])))
+    row, slope[i, t] = _clip(s, advantages[i, t], low, high)
+    loss[i, t] = row / _length(mask, i)
+  return loss, slope
+
+
 def geometric_clip(logp, old, advantages, mask, low=0.4, high=0.4):
   loss, slope = np.zeros(logp.shape), np.zeros(logp.shape)
   for i in range(len(logp)):

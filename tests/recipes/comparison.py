@@ -157,8 +157,8 @@ def _given(fn, first, values):
 def expected(name, number) -> Expected:
   case, values = case_of(name, number), values_of(name, number)
   answer = _given(parts.ENTRIES[name].fn, case, values)
-  arrays = _arrays(name, answer, case, values)
-  return Expected(arrays, answer.loss(case.now), _slopes(answer.loss, case))
+  found = _arrays(name, answer, case, values)
+  return Expected(found, answer.loss(case.now), slopes(answer.loss, case))
 
 
 def reads(name, number, key) -> bool:
@@ -170,22 +170,29 @@ def reads(name, number, key) -> bool:
   values = values | {key: other}
   case, whole = case_of(name, number, values), expected(name, number)
   answer = _given(parts.ENTRIES[name].fn, case, values)
-  arrays = _arrays(name, answer, case, values)
-  if not all(close(arrays[k], x) for k, x in whole.arrays.items()):
+  found = _arrays(name, answer, case, values)
+  if not all(close(found[k], x) for k, x in whole.arrays.items()):
     return True
   return not close(answer.loss(case.now), whole.loss, scale=whole.size)
 
 
 def _arrays(name, answer, case, values) -> dict[str, np.ndarray]:
+  """The answer's arrays, with the policies that the case gives it."""
+  policies = {
+    'reference': case.ref_logp,
+    'opponent': _given(parts.ENTRIES[name].opponent, case.past, values),
+  }
+  return policies | arrays(answer, case)
+
+
+def arrays(answer, case) -> dict[str, np.ndarray]:
   """The answer's arrays, with what it leaves out."""
   ones = np.ones(len(case.mask))
   rewards = _or(answer.rewards, case.rewards)
   advantages = _or(answer.advantages, rewards)
   if advantages.ndim == 1:
     advantages = parts.on_tokens(case, advantages)
-  arrays = {
-    'reference': case.ref_logp,
-    'opponent': _given(parts.ENTRIES[name].opponent, case.past, values),
+  found = {
     'rewards': rewards,
     'keep': case.valid * _or(answer.keep, ones),
     'advantages': np.where(case.mask, advantages, 0.0),
@@ -194,23 +201,23 @@ def _arrays(name, answer, case, values) -> dict[str, np.ndarray]:
   }
   preference = _or(answer.preference, case.preference)
   if preference.ndim:
-    arrays['preference'] = preference
+    found['preference'] = preference
   if answer.weights is not None:
-    arrays['weights'] = answer.weights
-  return arrays
+    found['weights'] = answer.weights
+  return found
 
 
 def _or(x, otherwise):
   return np.asarray(otherwise if x is None else x, np.float64)
 
 
-def _slopes(loss, case) -> dict[str, np.ndarray]:
+def slopes(loss, case) -> dict[str, np.ndarray]:
   """Central differences of the loss in every number of the policy."""
   now = parts.Policy(**{name: x.copy() for name, x in vars(case.now).items()})
-  start, slopes = loss(now), {}
+  start, found = loss(now), {}
   rng = np.random.default_rng(0)
   for name, x in vars(now).items():
-    kept, slopes[name] = x.copy(), np.zeros(x.shape)
+    kept, found[name] = x.copy(), np.zeros(x.shape)
     x += 0.1 * rng.standard_normal(x.shape)
     depends = loss(now) != start
     x[:] = kept
@@ -220,9 +227,9 @@ def _slopes(loss, case) -> dict[str, np.ndarray]:
       x[place] = kept[place] + _STEP
       above = loss(now)
       x[place] = kept[place] - _STEP
-      slopes[name][place] = (above - loss(now)) / (2 * _STEP)
+      found[name][place] = (above - loss(now)) / (2 * _STEP)
       x[place] = kept[place]
-  return slopes
+  return found
 
 
 # What a recipe says.
