@@ -233,6 +233,42 @@ def test_stored_rotation_buffers_are_ignored(tmp_path):
   chex.assert_trees_all_equal(hf.load(tmp_path / 'a')[1], params)
 
 
+@pytest.mark.parametrize('prefix', ['language_model.', 'model.language_'])
+def test_the_decoder_among_other_models_is_loaded_alone(prefix, tmp_path):
+  config, params = _source(tmp_path / 'a', 'gemma3')
+  path = tmp_path / 'a' / 'config.json'
+  text = json.loads(path.read_text())
+  whole = {'model_type': 'gemma3', 'text_config': text, 'dtype': 'float32'}
+  path.write_text(json.dumps(whole))
+
+  def change(tensors):
+    for name in [*tensors]:
+      tensors[prefix + name] = tensors.pop(name)
+    tensors['vision_tower.weight'] = np.zeros((2, 3), np.float32)
+
+  _rewrite(tmp_path / 'a', change)
+  again, loaded = hf.load(tmp_path / 'a')
+  assert again == config
+  chex.assert_trees_all_equal(loaded, params)
+  written = hf.save(tmp_path / 'b', config, params, source=tmp_path / 'a')
+  assert written == ('float32', 0, 0)
+  said = json.loads((tmp_path / 'b' / 'config.json').read_text())
+  assert said['model_type'] == 'gemma3_text'
+  assert said['architectures'] == ['Gemma3ForCausalLM']
+  chex.assert_trees_all_equal(hf.load(tmp_path / 'b')[1], params)
+  whole['quantization_config'] = {'quant_method': 'awq', 'bits': 4}
+  path.write_text(json.dumps(whole))
+  with pytest.raises(ValueError, match='and save that model'):
+    hf.load(tmp_path / 'a')
+
+
+def test_layers_that_guess_further_tokens_are_ignored(tmp_path):
+  _, params = _source(tmp_path / 'a')
+  guess = {'mtp.layers.0.weight': np.ones((2, 2), np.float32)}
+  _rewrite(tmp_path / 'a', lambda x: x.update(guess))
+  chex.assert_trees_all_equal(hf.load(tmp_path / 'a')[1], params)
+
+
 def test_a_tied_head_may_be_stored_only_if_equal(tmp_path):
   config, params = _source(tmp_path / 'a')
   assert config.tied

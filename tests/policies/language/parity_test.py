@@ -86,6 +86,55 @@ def test_logits_equal_torch_and_files_survive_the_round_trip(name, tmp_path):
   np.testing.assert_array_equal(_reference_logits(again.eval()), expected)
 
 
+_IMAGES = {
+  'gemma3': {
+    'hidden_size': 16,
+    'intermediate_size': 16,
+    'num_hidden_layers': 1,
+    'num_attention_heads': 2,
+    'image_size': 28,
+    'patch_size': 14,
+  },
+  'qwen3_5': {
+    'depth': 1,
+    'hidden_size': 16,
+    'intermediate_size': 16,
+    'num_heads': 2,
+    'out_hidden_size': 32,
+    'num_position_embeddings': 16,
+  },
+}
+
+
+@pytest.mark.parametrize('name', _IMAGES)
+def test_the_decoder_of_a_model_that_sees_is_read_and_written(name, tmp_path):
+  text = families.hf_config(name, tie_word_embeddings=True).to_dict()
+  torch.manual_seed(0)
+  config = transformers.AutoConfig.for_model(
+    name,
+    text_config=text,
+    vision_config=_IMAGES[name],
+    tie_word_embeddings=True,
+  )
+  model = transformers.AutoModelForImageTextToText.from_config(
+    config, attn_implementation='eager'
+  ).eval()
+  source, export = tmp_path / 'source', tmp_path / 'export'
+  model.save_pretrained(source)
+  expected = _reference_logits(model)
+  config, params = hf.load(source)
+  actual = np.asarray(_forward(params, config, _TOKENS, _MASK))
+  np.testing.assert_allclose(actual[_MASK], expected[_MASK], rtol=0, atol=1e-4)
+  hf.save(export, config, params, source=source)
+  again, report = transformers.AutoModelForCausalLM.from_pretrained(
+    export, attn_implementation='eager', output_loading_info=True
+  )
+  assert not any(report.values()), report
+  np.testing.assert_allclose(
+    _reference_logits(again.eval())[_MASK], expected[_MASK], atol=1e-6
+  )
+
+
 @pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])
 def test_half_precision_files_survive_the_round_trip(dtype, tmp_path):
   model = _reference('gemma2').to(getattr(torch, dtype))

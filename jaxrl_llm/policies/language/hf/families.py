@@ -5,6 +5,7 @@ What the decoder does not compute is refused by name, never approximated.
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import math
@@ -352,11 +353,20 @@ FAMILIES = {
 }
 
 
+# Models of text and images, and the family of their part that is about text.
+COMPOSITES = {
+  'gemma3': 'gemma3_text',
+  'qwen3_5': 'qwen3_5_text',
+  'qwen3_5_moe': 'qwen3_5_moe_text',
+}
+
+
 def config_of(source: Any) -> Config:
   """The decoder that a Hugging Face configuration describes.
 
   Args:
     source: a `transformers` configuration, or a folder with a `config.json`.
+      Of one of `COMPOSITES`, its part that is about text.
 
   Returns:
     A `Config`.
@@ -366,8 +376,7 @@ def config_of(source: Any) -> Config:
     ValueError: an architecture that is not supported, or a field whose value
       the decoder does not compute; the message names it.
   """
-  if isinstance(source, (str, os.PathLike)):
-    source = _read(pathlib.Path(source))
+  source = text_of(source)
   family = getattr(source, 'model_type', None)
   if family not in FAMILIES:
     raise ValueError(_unsupported_family(family))
@@ -391,10 +400,28 @@ def config_of(source: Any) -> Config:
   return Config(**{**fields, **FAMILIES[family].fields(source)})
 
 
+def text_of(source: Any) -> Any:
+  """The `transformers` configuration of the decoder in a source.
+
+  Args, Raises: as of `config_of`, but that nothing in it is checked yet.
+  """
+  if isinstance(source, (str, os.PathLike)):
+    source = _read(pathlib.Path(source))
+  if getattr(source, 'model_type', None) not in COMPOSITES:
+    return source
+  text = copy.deepcopy(source.text_config)
+  # What is said of the whole is said of the part.
+  for name in ('tie_word_embeddings', 'quantization_config', 'dtype'):
+    if getattr(source, name, None) is not None:
+      setattr(text, name, getattr(source, name))
+  return text
+
+
 def _unsupported_family(family) -> str:
   return (
     f'architecture {family!r} is not supported; supported are '
-    f'{", ".join(FAMILIES)}.'
+    f'{", ".join([*FAMILIES, *COMPOSITES])}. docs/adding_a_model_family.md '
+    'says how one is added.'
   )
 
 
@@ -410,7 +437,8 @@ def _read(folder: pathlib.Path):
   except (ValueError, RecursionError, AttributeError) as error:
     raise ValueError(f'{file} is not a JSON object: {error}') from error
   # Before `transformers` sees it: it fails at length on what it does not know.
-  if not isinstance(family, str) or family not in FAMILIES:
+  known = {*FAMILIES, *COMPOSITES}
+  if not isinstance(family, str) or family not in known:
     raise ValueError(_unsupported_family(family))
   import transformers  # takes 0.6 s, and only real models need it
 

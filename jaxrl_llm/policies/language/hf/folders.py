@@ -18,7 +18,11 @@ import numpy as np
 
 from jaxrl_llm.policies.language import parameters
 from jaxrl_llm.policies.language.config import Config
-from jaxrl_llm.policies.language.hf.families import FAMILIES
+from jaxrl_llm.policies.language.hf.families import (
+  COMPOSITES,
+  FAMILIES,
+  text_of,
+)
 from jaxrl_llm.policies.language.hf.layouts import Part
 
 # Stored dtypes that are read: safetensors name -> the name in config.json.
@@ -252,8 +256,18 @@ def files(folder: pathlib.Path) -> list[pathlib.Path]:
   return sorted([*found, *folder.glob('*.safetensors')])
 
 
+def is_composite(source) -> bool:
+  """Whether more than the decoder is in a folder, or a configuration."""
+  if isinstance(source, (str, os.PathLike)):
+    said = json.loads((pathlib.Path(source) / 'config.json').read_text())
+    return said.get('model_type') in COMPOSITES
+  return source.model_type in COMPOSITES
+
+
 def description_of(source) -> dict[str, Any]:
-  """config.json, with 'dtype' under its present name."""
+  """config.json of the decoder, with 'dtype' under its present name."""
+  if is_composite(source):
+    source = text_of(source)
   if isinstance(source, (str, os.PathLike)):
     description = json.loads((pathlib.Path(source) / 'config.json').read_text())
   else:

@@ -11,7 +11,7 @@ import pathlib
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +29,7 @@ from jaxrl_llm.policies.language.hf.folders import (
   WEIGHTS,
   Row,
   description_of,
+  is_composite,
   names_of,
   table,
 )
@@ -37,6 +38,13 @@ from jaxrl_llm.policies.language.parameters import Params
 # Buffers that old exports stored and that follow from the configuration, and
 # layers that guess tokens further ahead, which no pass here asks.
 _HARMLESS = re.compile(r'rotary_emb\.inv_freq$|^mtp\.')
+# Where a decoder lies in a model of more, and its names by itself.
+_INSIDE = {
+  'model.language_model.': 'model.',
+  'language_model.model.': 'model.',
+  'language_model.lm_head.': 'lm_head.',
+}
+_DECODER = ('model.embed_tokens.', 'model.layers.', 'model.norm.', 'lm_head.')
 # Where the score of a classifier is among its arrays.
 _SCORE = ('score', 'kernel')
 
@@ -147,7 +155,9 @@ def assemble(
 
 
 def open_all(folder, stack) -> dict[str, Any]:
-  """Tensor name -> the open file that holds it.
+  """Tensor name -> the open file that holds it, or how to read it there.
+
+  In a folder of more than a decoder, the tensors of the decoder alone.
 
   Raises:
     ValueError: a tensor that two files hold, or a whole file beside an index
@@ -167,6 +177,7 @@ def open_all(folder, stack) -> dict[str, Any]:
       f'{folder} lacks {", ".join(absent)}; weights must be safetensors, so '
       'convert others with save_pretrained.'
     )
+  composite = is_composite(folder)
   files: dict[str, Any] = {}
   homes: dict[str, str] = {}
   for path in paths:
@@ -176,14 +187,36 @@ def open_all(folder, stack) -> dict[str, Any]:
       raise ValueError(
         f'{path} is not a whole safetensors file: {error}; fetch it again.'
       ) from error
-    for name in file.keys():
+    for stored in file.keys():
+      name, held = stored, file
+      for theirs, plain in _INSIDE.items():
+        if stored.startswith(theirs):
+          name = plain + stored.removeprefix(theirs)
+          held = _Renamed(file, stored)
+      if composite and not name.startswith(_DECODER):
+        continue
       if name in files:
         raise ValueError(
           f'{folder} holds {name} twice, in {homes[name]} and in {path.name}; '
           'fetch or write it again.'
         )
-      files[name], homes[name] = file, path.name
+      files[name], homes[name] = held, path.name
   return files
+
+
+class _Renamed(NamedTuple):
+  """A tensor of a file that is looked for under another name."""
+
+  file: Any
+  name: str
+
+  def get_tensor(self, name):
+    del name
+    return self.file.get_tensor(self.name)
+
+  def get_slice(self, name):
+    del name
+    return self.file.get_slice(self.name)
 
 
 def _shard_names(index: pathlib.Path) -> list[str]:
