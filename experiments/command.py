@@ -39,10 +39,26 @@ class Refused(ValueError):
   """A setting that cannot be used, with the remedy in the message."""
 
 
-def run(main: Callable[[], int | None]) -> None:
-  """Parses flags, runs `main`, and turns a user's mistake into one line."""
+def run(main: Callable[..., int | None], words: str = '') -> None:
+  """Parses flags, runs `main`, and turns a user's mistake into one line.
+
+  Args:
+    main: given the arguments that are no flags, where `words` says what they
+      are; without, there may be none.
+  """
+
+  def parse(argv):
+    rest = _parse(argv)
+    if len(rest) > 1 and not words:
+      _say(f'unexpected argument {rest[1]!r}; settings are flags, see --help')
+      sys.exit(2)
+    return rest
+
+  def guarded(argv):
+    return _guarded((lambda: main(argv[1:])) if words else main)
+
   # The verdict of flags comes before the imports of `main`, most of a second.
-  app.run(lambda argv: _guarded(main), flags_parser=_parse)
+  app.run(guarded, flags_parser=parse)
 
 
 def _guarded(main) -> int:
@@ -140,9 +156,6 @@ def _parse(argv: Sequence[str]) -> list[str]:
     if '--debug' in argv or not (isinstance(error, known) or _place(error)):
       raise
     _say(_unknown(error, argv) or _message(error))
-    sys.exit(2)
-  if len(rest) > 1:
-    _say(f'unexpected argument {rest[1]!r}; settings are flags, see --help')
     sys.exit(2)
   logging.set_verbosity(logging.INFO if _DEBUG.value else logging.WARNING)
   return rest

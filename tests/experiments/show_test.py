@@ -1,0 +1,91 @@
+import json
+
+import pytest
+
+from experiments import show
+from experiments.command import Refused
+
+
+def line(step=1, prompt='What is 1 + 1?', reward=0.0, **more):
+  return {
+    'step': step,
+    'prompt': prompt,
+    'answer': '2',
+    'response': f'{reward}',
+    'reward': reward,
+    'length': 3,
+  } | more
+
+
+def run_of(folder, lines):
+  text = ''.join(json.dumps(each) + '\n' for each in lines)
+  (folder / 'samples.jsonl').write_text(text)
+  return folder
+
+
+def test_the_newest_iteration_is_chosen_and_the_nearest_named(tmp_path):
+  lines = show.read(run_of(tmp_path, [line(1), line(4), line(9)]))
+  assert [each['step'] for each in show.chosen(lines, None)] == [9]
+  assert [each['step'] for each in show.chosen(lines, 4)] == [4]
+  with pytest.raises(Refused, match='the nearest is --step=4'):
+    show.chosen(lines, 5)
+
+
+def test_what_is_no_run_or_empty_is_refused(tmp_path):
+  with pytest.raises(Refused, match='no samples.jsonl'):
+    show.read(tmp_path)
+  with pytest.raises(Refused, match='log.samples'):
+    show.read(run_of(tmp_path, []))
+
+
+@pytest.mark.parametrize(
+  ('order', 'first'), [('kept', 'b'), ('worst', 'c'), ('best', 'a')]
+)
+def test_groups_are_ordered_by_what_they_earned(order, first):
+  lines = [
+    line(prompt=p, reward=r) for p, r in [('b', 0.5), ('a', 1), ('c', 0)]
+  ]
+  groups = sorted(show.grouped(lines), key=show._KEYS[order])
+  assert groups[0][0]['prompt'] == first
+
+
+def test_a_group_that_disagrees_is_the_most_mixed():
+  lines = [line(prompt=p, reward=r) for p, r in [('a', 1), ('b', 0), ('b', 1)]]
+  first = sorted(show.grouped(lines), key=show._KEYS['mixed'])[0]
+  assert [each['prompt'] for each in first] == ['b', 'b']
+
+
+def test_every_mark_of_a_response_is_told():
+  told = show.told(
+    [
+      line(reward=1.0, scores=[1.0, None], truncated=True),
+      line(reward=0.0, valid=False, stop='turns'),
+    ],
+    80,
+    colour=False,
+  )
+  for words in (
+    'mean reward 0.500, answer 2',
+    'reward 1.000, scores 1 -, 3 tokens, cut at the budget',
+    'not judged, ended: turns',
+  ):
+    assert words in told
+  assert '\033' not in told
+
+
+def test_more_than_the_mean_is_green_and_less_is_red():
+  told = show.told([line(reward=1.0), line(reward=0.0)], 80, colour=True)
+  assert '\033[32mreward 1.000' in told and '\033[31mreward 0.000' in told
+
+
+def test_turns_of_an_agent_are_told_in_order_and_messages_have_roles():
+  turns = [{'said': 'look'}, {'told': 'a page\nof two lines'}, {'said': 'done'}]
+  prompt = [{'role': 'user', 'content': 'Find it.'}]
+  told = show.told([line(prompt=prompt, turns=turns)], 80, colour=False)
+  assert '  user: Find it.' in told
+  assert '\n    look\n    > a page\n    > of two lines\n    done' in told
+
+
+def test_long_lines_are_wrapped_to_the_terminal():
+  told = show.told([line(response='word ' * 100)], 40, colour=False)
+  assert max(map(len, told.splitlines())) <= 40
