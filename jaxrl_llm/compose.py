@@ -8,6 +8,7 @@ on a command line:
     advantage   norm(epsilon=1e-4)     an estimator; other stages stay
     surrogate   clip(0.2, 0.28)        the loss of a token
     gate        two_side               constant factors of it; every_token: none
+                two_side * own_tokens  the product of both
     aggregate   budget_mean            how tokens are averaged
     costs       k2:0.01, negative_entropy:0.001     names and weights, or none
     reference   ema(0.99)              what costs refer to
@@ -37,7 +38,7 @@ from jaxrl_llm import parts, reference, spelling
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.advantages import keys
 from jaxrl_llm.credit import stages_of
-from jaxrl_llm.objectives import base
+from jaxrl_llm.objectives import base, gates
 from jaxrl_llm.reads import provided, reads_of, statistics
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.tabular import policy
@@ -72,7 +73,10 @@ def compose(recipe: Recipe, **slots: str) -> Recipe:
   slots = {slot: slots[slot] for slot in SLOTS if slots.get(slot)}
   composed = recipe
   for slot, text in slots.items():
-    part = _costs(text) if slot == 'costs' else _named(slot, text)
+    if slot == 'costs':
+      part = _costs(text)
+    else:
+      part = _named(slot, parts.parsed(text))
     composed = _PUT[slot](composed, part)
   composed = _of_groups(composed)
   _check(recipe, composed, slots)
@@ -88,8 +92,11 @@ def from_config(config) -> Recipe:
 # What the texts name.
 
 
-def _named(slot, text):
-  name, given, values = parts.call(parts.parsed(text))
+def _named(slot, node):
+  if slot == 'gate' and isinstance(node, ast.BinOp):
+    if isinstance(node.op, ast.Mult):
+      return gates.Product(_named(slot, node.left), _named(slot, node.right))
+  name, given, values = parts.call(node)
   if name in parts.fitting(slot):
     return parts.bound(parts.fitting(slot)[name], given, values)
   if given or name not in recipe_lib.names():

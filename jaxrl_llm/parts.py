@@ -44,6 +44,7 @@ from jaxrl_llm.objectives import (
   costs,
   gates,
   ranked,
+  regions,
   sequence,
   surrogates,
 )
@@ -61,7 +62,7 @@ _HOMES = {
     (surrogates, sequence, adaptive, ranked, barrier),
     (_TOKENS,),
   ),
-  'gate': ((base, gates), (_TOKENS,)),
+  'gate': ((base, gates, regions), (_TOKENS,)),
   'aggregate': ((aggregate,), (('mask', 'keep', 'group'),)),
   'costs': ((costs,), (('stats', 'batch'),)),
   'reference': ((reference,), ()),
@@ -305,6 +306,9 @@ def check_kind(name: str, found, kind: type) -> None:
 
 def told(slot: str, part) -> str:
   """A part as text; '' where none names it, or it has parts of its own."""
+  if isinstance(part, gates.Product):
+    factors = told(slot, part.first), told(slot, part.second)
+    return ' * '.join(factors) if all(factors) else ''
   values = getattr(part, 'keywords', {})
   if dataclasses.is_dataclass(part):
     values = {f.name: getattr(part, f.name) for f in dataclasses.fields(part)}

@@ -118,6 +118,16 @@ def test_hyper_parameters_are_bound_in_order_and_by_name():
   assert surrogate.surrogate.keywords == {'low': 0.1, 'bound': math.inf}
 
 
+def test_gates_are_multiplied():
+  text = 'truncated_importance(cap=3.0) * ratio_band * two_side'
+  recipe = composed('grpo', gate=text)
+  gate = recipe.objective.gate
+  assert told(recipe)['gate'] == text
+  assert not recipe_lib.diff(compose(recipe, **told(recipe)), recipe)
+  assert gate.first.second is parts.fitting('gate')['ratio_band']
+  assert recipe.needs == {'sampler_logp', 'ref_logp'}
+
+
 REFUSED = [
   (
     'grpo',
@@ -140,6 +150,9 @@ REFUSED = [
   ('grpo', 'surrogate', '(' * 999, 'cannot be read'),
   ('grpo', 'surrogate', 'detailed_balance', "read ['values'] of a critic"),
   ('grpo', 'surrogate', 'consistent_clip', 'whose plan does, such as copo'),
+  ('grpo', 'gate', 'two_side + two_side', 'cannot be read'),
+  ('grpo', 'gate', 'two_side * two_sides', "Did you mean 'two_side'"),
+  ('grpo', 'surrogate', 'clip * clip', 'cannot be read'),
   ('grpo', 'gate', 'own_tokens', "need ['guide'] with every response"),
   ('grpo', 'aggregate', 'row_weights', 'unknown aggregate'),
   ('grpo', 'advantage', 'gae', 'begin with one that does, such as ppo'),
@@ -162,7 +175,7 @@ REFUSED = [
   ('grpo', 'costs', 'k2:0', 'use a number other than 0'),
   ('grpo', 'costs', 'k2:inf', 'use a number other than 0'),
   ('grpo', 'costs', 'k2:1, k2:2', 'name k2 twice'),
-  ('grpo', 'costs', 'k4:1', "unknown costs 'k4'. Known: ['action_fall'"),
+  ('grpo', 'costs', 'k4:1', "unknown costs 'k4'. Known: ['absolute'"),
   ('grpo', 'costs', 'squared_value_error:1', 'unknown costs'),
   ('grpo', 'costs', 'k2:adaptive(1)', "Did you mean 'adaptive_kl'"),
   (

@@ -6,7 +6,8 @@ The result is the weight of each token over one whole optimizer step, so that
 the loss is a plain weighted sum and gradient accumulation is exact. `mask` is
 non-negative, 0 off the loss. `keep` weighs a row in every mean: a row of weight
 2 is two rows, one of weight 0 is none, and twice the weight of all changes
-nothing. All give 0, not NaN, for an empty batch.
+nothing, but for `token_sum`, which is no mean. All give 0, not NaN, for an
+empty batch.
 """
 
 from __future__ import annotations
@@ -88,3 +89,54 @@ def budget_mean(mask, keep, group, *, budget=0):
   """
   budget = budget or mask.shape[1]
   return sequence_sum(mask, keep, group) / budget
+
+
+def token_sum(mask, keep, group):
+  """w_it = keep_i m_it: the plain sum over the tokens of the step.
+
+  Gradients grow with the batch, so that the learning rate must fall with it.
+
+  Source: verl, `token-sum`.
+
+  Example:
+    >>> mask = jnp.array([[1, 1, 1, 1], [1, 0, 0, 0]], bool)
+    >>> keep, group = jnp.ones(2), jnp.arange(2)
+    >>> print(token_sum(mask, keep, group))
+    [[1. 1. 1. 1.]
+     [1. 0. 0. 0.]]
+  """
+  chex.assert_rank([mask, keep, group], [2, 1, 1])
+  return mask * keep[:, None]
+
+
+def prompt_mean(mask, keep, group):
+  """w_it = keep_i m_it / (prompts sum_{j in prompt} keep_j len_j).
+
+  Every prompt counts alike, and every token of its responses. `prompts` are
+  those that have a token. With one prompt it is `token_mean`; with one response
+  a prompt, or responses of one length, `sequence_mean`.
+
+  Source: ScaleRL, arXiv 2510.13786. SkyRL multiplies the advantages by it,
+    which only suits losses that are linear in them; TRL does not divide by
+    the number of prompts.
+
+  Example:
+    >>> mask = jnp.array([[1, 1, 1], [1, 0, 0], [1, 1, 0], [0, 0, 0]], bool)
+    >>> keep, group = jnp.ones(4), jnp.array([0, 0, 2, 2])
+    >>> print(prompt_mean(mask, keep, group))
+    [[0.125 0.125 0.125]
+     [0.125 0.    0.   ]
+     [0.25  0.25  0.   ]
+     [0.    0.    0.   ]]
+  """
+  chex.assert_rank([mask, keep, group], [2, 1, 1])
+  rows = len(group)
+  # A step has ids of the whole iteration, which may be larger than its rows.
+  _, prompt = jnp.unique(group, return_inverse=True, size=rows)
+  kept = mask * keep[:, None]
+  everyone = jnp.ones(rows, bool)
+  tokens = numerics.group_sum(jnp.sum(kept, axis=-1), prompt, everyone)
+  # A prompt counts once, shared by its rows.
+  share = numerics.safe_divide(1.0, numerics.group_count(prompt, everyone))
+  prompts = jnp.sum(jnp.where(tokens > 0, share, 0.0))
+  return numerics.safe_divide(kept, (tokens * prompts)[:, None])

@@ -16,6 +16,8 @@ cost alone, as automatic differentiation does:
     weighted_k3      r (e^-x - 1 + x)  grad KL(policy || reference), also on
                                        tokens of an older policy
     score_k3         e^-x - 1 + x      grad KL(policy || reference)
+    straight_k1      x                 grad KL(policy || reference), like k2
+    absolute         |x|               grad E[|x|] at fixed chances
 
 "Given the prefix": all of these treat the prefixes as fixed data and miss how
 a token changes the divergences after it. The gradient of the KL between whole
@@ -113,6 +115,32 @@ def straight_k3(stats, batch, *, ref_logp):
   x = _difference(stats, batch, ref_logp)
   square = x**2 / 2
   return square + jax.lax.stop_gradient(_k3(x) - square)
+
+
+@reads('ref_logp')
+def straight_k1(stats, batch, *, ref_logp):
+  """The value of k1, x, with the gradient of k2.
+
+      k2 + sg(x - k2)
+
+  Its value is that of the KL on average, and of either sign on one token.
+
+  Source: verl's `k1+`.
+  """
+  x = _difference(stats, batch, ref_logp)
+  square = x**2 / 2
+  return square + jax.lax.stop_gradient(x - square)
+
+
+@reads('ref_logp')
+def absolute(stats, batch, *, ref_logp):
+  """|x|: a pull of one strength, however far the policy has moved.
+
+  Its slope is the sign of x, and 0 at the reference.
+
+  Source: verl's `abs`.
+  """
+  return jnp.abs(_difference(stats, batch, ref_logp))
 
 
 @reads('ref_logp')

@@ -8,6 +8,8 @@ from tests.objectives import cases
 
 _ROWS = np.arange(8)
 _ALL = [
+  aggregate.token_sum,
+  aggregate.prompt_mean,
   aggregate.token_mean,
   aggregate.sequence_mean,
   aggregate.sequence_sum,
@@ -34,12 +36,17 @@ def _loop(name, losses, mask, keep, budget):
   for i in rows:
     row = sum(mask[i, t] * losses[i, t] for t in range(mask.shape[1]))
     scale = {
+      'token_sum': 1,
+      # Each row is a prompt of its own: what it weighs falls out.
+      'prompt_mean': keep[i]
+      * mask[i].sum()
+      * len([j for j in rows if keep[j]]),
       'token_mean': tokens,
       'sequence_mean': mask[i].sum() * count,
       'sequence_sum': count,
       'budget_mean': budget * count,
     }[name]
-    total += keep[i] * row / scale
+    total += keep[i] * row / (scale or 1)
   return total
 
 
@@ -82,7 +89,7 @@ def test_a_row_of_weight_two_is_two_rows(fn):
   np.testing.assert_allclose(ours[twice], apart, rtol=1e-6)
 
 
-@pytest.mark.parametrize('fn', [*_ALL, aggregate.row_weights])
+@pytest.mark.parametrize('fn', [*_ALL[1:], aggregate.row_weights])
 def test_twice_the_weight_of_all_changes_nothing(fn):
   _, mask, keep = _inputs()
   weights = fn(mask, keep, _ROWS)
@@ -94,6 +101,28 @@ def test_all_agree_up_to_scale_when_rows_are_equally_long():
   weights = [np.asarray(fn(mask, keep, _ROWS[:4])) for fn in _ALL]
   for w in weights:
     np.testing.assert_allclose(w / w[0, 0], 1, rtol=1e-6)
+
+
+def test_prompts_weigh_alike_whatever_their_ids_are():
+  losses, mask, keep = _inputs()
+  # The last row has no token, and its prompt no other.
+  group = np.array([90, 90, 90, 7, 7, 40, 40, 55])
+  ours = np.sum(losses * aggregate.prompt_mean(mask, keep, group))
+  means = []
+  for prompt in (90, 7, 40, 55):
+    rows = np.flatnonzero(group == prompt)
+    tokens = sum(keep[i] * mask[i].sum() for i in rows)
+    total = sum(keep[i] * (mask[i] * losses[i]).sum() for i in rows)
+    means += [total / tokens] if tokens else []
+  assert len(means) == 3
+  np.testing.assert_allclose(ours, np.mean(means), rtol=1e-5)
+
+
+def test_prompt_mean_of_one_prompt_is_token_mean():
+  _, mask, keep = _inputs()
+  one = np.full(8, 3)
+  ours = aggregate.prompt_mean(mask, keep, one)
+  np.testing.assert_allclose(ours, aggregate.token_mean(mask, keep, one))
 
 
 def test_row_weights_sum_to_one_over_rows_that_count():

@@ -36,6 +36,7 @@ def extras(mask, seed=1):
     'ref_logp': _single(-rng.exponential(1.0, mask.shape)),
     'tokens': rng.integers(0, 50, mask.shape),
     'task': np.arange(rows) // 4,
+    'old_entropy': _single(rng.exponential(1.0, mask.shape)),
   }
 
 

@@ -61,7 +61,11 @@ def _both(cost, logp, batch, **own):
 
 
 @pytest.mark.parametrize(
-  'name', ['k2', 'k3', 'straight_k3', 'score_k3', 'capped_k3']
+  'name',
+  [
+    *('k2', 'k3', 'straight_k3', 'straight_k1'),
+    *('absolute', 'score_k3', 'capped_k3'),
+  ],
 )
 def test_costs_to_the_reference_equal_the_loops(name):
   logp, _, ref, _, mask, batch = _random()
@@ -255,6 +259,8 @@ _FAR = [
   costs.k2,
   costs.k3,
   costs.straight_k3,
+  costs.straight_k1,
+  costs.absolute,
   costs.score_k3,
   costs.capped_k3,
   costs.proximal_kl,
@@ -363,6 +369,7 @@ def test_k1_as_a_loss_has_no_gradient(world):
     costs.straight_k3,
     costs.weighted_k3,
     costs.score_k3,
+    costs.straight_k1,
     costs.teacher_k2,
   ],
 )

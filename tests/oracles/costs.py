@@ -33,6 +33,16 @@ def straight_k3(x):
 
 
 @_each
+def straight_k1(x):
+  return x, x
+
+
+@_each
+def absolute(x):
+  return abs(x), float(np.sign(x))
+
+
+@_each
 def score_k3(x):
   k = math.exp(-x) - 1 + x
   return k, k + 1 - math.exp(-x)
