@@ -45,6 +45,7 @@ FORBIDDEN = {
   'plans': ('recipe', 'recipes', 'problems', 'training'),
   'notes': ('recipe', 'recipes', 'problems', 'training'),
   'problems': ('recipes',),
+  'serving': tuple({*METHODS, *ABOVE_METHODS} - {'tasks'}),
   'tabular': ('recipe', 'recipes', 'training'),
   'environments': ('credit', 'control', 'learners', *METHODS, *ABOVE_METHODS),
   'learners': ('credit', 'control', *METHODS, *ABOVE_METHODS),

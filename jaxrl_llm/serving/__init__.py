@@ -1,0 +1,1 @@
+"""The policy behind a URL, for programs that know nothing of training."""
