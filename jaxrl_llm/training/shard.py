@@ -31,6 +31,8 @@ RULES: Mapping[str | None, str | None] = {
   'experts': 'model',
   'routes': None,
   'shared': 'model',
+  'global_kv_heads': 'model',
+  'global_head_dim': None,
   'delta_heads': 'model',
   'delta_key_heads': 'model',
   None: None,

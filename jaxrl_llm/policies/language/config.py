@@ -37,6 +37,11 @@ class Config:
     rope: rotation of the layers. local_rope: of layers with a window; None
       means the same. unrotated: one per layer, True on those without any
       (SmolLM 3); () means none.
+    value_norm: values are divided by the root of their mean square (Gemma 4).
+    global_head_dim, global_kv_heads: of layers without a window, where those
+      with one have others (Gemma 4); 0 means the same. global_values: False
+      where keys, before their norm, are the values, too.
+    layer_scale: a number of each layer, not trained, multiplies what it says.
     windows: one per layer; a token attends to itself and the window - 1
       before it, 0 to all before it. () means 0 everywhere.
     sinks: a head has the score of a key without a value (gpt-oss).
@@ -78,6 +83,11 @@ class Config:
   rope: Rope = Rope()
   local_rope: Rope | None = None
   unrotated: tuple[bool, ...] = ()
+  value_norm: bool = False
+  global_head_dim: int = 0
+  global_kv_heads: int = 0
+  global_values: bool = True
+  layer_scale: bool = False
   windows: tuple[int, ...] = ()
   sinks: bool = False
   attention_cap: float = 0.0
@@ -104,10 +114,20 @@ class Config:
       raise ValueError(
         f'head_dim {self.head_dim} is odd; rotations need pairs, make it even.'
       )
-    turned = {(r.share, r.interleaved) for r in self.layer_ropes if r}
-    if len(turned) > 1:
+    if bool(self.global_head_dim) != bool(self.global_kv_heads):
       raise ValueError(
-        f'layers rotate {sorted(turned)} (share, interleaved); one for all.'
+        f'global_head_dim {self.global_head_dim} with global_kv_heads '
+        f'{self.global_kv_heads}; give both or neither.'
+      )
+    turned = {
+      (kind, rope.turned, rope.interleaved)
+      for kind, rope in zip(self.kinds, self.layer_ropes)
+      if rope
+    }
+    if len(turned) > len(set(self.kinds)):
+      raise ValueError(
+        f'layers rotate {sorted(turned)} (kind, share, interleaved); one for '
+        'all of a kind.'
       )
     if self.activation not in ACTIVATIONS:
       raise ValueError(
@@ -147,8 +167,16 @@ class Config:
 
   @property
   def kinds(self) -> tuple[str, ...]:
-    """What mixes the tokens of each layer: 'attention' or 'delta'."""
-    return tuple('delta' if each else 'attention' for each in self.layer_deltas)
+    """What mixes the tokens of each layer.
+
+    'attention', or 'global' where that has sizes of its own, or 'delta'.
+    """
+
+    def kind(delta, window):
+      whole = 'global' if self.global_head_dim else 'attention'
+      return 'delta' if delta else 'attention' if window else whole
+
+    return tuple(map(kind, self.layer_deltas, self.layer_windows))
 
   @property
   def period(self) -> int:

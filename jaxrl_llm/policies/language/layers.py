@@ -36,8 +36,12 @@ def block(layer, config, kind, x, rotation, mix):
     [..., D], and the cache.
   """
   y = norm(layer['attention_norm'], config, x) if config.pre_norms else x
-  tokens = _delta if kind == 'delta' else _attention
-  y, kept = tokens(layer, config, y, rotation, mix)
+  if kind == 'delta':
+    y, kept = _delta(layer, config, y, mix)
+  else:
+    own = parameters.PREFIXES[kind]
+    layer = {name.removeprefix(own): each for name, each in layer.items()}
+    y, kept = _attention(layer, config, y, rotation, mix)
   if config.post_norms:
     y = norm(layer['post_attention_norm'], config, y)
   x = x + config.residual_scale * y
@@ -45,15 +49,22 @@ def block(layer, config, kind, x, rotation, mix):
   y = _mlp(layer, config, y)
   if config.post_norms:
     y = norm(layer['post_mlp_norm'], config, y)
-  return x + config.residual_scale * y, kept
+  x = x + config.residual_scale * y
+  if config.layer_scale:
+    scale = jax.lax.stop_gradient(layer['layer_scale']['scale'])
+    x = x * scale.astype(x.dtype)
+  return x, kept
 
 
 def _attention(layer, config, x, rotation, mix):
-  q, k, v = (linear(layer[name], x) for name in 'qkv')
+  q, k = linear(layer['q'], x), linear(layer['k'], x)
+  v = linear(layer['v'], x) if 'v' in layer else k
+  if config.value_norm:
+    v = _unit(v, 1, config.norm_epsilon).astype(v.dtype)
   if config.qk_norm:
     q = norm(layer['q_norm'], config, q)
     k = norm(layer['k_norm'], config, k)
-  scale = config.query_scale or config.head_dim**-0.5
+  scale = config.query_scale or q.shape[-1] ** -0.5
   q = rotated(config, q, rotation, scale)
   k = rotated(config, k, rotation)
   sinks = layer['sinks']['score'] if config.sinks else None
@@ -63,8 +74,7 @@ def _attention(layer, config, x, rotation, mix):
   return linear(layer['o'], y, inputs=2), kept
 
 
-def _delta(layer, config, x, rotation, mix):
-  del rotation
+def _delta(layer, config, x, mix):
   inputs = {name: linear(layer[f'delta_{name}'], x) for name in 'qkv'}
   log, bias = (
     layer[parameters.EXACT][name].astype(jnp.float32)

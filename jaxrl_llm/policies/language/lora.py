@@ -32,7 +32,7 @@ _DECODER = ('embed', 'layers', 'final_norm', 'unembed')
 
 def maps(target: str) -> tuple[str, ...]:
   """The modules of `parameters.table` that a target means, where they are."""
-  return target, f'delta_{target}'
+  return tuple(own + target for own in parameters.PREFIXES.values())
 
 
 def table(
@@ -47,8 +47,8 @@ def table(
   Args:
     rank: r, columns of A and rows of B.
     alpha: the product is multiplied by alpha / r.
-    targets: which linear maps of every layer are adapted; of a delta net,
-      those of the same letters.
+    targets: which linear maps of every layer are adapted, whatever its kind:
+      'q' means `delta_q` of a delta net.
 
   Returns:
     path -> `Param`: `lora_a` [L, inputs, r] normal, `lora_b` [L, r, outputs]

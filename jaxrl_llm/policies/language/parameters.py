@@ -11,6 +11,7 @@ the sharding specs and the Hugging Face import derive from `table`:
     layers.experts.{gate, up} [L, E, D, F]     layers.experts.down [L, E, F, D]
     final_norm.scale [D]                       unembed.kernel [D, V], if untied
 
+Layers without a window that have sizes of their own have `global_q` and so on.
 Where some layers have delta nets (letters as in `delta`), arrays are as many as
 layers that have them, L' in the place of L, and those with a name of attention
 are of the other layers:
@@ -23,7 +24,8 @@ are of the other layers:
 
 and, where the configuration asks, biases beside kernels, `q_norm` and
 `k_norm` [L, h] or [L, heads, h], `post_attention_norm` and `post_mlp_norm`
-[L, D], scores of sinks, `sinks.score` [L, H], and biases of experts,
+[L, D], numbers of layers, `layer_scale.scale` [L, 1], scores of sinks,
+`sinks.score` [L, H], and biases of experts,
 `experts.gate_bias` and the like, [L, E, F] and [L, E, D]. Letters as in
 `transformer`.
 """
@@ -52,19 +54,19 @@ def _log_uniform(key, shape, dtype=jnp.float32):
 
 # Modules that only layers with attention have.
 _ATTENTION = ('q', 'k', 'v', 'o', 'q_gate', 'q_norm', 'k_norm', 'sinks')
+# Of kinds of layers with arrays of their own, what these are called by.
+PREFIXES = {'attention': '', 'global': 'global_', 'delta': 'delta_'}
 # Leaves of layers that stay in their dtype whatever that of the arithmetic.
 EXACT = 'delta_rate'
 
 
 def layers_with(config: Config, module: str) -> tuple[int, ...]:
   """The layers that have a module of `table`, in the order of its arrays."""
-  if module.startswith('delta_'):
-    kind = 'delta'
-  elif module in _ATTENTION:
-    kind = 'attention'
-  else:
-    return tuple(range(config.layers))
-  return tuple(i for i, each in enumerate(config.kinds) if each == kind)
+  kinds = {'attention'} if module in _ATTENTION else {*config.kinds}
+  for kind in ('global', 'delta'):
+    if module.startswith(PREFIXES[kind]):
+      kinds = {kind}
+  return tuple(i for i, each in enumerate(config.kinds) if each in kinds)
 
 
 def table(config: Config) -> dict[tuple[str, ...], Param]:
@@ -77,7 +79,8 @@ def table(config: Config) -> dict[tuple[str, ...], Param]:
   Returns:
     path -> `Param`. Logical axes: 'layers', 'vocab', 'embed', 'heads',
     'kv_heads', 'head_dim', 'mlp', 'experts', and 'routes', which are as many;
-    'delta_heads' and 'delta_key_heads'.
+    'delta_heads' and 'delta_key_heads', 'global_kv_heads' and
+    'global_head_dim'.
   """
   sizes = {
     'layers': config.layers,
@@ -86,6 +89,8 @@ def table(config: Config) -> dict[tuple[str, ...], Param]:
     'heads': config.heads,
     'kv_heads': config.kv_heads,
     'head_dim': config.head_dim,
+    'global_kv_heads': config.global_kv_heads,
+    'global_head_dim': config.global_head_dim,
     'mlp': config.mlp_width,
     'experts': config.experts,
     'routes': config.experts,
@@ -118,23 +123,32 @@ def table(config: Config) -> dict[tuple[str, ...], Param]:
     identity = jax.nn.initializers.constant(1.0 - config.norm_offset)
     add(f'{name}.scale', axes, identity)
 
+  def attention(kind):
+    own = PREFIXES[kind]
+    queries = 'heads', f'{own}head_dim'
+    keys = f'{own}kv_heads', f'{own}head_dim'
+    linear(f'{own}q', ('embed',), queries, config.qkv_bias)
+    linear(f'{own}k', ('embed',), keys, config.qkv_bias)
+    if kind == 'attention' or config.global_values:
+      linear(f'{own}v', ('embed',), keys, config.qkv_bias)
+    if config.qk_norm:
+      whole = slice(0 if config.qk_norm_joint else 1, None)
+      norm(f'layers.{own}q_norm', 'layers', *queries[whole])
+      norm(f'layers.{own}k_norm', 'layers', *keys[whole])
+    if config.attention_gate:
+      linear(f'{own}q_gate', ('embed',), queries, config.qkv_bias)
+    if config.sinks:
+      add(f'layers.{own}sinks.score', ('layers', 'heads'), _zeros)
+    linear(f'{own}o', queries, ('embed',), config.o_bias, residual)
+
   width = jax.nn.initializers.normal(config.width**-0.5)
   residual = (2 * config.layers) ** -0.5
   add('embed.kernel', ('vocab', 'embed'), width)
   if config.pre_norms:
     norm('layers.attention_norm', 'layers', 'embed')
-  linear('q', ('embed',), ('heads', 'head_dim'), config.qkv_bias)
-  linear('k', ('embed',), ('kv_heads', 'head_dim'), config.qkv_bias)
-  linear('v', ('embed',), ('kv_heads', 'head_dim'), config.qkv_bias)
-  if config.qk_norm:
-    each = config.qk_norm_joint
-    norm('layers.q_norm', 'layers', *['heads'] * each, 'head_dim')
-    norm('layers.k_norm', 'layers', *['kv_heads'] * each, 'head_dim')
-  if config.attention_gate:
-    linear('q_gate', ('embed',), ('heads', 'head_dim'), config.qkv_bias)
-  if config.sinks:
-    add('layers.sinks.score', ('layers', 'heads'), _zeros)
-  linear('o', ('heads', 'head_dim'), ('embed',), config.o_bias, residual)
+  for kind in dict.fromkeys(config.kinds):
+    if kind != 'delta':
+      attention(kind)
   if config.delta:
     keys = 'delta_key_heads', config.delta.key_dim
     values = 'delta_heads', config.delta.value_dim
@@ -172,6 +186,9 @@ def table(config: Config) -> dict[tuple[str, ...], Param]:
     linear('gate', ('embed',), ('mlp',), config.mlp_bias)
     linear('up', ('embed',), ('mlp',), config.mlp_bias)
     linear('down', ('mlp',), ('embed',), config.mlp_bias, residual)
+  if config.layer_scale:
+    ones = jax.nn.initializers.ones
+    add('layers.layer_scale.scale', ('layers', 1), ones)
   if config.post_norms:
     norm('layers.post_attention_norm', 'layers', 'embed')
     norm('layers.post_mlp_norm', 'layers', 'embed')

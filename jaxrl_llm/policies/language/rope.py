@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-KINDS = ('default', 'linear', 'llama3', 'yarn', 'longrope')
+KINDS = ('default', 'linear', 'llama3', 'yarn', 'longrope', 'proportional')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Rope:
     theta: base wavelength; pair i of r / 2 turns by theta^(-2i/r) a token.
     kind: one of `KINDS`.
     factor: how many times longer than trained contexts may be; 'linear',
-      'llama3' and 'yarn'.
+      'llama3', 'yarn' and 'proportional'.
     length: tokens of a context before extension; 'llama3' and 'yarn'.
       'longrope': and of any context here, since its frequencies are others
       for all tokens of a longer one.
@@ -30,7 +30,8 @@ class Rope:
       factor).
     truncate: 'yarn': round the bounds of the ramp to whole pairs.
     factors: 'longrope': how many times slower each pair is.
-    share: of the h dimensions of a head that turn, the first r.
+    share: of the h dimensions of a head that turn, the first r. Of
+      'proportional', whose r is h, of the pairs, the first ones.
     interleaved: pairs are (2i, 2i + 1), not (i, i + r / 2).
   """
 
@@ -45,6 +46,11 @@ class Rope:
   factors: tuple[float, ...] = ()
   share: float = 1.0
   interleaved: bool = False
+
+  @property
+  def turned(self) -> float:
+    """r / h, of which cosines and sines are made."""
+    return 1.0 if self.kind == 'proportional' else self.share
 
   def check(self, columns: int) -> None:
     """Refuses contexts whose frequencies would be others.
@@ -71,13 +77,16 @@ class Rope:
     2306.15595; 'yarn' arXiv 2309.00071, section 3.2; 'llama3' arXiv
     2407.21783 and the released model code; 'longrope' arXiv 2402.13753.
     """
-    head_dim = int(head_dim * self.share)
+    head_dim = int(head_dim * self.turned)
     # float32 throughout, in the order of the reference implementation: at
     # position 10,000 an ulp of the frequency is 1e-3 radians.
     exponents = np.arange(0, head_dim, 2, dtype=np.float32) / head_dim
     frequencies = 1.0 / np.float32(self.theta) ** exponents
     if self.kind == 'linear':
       frequencies = frequencies / self.factor
+    elif self.kind == 'proportional':
+      turning = np.arange(head_dim // 2) < int(self.share * head_dim // 2)
+      frequencies = np.where(turning, frequencies / self.factor, 0.0)
     elif self.kind == 'llama3':
       turns = self.length * frequencies / (2 * math.pi)
       kept = np.clip((turns - self.low) / (self.high - self.low), 0.0, 1.0)

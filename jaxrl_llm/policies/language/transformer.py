@@ -124,17 +124,24 @@ def hidden_of_groups(
   after = jnp.maximum(length + jnp.cumsum(own, -1, dtype=jnp.int32) - 1, 0)
   tokens = jnp.concatenate([prompt, response.reshape(b, -1)], axis=1)
   positions = jnp.concatenate([before, after.reshape(b, -1)], axis=1)
-  mixes = {
-    'attention': functools.partial(
-      _attend_group,
-      config,
-      attention.Mask(prompt_mask, before),
-      attention.Mask(own, after),
-    ),
-    'delta': functools.partial(_recur_group, config, prompt_mask, own),
-  }
+  attend = functools.partial(
+    _attend_group,
+    config,
+    attention.Mask(prompt_mask, before),
+    attention.Mask(own, after),
+  )
+  recur = functools.partial(_recur_group, config, prompt_mask, own)
   x, _ = _layers(
-    params, config, tokens, positions, p + t, mixes, dtype, remat, unroll
+    params,
+    config,
+    tokens,
+    positions,
+    p + t,
+    attend,
+    recur,
+    dtype,
+    remat,
+    unroll,
   )
   return x[:, p - 1], _back(x[:, p:].reshape(n, t, -1), order)
 
@@ -229,7 +236,7 @@ def decode(
     kind, window = config.kinds[index], config.layer_windows[index]
     caches = prompt_cache[index], cache[index]
     mix = functools.partial(_recur_cached, *caches, first)
-    if kind == 'attention':
+    if kind != 'delta':
       mix = functools.partial(
         _attend_cached,
         config,
@@ -238,7 +245,7 @@ def decode(
         (age >= 0) & _within(age, window),
         t,
       )
-    rotation = rotations[config.layer_ropes[index]]
+    rotation = rotations[kind, config.layer_ropes[index]]
     x, kept = block(layer, config, kind, x, rotation, mix)
     new_cache.append(kept)
   return norm(params['final_norm'], config, x), tuple(new_cache)
@@ -296,14 +303,19 @@ def empty_cache(
     in which both products of attention read rows of memory in order. Or
     `delta.States`, which have no length.
   """
-  k = (rows, config.kv_heads, config.head_dim, length)
-  v = (rows, config.kv_heads, length, config.head_dim)
-  return tuple(
-    config.delta.empty(rows, dtype)
-    if config.delta and kind == 'delta'
-    else {'k': jnp.zeros(k, dtype), 'v': jnp.zeros(v, dtype)}
-    for kind in config.kinds
-  )
+
+  def empty(kind):
+    if config.delta and kind == 'delta':
+      return config.delta.empty(rows, dtype)
+    heads, width = config.kv_heads, config.head_dim
+    if kind == 'global':
+      heads, width = config.global_kv_heads, config.global_head_dim
+    return {
+      'k': jnp.zeros((rows, heads, width, length), dtype),
+      'v': jnp.zeros((rows, heads, length, width), dtype),
+    }
+
+  return tuple(map(empty, config.kinds))
 
 
 def stored(cache: Cache, dtype) -> Cache:
@@ -365,18 +377,34 @@ def _sequence(
   """Final hidden states and, if `keep`, caches of a period, stacked."""
   positions = _positions(mask)
   rule = attention.Mask(mask, positions, causal=causal)
-  mixes = {
-    'attention': functools.partial(_attend_sequence, config, rule, keep),
-    'delta': functools.partial(_recur_sequence, config, mask, keep),
-  }
+  attend = functools.partial(_attend_sequence, config, rule, keep)
+  recur = functools.partial(_recur_sequence, config, mask, keep)
   columns = tokens.shape[1]
   return _layers(
-    params, config, tokens, positions, columns, mixes, dtype, remat, unroll
+    params,
+    config,
+    tokens,
+    positions,
+    columns,
+    attend,
+    recur,
+    dtype,
+    remat,
+    unroll,
   )
 
 
 def _layers(
-  params, config, tokens, positions, columns, mixes, dtype, remat, unroll
+  params,
+  config,
+  tokens,
+  positions,
+  columns,
+  attend,
+  recur,
+  dtype,
+  remat,
+  unroll,
 ):
   """All layers over tokens [..., S] of rows as long as `columns` at most.
 
@@ -384,26 +412,26 @@ def _layers(
   rotation are looked up.
 
   Args:
-    mixes: by the kind of a layer; that of 'attention' is told its window.
+    attend: mixes the tokens of a layer, told its window. recur: the same of a
+      delta net.
   """
   ropes = _rotations(config, positions, columns)
-  rotations = jnp.stack([*ropes.values()])
   per_layer = {}
   if config.period == 1 and len(set(config.layer_windows)) > 1:
     # A window of all tokens reaches every one, as 0 does.
     every = tokens.shape[-1]
     per_layer['window'] = jnp.array([w or every for w in config.layer_windows])
-  places = [[*ropes].index(rope) for rope in config.layer_ropes]
   if config.period == 1 and len(ropes) > 1:
-    per_layer['rotation'] = jnp.array(places)
+    kinds = zip(config.kinds, config.layer_ropes)
+    per_layer['rotation'] = jnp.array([[*ropes].index(each) for each in kinds])
+    rotations = jnp.stack([*ropes.values()])
 
   def one(place, x, layer, own):
-    kind = config.kinds[place]
-    mix = mixes[kind]
-    if kind == 'attention':
-      window = own.get('window', config.layer_windows[place] or None)
-      mix = functools.partial(mix, window)
-    rotation = rotations[own.get('rotation', places[place])]
+    kind, rope = config.kinds[place], config.layer_ropes[place]
+    window = own.get('window', config.layer_windows[place] or None)
+    mix = recur if kind == 'delta' else functools.partial(attend, window)
+    looked_up = 'rotation' in own
+    rotation = rotations[own['rotation']] if looked_up else ropes[kind, rope]
     return block(layer, config, kind, x, rotation, mix)
 
   if remat:
@@ -542,16 +570,17 @@ def _positions(mask):
 
 
 def _rotations(config, positions, columns):
-  """Cosine and sine of each rope of the layers, f32[2, ..., r / 2]."""
+  """Cosine and sine by kinds of layers and ropes, f32[2, ..., r / 2]."""
   config.rope.check(columns)
   rotations = {}
-  for rope in dict.fromkeys(config.layer_ropes):
+  for kind, rope in dict.fromkeys(zip(config.kinds, config.layer_ropes)):
+    width = config.global_head_dim if kind == 'global' else config.head_dim
     # By an angle of zero where there is no rotation.
     turns = rope or dataclasses.replace(config.rope, amplitude=1.0)
-    frequencies = turns.frequencies(config.head_dim) * (rope is not None)
+    frequencies = turns.frequencies(width) * (rope is not None)
     angles = positions[..., None] * frequencies
     pair = jnp.stack([jnp.cos(angles), jnp.sin(angles)])
-    rotations[rope] = turns.amplitude * pair
+    rotations[kind, rope] = turns.amplitude * pair
   return rotations
 
 

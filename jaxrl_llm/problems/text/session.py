@@ -119,6 +119,7 @@ class TextSession(Session):
     rows = self.config.sample.prompts, spec.rows
     lengths = spec.prompt_length, spec.response_length
     axes: dict[tuple[str, ...], tuple[str | None, ...]] = {
+      # Of layers with other sizes, too: what does not divide is whole.
       ('k',): ('rows', 'kv_heads', 'head_dim', None),
       ('v',): ('rows', 'kv_heads', None, 'head_dim'),
       ('past_q',): ('rows', None, 'delta_key_heads', None),

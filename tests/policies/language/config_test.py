@@ -50,6 +50,17 @@ def test_families_differ_in_the_fields_they_are_known_for():
   gpt_oss = hf.config_of(families.hf_config('gpt_oss'))
   assert gpt_oss.sinks and gpt_oss.mlp_bias and gpt_oss.gate_limit == 1.5
   assert gpt_oss.windows == (5, 0) and not gpt_oss.rope.truncate
+  gemma4 = hf.config_of(families.hf_config('gemma4'))
+  assert gemma4.kinds == ('attention', 'global') * 2 and gemma4.period == 2
+  assert (gemma4.global_head_dim, gemma4.global_kv_heads) == (16, 1)
+  assert gemma4.query_scale == 1.0 and not gemma4.global_values
+  same = families.hf_config(
+    'gemma4',
+    global_head_dim=8,
+    attention_k_eq_v=False,
+    num_global_key_value_heads=None,
+  )
+  assert hf.config_of(same).kinds == ('attention',) * 4
   qwen3_5, qwen3_next = (
     hf.config_of(families.hf_config(name)) for name in ('qwen3_5', 'qwen3_next')
   )
@@ -169,6 +180,9 @@ def test_a_folder_without_configuration_is_named(tmp_path):
     ('qwen3_moe', 'decoder_sparse_step', 2, 'decoder_sparse_step=1 only'),
     ('qwen3_moe', 'mlp_only_layers', [1], r'mlp_only_layers=\[1\]'),
     ('qwen3_moe', 'output_router_logits', True, 'output_router_logits=True'),
+    ('gemma4', 'num_kv_shared_layers', 1, 'num_kv_shared_layers=1'),
+    ('gemma4', 'enable_moe_block', True, 'enable_moe_block=True'),
+    ('gemma4', 'hidden_size_per_layer_input', 8, 'per_layer_input=8'),
     ('gpt_oss', 'swiglu_alpha', 1.5, 'swiglu_alpha=1.702 only'),
     ('phi3', 'resid_pdrop', 0.1, 'resid_pdrop=0.1'),
     ('mixtral', 'router_jitter_noise', 0.1, 'router_jitter_noise=0.1'),
@@ -215,6 +229,7 @@ _PLAIN = Config(
     ('head_dim', 3, 'head_dim 3 is odd'),
     ('windows', (1,), '1 windows for 2 layers'),
     ('local_rope', Rope(share=0.5), 'one for all'),
+    ('global_head_dim', 4, 'give both or neither'),
     ('deltas', (True, False), 'give sizes where there are such layers'),
     ('delta', Delta(1, 1, 2, 2, 2), 'give sizes where there are such layers'),
     ('shared_width', 8, 'beside experts, of which there are 0'),
@@ -280,6 +295,13 @@ def test_yarn_raises_the_amplitude_with_the_factor():
   rope = hf.config_of(families.hf_config('qwen2_yarn')).rope
   assert rope.amplitude == pytest.approx(0.1 * math.log(4.0) + 1.0)
   assert (rope.low, rope.high) == (1.0, 32.0)
+
+
+def test_only_the_first_pairs_turn_in_proportion():
+  rope = Rope(100.0, 'proportional', factor=2.0, share=0.5)
+  np.testing.assert_allclose(
+    rope.frequencies(8), [0.5, 0.5 * 100**-0.25, 0, 0], rtol=1e-6
+  )
 
 
 def test_only_the_first_dimensions_of_a_share_turn():

@@ -211,6 +211,20 @@ _VARIANTS = {
       },
     },
   ),
+  'gemma4': (
+    'gemma4_text',
+    {
+      'num_hidden_layers': 4,
+      'layer_types': ['sliding_attention', 'full_attention'] * 2,
+      'head_dim': 8,
+      'global_head_dim': 16,
+      'num_global_key_value_heads': 1,
+      'attention_k_eq_v': True,
+      'sliding_window': 5,
+      'hidden_size_per_layer_input': 0,
+      'final_logit_softcapping': 4.0,
+    },
+  ),
   'gemma3_caps': (
     'gemma3_text',
     _GEMMA | {'sliding_window_pattern': 2, 'final_logit_softcapping': 4.0},

@@ -65,6 +65,18 @@ _CONFIGS = {
     sinks=True,
   ),
 }
+_CONFIGS['global'] = dataclasses.replace(
+  _PLAIN,
+  layers=2,
+  windows=(3, 0),
+  local_rope=Rope(100.0),
+  rope=Rope(100.0, 'proportional', share=0.25),
+  global_head_dim=12,
+  global_kv_heads=1,
+  global_values=False,
+  value_norm=True,
+  layer_scale=True,
+)
 _CONFIGS['delta'] = dataclasses.replace(
   _PLAIN,
   layers=4,
@@ -210,6 +222,19 @@ def test_responses_of_a_group_go_on_from_the_state_of_their_prompt():
   )
   _close(last.repeat(2, 0), whole[:, 3])
   _close(after[mask], whole[:, 4:][mask])
+
+
+def test_the_scale_of_a_layer_is_not_trained():
+  config = _CONFIGS['global']
+  params, tokens = _params(config), _tokens((2, 6))
+
+  @jax.grad
+  def slope(params):
+    return jnp.sum(transformer.hidden(params, config, tokens, tokens >= 0) ** 2)
+
+  layers = jax.jit(slope)(params)['layers']
+  assert not layers['layer_scale']['scale'].any()
+  assert layers['global_k']['kernel'].any() and layers['v']['kernel'].any()
 
 
 def test_delta_nets_do_not_read_back():

@@ -263,6 +263,36 @@ def _qwen3_5_moe(source):
   }
 
 
+def _gemma4(source):
+  plain = source.head_dim, source.num_key_value_heads
+  sizes = {'sliding_attention': {plain}, 'full_attention': set()}
+  for layer, kind in enumerate(source.layer_types):
+    own = source.per_layer_config[layer]
+    sizes[kind].add((own.head_dim, own.num_key_value_heads))
+  if any(len(each) > 1 for each in sizes.values()):
+    raise ValueError(
+      f'gemma4_text with heads of the sizes {sizes} is not supported: layers '
+      'with a window must have those of the model, and others one.'
+    )
+  full = max(sizes['full_attention'], default=plain)
+  apart = full != plain or source.attention_k_eq_v
+  return {
+    'activation': source.hidden_activation,
+    'qkv_bias': source.attention_bias,
+    'o_bias': source.attention_bias,
+    'qk_norm': True,
+    'value_norm': True,
+    'post_norms': True,
+    'layer_scale': True,
+    'logit_cap': float(source.final_logit_softcapping or 0.0),
+    'embedding_scale': source.hidden_size**0.5,
+    'query_scale': 1.0,
+    'global_head_dim': full[0] if apart else 0,
+    'global_kv_heads': full[1] if apart else 0,
+    'global_values': not source.attention_k_eq_v,
+  }
+
+
 # Gates and queries are one tensor, whose bias none of the models has.
 _NO_BIAS = {'attention_bias': False}
 # One position a token, which all grids of images share.
@@ -342,6 +372,18 @@ FAMILIES = {
   'gemma2': Family(
     'Gemma2ForCausalLM', _gemma2, _window_by_layer, naming=GEMMA
   ),
+  'gemma4_text': Family(
+    'Gemma4ForCausalLM',
+    _gemma4,
+    _window_by_layer,
+    plain={
+      'hidden_size_per_layer_input': 0,
+      'num_kv_shared_layers': 0,
+      'enable_moe_block': False,
+    },
+    naming=GEMMA,
+    partial=True,
+  ),
   # The reference caps attention in Gemma 2 only, and ignores the field here.
   'gemma3_text': Family(
     'Gemma3ForCausalLM',
@@ -356,6 +398,7 @@ FAMILIES = {
 # Models of text and images, and the family of their part that is about text.
 COMPOSITES = {
   'gemma3': 'gemma3_text',
+  'gemma4': 'gemma4_text',
   'qwen3_5': 'qwen3_5_text',
   'qwen3_5_moe': 'qwen3_5_moe_text',
 }
@@ -381,6 +424,10 @@ def config_of(source: Any) -> Config:
   if family not in FAMILIES:
     raise ValueError(_unsupported_family(family))
   _check_fields(family, source)
+  if getattr(source, 'is_heterogeneous', False):
+    # Sizes of some layers differ, which `fields` of the family look at.
+    source = copy.deepcopy(source)
+    source.allow_global_per_layer_attribute_access = True
   full, local = _ropes(family, source)
   head_dim = getattr(source, 'head_dim', None)
   fields = {
@@ -516,8 +563,8 @@ def _rope(family, source, parameters) -> rope.Rope:
   )
   if kind == 'default':
     return turns()
-  if kind == 'linear':
-    return turns(float(parameters['factor']))
+  if kind in ('linear', 'proportional'):
+    return turns(float(parameters.get('factor', 1.0)))
   length = parameters['original_max_position_embeddings']
   # The reference derives a factor that is absent from the lengths.
   factor = float(

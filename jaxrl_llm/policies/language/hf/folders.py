@@ -152,6 +152,7 @@ _NAMES = {
   'v': 'self_attn.v_proj',
   'o': 'self_attn.o_proj',
   'sinks.score': 'self_attn.sinks',
+  'layer_scale.scale': 'layer_scalar',
   'q_norm': 'self_attn.q_norm',
   'k_norm': 'self_attn.k_norm',
   'gate': 'mlp.gate_proj',
@@ -183,8 +184,10 @@ def table(config: Config, family: str) -> dict[tuple[str, ...], Row]:
       continue
     _, module, leaf = path
     suffix = 'bias' if leaf == 'bias' else 'weight'
-    name = names.get(f'{module}.{leaf}') or f'{names[module]}.{suffix}'
-    if module in ('o', 'delta_o') and leaf == 'kernel':
+    name = names.get(f'{module}.{leaf}')
+    if name is None:
+      name = f'{names[module.removeprefix("global_")]}.{suffix}'
+    if module in ('o', 'delta_o', 'global_o') and leaf == 'kernel':
       bijection = 'transposed from heads'
     elif module == 'delta_conv':
       bijection = 'rows'
