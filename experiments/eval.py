@@ -5,16 +5,20 @@
   python -m experiments.eval --config.model.path=FOLDER \\
       --config.data.path=FILE.jsonl --config.data.held_out=500
       a model folder, with settings as in experiments.train
+  python -m experiments.eval --workdir=RUN --questions=test.jsonl \\
+      --questions=gsm8k=openai/gsm8k:subset=main:split=test:prompt=question
+      all questions of these, and no others
 
 Prints a table, and writes the same numbers as JSON: greedy accuracy with its
-95 % interval; of `samples` answers at the training temperature, unbiased pass@k
-and maj@k with theirs.
+95 % interval; of `samples` answers at the temperature of evaluation, unbiased
+pass@k and maj@k with theirs. All answers are written beside it, as JSONL.
 """
 
 from __future__ import annotations
 
 import json
 import pathlib
+from typing import Any
 
 from absl import flags
 
@@ -29,6 +33,12 @@ _SAMPLES = flags.DEFINE_integer(
   16,
   'Answers per question for pass@k and maj@k; 0: greedy only.',
   allow_override=True,
+)
+_QUESTIONS = flags.DEFINE_multi_string(
+  'questions',
+  [],
+  'What to evaluate on, in the place of held-out questions and of eval.sets: '
+  'NAME=PATH, or PATH as of data.path; may be repeated.',
 )
 _OUTPUT = flags.DEFINE_string(
   'output',
@@ -51,13 +61,17 @@ def main() -> int:
     raise command.Refused(
       'nothing to evaluate: give --workdir=RUN or --config.model.path=FOLDER'
     )
-  metrics, source = _evaluate()
+  metrics, source, answers = _evaluate()
+  from jaxrl_llm.training import writers
+
   print(table(metrics))
   default = pathlib.Path(_WORKDIR.value or '.') / 'eval.json'
   output = pathlib.Path(_OUTPUT.value or default)
   output.parent.mkdir(parents=True, exist_ok=True)
   output.write_text(json.dumps(source | metrics, indent=2) + '\n')
-  print(f'written to {output}')
+  if answers:
+    writers.write_lines(output.with_suffix('.jsonl'), answers)
+  print(f'written to {output}, and all answers to a .jsonl beside it')
   return 0
 
 
@@ -80,22 +94,35 @@ def _evaluate():
     step, source = 0, {'model': config.model.path}
   try:
     key = keys.key_for(parts.config.seed, step, keys.Purpose.EVAL)
-    metrics = parts.measure(params, key, samples=_SAMPLES.value)
+    more, answers = {}, list[dict[str, Any]]()
+    if _QUESTIONS.value and parts.config.problem != 'text':
+      raise command.Refused(
+        f'--questions would do nothing: the run is about {parts.config.problem}'
+        ', where nobody asks any'
+      )
+    if _QUESTIONS.value:
+      more = {'sets': parts.encoded(_QUESTIONS.value)}
+    metrics = parts.measure(
+      params, key, samples=_SAMPLES.value, record=answers.extend, **more
+    )
   finally:
     parts.close()
-  counts = {'questions': parts.asked, 'samples': _SAMPLES.value}
-  return metrics, source | counts
+  found = {(row['set'], row['question']) for row in answers}
+  asked = len(found) or parts.asked
+  counts = {'questions': asked, 'samples': _SAMPLES.value}
+  return metrics, source | counts, answers
 
 
 def table(metrics: dict[str, float]) -> str:
   """Each estimate with its interval, one line each."""
-  lines = [f'{"":12}{"estimate":>10}{"95 % interval":>20}']
+  width = max(12, *(len(name) + 2 for name in metrics))
+  lines = [f'{"":{width}}{"estimate":>10}{"95 % interval":>20}']
   for name, value in metrics.items():
     if name.endswith(('/low', '/high')):
       continue
     low, high = (metrics.get(f'{name}/{end}') for end in ('low', 'high'))
     interval = '' if low is None else f'[{low:.3f}, {high:.3f}]'
-    lines.append(f'{name:12}{value:>10.3f}{interval:>20}')
+    lines.append(f'{name:{width}}{value:>10.3f}{interval:>20}')
   return '\n'.join(lines)
 
 

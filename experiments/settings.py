@@ -79,6 +79,17 @@ def _unread(name: str, config) -> bool:
   return name not in optimizers.READS.get(config.optimizer.name, ())
 
 
+# How a run is evaluated, apart from when.
+_EVALUATION = (
+  'samples',
+  'prompts',
+  'temperature',
+  'top_p',
+  'max_response',
+  'sets',
+  'saved',
+)
+
 # Settings that do nothing where the condition on the config holds.
 _INERT = (
   (
@@ -92,11 +103,14 @@ _INERT = (
   ('model.lora_targets', _no_lora, 'model.lora_rank is 0'),
   ('warm_start.batch', _no_warm_start, 'warm_start.steps is 0'),
   ('warm_start.learning_rate', _no_warm_start, 'warm_start.steps is 0'),
-  ('eval.samples', lambda c: not c.eval.every, 'eval.every is 0'),
+  *(
+    (f'eval.{name}', lambda c: not c.eval.every, 'eval.every is 0')
+    for name in _EVALUATION
+  ),
   *(
     (name, _never_sampled, 'nothing is sampled without verify.names')
     for name in (
-      'eval.samples',
+      *(f'eval.{name}' for name in _EVALUATION),
       'sample.top_k',
       'sample.top_p',
       'sample.min_p',
@@ -158,6 +172,7 @@ _EVALUATED = (
   'verify',
   'sample',
   'mesh',
+  *(f'eval.{name}' for name in _EVALUATION if name not in ('samples', 'saved')),
 )
 
 
@@ -172,7 +187,9 @@ def check_overrides(config, *, evaluation: bool = False) -> None:
   """
   for name in overridden():
     for prefix, inert, why in _INERT:
-      if _below(name, prefix) and inert(config):
+      # The command says itself when and how often.
+      asked = evaluation and prefix.startswith('eval.')
+      if _below(name, prefix) and inert(config) and not asked:
         raise Refused(f'--config.{name} would do nothing: {why}')
     if evaluation and not any(_below(name, p) for p in _EVALUATED):
       raise Refused(f'--config.{name} would do nothing: nothing is trained')
@@ -309,6 +326,11 @@ _LEAST = {
   'warm_start.learning_rate': 0.0,
   'eval.every': 0,
   'eval.samples': 0,
+  'eval.prompts': 0,
+  'eval.temperature': 0.0,
+  'eval.top_p': 0.0,
+  'eval.max_response': 0,
+  'eval.saved': -1,
   'checkpoint.every': 1,
   'checkpoint.keep': 1,
   'checkpoint.keep_every': 0,
@@ -339,7 +361,13 @@ _NOT_NEGATIVE = re.compile(
   r'recipe\.((\w+_)?clip(_low|_high)?|weight|(kl|value)_weight|epsilon)'
 )
 # Several texts each.
-_TEXTS = ('verify.names', 'teacher.paths', 'sample.stop', 'model.lora_targets')
+_TEXTS = (
+  'verify.names',
+  'teacher.paths',
+  'sample.stop',
+  'model.lora_targets',
+  'eval.sets',
+)
 _DTYPES = ('float32', 'bfloat16', 'float16')
 
 
@@ -421,6 +449,13 @@ def _check_text(config) -> None:
     raise Refused(
       f'pipeline is {config.pipeline}; use 0, or 1 for rows one step old'
     )
+  for name in ('temperature', 'top_p'):
+    value, most = config.eval[name], 1 if name == 'top_p' else math.inf
+    if value > most or math.isinf(value):
+      raise Refused(
+        f'eval.{name} is {value}; use 0 for that of training, or '
+        + ('at most 1' if name == 'top_p' else 'a finite number')
+      )
   if not config.pipeline_cap > 0:
     raise Refused(f'pipeline_cap is {config.pipeline_cap}; use more than 0')
   if config.model.block and config.mesh.model != 1:

@@ -242,6 +242,23 @@ SETTINGS = {
   'warm_start.learning_rate': (1e-3, 'decays linearly to 0'),
   'eval.every': (10, 'iterations between held-out evaluations; 0: none'),
   'eval.samples': (8, 'per question, for pass@k before and after training'),
+  'eval.prompts': (0, 'questions answered at once; 0: sample.prompts'),
+  'eval.temperature': (
+    0.0,
+    'of those samples; 0: sample.temperature. Greedy answers come beside them',
+  ),
+  'eval.top_p': (0.0, 'likewise; 0: sample.top_p'),
+  'eval.max_response': (0, 'tokens; 0: sample.max_response'),
+  'eval.sets': (
+    (),
+    'more questions to evaluate on, as eval/NAME/...: NAME=PATH each, where '
+    'PATH is as data.path',
+  ),
+  'eval.saved': (
+    16,
+    'questions of each evaluation, and of each set, whose answers are kept in '
+    'eval_samples.jsonl; -1: all',
+  ),
   'checkpoint.every': (20, 'iterations'),
   'checkpoint.keep': (2, 'newest checkpoints that stay'),
   'checkpoint.keep_every': (0, 'multiples that stay for ever; 0: none'),
@@ -289,8 +306,8 @@ PURE = {
 # ... and what they share with those on text.
 _SHARED = (
   *('problem', 'seed', 'steps', 'max_bad_steps', 'max_idle_steps', 'pipeline'),
-  *('sample.prompts', 'slots', 'learn.microbatches', 'optimizer', 'eval'),
-  *('checkpoint', 'mesh', 'log'),
+  *('sample.prompts', 'slots', 'learn.microbatches', 'optimizer'),
+  *('eval.every', 'eval.samples', 'checkpoint', 'mesh', 'log'),
 )
 
 

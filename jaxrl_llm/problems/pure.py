@@ -23,7 +23,7 @@ from jaxrl_llm.reads import united
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.training import shard, step
 from jaxrl_llm.training.keys import Purpose, key_for
-from jaxrl_llm.training.session import Session
+from jaxrl_llm.training.session import Session, spread
 from jaxrl_llm.types import (
   Array,
   Prompts,
@@ -142,7 +142,7 @@ class PureSession(Session):
     del meanwhile
     return Tools(self, state, key)
 
-  def measure(self, params, key, *, samples):
+  def measure(self, params, key, *, samples, record=lambda rows: None):
     """The mean `return` of `samples` rows of every task, and its optimum."""
     samples = max(samples, 1)
     tasks = jnp.repeat(jnp.arange(self.asked, dtype=jnp.int32), samples)
@@ -163,14 +163,14 @@ class PureSession(Session):
       metrics['optimum'] = self.optimum
     return metrics
 
-  def evaluate(self, state, step):
+  def evaluate(self, state, step, record=lambda rows: None):
     key = key_for(self.config.seed, step, Purpose.EVAL)
     return self.measure(state.params, key, samples=self.config.eval.samples)
 
   def examples(self, rollouts, credit):
-    count = min(self.config.log.samples, rollouts.valid.shape[0])
-    rows = jax.tree.map(lambda x: np.asarray(x[:count]), rollouts)
-    rewards = np.asarray(credit.rewards)
+    chosen = spread(np.asarray(rollouts.group), self.config.log.samples)
+    rows = jax.tree.map(lambda x: np.asarray(x[chosen]), rollouts)
+    rewards = np.asarray(credit.rewards)[chosen]
     return [
       {
         'task': int(rows.task[i]),
@@ -184,7 +184,7 @@ class PureSession(Session):
         'length': int(rows.response_mask[i].sum()),
         'truncated': bool(rows.truncated[i]),
       }
-      for i in range(count)
+      for i in range(len(chosen))
     ]
 
   def export(self, state, folder, **options):

@@ -123,7 +123,23 @@ def training(settings: Any) -> list[Address]:
 def held_out(settings: Any) -> list[Address]:
   """Where those held out come from; none: from where the others do."""
   path = settings.held_out_path
-  return _settled(path, settings) if path else []
+  return beside(path, settings) if path else []
+
+
+def beside(text: str, settings: Any) -> list[Address]:
+  """Where questions come from that are not trained on.
+
+  Raises:
+    ValueError: one has a weight, which would do nothing.
+  """
+  found = _settled(text, settings)
+  for address in found:
+    if 'weight' in address.keys:
+      raise ValueError(
+        f'{address.path}:weight={address.keys["weight"]} would do nothing: all '
+        'questions that are not trained on are asked; leave it out'
+      )
+  return found
 
 
 def _settled(text: str, settings: Any, **where: str) -> list[Address]:

@@ -125,6 +125,25 @@ def load(
   return without(questions, away), away
 
 
+def at(text: str, settings: Any, *, seed: int) -> Dataset:
+  """All questions at the addresses in a text, none of them for training.
+
+  Args:
+    text: see `addresses`.
+    settings: as in `load`, of which those of training alone are not read;
+      `held_out` is how many are generated where an address says nothing else.
+
+  Raises:
+    ValueError: as `load` does.
+  """
+  sources = addresses.beside(text, settings)
+  found = [
+    _asked(each, settings.held_out, 'held_out', seed, load_records)
+    for each in sources
+  ]
+  return joined([each.name for each in sources], found)
+
+
 def _counts(total: int, parts: int) -> list[int]:
   """A number in parts that differ by 1 at most.
 
@@ -242,7 +261,7 @@ def generate(
     candidates, domains, verifier = _toy_rows(name, seed, level, options)
   rows, domain, seen, repeats = [], [], set(), 0
   for row, source in candidates:
-    question = _digest(row['prompt'])
+    question = digest(row['prompt'])
     held_out = question[0] < _HELD_OUT_BYTES
     if held_out == (part == 'held_out') and question not in seen:
       seen.add(question)
@@ -409,7 +428,7 @@ def prompt_of(place: str, prompt: Any) -> Any:
   )
 
 
-def _digest(prompt: Any, salt: str = '') -> bytes:
+def digest(prompt: Any, salt: str = '') -> bytes:
   """A hash of a question, blind to white space."""
   text = prompt if isinstance(prompt, str) else json.dumps(prompt)
   text = f'{salt}{" ".join(text.split())}'
@@ -430,7 +449,7 @@ def split(
   Raises:
     ValueError: not at least one question on each side.
   """
-  digests = [_digest(row['prompt'], f'{seed}/') for row in dataset.rows]
+  digests = [digest(row['prompt'], f'{seed}/') for row in dataset.rows]
   ranked = sorted(set(digests))
   if not 0 < held_out < len(ranked):
     raise ValueError(
@@ -448,11 +467,11 @@ def without(dataset: Dataset, other: Dataset) -> Dataset:
   Raises:
     ValueError: it asks them all.
   """
-  asked = {_digest(row['prompt']) for row in other.rows}
+  asked = {digest(row['prompt']) for row in other.rows}
   kept = [
     i
     for i, row in enumerate(dataset.rows)
-    if _digest(row['prompt']) not in asked
+    if digest(row['prompt']) not in asked
   ]
   if not kept:
     raise ValueError(

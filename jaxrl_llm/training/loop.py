@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -271,7 +272,7 @@ def train(
     checkpointer.save(step, state, counts)
 
   if step == 0:
-    log({**session.counts, **evaluation(session, state, 0)})
+    log({**session.counts, **evaluation(session, state, 0, run)})
   while step < config.steps and not stopping():
     state, metrics, (rollouts, credit) = iterate(session, state, step)
     step += 1
@@ -290,7 +291,7 @@ def train(
     if config.eval.every and (
       step % config.eval.every == 0 or step == config.steps
     ):
-      metrics |= evaluation(session, state, step)
+      metrics |= evaluation(session, state, step, run)
     metrics |= session.of_sources(rollouts, credit)
     run.samples(step, session.examples(rollouts, credit))
     log(metrics)
@@ -313,15 +314,24 @@ def train(
 
 
 def evaluation(
-  session: Session, state: TrainState, step: int
+  session: Session, state: TrainState, step: int, run: Run | None = None
 ) -> Mapping[str, float]:
-  """What the session measures of the policy, as `eval/...`, and the seconds."""
+  """What the session measures of the policy, as `eval/...`, and the seconds.
+
+  Args:
+    run: where answers to read go.
+  """
   if not session.config.eval.every:
     return {}
   start = time.perf_counter()
-  metrics = session.evaluate(state, step)
+  record = partial(run.answers, step) if run else _nobody
+  metrics = session.evaluate(state, step, record)
   seconds = time.perf_counter() - start
   return {f'eval/{k}': v for k, v in metrics.items()} | {'time/eval': seconds}
+
+
+def _nobody(rows):
+  del rows
 
 
 def _idleness(step, count, metrics):

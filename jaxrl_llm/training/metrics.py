@@ -242,6 +242,22 @@ _TABLE: dict[str, Metric] = {
       'The chance that the most frequent of K sampled answers is right.',
     ),
   ),
+  'eval/source/NAME/accuracy': _share(
+    'share of its questions', 'Greedy answers that are right, by source.'
+  ),
+  **_interval(
+    'eval/SET/accuracy',
+    _share('share of its questions', 'The same of a set of `eval.sets`.'),
+  ),
+  'eval/SET/source/NAME/accuracy': _share(
+    'share of its questions', 'Of a source of a set.'
+  ),
+  **_interval(
+    'eval/SET/pass@K', _share('as eval/pass@K', 'Of a set of `eval.sets`.')
+  ),
+  **_interval(
+    'eval/SET/maj@K', _share('as eval/maj@K', 'Of a set of `eval.sets`.')
+  ),
   'eval/nll': _count(
     'mean over tokens to be said of -log pi',
     'nats per token',

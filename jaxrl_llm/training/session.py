@@ -12,6 +12,7 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from jaxrl_llm.plans.base import Tools
@@ -26,6 +27,23 @@ from jaxrl_llm.types import (
   Spec,
   TrainState,
 )
+
+# Hears of rows, some at a time, for people to read.
+Record = Callable[[list[dict[str, Any]]], None]
+
+
+def spread(group: np.ndarray, count: int) -> np.ndarray:
+  """Indices of `count` rows of as many groups as there are, rising.
+
+  Args:
+    group: i32[N], the group of each row.
+  """
+  order = np.argsort(group, kind='stable')
+  first = np.searchsorted(group[order], group[order])
+  # The first row of every group, then the second ones, and so on.
+  place = np.empty(len(group), int)
+  place[order] = np.arange(len(group)) - first
+  return np.sort(np.argsort(place, kind='stable')[:count])
 
 
 class Lent(Tools, Protocol):
@@ -136,16 +154,27 @@ class Session:
     raise NotImplementedError
 
   def measure(
-    self, params: PyTree, key: Array, *, samples: int
+    self,
+    params: PyTree,
+    key: Array,
+    *,
+    samples: int,
+    record: Record = lambda rows: None,
   ) -> dict[str, float]:
     """How good trainable parameters are, by name, with `/low` and `/high`.
 
     Args:
       samples: rows of each question or task.
+      record: hears of rows that people may want to read.
     """
     raise NotImplementedError
 
-  def evaluate(self, state: TrainState, step: int) -> dict[str, float]:
+  def evaluate(
+    self,
+    state: TrainState,
+    step: int,
+    record: Record = lambda rows: None,
+  ) -> dict[str, float]:
     """What is measured of the policy after `step` iterations, by name."""
     raise NotImplementedError
 
@@ -158,7 +187,7 @@ class Session:
   def examples(
     self, rollouts: Rollouts, credit: Credit
   ) -> list[dict[str, Any]]:
-    """The first rows of an iteration, for people to read."""
+    """A few rows of an iteration, of several groups, for people to read."""
     raise NotImplementedError
 
   def export_adapter(

@@ -21,6 +21,7 @@ MADE = (
   'config.json',
   'metrics.jsonl',
   'samples.jsonl',
+  'eval_samples.jsonl',
   'curve.png',
   'tensorboard',
   'checkpoints',

@@ -6,10 +6,11 @@ The run folder is a contract:
     metrics.jsonl    one object per step, keys sorted, numbers that round-trip;
                      null where a number was not finite
     samples.jsonl    one object per logged response, with its `step`
+    eval_samples.jsonl   likewise, of answers in evaluation
     tensorboard/     the metrics again, as TensorBoard events
     curve.png        the learning curve so far
 
-Equal inputs give equal bytes in the two `.jsonl` files, but for the metrics
+Equal inputs give equal bytes in the `.jsonl` files, but for the metrics
 named `time/*`, which read a clock. Lines are flushed one by one. A run that
 resumes at step s drops what its predecessor logged after s, so its files end
 as those of an uninterrupted run.
@@ -70,6 +71,7 @@ class Run:
       self._workdir.mkdir(parents=True, exist_ok=True)
       self._metrics = _Lines(self._workdir / 'metrics.jsonl', self._last)
       self._samples = _Lines(self._workdir / 'samples.jsonl', self._last)
+      self._answers = _Lines(self._workdir / 'eval_samples.jsonl', self._last)
       self._events = _Events(self._workdir / 'tensorboard', self._last + 1)
     self._history = read(self._workdir / 'metrics.jsonl')
     self._progress = None
@@ -118,10 +120,15 @@ class Run:
     Raises:
       DiskFull: no room; none of the rows is in the file.
     """
+    self._show(self._samples, step, rows)
+
+  def answers(self, step: int, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Likewise, answers in evaluation."""
+    self._show(self._answers, step, rows)
+
+  def _show(self, lines: _Lines, step: int, rows) -> None:
     with says_disk_full(self._workdir):
-      self._samples.append(
-        [{'step': int(step), **_jsonable(row)} for row in rows]
-      )
+      lines.append([{'step': int(step), **_jsonable(row)} for row in rows])
 
   def draw(self) -> None:
     """Draws the learning curve of all steps so far to `curve.png`."""
@@ -135,6 +142,7 @@ class Run:
     with says_disk_full(self._workdir):
       self._metrics.sync()
       self._samples.sync()
+      self._answers.sync()
       self._events.flush()
 
   def close(self) -> None:
@@ -145,6 +153,7 @@ class Run:
     self.draw()
     self._metrics.close()
     self._samples.close()
+    self._answers.close()
     self._events.close()
 
 
@@ -166,6 +175,22 @@ def write_config(workdir: str | os.PathLike, record: Mapping[str, Any]) -> None:
     _replace(folder / 'config.json', text.encode())
 
 
+def write_lines(
+  path: str | os.PathLike, rows: Iterable[Mapping[str, Any]]
+) -> None:
+  """Writes a `.jsonl` file of rows, whole or not at all.
+
+  Args:
+    rows: what JSON can hold, arrays and NumPy scalars included.
+
+  Raises:
+    DiskFull: there is no room.
+  """
+  file = pathlib.Path(path)
+  with says_disk_full(file.parent):
+    _replace(file, _text([_jsonable(row) for row in rows]))
+
+
 def read(path: str | os.PathLike) -> list[dict[str, Any]]:
   """The objects of a `.jsonl` file; a torn last line is left out."""
   with open(path, 'rb') as file:
@@ -183,14 +208,7 @@ class _Lines:
     self._file = os.open(path, flags, 0o666)
 
   def append(self, objects: Sequence[Mapping[str, Any]]) -> None:
-    text = ''.join(
-      json.dumps(each, sort_keys=True, ensure_ascii=False, allow_nan=False)
-      + '\n'
-      for each in objects
-    )
-    # A sampled byte sequence may decode to a lone surrogate, which UTF-8
-    # lacks; the backslash form is how JSON spells it.
-    data = memoryview(text.encode(errors='backslashreplace'))
+    data = memoryview(_text(objects))
     status = os.fstat(self._file)
     if not status.st_nlink:
       # Lines of a file without a name would be lost without a word.
@@ -213,6 +231,16 @@ class _Lines:
 
   def close(self) -> None:
     os.close(self._file)
+
+
+def _text(objects: Iterable[Mapping[str, Any]]) -> bytes:
+  text = ''.join(
+    json.dumps(each, sort_keys=True, ensure_ascii=False, allow_nan=False) + '\n'
+    for each in objects
+  )
+  # A sampled byte sequence may decode to a lone surrogate, which UTF-8 lacks;
+  # the backslash form is how JSON spells it.
+  return text.encode(errors='backslashreplace')
 
 
 def _drop_after(path: pathlib.Path, last: int) -> None:

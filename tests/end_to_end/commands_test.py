@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 
+from experiments import eval as eval_command
 from experiments import runs
 from jaxrl_llm.policies.language import hf, parameters
 from jaxrl_llm.problems.text import session
@@ -21,7 +22,8 @@ def trained(tmp_path_factory):
   """A run of two iterations, exported at its end."""
   workdir = tmp_path_factory.mktemp('runs') / 'trained'
   flags = ('--config.steps=2', '--export', f'--workdir={workdir}')
-  done = processes.run('train', *flags)
+  sets = "--config.eval.sets=('more=sort:length=3:rows=5',)"
+  done = processes.run('train', *flags, sets, '--config.eval.saved=3')
   assert done.returncode == 0, done.stderr
   assert 'before' in done.stdout and 'accuracy' in done.stdout
   return workdir
@@ -37,6 +39,48 @@ def test_a_run_folder_holds_what_the_readme_promises(trained):
   assert first['step'] == 0 and last['step'] == 2
   for line in (first, last):
     assert {'eval/accuracy', 'eval/pass@1', 'eval/pass@2'} <= line.keys()
+    assert {'eval/more/accuracy', 'eval/more/pass@2/low'} <= line.keys()
+
+
+def test_answers_in_evaluation_are_kept(trained):
+  lines = writers.read(trained / 'eval_samples.jsonl')
+  for step in (0, 2):
+    own = [line for line in lines if line['step'] == step]
+    found = [(x['set'], x['question'], x['greedy']) for x in own]
+    expected = [
+      (name, question, greedy)
+      for name in ('held_out', 'more')
+      for greedy in (True, False)
+      for question in range(3)
+      for _ in range(1 if greedy else 2)
+    ]
+    assert found == expected
+  keys = {'prompt', 'response', 'answer', 'scores', 'valid', 'truncated'}
+  assert keys <= lines[0].keys() and isinstance(lines[0]['response'], str)
+
+
+def test_samples_of_an_iteration_are_of_several_prompts(trained):
+  lines = writers.read(trained / 'samples.jsonl')
+  of_one = [line['prompt'] for line in lines if line['step'] == 1]
+  assert len(of_one) == len(set(of_one)) == 4
+
+
+def test_a_run_is_evaluated_on_all_of_other_questions(trained):
+  parts, state = runs.restore(trained)
+  rows = []
+  found = parts.measure(
+    state.params,
+    jax.random.key(0),
+    samples=0,
+    record=rows.extend,
+    sets=parts.encoded(['sort:length=2:rows=6', 'b=sort:length=3:rows=5']),
+  )
+  parts.close()
+  assert {name.split('/')[0] for name in found} == {'sort', 'b'}
+  assert [row['set'] for row in rows] == ['sort'] * 6 + ['b'] * 5
+  assert {len(row['answer']) for row in rows} == {2, 3}
+  lines = eval_command.table(found).splitlines()
+  assert lines[1].startswith('sort/accuracy') and '[' in lines[1]
 
 
 def test_a_second_start_compiles_nothing(trained, tmp_path):
@@ -113,7 +157,9 @@ def test_eval_of_a_run_equals_its_last_held_out_evaluation(trained, tmp_path):
   found = json.loads(output.read_text())
   last = writers.read(trained / 'metrics.jsonl')[-1]
   assert found['step'] == 2
-  for name in ('accuracy', 'pass@1', 'pass@2'):
+  assert found['questions'] == 8 + 5
+  assert len(output.with_suffix('.jsonl').read_text().splitlines()) == 13 * 3
+  for name in ('accuracy', 'pass@1', 'pass@2', 'more/accuracy'):
     assert found[name] == last[f'eval/{name}']
 
 

@@ -60,6 +60,10 @@ def changed(**settings):
     ({'recipe__clip_low': -0.2}, 'recipe.clip_low is -0.2; use 0 or more'),
     ({'recipe__kl_weight': -0.1}, 'recipe.kl_weight is -0.1; use 0 or more'),
     ({'verify__names': (3,)}, 'verify.names has 3 in it, which is no text'),
+    ({'eval__top_p': 1.5}, 'eval.top_p is 1.5; use 0 for that of training'),
+    ({'eval__temperature': -1.0}, 'eval.temperature is -1.0; use 0.0 or more'),
+    ({'eval__temperature': INF}, 'eval.temperature is inf; use 0 for that'),
+    ({'eval__sets': (3,)}, 'eval.sets has 3 in it, which is no text'),
     ({'max_idle_steps': -1}, 'max_idle_steps is -1; use 0 or more'),
     ({'model__block': 9, 'mesh__model': 2}, 'mesh.model=2 already splits'),
   ],
@@ -91,6 +95,7 @@ def test_defaults_and_extremes_that_mean_something_pass():
     ('model.lora_alpha', {}, 'model.lora_rank is 0'),
     ('warm_start.batch', {'warm_start__steps': 0}, 'warm_start.steps is 0'),
     ('eval.samples', {'eval__every': 0}, 'eval.every is 0'),
+    ('eval.sets', {'eval__every': 0}, 'eval.every is 0'),
     ('data.level', {'data__path': 'x.jsonl'}, 'data.path is a file'),
     ('optimizer.norms', {}, 'optimizer.schedule is not refined'),
     ('optimizer.b1', {'optimizer__name': 'adafactor'}, 'does not read it'),
@@ -119,6 +124,14 @@ def test_a_flag_with_effect_passes(monkeypatch):
   files = ('data.prompt_field', 'verify.seconds')
   monkeypatch.setattr(OVERRIDDEN, lambda: dict.fromkeys(files, 1))
   check_overrides(changed(data__path='x.jsonl', verify__names=('math',)))
+
+
+def test_evaluation_is_asked_for_by_its_command(monkeypatch):
+  monkeypatch.setattr(OVERRIDDEN, lambda: {'eval.prompts': 64})
+  check_overrides(changed(eval__every=0), evaluation=True)
+  monkeypatch.setattr(OVERRIDDEN, lambda: {'eval.samples': 64})
+  with pytest.raises(Refused, match='nothing is trained'):
+    check_overrides(changed(), evaluation=True)
 
 
 def test_evaluation_refuses_what_only_training_reads(monkeypatch):

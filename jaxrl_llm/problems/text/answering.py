@@ -24,6 +24,7 @@ from jaxrl_llm.problems.text.questions import Questions
 from jaxrl_llm.problems.text.tools import Speaker
 from jaxrl_llm.tasks import answers, environments, verify
 from jaxrl_llm.training import hosts, shard
+from jaxrl_llm.training.session import Record
 from jaxrl_llm.types import Array, Rollouts, Scores
 
 
@@ -185,36 +186,48 @@ class Answering:
     return scores, hosts.summed({'verify/preferences': failed})
 
   def evaluate(
-    self, params, questions: Questions, key, *, samples: int = 0
+    self,
+    params,
+    questions: Questions,
+    key,
+    *,
+    samples: int = 0,
+    record: Record = lambda rows: None,
   ) -> dict[str, float]:
     """Greedy accuracy, and of sampled answers pass@k and maj@k.
 
     Where an environment answers, whole episodes are judged. A failed
-    verification counts as a wrong answer. Sampling is that of training, so
-    that pass@1 is the training accuracy on these questions.
+    verification counts as a wrong answer.
 
     Args:
       samples: answers per question beside the greedy one; 0 for none.
+      record: hears of every answer, a batch at a time.
 
     Returns:
-      `accuracy` with its 95 % interval `accuracy/low`, `accuracy/high`, and
-      with samples `pass@k` and `maj@k` for powers of 2 up to `samples`.
+      `accuracy` with its 95 % interval `accuracy/low`, `accuracy/high`; of
+      several sources the `source/NAME/accuracy` of each; and with samples
+      `pass@k` and `maj@k` for powers of 2 up to `samples`.
     """
-    right, _ = self._answer(params, questions, key, 1, self.greedy)
+    right, _ = self._answer(params, questions, key, 1, self.greedy, record)
     low, high = evaluate.wilson_interval(int(right.sum()), right.size)
     metrics = {
       'accuracy': float(right.mean()),
       'accuracy/low': low,
       'accuracy/high': high,
     }
+    if len(questions.domains) > 1:
+      for number, name in enumerate(questions.domains):
+        own = right[questions.domain == number]
+        if own.size:
+          metrics[f'source/{name}/accuracy'] = float(own.mean())
     if samples:
-      right, texts = self._answer(params, questions, key, samples, None)
+      right, texts = self._answer(params, questions, key, samples, None, record)
       ks = [2**i for i in range(samples.bit_length()) if 2**i <= samples]
       final = [[answers.final(t) for t in group] for group in texts]
       metrics |= evaluate.summarize(right, final, ks)
     return metrics
 
-  def _answer(self, params, questions, key, samples, sampling):
+  def _answer(self, params, questions, key, samples, sampling, record):
     """bool[A, samples] right, and the texts, in batches of one shape."""
     right, texts = [], []
     size = min(self.batch, len(questions))
@@ -233,6 +246,11 @@ class Answering:
       right.append(np.asarray(good).reshape(-1, samples)[:count])
       grouped = np.array(said, object).reshape(-1, samples)
       texts.extend(grouped[:count].tolist())
+      record(
+        _told(questions, tasks, rollouts, scores, said, sampling is not None)[
+          : count * samples
+        ]
+      )
     return np.concatenate(right), texts
 
   def _judged(self, speaker, prompts, key, samples):
@@ -245,3 +263,31 @@ class Answering:
     rollouts = speaker.generate(prompts, key, samples)
     said = speaker.decode(rollouts)
     return *speaker.verify(rollouts, said), said
+
+
+def _told(questions, tasks, rollouts, scores, said, greedy):
+  """Answers as people read them, those to a question side by side."""
+  samples = len(said) // len(tasks)
+  length, truncated, valid, components = (
+    np.asarray(x)
+    for x in (
+      rollouts.length,
+      rollouts.truncated,
+      rollouts.valid,
+      scores.components,
+    )
+  )
+  return [
+    {
+      'question': int(tasks[i // samples]),
+      'greedy': greedy,
+      'prompt': questions.rows[tasks[i // samples]]['prompt'],
+      'response': text,
+      'answer': questions.rows[tasks[i // samples]].get('answer'),
+      'scores': components[i],
+      'length': int(length[i]),
+      'truncated': bool(truncated[i]),
+      'valid': bool(valid[i]),
+    }
+    for i, text in enumerate(said)
+  ]

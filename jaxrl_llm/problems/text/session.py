@@ -7,6 +7,7 @@ import functools
 import json
 import math
 import pathlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -24,6 +25,7 @@ from jaxrl_llm.policies.language.truncation import Sampling
 from jaxrl_llm.problems.text import chats as chats_lib
 from jaxrl_llm.problems.text import (
   dialogue,
+  examinations,
   games,
   guests,
   inspection,
@@ -53,7 +55,7 @@ from jaxrl_llm.training import (
   widths,
 )
 from jaxrl_llm.training.keys import Purpose, key_for
-from jaxrl_llm.training.session import Session
+from jaxrl_llm.training.session import Session, spread
 from jaxrl_llm.types import PyTree, Rollouts, Spec, TrainState
 
 
@@ -64,7 +66,7 @@ class TextSession(Session):
   Attributes:
     mesh: of all devices. model: the decoder. tokenizer: of the model.
     source: the Hugging Face folder the parameters came from.
-    train, held_out: encoded questions.
+    train, held_out: encoded questions. sets: more of them, by name.
     answering: sampling and verification.
     scorer: the policy as objectives see it, row by row.
     teachers: other policies, each a scorer, parameters and configuration.
@@ -79,6 +81,7 @@ class TextSession(Session):
   held_out: Questions
   answering: Answering
   scorer: step.Scorer
+  sets: Mapping[str, Questions] = dataclasses.field(default_factory=dict)
   teachers: tuple[tuple[step.Scorer, PyTree, Config], ...] = ()
   sampler: tuple[step.Program, step.Compiled] | None = None
 
@@ -147,12 +150,47 @@ class TextSession(Session):
   def asked(self):
     return len(self.held_out)
 
-  def measure(self, params, key, *, samples):
-    return self.answering.evaluate(
-      self._merged(params), self.held_out, key, samples=samples
-    )
+  @functools.cached_property
+  def examining(self) -> Answering:
+    """How questions are answered in evaluation."""
+    return examinations.answering(self.answering, self.config.eval)
 
-  def evaluate(self, state, step):
+  def measure(
+    self, params, key, *, samples, record=lambda rows: None, sets=None
+  ):
+    """As the base class says, of held-out questions and of all sets.
+
+    Args:
+      sets: questions by name, in the place of those held out and of all sets.
+    """
+    if sets is None:
+      sets = {'': self.held_out, **self.sets}
+    params = self._merged(params)
+    metrics: dict[str, float] = {}
+
+    def told(rows, name):
+      record([{'set': name or 'held_out', **row} for row in rows])
+
+    for name, questions in sets.items():
+      found = self.examining.evaluate(
+        params,
+        questions,
+        examinations.key_of(name, key) if name else key,
+        samples=samples,
+        record=functools.partial(told, name=name),
+      )
+      before = f'{name}/' if name else ''
+      metrics |= {f'{before}{k}': value for k, value in found.items()}
+    return metrics
+
+  def encoded(self, sets: Sequence[str]) -> dict[str, Questions]:
+    """Questions of evaluation sets, by name, see `examinations.load`."""
+    found = examinations.load(sets, self.config, self.tokenizer, self.train)
+    parts = (self.train, *found.values())
+    questions_lib.check(parts, self.tokenizer, self.model.vocab)
+    return found
+
+  def evaluate(self, state, step, record=lambda rows: None):
     """Greedy accuracy on held-out questions, and pass@k at the run's end.
 
     Where the run learns from recorded responses, also how it rates those held
@@ -160,13 +198,18 @@ class TextSession(Session):
     alone.
     """
     config = self.config
-    ends = step in (0, config.steps)
+    ends, most = step in (0, config.steps), config.eval.saved
+
+    def kept(rows):
+      record([row for row in rows if most < 0 or row['question'] < most])
+
     metrics: dict[str, float] = {}
     if self.answering.verifiers.names:
       metrics |= self.measure(
         state.params,
         key_for(config.seed, step, Purpose.EVAL),
         samples=config.eval.samples if ends else 0,
+        record=kept,
       )
     if recordings.used(config):
       metrics |= self.rated(state)
@@ -309,9 +352,13 @@ class TextSession(Session):
 
   def try_out(self) -> None:
     """Asks verifiers, environment and oracle about a few questions each."""
-    last = len(self.train) - 1
+    for questions in (self.train, *self.sets.values()):
+      self._try_out(questions)
+
+  def _try_out(self, questions: Questions) -> None:
+    last = len(questions) - 1
     places = sorted({0, last // 2, last})
-    rows = [dict(self.train.rows[place]) for place in places]
+    rows = [dict(questions.rows[place]) for place in places]
     answering = self.answering
     if answering.environment is not None:
       answering.environment.reset(rows)
@@ -340,28 +387,34 @@ class TextSession(Session):
     )
 
   def examples(self, rollouts: Rollouts, credit) -> list[dict[str, Any]]:
-    """The first responses of an iteration, for people to read."""
-    count = min(self.config.log.samples, rollouts.valid.shape[0])
-    first = jax.tree.map(
-      lambda x: np.asarray(x[:count]), rollouts.replace(extras={})
+    """Responses of an iteration to as many prompts as it shows."""
+    chosen = spread(np.asarray(rollouts.group), self.config.log.samples)
+    first, extras = (
+      jax.tree.map(lambda x: np.asarray(x[chosen]), tree)
+      for tree in (
+        rollouts.replace(extras={}),
+        {k: x for k, x in rollouts.extras.items() if k == 'stop'},
+      )
     )
     # A stop string ends a turn, which need not be the last of its row.
     whole = self.answering.turns > 0
     texts = self.answering.texts(first, whole=whole)
-    rewards, components = np.asarray(credit.rewards), credit.components
+    rewards, components = (
+      np.asarray(x)[chosen] for x in (credit.rewards, credit.components)
+    )
     return [
       {
         'prompt': self.train.rows[first.task[i]]['prompt'],
         'response': texts[i],
         'answer': self.train.rows[first.task[i]].get('answer'),
         'reward': rewards[i],
-        'scores': np.asarray(components[i]),
+        'scores': components[i],
         'length': int(first.response_mask[i].sum()),
         'truncated': bool(first.truncated[i]),
         'valid': bool(first.valid[i]),
-        **(self._episode(first, rollouts.extras, i) if whole else {}),
+        **(self._episode(first, extras, i) if whole else {}),
       }
-      for i in range(count)
+      for i in range(len(chosen))
     ]
 
   def _episode(self, rollouts: Rollouts, extras, row: int) -> dict[str, Any]:
@@ -435,7 +488,9 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   config = timed(config, recipe, len(train))
   for check in terms.checks:
     check(train.rows)
-  questions_lib.check((train, held_out), tokenizer, model.vocab)
+  sets = examinations.load(config.eval.sets, config, tokenizer, train)
+  parts = (train, held_out, *sets.values())
+  questions_lib.check(parts, tokenizer, model.vocab)
   spec = Spec(
     rows=rows,
     samples=terms.samples,
@@ -498,6 +553,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
     source=source,
     train=train,
     held_out=held_out,
+    sets=sets,
     program=program,
     compiled=program.compile(),
     answering=answering_of(
