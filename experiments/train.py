@@ -261,6 +261,7 @@ def _train(config, workdir, started, stopping) -> int:
     )
     return 0
   loaded = programs.count()
+  hosts.on_first(lambda: _write_page(workdir))
   hosts.on_first(lambda: print(report(workdir)))
   hosts.on_first(
     lambda: print(f'programs: {loaded.loaded}, {loaded.compiled} compiled anew')
@@ -282,6 +283,14 @@ def _export(parts, state, workdir: pathlib.Path) -> None:
     text = card.of_run(workdir, int(state.step))
     written = parts.export(state, folder, card=text)
   hosts.on_first(lambda: print(f'exported to {folder}: {written}'))
+
+
+def _write_page(workdir: pathlib.Path) -> None:
+  from experiments import page
+  from jaxrl_llm.training import writers
+
+  with writers.says_disk_full(workdir):
+    page.write(workdir)
 
 
 def report(workdir: pathlib.Path) -> str:

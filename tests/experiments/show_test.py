@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from experiments import show
+from experiments import samples, show
 from experiments.command import Refused
 
 
@@ -24,18 +24,18 @@ def run_of(folder, lines):
 
 
 def test_the_newest_iteration_is_chosen_and_the_nearest_named(tmp_path):
-  lines = show.read(run_of(tmp_path, [line(1), line(4), line(9)]))
-  assert [each['step'] for each in show.chosen(lines, None)] == [9]
-  assert [each['step'] for each in show.chosen(lines, 4)] == [4]
+  lines = samples.read(run_of(tmp_path, [line(1), line(4), line(9)]))
+  assert [each['step'] for each in samples.chosen(lines, None)] == [9]
+  assert [each['step'] for each in samples.chosen(lines, 4)] == [4]
   with pytest.raises(Refused, match='the nearest is --step=4'):
-    show.chosen(lines, 5)
+    samples.chosen(lines, 5)
 
 
 def test_what_is_no_run_or_empty_is_refused(tmp_path):
   with pytest.raises(Refused, match='no samples.jsonl'):
-    show.read(tmp_path)
+    samples.read(tmp_path)
   with pytest.raises(Refused, match='log.samples'):
-    show.read(run_of(tmp_path, []))
+    samples.read(run_of(tmp_path, []))
 
 
 @pytest.mark.parametrize(
@@ -45,13 +45,13 @@ def test_groups_are_ordered_by_what_they_earned(order, first):
   lines = [
     line(prompt=p, reward=r) for p, r in [('b', 0.5), ('a', 1), ('c', 0)]
   ]
-  groups = sorted(show.grouped(lines), key=show._KEYS[order])
+  groups = sorted(samples.grouped(lines), key=samples.ORDERS[order])
   assert groups[0][0]['prompt'] == first
 
 
 def test_a_group_that_disagrees_is_the_most_mixed():
   lines = [line(prompt=p, reward=r) for p, r in [('a', 1), ('b', 0), ('b', 1)]]
-  first = sorted(show.grouped(lines), key=show._KEYS['mixed'])[0]
+  first = sorted(samples.grouped(lines), key=samples.ORDERS['mixed'])[0]
   assert [each['prompt'] for each in first] == ['b', 'b']
 
 
