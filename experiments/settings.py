@@ -114,6 +114,7 @@ _INERT = (
       'sample.top_k',
       'sample.top_p',
       'sample.min_p',
+      'sample.unroll',
       'sample.slots',
       'sample.widths',
       'sample.support',

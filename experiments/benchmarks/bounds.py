@@ -142,7 +142,7 @@ def _programs(model, shape):
   keys = sampler_lib.row_keys(key, jnp.arange(shape.rows))
   params = jax.eval_shape(functools.partial(parameters.init, config), key)
   layers, rest = jax.eval_shape(
-    lambda params: drawing.unstacked(params, config, jnp.float32), params
+    lambda params: drawing.unstacked(params, sampler), params
   )
   logits, prompt_cache = jax.eval_shape(
     functools.partial(sampler_lib.prompted, sampler, shape.samples),

@@ -187,6 +187,11 @@ SETTINGS = {
     'candidates recorded per token, so that ratios under truncation are '
     'exact; 0: none',
   ),
+  'sample.unroll': (
+    True,
+    'the layers of the sampler: faster, longer to compile; False: a loop over '
+    'them, for deep models',
+  ),
   'sample.slots': (
     0,
     'responses written at once, each in a slot that the next one takes when '

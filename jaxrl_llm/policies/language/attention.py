@@ -155,13 +155,26 @@ def over_caches(
   return y.reshape(n, -1, h)
 
 
-def written(cache: dict[str, Array], k: Array, v: Array, t: Array):
-  """A row's cache with k and v, [N, K, h], in slot t; the cache's dtype."""
+def written(
+  cache: dict[str, Array],
+  k: Array,
+  v: Array,
+  t: Array,
+  period: Array | None = None,
+) -> dict[str, Array]:
+  """A row's cache with k and v, [N, K, h], in slot t; the cache's dtype.
+
+  Args:
+    period: i32[], which is written of a cache whose axis 1 is periods.
+  """
   k, v = k[..., None], v[:, :, None]
+  rows: tuple[Array | int, ...] = (0,)
+  if period is not None:
+    k, v, rows = k[:, None], v[:, None], (0, period)
   update = jax.lax.dynamic_update_slice
   return {
-    'k': update(cache['k'], k.astype(cache['k'].dtype), (0, 0, 0, t)),
-    'v': update(cache['v'], v.astype(cache['v'].dtype), (0, 0, t, 0)),
+    'k': update(cache['k'], k.astype(cache['k'].dtype), (*rows, 0, 0, t)),
+    'v': update(cache['v'], v.astype(cache['v'].dtype), (*rows, 0, t, 0)),
   }
 
 

@@ -53,12 +53,15 @@ def initial(sampler, n: int) -> State:
   )
 
 
-def unstacked(params: PyTree, config, dtype) -> tuple[tuple, PyTree]:
-  """The layers as one tree each and the other parameters, cast to `dtype`.
+def unstacked(params: PyTree, sampler) -> tuple[PyTree, PyTree]:
+  """The layers as `decode` reads them and the others, cast to the dtype.
 
   Once, before a loop: inside it would be done for every token.
   """
-  layers = transformer.split_layers(params, config, dtype)
+  dtype = sampler.dtype
+  layers = transformer.split_layers(
+    params, sampler.config, dtype, unroll=sampler.unroll
+  )
   rest = jax.lax.optimization_barrier(
     {
       name: jax.tree.map(lambda x: x.astype(dtype), tree)

@@ -40,6 +40,8 @@ class Sampler:
     max_tokens: T, the budget of a response.
     dtype: of the arithmetic; the draw itself is float32.
     cache_dtype: of the keys and values kept; None is `dtype`.
+    unroll: the layers of a step are written out, which runs faster; False is
+      a loop over them, whose program does not grow with their number.
     slots: rows at work at once; 0 is all of them. Fewer cost less where
       lengths differ, see `jaxrl_llm.policies.language.slots`.
     widths: loops of a response. Each is compiled, and the caches of all but
@@ -56,6 +58,7 @@ class Sampler:
   _: dataclasses.KW_ONLY
   dtype: Any = jnp.float32
   cache_dtype: Any = None
+  unroll: bool = True
   slots: int = 0
   widths: int = 1
   support: int = 0
@@ -195,7 +198,12 @@ def decoded(params: PyTree) -> PyTree:
 def prompted(sampler, samples, params, prompts):
   """Logits f32[N, V] after the prompts, and their keys and values."""
   hidden, cache = transformer.prefill(
-    params, sampler.config, prompts.tokens, prompts.mask, dtype=sampler.dtype
+    params,
+    sampler.config,
+    prompts.tokens,
+    prompts.mask,
+    dtype=sampler.dtype,
+    unroll=sampler.unroll,
   )
   kept = sampler.cache_dtype or sampler.dtype
   cache = transformer.stored(cache, kept)
@@ -206,7 +214,7 @@ def prompted(sampler, samples, params, prompts):
 def decoder(sampler, params, prompts, prompt_cache, rows):
   """An empty cache of N rows, and f(state, cache) -> next logits, cache."""
   config = sampler.config
-  layers, rest = drawing.unstacked(params, config, sampler.dtype)
+  layers, rest = drawing.unstacked(params, sampler)
   samples = rows // prompts.tokens.shape[0]
   length = jnp.repeat(prompts.mask.sum(-1, dtype=jnp.int32), samples)
 
@@ -227,7 +235,11 @@ def decoder(sampler, params, prompts, prompt_cache, rows):
     return transformer.logits(rest, config, hidden), cache
 
   cache = transformer.empty_cache(
-    config, rows, sampler.columns[0], sampler.cache_dtype or sampler.dtype
+    config,
+    rows,
+    sampler.columns[0],
+    sampler.cache_dtype or sampler.dtype,
+    unroll=sampler.unroll,
   )
   return cache, following
 

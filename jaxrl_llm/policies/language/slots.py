@@ -84,7 +84,7 @@ def write(
   """
   config, n, most = sampler.config, first.ended.shape[0], sampler.max_tokens
   samples = n // prompts.tokens.shape[0]
-  layers, rest = drawing.unstacked(params, config, sampler.dtype)
+  layers, rest = drawing.unstacked(params, sampler)
   length = prompts.mask.sum(-1, dtype=jnp.int32)
   # A response of one token is finished and needs no slot.
   order = jnp.argsort(first.ended, stable=True)
@@ -149,7 +149,11 @@ def write(
     jnp.int32(0),
     _idle(sampler.slots, n, prompt_cache),
     transformer.empty_cache(
-      config, sampler.slots, most, sampler.cache_dtype or sampler.dtype
+      config,
+      sampler.slots,
+      most,
+      sampler.cache_dtype or sampler.dtype,
+      unroll=sampler.unroll,
     ),
     first.ended,
     first.outputs,

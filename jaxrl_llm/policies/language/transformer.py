@@ -153,6 +153,7 @@ def prefill(
   mask: Array,
   *,
   dtype=jnp.float32,
+  unroll: bool = True,
 ) -> tuple[Array, Cache]:
   """Reads prompts, keeping what `decode` attends to.
 
@@ -160,15 +161,19 @@ def prefill(
     tokens: i32[B, P], left padded.
     mask: bool[B, P], True on tokens.
     dtype: of the arithmetic and of the cache.
+    unroll: as in `split_layers`.
 
   Returns:
     dtype[B, D], the hidden state of the last column, and the cache: for each
     layer 'k' dtype[B, K, h, P] and 'v' dtype[B, K, P, h], or `delta.States`.
+    Not unrolled, for each layer of a period, periods being axis 1.
   """
   chex.assert_rank([tokens, mask], 2)
   chex.assert_equal_shape([tokens, mask])
   tokens, mask, _ = _without_gaps(config, tokens, mask, mask)
   x, kept = _sequence(params, config, tokens, mask, dtype=dtype, keep=True)
+  if not unroll:
+    return x[:, -1], jax.tree.map(lambda each: jnp.moveaxis(each, 0, 1), kept)
   cache = tuple(
     jax.tree.map(lambda each, i=i: each[i // config.period], kept[place])
     for i, place in enumerate([*range(config.period)] * len(config.kinds))
@@ -178,7 +183,7 @@ def prefill(
 
 
 def decode(
-  layers: tuple[Params, ...],
+  layers: tuple[Params, ...] | Params,
   params: Params,
   config: Config,
   tokens: Array,
@@ -197,7 +202,7 @@ def decode(
   in one softmax, to its own tokens 0..t.
 
   Args:
-    layers: parameters by layer, from `split_layers`.
+    layers: from `split_layers`, by layer, or stacked for a loop over periods.
     params: the whole tree, or what is left of it without 'layers'.
     tokens: i32[N], the t-th token of each response.
     positions: i32[N], tokens of the row's prompt + t.
@@ -231,24 +236,51 @@ def decode(
   # Of a row's tokens, the slots hold this one alone.
   first = jnp.sum(age >= 0, axis=-1) == 1
   x = _embed(params, config, tokens, dtype)
-  new_cache = []
-  for index, layer in enumerate(layers):
-    kind, window = config.kinds[index], config.layer_windows[index]
-    caches = prompt_cache[index], cache[index]
-    mix = functools.partial(_recur_cached, *caches, first)
+
+  def one(kind, layer, x, told, prompt, own, period=None):
+    window, rotation = told
+    mix = functools.partial(_recur_cached, prompt, own, first, period=period)
     if kind != 'delta':
       mix = functools.partial(
         _attend_cached,
         config,
-        *caches,
+        prompt,
+        own,
         prompt_mask[:, None] & _within(prompt_distance, window),
         (age >= 0) & _within(age, window),
         t,
+        period=period,
       )
-    rotation = rotations[kind, config.layer_ropes[index]]
-    x, kept = block(layer, config, kind, x, rotation, mix)
-    new_cache.append(kept)
-  return norm(params['final_norm'], config, x), tuple(new_cache)
+    return block(layer, config, kind, x, rotation, mix)
+
+  if isinstance(layers, tuple):
+    new_cache = []
+    for index, layer in enumerate(layers):
+      rotation = rotations[config.kinds[index], config.layer_ropes[index]]
+      told = config.layer_windows[index] or None, rotation
+      x, kept = one(
+        config.kinds[index], layer, x, told, prompt_cache[index], cache[index]
+      )
+      new_cache.append(kept)
+    return norm(params['final_norm'], config, x), tuple(new_cache)
+
+  per_layer, told_of = _told(config, rotations, columns)
+  stacks = _periods(config, layers), per_layer
+
+  def body(period, carry):
+    x, cache = carry
+    stack, own = _at(stacks, period)
+    kept = []
+    for place, layer in enumerate(_apart(config, stack)):
+      prompt = _at(prompt_cache[place], period, axis=1)
+      told, kind = told_of(place, own), config.kinds[place]
+      x, each = one(kind, layer, x, told, prompt, cache[place], period)
+      kept.append(each)
+    return x, tuple(kept)
+
+  count = config.layers // config.period
+  x, cache = jax.lax.fori_loop(0, count, body, (x, cache))
+  return norm(params['final_norm'], config, x), cache
 
 
 def logits(params: Params, config: Config, hidden: Array) -> Array:
@@ -267,15 +299,23 @@ def logits(params: Params, config: Config, hidden: Array) -> Array:
 
 
 def split_layers(
-  params: Params, config: Config, dtype=None
-) -> tuple[Params, ...]:
+  params: Params, config: Config, dtype=None, *, unroll: bool = True
+) -> tuple[Params, ...] | Params:
   """The stacked layers as one tree each, cast to `dtype` if one is given.
 
   But for `parameters.EXACT`, of which exponentials are made.
 
   For `decode`, once before its loop: the barrier keeps the compiler from
   slicing (and casting) the stacks again in every step.
+
+  Args:
+    unroll: False leaves them stacked, and `decode` loops over them: the size
+      of its program then does not grow with depth.
   """
+
+  def cast(name, module):
+    to = None if name == parameters.EXACT else dtype
+    return jax.tree.map(lambda x: x.astype(to or x.dtype), module)
 
   def layer(index):
     return {
@@ -286,22 +326,33 @@ def split_layers(
 
   def module_of(name, module, index):
     place = parameters.layers_with(config, name).index(index)
-    to = None if name == parameters.EXACT else dtype
-    return jax.tree.map(lambda x: x[place].astype(to or x.dtype), module)
+    return cast(name, jax.tree.map(lambda x: x[place], module))
 
+  if not unroll:
+    stacks = params['layers'].items()
+    return jax.lax.optimization_barrier({k: cast(k, x) for k, x in stacks})
   layers = tuple(layer(index) for index in range(config.layers))
   return jax.lax.optimization_barrier(layers)
 
 
 def empty_cache(
-  config: Config, rows: int, length: int, dtype=jnp.float32
+  config: Config,
+  rows: int,
+  length: int,
+  dtype=jnp.float32,
+  *,
+  unroll: bool = True,
 ) -> Cache:
   """Room for `length` tokens of `rows` responses.
+
+  Args:
+    unroll: as in `split_layers`.
 
   Returns:
     For each layer 'k' dtype[N, K, h, T] and 'v' dtype[N, K, T, h]: the layout
     in which both products of attention read rows of memory in order. Or
-    `delta.States`, which have no length.
+    `delta.States`, which have no length. Not unrolled, for each layer of a
+    period, periods being axis 1.
   """
 
   def empty(kind):
@@ -315,7 +366,11 @@ def empty_cache(
       'v': jnp.zeros((rows, heads, length, width), dtype),
     }
 
-  return tuple(map(empty, config.kinds))
+  if unroll:
+    return tuple(map(empty, config.kinds))
+  count = config.layers // config.period
+  cache = tuple(map(empty, config.kinds[: config.period]))
+  return jax.tree.map(lambda x: jnp.stack([x] * count, axis=1), cache)
 
 
 def stored(cache: Cache, dtype) -> Cache:
@@ -335,7 +390,7 @@ def widened(cache: Cache, length: int) -> Cache:
     return jnp.pad(x, more)
 
   return tuple(
-    {'k': widen(layer['k'], 3), 'v': widen(layer['v'], 2)}
+    {'k': widen(layer['k'], -1), 'v': widen(layer['v'], -2)}
     if 'k' in layer
     else layer
     for layer in cache
@@ -416,22 +471,11 @@ def _layers(
       delta net.
   """
   ropes = _rotations(config, positions, columns)
-  per_layer = {}
-  if config.period == 1 and len(set(config.layer_windows)) > 1:
-    # A window of all tokens reaches every one, as 0 does.
-    every = tokens.shape[-1]
-    per_layer['window'] = jnp.array([w or every for w in config.layer_windows])
-  if config.period == 1 and len(ropes) > 1:
-    kinds = zip(config.kinds, config.layer_ropes)
-    per_layer['rotation'] = jnp.array([[*ropes].index(each) for each in kinds])
-    rotations = jnp.stack([*ropes.values()])
+  per_layer, told_of = _told(config, ropes, tokens.shape[-1])
 
   def one(place, x, layer, own):
-    kind, rope = config.kinds[place], config.layer_ropes[place]
-    window = own.get('window', config.layer_windows[place] or None)
+    kind, (window, rotation) = config.kinds[place], told_of(place, own)
     mix = recur if kind == 'delta' else functools.partial(attend, window)
-    looked_up = 'rotation' in own
-    rotation = rotations[own['rotation']] if looked_up else ropes[kind, rope]
     return block(layer, config, kind, x, rotation, mix)
 
   if remat:
@@ -451,6 +495,43 @@ def _layers(
   stacks = _periods(config, params['layers'])
   x, kept = jax.lax.scan(body, x, (stacks, per_layer), unroll=unroll)
   return norm(params['final_norm'], config, x), kept
+
+
+def _told(config, ropes, columns):
+  """What a loop over periods looks up, and how it tells layers apart.
+
+  Args:
+    ropes: as `_rotations` gives them. columns: that a window may reach.
+
+  Returns:
+    Arrays over periods, none where all layers are alike or a period is several;
+    f(place, their entries) -> window, or None, and rotation of the layer there.
+  """
+  per_layer = {}
+  if config.period == 1 and len(set(config.layer_windows)) > 1:
+    # A window of all tokens reaches every one, as 0 does.
+    windows = [window or columns for window in config.layer_windows]
+    per_layer['window'] = jnp.array(windows)
+  told = [*zip(config.kinds, config.layer_ropes)]
+  if config.period == 1 and len(ropes) > 1:
+    per_layer['rotation'] = jnp.array([[*ropes].index(each) for each in told])
+    rotations = jnp.stack([*ropes.values()])
+
+  def told_of(place, own):
+    window = own.get('window', config.layer_windows[place] or None)
+    if 'rotation' in own:
+      return window, rotations[own['rotation']]
+    return window, ropes[told[place]]
+
+  return per_layer, told_of
+
+
+def _at(tree, period, axis=0):
+  """One period of stacked arrays."""
+  return jax.tree.map(
+    lambda x: jax.lax.dynamic_index_in_dim(x, period, axis, keepdims=False),
+    tree,
+  )
 
 
 def _periods(config, stacks):
@@ -510,17 +591,32 @@ def _recur_group(config, prompt_mask, mask, inputs, kernels, rate, beta):
   return jnp.concatenate([y, own_y], axis=1), None
 
 
-def _recur_cached(prompt, own, first, inputs, kernels, rate, beta):
-  """One token a row; the first of a response goes on from its prompt."""
-  rows = own['state'].shape[0]
+def _recur_cached(
+  prompt, own, first, inputs, kernels, rate, beta, *, period=None
+):
+  """One token a row; the first of a response goes on from its prompt.
+
+  Args:
+    period: i32[], whose states of `own` are read and written; None: all.
+  """
+  held = own if period is None else _at(own, period, axis=1)
+  rows = held['state'].shape[0]
   prompt = _of_rows(prompt, rows // prompt['state'].shape[0])
 
   def before(of_prompt, of_row):
     new = first.reshape(-1, *[1] * (of_row.ndim - 1))
     return jnp.where(new, of_prompt.astype(of_row.dtype), of_row)
 
-  states = jax.tree.map(before, prompt, own)
-  return delta.step(inputs, kernels, rate, beta, states)
+  states = jax.tree.map(before, prompt, held)
+  y, states = delta.step(inputs, kernels, rate, beta, states)
+  if period is None:
+    return y, states
+
+  def put(whole, one):
+    one = one.astype(whole.dtype)
+    return jax.lax.dynamic_update_index_in_dim(whole, one, period, axis=1)
+
+  return y, jax.tree.map(put, own, states)
 
 
 def _of_rows(states, samples):
@@ -545,13 +641,29 @@ def _attend_group(config, prompt_mask, mask, window, q, k, v, sinks):
 
 
 def _attend_cached(
-  config, prompt, own, prompt_seen, own_seen, t, q, k, v, sinks
+  config,
+  prompt,
+  own,
+  prompt_seen,
+  own_seen,
+  t,
+  q,
+  k,
+  v,
+  sinks,
+  *,
+  period=None,
 ):
-  cache = attention.written(own, k, v, t)
+  """One token a row.
+
+  Args:
+    period: i32[], whose keys of `own` are read and written; None: all.
+  """
+  cache = attention.written(own, k, v, t, period)
   y = attention.over_caches(
     q,
     prompt,
-    cache,
+    cache if period is None else _at(cache, period, axis=1),
     prompt_seen,
     own_seen,
     cap=config.attention_cap,
@@ -561,7 +673,7 @@ def _attend_cached(
 
 
 def _within(distance, window):
-  return distance < window if window else True
+  return True if window is None else distance < window
 
 
 def _positions(mask):

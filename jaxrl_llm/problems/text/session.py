@@ -673,6 +673,7 @@ def answering_of(
       model,
       max_tokens=settings.max_response,
       dtype=jnp.dtype(config.model.dtype),
+      unroll=settings.unroll,
       slots=settings.slots,
       widths=settings.widths,
       support=settings.support,

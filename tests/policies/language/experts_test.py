@@ -177,6 +177,28 @@ def test_experts_that_no_token_chose_get_no_gradient():
     np.testing.assert_array_equal(moved, np.sort(chosen[0]))
 
 
+@pytest.mark.parametrize(('shape', 'bias'), [((2, 40), True), ((1, 3), False)])
+def test_what_tpus_compute_is_what_others_do(monkeypatch, shape, bias):
+  """One product over ragged groups, in place of a loop over blocks."""
+  config = _config(mlp_bias=bias)
+  params, x = _params(config), _x(*shape)
+  weight = jnp.cos(jnp.arange(x.size)).reshape(x.shape)
+
+  def outputs():
+    def both(params, x):
+      y = experts.mixture(params, config, x, _silu)
+      return jnp.sum(weight * y), y
+
+    # Not one that was traced for the others.
+    return jax.jit(jax.value_and_grad(both, (0, 1), has_aux=True))(params, x)
+
+  looped = outputs()
+  monkeypatch.setattr(
+    jax.lax, 'platform_dependent', lambda *x, tpu, default: tpu(*x)
+  )
+  chex.assert_trees_all_close(outputs(), looped, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize('stacked', ['rows', 'both'])
 def test_vmap_is_a_loop(stacked):
   many = [_params(_CONFIG, seed) for seed in range(3)]

@@ -78,6 +78,38 @@ def test_caches_that_grow_change_no_response(most, widths):
   assert np.sum(one.response_mask, axis=1).max() > most // 2
 
 
+@pytest.mark.parametrize(
+  ('family', 'options'),
+  [
+    ('gemma4', {'widths': 2}),  # periods of several kinds
+    ('gpt_oss', {'slots': 3}),  # experts with biases, sinks
+    *(
+      pytest.param(family, {'slots': 3}, marks=pytest.mark.slow)
+      for family in ('gemma3', 'smollm3', 'qwen3_next')
+    ),
+  ],
+)
+def test_a_loop_over_layers_draws_what_written_out_ones_do(family, options):
+  config = hf.config_of(families.hf_config(family, vocab_size=48))
+  params = parameters.init(config, jax.random.key(1))
+
+  def sample(**more):
+    sampler = Sampler(config, 8, stop_tokens=(2, 7), **options, **more)
+    return sampler(
+      params,
+      _prompts([3, 5]),
+      jnp.arange(4),
+      jax.random.key(0),
+      Sampling(),
+      samples=2,
+    )
+
+  one, other = sample(), sample(unroll=False)
+  np.testing.assert_array_equal(one.content.response, other.content.response)
+  np.testing.assert_array_equal(one.response_mask, other.response_mask)
+  np.testing.assert_allclose(one.logp, other.logp, rtol=0, atol=1e-5)
+
+
 def test_each_loop_reads_a_cache_of_its_own_width():
   config, params = _model()
   sampler = Sampler(config, 12, widths=3)
