@@ -149,7 +149,8 @@ SETTINGS = {
   ),
   'environment_seconds': (
     600.0,
-    'time limit of its answer to all rows, after which the run ends; inf: none',
+    'time limit of its answer to all rows, after which the run ends; inf: '
+    'none. A Toolbox has tools.seconds instead',
   ),
   'tools.calls': (
     _TOOLS.calls,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from absl import logging
@@ -37,6 +37,12 @@ class Episode(NamedTuple):
   said: str = ''
 
 
+def _alone(mine: Sequence[str], rows: int) -> list[str]:
+  """The texts of a run of one process."""
+  del rows
+  return list(mine)
+
+
 class Hosted:
   """Runs the tools of a class in the processes of a pool.
 
@@ -51,6 +57,8 @@ class Hosted:
     spec: of the class, `package.module:Class`.
     limits: of calls and episodes.
     workers: processes.
+    own: f(rows) -> those that fall to this process of the run.
+    join: f(texts, rows) -> the texts of all rows, of which these are its own.
 
   Raises:
     ValueError: tools that cannot be shown to a policy, or limits that mean
@@ -65,9 +73,12 @@ class Hosted:
     limits: toolbox.Limits = DEFAULT,
     *,
     workers: int = 2,
+    own: Callable[[int], slice] = slice,
+    join: Callable[[Sequence[str], int], list[str]] = _alone,
   ):
     self._spec, self._limits = spec, limits.checked()
     self.tools = toolbox.schemas(toolbox.resolve(spec))
+    self._own, self._join = own, join
     self._pool = pool_lib.Pool(
       workers,
       limits.seconds,
@@ -201,7 +212,15 @@ class Hosted:
     return rewards
 
   def _outcomes(self, jobs: Sequence[_Job]) -> list[pool_lib.Outcome]:
-    return self._pool.map([(self._spec, *job) for job in jobs])
+    """What came of jobs, of which every process of a run does its share.
+
+    All hear of all: tools need not answer alike, and processes must go on
+    alike.
+    """
+    mine = jobs[self._own(len(jobs))]
+    found = self._pool.map([(self._spec, *job) for job in mine])
+    told = self._join([json.dumps(each) for each in found], len(jobs))
+    return [tuple(json.loads(text)) for text in told]
 
 
 def _longest(limits: toolbox.Limits) -> int:

@@ -12,7 +12,7 @@ from jaxrl_llm.tasks.toolbox import Toolbox
 
 
 class Prices(Toolbox):
-  """Prices of things, which `toys.cheapest` asks for."""
+  """Prices of things, which `toys.prices` asks for."""
 
   def reset(self, row):
     self.prices = row['prices']

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import operator
 import random
+import string
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
@@ -196,49 +197,49 @@ def lookup(
   }
 
 
-def cheapest(
+def prices(
   rng: random.Random,
   *,
-  count: int = 3,
-  symbols: str = 'abcdefghijklmnop',
+  count: int = 2,
+  symbols: str = string.ascii_lowercase,
   careless: float = 0.0,
 ) -> Row:
-  """The cheapest of some things, whose prices are told by a tool alone.
+  """Prices of some things, which a tool alone knows.
 
-  `cheapest of bad` is answered by asking `toolboxes.Prices` for the price of
-  each, and by saying which it is. A careless teacher says one without asking.
+  `prices of ba` is answered by asking `toolboxes.Prices` for each, and by
+  saying what it told, `72`. A careless teacher guesses.
 
   Args:
     rng: source of randomness.
-    count: different letters to choose from.
+    count: different letters to ask for.
     symbols: to draw them from, as many at least.
     careless: probability that the demonstration is a guess.
 
   Raises:
-    ValueError: fewer than two letters, more than symbols or digits, or no
-      probability.
+    ValueError: no letters, fewer symbols, or no probability.
   """
-  bound = f'2 to {min(9, len(symbols))}'
-  _check(2 <= count <= min(9, len(symbols)), 'count', count, bound)
+  _check(1 <= count <= len(symbols), 'count', count, '1 to len(symbols)')
   _check(0 <= careless <= 1, 'careless', careless, 'in [0, 1]')
   things = rng.sample(symbols, count)
-  prices = dict(zip(things, rng.sample(range(1, 10), count)))
-  answer, guess = min(things, key=prices.__getitem__), rng.choice(things)
+  known, guess = (
+    {thing: rng.randint(1, 9) for thing in things} for _ in range(2)
+  )
+  answer, guessed = (''.join(map(str, x.values())) for x in (known, guess))
   asked = [
     message
     for thing in things
     for message in (
       {'role': 'assistant', 'content': '', 'tool_calls': [_price_of(thing)]},
-      {'role': 'tool', 'name': 'price', 'content': f'{prices[thing]}'},
+      {'role': 'tool', 'name': 'price', 'content': f'{known[thing]}'},
     )
   ]
   guesses = rng.random() < careless
-  last = {'role': 'assistant', 'content': guess if guesses else answer}
+  last = {'role': 'assistant', 'content': guessed if guesses else answer}
   return {
-    'prompt': f'cheapest of {"".join(things)}',
+    'prompt': f'prices of {"".join(things)}',
     'answer': answer,
     'demonstration': [last] if guesses else [*asked, last],
-    'prices': prices,
+    'prices': known,
   }
 
 
@@ -371,9 +372,6 @@ TOYS = {
       {'terms': 8, 'largest': 99, 'worked': 0.3},
     ),
   ),
-  'cheapest': Toy(
-    cheapest, 'exact', ({'count': 3}, {'count': 3, 'careless': 0.7})
-  ),
   'countdown': Toy(
     countdown,
     'countdown',
@@ -388,6 +386,7 @@ TOYS = {
   'lookup': Toy(
     lookup, 'numeric', ({'length': 3}, {'length': 3, 'careless': 0.7})
   ),
+  'prices': Toy(prices, 'exact', ({'count': 2}, {'count': 2, 'careless': 0.5})),
   'reverse': Toy(
     reverse, 'exact', ({'length': 4}, {'length': 8}, {'length': 16})
   ),

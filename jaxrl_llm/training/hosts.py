@@ -17,7 +17,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -225,6 +225,19 @@ def joined(tree: PyTree, rows: int) -> PyTree:
     return np.asarray(multihost_utils.process_allgather(x, tiled=True))[:rows]
 
   return jax.tree.map(join, tree)
+
+
+def texts(mine: Sequence[str], rows: int) -> list[str]:
+  """`rows` texts out of those of the `own` rows of every process."""
+  if jax.process_count() == 1 or not rows:
+    return list(mine)
+  data = [text.encode() for text in mine]
+  lengths = joined(np.array([len(x) for x in data], np.int32), rows)
+  packed = np.zeros((len(data), max(1, lengths.max())), np.uint8)
+  for row, x in enumerate(data):
+    packed[row, : len(x)] = np.frombuffer(x, np.uint8)
+  packed = joined(packed, rows)
+  return [row[:n].tobytes().decode() for row, n in zip(packed, lengths)]
 
 
 def summed(counts: dict[str, int]) -> dict[str, int]:

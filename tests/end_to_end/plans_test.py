@@ -8,9 +8,11 @@ import jax
 import numpy as np
 import pytest
 
+from jaxrl_llm import types
 from jaxrl_llm.plans import episodes
 from jaxrl_llm.problems.text import session
 from jaxrl_llm.problems.text.tools import Speaker
+from jaxrl_llm.tasks import environments
 from jaxrl_llm.training import checkpoint, keys, loop
 from tests import thinned
 from tests.end_to_end import tiny
@@ -21,6 +23,17 @@ AGENT = {
   'sample.max_response': 24,
   'sample.stop': ('\n',),
   'recipe.turns': 4,
+  'warm_start.steps': 150,
+}
+
+# The same with tools, through a chat template.
+TOOLS = {
+  'environment': 'prices',
+  'data.path': 'prices',
+  'model.fresh.chat': True,
+  'sample.max_prompt': 36,
+  'sample.max_response': 72,
+  'recipe.turns': 3,
   'warm_start.steps': 150,
 }
 
@@ -154,24 +167,41 @@ def greedy_accuracy(parts, state):
   answering, held_out = parts.answering, parts.held_out
   speaker = Speaker(answering, params, held_out, answering.greedy)
   prompts = held_out.prompts(np.arange(len(held_out)))
-  key = jax.random.key(0)
-  _, log = episodes.play(speaker, prompts, key, samples=1, turns=4)
+  key, turns = jax.random.key(0), parts.recipe.plan.contract.turns
+  _, log = episodes.play(speaker, prompts, key, samples=1, turns=turns)
   answers = [row['answer'] for row in held_out.rows]
   return np.mean([a == b.strip() for a, b in zip(answers, log.last)])
 
 
-@pytest.mark.parametrize('recipe', ['gigpo', 'otc'])
-def test_agents_take_turns_and_are_evaluated_in_them(recipe, tmp_path):
-  with assembled(tiny_config(recipe, AGENT), tmp_path) as (parts, state):
+@pytest.mark.parametrize(
+  ('recipe', 'settings'), [('gigpo', AGENT), ('otc', TOOLS)]
+)
+def test_agents_take_turns_and_are_evaluated_in_them(
+  recipe, settings, tmp_path
+):
+  with assembled(tiny_config(recipe, settings), tmp_path) as (parts, state):
     state, rollouts = iterate(parts, state)
     key = keys.key_for(0, 1, keys.Purpose.EVAL)
     found = parts.answering.evaluate(
       parts.sampling_params(state), parts.held_out, key
     )
     assert found['accuracy'] == greedy_accuracy(parts, state)
+    saver = checkpoint.Checkpointer(tmp_path / 'saved', asynchronous=False)
+    saver.save(2, state, {})
+    restored = saver.restore(jax.eval_shape(lambda: state)).state
+    # Tools run in other processes, and say the same again.
+    rows = [loop.iterate(parts, s, 2)[2][0] for s in (state, restored)]
+    jax.tree.map(np.testing.assert_array_equal, *rows)
+    none = types.Scores(np.zeros((parts.spec.rows, 1)), np.ones(1))
+    shown = parts.examples(rollouts, types.initial_credit(rollouts, none))
   steps = recipe == 'gigpo'
   turn = np.asarray(rollouts.extras['step' if steps else 'turn'])
   # The demonstrations that it imitated ask before they answer.
   assert np.max(turn[np.asarray(rollouts.valid)]) >= 2
   told = np.asarray(rollouts.response_mask & ~rollouts.action_mask)
   assert told.any() != steps  # a row of a step holds the policy's words alone
+  assert {each['stop'] for each in shown} <= set(environments.STOPS)
+  if not steps:
+    turns = [part for each in shown for part in each['turns']]
+    assert any(part.get('told', '').startswith('r:') for part in turns)
+    assert any(part.get('said', '').startswith('[price') for part in turns)

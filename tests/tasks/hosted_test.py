@@ -173,3 +173,25 @@ def test_rows_share_the_workers():
     start = time.monotonic()
     host.step(states, [said(('wait', {'seconds': 0.3}))] * 4)
     assert time.monotonic() - start < 1.1
+
+
+def test_processes_of_a_run_share_the_work_and_hear_of_all():
+  told = []
+
+  def join(mine, rows):
+    # The other process has the second half, and the same answers.
+    told.append(len(mine))
+    return [*mine, *mine[: rows - len(mine)]]
+
+  host = hosted.Hosted(
+    WILD,
+    Limits(seconds=20.0),
+    workers=1,
+    own=lambda rows: slice(0, -(-rows // 2)),
+    join=join,
+  )
+  with contextlib.closing(host):
+    states = host.reset([{}] * 4)
+    steps = host.step(states, [said(('count_up', {}))] * 4)
+  assert told == [2, 2, 0]
+  assert len(steps) == 4 and not any(s.done for s in steps)

@@ -1,4 +1,5 @@
 import jax
+import numpy as np
 import pytest
 
 from jaxrl_llm.training import hosts
@@ -64,3 +65,20 @@ def test_a_process_alone_raises_what_went_wrong():
   with pytest.raises(OSError, match='full'), hosts.ending_at_once(told.append):
     raise OSError('full')
   assert told == []
+
+
+def test_texts_of_two_processes_are_joined(monkeypatch):
+  """The other process has the same texts here."""
+
+  def gathered(x, tiled):
+    assert tiled
+    return np.concatenate([x, x])
+
+  assert hosts.texts(['a', ''], 2) == ['a', '']
+  monkeypatch.setattr(hosts.jax, 'process_count', lambda: 2)
+  monkeypatch.setattr(hosts.multihost_utils, 'process_allgather', gathered)
+  mine = ['a', 'zwölf\n']
+  assert hosts.texts(mine, 4) == mine * 2
+  # The last one has a row less.
+  assert hosts.texts(mine, 3) == [*mine, 'a']
+  assert hosts.texts([], 0) == []

@@ -64,7 +64,7 @@ def load(
         name,
       )
     found[name] = questions_lib.encode(
-      dataset, config, tokenizer, shown=train.shots
+      dataset, config, tokenizer, shown=train.shots, chats=train.chats
     )
   return found
 

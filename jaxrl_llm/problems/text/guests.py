@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.rewards import duels
 from jaxrl_llm.tasks import environments, hosted, toolbox, verifiers
-from jaxrl_llm.training import shard
+from jaxrl_llm.training import hosts, shard
 from jaxrl_llm.types import PyTree
 
 
@@ -68,7 +69,8 @@ def plays(recipe: Recipe) -> bool:
 def environment(config: ConfigDict) -> environments.Watched | None:
   """What answers the policy's turns, None where nothing does.
 
-  A call of it that takes longer than `environment_seconds` ends the process.
+  A call of it that takes longer than `environment_seconds` ends the process,
+  but for tools, whose calls have limits of their own.
 
   Raises:
     ValueError: there is none of that name, or `tools` says how those of a
@@ -76,11 +78,18 @@ def environment(config: ConfigDict) -> environments.Watched | None:
   """
   limits = toolbox.Limits(**config.tools)
   kind = environments.kind_of(config.environment) if config.environment else ''
+  seconds = config.environment_seconds
   if isinstance(kind, type) and issubclass(kind, toolbox.Toolbox):
+    # All rows may hang in turn, and none of them may end the run.
+    seconds = math.inf
     # The name under which a worker finds the class.
     spec = f'{kind.__module__}:{kind.__qualname__}'
     found: environments.Environment = hosted.Hosted(
-      spec, limits, workers=config.verify.workers
+      spec,
+      limits,
+      workers=config.verify.workers,
+      own=hosts.own,
+      join=hosts.texts,
     )
   elif limits != toolbox.Limits():
     raise ValueError(
@@ -94,7 +103,7 @@ def environment(config: ConfigDict) -> environments.Watched | None:
   return environments.Watched(
     found,
     name=config.environment,
-    seconds=config.environment_seconds,
+    seconds=seconds,
     end=_end,
   )
 

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 from ml_collections import ConfigDict
 
 from jaxrl_llm import compose, optimizers
@@ -507,7 +508,15 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   sampling_of(config)
   tx = optimizer_of(config, recipe)
   if terms.turns and train.in_messages:
-    inspection.inspect(chats.templated).check()
+    report = inspection.inspect(chats.templated)
+    report.check()
+    if not report.keeps:
+      logging.warning(
+        'the chat template writes the history anew, and episodes keep it as it '
+        'was said; who asks this model through the template later shows it '
+        'something else: %s',
+        report.rewrites,
+      )
   if config.warm_start.steps and not abstract:
     source = sources.warmed_up(
       config,

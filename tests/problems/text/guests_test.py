@@ -86,6 +86,7 @@ def test_a_class_of_tools_becomes_an_environment():
   )
   with contextlib.closing(world):
     assert isinstance(world.environment, hosted.Hosted)
+    assert world.seconds == float('inf')
     assert [t['function']['name'] for t in world.tools] == ['price', 'buy']
     assert 'tool' in world.stops
     [state] = world.reset([{'prices': {'a': 1}}])
