@@ -33,6 +33,7 @@ from jaxrl_llm.advantages import (
   risk,
   segments,
   steps,
+  subsets,
   targets,
   tokens,
 )
@@ -55,7 +56,7 @@ _TOKENS = ('logp', 'old_logp', 'advantages', 'mask')
 # Where the parts of a slot live, and what its functions are called with.
 _HOMES = {
   'advantage': (
-    (group, baselines, prompts, segments, steps, targets, tokens),
+    (group, baselines, prompts, segments, steps, subsets, targets, tokens),
     (_ROWS, ('rewards', 'rollouts')),
   ),
   'surrogate': (
@@ -72,6 +73,7 @@ _HOMES = {
 # tells them from stages that refine.
 ESTIMATORS = (
   tokens.GAE,
+  tokens.AdaptiveGAE,
   critics.PenalisedGAE,
   segments.ActionGAE,
   baselines.BetaTracker,

@@ -31,6 +31,23 @@ def reward(rewards, group, valid):
   return jnp.where(valid, rewards, 0)
 
 
+def outcomes(rewards, group, valid, *, right=0.1, wrong=-1.0, correct=0.5):
+  """One advantage for every right row, and one for every wrong row.
+
+  In expectation all choices are multiples of the policy gradient, since the
+  score function has mean 0; they differ in noise and in what a step does.
+
+  Args:
+    right, wrong: (1, 0) learns from successes alone (PSR), (0, -1) from
+      failures (NSR), (0.1, -1) is W-REINFORCE.
+    correct: a reward above it is right.
+
+  Source: arXiv 2506.01347, and its code.
+  """
+  _check(rewards, group, valid)
+  return jnp.where(valid, jnp.where(rewards > correct, right, wrong), 0.0)
+
+
 def centre(rewards, group, valid):
   """Reward minus its group's mean.
 
@@ -177,6 +194,54 @@ def norm_by_batch(rewards, group, valid, *, epsilon=1e-6):
   centred = centre(rewards, group, valid)
   std = numerics.group_std(rewards, grouping.whole(group), valid, ddof=1)
   return centred / (std + epsilon)
+
+
+def norm_by_rms(rewards, group, valid, *, epsilon=1e-4):
+  """Reward minus its group's mean, in units of that difference's own size.
+
+      A_i = c_i / (sqrt(mean c^2) + epsilon),   c_i = r_i - mean_g
+
+  over all rows of the batch: `norm_by_batch` without what prompts differ by.
+
+  Args:
+    epsilon: in reward units, TRL's.
+
+  Source: ScaleRL, arXiv 2510.13786, whose text was read at second hand; TRL
+    keeps a running mean of c^2 instead.
+  """
+  centred = centre(rewards, group, valid)
+  mean = numerics.masked_mean(centred**2, valid)
+  # The double where: sqrt has an infinite slope at 0.
+  size = jnp.sqrt(jnp.where(mean > 0, mean, 1.0)) + epsilon
+  return jnp.where(mean > 0, centred / size, 0.0)
+
+
+def over_mean(rewards, group, valid):
+  """Reward minus its group's mean, over that mean.
+
+      A_i = (r_i - mean_g) / mean_g
+
+  For rewards of 0 and 1 and groups of n its expectation is the gradient of
+  -sum_{k < n} (1 - p)^k / k, the first terms of log p: n = 2 is the policy
+  gradient, many samples are maximum likelihood of a success.
+
+  Args:
+    rewards: f32[N] >= 0.
+
+  Returns:
+    f32[N], without unit; 0 in a group without a success.
+
+  Source: MaxRL, arXiv 2602.02710.
+
+  Example:
+    >>> rewards = jnp.array([1.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+    >>> group, valid = jnp.array([0, 0, 0, 0, 4, 4]), jnp.ones(6, bool)
+    >>> print(over_mean(rewards, group, valid))
+    [ 3. -1. -1. -1.  0.  0.]
+  """
+  mean = numerics.group_mean(rewards, group, valid)
+  centred = centre(rewards, group, valid)
+  return jnp.where(mean > 0, centred / jnp.where(mean > 0, mean, 1.0), 0.0)
 
 
 def norm_by_deviation(rewards, group, valid, *, epsilon=1e-4):

@@ -198,6 +198,66 @@ def norm_by_tokens(rewards, rollouts, *, epsilon=1e-6, most=5.0):
   return jnp.where(mask, rows[:, None], 0.0)
 
 
+def centre_by_tokens(rewards, rollouts):
+  """Reward minus the mean reward of its group's tokens.
+
+      A_i = r_i - sum_j len_j r_j / sum_j len_j
+
+  The baseline of least variance where the score of a token has one size. For
+  one optimizer step an iteration, as published; `group.centre` where all
+  responses are equally long.
+
+  Returns:
+    f32[N, T], reward units; 0 in a group of equal rewards.
+
+  Source: OPO, arXiv 2505.23585; verl's `opo`.
+  """
+  ids, mask = rollouts.group, rollouts.loss_mask
+  length = jnp.sum(mask, axis=-1) * 1.0
+  valid = rollouts.valid & (length > 0)
+  low = numerics.group_min(rewards, ids, valid)
+  # Differences to the least reward keep equal rewards equal exactly.
+  above = jnp.where(valid, rewards - jnp.where(valid, low, 0.0), 0.0)
+  total = numerics.group_sum(length, ids, valid)
+  mean = numerics.group_sum(length * above, ids, valid)
+  mean = numerics.safe_divide(mean, total)
+  return jnp.where(mask, (above - mean)[:, None], 0.0)
+
+
+@reads('old_entropy')
+def by_entropy_if_uniform(
+  rewards, rollouts, *, strength=0.1, correct=0.5, epsilon=1e-6
+):
+  """GRPO's advantages, and signed entropies where a group teaches nothing.
+
+      rewards of a group differ:  group.norm
+      all right:                  strength H_t
+      all wrong:                  -strength (max_u H_u - H_t)
+
+  with H of the old policy and the maximum over the tokens of the response. The
+  opposite of dropping such groups: not together with a filter of them.
+
+  Args:
+    rewards: f32[N]. strength: alpha, per nat.
+    correct: a reward above it is right.
+
+  Returns:
+    f32[N, T].
+
+  Source: RL-ZVP, arXiv 2509.21880, read in a third party's code.
+  """
+  ids, mask, valid = rollouts.group, rollouts.loss_mask, rollouts.valid
+  entropy = jnp.where(mask, rollouts.extras['old_entropy'], 0.0)
+  low = numerics.group_min(rewards, ids, valid)
+  high = numerics.group_max(rewards, ids, valid)
+  most = jnp.max(entropy, axis=-1, keepdims=True)
+  right = (rewards > correct)[:, None]
+  signed = strength * jnp.where(right, entropy, entropy - most)
+  rows = group.norm(rewards, ids, valid, epsilon=epsilon)
+  mixed = (high > low)[:, None]
+  return jnp.where(mask, jnp.where(mixed, rows[:, None], signed), 0.0)
+
+
 def generalized_advantage(
   token_rewards, values, mask, last_value=0.0, *, discount=1.0, trace=0.95
 ):
@@ -213,7 +273,7 @@ def generalized_advantage(
     values: f32[N, T], V(s_t) before token t is chosen. mask: bool[N, T].
     last_value: f32[N], V after the last token; 0 where the row has ended.
     discount: gamma in [0, 1], or f32[N, T], that of leaving each token.
-    trace: lambda in [0, 1].
+    trace: lambda in [0, 1], or f32[N], one for each row.
 
   Returns:
     advantages f32[N, T] and critic targets A_t + V_t f32[N, T], both 0 off
@@ -266,5 +326,43 @@ class GAE(Memoryless):
       rollouts.extras.get('old_last_value', 0.0),
       discount=self.discount,
       trace=self.trace,
+    )
+    return credit.replace(advantages=advantages, targets=targets)
+
+
+@reads('old_values')
+@dataclasses.dataclass(frozen=True)
+class AdaptiveGAE(Memoryless):
+  """Stage: GAE whose trace grows with the response, apart from the critic's.
+
+      lambda_i = max(1 - 1 / (decay len_i), 0)    of the advantages
+      lambda   = value_trace                      of the critic's targets
+
+  so that what is discounted away of a response does not grow with its length.
+
+  Attributes:
+    decay: alpha, per token. value_trace: of the targets. discount: gamma.
+
+  Source: VAPO, arXiv 2504.05118, recalled; the two traces read in NeMo-RL.
+  """
+
+  decay: float = 0.05
+  value_trace: float = 1.0
+  discount: float = 1.0
+
+  def apply(self, credit, rollouts):
+    length = jnp.sum(rollouts.loss_mask, axis=-1)
+    reach = jnp.maximum(self.decay * length, 1e-6)
+    arrays = (
+      earned(credit.rewards, rollouts),
+      rollouts.extras['old_values'],
+      rollouts.loss_mask,
+      rollouts.extras.get('old_last_value', 0.0),
+    )
+    advantages, _ = generalized_advantage(
+      *arrays, discount=self.discount, trace=jnp.maximum(1 - 1 / reach, 0.0)
+    )
+    _, targets = generalized_advantage(
+      *arrays, discount=self.discount, trace=self.value_trace
     )
     return credit.replace(advantages=advantages, targets=targets)

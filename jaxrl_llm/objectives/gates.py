@@ -132,6 +132,47 @@ def exponential_advantage(logp, old_logp, advantages, mask, *, temperature=1.0):
   return numerics.bounded_exp(advantages / temperature)
 
 
+def chance(logp, old_logp, advantages, mask):
+  """p = e^logp: the gradient of the likelihood, not of its logarithm.
+
+  On `score_function`, as in `sft gate=chance`, a token that the policy does not
+  expect pulls less, where its plain log-likelihood pulls as hard as any.
+
+  Source: DFT, arXiv 2508.05629.
+  """
+  del old_logp, advantages
+  return jnp.exp(jnp.minimum(jnp.where(mask, logp, 0.0), 0.0))
+
+
+def doubt(logp, old_logp, advantages, mask, *, most=1.0):
+  """p (1 - p): tokens of which the policy is neither sure nor ignorant.
+
+  Args:
+    most: tokens of a chance above it get 0.
+
+  Source: CHORD, arXiv 2508.11408, its phi.
+  """
+  p = chance(logp, old_logp, advantages, mask)
+  # 1 - e^x by expm1: of tokens that are nearly sure little is left.
+  rest = -jnp.expm1(jnp.minimum(jnp.where(mask, logp, 0.0), 0.0))
+  return jnp.where(p > most, 0.0, p * rest)
+
+
+def shaped_chance(logp, old_logp, advantages, mask, *, gamma=0.1):
+  """f (1 - f) with f = p / (p + gamma): the slope of f in logp.
+
+  Largest, 1/4, at p = gamma, so that rare tokens of an expert are learned too.
+
+  Args:
+    gamma: > 0, a chance.
+
+  Source: LUFFY, arXiv 2504.14945, and its code, for rows of another policy.
+  """
+  p = chance(logp, old_logp, advantages, mask)
+  f = p / (p + gamma)
+  return f * (1 - f)
+
+
 def _mismatch(old_logp, sampler_logp, mask):
   chex.assert_equal_shape([old_logp, sampler_logp, mask])
   return jnp.where(mask, old_logp - sampler_logp, 0.0)

@@ -167,3 +167,103 @@ def clip_weight(logp, old_logp, advantages, mask, *, low=1.0, high=4.0):
   ratio = _ratio(logp, old_logp, advantages, mask)
   weight = jax.lax.stop_gradient(jnp.clip(ratio, 1 - low, 1 + high))
   return -weight * advantages * logp
+
+
+def carried_clip(
+  logp,
+  old_logp,
+  advantages,
+  mask,
+  *,
+  low=0.2,
+  high=0.2,
+  down=0.75,
+  up=1.0,
+  bound=10.0,
+):
+  """PPO's clip, whose silenced tokens keep part of the slope at the bound.
+
+      A < 0, r < 1 - low:   -down (1 - low) A r / sg(r)
+      A > 0, r > 1 + high:  -up (1 + high) A r / sg(r)
+      else                  -r A, at most -bound A where A < 0
+
+  A token that has just run over the bound is pushed on as if it stood there.
+
+  Args:
+    low, high: half-widths. down, up: beta, the parts that are kept; 0 has the
+      slope of `dual_clip`, 1 and 1 are GPPO. bound: a ratio.
+
+  Source: CE-GPPO, arXiv 2509.20712, and its code, with down 0.75 for 7B and 0.5
+    for 1.5B parameters; GPPO, arXiv 2508.07629.
+  """
+  ratio = _ratio(logp, old_logp, advantages, mask)
+  one = ratio / jax.lax.stop_gradient(ratio)
+  free = -ratio * advantages
+  ceiling = -bound * jnp.where(advantages < 0, advantages, -jnp.inf)
+  free = jnp.minimum(free, ceiling)
+  low_side = (advantages < 0) & (ratio < 1 - low)
+  high_side = (advantages > 0) & (ratio > 1 + high)
+  held = jnp.where(low_side, down * (1 - low), up * (1 + high))
+  return jnp.where(low_side | high_side, -held * advantages * one, free)
+
+
+def flipped_clip(
+  logp, old_logp, advantages, mask, *, low=0.2, high=0.2, bound=3.0
+):
+  """PPO's clip with the inverse ratio where a token is pushed up.
+
+      A < 0:  -A max(r, 1 - low),  and -bound A logp where r > bound
+      A > 0:  -A (c / sg(c)) / sg(c),  c = min(r, 1 + high),
+              and -bound A logp where 1 / c > bound
+
+  The slope of a positive token is -A / r: one whose chance has halved is pushed
+  twice as hard, where the ratio would push it half as hard.
+
+  Args:
+    low, high: half-widths. bound: of either weight, > 1.
+
+  Source: ASPO, arXiv 2510.06062, and its code (Archer2.0), which takes 0.2 for
+    tokens of low entropy and 0.4 for others. `aspo` here is another paper's.
+  """
+  ratio = _ratio(logp, old_logp, advantages, mask)
+  steep = -bound * advantages * logp
+  down = jnp.where(
+    ratio > bound, steep, -advantages * jnp.maximum(ratio, 1 - low)
+  )
+  capped = jnp.minimum(ratio, 1 + high)
+  fixed = jax.lax.stop_gradient(capped)
+  up = jnp.where(1 / fixed > bound, steep, -advantages * capped / fixed**2)
+  return jnp.where(advantages < 0, down, up)
+
+
+def quadratic(logp, old_logp, advantages, mask, *, width=0.2):
+  """-r A + |A| (r - 1)^2 / (2 width): a parabola in place of the clip.
+
+  Least at r = 1 + width sign(A), and it pulls back from beyond: nowhere is the
+  slope 0 but there.
+
+  Args:
+    width: epsilon > 0; math.inf is `importance`.
+
+  Source: SPO, Simple Policy Optimization, arXiv 2401.16025, recalled; CFPO,
+    arXiv 2601.22801, is by its abstract of the same shape.
+  """
+  ratio = _ratio(logp, old_logp, advantages, mask)
+  apart = jnp.abs(advantages) * (ratio - 1) ** 2 / (2 * width)
+  return apart - ratio * advantages
+
+
+def pulled(logp, old_logp, advantages, mask, *, weight=0.1):
+  """-A logp + weight d^2 / 2 with d = log r: a spring to the old policy.
+
+  Least where d = A / weight.
+
+  Args:
+    weight: beta > 0, of no published default; 0 is `score_function`.
+
+  Source: DRO, arXiv 2405.19107, token by token as in verl.
+  """
+  chex.assert_equal_shape([logp, old_logp, advantages, mask])
+  d = jnp.where(mask, logp - old_logp, 0.0)
+  d = jnp.clip(d, -numerics.LOG_RATIO_LIMIT, numerics.LOG_RATIO_LIMIT)
+  return weight * d**2 / 2 - advantages * logp

@@ -12,6 +12,16 @@ from jaxrl_llm.advantages import group
 from tests.advantages import cases
 from tests.oracles import advantages as oracle
 
+
+def _above(estimator):
+  """Of rewards that are not negative."""
+
+  def above(rewards, ids, valid):
+    return estimator(np.maximum(rewards, 0), ids, valid)
+
+  return above
+
+
 PAIRS = {
   'norm': (group.norm, oracle.grpo),
   'norm_ddof_0': (
@@ -21,6 +31,8 @@ PAIRS = {
   'centre': (group.centre, oracle.dr_grpo),
   'leave_one_out': (group.leave_one_out, oracle.rloo),
   'leave_one_out_norm': (group.leave_one_out_norm, oracle.leave_one_out_norm),
+  'norm_by_rms': (group.norm_by_rms, oracle.norm_by_rms),
+  'over_mean': (_above(group.over_mean), _above(oracle.over_mean)),
   'norm_by_batch': (group.norm_by_batch, oracle.lite_ppo),
   'norm_by_deviation': (group.norm_by_deviation, oracle.dgae),
   'harder_first': (group.harder_first, oracle.dgpo),
@@ -168,6 +180,39 @@ def test_norm_by_deviation_of_coins_is_grpo_over_twice_its_spread():
   grpo = group.norm(rewards, ids, valid, epsilon=0.0, ddof=0)
   expected = grpo / (2 * np.sqrt(0.25 * 0.75))
   np.testing.assert_allclose(ours, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize('right, wrong', [(1.0, 0.0), (0.0, -1.0), (0.1, -1.0)])
+def test_outcomes_are_two_numbers(right, wrong):
+  rows = cases.rows('holes')
+  np.testing.assert_array_equal(
+    group.outcomes(*rows, right=right, wrong=wrong),
+    oracle.outcomes(*rows, right=right, wrong=wrong).astype('f'),
+  )
+
+
+def test_over_mean_is_grpo_times_its_spread_over_its_mean():
+  rewards = np.array([1, 0, 0, 1, 0], np.float32)
+  ids, valid = np.zeros(5, np.int32), np.ones(5, bool)
+  scale = np.std(rewards) / np.mean(rewards)
+  plain = group.norm(rewards, ids, valid, epsilon=0.0, ddof=0)
+  ours = group.over_mean(rewards, ids, valid)
+  np.testing.assert_allclose(ours, scale * plain, rtol=1e-5)
+
+
+def test_over_mean_climbs_to_the_likelihood_of_a_success():
+  """Its expectation over all groups of n is the slope of the first terms."""
+  p, n = 0.3, 4
+  found = 0.0
+  for outcome in np.ndindex(*(2,) * n):
+    rewards = np.array(outcome, np.float32)
+    chance = np.prod(np.where(rewards > 0, p, 1 - p))
+    a = group.over_mean(rewards, np.zeros(n, np.int32), np.ones(n, bool))
+    score = np.where(rewards > 0, 1 / p, -1 / (1 - p))
+    found += chance * np.mean(a * score)
+  # d/dp of -sum_{k < n} (1 - p)^k / k.
+  expected = sum((1 - p) ** (k - 1) for k in range(1, n))
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_harder_first_weighs_all_alike_at_infinite_temperature():

@@ -114,6 +114,58 @@ def test_without_a_penalty_both_are_leave_one_out(fn):
   )
 
 
+def test_the_baseline_of_tokens_is_their_mean_reward():
+  rollouts = cases.rollouts()
+  rewards, mask = _rewards(rollouts), np.asarray(rollouts.loss_mask)
+  ours = tokens.centre_by_tokens(rewards, rollouts)
+  ids, length = np.asarray(rollouts.group), mask.sum(axis=1)
+  for i, t in np.argwhere(mask):
+    peers = np.flatnonzero(ids == ids[i])
+    baseline = (length[peers] * rewards[peers]).sum() / length[peers].sum()
+    np.testing.assert_allclose(ours[i, t], rewards[i] - baseline, rtol=1e-4)
+  np.testing.assert_array_equal(np.asarray(ours)[~mask], 0)
+  equal = tokens.centre_by_tokens(jnp.full(16, 0.1), rollouts)
+  np.testing.assert_array_equal(equal, 0)
+
+
+def test_uniform_groups_learn_by_their_entropy():
+  entropy = np.abs(_noise(4))
+  rollouts = cases.rollouts(old_entropy=entropy)
+  rewards = np.array([1, 1, 1, 1, 0, 0, 0, 0, 1, 0, 0, 1, 1, 1, 0, 0], 'f')
+  ours = tokens.by_entropy_if_uniform(rewards, rollouts, strength=0.3)
+  mask, ids = np.asarray(rollouts.loss_mask), np.asarray(rollouts.group)
+  plain = oracle.grpo(rewards, ids, np.asarray(rollouts.valid))
+  for i, t in np.argwhere(mask):
+    expected = {
+      0: 0.3 * entropy[i, t],
+      1: -0.3 * (entropy[i][mask[i]].max() - entropy[i, t]),
+    }.get(ids[i], plain[i])
+    np.testing.assert_allclose(ours[i, t], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_adaptive_gae_has_a_trace_for_each_length():
+  values = _noise(3)
+  rollouts = cases.rollouts(old_values=values)
+  rewards = jnp.asarray(_rewards(rollouts))
+  credit = initial_credit(rollouts, Scores(jnp.zeros((16, 1)), jnp.ones(1)))
+  credit = credit.replace(rewards=rewards)
+  ours = tokens.AdaptiveGAE(decay=0.4).apply(credit, rollouts)
+  targets = tokens.GAE(trace=1.0).apply(credit, rollouts).targets
+  np.testing.assert_array_equal(ours.targets, targets)
+  length = np.asarray(rollouts.loss_mask).sum(axis=1)
+  for n in {*length} - {0}:
+    trace = max(1 - 1 / (0.4 * n), 0.0)
+    plain = tokens.GAE(trace=trace).apply(credit, rollouts)
+    rows = length == n
+    np.testing.assert_allclose(
+      np.asarray(ours.advantages)[rows],
+      np.asarray(plain.advantages)[rows],
+      rtol=1e-5,
+      atol=1e-6,
+    )
+  assert (length > 2).any() and (length == 1).any()
+
+
 def test_reward_to_go_without_penalty_is_the_reward():
   rollouts = cases.rollouts(old_logp=_noise(1), ref_logp=_noise(2))
   rewards = _rewards(rollouts)

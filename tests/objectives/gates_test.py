@@ -20,6 +20,10 @@ _CASES = [
   (gates.sequence_one_side, {}),
   (gates.sequence_one_side, {'low': 0.2, 'high': 0.1}),
   (gates.exponential_advantage, {'temperature': 0.5}),
+  (gates.chance, {}),
+  (gates.doubt, {}),
+  (gates.doubt, {'most': 0.5}),
+  (gates.shaped_chance, {'gamma': 0.3}),
   (gates.truncated_importance, {}),
   (gates.sequence_truncated_importance, {'cap': 5.0}),
   (gates.masked_importance, {}),
@@ -103,6 +107,18 @@ def test_one_sided_importance_has_the_gradient_of_clip():
   np.testing.assert_allclose(
     jax.grad(gated)(logp), jax.grad(clipped)(logp), rtol=1e-5
   )
+
+
+def test_likelihood_gated_by_the_chance_has_the_gradient_of_the_chance():
+  logp = jnp.log(jnp.array([[0.1, 0.6]]))
+  rest = 0 * logp, 1 + 0 * logp, logp < 0
+
+  def loss(logp):
+    gate = gates.chance(jax.lax.stop_gradient(logp), *rest)
+    return jnp.sum(gate * surrogates.score_function(logp, *rest))
+
+  expected = jax.grad(lambda x: -jnp.sum(jnp.exp(x)))(logp)
+  np.testing.assert_allclose(jax.grad(loss)(logp), expected, rtol=1e-6)
 
 
 def test_top_covariance_picks_the_largest():

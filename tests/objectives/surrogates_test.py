@@ -24,6 +24,12 @@ _CASES = [
   (surrogates.clip_weight, {'low': 0.2, 'high': 0.2}),
   (surrogates.dual_clip, {'bound': 1.5}),
   (surrogates.dual_clip, {'bound': math.inf}),
+  (surrogates.carried_clip, {}),
+  (surrogates.carried_clip, {'down': 0.3, 'up': 0.6, 'bound': 1.4}),
+  (surrogates.flipped_clip, {}),
+  (surrogates.flipped_clip, {'low': 0.4, 'high': 0.1, 'bound': 1.3}),
+  (surrogates.quadratic, {}),
+  (surrogates.pulled, {}),
   (surrogates.soft_clip, {}),
   (surrogates.soft_clip, {'up': 0.3, 'down': 4.0}),
   (sequence.sequence_clip, {}),
@@ -121,6 +127,41 @@ def test_dual_clip_without_a_bound_is_clip():
   arrays = cases.single(cases.inputs())
   ours = surrogates.dual_clip(*arrays, bound=math.inf)
   np.testing.assert_array_equal(ours, surrogates.clip(*arrays))
+
+
+def test_carried_clip_that_carries_nothing_has_the_slope_of_dual_clip():
+  arrays = cases.single(cases.inputs())
+  _, ours = _both(surrogates.carried_clip, *arrays, down=0.0, up=0.0, bound=2.0)
+  _, theirs = _both(surrogates.dual_clip, *arrays, bound=2.0)
+  _close(ours, theirs)
+
+
+def test_a_token_pushed_up_that_has_fallen_is_pushed_the_harder():
+  old = np.zeros((1, 2), np.float32)
+  logp = np.log(np.array([[0.5, 1.1]], np.float32))
+  rest = np.ones((1, 2), np.float32), np.ones((1, 2), bool)
+  _, slope = _both(surrogates.flipped_clip, logp, old, *rest)
+  _close(slope, [[-2.0, -1 / 1.1]])
+
+
+def test_the_parabola_rests_one_width_from_the_old_policy():
+  old = np.zeros((1, 2), np.float32)
+  advantages = np.array([[2.0, -3.0]], np.float32)
+  logp = np.log(np.array([[1.3, 0.7]], np.float32))
+  mask = np.ones((1, 2), bool)
+  _, slope = _both(surrogates.quadratic, logp, old, advantages, mask, width=0.3)
+  _close(slope, 0.0)
+  free = surrogates.quadratic(logp, old, advantages, mask, width=math.inf)
+  _close(free, surrogates.importance(logp, old, advantages, mask))
+
+
+def test_the_spring_rests_at_the_advantage_over_its_weight():
+  advantages = np.array([[2.0, -3.0]], np.float32)
+  old, mask = np.zeros((1, 2), np.float32), np.ones((1, 2), bool)
+  _, slope = _both(
+    surrogates.pulled, advantages / 4, old, advantages, mask, weight=4.0
+  )
+  _close(slope, 0.0)
 
 
 def test_soft_clip_at_small_temperature_is_importance_weighting():

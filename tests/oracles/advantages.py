@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from scipy import stats
 
@@ -36,6 +38,88 @@ def grpo(rewards, group, valid, epsilon=1e-6, ddof=1):
 
 def dr_grpo(rewards, group, valid):
   return _filled(rewards, group, valid, lambda r: r - r.mean())
+
+
+def over_mean(rewards, group, valid):
+  def of_group(r):
+    return (r - r.mean()) / r.mean() if r.mean() > 0 else 0 * r
+
+  return _filled(rewards, group, valid, of_group)
+
+
+def norm_by_rms(rewards, group, valid, epsilon=1e-4):
+  centred = dr_grpo(rewards, group, valid)
+  kept = centred[np.asarray(valid)]
+  size = np.sqrt(np.mean(kept**2)) if len(kept) else 0.0
+  return centred / (size + epsilon)
+
+
+def outcomes(rewards, group, valid, right=0.1, wrong=-1.0):
+  return np.where(valid, np.where(rewards > 0.5, right, wrong), 0.0)
+
+
+def _subsets(r, k):
+  return list(itertools.combinations(range(len(r)), k))
+
+
+def max_at_k(rewards, group, valid, k=2):
+  """Subset by subset: n times the mean gain by the row."""
+
+  def of_group(r):
+    out = np.zeros(len(r))
+    for chosen in _subsets(r, k):
+      for i in chosen:
+        rest = max(r[j] for j in chosen if j != i)
+        out[i] += max(r[j] for j in chosen) - rest
+    return len(r) * out / max(len(_subsets(r, k)), 1)
+
+  return _filled(rewards, group, valid, of_group)
+
+
+def max_at_k_left_out(rewards, group, valid, k=2):
+  def of_group(r):
+    n, out = len(r), np.zeros(len(r))
+    best = {chosen: max(r[j] for j in chosen) for chosen in _subsets(r, k)}
+    for i in range(n):
+      own = sum(x for chosen, x in best.items() if i in chosen) / len(
+        best or 'a'
+      )
+      others = [x for chosen, x in best.items() if i not in chosen]
+      out[i] = n * own - k * np.mean(others) if others else 0.0
+    return out
+
+  return _filled(rewards, group, valid, of_group)
+
+
+def pass_at_k(rewards, group, valid, k=4, epsilon=1e-6):
+  """The normalised outcome of every subset that holds a row, averaged."""
+
+  def of_group(r):
+    out = np.zeros(len(r))
+    won = {c: float(any(r[j] > 0.5 for j in c)) for c in _subsets(r, k)}
+    if not won or len({*won.values()}) == 1:
+      return out
+    middle, spread = np.mean([*won.values()]), np.std([*won.values()])
+    for i in range(len(r)):
+      own = [
+        (x - middle) / (spread + epsilon) for c, x in won.items() if i in c
+      ]
+      out[i] = np.mean(own)
+    return out
+
+  return _filled(rewards, group, valid, of_group)
+
+
+def best_minus_second(rewards, group, valid, epsilon=1e-6):
+  def of_group(r):
+    out = np.zeros(len(r))
+    if len(r) > 1:
+      order = np.argsort(r)
+      gap = r[order[-1]] - r[order[-2]]
+      out[order[-1]] = gap / (_spread(r, 1) + epsilon)
+    return out
+
+  return _filled(rewards, group, valid, of_group)
 
 
 def rloo(rewards, group, valid):

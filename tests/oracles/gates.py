@@ -44,6 +44,26 @@ def exponential_advantage(r, a, temperature=1.0):
   return math.exp(a / temperature)
 
 
+def chance(logp, old, advantages, mask):
+  return np.where(mask, np.exp(np.minimum(logp, 0)), 0)
+
+
+def doubt(logp, old, advantages, mask, most=1.0):
+  p = chance(logp, old, advantages, mask)
+  return np.where(p <= most, p * (1 - p), 0)
+
+
+def shaped_chance(logp, old, advantages, mask, gamma=0.1):
+  """The slope of p / (p + gamma) in log p, by differences."""
+
+  def f(move):
+    p = chance(logp + move, old, advantages, mask)
+    return p / (p + gamma)
+
+  slope = (f(1e-5) - f(-1e-5)) / 2e-5
+  return np.where(logp < -1e-4, slope, gamma / (1 + gamma) ** 2) * mask
+
+
 def _row_mean(d, mask, i):
   chosen = np.flatnonzero(mask[i])
   return sum(d[i, t] for t in chosen) / len(chosen)

@@ -87,6 +87,44 @@ def soft_clip(logp, old, a, up=1.0, down=1.05):
   return -a * 4 / tau * p, -a * 4 * p * (1 - p) * r
 
 
+@_each
+def carried_clip(
+  logp, old, a, low=0.2, high=0.2, down=0.75, up=1.0, bound=10.0
+):
+  r = math.exp(logp - old)
+  if a < 0 and r < 1 - low:
+    return -down * (1 - low) * a, -down * (1 - low) * a
+  if a > 0 and r > 1 + high:
+    return -up * (1 + high) * a, -up * (1 + high) * a
+  if a < 0 and r > bound:
+    return -bound * a, 0.0
+  return -r * a, -r * a
+
+
+@_each
+def flipped_clip(logp, old, a, low=0.2, high=0.2, bound=3.0):
+  r = math.exp(logp - old)
+  if (a < 0 and r > bound) or (a >= 0 and 1 / r > bound):
+    return -bound * a * logp, -bound * a
+  if a < 0:
+    return -a * max(r, 1 - low), -a * r if r > 1 - low else 0.0
+  weight = 1 / min(r, 1 + high)
+  return -a * weight, -a * weight if r < 1 + high else 0.0
+
+
+@_each
+def quadratic(logp, old, a, width=0.2):
+  r = math.exp(logp - old)
+  loss = -r * a + abs(a) / (2 * width) * (r - 1) ** 2
+  return loss, -a * r + abs(a) / width * (r - 1) * r
+
+
+@_each
+def pulled(logp, old, a, weight=0.1):
+  d = logp - old
+  return -(a * logp - weight / 2 * d * d), -a + weight * d
+
+
 def _length(mask, i):
   return sum(1 for m in mask[i] if m)
 
