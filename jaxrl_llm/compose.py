@@ -11,7 +11,9 @@ on a command line:
                 two_side * own_tokens  the product of both
     aggregate   budget_mean            how tokens are averaged
     costs       k2:0.01, negative_entropy:0.001     names and weights, or none
-    reference   ema(0.99)              what costs refer to
+    link        square(0.5)            what a pair of responses costs
+    score       mean_to_reference      how pairs and lists rate a response
+    reference   ema(0.99)              what costs and scores refer to
 
 A name is one of `parts.fitting`, or that of a recipe, whose part it then is, at
 the hyper-parameters in the parentheses: gspo(clip_low=0.1). A weight is a
@@ -38,7 +40,7 @@ from jaxrl_llm import parts, reference, spelling
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.advantages import keys
 from jaxrl_llm.credit import stages_of
-from jaxrl_llm.objectives import base, gates
+from jaxrl_llm.objectives import base, gates, grouped
 from jaxrl_llm.reads import provided, reads_of, statistics
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.tabular import policy
@@ -50,7 +52,9 @@ SLOTS: Mapping[str, str] = {
   'gate': 'constant factors of the surrogate',
   'aggregate': 'how the losses of tokens become one number',
   'costs': 'what is added to the loss: NAME:WEIGHT, NAME:WEIGHT, or none',
-  'reference': 'the policy that costs refer to',
+  'link': 'what a pair costs by the scores of its responses',
+  'score': 'how losses of pairs and lists rate a response',
+  'reference': 'the policy that costs and scores refer to',
 }
 _OF_ROWS = (credit_lib.Estimate, keys.EstimateBy)
 _NONE = 'none'
@@ -108,6 +112,9 @@ def _named(slot, node):
   if slot in ('surrogate', 'gate'):
     _check_policy_gradient(built, slot, name)
     return getattr(built.objective, slot)
+  if slot in ('link', 'score'):
+    losses = _group_loss(built, slot, name)
+    return losses.loss.link if slot == 'link' else losses.score
   return getattr(built, slot)
 
 
@@ -221,6 +228,30 @@ def _put_in_objective(recipe, part, *, slot):
   return dataclasses.replace(recipe, objective=objective)
 
 
+def _group_loss(recipe, slot, name='this recipe'):
+  """The loss of groups of a recipe, of pairs where a link is asked for."""
+  losses = getattr(recipe.objective, 'losses', None)
+  if isinstance(losses, grouped.GroupLoss):
+    if slot == 'score' or isinstance(losses.loss, grouped.Pairs):
+      return losses
+  kind = 'pairs' if slot == 'link' else 'groups'
+  raise ValueError(
+    f'{name} has no loss of {kind} of responses alone, hence no slot '
+    f'{slot!r}; begin with one that has, such as dpo'
+  )
+
+
+def _put_in_losses(recipe, part, *, slot):
+  losses = _group_loss(recipe, slot)
+  if slot == 'link':
+    pairs = dataclasses.replace(losses.loss, link=part)
+    losses = dataclasses.replace(losses, loss=pairs)
+  else:
+    losses = dataclasses.replace(losses, score=part)
+  objective = dataclasses.replace(recipe.objective, losses=losses)
+  return dataclasses.replace(recipe, objective=objective)
+
+
 def _put_aggregate(recipe, part):
   return dataclasses.replace(recipe, aggregate=part)
 
@@ -254,6 +285,8 @@ _PUT: Mapping[str, Callable] = {
   'gate': functools.partial(_put_in_objective, slot='gate'),
   'aggregate': _put_aggregate,
   'costs': _put_costs,
+  'link': functools.partial(_put_in_losses, slot='link'),
+  'score': functools.partial(_put_in_losses, slot='score'),
   'reference': _put_reference,
 }
 
@@ -376,6 +409,11 @@ def told(recipe: Recipe) -> dict[str, str]:
     if parts.fits('surrogate', objective.surrogate) and len(places) == 1:
       stage = stages_of(recipe.credit)[places[0]]
       found['advantage'] = getattr(stage, 'fn', stage)
+  losses = getattr(objective, 'losses', None)
+  if isinstance(losses, grouped.GroupLoss):
+    found['score'] = losses.score
+    if isinstance(losses.loss, grouped.Pairs):
+      found['link'] = losses.loss.link
   if isinstance(objective, base.PolicyGradient) or objective.costs:
     found['aggregate'] = recipe.aggregate
   texts = {slot: parts.told(slot, part) for slot, part in found.items()}

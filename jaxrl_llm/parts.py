@@ -44,6 +44,8 @@ from jaxrl_llm.objectives import (
   base,
   costs,
   gates,
+  grouped,
+  preference,
   ranked,
   regions,
   sequence,
@@ -66,6 +68,8 @@ _HOMES = {
   'gate': ((base, gates, regions), (_TOKENS,)),
   'aggregate': ((aggregate,), (('mask', 'keep', 'group'),)),
   'costs': ((costs,), (('stats', 'batch'),)),
+  'link': ((preference,), (('chosen', 'rejected', 'gap'),)),
+  'score': ((grouped,), (('logp', 'old_logp', 'mask'),)),
   'reference': ((reference,), ()),
   'controller': ((control,), ()),
 }

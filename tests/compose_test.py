@@ -128,7 +128,21 @@ def test_gates_are_multiplied():
   assert recipe.needs == {'sampler_logp', 'ref_logp'}
 
 
+def test_links_and_scores_of_pairs_are_exchanged():
+  other = composed('dpo', link='ipo', score='mean_to_reference')
+  assert compose_lib.same_as(other) == ['ipo_mean']
+  assert compose_lib.same_as(composed('dpo', link='square')) == ['ipo']
+  free = composed('dpo', link='logistic(2.0, offset=1.0)', score='simpo')
+  assert 'simpo' in compose_lib.same_as(free)
+  assert not free.refers and composed('lipo', score='to_reference').refers
+
+
 REFUSED = [
+  ('grpo', 'link', 'square', 'no loss of pairs of responses alone'),
+  ('rpo', 'score', 'likelihood', 'no loss of groups of responses alone'),
+  ('lipo_softmax', 'link', 'square', 'no loss of pairs of responses alone'),
+  ('dpo', 'link', 'grpo', 'grpo has no loss of pairs'),
+  ('dpo', 'link', 'logistics', "Did you mean 'logistic'"),
   (
     'grpo',
     'surrogate',

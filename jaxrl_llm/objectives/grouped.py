@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 import chex
+import jax
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
@@ -104,6 +105,59 @@ def to_iterate_in_turn(logp, old_logp, mask, *, turn, resampled):
   """
   chex.assert_equal_shape([logp, turn])
   return to_iterate(logp, old_logp, mask & (turn == resampled[:, None]))
+
+
+@reads('ref_logp')
+def to_alpha_divergence(logp, old_logp, mask, *, ref_logp, alpha=0.5):
+  """The score of a policy that is held by another divergence than the KL.
+
+      (e^((alpha - 1) h) - 1) / (alpha - 1),   h of `to_reference`
+
+  Args:
+    alpha: 1 is `to_reference`, of the reverse KL; 0 is 1 - e^-h, of the
+      forward KL. The exponent is held to +-80.
+
+  Source: f-DPO, arXiv 2309.16240; TRL's `f_alpha_divergence_coef`, whose alpha
+    this is. The constant cancels between two responses.
+  """
+  h = to_reference(logp, old_logp, mask, ref_logp=ref_logp)
+  if alpha == 1:
+    return h
+  exponent = jnp.clip((alpha - 1) * h, -80.0, 80.0)
+  return jnp.expm1(exponent) / (alpha - 1)
+
+
+@reads('ref_logp')
+def to_jensen_shannon(logp, old_logp, mask, *, ref_logp):
+  """log sigmoid(h): that of the Jensen-Shannon divergence.
+
+  Source: f-DPO, arXiv 2309.16240; TRL's `js_divergence`.
+  """
+  h = to_reference(logp, old_logp, mask, ref_logp=ref_logp)
+  return jax.nn.log_sigmoid(h)
+
+
+def powered_likelihood(logp, old_logp, mask, *, alpha=0.25):
+  """(1 - p^-alpha) / alpha of the mean chance p = e^(mean_t logp_t).
+
+  Args:
+    alpha: 0 is `mean_likelihood`; above it unlikely responses pull harder.
+
+  Source: AlphaPO, arXiv 2501.03884.
+  """
+  mean = mean_likelihood(logp, old_logp, mask)
+  if alpha == 0:
+    return mean
+  return -jnp.expm1(jnp.clip(-alpha * mean, -80.0, 80.0)) / alpha
+
+
+def log_odds(logp, old_logp, mask):
+  """log(p / (1 - p)) of the mean chance p = e^(mean_t logp_t) < 1.
+
+  Source: ORPO, arXiv 2403.07691, equation 4.
+  """
+  mean = jnp.minimum(mean_likelihood(logp, old_logp, mask), -1e-6)
+  return mean - jnp.log(-jnp.expm1(mean))
 
 
 # Gaps.

@@ -11,6 +11,8 @@ are one line of this module and a name of an anchor.
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -209,3 +211,95 @@ def jointly_clipped(chosen, rejected, gap, *, clip=0.2, most=10.0):
   move = chosen - rejected
   clipped = jnp.clip(move, -clip, clip)
   return -both * jnp.minimum(gap * move, gap * clipped) / 2
+
+
+def exact(chosen, rejected, gap, *, weight=0.1, confidence=0.999):
+  """KL of the policy's own preference and a label that is nearly sure.
+
+      s = sigmoid(weight D),  c = confidence
+      s log(s / c) + (1 - s) log((1 - s) / (1 - c))
+
+  Least where weight D = logit(c), at 0.999 beyond 69 nats for weight 0.1. Where
+  the policy is sure of the wrong one its slope fades, that of `logistic` not.
+
+  Args:
+    confidence: in (1/2, 1), TRL's is 1 - `label_smoothing`.
+
+  Source: EXO, arXiv 2402.00856, for pairs; TRL's `exo_pair`.
+  """
+  del gap
+  margin = weight * (chosen - rejected)
+  right, wrong = jax.nn.log_sigmoid(margin), jax.nn.log_sigmoid(-margin)
+  agree = jnp.exp(right) * (right - math.log(confidence))
+  differ = jnp.exp(wrong) * (wrong - math.log1p(-confidence))
+  return agree + differ
+
+
+def contrast(chosen, rejected, gap, *, weight=0.01):
+  """Each response against noise, the chosen one as data too.
+
+      -log sigmoid(w c) - (log sigmoid(-w c) + log sigmoid(-w r)) / 2
+
+  Least where e^(w score) is 2 a / (a + b), for a response chosen and rejected
+  with frequencies a and b: absolute scores, unlike a loss of D.
+
+  Source: NCA, arXiv 2402.05369, for pairs; TRL's `nca_pair`.
+  """
+  del gap
+  up, down = weight * chosen, weight * rejected
+  noise = jax.nn.log_sigmoid(-up) + jax.nn.log_sigmoid(-down)
+  return -jax.nn.log_sigmoid(up) - noise / 2
+
+
+def classify(chosen, rejected, gap, *, weight=0.01):
+  """Chosen or rejected, of each response alone.
+
+      -log sigmoid(w c) - log sigmoid(-w r)
+
+  Least where e^(w score) is a / b, see `contrast`.
+
+  Source: BCO, arXiv 2404.04656, without its running reference point; TRL's
+    `bco_pair`.
+  """
+  del gap
+  right = jax.nn.log_sigmoid(weight * chosen)
+  return -right - jax.nn.log_sigmoid(-weight * rejected)
+
+
+def anchored(chosen, rejected, gap, *, weight=0.1):
+  """1 - sigmoid(w c) + sigmoid(w r): chosen up, rejected down, both bounded.
+
+  Source: APO-zero, arXiv 2408.06266; TRL's `apo_zero`.
+  """
+  del gap
+  return jax.nn.sigmoid(-weight * chosen) + jax.nn.sigmoid(weight * rejected)
+
+
+def anchored_down(chosen, rejected, gap, *, weight=0.1):
+  """sigmoid(w c) + 1 - sigmoid(w D): both down, the rejected one by more.
+
+  For pairs of which even the chosen one is worse than what the policy says.
+
+  Source: APO-down, arXiv 2408.06266; TRL's `apo_down`.
+  """
+  del gap
+  margin = weight * (chosen - rejected)
+  return jax.nn.sigmoid(weight * chosen) + jax.nn.sigmoid(-margin)
+
+
+def discovered(chosen, rejected, gap, *, weight=0.05, temperature=0.05):
+  """Logistic and exponential loss, mixed by the margin itself.
+
+      x = weight D,  g = sigmoid(x / temperature)
+      -(1 - g) log sigmoid(x) + g e^-x
+
+  Found by search, and not convex: it falls to 0.786 at x = -0.119, rises to
+  0.878 at x = 0.072 and falls again, so that at D = 0 the margin first shrinks.
+
+  Source: DiscoPOP, arXiv 2406.08414; TRL's `discopop`.
+  """
+  del gap
+  margin = weight * (chosen - rejected)
+  g = jax.nn.sigmoid(margin / temperature)
+  exponential = numerics.bounded_exp(-margin)
+  return -(1 - g) * jax.nn.log_sigmoid(margin) + g * exponential

@@ -52,6 +52,15 @@ _PAIRS = [
   (grouped.to_reference, preference.logistic, pairs.by_rank, {}),
   (grouped.to_reference, preference.logistic, pairs.demonstrated, {}),
   (grouped.mean_likelihood, preference.logistic, pairs.siblings, {}),
+  (grouped.to_reference, preference.exact, pairs.better, {'confidence': 0.9}),
+  (grouped.to_reference, preference.contrast, pairs.better, {'weight': 0.3}),
+  (grouped.to_reference, preference.classify, pairs.better, {'weight': 0.3}),
+  (grouped.to_reference, preference.anchored, pairs.better, {'weight': 0.3}),
+  (grouped.to_reference, preference.anchored_down, pairs.better, {}),
+  (grouped.to_reference, preference.discovered, pairs.better, {}),
+  (grouped.to_alpha_divergence, preference.logistic, pairs.better, {}),
+  (grouped.to_jensen_shannon, preference.logistic, pairs.better, {}),
+  (grouped.powered_likelihood, preference.logistic, pairs.better, {}),
   (grouped.to_reference, preference.logistic, pairs.constrained, {}),
 ]
 _LISTS = [
@@ -360,3 +369,31 @@ def test_a_total_adds_its_parts_and_asks_for_what_they_take():
     mean = np.mean(clipped[i][mask[i]]) if mask[i].any() else 0.0
     expected = mean + 0.3 * pair(*rest, **given)[i]
     np.testing.assert_allclose(fn(*rest, **given)[i], expected, rtol=1e-5)
+
+
+def test_scores_have_their_plain_forms_as_limits():
+  (logp, old, mask), extras = batch()
+  logp, old = logp.astype('f'), old.astype('f')
+  ref = {'ref_logp': extras['ref_logp'].astype('f')}
+  plain = grouped.to_reference(logp, old, mask, **ref)
+  same = grouped.to_alpha_divergence(logp, old, mask, **ref, alpha=1.0)
+  np.testing.assert_array_equal(same, plain)
+  near = grouped.to_alpha_divergence(logp, old, mask, **ref, alpha=0.999)
+  np.testing.assert_allclose(near, plain, rtol=5e-3, atol=1e-3)
+  mean = grouped.mean_likelihood(logp, old, mask)
+  same = grouped.powered_likelihood(logp, old, mask, alpha=0.0)
+  np.testing.assert_array_equal(same, mean)
+  near = grouped.powered_likelihood(logp, old, mask, alpha=1e-3)
+  np.testing.assert_allclose(near, mean, rtol=5e-3, atol=1e-3)
+
+
+def test_log_odds_are_those_of_the_mean_chance_and_finite():
+  (logp, old, mask), extras = batch()
+  low = -np.abs(logp).astype('f')
+  odds = grouped.log_odds(low, old, mask)
+  for i in range(len(low) - 1):
+    np.testing.assert_allclose(
+      odds[i], oracle.log_odds(low, old, mask, i, extras), rtol=1e-4, atol=1e-4
+    )
+  sure = grouped.log_odds(0 * low, old, mask)
+  assert np.all(np.isfinite(sure))

@@ -301,3 +301,50 @@ def test_siblings_below_the_gap_are_no_pair():
   live = jnp.ones((1, 4), bool)
   weights = pairs.siblings(rewards, rewards, live, node_path=path, gap=0.1)
   assert weights[0, 1, 0] == 1 and weights.sum() == 1
+
+
+@pytest.mark.parametrize(
+  ('link', 'best'),
+  [
+    (preference.contrast, lambda a, b: 2 * a / (a + b)),
+    (preference.classify, lambda a, b: a / b),
+  ],
+)
+def test_losses_of_each_response_rest_at_absolute_scores(link, best):
+  """For a response that is chosen and rejected with frequencies a and b."""
+  a, b = 0.7, 0.2
+
+  def loss(score):
+    other = 0.4
+    chosen = link(score, other, 0.0, weight=0.5)
+    return a * chosen + b * link(other, score, 0.0, weight=0.5)
+
+  rest = np.log(best(a, b)) / 0.5
+  np.testing.assert_allclose(jax.grad(loss)(rest), 0, atol=1e-6)
+
+
+def test_the_exact_loss_rests_at_the_logit_of_its_confidence():
+  slope = jax.grad(
+    lambda m: preference.exact(m, 0.0, 0.0, weight=0.5, confidence=0.8)
+  )
+  best = float(np.log(0.8 / 0.2)) / 0.5
+  assert abs(slope(best)) < 1e-6 and slope(best - 1) < 0 < slope(best + 1)
+
+
+def test_the_discovered_loss_has_the_two_extrema_of_its_paper():
+  x = jnp.linspace(-1.0, 1.0, 4001)
+  losses = preference.discovered(x / 0.05, 0 * x, 0.0)
+  inner = losses[1:-1]
+  turns = (inner - losses[:-2]) * (losses[2:] - inner) < 0
+  places = x[1:-1][turns]
+  np.testing.assert_allclose(places, [-0.1186, 0.0720], atol=1e-3)
+  np.testing.assert_allclose(inner[turns], [0.78592, 0.87829], atol=1e-4)
+
+
+def test_anchored_losses_move_both_responses_as_they_say():
+  up = jax.grad(preference.anchored, (0, 1))(0.3, -0.2, 0.0)
+  down = jax.grad(preference.anchored_down, (0, 1))(0.0, 0.0, 0.0)
+  assert up[0] < 0 < up[1]
+  assert abs(down[0]) < 1e-7 and down[1] > 0
+  steeper = jax.grad(preference.anchored_down, (0, 1))(0.0, -30.0, 0.0)
+  assert steeper[0] > 0 and steeper[1] > 0

@@ -64,6 +64,25 @@ def to_iterate_in_turn(logp, old, mask, i, x):
   return _sum(logp - old, mask & (x['turn'] == x['resampled'][:, None]), i)
 
 
+def to_alpha_divergence(logp, old, mask, i, x, alpha=0.5):
+  h = to_reference(logp, old, mask, i, x)
+  return (math.exp((alpha - 1) * h) - 1) / (alpha - 1)
+
+
+def to_jensen_shannon(logp, old, mask, i, x):
+  return _log_sigmoid(to_reference(logp, old, mask, i, x))
+
+
+def powered_likelihood(logp, old, mask, i, x, alpha=0.25):
+  p = math.exp(_mean(logp, mask, i))
+  return (1 - p**-alpha) / alpha
+
+
+def log_odds(logp, old, mask, i, x):
+  p = min(math.exp(_mean(logp, mask, i)), math.exp(-1e-6))
+  return math.log(p / (1 - p))
+
+
 # Links.
 
 
@@ -119,6 +138,36 @@ def jointly_clipped(c, r, gap, hc, hr, clip=0.2, most=10.0):
   both = min(max(math.exp(hc + hr), 1 / most), most)
   kept = min(max(c - r, -clip), clip)
   return -both * min(gap * (c - r), gap * kept) / 2
+
+
+def exact(c, r, gap, hc, hr, weight=0.1, confidence=0.999):
+  s = _sigmoid(weight * (c - r))
+  return s * math.log(s / confidence) + (1 - s) * math.log(
+    (1 - s) / (1 - confidence)
+  )
+
+
+def contrast(c, r, gap, hc, hr, weight=0.01):
+  noise = _log_sigmoid(-weight * c) + _log_sigmoid(-weight * r)
+  return -_log_sigmoid(weight * c) - noise / 2
+
+
+def classify(c, r, gap, hc, hr, weight=0.01):
+  return -math.log(_sigmoid(weight * c)) - math.log(1 - _sigmoid(weight * r))
+
+
+def anchored(c, r, gap, hc, hr, weight=0.1):
+  return 1 - _sigmoid(weight * c) + _sigmoid(weight * r)
+
+
+def anchored_down(c, r, gap, hc, hr, weight=0.1):
+  return _sigmoid(weight * c) + 1 - _sigmoid(weight * (c - r))
+
+
+def discovered(c, r, gap, hc, hr, weight=0.05, temperature=0.05):
+  x = weight * (c - r)
+  g = _sigmoid(x / temperature)
+  return -(1 - g) * _log_sigmoid(x) + g * math.exp(-x)
 
 
 # Pair weights of one group.
