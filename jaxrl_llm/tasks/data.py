@@ -325,17 +325,32 @@ def _gym_rows(name, size, seed, level, options) -> tuple[Iterator[Row], str]:
   return gym.questions(task, seed, limit, **options), 'reasoning_gym'
 
 
-def field(place: str, record: Mapping[str, Any], name: str) -> Any:
-  """A field of a record.
-
-  Raises:
-    ValueError: it has none of that name, with the names it has.
-  """
+def _field(place: str, record: Mapping[str, Any], name: str, kind: str) -> Any:
+  """A field of a record, its prompt or its answer."""
   if name not in record:
+    nothing = ', or set that to nothing where no verifier needs one'
     raise ValueError(
-      f'{place}: no field {name!r}; the record has {sorted(record)}'
+      f'{place}: no field {name!r}; the record has {sorted(record)}; name one '
+      f'with data.{kind}_field{nothing if kind == "answer" else ""}'
     )
   return record[name]
+
+
+def _unfolded(record: Row, source: str, answer_field: str) -> tuple[Row, str]:
+  """A row as of verl with its answer as a field, and the source that it names.
+
+  There the answer is `reward_model.ground_truth`, and `data_source` the name.
+  """
+  folded = record.get('reward_model')
+  if not isinstance(folded, dict) or 'ground_truth' not in folded:
+    return record, source
+  named = record.get('data_source')
+  if isinstance(named, str) and named:
+    # Names of metrics have a stroke where a part ends.
+    source = named.replace('/', '.')
+  if answer_field and answer_field not in record:
+    record = record | {answer_field: folded['ground_truth']}
+  return record, source
 
 
 def load_records(
@@ -353,7 +368,9 @@ def load_records(
   to that number, and kept whole as 'solution'. Numbers and booleans become
   text, but for the place of an option, an integer beside 'choices' or
   'options'. A list holds several right answers. The prompt and answer fields
-  are renamed to 'prompt' and 'answer', and all other fields are kept.
+  are renamed to 'prompt' and 'answer', and all other fields are kept. Rows of
+  verl need no other names: `reward_model.ground_truth` is their answer, and
+  each `data_source` a domain.
 
   Args:
     path: a file, a folder or a dataset of the hub, see `records`.
@@ -370,11 +387,13 @@ def load_records(
   """
   rows, sources, places = [], [], []
   for place, source, record in records.read(path, **which):
+    record, source = _unfolded(record, source, answer_field)
     record = prepared(place, record)
     row = dict(record)
-    row['prompt'] = prompt_of(place, field(place, record, prompt_field))
+    asked = _field(place, record, prompt_field, 'prompt')
+    row['prompt'] = prompt_of(place, asked)
     if answer_field:
-      answer = field(place, record, answer_field)
+      answer = _field(place, record, answer_field, 'answer')
       row['answer'] = _answer(place, answer, bool(options.of(record)))
       worked = _worked(answer, answer_mark) if answer_mark else ''
       if worked:

@@ -4,6 +4,7 @@ A record holds one of
 
     prompt, completion      text, or chat messages
     messages                a conversation, as of TRL and of OpenAI
+    text                    a text to be said from its second token on
     prompt, demonstration   as generated tasks write it
 
 Of `messages` every turn of the assistant is to be said but those of weight 0,
@@ -12,7 +13,8 @@ others say, and what a `prompt` holds, is read alone. Where either is messages,
 a prompt that is text is the user's, and a completion the assistant's.
 
 Rows come out with `prompt`, all that precedes the first turn to be said, and
-either `completion`, a text behind a text, or `following`, messages.
+either `completion`, a text behind a text, or `following`, messages. Of a `text`
+alone the prompt is the same text, by which records are told apart.
 """
 
 from __future__ import annotations
@@ -62,7 +64,7 @@ def _completed(dataset: data.Dataset) -> data.Dataset:
   """A generated dataset as one that was read."""
   rows = [
     row
-    if row.keys() & {'following', 'completion'}
+    if row.keys() & {'following', 'completion', 'text'}
     else row | parted(dataset.place(i), row, 'prompt')
     for i, row in enumerate(dataset.rows)
   ]
@@ -84,10 +86,13 @@ def parted(place: str, record: Mapping[str, Any], prompt_field: str) -> Row:
     talk = conversations.conversation(place, given['messages'])
     return _divided(place, talk, 0)
   said = given.get('completion', given.get('demonstration'))
+  text, more = given.get('text'), {prompt_field, 'completion', 'messages'}
+  if isinstance(text, str) and text and given.keys().isdisjoint(more):
+    return {'prompt': text, 'text': text}
   if 'messages' in given or prompt_field not in given or said is None:
     raise ValueError(
       f'{place}: a demonstration needs either messages, or {prompt_field} and '
-      f'completion; this has {sorted(given)}'
+      f'completion, or a text; this has {sorted(given)}'
     )
   asked = given[prompt_field]
   if isinstance(asked, str) and isinstance(said, str):

@@ -73,9 +73,11 @@ def test_the_prompt_may_have_another_name(tmp_path):
 @pytest.mark.parametrize(
   ('record', 'words'),
   [
-    ({'prompt': 'p'}, "prompt and completion; this has ['prompt']"),
-    ({'completion': 'a'}, 'messages, or prompt and completion; this has'),
-    ({'text': 'a'}, "this has ['text']"),
+    ({'prompt': 'p'}, "completion, or a text; this has ['prompt']"),
+    ({'completion': 'a'}, 'messages, or prompt and completion, or a text; '),
+    ({'text': 7}, "this has ['text']"),
+    ({'text': ''}, "this has ['text']"),
+    ({'text': 'a', 'prompt': 'p'}, "this has ['prompt', 'text']"),
     ({'messages': [USER], 'prompt': 'p', 'completion': 'a'}, 'needs either'),
     ({'messages': 'hi'}, 'messages must be a list of objects'),
     ({'messages': [{'role': 'user'}]}, 'message 0, of the user, must have'),

@@ -117,6 +117,8 @@ def load(
   Args:
     columns: numeric fields that the records to train on must have.
     chats: what writes the prompts; None: the tokenizer as it is.
+    starts: the token that stands in the place of each prompt, None of those
+      that are written; () of none.
 
   Raises:
     ValueError: no questions, prompts over the budget with `data.too_long`
@@ -137,6 +139,7 @@ def encode(
   columns: Sequence[str] = (),
   shown: Sequence[Shot] = (),
   chats: Chats | None = None,
+  starts: Sequence[int | None] = (),
 ) -> Questions:
   """A dataset's prompts as tokens, those over the budget dropped or refused.
 
@@ -144,6 +147,8 @@ def encode(
     columns: numeric fields that the records must have.
     shown: examples before every prompt.
     chats: what writes the prompts; None: the tokenizer as it is.
+    starts: the token that stands in the place of each prompt, None of those
+      that are written; () of none.
 
   Raises:
     ValueError: what `data` asks for cannot be done, with file and line where
@@ -163,7 +168,7 @@ def encode(
     for pair in zip(places, dataset.rows)
   ]
   _say_what_is_odd(dataset, asked, system, variables, tokenizer)
-  tokens, mask, too_long = _encoded(chats, asked, length)
+  tokens, mask, too_long = _encoded(chats, asked, length, starts)
   if len(too_long):
     found = (
       f'{len(too_long)} of {len(asked)} prompts of {dataset.name} exceed '
@@ -222,12 +227,23 @@ def asked_of(
   return Asked(place, prompt, conversations.tools(place, row.get('tools')))
 
 
-def _encoded(chats: Chats, asked: Sequence[Asked], length: int):
-  """As `text.padded`; what a record is refused for names its place."""
+def _encoded(
+  chats: Chats,
+  asked: Sequence[Asked],
+  length: int,
+  starts: Sequence[int | None] = (),
+):
+  """As `text.padded`; what a record is refused for names its place.
+
+  Args:
+    starts: as of `encode`.
+  """
   rows = []
-  for place, prompt, tools in asked:
+  every = starts or [None] * len(asked)
+  for (place, prompt, tools), start in zip(asked, every, strict=True):
     try:
-      rows.append(chats.begin(prompt, tools))
+      first = [] if start is None else [start]
+      rows.append(first or chats.begin(prompt, tools))
     except ValueError as error:
       raise ValueError(f'{place}: {error}') from error
     if not rows[-1]:
@@ -252,7 +268,7 @@ def _say_what_is_odd(dataset, asked, system, variables, tokenizer) -> None:
       'have a system message of their own, which they keep; others are given '
       'data.system',
     )
-  chats = [each.prompt for each in asked if not isinstance(each.prompt, str)]
+  chats = [each.prompt for each in asked if isinstance(each.prompt, list)]
   say(
     sum(
       isinstance(each.prompt, str) and bool(row.get('tools'))

@@ -62,12 +62,15 @@ def encode(
   variables = questions.variables_of(config.data.chat_template_kwargs)
   is_message = chat.is_message(tokenizer, config.data.chat)
   named = {i: tokenizer.convert_ids_to_tokens(i) for i in sorted(ends)}
-  template, rows, of = None, [], []
+  template, rows, of, starts = None, [], [], list[int | None]()
   for record, row in enumerate(dataset.rows):
-    place = dataset.place(record)
+    place, start = dataset.place(record), None
     asked = questions.asked_of(place, row, config.data.system, is_message)
     try:
-      if isinstance(asked.prompt, str):
+      if row.keys().isdisjoint({'completion', 'following'}) and 'text' in row:
+        start, rest = _of_text(tokenizer, row['text'], ends)
+        found = [row | {'said': (rest, [True] * len(rest))}]
+      elif isinstance(asked.prompt, str):
         texts = [row['completion']] if 'completion' in row else []
         said = encoding.encode_responses(tokenizer, texts, ends)
         found = [row | {'said': (ids, [True] * len(ids))} for ids in said]
@@ -78,6 +81,7 @@ def encode(
       raise ValueError(f'{place}: {error}') from error
     rows += found
     of += [record] * len(found)
+    starts += [start] * len(found)
   if not rows:
     raise ValueError(
       f'none of the {len(dataset)} records of {dataset.name} has a turn of the '
@@ -87,9 +91,23 @@ def encode(
   length = config.sample.max_response
   counts = _counts(len(dataset), rows, of, length)
   dataset = dataclasses.replace(dataset.take(of), rows=rows)
-  part = questions.encode(dataset, config, tokenizer)
+  part = questions.encode(dataset, config, tokenizer, starts=starts)
   columns = _columns(part.rows, tokenizer.eos_token_id, length)
   return dataclasses.replace(part, columns=columns, counts=counts)
+
+
+def _of_text(
+  tokenizer, text: str, ends: Collection[int]
+) -> tuple[int, list[int]]:
+  """The first token of a text, and what follows it up to its end.
+
+  The first is what the tokenizer puts before every text, where it does.
+  """
+  ids = encoding.encode_prompt(tokenizer, text)
+  if not ids:
+    raise ValueError(f'the text {text!r} has no tokens; leave it out')
+  ended = ids[-1] in {tokenizer.eos_token_id, *ends}
+  return ids[0], ids[1:] if ended else [*ids[1:], tokenizer.eos_token_id]
 
 
 def _of_chat(template, asked, row, ends) -> list[dict[str, Any]]:

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from jaxrl_llm.plans import recorded
-from jaxrl_llm.problems.text import session
+from jaxrl_llm.problems.text import session, transcripts
+from jaxrl_llm.tasks import data
 from tests.end_to_end import tiny
+from tests.problems.text import templates
 from tests.training import folders
 
 CHAT = {'special': folders.CONTROL, 'chat_template': folders.CHAT}
@@ -207,3 +209,26 @@ def test_held_out_numbers_are_means_over_tokens_of_every_record_once(tmp_path):
   best = np.argmax(stats.log_probs, -1) == np.asarray(rollouts.content.response)
   np.testing.assert_allclose(found['nll'], -stats.logp[mask].mean(), rtol=1e-5)
   np.testing.assert_allclose(found['token_accuracy'], best[mask].mean())
+
+
+def test_a_text_is_learned_from_its_second_token_on():
+  tokenizer = templates.words()
+  end = tokenizer.eos_token_id
+  config = config_of(sample__max_prompt=4, sample__max_response=8)
+  texts = ['the cat sat', 'cat', f'the cat{tokenizer.eos_token}']
+  dataset = data.Dataset(
+    'some',
+    [{'prompt': text, 'text': text} for text in texts],
+    np.zeros(3, int),
+    ('s',),
+  )
+  found = transcripts.encode(dataset, config, tokenizer, ())
+  for row, text in enumerate(texts):
+    ids = tokenizer(text)['input_ids']
+    ids = ids if ids[-1] == end else [*ids, end]
+    prompt = found.tokens[row][found.mask[row]]
+    mask = found.columns['recorded_mask'][row, 0]
+    assert prompt.tolist() == ids[:1]
+    assert found.columns['recorded'][row, 0][mask].tolist() == ids[1:]
+    assert (found.columns['recorded_action'][row, 0] == mask).all()
+  assert found.counts['data/untrained'] == 0
