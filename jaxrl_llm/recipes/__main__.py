@@ -11,6 +11,7 @@ python -m jaxrl_llm.recipes search WORDS those that have all words in name,
                                          paper, joints or text
 python -m jaxrl_llm.recipes diff A B     what differs between two
 python -m jaxrl_llm.recipes table        writes PAPERS.md here
+python -m jaxrl_llm.recipes peers        writes docs/peers.md here
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from collections.abc import Mapping, Sequence
 
 from jaxrl_llm import compose, parts, presets, spelling
 from jaxrl_llm import recipe as recipe_lib
+from jaxrl_llm.recipes import peers
 from jaxrl_llm.recipes import pieces as pieces_lib
 
 TABLE = 'PAPERS.md'
@@ -63,6 +65,10 @@ def _answer(words: Sequence[str]) -> str:
       path = pathlib.Path(TABLE)
       path.write_text(table(), encoding='utf-8')
       return f'wrote {len(recipe_lib.names())} recipes to {path.resolve()}'
+    case ['peers']:
+      peers.PAGE.parent.mkdir(exist_ok=True)
+      peers.PAGE.write_text(peers.page(), encoding='utf-8')
+      return f'wrote the names of other trainers to {peers.PAGE.resolve()}'
     case ['diff', first, second]:
       return comparison(first, second)
     case ['diff', *others]:
@@ -161,11 +167,8 @@ def description(name: str) -> str:
   return '\n\n'.join('\n'.join(section) for section in sections)
 
 
-def composition(name: str, changes: Mapping[str, str]) -> str:
-  """What comes out where slots and hyper-parameters of a recipe are changed."""
-  preset = presets.find(name)
-  entry = recipe_lib.get(preset.recipe)
-  changes = preset.changes | {**changes}
+def _values_and_slots(entry, changes):
+  """Hyper-parameters as values, and slots as texts."""
   slots = {k: text for k, text in changes.items() if k in compose.SLOTS}
   values = {}
   for key, text in changes.items():
@@ -179,8 +182,25 @@ def composition(name: str, changes: Mapping[str, str]) -> str:
       )
     values[key] = parts.value(parts.parsed(text))
     parts.check_kind(key, values[key], type(entry.defaults[key]))
+  return values, slots
+
+
+def changed(name: str, changes: Mapping[str, str]) -> recipe_lib.Recipe:
+  """A recipe or preset with other parts in its slots, and other numbers."""
+  preset = presets.find(name)
+  entry = recipe_lib.get(preset.recipe)
+  values, slots = _values_and_slots(entry, preset.changes | {**changes})
+  return compose.compose(entry.factory(**values), **slots)
+
+
+def composition(name: str, changes: Mapping[str, str]) -> str:
+  """What comes out where slots and hyper-parameters of a recipe are changed."""
+  preset = presets.find(name)
+  entry = recipe_lib.get(preset.recipe)
+  changes = preset.changes | {**changes}
+  values, slots = _values_and_slots(entry, changes)
   base = entry.factory()
-  recipe = compose.compose(entry.factory(**values), **slots)
+  recipe = changed(name, changes)
   same = compose.same_as(recipe)
   about = {
     'is at its defaults': ', '.join(same) or 'no registered recipe',
@@ -189,12 +209,12 @@ def composition(name: str, changes: Mapping[str, str]) -> str:
   }
   flags = [f'--config.recipe.{key}={changes[key]}' for key in values]
   flags += [f'--config.slots.{slot}={text}' for slot, text in slots.items()]
-  changed = ' '.join([entry.name, *(f'{k}={x}' for k, x in changes.items())])
+  whole = ' '.join([entry.name, *(f'{k}={x}' for k, x in changes.items())])
   if preset.of:
     told = {'default of': preset.of, 'not the same': preset.apart or '-'}
-    head = [name, *_aligned({'is': changed} | told)]
+    head = [name, *_aligned({'is': whole} | told)]
   else:
-    head = [changed]
+    head = [whole]
   sections = [
     head,
     _aligned(about),
