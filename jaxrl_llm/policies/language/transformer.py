@@ -370,7 +370,7 @@ def empty_cache(
     return tuple(map(empty, config.kinds))
   count = config.layers // config.period
   cache = tuple(map(empty, config.kinds[: config.period]))
-  return jax.tree.map(lambda x: jnp.stack([x] * count, axis=1), cache)
+  return jax.tree.map(lambda x: jnp.repeat(x[:, None], count, 1), cache)
 
 
 def stored(cache: Cache, dtype) -> Cache:
