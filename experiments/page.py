@@ -100,17 +100,14 @@ def _row(line: samples.Line, mean: float) -> dict[str, Any]:
   reward = line['reward']
   better = reward is not None and reward > mean
   worse = reward is not None and reward < mean
-  tokens = []
-  if 'tokens' in line:
-    numbers = (line.get(name) or () for name in ('logp', 'advantage'))
-    for token, *known in zip(line['tokens'], *numbers):
-      tokens.append((token, *known))
   return {
     'about': samples.about(line),
     'kind': 'better' if better else 'worse' if worse else '',
     'response': samples.response_of(line),
     'turns': [next(iter(turn.items())) for turn in line.get('turns', ())],
-    'tokens': tokens,
+    'tokens': [
+      *zip(*(line.get(name, ()) for name in ('tokens', 'logp', 'advantage')))
+    ],
   }
 
 

@@ -159,6 +159,7 @@ _INERT = (
     lambda c: c.masked.estimate != 'elbo',
     'masked.estimate is not elbo',
   ),
+  ('log.tokens', lambda c: not c.log.samples, 'log.samples is 0'),
   ('environment_seconds', lambda c: not c.environment, 'environment is empty'),
   ('verify.seconds', _inline, 'these verifiers need no process'),
   ('verify.workers', _inline, 'these verifiers need no process'),

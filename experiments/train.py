@@ -68,6 +68,7 @@ _FREE = (
   'eval.sets',
   'eval.saved',
   'log.samples',
+  'log.tokens',
   'mesh.data',
   'mesh.model',
   'verify.workers',

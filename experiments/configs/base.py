@@ -271,7 +271,11 @@ SETTINGS = {
   'checkpoint.asynchronous': (True, 'write while training goes on'),
   'mesh.data': (1, 'devices that rows are split over; -1: the rest'),
   'mesh.model': (1, 'devices that a layer is split over; -1: the rest'),
-  'log.samples': (4, 'responses kept per iteration in samples.jsonl'),
+  'log.samples': (8, 'responses kept per iteration in samples.jsonl'),
+  'log.tokens': (
+    True,
+    'their tokens too, with log-prob and advantage: some 30 bytes each',
+  ),
 }
 
 
@@ -313,7 +317,7 @@ PURE = {
 _SHARED = (
   *('problem', 'seed', 'steps', 'max_bad_steps', 'max_idle_steps', 'pipeline'),
   *('sample.prompts', 'slots', 'learn.microbatches', 'optimizer'),
-  *('eval.every', 'eval.samples', 'checkpoint', 'mesh', 'log'),
+  *('eval.every', 'eval.samples', 'checkpoint', 'mesh', 'log.samples'),
 )
 
 

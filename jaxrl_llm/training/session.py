@@ -33,17 +33,19 @@ Record = Callable[[list[dict[str, Any]]], None]
 
 
 def spread(group: np.ndarray, count: int) -> np.ndarray:
-  """Indices of `count` rows of as many groups as there are, rising.
+  """Indices of `count` rows of many groups, two of each, rising.
+
+  Two, because a response says more beside another to the same prompt.
 
   Args:
     group: i32[N], the group of each row.
   """
   order = np.argsort(group, kind='stable')
   first = np.searchsorted(group[order], group[order])
-  # The first row of every group, then the second ones, and so on.
+  # The first two rows of every group, then the next ones, and so on.
   place = np.empty(len(group), int)
   place[order] = np.arange(len(group)) - first
-  return np.sort(np.argsort(place, kind='stable')[:count])
+  return np.sort(np.lexsort((group, place // 2))[:count])
 
 
 class Lent(Tools, Protocol):

@@ -62,7 +62,12 @@ def test_answers_in_evaluation_are_kept(trained):
 def test_samples_of_an_iteration_are_of_several_prompts(trained):
   lines = writers.read(trained / 'samples.jsonl')
   of_one = [line['prompt'] for line in lines if line['step'] == 1]
-  assert len(of_one) == len(set(of_one)) == 4
+  assert len(of_one) == 2 * len(set(of_one)) == 8
+  for line in lines:
+    numbers = {len(line[name]) for name in ('tokens', 'logp', 'advantage')}
+    assert numbers == {line['length']}
+    assert all(logp <= 0 for logp in line['logp'])
+  assert '<script>' in (trained / 'report.html').read_text()
 
 
 def test_a_run_is_evaluated_on_all_of_other_questions(trained):

@@ -79,15 +79,16 @@ def test_responses_stand_by_iteration_and_group_with_what_they_earned(tmp_path):
 
 def test_tokens_carry_their_numbers(tmp_path):
   told = {
-    'tokens': ['It', ' is', ' <2>'],
-    'logp': [-0.5, 0.0, -2.0],
-    'advantage': [1.0, 1.0, -1.0],
+    'tokens': ['It', ' is', ' <2>', ' a page'],
+    'logp': [-0.5, 0.0, -2.0, None],
+    'advantage': [1.0, 1.0, -1.0, None],
   }
   made = Page(page.of_run(run_of(tmp_path, [line(**told)])))
   tokens = made.having('token')
   assert [e['data-logp'] for e in tokens] == ['-0.5', '0.0', '-2.0']
   assert tokens[2]['title'] == 'log-prob -2.000, advantage -1.000'
-  assert ' <2>' in made.texts
+  assert ' <2>' in made.texts and ' a page' in made.texts
+  assert len(made.having('told')) == 1
 
 
 def test_turns_of_an_agent_are_told_apart(tmp_path):

@@ -395,3 +395,17 @@ def _walk(rows: np.ndarray, texts, moves: np.ndarray | None = None):
     byte = flat[starts[longer] + position]
     states[:, longer] = moves[states[:, longer], byte]
   return states
+
+
+def spelled(tokenizer, ids: Sequence[int]) -> list[str]:
+  """The text of each token, that of control tokens too.
+
+  A token is decoded behind the one before it, because some tokenizers write
+  the space before a word only where it is not the first. One of several that
+  spell a character is the replacement character.
+  """
+  ids = [int(i) for i in ids]
+  pairs = [ids[max(place - 1, 0) : place + 1] for place in range(len(ids))]
+  both = tokenizer.batch_decode(pairs)
+  firsts = ['', *tokenizer.batch_decode([[i] for i in ids[:-1]])]
+  return [two[len(one) :] for two, one in zip(both, firsts)]

@@ -389,7 +389,8 @@ class TextSession(Session):
 
   def examples(self, rollouts: Rollouts, credit) -> list[dict[str, Any]]:
     """Responses of an iteration to as many prompts as it shows."""
-    chosen = spread(np.asarray(rollouts.group), self.config.log.samples)
+    settings = self.config.log
+    chosen = spread(np.asarray(rollouts.group), settings.samples)
     first, extras = (
       jax.tree.map(lambda x: np.asarray(x[chosen]), tree)
       for tree in (
@@ -400,8 +401,9 @@ class TextSession(Session):
     # A stop string ends a turn, which need not be the last of its row.
     whole = self.answering.turns > 0
     texts = self.answering.texts(first, whole=whole)
-    rewards, components = (
-      np.asarray(x)[chosen] for x in (credit.rewards, credit.components)
+    rewards, components, advantages = (
+      np.asarray(x)[chosen]
+      for x in (credit.rewards, credit.components, credit.advantages)
     )
     return [
       {
@@ -414,9 +416,30 @@ class TextSession(Session):
         'truncated': bool(first.truncated[i]),
         'valid': bool(first.valid[i]),
         **(self._episode(first, extras, i) if whole else {}),
+        **(self._tokens(first, advantages, i) if settings.tokens else {}),
       }
       for i in range(len(chosen))
     ]
+
+  def _tokens(self, rollouts: Rollouts, advantages, row: int) -> dict[str, Any]:
+    """The tokens of a response with what is known of each.
+
+    Those that the policy did not choose have neither number.
+    """
+    mask = rollouts.response_mask[row]
+    own = rollouts.action_mask[row][mask]
+
+    def numbers(values):
+      rounded = np.round(values[row][mask].astype(float), 4)
+      return [float(x) if mine else None for x, mine in zip(rounded, own)]
+
+    return {
+      'tokens': text.spelled(
+        self.tokenizer, rollouts.content.response[row][mask]
+      ),
+      'logp': numbers(rollouts.logp),
+      'advantage': numbers(advantages),
+    }
 
   def _episode(self, rollouts: Rollouts, extras, row: int) -> dict[str, Any]:
     """Who said what in a row of an episode, and why that ended.

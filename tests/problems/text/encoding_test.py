@@ -296,3 +296,23 @@ def test_responses_end_once():
     second,
     eos,
   ]
+
+
+@pytest.mark.parametrize('name', ['byte_level', 'llama', 'gemma', 'metaspace'])
+@settings(max_examples=50, deadline=None)
+@given(data=st.data())
+def test_tokens_spelled_one_by_one_make_the_text(name, data):
+  tokenizer, _ = _SPECIAL[name]
+  words = ['<T>', 'a', 'b', 'ab', '<eos>', '<think>', '▁a', 'Ġa', '▁▁', 'é']
+  vocab = tokenizer.get_vocab()
+  known = [vocab[word] for word in words if word in vocab]
+  ids = data.draw(st.lists(st.sampled_from(known), max_size=8))
+  spelled = text.spelled(tokenizer, ids)
+  assert len(spelled) == len(ids)
+  assert ''.join(spelled) == tokenizer.decode(ids)
+
+
+def test_a_character_of_two_tokens_has_two_pieces():
+  tokenizer = _byte_level()
+  first, second = (tokenizer.get_vocab()[x] for x in ('Ã', '©'))
+  assert len(text.spelled(tokenizer, [first, second])) == 2
