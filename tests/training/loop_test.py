@@ -2,12 +2,15 @@
 
 import contextlib
 import dataclasses
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
+from jaxrl_llm import compose, recipe
 from jaxrl_llm.problems.text import session
 from jaxrl_llm.training import checkpoint, loop, metrics, writers
 from tests.end_to_end import tiny
@@ -56,14 +59,40 @@ def test_it_stops_as_soon_as_one_that_explodes_would(tmp_path):
 
 
 def test_a_run_of_good_iterations_ends_well_and_logs_what_the_table_says(
-  tmp_path,
+  tmp_path, monkeypatch
 ):
+  said = []
+  monkeypatch.setattr(loop.logging, 'warning', lambda *x: said.append(x))
+  monkeypatch.setattr(loop, 'GAP', -1.0)
   assert int(train(tmp_path, eval__every=1, eval__samples=2).step) == 2
+  # Of a gap beyond the bound, once.
+  assert sum('sampler and learner' in str(words) for words in said) == 1
   lines = writers.read(tmp_path / 'metrics.jsonl')
   assert [line.pop('step') for line in lines] == [0, 1, 2]
   for name, value in (pair for line in lines for pair in line.items()):
     row = metrics.find(name)
     assert row.low - 1e-6 <= value <= row.high + 1e-6, f'{name} = {value}'
+
+
+@pytest.mark.parametrize(
+  ('name', 'gap', 'lag', 'warns'),
+  [
+    ('grpo', 0.1, 0, True),
+    ('grpo', 0.015, 0, False),  # what rounding makes of it
+    ('grpo', 0.1, 1, False),  # rows are one step old, and weighed for it
+    ('sampler_truncated', 0.1, 0, False),
+    ('nash_md', 0.1, 0, False),  # samples from a mixture of policies
+  ],
+)
+def test_a_sampler_that_is_not_the_learner_is_told_of(name, gap, lag, warns):
+  config = ConfigDict({'pipeline': lag})
+  said = loop.mismatch(config, recipe.build(name), 7, {'sampler/gap_mean': gap})
+  assert bool(said) == warns
+  if warns:
+    assert 'iteration 7' in said and '0.100 nats' in said
+    [slot] = re.findall(r"slots.gate='(.*?)'", said)
+    mended = compose.compose(recipe.build(name), gate=slot)
+    assert not loop.mismatch(config, mended, 7, {'sampler/gap_mean': gap})
 
 
 def test_a_step_that_breaks_the_parameters_is_not_taken(tmp_path):
