@@ -34,7 +34,12 @@ _READ_BYTES = 1 << 16
 # Of JSON, beside what a detail takes, of which a character may take six.
 _MESSAGE_BYTES = 1 << 16
 
+# Of it, what a score may take where there are several.
+_SCORE_BYTES = 32
+
 Job = tuple[str, Any, Mapping[str, Any]]
+# Responses and rows that are judged in one call.
+Batch = tuple[str, list[str], list[Mapping[str, Any]]]
 Outcome = tuple[str, float, str]
 
 
@@ -68,6 +73,8 @@ class _Worker:
   job: int = -1
   started: bool = False
   prints: bool = True
+  # Rows of a batch; 0: one row by itself.
+  count: int = 0
   deadline: float = 0.0
 
   def kill(self) -> int:
@@ -84,15 +91,22 @@ class _Worker:
     return code
 
 
-def _outcome(message: bytes) -> Outcome:
+def _outcome(message: bytes, count: int) -> Any:
   """What a worker says of an item.
+
+  Args:
+    count: rows of a batch, 0 for one row by itself.
 
   Raises:
     ValueError, RecursionError: it is no outcome; a verifier got at the wire.
   """
   match json.loads(message):
+    case ['ok' | 'errors' as kind, [*scores], str(text)] if count:
+      numbers = all(type(score) in (int, float) for score in scores)
+      if numbers and len(scores) == count * (kind == 'ok'):
+        return kind, [float(score) for score in scores], text
     case ['ok' | 'errors' | 'nan' as kind, int() | float() as score, str(text)]:
-      if math.isfinite(score):
+      if math.isfinite(score) and not count:
         return kind, float(score), text
   raise ValueError(f'no outcome: {message[:80]!r}')
 
@@ -140,16 +154,19 @@ class Pool:
     # Also at interpreter exit, and without keeping the pool alive.
     self.close = weakref.finalize(self, _kill_all, self._workers)
 
-  def map(self, jobs: Sequence[Job]) -> list[Outcome]:
+  def map(self, jobs: Sequence[Job | Batch]) -> list[Any]:
     """Outcomes of (verifier, response, row) jobs, in order.
 
     An outcome is (kind, score, detail); beside the kinds of
     `verifiers.score` it is 'timeouts' (killed at the limit) or 'crashes' (the
     worker died, or could not be started). Nothing a verifier does raises.
+
+    Of a batch the score is a list of as many where the kind is 'ok'; they need
+    not be finite.
     """
     if not self.close.alive:
       raise ValueError('the verifier pool is closed')
-    outcomes: list[Outcome] = [('crashes', 0.0, '')] * len(jobs)
+    outcomes: list[Any] = [('crashes', 0.0, '')] * len(jobs)
     pending = collections.deque(range(len(jobs)))
     idle = self._alive()
     busy: dict[multiprocessing.connection.Connection, _Worker] = {}
@@ -212,8 +229,9 @@ class Pool:
     self._workers.append(worker)
     return worker
 
-  def _send(self, worker: _Worker, index: int, job: Job) -> None:
+  def _send(self, worker: _Worker, index: int, job: Job | Batch) -> None:
     worker.job, worker.started = index, False
+    worker.count = len(job[2]) if isinstance(job[2], list) else 0
     worker.deadline = time.monotonic() + START_SECONDS
     try:
       worker.connection.send(job)
@@ -226,7 +244,10 @@ class Pool:
       self._workers.remove(worker)
     return worker.kill()
 
-  def _finished(self, busy) -> list[tuple[_Worker, Outcome]]:
+  def _limit(self, worker: _Worker) -> float:
+    return self._seconds * max(worker.count, 1)
+
+  def _finished(self, busy) -> list[tuple[_Worker, Any]]:
     """Waits for the next event; workers that are done, with outcomes."""
     now = time.monotonic()
     wait = max(0.0, min(w.deadline for w in busy.values()) - now)
@@ -236,12 +257,13 @@ class Pool:
       if worker.output in ready:
         worker.prints = worker.printed.pass_on(worker.output.fileno())
     answered = [connection for connection in busy if connection in ready]
-    finished = []
+    finished: list[tuple[_Worker, Any]] = []
     for connection in answered:
       worker = busy[connection]
       try:
-        message = connection.recv_bytes(_MESSAGE_BYTES + 6 * self._longest)
-        outcome = _outcome(message) if worker.started else None
+        longest = 6 * self._longest + _SCORE_BYTES * worker.count
+        message = connection.recv_bytes(_MESSAGE_BYTES + longest)
+        outcome = _outcome(message, worker.count) if worker.started else None
       except (EOFError, OSError, ValueError, RecursionError):
         code = self._end(worker)
         # The worker's own alarm may come first when this process is late.
@@ -253,12 +275,12 @@ class Pool:
         finished.append((worker, outcome))
       else:
         worker.started = True
-        worker.deadline = time.monotonic() + self._seconds
+        worker.deadline = time.monotonic() + self._limit(worker)
     now = time.monotonic()
     for connection, worker in busy.items():
       if connection not in answered and worker.deadline <= now:
         self._end(worker)
-        limit = self._seconds if worker.started else START_SECONDS
+        limit = self._limit(worker) if worker.started else START_SECONDS
         detail = f'no answer within {limit:g} s'
         finished.append((worker, ('timeouts', 0.0, detail)))
     return finished

@@ -72,6 +72,8 @@ MODELS = frozenset(
     'preference_model',
   }
 )
+# What a verifier that takes whole batches is marked with.
+_BATCHED = 'takes_batches'
 _LABEL = re.compile(r'([A-Za-z_]\w*)=(?=.)')
 
 
@@ -310,23 +312,72 @@ def imported(whose: str, path: str) -> Callable[..., Any]:
   return function
 
 
-def score(
-  spec: str, response: str, row: Mapping[str, Any]
-) -> tuple[str, float, str]:
+def score(spec: str, response: Any, row: Any) -> tuple[str, Any, str]:
   """Scores one response and survives whatever the verifier does.
+
+  Args:
+    response: of the policy, or several in a list, for `score_all`.
+    row: of its question, or as many.
 
   Returns:
     (kind, score, detail): kind is 'ok', 'errors' (it raised, or did not
     return one number) or 'nan' (not finite); the score is 0 unless 'ok'.
   """
+  if isinstance(row, list):
+    return score_all(spec, response, row)
+  kind, values, detail = score_all(spec, [response], [row])
+  if kind == 'ok':
+    [value] = values
+    return judged(value)
+  return kind, 0.0, detail
+
+
+def score_all(
+  spec: str, responses: Sequence[str], rows: Rows
+) -> tuple[str, list[float], str]:
+  """Scores N responses in one call, and survives whatever the verifier does.
+
+  Returns:
+    (kind, scores, detail): kind is 'ok', or 'errors' (it raised, or did not
+    return N numbers); no scores then. They need not be finite.
+  """
   try:
-    scores = resolve(spec)([response], [row])
-    if len(scores) != 1:
-      return 'errors', 0.0, f'{len(scores)} scores for 1 response'
-    value = float(scores[0])
-  # SystemExit too: a verifier that calls sys.exit() has failed on this row.
+    scores = resolve(spec)(responses, rows)
+    if len(scores) != len(rows):
+      count = f'{len(rows)} response{"s" * (len(rows) > 1)}'
+      return 'errors', [], f'{len(scores)} scores for {count}'
+    return 'ok', [float(value) for value in scores], ''
+  # SystemExit too: a verifier that calls sys.exit() has failed on these rows.
   except (Exception, SystemExit) as error:
-    return 'errors', 0.0, f'{type(error).__name__}: {error}'
+    return 'errors', [], f'{type(error).__name__}: {error}'
+
+
+def judged(value: float) -> tuple[str, float, str]:
+  """A score of a verifier as what comes of it, see `score`."""
   if not math.isfinite(value):
     return 'nan', 0.0, f'score {value}'
   return 'ok', value, ''
+
+
+def batched(function: Callable[..., Any]) -> Callable[..., Any]:
+  """Marks a verifier that is given all rows of a batch in one call.
+
+  Example:
+    >>> @batched
+    ... def longest(responses, rows):
+    ...   most = max(map(len, responses))
+    ...   return [float(len(response) == most) for response in responses]
+    >>> longest(['a', 'bc'], [{}, {}])
+    [0.0, 1.0]
+  """
+  setattr(function, _BATCHED, True)
+  return function
+
+
+def is_batched(spec: str) -> bool:
+  """Whether a verifier is marked as `batched`.
+
+  Raises:
+    ValueError: as `resolve` does.
+  """
+  return not is_model(spec) and getattr(resolve(spec), _BATCHED, False)

@@ -48,7 +48,8 @@ class Verifiers:
   """Verifiers with names, weights and the processes that run them.
 
   Use it as a context, or call `close`; at interpreter exit it closes itself.
-  Verifiers see one response at a time. Cheap built-ins run in this process.
+  Verifiers see one response at a time, but for those marked as `batched`, which
+  see all of a call of `score` at once. Cheap built-ins run in this process.
 
   Attributes:
     names: length K, unique, without parameters: what metrics are called.
@@ -97,6 +98,11 @@ class Verifiers:
       if spec not in judges:
         _check_seconds(spec, seconds)
     self._judges = judges
+    self._batched = [
+      spec
+      for spec in names
+      if spec not in judges and verifiers_lib.is_batched(spec)
+    ]
     self._pool = Pool(workers, seconds, memory)
     self._logged: set[tuple[str, str]] = set()
 
@@ -160,25 +166,30 @@ class Verifiers:
 
   def _outcomes(self, jobs) -> list[Outcome]:
     inline = [verifiers_lib.is_inline(spec) for spec, _, _ in jobs]
-    pooled = iter(
-      self._pool.map([j for j, here in zip(jobs, inline) if not here])
-    )
-    judged = {spec: iter(self._judged(spec, jobs)) for spec in self._judges}
+    batches = [(spec, *_own(spec, jobs)) for spec in self._batched]
+    single = [
+      job
+      for job, here in zip(jobs, inline)
+      if not here and job[0] not in self._batched
+    ]
+    # Batches first: they last longest.
+    found = self._pool.map([*batches, *single])
+    pooled = iter(found[len(batches) :])
+    whole = {spec: iter(self._judged(spec, jobs)) for spec in self._judges}
+    for (spec, said, _), outcome in zip(batches, found):
+      whole[spec] = iter(_each(outcome, len(said)))
     outcomes = []
     for job, here in zip(jobs, inline):
-      if job[0] in judged:
-        outcomes.append(next(judged[job[0]]))
+      if job[0] in whole:
+        outcomes.append(next(whole[job[0]]))
       else:
         outcomes.append(verifiers_lib.score(*job) if here else next(pooled))
     return outcomes
 
   def _judged(self, spec: str, jobs) -> list[Outcome]:
-    own = [(response, row) for name, response, row in jobs if name == spec]
-    scores = self._judges[spec](*map(list, zip(*own))) if own else ()
-    return [
-      ('ok', float(x), '') if math.isfinite(x) else ('nan', 0.0, f'score {x}')
-      for x in scores
-    ]
+    responses, rows = _own(spec, jobs)
+    scores = self._judges[spec](responses, rows) if rows else ()
+    return [verifiers_lib.judged(float(x)) for x in scores]
 
   def _log_once(self, kind: str, detail: str, job) -> None:
     spec, response, row = job
@@ -207,6 +218,20 @@ class Verifiers:
 
   def __exit__(self, *_) -> None:
     self.close()
+
+
+def _own(spec: str, jobs) -> tuple[list[str], list[Mapping[str, Any]]]:
+  """The responses and the rows of a verifier's jobs."""
+  own = [(response, row) for name, response, row in jobs if name == spec]
+  return [response for response, _ in own], [row for _, row in own]
+
+
+def _each(outcome, count: int) -> list[Outcome]:
+  """What a batch came to, for each of its rows; one failure is that of all."""
+  kind, scores, detail = outcome
+  if kind == 'ok':
+    return [verifiers_lib.judged(score) for score in scores]
+  return [(kind, 0.0, detail)] * count
 
 
 def _check_seconds(spec: str, seconds: float) -> None:

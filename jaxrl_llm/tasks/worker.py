@@ -3,7 +3,8 @@
 It imports no JAX, takes items from a connection until that closes, and for
 each sends ["started"] once the verifier is loaded, then its outcome, as JSON.
 What runs is a function f(spec, given, row) -> (kind, score, detail), beside a
-function `resolve(spec)` that loads what it needs.
+function `resolve(spec)` that loads what it needs. Where `row` is a list of
+several, so is the score, and it has the time of all of them.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ def main(
       _send(connection, ['started'])
       # Left at its default action, the alarm ends the process even where the
       # verifier hangs outside the interpreter.
-      signal.setitimer(signal.ITIMER_REAL, seconds + ORPHAN_SECONDS)
+      count = len(row) if isinstance(row, list) else 1
+      signal.setitimer(signal.ITIMER_REAL, seconds * count + ORPHAN_SECONDS)
       kind, score, detail = getattr(runner, name)(spec, given, row)
       signal.setitimer(signal.ITIMER_REAL, 0)
       try:

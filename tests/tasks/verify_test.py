@@ -5,6 +5,7 @@ import time
 import numpy as np
 import pytest
 
+from jaxrl_llm.tasks import verifiers as verifiers_lib
 from jaxrl_llm.tasks import verify
 from jaxrl_llm.tasks.pool import Pool
 
@@ -129,3 +130,67 @@ def test_a_verifier_that_fails_on_all_it_is_tried_on_is_refused():
     words = "'exact' fails on each of 2 questions .*errors: ValueError"
     with pytest.raises(ValueError, match=words):
       verifiers.try_out(['3'] * 2, rows[:2])
+
+
+BATCHED = """
+import os, time
+from jaxrl_llm.tasks import verifiers
+
+@verifiers.batched
+def judge(responses, rows):
+  word = responses[0]
+  if word == 'raise':
+    raise RuntimeError('no')
+  if word == 'die':
+    os._exit(7)
+  if word == 'short':
+    return [1.0]
+  if word == 'slow':
+    time.sleep(0.8)
+  if word == 'hang':
+    time.sleep(1000)
+  same = [i for i, row in enumerate(rows) if row == rows[0]]
+  return [
+    float('nan') if said == 'nan' else len(same) + len(rows) / 100
+    for said in responses
+  ]
+"""
+
+
+@pytest.fixture
+def together(tmp_path, monkeypatch):
+  """A verifier of whole batches, whose first response says what it does."""
+  (tmp_path / 'together.py').write_text(BATCHED)
+  monkeypatch.syspath_prepend(tmp_path)
+  verifiers_lib.resolve.cache_clear()
+  return 'all=together:judge'
+
+
+def test_a_batched_verifier_sees_all_rows_beside_others(together):
+  rows = [{'answer': x} for x in 'aab']
+  with verify.Verifiers(['exact', together], workers=1) as verifiers:
+    verifiers.try_out(['a', 'b'], rows[:2])
+    verdict = verifiers.score(['a', 'nan', 'b'], rows)
+    empty = verifiers.score([], [])
+  expected = [[1, 2.03], [0, 0], [1, 2.03]]
+  np.testing.assert_allclose(verdict.components, expected, rtol=1e-6)
+  assert verdict.ok.tolist() == [True, False, True]
+  assert verdict.counts['verify/nan'] == 1
+  assert empty.components.shape == (0, 2)
+
+
+def test_a_failure_of_a_batched_verifier_costs_its_batch(together):
+  rows = [{'answer': 'a'}] * 3
+  with verify.Verifiers([together], seconds=0.5, workers=1) as verifiers:
+    # Three rows have the time of three.
+    assert verifiers.score(['slow', 'a', 'a'], rows).ok.all()
+    for word, kind in [
+      ('raise', 'errors'),
+      ('short', 'errors'),
+      ('die', 'crashes'),
+      ('hang', 'timeouts'),
+    ]:
+      verdict = verifiers.score([word, 'a', 'a'], rows)
+      assert not verdict.ok.any()
+      assert verdict.counts[f'verify/{kind}'] == 3
+    assert verifiers.score(['a', 'a', 'a'], rows).ok.all()
