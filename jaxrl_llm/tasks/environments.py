@@ -70,6 +70,7 @@ class Environment(Protocol):
     stops       why episodes end, some of `STOPS`; ('done',) without
     tools       JSON schemas, which prompts begin with
     truncated   f(states) -> rewards of episodes whose turns or tokens ran out
+    try_out     f(rows), before a run; in one process, where several share it
     close       called when a run ends
   """
 
@@ -155,6 +156,10 @@ class Watched:
     if not states or not hasattr(self.environment, 'truncated'):
       return [0.0] * len(states)
     return self._answered('truncated', len(states), states)
+
+  def try_out(self, rows: Sequence[Row]) -> None:
+    """Asks it about a few rows, to no end."""
+    getattr(self.environment, 'try_out', self.reset)(rows)
 
   def close(self) -> None:
     getattr(self.environment, 'close', lambda: None)()

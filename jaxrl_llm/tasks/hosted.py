@@ -87,18 +87,30 @@ class Hosted:
     )
     self.close = self._pool.close
 
+  def try_out(self, rows: Sequence[Row]) -> None:
+    """Begins episodes that nobody plays, in this process of the run alone.
+
+    Raises:
+      ValueError: none could begin.
+    """
+    jobs = [(self._spec, ('reset',), row) for row in rows]
+    self._begun(self._pool.map(jobs))
+
   def reset(self, rows: Sequence[Row]) -> list[Episode]:
     """New episodes.
 
     Raises:
       ValueError: none could begin.
     """
-    found = self._outcomes([(('reset',), row) for row in rows])
+    return self._begun(self._outcomes([(('reset',), row) for row in rows]))
+
+  def _begun(self, found: Sequence[pool_lib.Outcome]) -> list[Episode]:
+    """The episodes that came of as many resets."""
     failed = [detail for kind, _, detail in found if kind != 'ok']
     if failed:
-      said = f'{len(failed)} of {len(rows)} episodes of {self._spec} failed'
+      said = f'{len(failed)} of {len(found)} episodes of {self._spec} failed'
       said += f' to begin: {failed[0]}'
-      if len(failed) == len(rows):
+      if len(failed) == len(found):
         raise ValueError(said)
       logging.warning('%s', said)
     return [

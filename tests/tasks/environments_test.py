@@ -122,3 +122,15 @@ def test_what_is_no_environment_is_refused(name, words, monkeypatch):
   monkeypatch.setitem(sys.modules, 'given_environments', sys.modules[__name__])
   with pytest.raises(ValueError, match=words):
     environments.resolve(f'given_environments:{name}')
+
+
+def test_an_environment_is_tried_by_its_reset_or_as_it_says():
+  def told(self, rows):
+    self.tried = rows
+
+  plain = watched(60.0, [])
+  with pytest.raises(ValueError, match='reset gave 0 answers'):
+    plain.try_out([{'seconds': 0}])
+  able = type('Able', (Slow,), {'try_out': told})()
+  environments.Watched(able, 'able', 60.0, print).try_out([{}])
+  assert able.tried == [{}]

@@ -193,5 +193,9 @@ def test_processes_of_a_run_share_the_work_and_hear_of_all():
   with contextlib.closing(host):
     states = host.reset([{}] * 4)
     steps = host.step(states, [said(('count_up', {}))] * 4)
+    # Before a run one process tries alone.
+    host.try_out([{}])
+    with pytest.raises(ValueError, match='1 of 1 episodes .*no room'):
+      host.try_out([{'begin': 'raise'}])
   assert told == [2, 2, 0]
   assert len(steps) == 4 and not any(s.done for s in steps)

@@ -362,7 +362,7 @@ class TextSession(Session):
     rows = [dict(questions.rows[place]) for place in places]
     answering = self.answering
     if answering.environment is not None:
-      answering.environment.reset(rows)
+      answering.environment.try_out(rows)
       rows = [{**row, 'return': 0.0} for row in rows]
     said = [str(row.get('answer', '')) for row in rows]
     answering.verifiers.try_out(said, rows)
