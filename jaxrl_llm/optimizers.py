@@ -142,7 +142,7 @@ def matrix_axes(path: tuple[str, ...], ndim: int):
     return None
   first = 2 if 'experts' in path else 1
   # The output of attention is a map from heads and their dimensions.
-  heads = path[-2] in ('o', 'delta_o', 'global_o') and path[-1] != 'lora_b'
+  heads = path[-2].split('_')[-1] == 'o' and path[-1] != 'lora_b'
   last = first + (2 if heads else 1)
   return tuple(range(first, last)), tuple(range(last, ndim))
 

@@ -31,6 +31,8 @@ RULES: Mapping[str | None, str | None] = {
   'experts': 'model',
   'routes': None,
   'shared': 'model',
+  'reader_mlp': 'model',
+  'token': None,
   'global_kv_heads': 'model',
   'global_head_dim': None,
   'delta_heads': 'model',

@@ -29,7 +29,7 @@ def weights(names, shapes) -> dict[str, np.ndarray]:
     x = np.sin(1.0 + number + 0.618 * index**2).reshape(shape)
     if len(shape) > 1:
       x = x * (2.0 / shape[-1]) ** 0.5
-    elif 'norm' in name:
+    elif 'norm' in name or 'scalar' in name:
       x = 1.0 + 0.3 * x
     else:
       x = 0.3 * x

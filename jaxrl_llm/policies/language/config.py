@@ -11,6 +11,9 @@ import dataclasses
 from jaxrl_llm.policies.language.delta import Delta
 from jaxrl_llm.policies.language.rope import Rope
 
+# Kinds of layers that have no keys and values, and whose they read.
+READS = {'reader': 'attention', 'global_reader': 'global'}
+
 ACTIVATIONS = ('silu', 'gelu', 'gelu_pytorch_tanh', 'quick_gelu')
 
 
@@ -41,6 +44,11 @@ class Config:
     global_head_dim, global_kv_heads: of layers without a window, where those
       with one have others (Gemma 4); 0 means the same. global_values: False
       where keys, before their norm, are the values, too.
+    readers: so many layers at the end read the keys and values of the last
+      layer of their kind before them, and have MLPs of `reader_width`, 0 the
+      same (Gemma 4).
+    token_width: of what a token says to every layer beside the stream, made of
+      an embedding of its own for each (Gemma 4); 0 is nothing.
     layer_scale: a number of each layer, not trained, multiplies what it says.
     windows: one per layer; a token attends to itself and the window - 1
       before it, 0 to all before it. () means 0 everywhere.
@@ -87,6 +95,9 @@ class Config:
   global_head_dim: int = 0
   global_kv_heads: int = 0
   global_values: bool = True
+  readers: int = 0
+  reader_width: int = 0
+  token_width: int = 0
   layer_scale: bool = False
   windows: tuple[int, ...] = ()
   sinks: bool = False
@@ -119,12 +130,20 @@ class Config:
         f'global_head_dim {self.global_head_dim} with global_kv_heads '
         f'{self.global_kv_heads}; give both or neither.'
       )
+    told = {*self.kinds[: self.layers - self.readers]}
+    asked = {READS[kind] for kind in self.kinds if kind in READS}
+    if not asked <= told or (self.readers and self.experts):
+      raise ValueError(
+        f'{self.readers} readers of {self.layers} layers with kinds '
+        f'{self.kinds} and {self.experts} experts; each needs a layer of its '
+        'kind before it, and there may be no experts.'
+      )
     turned = {
       (kind, rope.turned, rope.interleaved)
       for kind, rope in zip(self.kinds, self.layer_ropes)
       if rope
     }
-    if len(turned) > len(set(self.kinds)):
+    if len(turned) > len({kind for kind, _, _ in turned}):
       raise ValueError(
         f'layers rotate {sorted(turned)} (kind, share, interleaved); one for '
         'all of a kind.'
@@ -169,25 +188,41 @@ class Config:
   def kinds(self) -> tuple[str, ...]:
     """What mixes the tokens of each layer.
 
-    'attention', or 'global' where that has sizes of its own, or 'delta'.
+    'attention', or 'global' where that has sizes of its own, or 'delta'; of
+    readers a key of `READS`.
     """
 
-    def kind(delta, window):
+    def kind(index, delta, window):
       whole = 'global' if self.global_head_dim else 'attention'
-      return 'delta' if delta else 'attention' if window else whole
+      found = 'delta' if delta else 'attention' if window else whole
+      if index < self.layers - self.readers:
+        return found
+      return next(name for name, read in READS.items() if read == found)
 
-    return tuple(map(kind, self.layer_deltas, self.layer_windows))
+    each = range(self.layers), self.layer_deltas, self.layer_windows
+    return tuple(map(kind, *each))
 
   @property
-  def period(self) -> int:
-    """As few layers as all others repeat, 1 where all have the same arrays."""
-    if len(set(self.kinds)) == 1:
+  def segments(self) -> tuple[tuple[int, int, int], ...]:
+    """Runs of layers: the first, that after the last, and a period.
+
+    A period is as few layers as the others of its run repeat, 1 where all have
+    the same arrays. Readers are a run of their own.
+    """
+    split = self.layers - self.readers
+    runs = [(0, split), (split, self.layers)]
+    return tuple(
+      (*run, self._period(*run)) for run in runs[: 2 if self.readers else 1]
+    )
+
+  def _period(self, first, end):
+    if len(set(self.kinds[first:end])) == 1:
       return 1
-    told = [*zip(self.kinds, self.layer_windows, self.layer_ropes)]
+    told = [*zip(self.kinds, self.layer_windows, self.layer_ropes)][first:end]
     return next(
       n
-      for n in range(1, self.layers + 1)
-      if self.layers % n == 0 and told == told[:n] * (self.layers // n)
+      for n in range(1, len(told) + 1)
+      if len(told) % n == 0 and told == told[:n] * (len(told) // n)
     )
 
   @property

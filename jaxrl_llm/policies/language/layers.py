@@ -24,24 +24,26 @@ _ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
 }
 
 
-def block(layer, config, kind, x, rotation, mix):
+def block(layer, config, kind, x, rotation, mix, told=None, read=None):
   """One layer on [..., D], of one of `Config.kinds`.
 
   Args:
     mix: f(q, k, v, sinks) -> what attention says, and a cache, where sinks are
       their scores or None; of a delta net f(inputs, kernels, rate, beta), as
       of `delta.sequence`.
+    told: [..., d], what the tokens say to this layer; None where nothing.
+    read: keys and values, of a reader.
 
   Returns:
-    [..., D], and the cache.
+    [..., D], the cache, and the keys and values of attention.
   """
   y = norm(layer['attention_norm'], config, x) if config.pre_norms else x
   if kind == 'delta':
-    y, kept = _delta(layer, config, y, mix)
+    (y, kept), pair = _delta(layer, config, y, mix), None
   else:
     own = parameters.PREFIXES[kind]
     layer = {name.removeprefix(own): each for name, each in layer.items()}
-    y, kept = _attention(layer, config, y, rotation, mix)
+    y, kept, pair = _attention(layer, config, y, rotation, mix, read)
   if config.post_norms:
     y = norm(layer['post_attention_norm'], config, y)
   x = x + config.residual_scale * y
@@ -50,28 +52,38 @@ def block(layer, config, kind, x, rotation, mix):
   if config.post_norms:
     y = norm(layer['post_mlp_norm'], config, y)
   x = x + config.residual_scale * y
+  if told is not None:
+    gate = _ACTIVATIONS[config.activation](linear(layer['token_gate'], x))
+    y = linear(layer['token_out'], gate * told)
+    x = x + norm(layer['token_norm'], config, y)
   if config.layer_scale:
     scale = jax.lax.stop_gradient(layer['layer_scale']['scale'])
     x = x * scale.astype(x.dtype)
-  return x, kept
+  return x, kept, pair
 
 
-def _attention(layer, config, x, rotation, mix):
-  q, k = linear(layer['q'], x), linear(layer['k'], x)
-  v = linear(layer['v'], x) if 'v' in layer else k
-  if config.value_norm:
-    v = _unit(v, 1, config.norm_epsilon).astype(v.dtype)
+def _attention(layer, config, x, rotation, mix, read):
+  q = linear(layer['q'], x)
   if config.qk_norm:
     q = norm(layer['q_norm'], config, q)
-    k = norm(layer['k_norm'], config, k)
   scale = config.query_scale or q.shape[-1] ** -0.5
   q = rotated(config, q, rotation, scale)
-  k = rotated(config, k, rotation)
+  k, v = read or _keys_and_values(layer, config, x, rotation)
   sinks = layer['sinks']['score'] if config.sinks else None
   y, kept = mix(q, k, v, sinks)
   if config.attention_gate:
     y = y * jax.nn.sigmoid(linear(layer['q_gate'], x))
-  return linear(layer['o'], y, inputs=2), kept
+  return linear(layer['o'], y, inputs=2), kept, (k, v)
+
+
+def _keys_and_values(layer, config, x, rotation):
+  k = linear(layer['k'], x)
+  v = linear(layer['v'], x) if 'v' in layer else k
+  if config.value_norm:
+    v = _unit(v, 1, config.norm_epsilon).astype(v.dtype)
+  if config.qk_norm:
+    k = norm(layer['k_norm'], config, k)
+  return rotated(config, k, rotation), v
 
 
 def _delta(layer, config, x, mix):

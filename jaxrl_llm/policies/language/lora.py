@@ -27,7 +27,7 @@ from jaxrl_llm.types import Array
 TARGETS = ('q', 'k', 'v', 'o', 'gate', 'up', 'down')
 _TRAINED = ('lora_a', 'lora_b')
 _LEAVES = (*_TRAINED, 'lora_scale')
-_DECODER = ('embed', 'layers', 'final_norm', 'unembed')
+_DECODER = ('embed', 'layers', 'final_norm', 'unembed', 'per_layer')
 
 
 def maps(target: str) -> tuple[str, ...]:

@@ -11,7 +11,11 @@ the sharding specs and the Hugging Face import derive from `table`:
     layers.experts.{gate, up} [L, E, D, F]     layers.experts.down [L, E, F, D]
     final_norm.scale [D]                       unembed.kernel [D, V], if untied
 
-Layers without a window that have sizes of their own have `global_q` and so on.
+Layers without a window that have sizes of their own have `global_q` and so on,
+and readers `reader_q`, `reader_gate` and so on, but no keys and values. What
+tokens say to each layer is made of per_layer.embed [V, L, d], per_layer.kernel
+[D, L, d] and per_layer.scale [d], and read by layers.token_gate.kernel
+[L, D, d], token_out.kernel [L, d, D] and token_norm.scale [L, D].
 Where some layers have delta nets (letters as in `delta`), arrays are as many as
 layers that have them, L' in the place of L, and those with a name of attention
 are of the other layers:
@@ -38,7 +42,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.policies.language.config import Config
+from jaxrl_llm.policies.language.config import READS, Config
 from jaxrl_llm.policies.protocol import Param, initial
 from jaxrl_llm.types import Array
 
@@ -54,18 +58,27 @@ def _log_uniform(key, shape, dtype=jnp.float32):
 
 # Modules that only layers with attention have.
 _ATTENTION = ('q', 'k', 'v', 'o', 'q_gate', 'q_norm', 'k_norm', 'sinks')
-# Of kinds of layers with arrays of their own, what these are called by.
-PREFIXES = {'attention': '', 'global': 'global_', 'delta': 'delta_'}
+_MLP = ('gate', 'up', 'down')
+# Of kinds of layers with arrays of their own, what these are called by; no
+# earlier one begins a later one.
+PREFIXES = {
+  'global_reader': 'global_reader_',
+  'reader': 'reader_',
+  'global': 'global_',
+  'delta': 'delta_',
+  'attention': '',
+}
 # Leaves of layers that stay in their dtype whatever that of the arithmetic.
 EXACT = 'delta_rate'
 
 
 def layers_with(config: Config, module: str) -> tuple[int, ...]:
   """The layers that have a module of `table`, in the order of its arrays."""
-  kinds = {'attention'} if module in _ATTENTION else {*config.kinds}
-  for kind in ('global', 'delta'):
-    if module.startswith(PREFIXES[kind]):
-      kinds = {kind}
+  kind = next(kind for kind, own in PREFIXES.items() if module.startswith(own))
+  kinds = {kind}
+  if kind == 'attention' and module not in _ATTENTION:
+    # Readers have MLPs of their own width; all else is in every layer.
+    kinds = {*config.kinds} - {*(READS if module in _MLP else ())}
   return tuple(i for i, each in enumerate(config.kinds) if each in kinds)
 
 
@@ -95,6 +108,8 @@ def table(config: Config) -> dict[tuple[str, ...], Param]:
     'experts': config.experts,
     'routes': config.experts,
     'shared': config.shared_width,
+    'reader_mlp': config.reader_width,
+    'token': config.token_width,
   }
   if config.delta:
     sizes['delta_heads'] = config.delta.heads
@@ -141,13 +156,27 @@ def table(config: Config) -> dict[tuple[str, ...], Param]:
       add(f'layers.{own}sinks.score', ('layers', 'heads'), _zeros)
     linear(f'{own}o', queries, ('embed',), config.o_bias, residual)
 
+  def reader(kind):
+    own, read = PREFIXES[kind], PREFIXES[READS[kind]]
+    queries = 'heads', f'{read}head_dim'
+    linear(f'{own}q', ('embed',), queries, config.qkv_bias)
+    if config.qk_norm:
+      norm(f'layers.{own}q_norm', 'layers', queries[1])
+    linear(f'{own}o', queries, ('embed',), config.o_bias, residual)
+    wide = 'reader_mlp' if config.reader_width else 'mlp'
+    linear(f'{own}gate', ('embed',), (wide,), config.mlp_bias)
+    linear(f'{own}up', ('embed',), (wide,), config.mlp_bias)
+    linear(f'{own}down', (wide,), ('embed',), config.mlp_bias, residual)
+
   width = jax.nn.initializers.normal(config.width**-0.5)
   residual = (2 * config.layers) ** -0.5
   add('embed.kernel', ('vocab', 'embed'), width)
   if config.pre_norms:
     norm('layers.attention_norm', 'layers', 'embed')
   for kind in dict.fromkeys(config.kinds):
-    if kind != 'delta':
+    if kind in READS:
+      reader(kind)
+    elif kind != 'delta':
       attention(kind)
   if config.delta:
     keys = 'delta_key_heads', config.delta.key_dim
@@ -186,6 +215,15 @@ def table(config: Config) -> dict[tuple[str, ...], Param]:
     linear('gate', ('embed',), ('mlp',), config.mlp_bias)
     linear('up', ('embed',), ('mlp',), config.mlp_bias)
     linear('down', ('mlp',), ('embed',), config.mlp_bias, residual)
+  if config.token_width:
+    per_layer = 'layers', 'token'
+    small = jax.nn.initializers.normal(config.token_width**-0.5)
+    add('per_layer.embed', ('vocab', *per_layer), small)
+    add('per_layer.kernel', ('embed', *per_layer), width)
+    norm('per_layer', 'token')
+    linear('token_gate', ('embed',), ('token',), False)
+    linear('token_out', ('token',), ('embed',), False, residual)
+    norm('layers.token_norm', 'layers', 'embed')
   if config.layer_scale:
     ones = jax.nn.initializers.ones
     add('layers.layer_scale.scale', ('layers', 1), ones)

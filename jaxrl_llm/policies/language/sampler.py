@@ -191,7 +191,7 @@ def row_keys(key, uids):
 
 def decoded(params: PyTree) -> PyTree:
   """The parameters that sampling reads, without heads and the like."""
-  names = ('embed', 'layers', 'final_norm', 'unembed')
+  names = ('embed', 'layers', 'final_norm', 'unembed', 'per_layer')
   return {name: params[name] for name in names if name in params}
 
 

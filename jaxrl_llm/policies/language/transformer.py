@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_llm.policies.language import attention, delta, parameters, tiles
-from jaxrl_llm.policies.language.config import Config
+from jaxrl_llm.policies.language.config import READS, Config
 from jaxrl_llm.policies.language.layers import block, norm
 from jaxrl_llm.policies.language.parameters import Params
 from jaxrl_llm.types import Array
@@ -173,13 +173,14 @@ def prefill(
   tokens, mask, _ = _without_gaps(config, tokens, mask, mask)
   x, kept = _sequence(params, config, tokens, mask, dtype=dtype, keep=True)
   if not unroll:
+    (kept,) = kept
     return x[:, -1], jax.tree.map(lambda each: jnp.moveaxis(each, 0, 1), kept)
-  cache = tuple(
-    jax.tree.map(lambda each, i=i: each[i // config.period], kept[place])
-    for i, place in enumerate([*range(config.period)] * len(config.kinds))
-    if i < config.layers
-  )
-  return x[:, -1], cache
+  cache = []
+  for (first, end, period), stacks in zip(config.segments, kept):
+    for i in range(end - first):
+      own = stacks[i % period]
+      cache.append(jax.tree.map(lambda x, n=i // period: x[n], own))
+  return x[:, -1], tuple(cache)
 
 
 def decode(
@@ -236,49 +237,60 @@ def decode(
   # Of a row's tokens, the slots hold this one alone.
   first = jnp.sum(age >= 0, axis=-1) == 1
   x = _embed(params, config, tokens, dtype)
+  told = _per_layer(params, config, tokens, x)
 
-  def one(kind, layer, x, told, prompt, own, period=None):
-    window, rotation = told
-    mix = functools.partial(_recur_cached, prompt, own, first, period=period)
+  def one(kind, layer, x, said, caches, read=None, period=None):
+    window, rotation, own = said
+    prompt, held = caches
+    mix = functools.partial(_recur_cached, prompt, held, first, period=period)
     if kind != 'delta':
       mix = functools.partial(
         _attend_cached,
         config,
         prompt,
-        own,
+        held,
         prompt_mask[:, None] & _within(prompt_distance, window),
         (age >= 0) & _within(age, window),
         t,
         period=period,
       )
-    return block(layer, config, kind, x, rotation, mix)
+    x, kept, _ = block(layer, config, kind, x, rotation, mix, own, read)
+    return x, {} if read else kept
 
   if isinstance(layers, tuple):
-    new_cache = []
+    new_cache: list[dict[str, Array]] = []
+    writers: dict[str, int] = {}
     for index, layer in enumerate(layers):
-      rotation = rotations[config.kinds[index], config.layer_ropes[index]]
-      told = config.layer_windows[index] or None, rotation
-      x, kept = one(
-        config.kinds[index], layer, x, told, prompt_cache[index], cache[index]
-      )
+      kind, read = config.kinds[index], None
+      caches = prompt_cache[index], cache[index]
+      if kind in READS:
+        writer, read = writers[READS[kind]], (None, None)
+        caches = prompt_cache[writer], new_cache[writer]
+      writers[kind] = index
+      own = {} if told is None else {'told': told[index]}
+      said = _said(config, rotations, index, own)
+      x, kept = one(kind, layer, x, said, caches, read)
       new_cache.append(kept)
     return norm(params['final_norm'], config, x), tuple(new_cache)
 
-  per_layer, told_of = _told(config, rotations, columns)
-  stacks = _periods(config, layers), per_layer
+  (segment,) = config.segments
+  looked_up, shared = _looked_up(config, segment, rotations, columns)
+  if told is not None:
+    looked_up['told'] = told
+  stacks = _periods(config, segment, layers, looked_up)
 
   def body(period, carry):
     x, cache = carry
-    stack, own = _at(stacks, period)
-    kept = []
-    for place, layer in enumerate(_apart(config, stack)):
-      prompt = _at(prompt_cache[place], period, axis=1)
-      told, kind = told_of(place, own), config.kinds[place]
-      x, each = one(kind, layer, x, told, prompt, cache[place], period)
+    here, kept = _at(stacks, period), []
+    for place, (layer, own) in enumerate(_apart(config, 0, segment[2], here)):
+      said = _said(config, rotations, place, own | shared)
+      caches = _at(prompt_cache[place], period, axis=1), cache[place]
+      kind = config.kinds[place]
+      x, each = one(kind, layer, x, said, caches, period=period)
       kept.append(each)
     return x, tuple(kept)
 
-  count = config.layers // config.period
+  count = config.layers // segment[2]
   x, cache = jax.lax.fori_loop(0, count, body, (x, cache))
   return norm(params['final_norm'], config, x), cache
 
@@ -329,6 +341,11 @@ def split_layers(
     return cast(name, jax.tree.map(lambda x: x[place], module))
 
   if not unroll:
+    if config.readers:
+      raise ValueError(
+        f'{config.readers} layers read the keys of others, which no loop over '
+        'layers does; write them out with sample.unroll=True.'
+      )
     stacks = params['layers'].items()
     return jax.lax.optimization_barrier({k: cast(k, x) for k, x in stacks})
   layers = tuple(layer(index) for index in range(config.layers))
@@ -351,13 +368,15 @@ def empty_cache(
   Returns:
     For each layer 'k' dtype[N, K, h, T] and 'v' dtype[N, K, T, h]: the layout
     in which both products of attention read rows of memory in order. Or
-    `delta.States`, which have no length. Not unrolled, for each layer of a
-    period, periods being axis 1.
+    `delta.States`, which have no length; of readers nothing. Not unrolled, for
+    each layer of a period, periods being axis 1.
   """
 
   def empty(kind):
     if config.delta and kind == 'delta':
       return config.delta.empty(rows, dtype)
+    if kind in READS:
+      return {}
     heads, width = config.kv_heads, config.head_dim
     if kind == 'global':
       heads, width = config.global_kv_heads, config.global_head_dim
@@ -368,8 +387,9 @@ def empty_cache(
 
   if unroll:
     return tuple(map(empty, config.kinds))
-  count = config.layers // config.period
-  cache = tuple(map(empty, config.kinds[: config.period]))
+  ((_, _, period),) = config.segments
+  count = config.layers // period
+  cache = tuple(map(empty, config.kinds[:period]))
   return jax.tree.map(lambda x: jnp.repeat(x[:, None], count, 1), cache)
 
 
@@ -471,59 +491,67 @@ def _layers(
       delta net.
   """
   ropes = _rotations(config, positions, columns)
-  per_layer, told_of = _told(config, ropes, tokens.shape[-1])
+  x = _embed(params, config, tokens, dtype)
+  told = _per_layer(params, config, tokens, x)
 
-  def one(place, x, layer, own):
-    kind, (window, rotation) = config.kinds[place], told_of(place, own)
+  def one(place, x, layer, own, read):
+    kind = config.kinds[place]
+    window, rotation, told = _said(config, ropes, place, own)
     mix = recur if kind == 'delta' else functools.partial(attend, window)
-    return block(layer, config, kind, x, rotation, mix)
+    return block(layer, config, kind, x, rotation, mix, told, read)
 
   if remat:
     # Inside a loop nothing can merge the recomputation with the original;
     # without the loop the compiler would, and undo it.
     one = jax.checkpoint(one, prevent_cse=unroll != 1, static_argnums=0)
 
-  def body(x, inputs):
-    stacks, own = inputs
-    kept = []
-    for place, layer in enumerate(_apart(config, stacks)):
-      x, each = one(place, x, layer, own)
-      kept.append(each)
-    return x, tuple(kept)
+  def period_of(first, size, shared, carry, inputs):
+    x, known = carry
+    caches = []
+    for place, (layer, own) in enumerate(_apart(config, first, size, inputs)):
+      kind = config.kinds[first + place]
+      read = known[READS[kind]] if kind in READS else None
+      x, cache, pair = one(first + place, x, layer, own | shared, read)
+      if kind in known:
+        known = known | {kind: pair}
+      caches.append({} if kind in READS else cache)
+    return (x, known), tuple(caches)
 
-  x = _embed(params, config, tokens, dtype)
-  stacks = _periods(config, params['layers'])
-  x, kept = jax.lax.scan(body, x, (stacks, per_layer), unroll=unroll)
-  return norm(params['final_norm'], config, x), kept
+  carry, kept = (x, _unread(config, x)), []
+  for segment in config.segments:
+    own, shared = _looked_up(config, segment, ropes, tokens.shape[-1])
+    if told is not None:
+      own['told'] = told[segment[0] : segment[1]]
+    inputs = _periods(config, segment, params['layers'], own)
+    body = functools.partial(period_of, segment[0], segment[2], shared)
+    carry, caches = jax.lax.scan(body, carry, inputs, unroll=unroll)
+    kept.append(caches)
+  return norm(params['final_norm'], config, carry[0]), kept
 
 
-def _told(config, ropes, columns):
-  """What a loop over periods looks up, and how it tells layers apart.
+def _said(config, ropes, place, own):
+  """Window, rotation and what tokens say, of a layer that is told `own`."""
+  window = own.get('window', config.layer_windows[place] or None)
+  rotation = ropes[config.kinds[place], config.layer_ropes[place]]
+  if 'rotation' in own:
+    rotation = own['rotations'][own['rotation']]
+  return window, rotation, own.get('told')
 
-  Args:
-    ropes: as `_rotations` gives them. columns: that a window may reach.
 
-  Returns:
-    Arrays over periods, none where all layers are alike or a period is several;
-    f(place, their entries) -> window, or None, and rotation of the layer there.
-  """
-  per_layer = {}
-  if config.period == 1 and len(set(config.layer_windows)) > 1:
+def _looked_up(config, segment, ropes, every):
+  """Of layers that one body computes: what differs, and where it is found."""
+  first, end, period = segment
+  windows = config.layer_windows[first:end]
+  pairs = [*zip(config.kinds, config.layer_ropes)][first:end]
+  found = [*dict.fromkeys(pairs)]
+  own, shared = {}, {}
+  if period == 1 and len(set(windows)) > 1:
     # A window of all tokens reaches every one, as 0 does.
-    windows = [window or columns for window in config.layer_windows]
-    per_layer['window'] = jnp.array(windows)
-  told = [*zip(config.kinds, config.layer_ropes)]
-  if config.period == 1 and len(ropes) > 1:
-    per_layer['rotation'] = jnp.array([[*ropes].index(each) for each in told])
-    rotations = jnp.stack([*ropes.values()])
-
-  def told_of(place, own):
-    window = own.get('window', config.layer_windows[place] or None)
-    if 'rotation' in own:
-      return window, rotations[own['rotation']]
-    return window, ropes[told[place]]
-
-  return per_layer, told_of
+    own['window'] = jnp.array([w or every for w in windows])
+  if period == 1 and len(found) > 1:
+    own['rotation'] = jnp.array([found.index(each) for each in pairs])
+    shared['rotations'] = jnp.stack([ropes[each] for each in found])
+  return own, shared
 
 
 def _at(tree, period, axis=0):
@@ -534,26 +562,53 @@ def _at(tree, period, axis=0):
   )
 
 
-def _periods(config, stacks):
-  """The stacked layers with an axis more in front, over periods."""
-  if config.period == 1:
-    return stacks
-  count = config.layers // config.period
-  return jax.tree.map(
-    lambda leaf: leaf.reshape(count, -1, *leaf.shape[1:]), stacks
-  )
+def _periods(config, segment, stacks, own):
+  """Arrays of a run of layers, with an axis in front over its periods."""
+  first, end, period = segment
+  count = (end - first) // period
 
+  def folded(x):
+    return x if period == 1 else x.reshape(count, -1, *x.shape[1:])
 
-def _apart(config, stacks):
-  """The layers of one period, one tree each."""
-  if config.period == 1:
-    return [stacks]
-  layers: list[Params] = [{} for _ in range(config.period)]
+  arrays = {}
   for name, module in stacks.items():
     places = parameters.layers_with(config, name)
-    for i, place in enumerate(p for p in places if p < config.period):
-      layers[place][name] = jax.tree.map(lambda leaf, i=i: leaf[i], module)
+    here = [i for i, place in enumerate(places) if first <= place < end]
+    if len(here) < len(places):  # A slice of all would still be an operation.
+      inside = slice(here[0], here[-1] + 1) if here else slice(0)
+      module = jax.tree.map(lambda x, i=inside: x[i], module)
+    if here:
+      arrays[name] = jax.tree.map(folded, module)
+  return arrays, jax.tree.map(folded, own)
+
+
+def _apart(config, first, period, inputs):
+  """The layers of one period, with what is known of each."""
+  arrays, own = inputs
+  if period == 1:
+    return [(arrays, own)]
+  layers: list[tuple[Params, dict[str, Array]]] = [
+    ({}, jax.tree.map(lambda x, i=i: x[i], own)) for i in range(period)
+  ]
+  for name, module in arrays.items():
+    places = parameters.layers_with(config, name)
+    here = [place - first for place in places if place >= first]
+    for i, place in enumerate(each for each in here if each < period):
+      layers[place][0][name] = jax.tree.map(lambda x, i=i: x[i], module)
   return layers
+
+
+def _unread(config, x):
+  """Zeros in the place of keys and values, of the kinds that readers read."""
+  sizes = {
+    'attention': (config.kv_heads, config.head_dim),
+    'global': (config.global_kv_heads, config.global_head_dim),
+  }
+  kinds = {READS[kind] for kind in config.kinds if kind in READS}
+  return {
+    kind: (jnp.zeros((*x.shape[:-1], *sizes[kind]), x.dtype),) * 2
+    for kind in sorted(kinds)
+  }
 
 
 def _attend_sequence(config, mask, keep, window, q, k, v, sinks):
@@ -659,7 +714,8 @@ def _attend_cached(
   Args:
     period: i32[], whose keys of `own` are read and written; None: all.
   """
-  cache = attention.written(own, k, v, t, period)
+  # A reader's cache is that of another layer, which has written already.
+  cache = own if k is None else attention.written(own, k, v, t, period)
   y = attention.over_caches(
     q,
     prompt,
@@ -686,7 +742,8 @@ def _rotations(config, positions, columns):
   config.rope.check(columns)
   rotations = {}
   for kind, rope in dict.fromkeys(zip(config.kinds, config.layer_ropes)):
-    width = config.global_head_dim if kind == 'global' else config.head_dim
+    whole = READS.get(kind, kind) == 'global'
+    width = config.global_head_dim if whole else config.head_dim
     # By an angle of zero where there is no rotation.
     turns = rope or dataclasses.replace(config.rope, amplitude=1.0)
     frequencies = turns.frequencies(width) * (rope is not None)
@@ -694,6 +751,21 @@ def _rotations(config, positions, columns):
     pair = jnp.stack([jnp.cos(angles), jnp.sin(angles)])
     rotations[kind, rope] = turns.amplitude * pair
   return rotations
+
+
+def _per_layer(params, config, tokens, x):
+  """What the tokens say to each layer, [L, ..., d], beside their embedding x.
+
+  (norm(P_l x / sqrt(D)) + sqrt(d) e_l(token)) / sqrt(2),   of layer l
+  """
+  if not config.token_width:
+    return None
+  own = params['per_layer']
+  scale = jnp.asarray(config.token_width**0.5, x.dtype)
+  embedded = own['embed'][tokens].astype(x.dtype) * scale
+  y = jnp.tensordot(x, own['kernel'].astype(x.dtype), 1) * config.width**-0.5
+  y = (norm(own, config, y) + embedded) * 2.0**-0.5
+  return jnp.moveaxis(y, -2, 0)
 
 
 def _embed(params, config, tokens, dtype):

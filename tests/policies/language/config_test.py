@@ -51,9 +51,15 @@ def test_families_differ_in_the_fields_they_are_known_for():
   assert gpt_oss.sinks and gpt_oss.mlp_bias and gpt_oss.gate_limit == 1.5
   assert gpt_oss.windows == (5, 0) and not gpt_oss.rope.truncate
   gemma4 = hf.config_of(families.hf_config('gemma4'))
-  assert gemma4.kinds == ('attention', 'global') * 2 and gemma4.period == 2
+  assert gemma4.kinds == ('attention', 'global') * 2 and gemma4.segments == (
+    (0, 4, 2),
+  )
   assert (gemma4.global_head_dim, gemma4.global_kv_heads) == (16, 1)
   assert gemma4.query_scale == 1.0 and not gemma4.global_values
+  small = hf.config_of(families.hf_config('gemma4_small'))
+  assert small.kinds == ('attention', 'global', 'reader', 'global_reader')
+  assert small.segments == ((0, 2, 2), (2, 4, 2))
+  assert (small.reader_width, small.token_width) == (80, 6)
   same = families.hf_config(
     'gemma4',
     global_head_dim=8,
@@ -64,11 +70,12 @@ def test_families_differ_in_the_fields_they_are_known_for():
   qwen3_5, qwen3_next = (
     hf.config_of(families.hf_config(name)) for name in ('qwen3_5', 'qwen3_next')
   )
-  assert qwen3_5.deltas == (True, False) and qwen3_5.period == 2
+  assert qwen3_5.deltas == (True, False)
   assert qwen3_5.attention_gate and qwen3_5.norm_offset == 1.0
   assert qwen3_next.shared_width == 20 and qwen3_next.mlp_width == 24
   assert qwen3_next.kinds == ('delta', 'attention') * 2
-  assert qwen3_next.period == 2 and gemma3.period == 1
+  assert qwen3_next.segments == ((0, 4, 2),)
+  assert gemma3.segments == ((0, 3, 1),)
   granite, glm, glm4 = (
     hf.config_of(families.hf_config(name))
     for name in ('granite', 'glm', 'glm4')
@@ -180,9 +187,8 @@ def test_a_folder_without_configuration_is_named(tmp_path):
     ('qwen3_moe', 'decoder_sparse_step', 2, 'decoder_sparse_step=1 only'),
     ('qwen3_moe', 'mlp_only_layers', [1], r'mlp_only_layers=\[1\]'),
     ('qwen3_moe', 'output_router_logits', True, 'output_router_logits=True'),
-    ('gemma4', 'num_kv_shared_layers', 1, 'num_kv_shared_layers=1'),
+    ('gemma4', 'num_kv_shared_layers', 3, 'each needs a layer of its kind'),
     ('gemma4', 'enable_moe_block', True, 'enable_moe_block=True'),
-    ('gemma4', 'hidden_size_per_layer_input', 8, 'per_layer_input=8'),
     ('gpt_oss', 'swiglu_alpha', 1.5, 'swiglu_alpha=1.702 only'),
     ('phi3', 'resid_pdrop', 0.1, 'resid_pdrop=0.1'),
     ('mixtral', 'router_jitter_noise', 0.1, 'router_jitter_noise=0.1'),
@@ -251,9 +257,18 @@ def test_layers_that_repeat_nothing_are_one_period():
     deltas=(True, False, False),
     delta=Delta(2, 1, 2, 2, taps=2),
   )
-  assert config.period == 3
+  assert config.segments == ((0, 3, 3),)
   with pytest.raises(ValueError, match='leave at least one to attention'):
     dataclasses.replace(config, deltas=(True,) * 3)
+
+
+def test_readers_need_someone_to_read():
+  with pytest.raises(ValueError, match='needs a layer of its kind before it'):
+    dataclasses.replace(_PLAIN, readers=2)
+  assert dataclasses.replace(_PLAIN, readers=1).kinds == (
+    'attention',
+    'reader',
+  )
 
 
 def test_a_joint_norm_of_nothing_is_refused():

@@ -225,6 +225,21 @@ _VARIANTS = {
       'final_logit_softcapping': 4.0,
     },
   ),
+  # The small ones: what tokens say to layers, and the last layers read keys.
+  'gemma4_small': (
+    'gemma4_text',
+    {
+      'num_hidden_layers': 4,
+      'layer_types': ['sliding_attention', 'full_attention'] * 2,
+      'head_dim': 8,
+      'global_head_dim': 16,
+      'sliding_window': 5,
+      'hidden_size_per_layer_input': 6,
+      'vocab_size_per_layer_input': 48,
+      'num_kv_shared_layers': 2,
+      'use_double_wide_mlp': True,
+    },
+  ),
   'gemma3_caps': (
     'gemma3_text',
     _GEMMA | {'sliding_window_pattern': 2, 'final_logit_softcapping': 4.0},

@@ -262,6 +262,16 @@ def test_the_decoder_among_other_models_is_loaded_alone(prefix, tmp_path):
     hf.load(tmp_path / 'a')
 
 
+def test_keys_of_layers_that_read_those_of_others_are_ignored(tmp_path):
+  _, params = _source(tmp_path / 'a', 'gemma4_small')
+  unread = {
+    f'model.layers.3.self_attn.{name}.weight': np.ones(2, np.float32)
+    for name in ('k_proj', 'v_proj', 'k_norm')
+  }
+  _rewrite(tmp_path / 'a', lambda x: x.update(unread))
+  chex.assert_trees_all_equal(hf.load(tmp_path / 'a')[1], params)
+
+
 def test_layers_that_guess_further_tokens_are_ignored(tmp_path):
   _, params = _source(tmp_path / 'a')
   guess = {'mtp.layers.0.weight': np.ones((2, 2), np.float32)}

@@ -67,14 +67,17 @@ _CONFIGS = {
 }
 _CONFIGS['global'] = dataclasses.replace(
   _PLAIN,
-  layers=2,
-  windows=(3, 0),
+  layers=4,
+  windows=(3, 0) * 2,
   local_rope=Rope(100.0),
   rope=Rope(100.0, 'proportional', share=0.25),
   global_head_dim=12,
   global_kv_heads=1,
   global_values=False,
   value_norm=True,
+  readers=2,
+  reader_width=20,
+  token_width=6,
   layer_scale=True,
 )
 _CONFIGS['delta'] = dataclasses.replace(
@@ -224,6 +227,12 @@ def test_responses_of_a_group_go_on_from_the_state_of_their_prompt():
   _close(after[mask], whole[:, 4:][mask])
 
 
+def test_no_loop_over_layers_reads_the_keys_of_others():
+  config = _CONFIGS['global']
+  with pytest.raises(ValueError, match='2 layers read .* sample.unroll=True'):
+    transformer.split_layers(_params(config), config, unroll=False)
+
+
 def test_the_scale_of_a_layer_is_not_trained():
   config = _CONFIGS['global']
   params, tokens = _params(config), _tokens((2, 6))
@@ -358,7 +367,7 @@ def test_prefill_and_decode_equal_the_full_forward(name):
   last, prompt_cache = _prefill(params, config, prompts, prompt_mask)
   _close(last.repeat(samples, 0), expected[:, 5])
   layers = transformer.split_layers(params, config)
-  rest = {name: params[name] for name in ('embed', 'final_norm')}
+  rest = {name: x for name, x in params.items() if name != 'layers'}
   cache = transformer.empty_cache(config, 2 * samples, steps)
   lengths = prompt_mask.sum(1).repeat(samples)
   for t in range(steps):

@@ -290,6 +290,11 @@ def _gemma4(source):
     'global_head_dim': full[0] if apart else 0,
     'global_kv_heads': full[1] if apart else 0,
     'global_values': not source.attention_k_eq_v,
+    'readers': source.num_kv_shared_layers,
+    'reader_width': 2 * source.intermediate_size
+    if source.num_kv_shared_layers and source.use_double_wide_mlp
+    else 0,
+    'token_width': source.hidden_size_per_layer_input or 0,
   }
 
 
@@ -376,11 +381,7 @@ FAMILIES = {
     'Gemma4ForCausalLM',
     _gemma4,
     _window_by_layer,
-    plain={
-      'hidden_size_per_layer_input': 0,
-      'num_kv_shared_layers': 0,
-      'enable_moe_block': False,
-    },
+    plain={'enable_moe_block': False},
     naming=GEMMA,
     partial=True,
   ),

@@ -77,6 +77,11 @@ BIJECTIONS = {
     lambda x, shape: x.reshape(shape),
     lambda x: x.reshape(-1, x.shape[-1]),
   ),
+  'columns': Bijection(
+    lambda shape: (shape[0], math.prod(shape[1:])),
+    lambda x, shape: x.reshape(shape),
+    lambda x: x.reshape(len(x), -1),
+  ),
   'transposed': _linear(1),
   'transposed from heads': _linear(2),
   'each transposed': Bijection(
@@ -141,6 +146,15 @@ class Row(NamedTuple):
 
 _WHOLE: dict[tuple[str, ...], Row] = {
   ('embed', 'kernel'): Row('model.embed_tokens.weight', BIJECTIONS['same']),
+  ('per_layer', 'embed'): Row(
+    'model.embed_tokens_per_layer.weight', BIJECTIONS['columns']
+  ),
+  ('per_layer', 'kernel'): Row(
+    'model.per_layer_model_projection.weight', BIJECTIONS['transposed']
+  ),
+  ('per_layer', 'scale'): Row(
+    'model.per_layer_projection_norm.weight', BIJECTIONS['same']
+  ),
   ('final_norm', 'scale'): Row('model.norm.weight', BIJECTIONS['same']),
   ('unembed', 'kernel'): Row('lm_head.weight', BIJECTIONS['transposed']),
 }
@@ -153,6 +167,9 @@ _NAMES = {
   'o': 'self_attn.o_proj',
   'sinks.score': 'self_attn.sinks',
   'layer_scale.scale': 'layer_scalar',
+  'token_gate': 'per_layer_input_gate',
+  'token_out': 'per_layer_projection',
+  'token_norm': 'post_per_layer_input_norm',
   'q_norm': 'self_attn.q_norm',
   'k_norm': 'self_attn.k_norm',
   'gate': 'mlp.gate_proj',
@@ -186,8 +203,8 @@ def table(config: Config, family: str) -> dict[tuple[str, ...], Row]:
     suffix = 'bias' if leaf == 'bias' else 'weight'
     name = names.get(f'{module}.{leaf}')
     if name is None:
-      name = f'{names[module.removeprefix("global_")]}.{suffix}'
-    if module in ('o', 'delta_o', 'global_o') and leaf == 'kernel':
+      name = f'{names.get(module) or names[_without_kind(module)]}.{suffix}'
+    if module.split('_')[-1] == 'o' and leaf == 'kernel':
       bijection = 'transposed from heads'
     elif module == 'delta_conv':
       bijection = 'rows'
@@ -206,6 +223,12 @@ def table(config: Config, family: str) -> dict[tuple[str, ...], Row]:
       parameters.layers_with(config, module),
     )
   return rows
+
+
+def _without_kind(module):
+  """The name that a module has in layers of the first kind."""
+  kinds = parameters.PREFIXES.values()
+  return module.removeprefix(next(x for x in kinds if module.startswith(x)))
 
 
 def names_of(row: Row, shape: tuple[int, ...]) -> list[str]:

@@ -44,7 +44,15 @@ _INSIDE = {
   'language_model.model.': 'model.',
   'language_model.lm_head.': 'lm_head.',
 }
-_DECODER = ('model.embed_tokens.', 'model.layers.', 'model.norm.', 'lm_head.')
+_DECODER = (
+  'model.embed_tokens.',
+  'model.embed_tokens_per_layer.',
+  'model.per_layer_model_projection.',
+  'model.per_layer_projection_norm.',
+  'model.layers.',
+  'model.norm.',
+  'lm_head.',
+)
 # Where the score of a classifier is among its arrays.
 _SCORE = ('score', 'kernel')
 
@@ -245,6 +253,12 @@ def _check(origin, config, rows, shapes, files):
     names = names_of(row, shape)
     shape = row.their_shape(shape[row.stacked :])
     expected |= dict.fromkeys(names, shape)
+  # Files may hold keys and values of readers, which nobody reads.
+  unread = {
+    f'model.layers.{layer}.self_attn.{module}.weight'
+    for layer in range(config.layers - config.readers, config.layers)
+    for module in ('k_proj', 'v_proj', 'k_norm')
+  }
   problems = [f'missing {name}' for name in expected if name not in files]
   for name, file in files.items():
     part = file.get_slice(name)
@@ -255,7 +269,7 @@ def _check(origin, config, rows, shapes, files):
       ):
         problems.append(f'{name} differs from {embedding}, which it is tied to')
     elif name not in expected:
-      if not _HARMLESS.search(name):
+      if not _HARMLESS.search(name) and name not in unread:
         problems.append(f'leftover {name} {part.get_shape()}')
     elif tuple(part.get_shape()) != expected[name]:
       problems.append(
