@@ -87,6 +87,7 @@ def _named(config) -> list[str]:
     *verify.get('names', ()),
     verify.get('preference', ''),
     config.get('environment', ''),
+    config.get('program', ''),
   ]
   found = []
   for spec in specs:

@@ -130,6 +130,55 @@ class Estimate(Stage):
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class EstimateByEpisode(Memoryless):
+  """advantages <- f(rewards, group, valid) of episodes of several rows.
+
+  Each episode is compared as one row, its first that is valid, and all of its
+  rows get what that one does.
+
+  Attributes:
+    fn: f(rewards, group, valid) -> f32[N].
+  """
+
+  fn: Callable
+
+  @property
+  def reads(self) -> frozenset[str]:
+    return reads_of(self.fn) | {'episode'}
+
+  def apply(self, credit, rollouts):
+    valid, episode = rollouts.valid, rollouts.extras['episode']
+    count = valid.shape[0]
+    row = jnp.arange(count)
+    place = jnp.where(valid, row, count)
+    first = jnp.full(count, count).at[episode].min(place)[episode]
+    found = self.fn(credit.rewards, rollouts.group, valid & (first == row))
+    of_shape(self.fn, found, credit.rewards.shape)
+    found = found[jnp.minimum(first, count - 1)]
+    advantages = jnp.where(rollouts.loss_mask, found[:, None], 0)
+    return credit.replace(advantages=advantages)
+
+
+@dataclasses.dataclass(frozen=True)
+class WeighByEpisode(Memoryless):
+  """keep_i <- keep_i len_i / sum_j len_j over the rows j of its episode.
+
+  So means over rows, each of its tokens, are means over episodes.
+  """
+
+  @property
+  def reads(self) -> frozenset[str]:
+    return frozenset({'episode'})
+
+  def apply(self, credit, rollouts):
+    length = jnp.sum(rollouts.loss_mask * 1.0, axis=1)
+    episode = rollouts.extras['episode']
+    total = jnp.zeros_like(length).at[episode].add(length)[episode]
+    share = numerics.safe_divide(length, total)
+    return credit.replace(keep=credit.keep * share)
+
+
 class EstimateTokens(Stage):
   """advantages <- f(rewards, rollouts), token by token."""
 

@@ -271,6 +271,13 @@ def _places(rng, shape, rollouts):
   return np.sum(np.tril(same, -1), axis=1)
 
 
+def _pairs(rng, shape, rollouts):
+  """Two rows of a group each."""
+  place = _places(rng, shape, rollouts) // 2
+  pair = rollouts.group * shape[0] + place
+  return np.unique(pair, return_inverse=True)[1]
+
+
 def _of_places(fn):
   return lambda *given: fn(_places(*given))
 
@@ -400,6 +407,11 @@ _TABLE |= {
     'How far the policy moved since it was last asked, nats per token.',
     _uniform(0.1),
   ),
+  'episode': _of_plan(
+    'i32[N]',
+    'The episode of a program that a row is of, in [0, N).',
+    _pairs,
+  ),
   'form': _of_plan('f32[N]', 'How well a response keeps its form.', _uniform()),
   'gain': _of_plan('f32[N, I]', 'What each place of a list earns.', _uniform()),
   'greedy_reward': _of_plan(
@@ -460,7 +472,7 @@ _TABLE |= {
   'stop': _of_plan(
     'i32[N]',
     'Why an episode ended, a place in `tasks.environments.STOPS`.',
-    _below(9),
+    _below(11),
   ),
   'teacher_logp': _of_plan(
     'f32[N, T]', 'Log-probs under the teacher.', _log_chance

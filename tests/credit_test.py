@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from jaxrl_llm import credit, recipe
+from jaxrl_llm.advantages import group
+from jaxrl_llm.objectives import aggregate
 from jaxrl_llm.reads import reads, reads_of
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.types import Scores, Spec, initial_credit
@@ -55,6 +57,43 @@ def test_weights_of_several_stages_multiply():
   np.testing.assert_allclose(after.keep[:3], np.r_[1:4] / 3, rtol=1e-6)
   wanted = np.array([0, 0.5, 1.0]) * np.asarray(rollouts.loss_mask)
   np.testing.assert_array_equal(after.token_keep, wanted)
+
+
+def of_episodes():
+  """Two groups of two episodes, of 2, 1, 3 and 1 rows; one row is padding."""
+  episode = jnp.array([0, 0, 1, 1, 2, 2, 2, 3])
+  mask = np.tril(np.ones((8, 8), bool))[:, :4]
+  rollouts = policy.as_rollouts(
+    np.zeros((8, 4), np.int32), mask, group=jnp.array([0] * 4 + [1] * 4)
+  )
+  rollouts = rollouts.replace(
+    valid=jnp.arange(8) != 3, extras={'episode': episode}
+  )
+  rewards = jnp.array([1.0, 5.0, 2.0, 7.0])[episode]
+  first = initial_credit(rollouts, Scores(rewards[:, None], jnp.ones(1)))
+  return rollouts, first.replace(rewards=rewards)
+
+
+def test_an_episode_of_several_rows_is_compared_once():
+  rollouts, before = of_episodes()
+  stage = credit.EstimateByEpisode(group.centre)
+  after, _ = stage.update(before, rollouts, stage.init(SPEC))
+  wanted = np.array([-2, -2, 2, 0, -2.5, -2.5, -2.5, 2.5])[:, None]
+  mask = np.asarray(rollouts.loss_mask)
+  np.testing.assert_allclose(after.advantages, wanted * mask)
+  alone = rollouts.replace(extras={'episode': jnp.arange(8)})
+  plain = credit.estimate(group.centre).apply(before, alone)
+  found = stage.apply(before, alone)
+  np.testing.assert_allclose(found.advantages, plain.advantages)
+
+
+def test_an_episode_of_several_rows_weighs_as_one_in_means_over_rows():
+  rollouts, before = of_episodes()
+  after = credit.WeighByEpisode().apply(before, rollouts)
+  mask = np.asarray(rollouts.loss_mask)
+  weights = aggregate.sequence_mean(mask, after.keep, rollouts.group)
+  tokens = np.array([3, 3, 3, 1, 12, 12, 12, 4])[:, None]
+  np.testing.assert_allclose(weights, mask / tokens / 4, rtol=1e-6)
 
 
 def test_weigh_tokens_multiplies_what_tokens_count():

@@ -14,9 +14,10 @@ from ml_collections import ConfigDict
 
 from jaxrl_llm import compose, presets, problems
 from jaxrl_llm import recipe as recipe_lib
+from jaxrl_llm.serving import programs
 from jaxrl_llm.tasks import toolbox
 
-_TOOLS = toolbox.Limits()
+_TOOLS, _SERVE = toolbox.Limits(), programs.Limits()
 # name: (default, meaning). The type of a setting is that of its default.
 SETTINGS = {
   'problem': ('text', f'what the run is about: {", ".join(problems.NAMES)}'),
@@ -171,6 +172,35 @@ SETTINGS = {
   'tools.characters': (
     _TOOLS.characters,
     'of a result; what is more is left out of its middle',
+  ),
+  'program': (
+    '',
+    'what asks the policy over HTTP, in place of one answer to each prompt: '
+    'package.module:function of (row, url, key), which returns a reward, or '
+    'None',
+  ),
+  'serve.workers': (
+    _SERVE.workers,
+    'programs at once, and requests that are answered at once',
+  ),
+  'serve.seconds': (
+    _SERVE.seconds,
+    'of an episode, after which its program is ended and it does not count',
+  ),
+  'serve.requests': (_SERVE.requests, 'of an episode that are answered'),
+  'serve.tokens': (
+    _SERVE.tokens,
+    'drawn in an episode, after which no request is answered',
+  ),
+  'serve.answer': (
+    _SERVE.answer,
+    'tokens of an answer; 0: sample.max_response',
+  ),
+  'serve.bytes': (_SERVE.bytes, 'of a request'),
+  'serve.rows': (
+    _SERVE.rows,
+    'that an episode may make, one for each conversation that does not go on '
+    'from another; one that makes more does not count',
   ),
   'teacher.paths': (
     (),

@@ -15,6 +15,7 @@ beside this module are
     greedy          the greedy response as a baseline
     branching       values of prefixes, trees of samples
     episodes        several turns with an environment between them
+    served          what programs asked the policy over HTTP
     wordings        one question in several words
     opponents       groups that two policies write
     demonstrations  rows that somebody else wrote
@@ -54,19 +55,31 @@ class Tools(Protocol):
     columns: T, the token budget of a response.
     components: names of the run's scores, length K.
     environment: what answers the policy's turns, see `tasks.environments`.
+    program: what asks it, see `serving.host`.
   """
 
   columns: int
   components: tuple[str, ...]
   environment: Any
+  program: Any
 
   def draw(self) -> Prompts:
     """The next prompts of the curriculum, as many as before."""
 
   def generate(
-    self, prompts: Prompts, key: Array, samples: int, *, most: int = 0
+    self,
+    prompts: Prompts,
+    key: Array,
+    samples: int,
+    *,
+    most: int = 0,
+    uids: Any = None,
   ) -> Rollouts:
-    """Responses of at most `most` tokens; 0 is the budget of the run."""
+    """Responses of at most `most` tokens; 0 is the budget of the run.
+
+    What is random in a row is a function of the key and of its entry in `uids`
+    i32[N]; without them, of its place.
+    """
 
   def tempered(
     self, prompts: Prompts, key: Array, samples: int, temperature: float
@@ -105,6 +118,9 @@ class Tools(Protocol):
 
   def talks(self, tasks: Array) -> list[Any]:
     """The conversations that begin with the prompts of tasks."""
+
+  def chat(self, tools: Sequence[Any]) -> Any:
+    """The chat of a program's conversations with these tools."""
 
   def read(
     self, rollouts: Rollouts, talks: Mapping[int, Any]
@@ -163,7 +179,8 @@ class Contract:
     provides: keys that the plan adds to `rollouts.extras`.
     columns: numeric fields of the data that become extras of every row.
     scores: names of verifiers whose scores it reads.
-    asks: what the run must be given for it: 'environment', 'teacher'.
+    asks: what the run must be given for it: 'environment', 'program',
+      'teacher'.
     checks: f(records), called before a run with those of all questions that
       may be drawn. They raise a ValueError where some lack what the plan
       reads, which says how many, what they lack, and the remedy.

@@ -44,14 +44,17 @@ class Room(NamedTuple):
   Attributes:
     prompt: P, of tokens before the first that was drawn.
     response: T, of the others, and of what of those does not fit.
+    answer: that are drawn for a request at most.
   """
 
   prompt: int
   response: int
+  answer: int
 
   def after(self, read: int) -> int:
     """Tokens that can be drawn behind so many; not positive: it is full."""
-    return self.response - max(read - self.prompt, 0)
+    left = self.response - max(read - self.prompt, 0)
+    return min(left, self.answer)
 
   def fits(self, first: int, length: int) -> bool:
     """Whether a row holds `length` tokens, the first drawn one at `first`."""

@@ -165,6 +165,8 @@ class Ledger:
       ids = (*turn.ids, *turn.said, *told)
     else:
       ids = tuple(chat.begin(messages, tools))
+    if not ids:
+      raise ValueError('the messages have no tokens; say something')
     times = self._times[ids] = self._times.get(ids, -1) + 1
     identity = digest(self._name, ids, times)
     return Asked(ids, identity, place, tools, chat)

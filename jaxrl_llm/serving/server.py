@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import bisect
 import collections
-import dataclasses
 import hashlib
 import json
 import secrets
@@ -33,6 +32,7 @@ from starlette.routing import Route
 from jaxrl_llm.serving import wire
 from jaxrl_llm.serving.engine import Completes, Drawn
 from jaxrl_llm.serving.ledger import Asked, Ledger, Message
+from jaxrl_llm.serving.programs import Limits
 from jaxrl_llm.tasks.speech import Said
 
 HOST = '127.0.0.1'
@@ -40,32 +40,6 @@ HOST = '127.0.0.1'
 _AGAIN = 'x-stainless-retry-count'
 # What a request is answered with whose client is gone: to nobody.
 _GONE = 499
-
-
-@dataclasses.dataclass(frozen=True)
-class Limits:
-  """What ends an episode that goes on for too long.
-
-  Attributes:
-    requests: that are answered.
-    tokens: drawn in all, after which no request is answered.
-    bytes: of a request.
-  """
-
-  requests: int = 32
-  tokens: int = 1 << 20
-  bytes: int = 1 << 20
-
-  def checked(self) -> Limits:
-    """Itself.
-
-    Raises:
-      ValueError: a limit that is not positive.
-    """
-    for name, value in dataclasses.asdict(self).items():
-      if not value > 0:
-        raise ValueError(f'serve.{name}={value} must be positive')
-    return self
 
 
 class _Made(NamedTuple):
@@ -80,9 +54,9 @@ class Episode:
 
   Attributes:
     key: that it shows. ledger: what it asked.
-    limit: the first limit that it met: requests, tokens, or context, where a
-      conversation was too long; '' for none.
-    requests: that were answered. overruled: of them, by name.
+    limit: the first limit that it met: requests, or tokens, of all answers or
+      of a conversation that was too long; '' for none.
+    requests: that were answered. overruled: what they asked for in vain.
     said: what it was told last, '' before.
   """
 
@@ -94,12 +68,6 @@ class Episode:
     # By request, so that one that comes again is not another.
     self.made: dict[bytes, asyncio.Task[_Made]] = {}
     self.received: set[asyncio.Task[_Made]] = set()
-
-  def refuse(self, limit: str, words: str) -> wire.Refused:
-    self.limit = self.limit or limit
-    if limit == 'context':
-      return wire.Refused(words, code='context_length_exceeded')
-    return wire.Refused(words, status=403, code=f'{limit}_limit')
 
 
 class Server:
@@ -247,8 +215,11 @@ class Server:
     ):
       most = getattr(limits, limit)
       if spent >= most:
-        raise episode.refuse(
-          limit, f'the episode has had the {most} {limit} that it may have'
+        episode.limit = episode.limit or limit
+        raise wire.Refused(
+          f'the episode has had the {most} {limit} that it may have',
+          status=403,
+          code=f'{limit}_limit',
         )
     try:
       asked = episode.ledger.asked(wanted.messages, wanted.tools)
@@ -256,10 +227,11 @@ class Server:
       raise wire.Refused(str(error)) from error
     room = self._engine.room.after(len(asked.ids))
     if room < 1:
-      raise episode.refuse(
-        'context',
+      episode.limit = episode.limit or 'tokens'
+      raise wire.Refused(
         f'the conversation has {len(asked.ids)} tokens, and no room is left '
         'for an answer; raise sample.max_prompt or sample.max_response',
+        code='context_length_exceeded',
       )
     episode.requests += 1
     episode.overruled.update(wanted.overruled)

@@ -28,10 +28,12 @@ from jaxrl_llm.tasks.speech import Said
 Row = Mapping[str, Any]
 Message = Mapping[str, Any]
 # Why an episode ended: turns or tokens ran out, or the environment said so, for
-# one of the reasons that it gives.
+# one of the reasons that it gives. Those of programs may also have run out of
+# requests or rows.
 STOPS = (
   *('turns', 'tokens', 'done'),
   *('said', 'tool', 'calls', 'errors', 'seconds', 'failed'),
+  *('requests', 'rows'),
 )
 
 

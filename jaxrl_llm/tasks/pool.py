@@ -22,7 +22,7 @@ import subprocess
 import sys
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any
 
 # Start of an interpreter and import of the verifier's module, which the limit
@@ -154,7 +154,11 @@ class Pool:
     # Also at interpreter exit, and without keeping the pool alive.
     self.close = weakref.finalize(self, _kill_all, self._workers)
 
-  def map(self, jobs: Sequence[Job | Batch]) -> list[Any]:
+  def map(
+    self,
+    jobs: Sequence[Job | Batch],
+    ended: Callable[[int], None] = lambda job: None,
+  ) -> list[Any]:
     """Outcomes of (verifier, response, row) jobs, in order.
 
     An outcome is (kind, score, detail); beside the kinds of
@@ -163,6 +167,9 @@ class Pool:
 
     Of a batch the score is a list of as many where the kind is 'ok'; they need
     not be finite.
+
+    Args:
+      ended: called with the number of each job when it has ended.
     """
     if not self.close.alive:
       raise ValueError('the verifier pool is closed')
@@ -180,8 +187,10 @@ class Pool:
             busy[worker.connection] = worker
           except Exception as error:  # no memory, or a row without a pickle
             outcomes[job] = 'crashes', 0.0, f'not sent: {error}'
+            ended(job)
         for worker, outcome in self._finished(busy):
           outcomes[worker.job] = outcome
+          ended(worker.job)
           del busy[worker.connection]
           if worker in self._workers:
             idle.append(worker)

@@ -339,7 +339,27 @@ _TABLE: dict[str, Metric] = {
     'share of episodes', 'With `tools.errors` turns in a row that went wrong.'
   ),
   'stop/seconds': _share(
-    'share of episodes', 'Whose calls took `tools.episode_seconds`.'
+    'share of episodes',
+    'Whose calls took `tools.episode_seconds`, or whose program '
+    '`serve.seconds`, which do not count.',
+  ),
+  'stop/requests': _share(
+    'share of episodes', 'Of programs that had `serve.requests` answers.'
+  ),
+  'stop/rows': _share(
+    'share of episodes',
+    'Of programs, with more than `serve.rows` rows; they do not count.',
+  ),
+  'programs/requests': _count(
+    'mean over episodes', 'requests', 'That were answered.'
+  ),
+  'programs/rows': _count(
+    'mean over episodes', 'rows', 'That their requests made.'
+  ),
+  'programs/overruled': _count(
+    'mean over requests',
+    '1',
+    'What programs asked for in vain, such as a temperature.',
   ),
   'stop/failed': _share(
     'share of episodes', 'Whose environment failed; they do not count.'

@@ -13,6 +13,7 @@ import pytest
 
 from jaxrl_llm.serving import engine as engine_lib
 from jaxrl_llm.serving import ledger as ledger_lib
+from jaxrl_llm.serving import programs
 from tests.serving.letters import TOOLS, Letters
 
 # Of an extra, and the client of that of tests.
@@ -30,7 +31,7 @@ class Engine:
       line without `|` was cut.
   """
 
-  def __init__(self, say, room=(400, 100), jitter=0.0):
+  def __init__(self, say, room=(400, 100, 100), jitter=0.0):
     self.say, self.room = say, engine_lib.Room(*room)
     self._jitter, self._random = jitter, random.Random(0)
     self.held = threading.Event()
@@ -55,7 +56,7 @@ class Engine:
 
 def served(say=lambda text, rng: 'yes|', limits=None, **options):
   engine = Engine(say, **options)
-  return server_lib.Server(engine, server_lib.Limits(**(limits or {})))
+  return server_lib.Server(engine, programs.Limits(**(limits or {})))
 
 
 def begin(server, name=0):
@@ -227,7 +228,7 @@ def test_limits_end_an_episode(limits, code):
 
 
 def test_a_conversation_without_room_is_told_so():
-  with served(room=(3, 4)) as server:
+  with served(room=(3, 4, 9)) as server:
     episode = begin(server)
     answer = ask(server, episode.key)
     assert answer.choices[0].finish_reason == 'length'
@@ -235,7 +236,7 @@ def test_a_conversation_without_room_is_told_so():
     with pytest.raises(openai.BadRequestError) as refused:
       ask(server, episode.key, [{'role': 'user', 'content': 'hi you'}])
     assert refused.value.code == 'context_length_exceeded'
-    assert episode.limit == 'context'
+    assert episode.limit == 'tokens'
 
 
 def test_fewer_tokens_and_stops_end_an_answer():
@@ -265,12 +266,7 @@ def test_what_the_chat_cannot_write_is_refused():
       ask(server, episode.key)
 
 
-def test_a_limit_must_be_positive():
-  with pytest.raises(ValueError, match='serve.requests=0'):
-    served(limits={'requests': 0})
-
-
-async def program(url, key, seed):
+async def solve(url, key, seed):
   """A loop over tools, with helpers at once and a history that is rewritten."""
   async with openai.AsyncOpenAI(
     base_url=url, api_key=key, max_retries=0
@@ -311,7 +307,7 @@ def test_the_order_of_answers_changes_no_row():
       episodes = [begin(server, name) for name in range(4)]
       jobs = [(e.key, name) for name, e in enumerate(episodes)]
       random.Random(order).shuffle(jobs)
-      await asyncio.gather(*(program(server.url, *job) for job in jobs))
+      await asyncio.gather(*(solve(server.url, *job) for job in jobs))
       return [ledger_lib.rows(e.ledger.turns) for e in episodes]
 
     with served(line, jitter=0.02) as server:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import episodes
+from jaxrl_llm.plans import episodes, served
 from jaxrl_llm.policies.language import mixture as mixture_lib
 from jaxrl_llm.policies.language.sampler import Sampler
 from jaxrl_llm.policies.language.truncation import Sampling
@@ -42,6 +42,7 @@ class Answering:
     batch: prompts sampled at once in evaluation.
     environment: what answers the policy's turns, or None.
     turns: the most of an episode, 0 without an environment.
+    program: what asks the policy, or None.
     layout: where prompts and responses live.
   """
 
@@ -56,6 +57,7 @@ class Answering:
   oracle: oracles.Oracle | None = None
   environment: environments.Watched | None = None
   turns: int = 0
+  program: Any = None
   layout: shard.Layout = shard.ALONE
 
   @property
@@ -79,14 +81,16 @@ class Answering:
     return temperature
 
   def generate(
-    self, params, prompts, key, samples, sampling=None, *, most=0
+    self, params, prompts, key, samples, sampling=None, *, most=0, uids=None
   ) -> Rollouts:
     """`samples` responses to each prompt; row i has the identity i.
 
     Args:
       most: tokens of a response; 0 is the sampler's budget.
+      uids: i32[N], other identities of the rows.
     """
-    rows = prompts.tokens.shape[0] * samples
+    if uids is None:
+      uids = np.arange(prompts.tokens.shape[0] * samples, dtype=np.int32)
     sampler = self.sampler
     if most:
       sampler = dataclasses.replace(sampler, max_tokens=most)
@@ -94,7 +98,7 @@ class Answering:
       rollouts = sampler(
         params,
         self.layout.rows(prompts),
-        self.layout.rows(jnp.arange(rows)),
+        self.layout.rows(jnp.asarray(uids)),
         key,
         self.sampling if sampling is None else sampling,
         samples=samples,
@@ -255,6 +259,11 @@ class Answering:
 
   def _judged(self, speaker, prompts, key, samples):
     """Verified answers to prompts and their texts, in episodes where asked."""
+    if self.program is not None:
+      rollouts, told = served.play(
+        speaker, prompts, key, samples=samples, rows=1, first=True
+      )
+      return *served.judged(speaker, rollouts, told, 1), told.said
     if self.turns:
       rollouts, log = episodes.play(
         speaker, prompts, key, samples=samples, turns=self.turns

@@ -59,6 +59,19 @@ class Chats:
       return hermes.Hermes(self.templated, self.reader)
     return self.templated
 
+  def asked_with(self, tools: Sequence[Any]) -> dialogue.Chat:
+    """The chat of conversations that programs hold, with tools of theirs.
+
+    Without a chat template messages stand one behind the other.
+    """
+    if self.reader.tokenizer.chat_template is None:
+      plain = dialogue.Plain(self.reader)
+      chat = hermes.Hermes(plain, self.reader) if tools else plain
+      return dialogue.Worded(chat, self.reader)
+    if tools and self.templated.form is None:
+      return hermes.Hermes(self.templated, self.reader)
+    return self.templated
+
   def of(self, prompt: str | Sequence[dialogue.Message]) -> dialogue.Chat:
     """The chat that a prompt begins."""
     return self.plain if isinstance(prompt, str) else self.in_messages

@@ -186,6 +186,34 @@ class Plain:
     return ids
 
 
+class Worded:
+  """Messages without a chat template, where conversations begin with one text.
+
+  Args:
+    inner: a chat of prompts in text. reader: of its turns.
+  """
+
+  def __init__(self, inner: Chat, reader: Reader):
+    self._marks = marks.Marks(reader.tokenizer)
+    self.after, self.read = inner.after, inner.read
+    self.message, self.sample_of = inner.message, inner.sample_of
+    self._begin = inner.begin
+
+  def begin(self, prompt, tools=()):
+    """All that was said so far, one behind the other.
+
+    Raises:
+      ValueError: control tokens in it, which nothing would tell from text.
+    """
+    words = ''.join(message['content'] for message in prompt)
+    if found := self._marks.control.search(words):
+      raise ValueError(
+        f'{found[0]!r} in a message is a control token, which without a chat '
+        'template cannot be told from text; take it out'
+      )
+    return self._begin(words, tools)
+
+
 class Templated:
   """Messages through the chat template of a tokenizer.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import sys
@@ -12,10 +13,13 @@ import jax
 from ml_collections import ConfigDict
 
 from jaxrl_llm import credit
+from jaxrl_llm.objectives import aggregate
+from jaxrl_llm.plans import sampled, served
 from jaxrl_llm.policies.language import hf, parameters
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.rewards import duels
+from jaxrl_llm.serving import programs
 from jaxrl_llm.tasks import environments, hosted, toolbox, verifiers
 from jaxrl_llm.training import hosts, shard
 from jaxrl_llm.types import PyTree
@@ -37,6 +41,7 @@ def check(config: ConfigDict, recipe: Recipe) -> None:
     )
   guests = (
     ('environment', 'environment', config.environment, 'lookup'),
+    ('program', 'program', config.program, 'agent:solve'),
     ('teacher', 'teacher.paths', config.teacher.paths, "('FOLDER',)"),
   )
   for guest, setting, given, example in guests:
@@ -112,6 +117,81 @@ def _end(sentence: str) -> None:
   print(f'error: {sentence}', file=sys.stderr, flush=True)
   sys.stdout.flush()
   os._exit(1)
+
+
+def asked_by_program(config: ConfigDict, recipe: Recipe) -> Recipe:
+  """The recipe whose rows are what the program of the run asks.
+
+  Where an episode may have several rows, they count together as one.
+
+  Raises:
+    ValueError: a plan that samples in a way of its own, or a part that counts
+      rows in a way that episodes do not.
+  """
+  plan = recipe.plan
+  if not isinstance(plan, sampled.Independent):
+    raise ValueError(
+      f'program={config.program!r} and the plan {type(plan).__name__} of the '
+      'recipe both say how rows are made; choose a recipe that samples '
+      'independently, such as grpo'
+    )
+  if jax.process_count() > 1:
+    raise ValueError(
+      f'program={config.program!r} in {jax.process_count()} processes: '
+      'programs are answered by one; start one process'
+    )
+  rows = config.serve.rows
+  recipe = dataclasses.replace(
+    recipe, plan=served.Served(plan.samples, rows, plan.columns)
+  )
+  return _by_episode(recipe) if rows > 1 else recipe
+
+
+def _by_episode(recipe: Recipe) -> Recipe:
+  """The recipe that counts episodes where it counted rows."""
+  stages: list[credit.Transform] = []
+  for stage in credit.stages_of(recipe.credit):
+    if type(stage) is not credit.Estimate:
+      raise ValueError(
+        f'the stage {stage} of the recipe counts rows, of which an episode has '
+        'several with serve.rows over 1; set serve.rows=1, or choose a recipe '
+        'that estimates advantages alone, such as grpo'
+      )
+    stages.append(credit.EstimateByEpisode(stage.fn))
+  if recipe.aggregate is aggregate.sequence_mean:
+    stages.append(credit.WeighByEpisode())
+  elif recipe.aggregate is not aggregate.token_mean:
+    raise ValueError(
+      f'the aggregate {recipe.aggregate} of the recipe counts rows, of which '
+      'an episode has several with serve.rows over 1; set serve.rows=1, or '
+      'slots.aggregate to token_mean or sequence_mean'
+    )
+  return dataclasses.replace(recipe, credit=credit.chain(*stages))
+
+
+def program(config: ConfigDict) -> Any:
+  """What asks the policy, None where nothing does.
+
+  Raises:
+    ValueError: there is no such program, or nothing to answer it with.
+  """
+  if not config.program:
+    return None
+  devices = config.mesh.data
+  if config.serve.workers % max(devices, 1):
+    raise ValueError(
+      f'serve.workers={config.serve.workers} is no multiple of mesh.data='
+      f'{devices}, over which requests are split'
+    )
+  try:
+    # Of an extra, which no other run needs.
+    from jaxrl_llm.serving import host
+  except ModuleNotFoundError as error:
+    raise ValueError(
+      f'program={config.program!r} needs the package {error.name}: install '
+      'jaxrl_llm[serve], as with EXTRAS=serve launch/local.sh'
+    ) from error
+  return host.Host(config.program, programs.Limits(**config.serve))
 
 
 def teachers(

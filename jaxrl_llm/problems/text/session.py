@@ -363,6 +363,7 @@ class TextSession(Session):
     answering = self.answering
     if answering.environment is not None:
       answering.environment.try_out(rows)
+    if answering.environment is not None or answering.program is not None:
       rows = [{**row, 'return': 0.0} for row in rows]
     said = [str(row.get('answer', '')) for row in rows]
     answering.verifiers.try_out(said, rows)
@@ -373,8 +374,9 @@ class TextSession(Session):
   def close(self) -> None:
     """Ends the processes that verify, and those of tools."""
     self.answering.verifiers.close()
-    if self.answering.environment is not None:
-      self.answering.environment.close()
+    for guest in self.answering.environment, self.answering.program:
+      if guest is not None:
+        guest.close()
 
   def of_sources(self, rollouts: Rollouts, credit) -> dict[str, float]:
     if len(self.train.domains) < 2 or recordings.used(self.config):
@@ -530,7 +532,8 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   recipe.curriculum.init(spec)
   sampling_of(config)
   tx = optimizer_of(config, recipe)
-  if terms.turns and train.in_messages:
+  talks = terms.turns and train.in_messages
+  if talks or (config.program and tokenizer.chat_template is not None):
     report = inspection.inspect(chats.templated)
     report.check()
     if not report.keeps:
@@ -588,8 +591,11 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
     sets=sets,
     program=program,
     compiled=program.compile(),
-    answering=answering_of(
-      config, terms.turns, model, chats, ends, environment, verifiers, layout
+    answering=dataclasses.replace(
+      answering_of(
+        config, terms.turns, model, chats, ends, environment, verifiers, layout
+      ),
+      program=guests.program(config),
     ),
     scorer=rowwise,
     frozen=frozen,
@@ -660,6 +666,8 @@ def recipe_of(config: ConfigDict) -> recipe_lib.Recipe:
       f'the recipe {config.recipe.name} learns from what the data say; set '
       'data.responses=demonstrated, or use experiments/configs/sft.py'
     )
+  if config.program:
+    recipe = guests.asked_by_program(config, recipe)
   return pipeline.corrected(recipe, config) if config.pipeline else recipe
 
 

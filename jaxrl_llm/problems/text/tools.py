@@ -17,8 +17,10 @@ from jaxrl_llm.plans import prefixes
 from jaxrl_llm.policies.language import states
 from jaxrl_llm.policies.language.truncation import Sampling
 from jaxrl_llm.problems.text import chats as chats_lib
+from jaxrl_llm.problems.text import dialogue
 from jaxrl_llm.problems.text import encoding as text
 from jaxrl_llm.problems.text.questions import Questions
+from jaxrl_llm.serving import ledger
 from jaxrl_llm.types import (
   Array,
   Prompts,
@@ -51,14 +53,20 @@ class Speaker:
     self._sampling = answering.sampling if sampling is None else sampling
     self.columns = answering.sampler.max_tokens
     self.components = answering.verifiers.names
-    self.environment = answering.environment
+    self.environment, self.program = answering.environment, answering.program
 
   def generate(
-    self, prompts: Prompts, key: Array, samples: int, *, most: int = 0
+    self,
+    prompts: Prompts,
+    key: Array,
+    samples: int,
+    *,
+    most: int = 0,
+    uids: Any = None,
   ) -> Rollouts:
     """`samples` responses to each prompt, of at most `most` tokens."""
     return self._answering.generate(
-      self._params, prompts, key, samples, self._sampling, most=most
+      self._params, prompts, key, samples, self._sampling, most=most, uids=uids
     )
 
   def verify(self, rollouts, texts=None, rows=None):
@@ -113,6 +121,10 @@ class Speaker:
     asked = map(self._questions.asked, np.asarray(tasks).tolist())
     return [chats_lib.Talk(each.prompt, each.tools) for each in asked]
 
+  def chat(self, tools: Sequence[Any]) -> ledger.Chat:
+    """The chat of a program's conversations with these tools."""
+    return _Known(self._answering.chats.asked_with(tools), self._check)
+
   def read(self, rollouts, talks):
     """What was said in the responses of some rows, and how they ended."""
     chats = self._answering.chats
@@ -136,6 +148,23 @@ class Speaker:
     ids, talk = self._answering.chats.after(talk, said, observation)
     self._check(ids, f'the text {str(observation)[:60]!r}')
     return ids, talk
+
+
+class _Known:
+  """A chat all of whose tokens the model has."""
+
+  def __init__(self, inner: dialogue.Chat, check: Callable[..., None]):
+    self._inner, self._check, self.read = inner, check, inner.read
+
+  def begin(self, prompt, tools=()):
+    return self._checked(self._inner.begin(prompt, tools), prompt)
+
+  def after(self, history, said, new, tools=()):
+    return self._checked(self._inner.after(history, said, new, tools), new)
+
+  def _checked(self, ids, messages):
+    self._check(ids, f'the text {str(messages)[-60:]!r}')
+    return ids
 
 
 class Tools(Speaker):
@@ -170,10 +199,10 @@ class Tools(Speaker):
     tasks, self.curriculum = self._session.draw(self.curriculum, key)
     return self._questions.prompts(np.asarray(tasks))
 
-  def generate(self, prompts, key, samples, *, most=0):
+  def generate(self, prompts, key, samples, *, most=0, uids=None):
     """Responses to each prompt, at the temperature of the run."""
     with self._timed('time/sample'):
-      rollouts = super().generate(prompts, key, samples, most=most)
+      rollouts = super().generate(prompts, key, samples, most=most, uids=uids)
       return jax.block_until_ready(rollouts)
 
   def tempered(

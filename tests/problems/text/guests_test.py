@@ -5,10 +5,10 @@ import contextlib
 import pytest
 
 from experiments.configs.base import base
-from jaxrl_llm import recipe
+from jaxrl_llm import credit, recipe
 from jaxrl_llm.notes import base as notes
 from jaxrl_llm.notes import passes
-from jaxrl_llm.plans import episodes, sampled
+from jaxrl_llm.plans import episodes, sampled, served
 from jaxrl_llm.problems.text import guests
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.tasks import environments, hosted
@@ -120,3 +120,46 @@ def test_environments_of_ones_own_need_no_more_than_before():
 def test_tools_that_cannot_be_used_so_are_refused(changes, words):
   with pytest.raises(ValueError, match=words):
     guests.environment(settings(**changes))
+
+
+PROGRAM = 'tests.serving.agents:spell'
+
+
+def asked(name='grpo', **changes):
+  config = settings(program=PROGRAM, **changes)
+  return guests.asked_by_program(config, recipe.build(name))
+
+
+def test_a_program_takes_the_place_of_independent_responses():
+  given, found = recipe.build('grpo'), asked()
+  assert found.plan == served.Served(given.plan.samples)
+  assert type(found.credit) is type(given.credit) is credit.Estimate
+  guests.check(settings(program=PROGRAM), found)
+  assert guests.program(settings()) is None
+
+
+def test_episodes_of_several_rows_count_once():
+  found = asked(serve__rows=3)
+  assert found.plan.contract.samples == 3 * found.plan.samples
+  estimate, weigh = found.credit.stages
+  assert isinstance(estimate, credit.EstimateByEpisode)
+  assert isinstance(weigh, credit.WeighByEpisode)
+
+
+@pytest.mark.parametrize(
+  ('name', 'changes', 'words'),
+  [
+    ('gigpo', {}, 'the plan Steps'),
+    ('dapo', {}, 'the plan Refill'),
+    ('spo_tree', {'serve__rows': 2}, 'both say how rows are made'),
+    ('dr_grpo', {'serve__rows': 2}, 'counts rows'),
+  ],
+)
+def test_recipes_that_do_not_go_with_programs_are_refused(name, changes, words):
+  with pytest.raises(ValueError, match=words):
+    asked(name, **changes)
+
+
+def test_requests_are_split_evenly_over_devices():
+  with pytest.raises(ValueError, match='serve.workers=3 is no multiple'):
+    guests.program(settings(program=PROGRAM, serve__workers=3, mesh__data=2))

@@ -1,0 +1,268 @@
+"""Episodes of programs that ask the policy over HTTP.
+
+Each episode is one run of a program on a record of the data. What it asks is
+answered by the compiled sampler, and the tokens that were read and drawn become
+rows: one, where every request goes on from the one before, and else as many as
+there are conversations. What the program returned is in the record that the
+verifiers get, as 'return', which the verifier `returned` passes on; they judge
+the last thing that it was told. All rows of an episode share its scores.
+
+What is random in an answer is a function of the iteration's key, the episode,
+the tokens before the answer, and how often these were asked there before. So
+rows depend neither on when programs ask nor on what is answered beside them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+
+from jaxrl_llm.plans import prefixes
+from jaxrl_llm.plans.base import Contract, Plan
+from jaxrl_llm.serving import ledger as ledger_lib
+from jaxrl_llm.serving.engine import Ask, Drawn, Engine, Room
+from jaxrl_llm.tasks.environments import STOPS
+from jaxrl_llm.types import Prompts, Rollouts
+
+# Why episodes of programs end, and those that do not count.
+_ENDS = ('done', 'requests', 'tokens', 'rows', 'seconds', 'failed')
+_LOST = ('rows', 'seconds', 'failed')
+# Widths that requests are read in, each half of the next.
+_WIDTHS = 4
+_FACTS = ('logp', 'log_mass', 'support')
+
+
+class Log(NamedTuple):
+  """What became of E episodes.
+
+  Attributes:
+    said: what each was told last. records: of the data, with what each program
+      returned. stop: why each ended, a name of `STOPS`.
+  """
+
+  said: list[str]
+  records: list[dict[str, Any]]
+  stop: list[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Served(Plan):
+  """Episodes of a program, of one row each or several.
+
+  Rows that an episode does not need are not valid, nor are those of episodes
+  that failed, were late, or needed more. The extras are
+
+      episode  i32[N], which one a row is of, in [0, N)
+      stop     i32[N], why it ended, a place in `environments.STOPS`
+
+  Attributes:
+    samples: episodes of a prompt. rows: the most of an episode.
+    columns: numeric fields of the data, provided as extras f32[N].
+  """
+
+  samples: int = 8
+  rows: int = 1
+  columns: tuple[str, ...] = ()
+
+  @property
+  def contract(self):
+    return Contract(
+      self.samples * self.rows,
+      asks={'program'},
+      provides=frozenset({'episode', 'stop', *self.columns}),
+      columns=self.columns,
+      one_prompt=False,
+    )
+
+  def collect(self, tools, prompts, state, key):
+    rollouts, log = play(
+      tools, prompts, key, samples=self.samples, rows=self.rows
+    )
+    for name in _ENDS:
+      share = np.mean([stop == name for stop in log.stop])
+      tools.note(f'stop/{name}', float(share))
+    return *judged(tools, rollouts, log, self.rows), state
+
+
+def play(
+  tools,
+  prompts: Prompts,
+  key,
+  *,
+  samples: int,
+  rows: int,
+  first: bool = False,
+):
+  """`samples` episodes of the run's program from each prompt.
+
+  Args:
+    rows: of an episode. One that needs more does not count.
+    first: it does, and keeps the first of them.
+
+  Returns:
+    Rollouts of `rows` rows an episode, not verified, and the `Log`.
+  """
+  tasks = np.repeat(np.asarray(prompts.task), samples)
+  records = [dict(record) for record in tools.rows(tasks)]
+  host = tools.program
+  room = Room(
+    prompts.tokens.shape[1],
+    tools.columns,
+    min(host.limits.answer or tools.columns, tools.columns),
+  )
+  ledgers = [
+    ledger_lib.Ledger(tools.chat, episode) for episode in range(len(tasks))
+  ]
+  engine = Engine(
+    _writer(tools, prompts, key, room, host.limits.workers),
+    room,
+    _widths(room),
+    host.limits.workers,
+  )
+  played = host.play(engine, ledgers, records)
+  made = [ledger_lib.rows(each.ledger.turns, room.fits) for each in played]
+  stops = []
+  for each, found in zip(played, made):
+    many = not first and len(found) > rows and each.stop not in _LOST
+    stops.append('rows' if many else each.stop)
+  _note(tools, played, made, stops, rows)
+  for record, each in zip(records, played):
+    if each.reward is not None:
+      record['return'] = each.reward
+  # One that does not count keeps the rows that there are places for.
+  kept = [found[:rows] for found in made]
+  rollouts = _rollouts(tools, prompts, kept, stops, samples, rows, room)
+  return rollouts, Log([each.said for each in played], records, stops)
+
+
+def judged(tools, rollouts: Rollouts, log: Log, rows: int):
+  """Verified episodes, every row of which has the scores of all."""
+  texts = [said for said in log.said for _ in range(rows)]
+  records = [record for record in log.records for _ in range(rows)]
+  return tools.verify(rollouts, texts, records)
+
+
+def _widths(room: Room) -> list[int]:
+  """Widths that requests are read in; the last holds any."""
+  whole = room.prompt + room.response - 1
+  return sorted({-(-whole // 2**i) for i in range(_WIDTHS)})
+
+
+def _writer(tools, prompts: Prompts, key, room: Room, size: int):
+  """What an engine asks for tokens."""
+  task, domain = prompts.task[:1], prompts.domain[:1]
+
+  def write(asks: Sequence[Ask], width: int) -> list[Drawn]:
+    # Filled up with copies, which end when their originals do.
+    filled = [*asks, *[asks[0]] * (size - len(asks))]
+    tokens = np.zeros((size, width), np.int32)
+    mask = np.zeros((size, width), bool)
+    for row, ask in enumerate(filled):
+      tokens[row, width - len(ask.ids) :] = ask.ids
+      mask[row, width - len(ask.ids) :] = True
+    rollouts = tools.generate(
+      Prompts(
+        tokens=jnp.asarray(tokens),
+        mask=jnp.asarray(mask),
+        task=jnp.repeat(task, size),
+        domain=jnp.repeat(domain, size),
+      ),
+      key,
+      1,
+      most=room.answer,
+      uids=np.array([ask.identity & 0x7FFFFFFF for ask in filled], np.int32),
+    )
+    return _drawn(rollouts, len(asks))
+
+  return write
+
+
+def _drawn(rollouts: Rollouts, count: int) -> list[Drawn]:
+  """What was drawn in the first `count` rows."""
+  given = {'logp': rollouts.logp, **rollouts.extras}
+  facts = {name: np.asarray(given[name]) for name in _FACTS if name in given}
+  ids, length, cut = (
+    np.asarray(x)
+    for x in (rollouts.content.response, rollouts.length, rollouts.truncated)
+  )
+  return [
+    Drawn(
+      tuple(ids[row, : length[row]].tolist()),
+      {name: x[row, : length[row]] for name, x in facts.items()},
+      bool(cut[row]),
+    )
+    for row in range(count)
+  ]
+
+
+def _rollouts(tools, prompts, made, stops, samples, rows, room) -> Rollouts:
+  """Rows of tokens as arrays, `rows` of them an episode."""
+  blank = jax.tree.map(
+    np.array, prefixes.blank(prompts, samples * rows, room.response)
+  )
+  content, logp = blank.content, blank.logp
+  content.prompt[:], content.prompt_mask[:] = 0, False
+  facts: dict[str, np.ndarray] = {'logp': logp}
+  count = len(blank.valid)
+  for episode, found in enumerate(made):
+    for place, row in enumerate(found):
+      number = episode * rows + place
+      cut = min(row.first, room.prompt)
+      content.prompt[number, room.prompt - cut :] = row.ids[:cut]
+      content.prompt_mask[number, room.prompt - cut :] = True
+      rest = len(row.ids) - cut
+      content.response[number, :rest] = row.ids[cut:]
+      blank.response_mask[number, :rest] = True
+      for begins, turn in row.turns:
+        own = slice(begins - cut, begins - cut + len(turn.said))
+        blank.action_mask[number, own] = True
+        for name, x in turn.facts.items():
+          if name not in facts:
+            shape = (count, room.response, *np.shape(x)[1:])
+            empty = prefixes.EMPTY[name]
+            facts[name] = np.full(shape, empty, np.asarray(x).dtype)
+          facts[name][number, own] = x
+    # A row without tokens is no response.
+    blank.valid[episode * rows + len(found) : (episode + 1) * rows] = False
+  lost = np.repeat([stop in _LOST for stop in stops], rows)
+  late = np.repeat([stop != 'done' for stop in stops], rows)
+  extras = {
+    **blank.extras,
+    **{name: x for name, x in facts.items() if name != 'logp'},
+    'episode': np.repeat(np.arange(len(made), dtype=np.int32), rows),
+    'stop': np.repeat([STOPS.index(x) for x in stops], rows).astype(np.int32),
+  }
+  if 'log_mass' not in extras:
+    extras['log_mass'] = np.zeros_like(logp)
+  return jax.tree.map(
+    jnp.asarray,
+    blank.replace(
+      valid=blank.valid & ~lost,
+      truncated=late,
+      extras=extras,
+    ),
+  )
+
+
+def _note(tools, played, made, stops, rows) -> None:
+  """Metrics of episodes, and what to do where they need more rows."""
+  asked = [each.requests for each in played]
+  overruled = sum(each.overruled for each in played)
+  tools.note('programs/requests', float(np.mean(asked)))
+  tools.note('programs/rows', float(np.mean([len(x) for x in made])))
+  tools.note('programs/overruled', overruled / max(sum(asked), 1))
+  if 'rows' in stops:
+    logging.warning(
+      '%d of %d episodes made more than %d rows, up to %d, and do not count; '
+      'raise serve.rows',
+      stops.count('rows'),
+      len(stops),
+      rows,
+      max(map(len, made)),
+    )

@@ -1,0 +1,100 @@
+"""Programs that ask a policy: what runs in processes of their own.
+
+    def solve(row, url, key):
+      ...asks `url` with `key`, as often as it likes...
+      return reward
+
+`row` is a record of the data. What is returned is the reward of the episode,
+which the verifier `returned` passes on; None leaves it to other verifiers. A
+coroutine function will do. Here is what those processes need, which import no
+JAX.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import importlib
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+NONE, REWARD = 'none', 'reward'
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+  """What a program may spend in an episode.
+
+  Attributes:
+    workers: programs at once, and requests of a batch.
+    seconds: until a program is ended; its episode does not count then.
+    requests: that are answered.
+    tokens: drawn in all, after which no request is answered.
+    answer: tokens of an answer; 0 is the budget of a response.
+    bytes: of a request.
+    rows: that its requests may make; they are several where conversations part
+      or are begun anew.
+  """
+
+  workers: int = 8
+  seconds: float = 60.0
+  requests: int = 32
+  tokens: int = 1 << 20
+  answer: int = 0
+  bytes: int = 1 << 20
+  rows: int = 1
+
+  def checked(self) -> Limits:
+    """Itself.
+
+    Raises:
+      ValueError: a limit that means nothing.
+    """
+    for name, value in dataclasses.asdict(self).items():
+      if not value > 0 and (name, value) != ('answer', 0):
+        raise ValueError(f'serve.{name}={value} must be positive')
+    return self
+
+
+def resolve(spec: str) -> Callable[..., Any]:
+  """The function at `package.module:function`.
+
+  Raises:
+    ValueError: there is none, or it does not take `row, url, key`.
+  """
+  module, colon, name = spec.partition(':')
+  try:
+    if not (module and colon and name):
+      raise ValueError('give package.module:function')
+    found = getattr(importlib.import_module(module), name)
+    inspect.signature(found).bind({}, '', '')
+  except (ImportError, AttributeError, TypeError, ValueError) as error:
+    raise ValueError(f'program {spec!r}: {error}') from error
+  return found
+
+
+def outcome(
+  spec: str, given: tuple[str, str], row: Mapping[str, Any]
+) -> tuple[str, float, str]:
+  """Runs a program in the process of a worker.
+
+  Args:
+    spec: of the program. given: URL and key. row: the record of the data.
+
+  Returns:
+    'ok', the reward, and whether there was one; or 'errors', 0 and what went
+    wrong.
+  """
+  try:
+    reward = resolve(spec)(row, *given)
+    if inspect.iscoroutine(reward):
+      reward = asyncio.run(reward)
+    if reward is None:
+      return 'ok', 0.0, NONE
+    if not math.isfinite(reward):
+      raise ValueError(f'it returned {reward}')
+    return 'ok', float(reward), REWARD
+  except (Exception, SystemExit) as error:
+    return 'errors', 0.0, f'{type(error).__name__}: {error}'

@@ -1,0 +1,126 @@
+"""Programs that ask the policy of a run, and the rows that come of it."""
+
+import contextlib
+import random
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrl_llm.plans import episodes, prefixes
+from jaxrl_llm.problems.text import session
+from jaxrl_llm.problems.text.tools import Speaker
+from jaxrl_llm.tasks import environments
+from tests.end_to_end import tiny
+
+pytest.importorskip('openai')  # As of all tests of servers.
+pytest.importorskip('uvicorn')
+
+KEY = jax.random.key(0)
+AGENTS = 'tests.serving.agents'
+
+
+def config_of(program, **settings):
+  config = tiny.get_config('grpo')
+  config.warm_start.steps = 0
+  config.data.size = 16
+  config.update_from_flattened_dict(
+    {
+      'data.path': 'lookup',
+      'sample.max_response': 24,
+      'sample.stop': ('\n',),
+      'program': f'{AGENTS}:{program}',
+      'serve.answer': 6,
+      'serve.workers': 2,
+      'serve.seconds': 30.0,
+      **settings,
+    }
+  )
+  return config
+
+
+class Scripted(Speaker):
+  """Says a line that is a function of all that was said before it."""
+
+  def __init__(self, parts, host=None):
+    super().__init__(parts.answering, {}, parts.train)
+    self.environment = environments.Lookup()
+    self.program, self.notes = host or self.program, {}
+
+  def note(self, name, value):
+    self.notes[name] = value
+
+  def generate(self, prompts, key, samples, *, most=0, uids=None):
+    del key, uids
+    tokens, masks = np.asarray(prompts.tokens), np.asarray(prompts.mask)
+    rows = [self._line(ids[mask]) for ids, mask in zip(tokens, masks)]
+    late = np.array([len(ids) > most for ids in rows])
+    blank = prefixes.blank(prompts, samples, most)
+    said = prefixes.written(blank, [ids[:most] for ids in rows])
+    logp = -0.1 * said.content.response
+    return said.replace(
+      action_mask=said.response_mask,
+      logp=jnp.where(said.response_mask, logp, 0.0),
+      truncated=jnp.asarray(late),
+      extras={**said.extras, 'log_mass': jnp.zeros_like(logp)},
+    )
+
+  def _line(self, ids):
+    text = self._answering.tokenizer.decode(
+      ids, clean_up_tokenization_spaces=False
+    )
+    word = text.split('=')[0].split()[-1]
+    rng, asked = random.Random(text), text.partition('=')[2].count('\n') // 2
+    said = word[asked] if asked < len(word) else str(rng.randrange(100))
+    [ids] = self.encode([f'{said}\n'])
+    return ids
+
+
+@contextlib.contextmanager
+def assembled(config, folder):
+  parts, _ = session.assemble(config, folder, abstract=True)
+  with contextlib.closing(parts):
+    yield parts
+
+
+def collected(parts):
+  speaker = Scripted(parts)
+  plan = parts.recipe.plan
+  prompts = parts.train.prompts(np.arange(2))
+  rollouts, scores, _ = plan.collect(speaker, prompts, plan.init(None), KEY)
+  return speaker, prompts, rollouts, scores
+
+
+def test_a_program_makes_the_rows_that_its_environment_makes(tmp_path):
+  """Text, tokens, masks, log-probs and scores, through HTTP and without."""
+  with assembled(config_of('spell'), tmp_path) as parts:
+    speaker, prompts, found, scores = collected(parts)
+    rollouts, log = episodes.play(speaker, prompts, KEY, samples=4, turns=4)
+    wanted, marks = episodes.judged(speaker, rollouts, log)
+  for name in ('content', 'response_mask', 'action_mask', 'logp', 'valid'):
+    for a, b in zip(
+      *(jax.tree.leaves(getattr(each, name)) for each in (found, wanted))
+    ):
+      np.testing.assert_array_equal(a, b)
+  np.testing.assert_array_equal(scores.components, marks.components)
+  assert np.asarray(found.action_mask).sum(axis=1).min() > 4
+  assert speaker.notes['stop/done'] == 1
+  assert speaker.notes['programs/requests'] == 4
+  assert found.extras['episode'].tolist() == list(range(8))
+
+
+def test_an_episode_may_have_several_rows(tmp_path):
+  with assembled(config_of('helped', **{'serve.rows': 2}), tmp_path) as parts:
+    speaker, _, rollouts, scores = collected(parts)
+  assert rollouts.valid.all() and len(rollouts.valid) == 16
+  pairs = np.asarray(scores.components).reshape(8, 2)
+  assert (pairs[:, 0] == pairs[:, 1]).all()
+  assert (np.asarray(rollouts.extras['episode']) == np.arange(16) // 2).all()
+  assert speaker.notes['programs/rows'] == 2
+
+
+def test_more_rows_than_there_are_places_for_do_not_count(tmp_path, caplog):
+  with assembled(config_of('helped'), tmp_path) as parts:
+    speaker, _, rollouts, _ = collected(parts)
+  assert not rollouts.valid.any() and speaker.notes['stop/rows'] == 1

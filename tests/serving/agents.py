@@ -1,0 +1,59 @@
+"""Programs that tests run, with nothing but the standard library."""
+
+import json
+import time
+import urllib.request
+
+from jaxrl_llm.tasks import environments
+
+
+def ask(url, key, messages, **fields):
+  """The message that answers."""
+  body = {'model': 'policy', 'messages': messages, **fields}
+  request = urllib.request.Request(
+    f'{url}/chat/completions',
+    json.dumps(body).encode(),
+    {'Authorization': f'Bearer {key}'},
+  )
+  with urllib.request.urlopen(request, timeout=60) as answer:
+    return json.load(answer)['choices'][0]['message']
+
+
+def spell(row, url, key):
+  """Asks as `environments.Lookup` answers, and leaves the verdict to others."""
+  lookup = environments.Lookup()
+  [state] = lookup.reset([row])
+  messages = [{'role': 'user', 'content': row['prompt']}]
+  for _ in range(4):
+    said = ask(url, key, messages)
+    [step] = lookup.step([state], [said['content']])
+    if step.done:
+      return
+    state = step.state
+    messages += [said, {'role': 'user', 'content': step.observation}]
+
+
+def helped(row, url, key):
+  """Two conversations, of which the second is begun with the first's end."""
+  messages = [{'role': 'user', 'content': row['prompt']}]
+  first = ask(url, key, messages)['content']
+  second = ask(url, key, [{'role': 'user', 'content': f'{first[:1]}='}])
+  return float(len(second['content']) % 3)
+
+
+async def misbehave(row, url, key):
+  """What a program may do wrong, by the first letter of the prompt."""
+  messages = [{'role': 'user', 'content': row['prompt']}]
+  how = row['how']
+  if how != 'silent':
+    ask(url, key, messages)
+  if how == 'hang':
+    time.sleep(100)
+  if how == 'raise':
+    raise KeyError('no')
+  if how == 'endless':
+    while True:
+      ask(url, key, messages)
+  if how == 'nan':
+    return float('nan')
+  return 1.0
