@@ -1,6 +1,7 @@
 """Hugging Face folders: read into our parameters, written from them.
 
 folders   which files and tensors there are, and what we call them
+families  what their configurations mean, and layouts where tensors lie
 reading   load, load_classifier
 writing   save
 adapters  load, save: deltas of LoRA as PEFT keeps them
