@@ -8,10 +8,11 @@ from jaxrl_llm import compose, parts, problems
 
 ROOT = pathlib.Path(__file__).parents[1]
 ENTERED = ('recipes', '__main__')
-# What plans of one's own call, as the error that asks for it says, and what
+# What plans and verifiers of one's own call, as their pages say, and what
 # agents of one's own are made of.
 OFFERED = {
   'jaxrl_llm.reads.declare',
+  'jaxrl_llm.tasks.verifiers.batched',
   'jaxrl_llm.tasks.toolbox.final',
   'jaxrl_llm.tasks.toolboxes.Search',
 }
