@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 import jax
@@ -119,12 +120,15 @@ def play(
   ledgers = [
     ledger_lib.Ledger(tools.chat, episode) for episode in range(len(tasks))
   ]
-  engine = Engine(
-    _writer(tools, prompts, key, room, host.limits.workers),
-    room,
-    _widths(room),
-    host.limits.workers,
-  )
+  write = _writer(tools, prompts, key, room, host.limits.workers)
+  widths = _widths(room)
+  if not host.compiled:
+    # Beforehand, or the seconds of programs would be spent on it.
+    ids = np.asarray(prompts.tokens[0])[np.asarray(prompts.mask[0])].tolist()
+    for width in widths:
+      write([Ask(tuple(ids[-width:]), 0, Future(), 0.0)], width)
+    host.compiled = True
+  engine = Engine(write, room, widths, host.limits.workers)
   played = host.play(engine, ledgers, records)
   made = [ledger_lib.rows(each.ledger.turns, room.fits) for each in played]
   stops = []

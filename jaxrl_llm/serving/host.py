@@ -37,6 +37,9 @@ class Played(NamedTuple):
 class Host:
   """Runs a program on records, each in a process that is killed when late.
 
+  Attributes:
+    compiled: whether what answers has been tried in all of its shapes.
+
   Args:
     spec: of the program, `package.module:function`.
     limits: of an episode.
@@ -48,6 +51,7 @@ class Host:
   def __init__(self, spec: str, limits: programs.Limits):
     programs.resolve(spec)
     self._spec, self.limits = spec, limits.checked()
+    self.compiled = False
     self._pool = pool_lib.Pool(
       limits.workers,
       limits.seconds,
