@@ -166,6 +166,12 @@ def test_maps_that_are_one_tensor_are_not_written_apart(tmp_path):
     adapters.save(tmp_path, config, params, family='phi3', base='base')
 
 
+def test_a_base_that_sees_is_named(tmp_path):
+  (tmp_path / 'config.json').write_text('{"model_type": "gemma3"}')
+  with pytest.raises(ValueError, match='more than text.*the whole model'):
+    save(tmp_path / 'adapter', base=str(tmp_path))
+
+
 def assembled(base, workdir, **settings):
   config = tiny.get_config('grpo')
   config.warm_start.steps, config.recipe.kl_weight = 0, 0.1

@@ -24,7 +24,11 @@ from flax import traverse_util
 
 from jaxrl_llm.policies.language import lora
 from jaxrl_llm.policies.language.config import Config
-from jaxrl_llm.policies.language.hf.folders import BIJECTIONS, Row
+from jaxrl_llm.policies.language.hf.folders import (
+  BIJECTIONS,
+  Row,
+  is_composite,
+)
 from jaxrl_llm.policies.language.hf.folders import table as stored_as
 from jaxrl_llm.policies.language.hf.reading import assemble
 from jaxrl_llm.policies.language.hf.writing import (
@@ -169,6 +173,12 @@ def save(
     raise ValueError(
       f'the maps {joint} are parts of one tensor in the files of {family}, '
       'which PEFT adapts as one; write the whole model instead.'
+    )
+  place = pathlib.Path(base)
+  if (place / 'config.json').is_file() and is_composite(place):
+    raise ValueError(
+      f'{base} is a model of more than text, in which PEFT names these maps '
+      'otherwise; write the whole model instead.'
     )
   factors = {
     name: np.ascontiguousarray(x, np.float32) for name, x in tensors(rows, flat)
