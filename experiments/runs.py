@@ -68,9 +68,10 @@ def restore(workdir: pathlib.Path):
   config = config_of(workdir)
   workdir_lib.check_files(workdir, problems.fingerprints(config))
   parts, params = problems.assemble(config, workdir)
-  state = parts.init(params)
+  target = checkpoint.shapes(parts.init(params))
+  del params  # One state at a time.
   # Rows that wait to be learned from stay where they are.
-  restored = checkpoint.load(workdir / 'checkpoints', state, partial=True)
+  restored = checkpoint.load(workdir / 'checkpoints', target, partial=True)
   if restored is None:
     parts.close()
     raise Refused(

@@ -208,7 +208,10 @@ def _start(config, workdir: pathlib.Path, read: dict[str, dict[str, str]]):
     keep_every=config.checkpoint.keep_every,
     asynchronous=config.checkpoint.asynchronous,
   )
-  restored = checkpointer.restore(state)
+  target = checkpoint.shapes(state)
+  if checkpointer.latest is not None:
+    del state, params  # One state at a time: what is there is read, or refused.
+  restored = checkpointer.restore(target)
   if restored:
     state, counts = restored.state, restored.metadata
     # Iteration 0 was saved before it was evaluated: it is logged anew.

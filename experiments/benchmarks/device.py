@@ -66,7 +66,11 @@ class Size:
   deep: cases.Model
   dtype: str = 'bfloat16'
   train: tuple[str, ...] = ()
-  resume: tuple[str, ...] = ('warm_start.steps=0', 'steps=4')
+  resume: tuple[str, ...] = (
+    'warm_start.steps=0',
+    'optimizer.warmup=0',
+    'steps=4',
+  )
 
 
 SIZES = {
@@ -83,7 +87,7 @@ SIZES = {
     2,
     cases.Model(30, 128, 4, 2, 32, 384, 2048),
     dtype='float32',
-    train=('steps=2', 'warm_start.steps=2'),
+    train=('steps=2', 'optimizer.warmup=0', 'warm_start.steps=2'),
   ),
 }
 _GAP = cases.Shape(prompts=8, samples=2, prompt=32, response=64)

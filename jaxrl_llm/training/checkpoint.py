@@ -32,6 +32,8 @@ from jaxrl_llm.types import Array, PyTree
 _SET_ASIDE = 'corrupt'
 # What a checkpoint takes beside its arrays, and a little room for the logs.
 _OVERHEAD = 1 << 20
+# Bytes of an array whose fingerprint is a program of its own.
+_LARGE = 1 << 22
 
 
 class Restored(NamedTuple):
@@ -201,7 +203,7 @@ def load(
   folder = pathlib.Path(folder).absolute()
   if not folder.is_dir():
     return None
-  target = jax.tree.map(_placed, target)
+  target = shapes(target)
   options = ocp.CheckpointManagerOptions(
     read_only=True, create=False, save_interval_steps=0
   )
@@ -223,6 +225,11 @@ def load(
       ' them to train from the start, or choose another workdir'
     )
   return None
+
+
+def shapes(tree: PyTree) -> PyTree:
+  """A target for `load` that holds no array, so that the tree can be freed."""
+  return jax.tree.map(_placed, tree)
 
 
 def _read_only(folder, options):
@@ -292,10 +299,15 @@ def _digest(record: Mapping[str, Any]) -> str:
 def _describe(state: PyTree) -> dict[str, list]:
   """{leaf name: [dtype, shape, fingerprint]}, as JSON gives it back."""
   leaves = _named(state)
-  prints = jax.device_get(jax.jit(_fingerprints)(list(leaves.values())))
+  small = {k: leaf for k, leaf in leaves.items() if _bytes(leaf) < _LARGE}
+  found = jax.device_get(jax.jit(_fingerprints)([*small.values()]))
+  prints = dict(zip(small, found))
+  for name in (name for name in leaves if name not in small):
+    # Each holds a copy of its leaf while it runs: one after the other.
+    [prints[name]] = jax.device_get(jax.jit(_fingerprints)([leaves[name]]))
   return {
-    name: [str(leaf.dtype), list(leaf.shape), int(number)]
-    for (name, leaf), number in zip(leaves.items(), prints)
+    name: [str(leaf.dtype), list(leaf.shape), int(prints[name])]
+    for name, leaf in leaves.items()
   }
 
 

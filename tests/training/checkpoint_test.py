@@ -273,6 +273,26 @@ def test_a_fingerprint_tells_any_single_change(dtype):
   assert len(prints) == 1 + int((x != (x == 0).astype(dtype)).sum())
 
 
+def test_large_arrays_are_fingerprinted_one_by_one_and_alike(monkeypatch):
+  state = _state(3)
+  expected, sizes = checkpoint._describe(state), []
+  monkeypatch.setattr(checkpoint, '_LARGE', 100)
+
+  def told(leaves):
+    sizes.append([leaf.size for leaf in leaves])
+    return [checkpoint._fingerprint(leaf) for leaf in leaves]
+
+  monkeypatch.setattr(checkpoint, '_fingerprints', told)
+  assert checkpoint._describe(state) == expected
+  assert [32] in sizes and max(sum(each) for each in sizes[1:]) == 32
+
+
+def test_a_target_of_shapes_holds_no_array():
+  target = checkpoint.shapes(_state(3))
+  assert not any(isinstance(x, jax.Array) for x in jax.tree.leaves(target))
+  chex.assert_trees_all_equal_shapes_and_dtypes(target, _state(3))
+
+
 _TRAINER = """
 import sys
 import jax.numpy as jnp

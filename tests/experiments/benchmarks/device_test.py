@@ -12,7 +12,7 @@ _SMALL = dataclasses.replace(
   device.SIZES['toy'],
   model=cases.Model(1, 32, 2, 1, 16, 64, 64),
   deep=cases.Model(2, 32, 2, 1, 16, 64, 64),
-  train=('steps=1', 'warm_start.steps=1', 'eval.samples=0'),
+  train=('steps=1', 'optimizer.warmup=0', 'eval.samples=0'),
 )
 
 
