@@ -1,6 +1,7 @@
 """Programs that tests run, with nothing but the standard library."""
 
 import json
+import random
 import time
 import urllib.request
 
@@ -31,6 +32,19 @@ def spell(row, url, key):
       return
     state = step.state
     messages += [said, {'role': 'user', 'content': step.observation}]
+
+
+def wandering(row, url, key):
+  """Goes on whatever it hears, at times of its own, with a helper between."""
+  words = row['prompt']
+  messages = [{'role': 'user', 'content': words}]
+  for turn in range(3):
+    time.sleep(random.SystemRandom().random() / 20)
+    messages.append(ask(url, key, messages, max_tokens=1 + turn))
+    messages.append({'role': 'user', 'content': f'{turn}='})
+    if turn == 1:
+      ask(url, key, [{'role': 'user', 'content': words[:2]}])
+  return float(len(messages[1]['content']) % 2)
 
 
 def helped(row, url, key):

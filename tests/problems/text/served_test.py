@@ -12,6 +12,7 @@ from jaxrl_llm.plans import episodes, prefixes
 from jaxrl_llm.problems.text import session
 from jaxrl_llm.problems.text.tools import Speaker
 from jaxrl_llm.tasks import environments
+from jaxrl_llm.training import loop
 from tests.end_to_end import tiny
 
 pytest.importorskip('openai')  # As of all tests of servers.
@@ -124,3 +125,26 @@ def test_more_rows_than_there_are_places_for_do_not_count(tmp_path, caplog):
   with assembled(config_of('helped'), tmp_path) as parts:
     speaker, _, rollouts, _ = collected(parts)
   assert not rollouts.valid.any() and speaker.notes['stop/rows'] == 1
+
+
+@pytest.mark.slow  # compiles the sampler in four widths, and the learner
+def test_when_programs_ask_changes_neither_rows_nor_what_is_learned(tmp_path):
+  config = config_of('wandering', **{'serve.rows': 2, 'serve.workers': 4})
+  config.sample.stop = ()
+  parts, params = session.assemble(config, tmp_path)
+  with contextlib.closing(parts):
+    state = parts.init(params)
+
+    def made():
+      tools = parts.lend(state, KEY)
+      rollouts, scores, _ = parts.recipe.plan.collect(
+        tools, tools.draw(), (), KEY
+      )
+      return rollouts, scores
+
+    first, second = made(), made()
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+    assert first[0].valid.sum() == 32
+    _, metrics, _ = loop.iterate(parts, state, 0)
+  assert metrics['sampler/gap_max'] < 1e-4 and metrics['bad_steps'] == 0
+  assert metrics['programs/requests'] == 4
