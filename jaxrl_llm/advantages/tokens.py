@@ -65,7 +65,7 @@ def penalised_leave_one_out(rewards, rollouts, *, kl_weight=0.05):
   Returns:
     f32[N, T], reward units; 0 for a row alone in its group.
 
-  Source: RLOO, arXiv 2402.14740, equation 2; TRL, whose weight is the default.
+  Source: RLOO, arXiv 2402.14740; TRL, whose weight is the default.
   """
   mask = rollouts.loss_mask
   kl = rollouts.extras['old_logp'] - rollouts.extras['ref_logp']

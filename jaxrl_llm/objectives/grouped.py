@@ -154,7 +154,7 @@ def powered_likelihood(logp, old_logp, mask, *, alpha=0.25):
 def log_odds(logp, old_logp, mask):
   """log(p / (1 - p)) of the mean chance p = e^(mean_t logp_t) < 1.
 
-  Source: ORPO, arXiv 2403.07691, equation 4.
+  Source: ORPO, arXiv 2403.07691.
   """
   mean = jnp.minimum(mean_likelihood(logp, old_logp, mask), -1e-6)
   return mean - jnp.log(-jnp.expm1(mean))

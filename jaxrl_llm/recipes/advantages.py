@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from jaxrl_llm.advantages import group, tokens
+from jaxrl_llm.advantages import group, subsets, tokens
 from jaxrl_llm.credit import chain, estimate, estimate_tokens, refine, weigh
 from jaxrl_llm.objectives import aggregate, costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
@@ -311,6 +311,46 @@ def lite_ppo(
   return Recipe(
     plan=sampled.independent(samples=samples),
     credit=estimate(group.norm_by_batch, epsilon=epsilon),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'Pass@K Policy Optimization: Solving Harder Reinforcement Learning '
+    'Problems',
+    '2505.15201',
+  )
+)
+def pkpo(*, samples: int = 16, k: int = 4, minibatches: int = 1) -> Recipe:
+  """What a response adds to the best of k: the gradient of E[max of k].
+
+  In the paper k may also be lowered on the way, from 8 to 1 say.
+  """
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    credit=estimate(subsets.max_at_k, k=k),
+    minibatches=minibatches,
+  )
+
+
+@register(Paper('Maximum Likelihood Reinforcement Learning', '2602.02710'))
+def maxrl(
+  *,
+  samples: int = 16,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  minibatches: int = 1,
+) -> Recipe:
+  """Rewards over the success rate: many samples are maximum likelihood.
+
+  Deviates: the loss around the estimator is that of the trainers that have it.
+  """
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    credit=estimate(group.over_mean),
     objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
     aggregate=aggregate.token_mean,
     minibatches=minibatches,

@@ -6,7 +6,13 @@ from functools import partial
 
 from jaxrl_llm.advantages import group, targets
 from jaxrl_llm.credit import chain, estimate, estimate_tokens, weigh
-from jaxrl_llm.objectives import aggregate, costs, supervised, surrogates
+from jaxrl_llm.objectives import (
+  aggregate,
+  costs,
+  gates,
+  supervised,
+  surrogates,
+)
 from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.plans import demonstrations, recorded, sampled
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
@@ -154,5 +160,21 @@ def hpt(*, samples: int = 8, gate: float = 0.0, weight: float = 1.0) -> Recipe:
   return Recipe(
     plan=demonstrations.with_demonstration(samples=samples, optional=True),
     credit=estimate_tokens(targets.switched, gate=gate, weight=weight),
+    aggregate=aggregate.token_mean,
+  )
+
+
+@register(
+  Paper(
+    'On the Generalization of SFT: A Reinforcement Learning Perspective with '
+    'Reward Rectification',
+    '2508.05629',
+  )
+)
+def dft(*, samples: int = 1) -> Recipe:
+  """Supervised fine-tuning on the chance of each token, not its logarithm."""
+  return Recipe(
+    plan=recorded.Recorded(samples),
+    objective=policy_gradient(surrogates.score_function, gate=gates.chance),
     aggregate=aggregate.token_mean,
   )

@@ -171,7 +171,7 @@ TABLE: dict[str, tuple[Name, ...]] = {
     ),
     Name('all `cispo`', 'cispo', apart='TRL names the cap, 1 + clip_high'),
     Name('all `gspo`', 'gspo'),
-    Name('TRL `luspo`', 'gspo aggregate=sequence_sum', confidence='run'),
+    Name('TRL `luspo`', 'luspo', confidence='run'),
     Name('verl, TRL `sapo`', 'sapo'),
     Name(
       'verl `geo_mean`',
@@ -255,7 +255,7 @@ TABLE: dict[str, tuple[Name, ...]] = {
       'recalled',
     ),
     Name('verl `dro`', 'grpo minibatches=4 surrogate=pulled', confidence='run'),
-    Name('DFT; Trinity `sft_is`', 'sft gate=chance', 'read'),
+    Name('DFT; Trinity `sft_is`', 'dft', 'read'),
     Name('Trinity `sft_phi`; CHORD', 'sft gate=doubt', 'read', 'without mu'),
     Name(
       'LUFFY, on rows of an expert',
@@ -291,7 +291,7 @@ TABLE: dict[str, tuple[Name, ...]] = {
     ),
     Name('Pass@k training', 'grpo advantage=pass_at_k(k=4)', confidence='run'),
     Name('PKPO', 'grpo advantage=max_at_k(k=4)', 'read'),
-    Name('SkyRL, prime-rl `maxrl`', 'grpo advantage=over_mean', 'read'),
+    Name('SkyRL, prime-rl `maxrl`', 'maxrl', 'read'),
     Name('PSR', 'reinforce advantage=outcomes(right=1.0,wrong=0.0)', 'read'),
     Name('NSR', 'reinforce advantage=outcomes(right=0.0,wrong=-1.0)', 'read'),
     Name('W-REINFORCE', 'reinforce advantage=outcomes', 'read'),
@@ -344,12 +344,7 @@ TABLE: dict[str, tuple[Name, ...]] = {
       'read',
       'without its likelihood of the chosen response, see rpo_token_mean',
     ),
-    Name(
-      'TRL ORPO',
-      'dpo score=log_odds',
-      'read',
-      'without its likelihood of the chosen response',
-    ),
+    Name('TRL ORPO', 'orpo', 'read', 'TRL averages over the prompt too'),
     Name(
       'TRL CPO `alpha`, AlphaPO',
       'simpo score=powered_likelihood',

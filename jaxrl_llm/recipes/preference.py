@@ -328,3 +328,25 @@ def rpo_token_mean(
     ),
     aggregate=aggregate.token_mean,
   )
+
+
+@register(
+  Paper(
+    'ORPO: Monolithic Preference Optimization without Reference Model',
+    '2403.07691',
+  )
+)
+def orpo(*, samples: int = 2, weight: float = 0.1) -> Recipe:
+  """Imitation of the chosen response, and odds against the rejected one."""
+  odds = grouped.GroupLoss(
+    grouped.Pairs(partial(preference.logistic, weight=1.0)),
+    grouped.log_odds,
+    samples,
+  )
+  chosen = _imitated(grouped.mean_likelihood, samples)
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    objective=row_losses(
+      grouped.Total((chosen, odds), (1.0, weight)), samples=samples
+    ),
+  )

@@ -125,3 +125,29 @@ def dhpo_entropy(
     aggregate=aggregate.sequence_mean,
     minibatches=minibatches,
   )
+
+
+@register(
+  Paper(
+    'Length-Unbiased Sequence Policy Optimization: Revealing and Controlling '
+    'Response Length Variation in RLVR',
+    '2602.05261',
+  )
+)
+def luspo(
+  *,
+  samples: int = 8,
+  clip_low: float = 2e-3,
+  clip_high: float = 2.5e-3,
+  epsilon: float = 1e-6,
+  minibatches: int = 4,
+) -> Recipe:
+  """GSPO with each response weighed by its length."""
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    credit=estimate(group.norm, epsilon=epsilon),
+    objective=policy_gradient(
+      sequence.sequence_clip, low=clip_low, high=clip_high
+    ),
+    minibatches=minibatches,
+  )

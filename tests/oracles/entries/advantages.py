@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from math import exp
 
 import numpy as np
@@ -157,6 +158,41 @@ def lite_ppo(case, *, clip_low, clip_high, epsilon):
   """Arxiv 2508.08221, section 4.1: the group's mean, all rewards' spread."""
   rewards = [case.rewards[i] for i in np.flatnonzero(case.valid)]
   a = centred(case, case.rewards) / (spread(rewards) + epsilon)
+  w = token_mean(case)
+  term = clipped(case, a, clip_low, clip_high)
+  return Answer(over_tokens(case, w, term), advantages=a, weights=w)
+
+
+def _company(rows, i, k):
+  """The subsets of k rows that hold a row, without it."""
+  return list(combinations([j for j in rows if j != i], k - 1))
+
+
+@entry(values={'k': 2}, moved=({'k': 3},))
+def pkpo(case, *, k):
+  """Arxiv 2505.15201: the gain in the maximum, subset by subset."""
+  a = np.zeros(len(case.valid))
+  for rows in case.groups:
+    for i in rows:
+      company = _company(rows, i, k)
+      r = case.rewards
+      gains = [max(r[i] - max(r[j] for j in c), 0) for c in company]
+      # n / C(n, k) of the sum is k times the mean over a row's companies.
+      a[i] = k * mean(gains)
+  w = sequence_sum(case)
+  return Answer(
+    over_tokens(case, w, score_function(case, a)), advantages=a, weights=w
+  )
+
+
+@entry()
+def maxrl(case, *, clip_low, clip_high):
+  """Arxiv 2602.02710: (r - mean) / mean, nothing without a success."""
+  a = centred(case, case.rewards)
+  for rows in case.groups:
+    level = mean(case.rewards[j] for j in rows)
+    for i in rows:
+      a[i] = a[i] / level if level > 0 else 0.0
   w = token_mean(case)
   term = clipped(case, a, clip_low, clip_high)
   return Answer(over_tokens(case, w, term), advantages=a, weights=w)

@@ -141,3 +141,15 @@ def hpt(case, *, gate, weight):
   w = token_mean(case)
   loss = over_tokens(case, w, score_function(case, a))
   return Answer(loss, advantages=a, weights=w)
+
+
+@entry()
+def dft(case):
+  """Arxiv 2508.05629: -sg(pi) r log pi, the mean over tokens."""
+  w = token_mean(case)
+
+  def term(now, it):
+    return -case.rewards[it[0]] * exp(case.now.logp[it]) * now.logp[it]
+
+  loss = over_tokens(case, w, term)
+  return Answer(loss, advantages=case.rewards, weights=w)

@@ -6,6 +6,8 @@ pi_ref, and w and l for the better and the worse one.
 
 from __future__ import annotations
 
+from math import exp, log
+
 from tests.oracles.parts import (
   Answer,
   averaged,
@@ -249,5 +251,23 @@ def refuel(case, *, scale):
       every,
       lambda i, j: (moved[i] - moved[j] - scale * (r[i] - r[j])) ** 2,
     )
+
+  return Answer(loss)
+
+
+@entry()
+def orpo(case, *, weight):
+  """Arxiv 2403.07691: NLL and odds of mean chances."""
+
+  def loss(now):
+    p = [exp(x) for x in averaged(case, now.logp)]
+    pairs = better(case.rewards)
+    likely = over_pairs(case, pairs, lambda i, j: -log(p[i]))
+
+    def odds(i, j):
+      ratio = log(p[i] / (1 - p[i])) - log(p[j] / (1 - p[j]))
+      return -log_sigmoid(ratio)
+
+    return likely + weight * over_pairs(case, pairs, odds)
 
   return Answer(loss)

@@ -13,6 +13,7 @@ from tests.oracles.parts import (
   over_tokens,
   ppo,
   sequence_mean,
+  sequence_sum,
 )
 
 
@@ -87,4 +88,12 @@ def dhpo_entropy(
     sure = (case.now.entropy[it] - min(h)) / (max(h) - min(h))
     return sure * token(now, it) + (1 - sure) * whole(now, it)
 
+  return Answer(over_tokens(case, w, term), advantages=a, weights=w)
+
+
+@entry()
+def luspo(case, *, clip_low, clip_high, epsilon):
+  """Arxiv 2602.05261: GSPO's loss of a response by its length."""
+  a, w = normalised(case, case.rewards, epsilon), sequence_sum(case)
+  term = _sequence(case, a, clip_low, clip_high)
   return Answer(over_tokens(case, w, term), advantages=a, weights=w)
