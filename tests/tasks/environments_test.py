@@ -101,9 +101,10 @@ def watched(seconds, said):
 def test_an_environment_that_hangs_ends_the_run_and_says_where():
   said = []
   with pytest.raises(ValueError, match='reset gave 0 answers to 1 rows'):
-    watched(0.01, said).reset([{'seconds': 0.3}])
+    # Time enough that it has begun to hang, on a busy machine too.
+    watched(0.1, said).reset([{'seconds': 0.4}])
   [words] = said
-  assert "'slow': no answer of reset to 1 rows within 0.01 s" in words
+  assert "'slow': no answer of reset to 1 rows within 0.1 s" in words
   assert 'environments_test.py' in words and 'in reset' in words
 
 
