@@ -219,7 +219,7 @@ TABLE: dict[str, tuple[Name, ...]] = {
     ),
     Name(
       'TRL `vespo`',
-      'grpo minibatches=4 surrogate=score_function gate=gamma_weight',
+      'vespo',
       apart="without the sampler's ratio in the weight",
       confidence='run',
     ),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from jaxrl_llm.advantages import group
 from jaxrl_llm.credit import estimate
-from jaxrl_llm.objectives import aggregate, sequence
+from jaxrl_llm.objectives import aggregate, regions, sequence, surrogates
 from jaxrl_llm.objectives.base import policy_gradient
 from jaxrl_llm.plans import sampled
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
@@ -149,5 +151,43 @@ def luspo(
     objective=policy_gradient(
       sequence.sequence_clip, low=clip_low, high=clip_high
     ),
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'VESPO: Variational Sequence-level Soft Policy Optimization for Off-Policy '
+    'LLM Training',
+    '2602.10693',
+  ),
+  Limit('dapo', {}, {'rounds': 1}, on_policy=True, up_to_scale=True),
+)
+def vespo(
+  *,
+  samples: int = 8,
+  up_power: float = 2.0,
+  up_decay: float = 3.0,
+  down_power: float = 3.0,
+  down_decay: float = 2.0,
+  epsilon: float = 1e-6,
+  minibatches: int = 4,
+) -> Recipe:
+  """A smooth weight of the response's ratio in place of a clip.
+
+  Deviates: the ratio of learner and sampler is left out of the weight.
+  """
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    credit=estimate(group.norm, epsilon=epsilon),
+    objective=policy_gradient(
+      surrogates.score_function,
+      gate=partial(
+        regions.gamma_weight,
+        up=(up_power, up_decay),
+        down=(down_power, down_decay),
+      ),
+    ),
+    aggregate=aggregate.token_mean,
     minibatches=minibatches,
   )

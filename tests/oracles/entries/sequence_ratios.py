@@ -14,6 +14,8 @@ from tests.oracles.parts import (
   ppo,
   sequence_mean,
   sequence_sum,
+  summed,
+  token_mean,
 )
 
 
@@ -96,4 +98,18 @@ def luspo(case, *, clip_low, clip_high, epsilon):
   """Arxiv 2602.05261: GSPO's loss of a response by its length."""
   a, w = normalised(case, case.rewards, epsilon), sequence_sum(case)
   term = _sequence(case, a, clip_low, clip_high)
+  return Answer(over_tokens(case, w, term), advantages=a, weights=w)
+
+
+@entry()
+def vespo(case, *, up_power, up_decay, down_power, down_decay, epsilon):
+  """Arxiv 2602.10693, equation 20: W^k e^(lam (1 - W)) of the response."""
+  a, w = normalised(case, case.rewards, epsilon), token_mean(case)
+  total = summed(case, case.now.logp - case.old.logp)
+
+  def term(now, it):
+    ratio, adv = exp(total[it[0]]), a[it[0]]
+    k, lam = (up_power, up_decay) if adv >= 0 else (down_power, down_decay)
+    return -(ratio**k) * exp(lam * (1 - ratio)) * adv * now.logp[it]
+
   return Answer(over_tokens(case, w, term), advantages=a, weights=w)
