@@ -45,11 +45,16 @@ class Log(NamedTuple):
   Attributes:
     said: what each was told last. records: of the data, with what each program
       returned. stop: why each ended, a name of `STOPS`.
+    requests: of each that were answered. overruled: of them, how often
+      something was asked for in vain. rows: that they made.
   """
 
   said: list[str]
   records: list[dict[str, Any]]
   stop: list[str]
+  requests: list[int]
+  overruled: list[int]
+  rows: list[int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,9 +90,7 @@ class Served(Plan):
     rollouts, log = play(
       tools, prompts, key, samples=self.samples, rows=self.rows
     )
-    for name in _ENDS:
-      share = np.mean([stop == name for stop in log.stop])
-      tools.note(f'stop/{name}', float(share))
+    _note(tools, log, self.rows)
     return *judged(tools, rollouts, log, self.rows), state
 
 
@@ -135,14 +138,20 @@ def play(
   for each, found in zip(played, made):
     many = not first and len(found) > rows and each.stop not in _LOST
     stops.append('rows' if many else each.stop)
-  _note(tools, played, made, stops, rows)
   for record, each in zip(records, played):
     if each.reward is not None:
       record['return'] = each.reward
   # One that does not count keeps the rows that there are places for.
   kept = [found[:rows] for found in made]
   rollouts = _rollouts(tools, prompts, kept, stops, samples, rows, room)
-  return rollouts, Log([each.said for each in played], records, stops)
+  return rollouts, Log(
+    said=[each.said for each in played],
+    records=records,
+    stop=stops,
+    requests=[each.requests for each in played],
+    overruled=[each.overruled for each in played],
+    rows=list(map(len, made)),
+  )
 
 
 def judged(tools, rollouts: Rollouts, log: Log, rows: int):
@@ -254,19 +263,21 @@ def _rollouts(tools, prompts, made, stops, samples, rows, room) -> Rollouts:
   )
 
 
-def _note(tools, played, made, stops, rows) -> None:
+def _note(tools, log: Log, rows: int) -> None:
   """Metrics of episodes, and what to do where they need more rows."""
-  asked = [each.requests for each in played]
-  overruled = sum(each.overruled for each in played)
-  tools.note('programs/requests', float(np.mean(asked)))
-  tools.note('programs/rows', float(np.mean([len(x) for x in made])))
-  tools.note('programs/overruled', overruled / max(sum(asked), 1))
-  if 'rows' in stops:
+  for name in _ENDS:
+    share = np.mean([stop == name for stop in log.stop])
+    tools.note(f'stop/{name}', float(share))
+  tools.note('programs/requests', float(np.mean(log.requests)))
+  tools.note('programs/rows', float(np.mean(log.rows)))
+  overruled = sum(log.overruled) / max(sum(log.requests), 1)
+  tools.note('programs/overruled', overruled)
+  if 'rows' in log.stop:
     logging.warning(
       '%d of %d episodes made more than %d rows, up to %d, and do not count; '
       'raise serve.rows',
-      stops.count('rows'),
-      len(stops),
+      log.stop.count('rows'),
+      len(log.stop),
       rows,
-      max(map(len, made)),
+      max(log.rows),
     )

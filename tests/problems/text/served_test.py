@@ -44,13 +44,9 @@ def config_of(program, **settings):
 class Scripted(Speaker):
   """Says a line that is a function of all that was said before it."""
 
-  def __init__(self, parts, host=None):
+  def __init__(self, parts):
     super().__init__(parts.answering, {}, parts.train)
     self.environment = environments.Lookup()
-    self.program, self.notes = host or self.program, {}
-
-  def note(self, name, value):
-    self.notes[name] = value
 
   def generate(self, prompts, key, samples, *, most=0, uids=None):
     del key, uids
@@ -78,6 +74,17 @@ class Scripted(Speaker):
     return ids
 
 
+class Noting(Scripted):
+  """What a plan is lent, beside what evaluation has."""
+
+  def __init__(self, parts):
+    super().__init__(parts)
+    self.notes = {}
+
+  def note(self, name, value):
+    self.notes[name] = value
+
+
 @contextlib.contextmanager
 def assembled(config, folder):
   parts, _ = session.assemble(config, folder, abstract=True)
@@ -86,7 +93,7 @@ def assembled(config, folder):
 
 
 def collected(parts):
-  speaker = Scripted(parts)
+  speaker = Noting(parts)
   plan = parts.recipe.plan
   prompts = parts.train.prompts(np.arange(2))
   rollouts, scores, _ = plan.collect(speaker, prompts, plan.init(None), KEY)
@@ -119,6 +126,15 @@ def test_an_episode_may_have_several_rows(tmp_path):
   assert (pairs[:, 0] == pairs[:, 1]).all()
   assert (np.asarray(rollouts.extras['episode']) == np.arange(16) // 2).all()
   assert speaker.notes['programs/rows'] == 2
+
+
+def test_evaluation_judges_an_episode_once_whatever_its_rows(tmp_path):
+  with assembled(config_of('helped'), tmp_path) as parts:
+    prompts = parts.train.prompts(np.arange(2))
+    rollouts, scores, said = parts.answering._judged(
+      Scripted(parts), prompts, KEY, 3
+    )
+  assert rollouts.valid.all() and len(said) == len(scores.components) == 6
 
 
 def test_more_rows_than_there_are_places_for_do_not_count(tmp_path, caplog):
