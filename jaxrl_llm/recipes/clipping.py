@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 from jaxrl_llm.advantages import group
 from jaxrl_llm.credit import chain, estimate, shape, weigh
-from jaxrl_llm.objectives import adaptive, aggregate, surrogates
+from jaxrl_llm.objectives import adaptive, aggregate, regions, surrogates
 from jaxrl_llm.objectives.base import policy_gradient
 from jaxrl_llm.plans import sampled
 from jaxrl_llm.recipe import Limit, Paper, Recipe, register
@@ -203,6 +204,80 @@ def bapo(
       high_most=high_most,
       step=step,
       target=target,
+    ),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'CE-GPPO: Coordinating Entropy via Gradient-Preserving Clipping Policy '
+    'Optimization in Reinforcement Learning',
+    '2509.20712',
+  ),
+  Limit('dapo', {}, {'rounds': 1}, on_policy=True, up_to_scale=True),
+)
+def ce_gppo(
+  *,
+  samples: int = 8,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  down: float = 0.75,
+  up: float = 1.0,
+  bound: float = 10.0,
+  epsilon: float = 1e-6,
+  minibatches: int = 4,
+) -> Recipe:
+  """Clipped tokens keep part of the slope that they had at the bound.
+
+  `down` is that of 7B parameters; 1.5B took 0.5. Both 1 are GPPO, arXiv
+  2508.07629.
+  """
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    credit=estimate(group.norm, epsilon=epsilon),
+    objective=policy_gradient(
+      surrogates.carried_clip,
+      low=clip_low,
+      high=clip_high,
+      down=down,
+      up=up,
+      bound=bound,
+    ),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'Rethinking the Trust Region in LLM Reinforcement Learning', '2602.04879'
+  ),
+  Limit('cispo', {'low': 1.0, 'high': 1.0, 'cap': 5.0}),
+)
+def dppo(
+  *,
+  samples: int = 8,
+  low: float = 0.2,
+  high: float = 0.2,
+  cap: float = 20.0,
+  epsilon: float = 1e-6,
+  minibatches: int = 4,
+) -> Recipe:
+  """A trust region of chances, not of ratios: rare tokens may grow.
+
+  Deviates: the region is around the policy at the start of the iteration, in
+  the paper around the sampler.
+  """
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    credit=estimate(group.norm, epsilon=epsilon),
+    objective=policy_gradient(
+      surrogates.clip_weight,
+      gate=partial(regions.total_variation, low=low, high=high),
+      low=1.0,
+      high=cap - 1,
     ),
     aggregate=aggregate.token_mean,
     minibatches=minibatches,

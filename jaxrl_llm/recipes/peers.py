@@ -34,7 +34,6 @@ class Name(NamedTuple):
   apart: str = ''
 
 
-_CLIP_20 = 'surrogate=clip_weight(high=19.0)'
 TABLE: dict[str, tuple[Name, ...]] = {
   'How tokens are averaged': (
     Name(
@@ -187,13 +186,13 @@ TABLE: dict[str, tuple[Name, ...]] = {
     ),
     Name(
       'verl `dppo_tv`; SkyRL `dppo`',
-      f'grpo minibatches=4 {_CLIP_20} gate=total_variation',
+      'dppo',
       apart="verl's cap is 3 whatever its code says, the paper's 20",
       confidence='run',
     ),
     Name(
       'verl `dppo_kl`',
-      f'grpo minibatches=4 {_CLIP_20} gate=coin_divergence',
+      'dppo gate=coin_divergence',
       apart='likewise',
       confidence='run',
     ),
@@ -229,12 +228,10 @@ TABLE: dict[str, tuple[Name, ...]] = {
       'recalled',
       'Trinity takes the ratio of each token',
     ),
-    Name(
-      'CE-GPPO', 'grpo minibatches=4 surrogate=carried_clip', confidence='run'
-    ),
+    Name('CE-GPPO', 'ce_gppo', confidence='run'),
     Name(
       'GPPO',
-      'grpo minibatches=4 surrogate=carried_clip(down=1.0,up=1.0)',
+      'ce_gppo down=1.0 up=1.0',
       confidence='run',
     ),
     Name(

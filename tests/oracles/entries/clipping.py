@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import tanh
+from math import exp, tanh
 
 import numpy as np
 
@@ -142,3 +142,36 @@ def bapo(case, *, low, low_most, high, high_most, step, target, epsilon):
     advantages=a,
     weights=w,
   )
+
+
+@entry(moved=({'bound': 2.0},))
+def ce_gppo(case, *, clip_low, clip_high, down, up, bound, epsilon):
+  """Arxiv 2509.20712, and its code, which has a bound for A < 0."""
+  a, w = normalised(case, case.rewards, epsilon), token_mean(case)
+
+  def term(now, it):
+    # The value at the bound, with the slope of the ratio over itself.
+    adv, r = a[it[0]], ratio(case, now, it)
+    one = exp(now.logp[it] - case.now.logp[it])
+    if adv < 0 and r < 1 - clip_low:
+      return -down * (1 - clip_low) * adv * one
+    if adv > 0 and r > 1 + clip_high:
+      return -up * (1 + clip_high) * adv * one
+    return min(-r * adv, -bound * adv) if adv < 0 else -r * adv
+
+  return Answer(over_tokens(case, w, term), advantages=a, weights=w)
+
+
+@entry(moved=({'low': 0.03, 'high': 0.06, 'cap': 2.0},))
+def dppo(case, *, low, high, cap, epsilon):
+  """Arxiv 2602.04879, its form by total variation: -sg(min(r, C)) A log pi."""
+  a, w = normalised(case, case.rewards, epsilon), token_mean(case)
+
+  def term(now, it):
+    adv = a[it[0]]
+    move = exp(case.now.logp[it]) - exp(case.old.logp[it])
+    inside = move <= high if adv > 0 else move >= -low
+    weight = min(ratio(case, case.now, it), cap)
+    return -weight * adv * now.logp[it] if inside else 0.0
+
+  return Answer(over_tokens(case, w, term), advantages=a, weights=w)
