@@ -55,6 +55,11 @@ def png(history: Sequence[Mapping[str, Any]]) -> bytes:
     panel.spines[['top', 'right']].set_visible(False)
     if panel.get_legend_handles_labels()[0]:
       panel.legend(frameon=False, loc='best')
+    else:  # As without a reference and with one optimizer step.
+      where = panel.transAxes
+      panel.text(
+        0.5, 0.5, 'not measured', ha='center', color='0.5', transform=where
+      )
   entropy.set_xlabel('step')
   kl.set_xlabel('step')
   kl.xaxis.get_major_locator().set_params(integer=True)
