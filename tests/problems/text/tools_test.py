@@ -12,7 +12,7 @@ import pytest
 from jaxrl_llm import types
 from jaxrl_llm.plans import prefixes
 from jaxrl_llm.policies.language import transformer
-from jaxrl_llm.problems.text import session
+from jaxrl_llm.problems.text import chats, dialogue, session
 from jaxrl_llm.problems.text.tools import Speaker, Tools
 from jaxrl_llm.tasks import tokens, verify
 from jaxrl_llm.training import keys
@@ -186,7 +186,10 @@ def test_words_that_the_model_cannot_read_are_refused(run):
   longer = copy.deepcopy(parts.tokenizer)
   longer.add_tokens(['<image>'])
   answering = dataclasses.replace(parts.answering, tokenizer=longer)
-  speaker = Speaker(answering, state.params, parts.train)
+  asked = dataclasses.replace(
+    parts.train, chats=chats.Chats(dialogue.Reader(longer))
+  )
+  speaker = Speaker(answering, state.params, asked)
   for put in (speaker.encode, speaker.responses):
     with pytest.raises(ValueError, match="'a<image>' holds '<image>', token"):
       put(['a', 'a<image>'])
