@@ -46,7 +46,8 @@ _IMPORTED_BEFORE = (
 )
 _ARGUMENTS = (
   # Slow ones too: of the entry at hand, the battery may be among them.
-  *('-o', 'addopts=', '--import-mode=importlib'),
+  # Names of tests begin at the tree, whatever settings lie above it.
+  *('--rootdir=.', '-o', 'addopts=', '--import-mode=importlib'),
   *('-x', '-p', 'no:cacheprovider', '-p', 'no:xdist', '-p', 'no:terminal'),
 )
 _PROFILE = 'mutants'  # Of hypothesis: as the tests', and content to fail.
