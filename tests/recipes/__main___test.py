@@ -129,7 +129,7 @@ def test_diff_of_a_recipe_with_itself_says_so(capsys):
   'words, says',
   [
     (['grpoo'], "Did you mean 'grpo'?"),
-    (['diff', 'grpo', 'dappo'], "Did you mean 'dapo'?"),
+    (['diff', 'grpo', 'gpro'], "Did you mean 'grpo'?"),
     (['diff', 'grpo'], 'diff A B'),
     (['grpo', 'dapo'], 'one recipe at a time'),
     (
