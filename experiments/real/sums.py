@@ -28,5 +28,6 @@ def get_config(recipe: str = 'grpo'):
   config.optimizer.warmup = 0
   config.learn.microbatches = min(2, config.learn.microbatches)
   config.eval.every = 5
+  config.eval.prompts = 64
   config.checkpoint.every = 20
   return config.lock()
