@@ -55,6 +55,8 @@ def test_no_module_runs_what_it_reads():
   assert len(found) > 100
   # Jobs that the pool of this very run sends to its own workers.
   assert found.pop('jaxrl_llm/tasks/worker.py') == {'recv'}
+  # Instances of tools, which such workers alone write and read.
+  assert found.pop('jaxrl_llm/tasks/toolbox.py') == {'import'}
   assert {name: what for name, what in found.items() if what} == {}
 
 

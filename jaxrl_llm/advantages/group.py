@@ -45,7 +45,9 @@ def outcomes(rewards, group, valid, *, right=0.1, wrong=-1.0, correct=0.5):
   Source: arXiv 2506.01347, and its code.
   """
   _check(rewards, group, valid)
-  return jnp.where(valid, jnp.where(rewards > correct, right, wrong), 0.0)
+  value = jnp.where(rewards > correct, right, wrong)
+  # Of the rewards' type: a weak one would compile what reads it anew.
+  return jnp.where(valid, value, 0.0).astype(rewards.dtype)
 
 
 def centre(rewards, group, valid):

@@ -17,7 +17,7 @@ def _above(estimator):
   """Of rewards that are not negative."""
 
   def above(rewards, ids, valid):
-    return estimator(np.maximum(rewards, 0), ids, valid)
+    return estimator(jnp.maximum(rewards, 0), ids, valid)
 
   return above
 

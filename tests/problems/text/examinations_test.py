@@ -106,12 +106,13 @@ def test_evaluation_samples_as_it_is_told_to():
 @pytest.mark.parametrize(
   ('group', 'count', 'rows'),
   [
-    ([0, 0, 1, 1, 2, 2], 2, [0, 2]),
-    ([0, 0, 1, 1, 2, 2], 4, [0, 1, 2, 4]),
+    ([0, 0, 1, 1, 2, 2], 2, [0, 1]),
+    ([0, 0, 0, 1, 1, 1], 4, [0, 1, 3, 4]),
+    ([0, 0, 1, 1, 2, 2], 4, [0, 1, 2, 3]),
     ([0, 0, 0], 9, [0, 1, 2]),
-    ([5, 3, 5, 3], 2, [0, 1]),
+    ([5, 3, 5, 3], 2, [1, 3]),
     ([0, 1], 0, []),
   ],
 )
-def test_rows_that_are_shown_are_of_several_groups(group, count, rows):
+def test_rows_that_are_shown_are_pairs_of_several_groups(group, count, rows):
   assert spread(np.array(group), count).tolist() == rows
