@@ -3,7 +3,7 @@
   python -m experiments.real.prepare
   python -m experiments.sweep --all --study=experiments/real/learns.py
 
-The run of `sums.py`, two seeds: GRPO on SmolLM2-135M-Instruct, all weights,
+The run of `sums.py`, three seeds: GRPO on SmolLM2-135M-Instruct, all weights,
 float32, 20 iterations of 8 answers to each of 8 questions. Measured: the share
 of greedy answers that are right, on 256 questions that are not trained on, and
 the seconds of processor time, compilation and evaluation included. Expected:
@@ -23,4 +23,4 @@ FIGURE = Figure(
 
 
 def cells():
-  return over(recipe=['grpo'], seed=range(2))
+  return over(recipe=['grpo'], seed=range(3))
