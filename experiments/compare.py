@@ -25,6 +25,7 @@ from absl import flags
 from flax import traverse_util
 
 from experiments import command
+from experiments.ablations import report
 
 _METRICS = flags.DEFINE_list(
   'metrics',
@@ -72,13 +73,13 @@ def main(words: Sequence[str]) -> int:
     for number, group in enumerate(groups, start=1)
   ]
   heads = ['', 'folder', 'seeds', *differing]
-  print(_grid([heads, *_settings(groups, differing)]))
+  print(_columns([heads, *_settings(groups, differing)]))
   names = [name for name in _names(groups) if name.startswith('eval/')]
   rows = [
     [str(number), *(summary(group, name) for name in names)]
     for number, group in enumerate(groups, start=1)
   ]
-  print('\n' + _grid([['', *names], *rows]))
+  print('\n' + _columns([['', *names], *rows]))
   metrics = _METRICS.value or _default_metrics(groups)
   for name in metrics:
     if not any(series(group, name)[0].size for group in groups):
@@ -160,8 +161,7 @@ def summary(group: Group, name: str) -> str:
     return '-'
   last = values[:, -1]
   if len(last) > 1:
-    error = last.std(ddof=1) / math.sqrt(len(last))
-    return f'{last.mean():.4g} +- {error:.1g}'
+    return report.told(*report.mean_and_error(last))
   ends = [series(group, f'{name}/{end}')[1] for end in ('low', 'high')]
   if all(end.size for end in ends):
     low, high = (end[0, -1] for end in ends)
@@ -188,10 +188,9 @@ def draw(
       steps, values = series(group, name)
       if not steps.size:
         continue
-      mean = values.mean(0)
+      mean, error = report.mean_and_error(values)
       [line] = panel.plot(steps, mean, linewidth=1.6, label=text)
       if len(values) > 1:
-        error = values.std(0, ddof=1) / math.sqrt(len(values))
         panel.fill_between(
           steps, mean - error, mean + error, alpha=0.2, color=line.get_color()
         )
@@ -239,14 +238,9 @@ def _settings(groups, differing) -> list[list[str]]:
   ]
 
 
-def _grid(rows: Sequence[Sequence[str]]) -> str:
-  """Columns as wide as what they hold; more than fit stand one a line."""
-  rows = list(zip(*rows))  # One setting or result a line, one column a group.
-  widths = [max(map(len, column)) for column in zip(*rows)]
-  return '\n'.join(
-    '  '.join(word.ljust(width) for word, width in zip(row, widths)).rstrip()
-    for row in rows
-  )
+def _columns(groups: Sequence[Sequence[str]]) -> str:
+  """One column a group, one setting or result a line."""
+  return report.aligned(zip(*groups))
 
 
 if __name__ == '__main__':

@@ -204,10 +204,15 @@ class Entry:
 
     It names every known difference from the paper; '' where none is known.
     """
-    for paragraph in self.text.split('\n\n'):
-      if paragraph.startswith(_DEVIATES):
-        return ' '.join(paragraph.removeprefix(_DEVIATES).split())
-    return ''
+    return paragraph(self.text, _DEVIATES)
+
+
+def paragraph(text: str, head: str) -> str:
+  """The paragraph of a docstring that begins so, on one line without that."""
+  for each in map(str.strip, text.split('\n\n')):
+    if each.startswith(head):
+      return ' '.join(each.removeprefix(head).split())
+  return ''
 
 
 _ENTRIES: dict[str, Entry] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -26,19 +27,25 @@ def summaries(lines: list[dict]) -> list[tuple[dict, dict, int]]:
   return [
     (
       cell,
-      {n: _mean_and_error([r[n] for r in results]) for n in results[0]},
+      {n: mean_and_error([r[n] for r in results]) for n in results[0]},
       len(results),
     )
     for cell, results in groups.values()
   ]
 
 
-def _mean_and_error(values):
+def mean_and_error(values):
+  """Over the leading axis; the error is that of the mean, NaN of one value."""
   values = np.asarray(values, np.float64)
   count = len(values)
   if count == 1:
     return values[0], np.full_like(values[0], np.nan)
   return values.mean(0), values.std(0, ddof=1) / np.sqrt(count)
+
+
+def told(mean: float, error: float) -> str:
+  """'mean +- error'."""
+  return f'{mean:.4g} +- {error:.1g}'
 
 
 def table(lines: list[dict]) -> str:
@@ -52,14 +59,21 @@ def table(lines: list[dict]) -> str:
     row['seeds'] = str(seeds)
     for name, (mean, error) in results.items():
       if np.ndim(mean) == 0:
-        row[name] = f'{mean:.4g} +- {error:.1g}'
+        row[name] = told(mean, error)
     rows.append(row)
   names = list(dict.fromkeys(name for row in rows for name in row))
-  grid = [names, *([row.get(name, '') for name in names] for row in rows)]
-  widths = [max(map(len, column)) for column in zip(*grid)]
+  return aligned(
+    [names, *([row.get(name, '') for name in names] for row in rows)]
+  )
+
+
+def aligned(rows: Iterable[Sequence[str]]) -> str:
+  """Words in columns, each as wide as its longest."""
+  rows = list(rows)
+  widths = [max(map(len, column)) for column in zip(*rows)]
   return '\n'.join(
     '  '.join(word.ljust(width) for word, width in zip(row, widths)).rstrip()
-    for row in grid
+    for row in rows
   )
 
 

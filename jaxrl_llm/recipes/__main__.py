@@ -17,6 +17,7 @@ python -m jaxrl_llm.recipes peers        writes docs/peers.md here
 from __future__ import annotations
 
 import argparse
+import itertools
 import pathlib
 import shlex
 import shutil
@@ -92,8 +93,7 @@ def overview() -> str:
   lines = _aligned({e.name: e.summary for e in entries})
   lines += ['', f'{len(entries)} recipes', '', 'presets']
   lines += _aligned({n: _preset(p) for n, p in presets.PRESETS.items()})
-  for kind in dict.fromkeys(pieces_lib.KINDS.values()):
-    found = [p for p in pieces_lib.pieces() if p.kind == kind]
+  for kind, found in itertools.groupby(pieces_lib.pieces(), lambda p: p.kind):
     lines += ['', f'{kind}s', *_aligned({p.name: p.summary for p in found})]
   return '\n'.join(lines)
 

@@ -12,6 +12,8 @@ import dataclasses
 import pathlib
 from collections.abc import Iterator
 
+from jaxrl_llm.recipe import paragraph
+
 # Room, a folder or a file of the package: the kind of what it holds.
 KINDS = {
   'learners': 'learner',
@@ -46,10 +48,7 @@ class Piece:
   @property
   def source(self) -> str:
     """The paragraph that begins 'Source:', on one line, without the word."""
-    for paragraph in self.text.split('\n\n'):
-      if paragraph.strip().startswith(_SOURCE):
-        return ' '.join(paragraph.strip().removeprefix(_SOURCE).split())
-    return ''
+    return paragraph(self.text, _SOURCE)
 
 
 def pieces() -> list[Piece]:

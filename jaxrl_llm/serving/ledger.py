@@ -18,29 +18,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
-from jaxrl_llm.tasks.speech import Said
-
-Message = Mapping[str, Any]
-
-
-class Chat(Protocol):
-  """How messages become tokens, see `problems.text.dialogue.Chat`."""
-
-  def begin(self, prompt: Any, tools: Sequence[Any] = ()) -> list[int]: ...
-
-  def after(
-    self,
-    history: Sequence[Message],
-    said: Said,
-    new: Sequence[Message],
-    tools: Sequence[Any] = (),
-  ) -> list[int]: ...
-
-  def read(
-    self, ids: Sequence[int], tools: Sequence[Any] = (), *, cut: bool = False
-  ) -> Said: ...
+from jaxrl_llm.tasks.speech import Chat, Message, Said
 
 
 class Asked(NamedTuple):

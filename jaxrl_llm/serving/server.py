@@ -31,9 +31,9 @@ from starlette.routing import Route
 
 from jaxrl_llm.serving import wire
 from jaxrl_llm.serving.engine import Completes, Drawn
-from jaxrl_llm.serving.ledger import Asked, Ledger, Message
+from jaxrl_llm.serving.ledger import Asked, Ledger
 from jaxrl_llm.serving.programs import Limits
-from jaxrl_llm.tasks.speech import Said
+from jaxrl_llm.tasks.speech import Message, Said
 
 HOST = '127.0.0.1'
 # By which the clients of OpenAI say that they ask again.

@@ -10,8 +10,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jaxrl_llm.serving.ledger import Message, digest
-from jaxrl_llm.tasks.speech import Said
+from jaxrl_llm.serving.ledger import digest
+from jaxrl_llm.tasks.speech import Message, Said
 
 # Asked for, and overruled: how the run samples decides.
 OVERRULED = (

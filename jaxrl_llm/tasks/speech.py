@@ -1,9 +1,11 @@
-"""What the policy says in a turn, as environments are told it."""
+"""What the policy says in a turn, and how it is talked with."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
+
+Message = Mapping[str, Any]
 
 
 class Call(NamedTuple):
@@ -62,3 +64,30 @@ class Said(str):
     said.thought = thought
     said.calls, said.start = tuple(calls), start
     return said
+
+
+class Chat(Protocol):
+  """How a policy is talked with: messages as tokens, and back."""
+
+  def begin(self, prompt: Any, tools: Sequence[Any] = ()) -> list[int]:
+    """Tokens of a prompt, up to where the answer begins."""
+
+  def after(
+    self,
+    history: Sequence[Message],
+    said: Said,
+    new: Sequence[Message],
+    tools: Sequence[Any] = (),
+  ) -> list[int]:
+    """Tokens between a turn and the next.
+
+    Args:
+      history: messages before the turn. said: the turn.
+      new: what others say to it.
+      tools: that may be called, as JSON schemas.
+    """
+
+  def read(
+    self, ids: Sequence[int], tools: Sequence[Any] = (), *, cut: bool = False
+  ) -> Said:
+    """What was said in a turn, see `dialogue.Reader`."""

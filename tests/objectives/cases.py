@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+
+import jax
 import numpy as np
+
+from jaxrl_llm.reads import reads_of
 
 
 def inputs(seed=0, rows=8, tokens=6, spread=0.5):
@@ -48,3 +53,26 @@ def _single(x):
 def single(tree):
   """The same arrays in float32."""
   return [x.astype(np.float32) if x.dtype.kind == 'f' else x for x in tree]
+
+
+def arrays_of(fn, seed=0):
+  """What a part is called with: arrays in their order, and others by name."""
+  arrays = inputs(seed)
+  extra = {k: extras(arrays[-1])[k] for k in reads_of(fn)}
+  return arrays, extra
+
+
+def check_loops(oracle, fn, hyper, seed, rtol):
+  """A compiled part is finite, and on the mask what loops of its name give.
+
+  Returns:
+    What they give.
+  """
+  arrays, extra = arrays_of(fn, seed)
+  expected = getattr(oracle, fn.__name__)(*arrays, **extra, **hyper)
+  extra = dict(zip(extra, single(extra.values())))
+  ours = jax.jit(functools.partial(fn, **hyper))(*single(arrays), **extra)
+  mask = arrays[-1]
+  np.testing.assert_allclose(np.where(mask, ours, 0), expected, rtol=rtol)
+  assert np.all(np.isfinite(ours))
+  return expected[mask]

@@ -34,22 +34,10 @@ _CASES = [
 ]
 
 
-def _arrays(fn, seed=0):
-  arrays = cases.inputs(seed)
-  extra = {k: cases.extras(arrays[-1])[k] for k in reads_of(fn)}
-  return arrays, extra
-
-
 @pytest.mark.parametrize(('fn', 'hyper'), _CASES)
 @pytest.mark.parametrize('seed', [0, 1])
 def test_values_equal_the_loops(fn, hyper, seed):
-  arrays, extra = _arrays(fn, seed)
-  expected = getattr(oracle, fn.__name__)(*arrays, **extra, **hyper)
-  extra = dict(zip(extra, cases.single(extra.values())))
-  ours = jax.jit(functools.partial(fn, **hyper))(*cases.single(arrays), **extra)
-  mask = arrays[-1]
-  np.testing.assert_allclose(np.where(mask, ours, 0), expected, rtol=1e-5)
-  assert np.all(np.isfinite(ours))
+  cases.check_loops(oracle, fn, hyper, seed, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +110,7 @@ def test_likelihood_gated_by_the_chance_has_the_gradient_of_the_chance():
 
 
 def test_top_covariance_picks_the_largest():
-  (logp, _, advantages, mask), _ = _arrays(gates.one_side)
+  (logp, _, advantages, mask), _ = cases.arrays_of(gates.one_side)
   share = mask / mask.sum()
   cov = surrogate_oracle.covariances(logp, advantages, share)
   expected = sorted(cov, key=cov.get, reverse=True)[: int(0.2 * len(cov))]
@@ -141,7 +129,7 @@ def _clip_cov(arrays, extra, **hyper):
 
 
 def test_clip_cov_silences_the_asked_number_of_candidates():
-  arrays, extra = _arrays(gates.unclipped_covariance)
+  arrays, extra = cases.arrays_of(gates.unclipped_covariance)
   logp, old, advantages, mask = arrays
   gate = np.asarray(_clip_cov(arrays, extra, fraction=0.1))
   cov = surrogate_oracle.covariances(logp, advantages, extra['share'])
@@ -155,7 +143,7 @@ def test_clip_cov_silences_the_asked_number_of_candidates():
 
 
 def test_clip_cov_takes_all_candidates_when_there_are_too_few():
-  arrays, extra = _arrays(gates.unclipped_covariance)
+  arrays, extra = cases.arrays_of(gates.unclipped_covariance)
   logp, old, advantages, mask = arrays
   cov = surrogate_oracle.covariances(logp, advantages, extra['share'])
   passes = oracle.one_side(logp, old, advantages, mask)
@@ -165,7 +153,7 @@ def test_clip_cov_takes_all_candidates_when_there_are_too_few():
 
 
 def test_clip_cov_draws_by_content_not_by_slot():
-  arrays, extra = _arrays(gates.unclipped_covariance)
+  arrays, extra = cases.arrays_of(gates.unclipped_covariance)
   order = np.random.default_rng(3).permutation(len(arrays[0]))
   moved = [x[order] for x in arrays]
   moved_extra = {k: x[order] for k, x in extra.items()}
@@ -213,7 +201,7 @@ def test_a_product_gives_each_gate_what_it_takes():
   second = functools.partial(gates.truncated_importance, cap=1.1)
   product = gates.Product(first, second)
   assert product.reads == {'share', 'tokens', 'task', 'sampler_logp'}
-  arrays, extra = _arrays(product)
+  arrays, extra = cases.arrays_of(product)
   sampler_logp = extra.pop('sampler_logp')
   some = np.asarray(first(*arrays, **extra))
   weights = oracle.truncated_importance(

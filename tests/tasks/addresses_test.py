@@ -1,27 +1,12 @@
 """Addresses of questions: what a line says, and what it may not."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from jaxrl_llm.tasks import addresses, data
-
-
-def settings(**changed):
-  fields = {
-    'path': 'sort',
-    'level': 1,
-    'size': 20,
-    'held_out': 5,
-    'held_out_path': '',
-    'subset': '',
-    'split': '',
-    'prompt_field': 'prompt',
-    'answer_field': 'answer',
-  }
-  return SimpleNamespace(**fields | changed)
+from tests.tasks.changed import settings
 
 
 @pytest.mark.parametrize(

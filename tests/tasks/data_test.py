@@ -2,13 +2,13 @@
 
 import json
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from jaxrl_llm import tasks
 from jaxrl_llm.tasks import data, verifiers
+from tests.tasks.changed import settings
 
 
 def write(path, *records):
@@ -19,21 +19,6 @@ def write(path, *records):
 
 def prompts(dataset):
   return [row['prompt'] for row in dataset.rows]
-
-
-def settings(path, **changed):
-  fields = {
-    'path': str(path),
-    'level': 1,
-    'size': 20,
-    'held_out': 5,
-    'held_out_path': '',
-    'subset': '',
-    'split': '',
-    'prompt_field': 'prompt',
-    'answer_field': 'answer',
-  }
-  return SimpleNamespace(**fields | changed)
 
 
 def test_rows_keep_their_other_fields(tmp_path):

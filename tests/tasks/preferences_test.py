@@ -1,13 +1,16 @@
 """Preference records: their forms, their mistakes, and generated ones."""
 
+import functools
 import json
 import re
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from jaxrl_llm.tasks import data, preferences
+from tests.tasks import changed
+
+settings = functools.partial(changed.settings, answer_field='')
 
 USER = [{'role': 'user', 'content': 'p'}]
 
@@ -20,21 +23,6 @@ def write(path, *records):
   lines = [json.dumps({'prompt': 'p'} | record) for record in records]
   path.write_text('\n'.join(lines) + '\n')
   return path
-
-
-def settings(path, **changed):
-  fields = {
-    'path': str(path),
-    'level': 1,
-    'size': 20,
-    'held_out': 5,
-    'held_out_path': '',
-    'subset': '',
-    'split': '',
-    'prompt_field': 'prompt',
-    'answer_field': '',
-  }
-  return SimpleNamespace(**fields | changed)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jaxrl_llm.problems.text import calls, dialogue, hermes
-from jaxrl_llm.tasks.speech import Call, Said
+from jaxrl_llm.tasks.speech import Call, Message, Said
 
 
 class Talk(NamedTuple):
@@ -18,9 +18,9 @@ class Talk(NamedTuple):
     turns: messages since, of the policy and of others.
   """
 
-  prompt: str | Sequence[dialogue.Message]
+  prompt: str | Sequence[Message]
   tools: Sequence[Any] = ()
-  turns: tuple[dialogue.Message, ...] = ()
+  turns: tuple[Message, ...] = ()
 
 
 class Chats:
@@ -72,12 +72,12 @@ class Chats:
       return hermes.Hermes(self.templated, self.reader)
     return self.templated
 
-  def of(self, prompt: str | Sequence[dialogue.Message]) -> dialogue.Chat:
+  def of(self, prompt: str | Sequence[Message]) -> dialogue.Chat:
     """The chat that a prompt begins."""
     return self.plain if isinstance(prompt, str) else self.in_messages
 
   def begin(
-    self, prompt: str | Sequence[dialogue.Message], tools: Sequence[Any] = ()
+    self, prompt: str | Sequence[Message], tools: Sequence[Any] = ()
   ) -> list[int]:
     """Tokens of a prompt, with tools beside those of all.
 
@@ -86,7 +86,7 @@ class Chats:
     """
     return self.of(prompt).begin(prompt, [*self.tools, *tools])
 
-  def example(self, prompt: str | Sequence[dialogue.Message]) -> str:
+  def example(self, prompt: str | Sequence[Message]) -> str:
     """How the policy would call the first tool, without arguments.
 
     Args:
@@ -101,7 +101,7 @@ class Chats:
     return self.reader.tokenizer.decode(ids)
 
   def demonstrated(
-    self, talk: Talk, messages: Sequence[dialogue.Message]
+    self, talk: Talk, messages: Sequence[Message]
   ) -> tuple[list[int], list[bool]]:
     """The tokens of messages behind a prompt, as an episode would hold them.
 
@@ -138,7 +138,7 @@ class Chats:
     return self.of(talk.prompt).read(ids, self.tools, cut=cut)
 
   def after(
-    self, talk: Talk, said: Said, observation: str | Sequence[dialogue.Message]
+    self, talk: Talk, said: Said, observation: str | Sequence[Message]
   ) -> tuple[list[int], Talk]:
     """Tokens between a turn and the next, and the conversation until then.
 

@@ -27,9 +27,9 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from jaxrl_llm.problems.text import calls, chat, encoding, marks, turns
-from jaxrl_llm.tasks.speech import Said
+from jaxrl_llm.tasks import speech
+from jaxrl_llm.tasks.speech import Message, Said
 
-Message = Mapping[str, Any]
 # Between which a policy thinks, in the templates that know of it.
 _THINK, _THOUGHT = '<think>', '</think>'
 
@@ -117,31 +117,8 @@ def _thought(text: str) -> tuple[str, str, str]:
   return inside.strip(), first, rest
 
 
-class Chat(Protocol):
-  """How a policy is talked with."""
-
-  def begin(self, prompt: Any, tools: Sequence[Any] = ()) -> list[int]:
-    """Tokens of a prompt, up to where the answer begins."""
-
-  def after(
-    self,
-    history: Sequence[Message],
-    said: Said,
-    new: Sequence[Message],
-    tools: Sequence[Any] = (),
-  ) -> list[int]:
-    """Tokens between a turn and the next.
-
-    Args:
-      history: messages before the turn. said: the turn.
-      new: what others say to it.
-      tools: that may be called, as JSON schemas.
-    """
-
-  def read(
-    self, ids: Sequence[int], tools: Sequence[Any] = (), *, cut: bool = False
-  ) -> Said:
-    """What was said in a turn, see `Reader`."""
+class Chat(speech.Chat, Protocol):
+  """How a policy is talked with, and what it says as messages."""
 
   def message(self, said: Said) -> Message:
     """A turn as a message of the assistant."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxrl_llm.problems.text import calls, dialogue
+from jaxrl_llm.tasks.speech import Message
 
 _HERMES = """You may call tools, which are:
 {schemas}
@@ -71,7 +72,7 @@ def _schemas(tools: Sequence[Any]) -> str:
   return _HERMES.format(schemas='\n'.join(lines))
 
 
-def _joined(messages: Sequence[dialogue.Message]) -> list[dict[str, Any]]:
+def _joined(messages: Sequence[Message]) -> list[dict[str, Any]]:
   """Messages in which results are a user's, whose messages are joined."""
   found: list[dict[str, Any]] = []
   for message in messages:

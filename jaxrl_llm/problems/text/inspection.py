@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from jaxrl_llm.problems.text import dialogue, marks, turns
+from jaxrl_llm.tasks.speech import Message
 
 _TOOL = {
   'type': 'function',
@@ -118,7 +119,7 @@ def inspect(templated: dialogue.Templated) -> Report:
   )
 
 
-def _user(text: str) -> dialogue.Message:
+def _user(text: str) -> Message:
   return {'role': 'user', 'content': text}
 
 
@@ -138,7 +139,7 @@ _TALKS = {
 }
 
 
-def _with_role(role: str) -> list[dialogue.Message]:
+def _with_role(role: str) -> list[Message]:
   message = {'role': role, 'content': 'zqwords'}
   if role == 'system':
     return [message, _user('Hi')]
@@ -162,7 +163,7 @@ def _called(count: int) -> dict[str, Any]:
 
 def _writes(
   template,
-  messages: Sequence[dialogue.Message],
+  messages: Sequence[Message],
   tools: Sequence[Any],
   *words: str,
 ) -> bool:

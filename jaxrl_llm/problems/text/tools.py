@@ -20,7 +20,7 @@ from jaxrl_llm.problems.text import chats as chats_lib
 from jaxrl_llm.problems.text import dialogue
 from jaxrl_llm.problems.text import encoding as text
 from jaxrl_llm.problems.text.questions import Questions
-from jaxrl_llm.serving import ledger
+from jaxrl_llm.tasks import speech
 from jaxrl_llm.types import (
   Array,
   Prompts,
@@ -121,7 +121,7 @@ class Speaker:
     asked = map(self._questions.asked, np.asarray(tasks).tolist())
     return [chats_lib.Talk(each.prompt, each.tools) for each in asked]
 
-  def chat(self, tools: Sequence[Any]) -> ledger.Chat:
+  def chat(self, tools: Sequence[Any]) -> speech.Chat:
     """The chat of a program's conversations with these tools."""
     return _Known(self._answering.chats.asked_with(tools), self._check)
 
