@@ -117,14 +117,16 @@ def test_models_are_listed(plain):
 
 def test_streamed_is_the_same(plain):
   episode = begin(plain)
-  chunks = list(
-    ask(
-      plain,
-      episode.key,
-      stream=True,
-      stream_options={'include_usage': True},
+  # A stream is read from its client, and must be before that is closed.
+  with client_of(plain, episode.key) as client:
+    chunks = list(
+      client.chat.completions.create(
+        model='policy',
+        messages=[HI],
+        stream=True,
+        stream_options={'include_usage': True},
+      )
     )
-  )
   words = [c.choices[0].delta.content or '' for c in chunks if c.choices]
   assert ''.join(words) == 'yes|' and chunks[-1].usage.completion_tokens == 4
   assert len(episode.ledger.turns) == 1
