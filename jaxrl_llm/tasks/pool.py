@@ -20,6 +20,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -76,9 +77,18 @@ class _Worker:
   # Rows of a batch; 0: one row by itself.
   count: int = 0
   deadline: float = 0.0
+  # A pool may be closed while another thread waits for its workers.
+  ending: Any = dataclasses.field(default_factory=threading.RLock)
+  code: int | None = None
 
   def kill(self) -> int:
-    """Ends the worker and its children, and leaves no zombie."""
+    """Ends the worker and its children, once, and leaves no zombie."""
+    with self.ending:
+      if self.code is None:
+        self.code = self._kill()
+      return self.code
+
+  def _kill(self) -> int:
     with contextlib.suppress(ProcessLookupError, PermissionError):
       os.killpg(self.process.pid, signal.SIGKILL)
     self.connection.close()

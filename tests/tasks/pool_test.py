@@ -1,5 +1,6 @@
 """The process pool: limits, replacement, and a clean end."""
 
+import concurrent.futures
 import os
 import pathlib
 import signal
@@ -175,3 +176,13 @@ def test_killed_run_leaves_no_worker(hostile, tmp_path, stop):
     if stop == signal.SIGINT:
       assert all(map(gone, pids))
     wait_until(lambda: all(map(gone, pids)))
+
+
+def test_workers_may_be_ended_by_several_threads_at_once():
+  """As where a run ends while a pool waits for them."""
+  with Pool(2, 5.0) as workers:
+    workers.map([('exact', '1', {'answer': '1'})] * 2)
+    ended = list(workers._workers)
+    with concurrent.futures.ThreadPoolExecutor(8) as threads:
+      codes = list(threads.map(lambda worker: worker.kill(), ended * 4))
+  assert codes == [-signal.SIGKILL] * 4 * len(ended)
