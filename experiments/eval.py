@@ -77,7 +77,7 @@ def main() -> int:
 
 def _evaluate():
   from experiments import runs
-  from jaxrl_llm.problems.text import session
+  from jaxrl_llm.problems.text import assembly
   from jaxrl_llm.training import keys
 
   if _WORKDIR.value:
@@ -90,7 +90,7 @@ def _evaluate():
     settings.check_overrides(config, evaluation=True)
     settings.check_values(config)
     config.warm_start.steps = 0
-    parts, params = session.assemble(config, pathlib.Path('.'))
+    parts, params = assembly.assemble(config, pathlib.Path('.'))
     step, source = 0, {'model': config.model.path}
   try:
     key = keys.key_for(parts.config.seed, step, keys.Purpose.EVAL)

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from experiments import command, runs, settings
 from experiments.configs import base
 from jaxrl_llm.policies.language import hf, parameters
-from jaxrl_llm.problems.text import questions, session
+from jaxrl_llm.problems.text import assembly, questions
 from jaxrl_llm.tasks import data, preferences, tokens
 from jaxrl_llm.training import checkpoint, writers
 from jaxrl_llm.training import workdir as workdir_lib
@@ -367,7 +367,7 @@ def test_settings_make_a_session_or_are_refused(tmp_path_factory, changes):
   workdir = pathlib.Path(tmp_path_factory.mktemp('settings'))
   try:
     settings.check_values(config)
-    made, _ = session.assemble(config, workdir, abstract=True)
+    made, _ = assembly.assemble(config, workdir, abstract=True)
     made.close()
   except Exception as error:
     assert_clear(error)

@@ -19,7 +19,7 @@ import numpy as np
 from experiments.benchmarks import cases, protocol
 from experiments.configs import base
 from jaxrl_llm.policies.language.sampler import Sampler
-from jaxrl_llm.problems.text import policy, session
+from jaxrl_llm.problems.text import assembly, policy
 from jaxrl_llm.training import loop, writers
 
 # Rows at work at once where lengths differ; as many as the peers generate.
@@ -37,7 +37,7 @@ def prepare(request):
   workdir = pathlib.Path(tempfile.mkdtemp())
   shape = cases.SHAPES[request['shape']]
   config = _config(request, shape, workdir / 'questions.jsonl')
-  parts, params = session.assemble(config, workdir)
+  parts, params = assembly.assemble(config, workdir)
   parts = _ending(parts, shape)
   if not request['share_prompts']:
     scorer = policy.scorer(parts.model, config)

@@ -58,7 +58,7 @@ def main() -> int:
 def _run(stack: contextlib.ExitStack, pipeline: int):
   """A function of the step that runs one iteration and returns its times."""
   from experiments.configs import default
-  from jaxrl_llm.problems.text import session
+  from jaxrl_llm.problems.text import assembly
   from jaxrl_llm.training import loop
 
   config = default.get_config()
@@ -71,7 +71,7 @@ def _run(stack: contextlib.ExitStack, pipeline: int):
     }
   )
   folder = stack.enter_context(tempfile.TemporaryDirectory())
-  parts, params = session.assemble(config, pathlib.Path(folder))
+  parts, params = assembly.assemble(config, pathlib.Path(folder))
   stack.enter_context(contextlib.closing(parts))
   state = loop.begin(parts, params)
 

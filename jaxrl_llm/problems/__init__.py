@@ -19,7 +19,7 @@ from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.spelling import suggestion
 
 NAMES = {
-  'text': 'jaxrl_llm.problems.text.session',
+  'text': 'jaxrl_llm.problems.text.assembly',
   'control': 'jaxrl_llm.problems.control',
   'flow': 'jaxrl_llm.problems.flow',
   'masked': 'jaxrl_llm.problems.masked',

@@ -12,7 +12,7 @@ import pytest
 from experiments import eval as eval_command
 from experiments import runs
 from jaxrl_llm.policies.language import hf, parameters
-from jaxrl_llm.problems.text import session
+from jaxrl_llm.problems.text import assembly
 from jaxrl_llm.training import writers
 from tests.end_to_end import processes, tiny
 
@@ -209,7 +209,7 @@ def refused(tmp_path, **settings):
   config.warm_start.steps = 0
   config.update_from_flattened_dict(settings)
   with pytest.raises((ValueError, KeyError, OSError)) as caught:
-    session.assemble(config, tmp_path / 'run')
+    assembly.assemble(config, tmp_path / 'run')
   return str(caught.value)
 
 
@@ -244,7 +244,7 @@ def test_a_setting_that_cannot_work_is_named(settings, words, tmp_path):
     config = tiny.get_config()
     config.warm_start.steps = 0
     config.update_from_flattened_dict(settings)
-    parts, params = session.assemble(config, tmp_path / 'run')
+    parts, params = assembly.assemble(config, tmp_path / 'run')
     with pytest.raises(ValueError) as caught:
       parts.draw(parts.init(params).method['curriculum'], jax.random.key(0))
     parts.close()
@@ -275,7 +275,7 @@ def test_long_prompts_are_dropped_where_the_setting_says_so(tmp_path):
   config.update_from_flattened_dict(
     {'data.path': path, 'data.held_out': 1, 'data.too_long': 'drop'}
   )
-  parts, _ = session.assemble(config, tmp_path / 'run')
+  parts, _ = assembly.assemble(config, tmp_path / 'run')
   parts.close()
   kept = [*parts.train.rows, *parts.held_out.rows]
   assert len(kept) == 3
@@ -284,7 +284,7 @@ def test_long_prompts_are_dropped_where_the_setting_says_so(tmp_path):
 def test_tensors_that_do_not_fit_are_listed(tmp_path):
   config = tiny.get_config()
   config.warm_start.steps = 0
-  parts, params = session.assemble(config, tmp_path / 'run')
+  parts, params = assembly.assemble(config, tmp_path / 'run')
   parts.close()
   folder = pathlib.Path(shutil.copytree(parts.source, tmp_path / 'broken'))
   import safetensors.numpy
@@ -309,7 +309,7 @@ def test_an_unsupported_architecture_names_the_supported_ones(tmp_path):
 def test_chat_messages_use_the_template_of_the_tokenizer(tmp_path):
   config = tiny.get_config()
   config.warm_start.steps = 0
-  parts, _ = session.assemble(config, tmp_path / 'first')
+  parts, _ = assembly.assemble(config, tmp_path / 'first')
   parts.close()
   folder = pathlib.Path(shutil.copytree(parts.source, tmp_path / 'chat'))
   template = "{% for m in messages %}{{ m['content'] }}{% endfor %}!"
@@ -327,7 +327,7 @@ def test_chat_messages_use_the_template_of_the_tokenizer(tmp_path):
       'data.held_out': 1,
     }
   )
-  parts, _ = session.assemble(config, tmp_path / 'run')
+  parts, _ = assembly.assemble(config, tmp_path / 'run')
   parts.close()
   row = parts.train.tokens[0][parts.train.mask[0]]
   question = parts.train.rows[0]['prompt'][0]['content']

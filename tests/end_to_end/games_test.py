@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 
+from jaxrl_llm.problems.text import assembly
 from jaxrl_llm.problems.text import encoding as text
-from jaxrl_llm.problems.text import session
 from jaxrl_llm.tasks import toys
 from jaxrl_llm.training import loop
 from tests.end_to_end import tiny
@@ -36,7 +36,7 @@ def game(recipe, **changed):
   ],
 )
 def test_an_oracle_judges_every_group(recipe, changed, tmp_path):
-  parts, params = session.assemble(game(recipe, **changed), tmp_path)
+  parts, params = assembly.assemble(game(recipe, **changed), tmp_path)
   with contextlib.closing(parts):
     state = parts.init(params)
     for step in range(2):
@@ -57,7 +57,7 @@ def test_an_oracle_judges_every_group(recipe, changed, tmp_path):
 def test_a_policy_is_level_with_its_start_until_it_moves(tmp_path):
   config = game('nash_self_play', data__held_out=32, eval__samples=16)
   config.model.lora_rank = 2
-  parts, params = session.assemble(config, tmp_path)
+  parts, params = assembly.assemble(config, tmp_path)
   with contextlib.closing(parts):
     state = parts.init(params)
     found = loop.evaluation(parts, state, 0)
@@ -70,4 +70,4 @@ def test_a_policy_is_level_with_its_start_until_it_moves(tmp_path):
 def test_a_run_needs_a_verifier_or_a_game(tmp_path):
   config = game('nash_self_play', verify__preference='')
   with pytest.raises(ValueError, match='verify.preference of a game'):
-    session.assemble(config, tmp_path)
+    assembly.assemble(config, tmp_path)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxrl_llm.policies.language import hf, parameters
-from jaxrl_llm.problems.text import session
+from jaxrl_llm.problems.text import assembly
 from jaxrl_llm.tasks import tokens
 from jaxrl_llm.training import loop
 from tests import thinned
@@ -44,7 +44,7 @@ def first_iteration(folder, data, model, recipe='grpo', **settings):
   )
   if config.model.path:
     config.model.path = str(mixture(folder / config.model.path))
-  parts, params = session.assemble(config, folder)
+  parts, params = assembly.assemble(config, folder)
   state, metrics, (rollouts, _) = loop.iterate(parts, parts.init(params), 0)
   parts.close()
   places = {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(params)}

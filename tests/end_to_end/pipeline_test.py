@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxrl_llm.problems.text import session
+from jaxrl_llm.problems.text import assembly
 from jaxrl_llm.tasks import verify
 from jaxrl_llm.training import checkpoint, keys, loop, writers
 from tests import thinned
@@ -51,7 +51,7 @@ def config_of(recipe='grpo', **settings):
 @contextlib.contextmanager
 def assembled(folder, judge=None, **settings):
   """The parts of a run, with a judge of its own, and its parameters."""
-  parts, params = session.assemble(config_of(**settings), folder)
+  parts, params = assembly.assemble(config_of(**settings), folder)
   parts.close()
   answering = dataclasses.replace(parts.answering, verifiers=judge or Judge())
   yield dataclasses.replace(parts, answering=answering), params

@@ -10,7 +10,7 @@ import pytest
 
 from jaxrl_llm import types
 from jaxrl_llm.plans import episodes
-from jaxrl_llm.problems.text import session
+from jaxrl_llm.problems.text import assembly
 from jaxrl_llm.problems.text.tools import Speaker
 from jaxrl_llm.tasks import environments
 from jaxrl_llm.training import checkpoint, keys, loop
@@ -49,7 +49,7 @@ def tiny_config(recipe, settings):
 @contextlib.contextmanager
 def assembled(config, folder):
   """The parts of a run and its beginning; ended with its verifiers."""
-  parts, params = session.assemble(config, folder)
+  parts, params = assembly.assemble(config, folder)
   with contextlib.closing(parts):
     yield parts, parts.init(params)
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from jaxrl_llm.plans import recorded
+from jaxrl_llm.problems.text import assembly, reward_models
 from jaxrl_llm.problems.text import encoding as text
-from jaxrl_llm.problems.text import reward_models, session
 from jaxrl_llm.training import checkpoint, loop, writers
 from tests.end_to_end import tiny
 
@@ -42,7 +42,7 @@ def config_of(recipe='dpo', samples=2, **changed):
 
 def train(config, workdir, stop_at=math.inf):
   """A run, stopped after some iterations; its final state and its lines."""
-  parts, params = session.assemble(config, workdir)
+  parts, params = assembly.assemble(config, workdir)
   state, step = parts.init(params), None
   saver = checkpoint.Checkpointer(
     workdir / 'checkpoints', every=1, keep=2, keep_every=0, asynchronous=False
@@ -87,7 +87,7 @@ def deterministic(line):
 )
 def test_a_recipe_learns_from_records(recipe, samples, settings, tmp_path):
   config = config_of(recipe, samples, **settings)
-  parts, params = session.assemble(config, tmp_path)
+  parts, params = assembly.assemble(config, tmp_path)
   state = parts.init(params)
   for step in range(2):
     state, metrics, _ = loop.iterate(parts, state, step)
@@ -126,7 +126,7 @@ def test_a_sharded_step_is_the_step_of_one_device(tmp_path):
   outcomes = []
   for number, data in enumerate((1, 4)):
     config = config_of(mesh__data=data)
-    parts, params = session.assemble(config, tmp_path / str(number))
+    parts, params = assembly.assemble(config, tmp_path / str(number))
     state, metrics, _ = loop.iterate(parts, parts.init(params), 0)
     parts.close()
     outcomes.append((metrics, jax.device_get(state.params)))
@@ -151,7 +151,7 @@ def test_a_reward_model_is_trained_exported_and_trained_against(tmp_path):
     verify__names=(),
     verify__weights=(),
   )
-  parts, params = session.assemble(config, tmp_path)
+  parts, params = assembly.assemble(config, tmp_path)
   state = parts.init(params)
   before = parts.rated(state)
   for step in range(config.steps):
@@ -166,7 +166,7 @@ def test_a_reward_model_is_trained_exported_and_trained_against(tmp_path):
   config = tiny.get_config('grpo')
   config.warm_start.steps = 0
   config.verify.names = (f'reward_model:{tmp_path / "export"}',)
-  parts, params = session.assemble(config, tmp_path / 'policy')
+  parts, params = assembly.assemble(config, tmp_path / 'policy')
   _, metrics, (rollouts, credit) = loop.iterate(parts, parts.init(params), 0)
   parts.close()
   prompts = [parts.train.rows[t]['prompt'] for t in rollouts.task.tolist()]
@@ -186,7 +186,7 @@ def test_a_preference_model_reads_both_responses(tmp_path):
     verify__weights=(),
     sample__max_response=14,
   )
-  parts, params = session.assemble(config, tmp_path)
+  parts, params = assembly.assemble(config, tmp_path)
   rollouts, _ = recorded.rows(parts.train.prompts([0]))
   first, second = (
     row[mask].tolist()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxrl_llm.policies.language import hf, lora, score
-from jaxrl_llm.problems.text import session
+from jaxrl_llm.problems.text import assembly
 from jaxrl_llm.training import loop
 from tests import thinned
 from tests.end_to_end import tiny
@@ -40,7 +40,7 @@ PROMISED = {
 
 def iterations(config, folder, count=2):
   """The metrics of the first iterations of a run."""
-  parts, params = session.assemble(config, folder)
+  parts, params = assembly.assemble(config, folder)
   state, lines = parts.init(params), []
   for step in range(count):
     state, metrics, _ = loop.iterate(parts, state, step)
@@ -96,7 +96,7 @@ def test_exported_deltas_are_the_policy_that_was_trained(tmp_path):
   config.update_from_flattened_dict(
     {'model.lora_rank': 2, 'optimizer.learning_rate': 3e-2}
   )
-  parts, params = session.assemble(config, tmp_path)
+  parts, params = assembly.assemble(config, tmp_path)
   state = parts.init(params)
   for step in range(2):
     state, _, (rollouts, _) = loop.iterate(parts, state, step)
@@ -126,7 +126,7 @@ def test_a_verifier_that_returns_nan_costs_its_rows_alone(tmp_path):
   config = tiny.get_config()
   config.warm_start.steps = 0
   config.verify.names = (f'{__name__}:moody',)
-  parts, params = session.assemble(config, tmp_path)
+  parts, params = assembly.assemble(config, tmp_path)
   state, metrics, (rollouts, credit) = loop.iterate(
     parts, parts.init(params), 0
   )

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jaxrl_llm.policies.language import hf
-from jaxrl_llm.problems.text import session
+from jaxrl_llm.problems.text import assembly
 from jaxrl_llm.training import loop
 from tests.end_to_end import preference_test, tiny
 from tests.problems.text import transcripts_test
@@ -33,13 +33,13 @@ def test_a_run_learns_continues_byte_for_byte_and_begins_an_rl_run(tmp_path):
   kept = preference_test.deterministic
   assert [*map(kept, lines)] == [*map(kept, continued)]
 
-  parts, _ = session.assemble(config, tmp_path / 'cut')
+  parts, _ = assembly.assemble(config, tmp_path / 'cut')
   parts.export(again, tmp_path / 'export')
   parts.close()
   config = tiny.get_config('grpo')
   config.warm_start.steps = 0
   config.model.path = str(tmp_path / 'export')
-  parts, params = session.assemble(config, tmp_path / 'rl')
+  parts, params = assembly.assemble(config, tmp_path / 'rl')
   jax.tree.map(np.testing.assert_array_equal, params, again.params)
   _, metrics, _ = loop.iterate(parts, parts.init(params), 0)
   parts.close()
@@ -57,7 +57,7 @@ def test_a_run_learns_continues_byte_for_byte_and_begins_an_rl_run(tmp_path):
 def test_loss_is_the_mean_over_all_tokens_of_the_step(settings, tmp_path):
   """Whatever is trained, and however the rows are divided."""
   config = config_of(**settings)
-  parts, params = session.assemble(config, tmp_path)
+  parts, params = assembly.assemble(config, tmp_path)
   state = parts.init(jax.tree.map(np.array, params))
   tools = parts.lend(state, jax.random.key(0))
   state, metrics, (rollouts, credit) = loop.iterate(parts, state, 0)

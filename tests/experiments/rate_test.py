@@ -6,7 +6,7 @@ import pytest
 
 from experiments import command, rate
 from experiments.configs import preference
-from jaxrl_llm.problems.text import session
+from jaxrl_llm.problems.text import assembly
 from tests.end_to_end import tiny
 
 
@@ -16,7 +16,7 @@ def exported(workdir, seed):
   config.recipe.samples = 2
   config.data.responses = 'recorded'
   config.warm_start.steps = 0
-  parts, params = session.assemble(config, workdir)
+  parts, params = assembly.assemble(config, workdir)
   parts.export(parts.init(params), workdir / 'export')
   parts.close()
   return str(workdir / 'export')

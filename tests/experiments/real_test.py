@@ -7,7 +7,7 @@ import pytest
 from experiments import sweep
 from experiments.command import Refused
 from experiments.real import learns, methods, prepare, sums
-from jaxrl_llm.problems.text import session
+from jaxrl_llm.problems.text import assembly
 from jaxrl_llm.tasks import verifiers
 
 
@@ -23,7 +23,7 @@ def test_every_cell_of_a_study_has_settings(study):
   assert study.CONFIG.endswith('sums.py')
   for cell in sweep.cells_of(study):
     config = sums.get_config(cell['recipe'])
-    assert session.recipe_of(config).plan.contract.samples > 1
+    assert assembly.recipe_of(config).plan.contract.samples > 1
 
 
 def test_the_model_of_a_wheel_is_unpacked(tmp_path):

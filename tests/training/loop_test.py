@@ -11,7 +11,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from jaxrl_llm import compose, recipe
-from jaxrl_llm.problems.text import session
+from jaxrl_llm.problems.text import assembly
 from jaxrl_llm.training import checkpoint, loop, metrics, writers
 from tests.end_to_end import tiny
 
@@ -24,7 +24,7 @@ def train(workdir, **changed):
   config.update_from_flattened_dict(
     {name.replace('__', '.'): value for name, value in changed.items()}
   )
-  parts, params = session.assemble(config, workdir)
+  parts, params = assembly.assemble(config, workdir)
   state, counts = parts.init(params), {}
   saver = checkpoint.Checkpointer(workdir / 'checkpoints', asynchronous=False)
   restored = saver.restore(state)
@@ -107,7 +107,7 @@ def test_a_step_that_breaks_the_parameters_is_not_taken(tmp_path):
 def _fresh(workdir):
   config = tiny.get_config()
   config.warm_start.steps = 0
-  parts, params = session.assemble(config, workdir)
+  parts, params = assembly.assemble(config, workdir)
   parts.close()
   return parts.init(params)
 
@@ -140,7 +140,7 @@ def test_what_is_compiled_is_given_what_is_on_the_device_already(
 ):
   config = tiny.get_config()
   config.warm_start.steps, config.pipeline = 0, pipeline
-  parts, params = session.assemble(config, tmp_path)
+  parts, params = assembly.assemble(config, tmp_path)
   with contextlib.closing(parts):
     state, _, _ = loop.iterate(parts, loop.begin(parts, params), 0)
     programs = type(parts.compiled)(*map(_guarded, parts.compiled))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxrl_llm.problems.text import session
+from jaxrl_llm.problems.text import assembly
 from jaxrl_llm.training import loop, programs
 from tests.end_to_end import tiny
 
@@ -31,7 +31,7 @@ def test_later_iterations_load_no_new_programs(recipe, settings, tmp_path):
   config = tiny.get_config(recipe)
   config.warm_start.steps = 0
   config.update_from_flattened_dict(settings)
-  parts, params = session.assemble(config, tmp_path)
+  parts, params = assembly.assemble(config, tmp_path)
   with contextlib.closing(parts):
     state = loop.begin(parts, params)
     counts = []

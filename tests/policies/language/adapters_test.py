@@ -10,7 +10,7 @@ from flax import traverse_util
 
 from jaxrl_llm.policies.language import hf, lora, parameters
 from jaxrl_llm.policies.language.hf import adapters
-from jaxrl_llm.problems.text import session
+from jaxrl_llm.problems.text import assembly
 from tests.end_to_end import tiny
 from tests.policies.language import families
 from tests.training import folders
@@ -179,7 +179,7 @@ def assembled(base, workdir, **settings):
   config.update_from_flattened_dict(
     {f'model.{name}': value for name, value in settings.items()}
   )
-  return session.assemble(config, workdir)
+  return assembly.assemble(config, workdir)
 
 
 def test_a_run_begins_with_an_adapter_and_refers_to_it(tmp_path):
@@ -229,7 +229,7 @@ def test_an_adapter_is_not_put_on_a_model_that_a_warm_start_changed(tmp_path):
   config = tiny.get_config()
   config.model.path, config.model.adapter = 'base', 'adapter'
   with pytest.raises(ValueError, match='warm_start.steps=100 would train'):
-    session.assemble(config, tmp_path)
+    assembly.assemble(config, tmp_path)
 
 
 def test_attention_of_a_mixture_is_read(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 from jaxrl_llm import types
 from jaxrl_llm.plans import episodes, prefixes
-from jaxrl_llm.problems.text import session
+from jaxrl_llm.problems.text import assembly
 from jaxrl_llm.problems.text.tools import Speaker
 from jaxrl_llm.tasks import environments, tokens
 from tests.end_to_end import tiny
@@ -76,7 +76,7 @@ def run(request, tmp_path_factory):
   config.model.fresh.chat = request.param
   config.sample.max_prompt, config.sample.max_response = 24, 100
   folder = tmp_path_factory.mktemp('run')
-  parts, _ = session.assemble(config, folder, abstract=True)
+  parts, _ = assembly.assemble(config, folder, abstract=True)
   with contextlib.closing(parts):
     yield parts
 

@@ -8,7 +8,7 @@ import pytest
 
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.plans import recorded
-from jaxrl_llm.problems.text import recordings, session
+from jaxrl_llm.problems.text import assembly, recordings
 from jaxrl_llm.tasks import tokens
 from jaxrl_llm.training import loop
 from tests.end_to_end import tiny
@@ -73,7 +73,7 @@ def test_a_plan_with_a_way_of_its_own_is_refused():
 )  # fmt: skip
 def test_settings_that_mean_nothing_are_refused(settings, words, tmp_path):
   with pytest.raises(ValueError, match=words):
-    session.assemble(config_of(**settings), tmp_path)
+    assembly.assemble(config_of(**settings), tmp_path)
 
 
 def test_what_is_odd_in_the_data_is_counted_and_said(tmp_path, caplog):
@@ -94,7 +94,7 @@ def test_what_is_odd_in_the_data_is_counted_and_said(tmp_path, caplog):
     verify__names=(),
     verify__weights=(),
   )
-  parts, _ = session.assemble(config, tmp_path)
+  parts, _ = assembly.assemble(config, tmp_path)
   assert parts.train.counts == {
     'data/records': 4,
     'data/identical': 1,
@@ -107,7 +107,7 @@ def test_what_is_odd_in_the_data_is_counted_and_said(tmp_path, caplog):
 def test_held_out_ratings_are_those_of_every_record_once(tmp_path):
   """Five records in batches of four: the last batch wraps around."""
   config = config_of(data__held_out=5, learn__microbatches=2)
-  parts, params = session.assemble(config, tmp_path)
+  parts, params = assembly.assemble(config, tmp_path)
   moved = jax.tree.map(lambda x: x * 1.1, params)
   state = parts.init(params).replace(params=moved)
   found = parts.rated(state)
@@ -147,7 +147,7 @@ def test_responses_that_bring_their_end_get_no_second_one(tmp_path):
     verify__names=(),
     verify__weights=(),
   )
-  parts, _ = session.assemble(config, tmp_path)
+  parts, _ = assembly.assemble(config, tmp_path)
   lengths = parts.train.columns['recorded_mask'].sum(-1)
   assert lengths.tolist() == [[2, 2], [1, 2], [2, 2]]
   assert parts.train.counts['data/empty'] == 1
@@ -165,7 +165,7 @@ def test_pairs_that_are_all_alike_are_refused(tmp_path):
     data__path=str(path), data__held_out=2, data__answer_field=''
   )
   with pytest.raises(ValueError, match='each of 4 records .* the same tokens'):
-    session.assemble(config, tmp_path)
+    assembly.assemble(config, tmp_path)
 
 
 def labelled(folder, count=12):
@@ -192,7 +192,7 @@ def test_single_labelled_responses_are_learned_from(recipe, tmp_path):
     recipe, **labelled(tmp_path), optimizer__learning_rate=1e-2
   )
   config.recipe.samples = 1
-  parts, params = session.assemble(config, tmp_path)
+  parts, params = assembly.assemble(config, tmp_path)
   state = parts.init(params)
   before = parts.rated(state)
   for step in range(30):
@@ -213,7 +213,7 @@ def test_held_out_single_responses_are_compared_within_their_batches(tmp_path):
   """Six records in batches of four: the last is filled up."""
   config = config_of('unary_reward_model', **labelled(tmp_path))
   config.recipe.samples = 1
-  parts, params = session.assemble(config, tmp_path)
+  parts, params = assembly.assemble(config, tmp_path)
   state = parts.init(params)
   found = parts.rated(state)
   assert len(parts.held_out) == 6
@@ -240,8 +240,8 @@ def test_held_out_single_responses_are_compared_within_their_batches(tmp_path):
 
 def test_single_responses_are_no_pairs(tmp_path, caplog):
   with pytest.raises(ValueError, match='such as kto or unary_reward_model'):
-    session.assemble(config_of('dpo', **labelled(tmp_path)), tmp_path)
-  parts, _ = session.assemble(config_of('kto', **labelled(tmp_path)), tmp_path)
+    assembly.assemble(config_of('dpo', **labelled(tmp_path)), tmp_path)
+  parts, _ = assembly.assemble(config_of('kto', **labelled(tmp_path)), tmp_path)
   parts.close()
   assert 'and recipe.samples=2: most rows of a batch are empty' in caplog.text
 
@@ -271,7 +271,7 @@ def test_a_text_beside_messages_goes_through_the_chat_template(tmp_path):
     verify__names=(),
     verify__weights=(),
   )
-  parts, _ = session.assemble(config, tmp_path)
+  parts, _ = assembly.assemble(config, tmp_path)
   parts.close()
   text, message, plain = (
     parts.tokenizer.decode(tokens[mask])

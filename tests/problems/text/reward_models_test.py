@@ -7,7 +7,7 @@ import pytest
 
 from jaxrl_llm.plans import recorded
 from jaxrl_llm.policies.language import heads, score
-from jaxrl_llm.problems.text import oracles, reward_models, session
+from jaxrl_llm.problems.text import assembly, oracles, reward_models
 from jaxrl_llm.tasks import verify
 from tests.end_to_end import tiny
 
@@ -26,7 +26,7 @@ def folders(tmp_path_factory):
     config.recipe.samples = 2
     config.data.responses = 'recorded'
     config.warm_start.steps = 0
-    parts, params = session.assemble(config, workdir)
+    parts, params = assembly.assemble(config, workdir)
     parts.export(parts.init(params), workdir / 'export')
     parts.close()
     paths.append(str(workdir / 'export'))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxrl_llm.plans import episodes, prefixes
-from jaxrl_llm.problems.text import session
+from jaxrl_llm.problems.text import assembly
 from jaxrl_llm.problems.text.tools import Speaker
 from jaxrl_llm.tasks import environments
 from jaxrl_llm.training import loop
@@ -87,7 +87,7 @@ class Noting(Scripted):
 
 @contextlib.contextmanager
 def assembled(config, folder):
-  parts, _ = session.assemble(config, folder, abstract=True)
+  parts, _ = assembly.assemble(config, folder, abstract=True)
   with contextlib.closing(parts):
     yield parts
 
@@ -147,7 +147,7 @@ def test_more_rows_than_there_are_places_for_do_not_count(tmp_path, caplog):
 def test_when_programs_ask_changes_neither_rows_nor_what_is_learned(tmp_path):
   config = config_of('wandering', **{'serve.rows': 2, 'serve.workers': 4})
   config.sample.stop = ()
-  parts, params = session.assemble(config, tmp_path)
+  parts, params = assembly.assemble(config, tmp_path)
   with contextlib.closing(parts):
     state = parts.init(params)
 

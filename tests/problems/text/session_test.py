@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxrl_llm.problems.text import session
+from jaxrl_llm.problems.text import assembly
 from jaxrl_llm.problems.text.tools import Tools
 from jaxrl_llm.training import loop, programs
 from tests.end_to_end import tiny
@@ -23,7 +23,7 @@ def assembled(folder, workdir, **changed):
   config.update_from_flattened_dict(
     {name.replace('__', '.'): value for name, value in changed.items()}
   )
-  return session.assemble(config, workdir)
+  return assembly.assemble(config, workdir)
 
 
 def sampled(parts, params):
@@ -108,7 +108,7 @@ def test_questions_that_a_recipe_cannot_learn_from_are_refused(tmp_path):
     config.warm_start.steps = 0
     config.data.path, config.data.held_out_path = str(path), str(held_out)
     with pytest.raises(ValueError, match='2 of 3 questions have no field'):
-      session.assemble(config, tmp_path / recipe)
+      assembly.assemble(config, tmp_path / recipe)
 
 
 def test_text_with_tokens_past_the_embedding_is_refused_by_place(tmp_path):
@@ -201,11 +201,11 @@ def test_a_temperature_of_nothing_is_refused_for_learning(tmp_path):
 def test_draws_by_domain_need_several_before_a_warm_start_is_made(tmp_path):
   config = tiny.get_config('sec')
   with pytest.raises(ValueError, match='questions are of one.*data.level=0'):
-    session.assemble(config, tmp_path)
+    assembly.assemble(config, tmp_path)
   assert not (tmp_path / 'warm_start').exists()
   config.data.level, config.warm_start.steps = 0, 0
   config.sample.max_prompt = 24
-  parts, params = session.assemble(config, tmp_path)
+  parts, params = assembly.assemble(config, tmp_path)
   state = parts.init(params)
   parts.close()
   assert set(parts.spec.task_domains) == {0, 1, 2}
@@ -225,14 +225,14 @@ def test_what_cannot_work_is_refused_before_a_warm_start_is_made(
   config = tiny.get_config()
   config.update_from_flattened_dict({name: value})
   with pytest.raises(ValueError, match=words):
-    session.assemble(config, tmp_path)
+    assembly.assemble(config, tmp_path)
   assert config.warm_start.steps and not (tmp_path / 'warm_start').exists()
 
 
 def test_sources_are_drawn_and_told_apart_by_their_weights(tmp_path):
   config = tiny.get_config()
   config.data.path = 'sort:weight=1,reverse:weight=3'
-  parts, _ = session.assemble(config, tmp_path, abstract=True)
+  parts, _ = assembly.assemble(config, tmp_path, abstract=True)
   parts.close()
   curriculum = parts.recipe.curriculum.init(parts.spec)
   tasks, _ = parts.draw(curriculum, jax.random.key(0))
@@ -251,4 +251,4 @@ def test_weights_that_a_curriculum_would_not_read_are_refused(tmp_path):
   config = tiny.get_config('sec')
   config.data.path = 'sort:weight=1,reverse:weight=3'
   with pytest.raises(ValueError, match='the weights of data.path would do no'):
-    session.assemble(config, tmp_path, abstract=True)
+    assembly.assemble(config, tmp_path, abstract=True)

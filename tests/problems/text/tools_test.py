@@ -12,7 +12,7 @@ import pytest
 from jaxrl_llm import types
 from jaxrl_llm.plans import prefixes
 from jaxrl_llm.policies.language import transformer
-from jaxrl_llm.problems.text import chats, dialogue, session
+from jaxrl_llm.problems.text import assembly, chats, dialogue
 from jaxrl_llm.problems.text.tools import Speaker, Tools
 from jaxrl_llm.tasks import tokens, verify
 from jaxrl_llm.training import keys
@@ -28,7 +28,7 @@ def run(tmp_path_factory):
   config.warm_start.steps = 0
   config.data.size = 16
   folder = tmp_path_factory.mktemp('run')
-  parts, params = session.assemble(config, folder)
+  parts, params = assembly.assemble(config, folder)
   with contextlib.closing(parts):
     state = parts.init(params)
     tools = Tools(parts, state, keys.key_for(0, 0, keys.Purpose.TASKS))

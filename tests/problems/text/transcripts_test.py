@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxrl_llm.plans import recorded
-from jaxrl_llm.problems.text import session, transcripts
+from jaxrl_llm.problems.text import assembly, transcripts
 from jaxrl_llm.tasks import data
 from tests.end_to_end import tiny
 from tests.problems.text import templates
@@ -57,7 +57,7 @@ def assembled(model, tmp_path, *records, **changed):
   held_out.write_text(json.dumps({'prompt': 'other', 'completion': 'x'}))
   changed = {'data__path': str(file), 'sample__prompts': 1} | changed
   changed |= {'data__held_out_path': str(held_out)}
-  return session.assemble(config_of(model, **changed), tmp_path)
+  return assembly.assemble(config_of(model, **changed), tmp_path)
 
 
 def texts(parts, task):
@@ -185,21 +185,21 @@ def test_what_cannot_be_learned_is_refused(
 
 def test_epochs_say_how_long_a_run_is(tmp_path):
   """Of 64 records, 4 an iteration."""
-  parts, _ = session.assemble(config_of(steps=0, data__epochs=1.51), tmp_path)
+  parts, _ = assembly.assemble(config_of(steps=0, data__epochs=1.51), tmp_path)
   parts.close()
   assert parts.config.steps == 25
   config = config_of(steps=0, data__epochs=1.0)
-  recipe = session.recipe_of(config)
-  assert session.timed(config_of(), recipe, 64).steps == 12
-  other = session.recipe_of(tiny.get_config('sec'))
+  recipe = assembly.recipe_of(config)
+  assert assembly.timed(config_of(), recipe, 64).steps == 12
+  other = assembly.recipe_of(tiny.get_config('sec'))
   with pytest.raises(ValueError, match='draws records as it sees fit'):
-    session.timed(config, other, 64)
+    assembly.timed(config, other, 64)
 
 
 def test_held_out_numbers_are_means_over_tokens_of_every_record_once(tmp_path):
   """Five records in batches of four: the last batch wraps around."""
   config = config_of(data__held_out=5, learn__microbatches=2)
-  parts, params = session.assemble(config, tmp_path)
+  parts, params = assembly.assemble(config, tmp_path)
   found = parts.rated(parts.init(params))
   rollouts, _ = recorded.rows(parts.held_out.prompts(np.arange(5)))
   needs = frozenset({'log_probs'})
