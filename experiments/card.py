@@ -6,7 +6,7 @@ import json
 import pathlib
 
 from experiments import runs
-from jaxrl_llm import recipe as recipe_lib
+from jaxrl_llm import registry
 
 
 def of_run(workdir: pathlib.Path, step: int, *, base: str = '') -> str:
@@ -17,7 +17,7 @@ def of_run(workdir: pathlib.Path, step: int, *, base: str = '') -> str:
   """
   record = json.loads((workdir / 'config.json').read_bytes())
   config = record['config']
-  entry = recipe_lib.get(config['recipe']['name'])
+  entry = registry.get(config['recipe']['name'])
   paper = entry.paper.title
   if entry.paper.arxiv:
     paper += f' (arXiv {entry.paper.arxiv})'

@@ -12,8 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxrl_llm import compose, presets, problems
-from jaxrl_llm import recipe as recipe_lib
+from jaxrl_llm import compose, presets, problems, registry
 from jaxrl_llm.serving import programs
 from jaxrl_llm.tasks import toolbox
 
@@ -380,7 +379,7 @@ def base(recipe: str, problem: str = 'text') -> ConfigDict:
     KeyError: an unknown recipe; the message suggests a known one.
   """
   preset = presets.find(recipe)
-  defaults = recipe_lib.get(preset.recipe).defaults
+  defaults = registry.get(preset.recipe).defaults
   config = ConfigDict(
     {'recipe': {'name': preset.recipe, **defaults, **preset.values}}
   )

@@ -10,7 +10,8 @@ from jaxrl_llm.credit import chain, estimate, refine
 from jaxrl_llm.objectives import aggregate, costs, gates, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.plans import guides, offline_states, sampled, undersampled
-from jaxrl_llm.recipe import Limit, Paper, Recipe, register
+from jaxrl_llm.recipe import Recipe
+from jaxrl_llm.registry import Limit, Paper, register
 
 _RLGF = Paper('Learning to Generate Better Than Your LLM', '2306.11816')
 

@@ -10,7 +10,8 @@ from jaxrl_llm.credit import chain, estimate, shape, weigh
 from jaxrl_llm.objectives import adaptive, aggregate, regions, surrogates
 from jaxrl_llm.objectives.base import policy_gradient
 from jaxrl_llm.plans import sampled
-from jaxrl_llm.recipe import Limit, Paper, Recipe, register
+from jaxrl_llm.recipe import Recipe
+from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.rewards import length
 from jaxrl_llm.selection import filters
 

@@ -10,7 +10,8 @@ from jaxrl_llm.credit import chain, refine
 from jaxrl_llm.objectives import aggregate, costs, critics, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.plans import sampled
-from jaxrl_llm.recipe import Paper, Recipe, register
+from jaxrl_llm.recipe import Recipe
+from jaxrl_llm.registry import Paper, register
 
 _STOP_REGRESSING = Paper(
   'Stop Regressing: Training Value Functions via Classification for Scalable '

@@ -9,7 +9,8 @@ from jaxrl_llm.credit import chain, estimate, weigh
 from jaxrl_llm.objectives import aggregate, costs, gates, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.plans import budgeted, replay, sampled
-from jaxrl_llm.recipe import Limit, Paper, Recipe, register
+from jaxrl_llm.recipe import Recipe
+from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.selection import bandits, budgets, difficulty, filters
 
 

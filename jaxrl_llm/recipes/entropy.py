@@ -10,7 +10,8 @@ from jaxrl_llm.credit import estimate
 from jaxrl_llm.objectives import adaptive, aggregate, costs, gates, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.plans import sampled
-from jaxrl_llm.recipe import Paper, Recipe, register
+from jaxrl_llm.recipe import Recipe
+from jaxrl_llm.registry import Paper, register
 
 _ENTROPY_MECHANISM = Paper(
   'The Entropy Mechanism of Reinforcement Learning for Reasoning Language '

@@ -7,7 +7,8 @@ from jaxrl_llm.credit import chain, estimate, estimate_tokens
 from jaxrl_llm.objectives import adaptive, aggregate, surrogates
 from jaxrl_llm.objectives.base import policy_gradient
 from jaxrl_llm.plans import sampled, temperature
-from jaxrl_llm.recipe import Limit, Paper, Recipe, register
+from jaxrl_llm.recipe import Recipe
+from jaxrl_llm.registry import Limit, Paper, register
 
 
 @register(

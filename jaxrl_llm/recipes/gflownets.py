@@ -15,7 +15,8 @@ from jaxrl_llm.objectives import aggregate, gflownet, grouped
 from jaxrl_llm.objectives.base import policy_gradient, row_losses
 from jaxrl_llm.objectives.grouped import group_losses, pair_losses
 from jaxrl_llm.plans import sampled
-from jaxrl_llm.recipe import Limit, Paper, Recipe, register
+from jaxrl_llm.recipe import Recipe
+from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.selection import pairs
 
 _OP = Paper('Order-Preserving GFlowNets', '2310.00386')

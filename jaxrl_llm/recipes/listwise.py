@@ -8,7 +8,8 @@ from jaxrl_llm.objectives import grouped, listwise, preference
 from jaxrl_llm.objectives.base import row_losses
 from jaxrl_llm.objectives.grouped import group_losses, pair_losses
 from jaxrl_llm.plans import sampled
-from jaxrl_llm.recipe import Limit, Paper, Recipe, register
+from jaxrl_llm.recipe import Recipe
+from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.selection import pairs
 
 _LIPO = Paper(

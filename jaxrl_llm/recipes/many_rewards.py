@@ -9,7 +9,8 @@ from jaxrl_llm.credit import estimate
 from jaxrl_llm.objectives import aggregate, barrier, costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.plans import sampled
-from jaxrl_llm.recipe import Paper, Recipe, register
+from jaxrl_llm.recipe import Recipe
+from jaxrl_llm.registry import Paper, register
 from jaxrl_llm.rewards import combine
 
 _ENSEMBLES = Paper(

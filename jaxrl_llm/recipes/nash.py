@@ -15,7 +15,8 @@ from jaxrl_llm.objectives import grouped, nash, preference
 from jaxrl_llm.objectives.base import row_losses
 from jaxrl_llm.objectives.grouped import pair_losses
 from jaxrl_llm.plans import opponents, sampled
-from jaxrl_llm.recipe import Limit, Paper, Recipe, register
+from jaxrl_llm.recipe import Recipe
+from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.rewards import duels
 from jaxrl_llm.selection import pairs
 

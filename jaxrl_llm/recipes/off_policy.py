@@ -9,7 +9,8 @@ from jaxrl_llm.credit import estimate
 from jaxrl_llm.objectives import aggregate, costs, gates, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.plans import sampled
-from jaxrl_llm.recipe import Limit, Paper, Recipe, register
+from jaxrl_llm.recipe import Recipe
+from jaxrl_llm.registry import Limit, Paper, register
 
 REC = Paper(
   'Group-Relative REINFORCE Is Secretly an Off-Policy Algorithm: Demystifying '

@@ -20,7 +20,8 @@ from jaxrl_llm.objectives import (
 from jaxrl_llm.objectives.base import Cost, policy_gradient, row_losses
 from jaxrl_llm.objectives.grouped import group_losses, pair_losses
 from jaxrl_llm.plans import branching, demonstrations, greedy, resets, sampled
-from jaxrl_llm.recipe import Limit, Paper, Recipe, register
+from jaxrl_llm.recipe import Recipe
+from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.rewards import constraints, duels
 from jaxrl_llm.selection import pairs
 

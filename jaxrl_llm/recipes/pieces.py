@@ -12,7 +12,7 @@ import dataclasses
 import pathlib
 from collections.abc import Iterator
 
-from jaxrl_llm.recipe import paragraph
+from jaxrl_llm.registry import paragraph
 
 # Room, a folder or a file of the package: the kind of what it holds.
 KINDS = {

@@ -13,7 +13,8 @@ from jaxrl_llm.objectives import aggregate, costs, grouped, preference, unary
 from jaxrl_llm.objectives.base import Cost, row_losses
 from jaxrl_llm.objectives.grouped import pair_losses
 from jaxrl_llm.plans import episodes, sampled
-from jaxrl_llm.recipe import Limit, Paper, Recipe, register
+from jaxrl_llm.recipe import Recipe
+from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.selection import filters, pairs
 
 _DPO = Paper(

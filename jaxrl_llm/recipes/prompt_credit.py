@@ -20,7 +20,8 @@ from jaxrl_llm.objectives import (
 from jaxrl_llm.objectives.base import Cost, policy_gradient, row_losses
 from jaxrl_llm.plans import demonstrations, greedy, sampled
 from jaxrl_llm.plans.base import Plan
-from jaxrl_llm.recipe import Limit, Paper, Recipe, register
+from jaxrl_llm.recipe import Recipe
+from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.rewards import behaviour
 from jaxrl_llm.selection import bandits
 

@@ -7,7 +7,8 @@ from jaxrl_llm.credit import estimate
 from jaxrl_llm.objectives import aggregate, costs, offline
 from jaxrl_llm.objectives.base import Cost, row_losses
 from jaxrl_llm.plans import sampled
-from jaxrl_llm.recipe import Paper, Recipe, register
+from jaxrl_llm.recipe import Recipe
+from jaxrl_llm.registry import Paper, register
 
 
 @register(

@@ -10,7 +10,8 @@ from jaxrl_llm.notes import passes
 from jaxrl_llm.objectives import aggregate, costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.plans import sampled
-from jaxrl_llm.recipe import Limit, Paper, Recipe, register
+from jaxrl_llm.recipe import Recipe
+from jaxrl_llm.registry import Limit, Paper, register
 
 
 @register(

@@ -14,7 +14,8 @@ from jaxrl_llm.objectives import aggregate, costs, ranked, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.plans import episodes, sampled
 from jaxrl_llm.plans import wordings as wordings_lib
-from jaxrl_llm.recipe import Limit, Paper, Recipe, register
+from jaxrl_llm.recipe import Recipe
+from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.rewards import behaviour
 
 

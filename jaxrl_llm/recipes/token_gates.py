@@ -9,8 +9,9 @@ from jaxrl_llm.credit import estimate
 from jaxrl_llm.objectives import aggregate, costs, gates, supervised, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.plans import episodes, sampled
-from jaxrl_llm.recipe import Limit, Paper, Recipe, register
+from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.recipes.off_policy import REC
+from jaxrl_llm.registry import Limit, Paper, register
 
 
 @register(

@@ -6,15 +6,16 @@ from experiments.command import Refused
 from experiments.configs import default, masked, model
 from experiments.settings import check_overrides, check_values
 from jaxrl_llm import recipe as recipe_lib
+from jaxrl_llm import registry
 
 INF = float('inf')
 OVERRIDDEN = 'experiments.settings.overridden'
 
 
 @pytest.mark.parametrize('module', [default, model])
-@pytest.mark.parametrize('name', recipe_lib.names())
+@pytest.mark.parametrize('name', registry.names())
 def test_a_run_splits_the_rows_of_every_recipe(name, module):
-  config, built = module.get_config(name), recipe_lib.build(name)
+  config, built = module.get_config(name), registry.build(name)
   recipe_lib.check(
     built,
     rows=config.sample.prompts * built.plan.contract.samples,

@@ -3,8 +3,7 @@ import pathlib
 
 import pytest
 
-from jaxrl_llm import compose, parts
-from jaxrl_llm import recipe as recipe_lib
+from jaxrl_llm import compose, parts, registry
 from jaxrl_llm.learners import bandits
 from jaxrl_llm.recipes import __main__ as command
 from jaxrl_llm.recipes import pieces
@@ -30,14 +29,14 @@ def _cells():
 
 def test_table_has_one_row_of_eight_cells_for_each_recipe():
   cells = _cells()
-  assert sorted(cells) == recipe_lib.names()
+  assert sorted(cells) == registry.names()
   assert {len(row) for row in cells.values()} == {8}
 
 
 def test_table_says_how_every_entry_deviates():
   cells = _cells()
-  for name in recipe_lib.names():
-    told = inspect.getdoc(recipe_lib.get(name).factory).split('Deviates:')
+  for name in registry.names():
+    told = inspect.getdoc(registry.get(name).factory).split('Deviates:')
     words = ' '.join(told[1].split('\n\n')[0].split()) if told[1:] else ''
     assert cells[name][-1] == words.replace('|', '/'), name
 
@@ -57,9 +56,9 @@ def test_deviations_are_the_paragraph_that_begins_with_the_word():
   def follows():
     """A method that deviates nowhere."""
 
-  paper = recipe_lib.Paper('A paper')
+  paper = registry.Paper('A paper')
   entries = [
-    recipe_lib.Entry('name', factory, paper) for factory in (differs, follows)
+    registry.Entry('name', factory, paper) for factory in (differs, follows)
   ]
   assert entries[0].deviates == 'the first thing, over two lines. The second.'
   assert entries[1].deviates == ''
@@ -69,7 +68,7 @@ def test_deviations_are_the_paragraph_that_begins_with_the_word():
 def test_a_paper_is_found_under_every_title(name, capsys):
   assert command.main([name]) == 0
   shown = ' '.join(capsys.readouterr().out.split())
-  titles = recipe_lib.get(name).paper.titles
+  titles = registry.get(name).paper.titles
   assert len(titles) > 1
   for title in titles:
     assert title in _cells()[name][1] and title in shown
@@ -78,15 +77,15 @@ def test_a_paper_is_found_under_every_title(name, capsys):
 def test_list_names_every_recipe(capsys):
   assert command.main([]) == 0
   shown = capsys.readouterr().out
-  for name in recipe_lib.names():
+  for name in registry.names():
     assert f'  {name} ' in shown
 
 
-@pytest.mark.parametrize('name', recipe_lib.names())
+@pytest.mark.parametrize('name', registry.names())
 def test_description_shows_paper_values_slots_and_limits(name, capsys):
   assert command.main([name]) == 0
   shown = ' '.join(capsys.readouterr().out.split())
-  entry = recipe_lib.get(name)
+  entry = registry.get(name)
   for part in (entry.paper.title, entry.paper.arxiv, entry.paper.confidence):
     assert part in shown
   for key, value in entry.defaults.items():
@@ -201,7 +200,7 @@ def test_every_room_of_a_kind_is_there_and_names_a_source(folder):
 
 def test_no_piece_has_the_name_of_a_recipe():
   last = {piece.name.rpartition('.')[2] for piece in pieces.pieces()}
-  assert not last & set(recipe_lib.names())
+  assert not last & set(registry.names())
 
 
 def test_search_finds_what_has_all_words_and_names_come_first(capsys):

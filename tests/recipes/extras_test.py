@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm import reads
-from jaxrl_llm import recipe as recipe_lib
+from jaxrl_llm import reads, registry
 from jaxrl_llm.tasks import environments
 from jaxrl_llm.types import Scores, Spec, Stats
 from tests import thinned
@@ -34,7 +33,7 @@ KEY = jax.random.key(0)
 
 def _needed(name):
   """The extras that a recipe's credit reads, passes of the loop left out."""
-  read = reads.reads_of(recipe_lib.build(name).credit)
+  read = reads.reads_of(registry.build(name).credit)
   return sorted(reads.provided(read, 'plan'))
 
 
@@ -135,10 +134,10 @@ def _credit(recipe, spec, rollouts, scores):
 
 @pytest.mark.parametrize(
   'name',
-  thinned.every(2, [name for name in recipe_lib.names() if _needed(name)]),
+  thinned.every(2, [name for name in registry.names() if _needed(name)]),
 )
 def test_credit_depends_on_what_the_plan_says(name):
-  recipe = recipe_lib.build(name)
+  recipe = registry.build(name)
   plan, terms = recipe.plan, recipe.plan.contract
   groups = len(QUESTIONS) * terms.groups
   spec = Spec(

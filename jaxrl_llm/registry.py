@@ -1,0 +1,210 @@
+"""The registry: the methods that have names, and where each comes from.
+
+An entry is a keyword-only factory of a `Recipe` whose defaults are plain
+values: they become typed, locked flags. Off is 0 or `math.inf`, never None.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jaxrl_llm.recipe import JOINTS, Recipe, functions
+from jaxrl_llm.spelling import suggestion
+
+_DEVIATES = 'Deviates:'
+# What others are told apart from, the plainest first.
+BASES = ('reinforce', 'ppo', 'grpo', 'dpo')
+
+
+@dataclasses.dataclass(frozen=True)
+class Paper:
+  """Where a method comes from.
+
+  Attributes:
+    title: as published. arxiv: its id, or '' for older work.
+    confidence: VERIFIED (read in published code or text), VERIFIED-2 (read
+      in a third party's), RECALLED, or ABSTRACT (reconstructed from it).
+    other_titles: those of its other versions, earlier or later.
+  """
+
+  title: str
+  arxiv: str = ''
+  confidence: str = 'VERIFIED'
+  other_titles: tuple[str, ...] = ()
+
+  @property
+  def titles(self) -> tuple[str, ...]:
+    return self.title, *self.other_titles
+
+
+@dataclasses.dataclass(frozen=True)
+class Limit:
+  """A special case: with these values an entry is another entry.
+
+  The battery verifies that losses and gradients agree on random batches, at
+  the proximal policy and away from it. The other entry is built with as many
+  samples as this one.
+
+  Attributes:
+    other: the entry it becomes.
+    values: hyper-parameters of this entry.
+    other_values: hyper-parameters of the other.
+    on_policy: holds where the ratio is 1, for the gradient alone: the losses
+      of surrogates with one gradient there differ by constants.
+    up_to_scale: holds up to one positive factor of loss and gradient.
+  """
+
+  other: str
+  values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  other_values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  on_policy: bool = False
+  up_to_scale: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+  """A registered method."""
+
+  name: str
+  factory: Callable[..., Recipe]
+  paper: Paper
+  limits: tuple[Limit, ...] = ()
+
+  @property
+  def base(self) -> str:
+    """Of `BASES`, whose functions are most like this entry's.
+
+    One of them is compared with those before it; '' for the plainest.
+    """
+    known = BASES[: BASES.index(self.name)] if self.name in BASES else BASES
+    own = functions(self.factory())
+    return min(
+      reversed(known),
+      key=lambda name: len(own ^ functions(build(name))),
+      default='',
+    )
+
+  @property
+  def joints(self) -> tuple[str, ...]:
+    """Where the entry has a function that its base has not.
+
+    Numbers do not count, nor what is left out.
+    """
+    if not self.base:
+      return ()
+    own = functions(self.factory()) - functions(build(self.base))
+    found = {joint for joint, _ in own}
+    return tuple(joint for joint in JOINTS if joint in found)
+
+  @property
+  def defaults(self) -> dict[str, float | int | bool | str | tuple]:
+    parameters = inspect.signature(self.factory).parameters
+    return {name: p.default for name, p in parameters.items()}
+
+  @property
+  def text(self) -> str:
+    """The docstring, '' without one."""
+    return inspect.getdoc(self.factory) or ''
+
+  @property
+  def summary(self) -> str:
+    return self.text.partition('\n')[0]
+
+  @property
+  def deviates(self) -> str:
+    """The paragraph of the docstring that begins 'Deviates:', on one line.
+
+    It names every known difference from the paper; '' where none is known.
+    """
+    return paragraph(self.text, _DEVIATES)
+
+
+def paragraph(text: str, head: str) -> str:
+  """The paragraph of a docstring that begins so, on one line without that."""
+  for each in map(str.strip, text.split('\n\n')):
+    if each.startswith(head):
+      return ' '.join(each.removeprefix(head).split())
+  return ''
+
+
+_ENTRIES: dict[str, Entry] = {}
+
+
+def register(paper: Paper, *limits: Limit):
+  """Decorates a factory of recipes and enters it under its own name."""
+
+  def enter(factory):
+    name = factory.__name__
+    if name in _ENTRIES and not _same_code(factory, _ENTRIES[name].factory):
+      raise ValueError(f'recipe {name!r} is registered twice')
+    for parameter in inspect.signature(factory).parameters.values():
+      keyword = parameter.kind is inspect.Parameter.KEYWORD_ONLY
+      plain = isinstance(parameter.default, float | int | str | tuple)
+      if not (keyword and plain):
+        raise TypeError(
+          f'recipe {name!r}: {parameter.name} must be keyword-only with a '
+          'plain default (float, int, bool, str or tuple)'
+        )
+    _ENTRIES[name] = Entry(name, factory, paper, limits)
+    return factory
+
+  return enter
+
+
+def _same_code(first: Callable, second: Callable) -> bool:
+  """Whether two factories are one, of a file that was executed twice.
+
+  As where a config file is also imported, for a verifier in it.
+  """
+  one, other = inspect.unwrap(first).__code__, inspect.unwrap(second).__code__
+  same = one.co_firstlineno == other.co_firstlineno
+  paths = map(os.path.realpath, (one.co_filename, other.co_filename))
+  return same and len(set(paths)) == 1
+
+
+def names() -> list[str]:
+  """Every registered recipe, sorted.
+
+  Example:
+    >>> 'grpo' in names()
+    True
+  """
+  # The entries register on import; importing here keeps this module, which
+  # they build on, free of a cycle.
+  from jaxrl_llm import recipes  # noqa: F401
+
+  return sorted(_ENTRIES)
+
+
+def get(name: str) -> Entry:
+  """The entry of that name; the error for an unknown one suggests another.
+
+  Example:
+    >>> get('grpo').paper.arxiv
+    '2402.03300'
+  """
+  known = names()
+  if name not in known:
+    raise KeyError(f'unknown recipe {name!r}. {suggestion(name, known)}')
+  return _ENTRIES[name]
+
+
+def build(name: str, **values) -> Recipe:
+  """The recipe of that name, with some hyper-parameters replaced.
+
+  Example:
+    >>> build('dapo', clip_high=0.3).minibatches
+    16
+  """
+  entry = get(name)
+  for key in values:
+    if key not in entry.defaults:
+      raise KeyError(
+        f'recipe {name!r} has no hyper-parameter {key!r}. '
+        f'{suggestion(key, entry.defaults)}'
+      )
+  return entry.factory(**values)
