@@ -78,6 +78,7 @@ def _programs(model, shape):
   from experiments.benchmarks import folders
   from jaxrl_llm import registry
   from jaxrl_llm.policies.language import (
+    decoding,
     drawing,
     hf,
     parameters,
@@ -108,7 +109,7 @@ def _programs(model, shape):
 
   def one(layers, rest, mask, keys, state, prompt_cache, cache):
     positions = shape.prompt + state.t + jnp.zeros_like(state.token)
-    hidden, cache = transformer.decode(
+    hidden, cache = decoding.decode(
       layers,
       rest,
       config,
@@ -151,7 +152,7 @@ def _programs(model, shape):
   )
   state = jax.eval_shape(first, logits, keys)
   cache = jax.eval_shape(
-    lambda: transformer.empty_cache(config, shape.rows, shape.response)
+    lambda: decoding.empty_cache(config, shape.rows, shape.response)
   )
   rollouts = jax.eval_shape(sampler_lib.finished, prompts, state)
   held = jax.eval_shape(lambda params: program.init(params, spec), params)

@@ -141,6 +141,11 @@ def step(
   return y.astype(inputs['v'].dtype), after
 
 
+def of_rows(states: States, samples: int) -> States:
+  """The states of prompts, once for each of the `samples` rows of a group."""
+  return jax.tree.map(lambda x: jnp.repeat(x, samples, axis=0), states)
+
+
 def _prepared(q, k, v):
   """q and k in float32, of length one and a head for each of v."""
   q, k, v = (x.astype(jnp.float32) for x in (q, k, v))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.policies.language import transformer, truncation
+from jaxrl_llm.policies.language import decoding, truncation
 from jaxrl_llm.types import Array, PyTree
 
 # What stands after the end of a response. Masked everywhere: any token of any
@@ -59,7 +59,7 @@ def unstacked(params: PyTree, sampler) -> tuple[PyTree, PyTree]:
   Once, before a loop: inside it would be done for every token.
   """
   dtype = sampler.dtype
-  layers = transformer.split_layers(
+  layers = decoding.split_layers(
     params, sampler.config, dtype, unroll=sampler.unroll
   )
   rest = jax.lax.optimization_barrier(

@@ -23,7 +23,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.policies.language import drawing, slots, transformer
+from jaxrl_llm.policies.language import decoding, drawing, slots, transformer
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.policies.language.truncation import Sampling
 from jaxrl_llm.types import Array, Prompts, PyTree, Rollouts, Tokens
@@ -155,7 +155,7 @@ def _write(
     logits, cache = following(state, cache)
     return emit(sampler, state, logits, keys, sampling, stop_table), cache
 
-  state = until_ended(sampler, step, state, cache, transformer.widened)
+  state = until_ended(sampler, step, state, cache, decoding.widened)
   return finished(prompts, state)
 
 
@@ -197,7 +197,7 @@ def decoded(params: PyTree) -> PyTree:
 
 def prompted(sampler, samples, params, prompts):
   """Logits f32[N, V] after the prompts, and their keys and values."""
-  hidden, cache = transformer.prefill(
+  hidden, cache = decoding.prefill(
     params,
     sampler.config,
     prompts.tokens,
@@ -206,7 +206,7 @@ def prompted(sampler, samples, params, prompts):
     unroll=sampler.unroll,
   )
   kept = sampler.cache_dtype or sampler.dtype
-  cache = transformer.stored(cache, kept)
+  cache = decoding.stored(cache, kept)
   logits = transformer.logits(params, sampler.config, hidden)
   return jnp.repeat(logits, samples, axis=0), cache
 
@@ -220,7 +220,7 @@ def decoder(sampler, params, prompts, prompt_cache, rows):
 
   def following(state, cache):
     slot = state.t - 1
-    hidden, cache = transformer.decode(
+    hidden, cache = decoding.decode(
       layers,
       rest,
       config,
@@ -234,7 +234,7 @@ def decoder(sampler, params, prompts, prompt_cache, rows):
     )
     return transformer.logits(rest, config, hidden), cache
 
-  cache = transformer.empty_cache(
+  cache = decoding.empty_cache(
     config,
     rows,
     sampler.columns[0],

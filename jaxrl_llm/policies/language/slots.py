@@ -29,8 +29,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.policies.language import drawing, transformer
-from jaxrl_llm.policies.language.transformer import Cache
+from jaxrl_llm.policies.language import decoding, drawing, transformer
+from jaxrl_llm.policies.language.decoding import Cache
 from jaxrl_llm.types import Array
 
 
@@ -106,7 +106,7 @@ def write(
     prompt = row // samples
     column = loop.clock % most
     age = (column - jnp.arange(most)) % most
-    hidden, cache = transformer.decode(
+    hidden, cache = decoding.decode(
       layers,
       rest,
       config,
@@ -148,7 +148,7 @@ def write(
   start = _Loop(
     jnp.int32(0),
     _idle(sampler.slots, n, prompt_cache),
-    transformer.empty_cache(
+    decoding.empty_cache(
       config,
       sampler.slots,
       most,

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.policies.language import heads, hf, lora, transformer
+from jaxrl_llm.policies.language import decoding, heads, hf, lora
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.problems.text import encoding as text
 from jaxrl_llm.problems.text import (
@@ -115,7 +115,7 @@ class TextSession(Session):
     }
     caches = jax.eval_shape(
       lambda: [
-        transformer.empty_cache(self.model, n, length, dtype)
+        decoding.empty_cache(self.model, n, length, dtype)
         for n, length in zip(rows, lengths)
       ]
     )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from jaxrl_llm.policies.language import hf, transformer
+from jaxrl_llm.policies.language import decoding, hf, transformer
 from tests.golden import make
 from tests.policies.language import families
 
@@ -47,13 +47,13 @@ def test_prefill_and_decode_give_the_golden_logits(variant, tmp_path):
 
   @jax.jit
   def generate(params):
-    last, prompt_cache = transformer.prefill(
+    last, prompt_cache = decoding.prefill(
       params, config, tokens[:, :_PROMPT], prompt_mask
     )
-    layers = transformer.split_layers(params, config)
+    layers = decoding.split_layers(params, config)
 
     def step(cache, t):
-      x, cache = transformer.decode(
+      x, cache = decoding.decode(
         layers,
         params,
         config,
@@ -66,7 +66,7 @@ def test_prefill_and_decode_give_the_golden_logits(variant, tmp_path):
       )
       return cache, x
 
-    cache = transformer.empty_cache(config, rows, length - _PROMPT)
+    cache = decoding.empty_cache(config, rows, length - _PROMPT)
     steps = jnp.arange(length - _PROMPT)
     _, xs = jax.lax.scan(step, cache, steps)
     x = jnp.concatenate([last[None], xs]).swapaxes(0, 1)

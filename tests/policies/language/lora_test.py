@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from jaxrl_llm.policies.language import lora, parameters, transformer
+from jaxrl_llm.policies.language import decoding, lora, parameters, transformer
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.policies.language.delta import Delta
 
@@ -109,10 +109,10 @@ def test_prefill_and_decode_apply_the_factors():
 
   @jax.jit
   def step(params):
-    _, prompt = transformer.prefill(params, _CONFIG, _TOKENS, _MASK)
-    cache = transformer.empty_cache(_CONFIG, 2, 1)
-    return transformer.decode(
-      transformer.split_layers(params, _CONFIG),
+    _, prompt = decoding.prefill(params, _CONFIG, _TOKENS, _MASK)
+    cache = decoding.empty_cache(_CONFIG, 2, 1)
+    return decoding.decode(
+      decoding.split_layers(params, _CONFIG),
       params,
       _CONFIG,
       _TOKENS[:, 0],

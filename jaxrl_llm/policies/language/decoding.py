@@ -1,0 +1,353 @@
+"""The decoder a token at a time, on keys, values and states that it keeps.
+
+`prefill` reads prompts, `decode` a token of every row, G rows sharing the keys
+of their prompt. Layers with delta nets keep a state, and no keys and values.
+Letters as in `transformer`.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from jaxrl_llm.policies.language import (
+  attention,
+  delta,
+  parameters,
+  stack,
+  transformer,
+)
+from jaxrl_llm.policies.language.config import READS, Config
+from jaxrl_llm.policies.language.layers import block, norm
+from jaxrl_llm.policies.language.parameters import Params
+from jaxrl_llm.types import Array
+
+Cache = tuple[dict[str, Array], ...]
+
+
+def prefill(
+  params: Params,
+  config: Config,
+  tokens: Array,
+  mask: Array,
+  *,
+  dtype=jnp.float32,
+  unroll: bool = True,
+) -> tuple[Array, Cache]:
+  """Reads prompts, keeping what `decode` attends to.
+
+  Args:
+    tokens: i32[B, P], left padded.
+    mask: bool[B, P], True on tokens.
+    dtype: of the arithmetic and of the cache.
+    unroll: as in `split_layers`.
+
+  Returns:
+    dtype[B, D], the hidden state of the last column, and the cache: for each
+    layer 'k' dtype[B, K, h, P] and 'v' dtype[B, K, P, h], or `delta.States`.
+    Not unrolled, for each layer of a period, periods being axis 1.
+  """
+  chex.assert_rank([tokens, mask], 2)
+  chex.assert_equal_shape([tokens, mask])
+  tokens, mask, _ = transformer.without_gaps(config, tokens, mask, mask)
+  x, kept = transformer.sequence(
+    params, config, tokens, mask, dtype=dtype, keep=True
+  )
+  if not unroll:
+    (kept,) = kept
+    return x[:, -1], jax.tree.map(lambda each: jnp.moveaxis(each, 0, 1), kept)
+  cache = []
+  for (first, end, period), stacks in zip(config.segments, kept):
+    for i in range(end - first):
+      own = stacks[i % period]
+      cache.append(jax.tree.map(lambda x, n=i // period: x[n], own))
+  return x[:, -1], tuple(cache)
+
+
+def decode(
+  layers: tuple[Params, ...] | Params,
+  params: Params,
+  config: Config,
+  tokens: Array,
+  positions: Array,
+  prompt_cache: Cache,
+  prompt_mask: Array,
+  cache: Cache,
+  t: Array,
+  *,
+  age: Array | None = None,
+  dtype=jnp.float32,
+) -> tuple[Array, Cache]:
+  """One token of every response; rows of a group share their prompt's cache.
+
+  Row n continues prompt n // G, with G = N / B. It attends to the prompt and,
+  in one softmax, to its own tokens 0..t.
+
+  Args:
+    layers: from `split_layers`, by layer, or stacked for a loop over periods.
+    params: the whole tree, or what is left of it without 'layers'.
+    tokens: i32[N], the t-th token of each response.
+    positions: i32[N], tokens of the row's prompt + t.
+    prompt_cache: from `prefill`.
+    prompt_mask: bool[B, P].
+    cache: from `empty_cache` or the step before; T slots.
+    t: i32[], the slot to write, below T.
+    age: i32[N, T], how many tokens before this one each slot of a row was
+      written, 0 for slot t and negative where it holds none of the row's.
+      None: all rows have written 0..t in order.
+    dtype: of the arithmetic; keys and values are written in the cache's own.
+
+  Returns:
+    dtype[N, D], hidden states after the final norm, and the new cache.
+  """
+  n, b = tokens.shape[0], prompt_mask.shape[0]
+  chex.assert_shape([tokens, positions], (n,))
+  if n % b:
+    raise ValueError(
+      f'{n} rows are not a whole number of groups of {b} prompts; give each '
+      'prompt equally many rows.'
+    )
+  prompt_distance = positions.reshape(b, -1)[:, :, None] - stack.positions_of(
+    prompt_mask
+  ).reshape(b, 1, -1)
+  room = next(each['k'].shape[-1] for each in cache if 'k' in each)
+  if age is None:
+    age = t - jnp.arange(room)
+  columns = prompt_mask.shape[1] + room
+  rotations = stack.rotations_of(config, positions, columns)
+  # Of a row's tokens, the slots hold this one alone.
+  first = jnp.sum(age >= 0, axis=-1) == 1
+  x = stack.embed(params, config, tokens, dtype)
+  told = stack.per_layer(params, config, tokens, x)
+
+  def one(kind, layer, x, said, caches, read=None, period=None):
+    window, rotation, own = said
+    prompt, held = caches
+    mix = functools.partial(_recur_cached, prompt, held, first, period=period)
+    if kind != 'delta':
+      mix = functools.partial(
+        _attend_cached,
+        config,
+        prompt,
+        held,
+        prompt_mask[:, None] & _within(prompt_distance, window),
+        (age >= 0) & _within(age, window),
+        t,
+        period=period,
+      )
+    x, kept, _ = block(layer, config, kind, x, rotation, mix, own, read)
+    return x, {} if read else kept
+
+  if isinstance(layers, tuple):
+    new_cache: list[dict[str, Array]] = []
+    writers: dict[str, int] = {}
+    for index, layer in enumerate(layers):
+      kind, read = config.kinds[index], None
+      caches = prompt_cache[index], cache[index]
+      if kind in READS:
+        writer, read = writers[READS[kind]], (None, None)
+        caches = prompt_cache[writer], new_cache[writer]
+      writers[kind] = index
+      own = {} if told is None else {'told': told[index]}
+      said = stack.said(config, rotations, index, own)
+      x, kept = one(kind, layer, x, said, caches, read)
+      new_cache.append(kept)
+    return norm(params['final_norm'], config, x), tuple(new_cache)
+
+  (segment,) = config.segments
+  looked_up, shared = stack.looked_up(config, segment, rotations, columns)
+  if told is not None:
+    looked_up['told'] = told
+  stacks = stack.periods(config, segment, layers, looked_up)
+
+  def body(period, carry):
+    x, cache = carry
+    here, kept = stack.at(stacks, period), []
+    for place, (layer, own) in enumerate(
+      stack.apart(config, 0, segment[2], here)
+    ):
+      said = stack.said(config, rotations, place, own | shared)
+      caches = stack.at(prompt_cache[place], period, axis=1), cache[place]
+      kind = config.kinds[place]
+      x, each = one(kind, layer, x, said, caches, period=period)
+      kept.append(each)
+    return x, tuple(kept)
+
+  count = config.layers // segment[2]
+  x, cache = jax.lax.fori_loop(0, count, body, (x, cache))
+  return norm(params['final_norm'], config, x), cache
+
+
+def split_layers(
+  params: Params, config: Config, dtype=None, *, unroll: bool = True
+) -> tuple[Params, ...] | Params:
+  """The stacked layers as one tree each, cast to `dtype` if one is given.
+
+  But for `parameters.EXACT`, of which exponentials are made.
+
+  For `decode`, once before its loop: the barrier keeps the compiler from
+  slicing (and casting) the stacks again in every step.
+
+  Args:
+    unroll: False leaves them stacked, and `decode` loops over them: the size
+      of its program then does not grow with depth.
+  """
+
+  def cast(name, module):
+    to = None if name == parameters.EXACT else dtype
+    return jax.tree.map(lambda x: x.astype(to or x.dtype), module)
+
+  def layer(index):
+    return {
+      name: module_of(name, module, index)
+      for name, module in params['layers'].items()
+      if index in parameters.layers_with(config, name)
+    }
+
+  def module_of(name, module, index):
+    place = parameters.layers_with(config, name).index(index)
+    return cast(name, jax.tree.map(lambda x: x[place], module))
+
+  if not unroll:
+    if config.readers:
+      raise ValueError(
+        f'{config.readers} layers read the keys of others, which no loop over '
+        'layers does; write them out with sample.unroll=True.'
+      )
+    stacks = params['layers'].items()
+    return jax.lax.optimization_barrier({k: cast(k, x) for k, x in stacks})
+  layers = tuple(layer(index) for index in range(config.layers))
+  return jax.lax.optimization_barrier(layers)
+
+
+def empty_cache(
+  config: Config,
+  rows: int,
+  length: int,
+  dtype=jnp.float32,
+  *,
+  unroll: bool = True,
+) -> Cache:
+  """Room for `length` tokens of `rows` responses.
+
+  Args:
+    unroll: as in `split_layers`.
+
+  Returns:
+    For each layer 'k' dtype[N, K, h, T] and 'v' dtype[N, K, T, h]: the layout
+    in which both products of attention read rows of memory in order. Or
+    `delta.States`, which have no length; of readers nothing. Not unrolled, for
+    each layer of a period, periods being axis 1.
+  """
+
+  def empty(kind):
+    if config.delta and kind == 'delta':
+      return config.delta.empty(rows, dtype)
+    if kind in READS:
+      return {}
+    heads, width = config.kv_heads, config.head_dim
+    if kind == 'global':
+      heads, width = config.global_kv_heads, config.global_head_dim
+    return {
+      'k': jnp.zeros((rows, heads, width, length), dtype),
+      'v': jnp.zeros((rows, heads, length, width), dtype),
+    }
+
+  if unroll:
+    return tuple(map(empty, config.kinds))
+  ((_, _, period),) = config.segments
+  count = config.layers // period
+  cache = tuple(map(empty, config.kinds[:period]))
+  return jax.tree.map(lambda x: jnp.repeat(x[:, None], count, 1), cache)
+
+
+def stored(cache: Cache, dtype) -> Cache:
+  """The cache in another dtype, but for states, to which all tokens add up."""
+  return tuple(
+    {k: x if k == 'state' else x.astype(dtype) for k, x in layer.items()}
+    for layer in cache
+  )
+
+
+def widened(cache: Cache, length: int) -> Cache:
+  """The cache with room for `length` tokens, what is written in its place."""
+
+  def widen(x, axis):
+    more = [(0, 0)] * x.ndim
+    more[axis] = (0, length - x.shape[axis])
+    return jnp.pad(x, more)
+
+  return tuple(
+    {'k': widen(layer['k'], -1), 'v': widen(layer['v'], -2)}
+    if 'k' in layer
+    else layer
+    for layer in cache
+  )
+
+
+def _attend_cached(
+  config,
+  prompt,
+  own,
+  prompt_seen,
+  own_seen,
+  t,
+  q,
+  k,
+  v,
+  sinks,
+  *,
+  period=None,
+):
+  """One token a row.
+
+  Args:
+    period: i32[], whose keys of `own` are read and written; None: all.
+  """
+  # A reader's cache is that of another layer, which has written already.
+  cache = own if k is None else attention.written(own, k, v, t, period)
+  y = attention.over_caches(
+    q,
+    prompt,
+    cache if period is None else stack.at(cache, period, axis=1),
+    prompt_seen,
+    own_seen,
+    cap=config.attention_cap,
+    sinks=sinks,
+  )
+  return y, cache
+
+
+def _recur_cached(
+  prompt, own, first, inputs, kernels, rate, beta, *, period=None
+):
+  """One token a row; the first of a response goes on from its prompt.
+
+  Args:
+    period: i32[], whose states of `own` are read and written; None: all.
+  """
+  held = own if period is None else stack.at(own, period, axis=1)
+  rows = held['state'].shape[0]
+  prompt = delta.of_rows(prompt, rows // prompt['state'].shape[0])
+
+  def before(of_prompt, of_row):
+    new = first.reshape(-1, *[1] * (of_row.ndim - 1))
+    return jnp.where(new, of_prompt.astype(of_row.dtype), of_row)
+
+  states = jax.tree.map(before, prompt, held)
+  y, states = delta.step(inputs, kernels, rate, beta, states)
+  if period is None:
+    return y, states
+
+  def put(whole, one):
+    one = one.astype(whole.dtype)
+    return jax.lax.dynamic_update_index_in_dim(whole, one, period, axis=1)
+
+  return y, jax.tree.map(put, own, states)
+
+
+def _within(distance, window):
+  return True if window is None else distance < window
