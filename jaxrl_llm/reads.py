@@ -384,6 +384,9 @@ _TABLE |= {
   'answer': _of_plan(
     'i32[N]', 'Equal where the final answers are the same text.'
   ),
+  'auxiliary': _of_plan(
+    'f32[N]', 'Above 1/2 where a response uses a device.', _uniform()
+  ),
   'bundle': _of_plan(
     'i32[N]', 'Questions that are judged together.', _group_over(2)
   ),
@@ -402,6 +405,9 @@ _TABLE |= {
   'demonstrated': _of_plan(
     'bool[N]', 'Recorded rows of which none is better than another.'
   ),
+  'diversity': _of_plan(
+    'f32[N]', 'How varied the words of a response are.', _uniform()
+  ),
   'drift': _of_plan(
     'f32[N]',
     'How far the policy moved since it was last asked, nats per token.',
@@ -411,6 +417,9 @@ _TABLE |= {
     'i32[N]',
     'The episode of a program that a row is of, in [0, N).',
     _pairs,
+  ),
+  'flawed': _of_plan(
+    'f32[N]', 'What a judge finds wrong in the steps to an answer.', _uniform()
   ),
   'form': _of_plan('f32[N]', 'How well a response keeps its form.', _uniform()),
   'gain': _of_plan('f32[N, I]', 'What each place of a list earns.', _uniform()),
@@ -427,6 +436,11 @@ _TABLE |= {
   ),
   'item': _of_plan(
     'i32[N, T]', 'The place in a list that a token belongs to.', _below(4)
+  ),
+  'justified': _of_plan(
+    'f32[N]',
+    'By how much a judge prefers the evidence for a response to that for '
+    "a baseline's.",
   ),
   'level': _of_plan(
     'i32[N, T]', 'The edge of a tree that a token lies on.', _below(2)
@@ -460,6 +474,9 @@ _TABLE |= {
   ),
   'quality': _of_plan('f32[N]', 'A fine score beside the reward.', _uniform()),
   'recorded': _of_plan('bool[N]', 'Rows that the data holds.'),
+  'refined': _of_plan(
+    'f32[N]', 'How often a solver is right after a critique.', _uniform()
+  ),
   'resampled': _of_plan(
     'i32[N]', 'The turn at which the rows of a group part.', _parity
   ),

@@ -178,3 +178,163 @@ def tool_economy(calls, fewest, *, budget):
     numerics.safe_divide(harmonic * math.pi, 2 * fewest, default=0.0)
   )
   return jnp.where(fewest == 0, unneeded, needed)
+
+
+@reads('auxiliary')
+def contrasted(
+  rewards,
+  rollouts,
+  *,
+  weight=0.5,
+  threshold=0.1,
+  length_weight=0.1,
+  longest=1024,
+):
+  """A bonus for a device that helps in its group, a penalty where it hurts.
+
+      r_i + weight s_g used_i + length_weight min(len_i / longest, 1)
+      s_g = 1 if d_g > threshold,  -1 if d_g < -threshold,  else 0
+      d_g = mean of r over rows that use it - mean over those that do not
+
+  Args:
+    rewards: f32[N]. rollouts: reads the extra `auxiliary` f32[N], above 1/2
+      where a response uses the device, such as an auxiliary line.
+    weight, length_weight: in reward units. threshold: epsilon >= 0.
+    longest: tokens, > 0.
+
+  Returns:
+    f32[N]; s_g is 0 where all rows of a group use it, or none.
+
+  Source: GeometryZero, arXiv 2506.07160; the sign is of its abstract and
+    reviews, the numbers are ours.
+  """
+  used = rollouts.extras['auxiliary'] > 0.5
+  group, valid = rollouts.group, rollouts.valid
+
+  def among(rows):
+    mean = numerics.group_mean(rewards, group, rows)
+    return mean, numerics.group_count(group, rows) > 0
+
+  (with_it, some), (without, others) = among(valid & used), among(valid & ~used)
+  apart = jnp.where(some & others, with_it - without, 0.0)
+  sign = (apart > threshold) * 1.0 - (apart < -threshold)
+  length = jnp.minimum(rollouts.length / longest, 1.0)
+  return rewards + weight * sign * used + length_weight * length
+
+
+@reads('flawed')
+def unflawed(rewards, rollouts, *, penalty=1.0):
+  """1 for a right answer, -1 for a wrong one, less if right by flawed steps.
+
+      2 r_i - 1 - penalty [r_i > 1/2] flawed_i
+
+  With a penalty of 1 the mean of a group is its share of clean answers less
+  that of wrong ones. So a flawed right answer is above the mean while wrong
+  ones are the more frequent, and below it once clean ones are.
+
+  Args:
+    rewards: f32[N], 0 or 1. rollouts: reads the extra `flawed` f32[N] in
+      [0, 1], what a judge says of the steps. penalty: lambda.
+
+  Source: FAPO, arXiv 2510.22543, and its code in verl.
+  """
+  flawed = jnp.where(rewards > 0.5, rollouts.extras['flawed'], 0.0)
+  return 2 * rewards - 1 - penalty * flawed
+
+
+@reads('diversity')
+def diverse(rewards, rollouts, *, share=0.9):
+  """share r_i + (1 - share) diversity_i.
+
+  Args:
+    rollouts: reads the extra `diversity` f32[N]. share: delta in [0, 1].
+
+  Source: MultiRole-R1, arXiv 2507.20187, equation 1; the share is ours.
+  """
+  return share * rewards + (1 - share) * rollouts.extras['diversity']
+
+
+@reads('refined')
+def helpful(rewards, rollouts, *, weight=1.0):
+  """A right verdict on a solution, and what its critique lets a solver mend.
+
+      r_i + weight [r_i > 1/2] refined_i
+
+  Args:
+    rewards: f32[N], 1 where the verdict is right. rollouts: reads the extra
+      `refined` f32[N] in [0, 1], the share of a solver's refinements after
+      the critique that are right; 0 where there was nothing to mend.
+    weight: lambda; 0 in the paper's first stage.
+
+  Source: RefCritic, arXiv 2507.15024, its abstract and reviews.
+  """
+  mended = jnp.where(rewards > 0.5, rollouts.extras['refined'], 0.0)
+  return rewards + weight * mended
+
+
+@reads('justified')
+def justifiable(rewards, rollouts, *, share=0.5, scale=1.0):
+  """What the environment pays, and whether a judge prefers it justified.
+
+      (1 - share) r_i + share scale [justified_i > 0]
+
+  Args:
+    rollouts: reads the extra `justified` f32[N], by how much a judge prefers
+      the decision to a baseline's, each with the evidence for it.
+    share: lambda in [0, 1]. scale: in reward units.
+
+  Source: Reward Design for Justifiable Sequential Decision-Making, arXiv
+    2402.15826, and its code.
+  """
+  won = (rollouts.extras['justified'] > 0) * 1.0
+  return (1 - share) * rewards + share * scale * won
+
+
+@reads('form', 'tool_calls')
+@dataclasses.dataclass(frozen=True)
+class RetrievalPhases:
+  """Stage: first the form, then that it retrieves, then that it does sparingly.
+
+      form                                      iterations before `formal`
+      form + r + most (1 - decay^n) / (1 - decay)    before `retrieving`
+      form + r scale exp(-cost n)               from then on
+
+  for n calls; r_i are the rewards so far, such as the F1 of an answer. The
+  second term is what n calls earn when each earns `decay` of the one before.
+
+  Attributes:
+    formal, retrieving: iterations. most: R_0, of the first call.
+    decay: k in (0, 1). scale: a. cost: b, per call.
+
+  Source: GraphRAG-R1, arXiv 2507.23581, recalled.
+  """
+
+  formal: int = 20
+  retrieving: int = 60
+  most: float = 0.5
+  decay: float = 0.5
+  scale: float = 1.0
+  cost: float = 0.1
+
+  def __post_init__(self):
+    if not 0 < self.decay < 1:
+      raise ValueError(f'decay {self.decay} must be in (0, 1)')
+    if self.retrieving < self.formal:
+      raise ValueError(
+        f'the phase of retrieving ends at iteration {self.retrieving}, before '
+        f'it begins at {self.formal}; set retrieving to {self.formal} or more'
+      )
+
+  def init(self, spec):
+    del spec
+    return jnp.int32(0)
+
+  def update(self, credit, rollouts, state):
+    calls = rollouts.extras['tool_calls'].astype(jnp.float32)
+    form, rewards = rollouts.extras['form'], credit.rewards
+    called = self.most * (1 - self.decay**calls) / (1 - self.decay)
+    spared = rewards * self.scale * jnp.exp(-self.cost * calls)
+    rest = jnp.where(state < self.retrieving, rewards + called, spared)
+    rewards = form + jnp.where(state < self.formal, 0.0, rest)
+    rewards = jnp.where(rollouts.valid, rewards, 0.0)
+    return credit.replace(rewards=rewards), state + 1

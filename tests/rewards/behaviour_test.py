@@ -124,3 +124,40 @@ def test_question_earns_most_when_a_single_solver_is_right():
   )
   expected = [0.2 + {1: 1, 2: 0.75, 3: 0.5, 4: 0.25}.get(k, 0) for k in right]
   np.testing.assert_allclose(ours, expected, rtol=1e-5)
+
+
+def test_a_flawed_right_answer_is_good_until_clean_ones_outnumber_wrong_ones():
+  def advantage(clean, wrong):
+    rewards = np.array([1.0] * (clean + 1) + [0.0] * wrong, np.float32)
+    flawed = np.array([1.0] + [0.0] * (clean + wrong))
+    rollouts = cases.rollouts(samples=8, groups=1, flawed=flawed)
+    shaped = behaviour.unflawed(rewards, rollouts)
+    return float(shaped[0] - shaped.mean())
+
+  assert advantage(clean=2, wrong=5) > 0
+  assert advantage(clean=5, wrong=2) < 0
+
+
+@pytest.mark.parametrize(
+  ('used', 'bonus'),
+  [
+    ([1, 1, 0, 0], 0.5),
+    ([0, 0, 1, 1], -0.5),
+    ([1, 0, 1, 0], 0.0),
+    ([1, 1, 1, 1], 0.0),
+  ],
+)
+def test_a_device_pays_where_it_helps_its_group(used, bonus):
+  rewards = np.array([1.0, 1.0, 0.0, 0.0], np.float32)
+  rollouts = cases.rollouts(groups=1, auxiliary=np.array(used, np.float32))
+  rollouts = rollouts.replace(valid=jnp.ones(4, bool))
+  ours = behaviour.contrasted(rewards, rollouts, length_weight=0.0)
+  np.testing.assert_allclose(ours - rewards, bonus * np.array(used))
+
+
+@pytest.mark.parametrize(
+  'wrong', [{'decay': 1.0}, {'formal': 9, 'retrieving': 3}]
+)
+def test_phases_of_retrieval_that_make_no_sense_are_refused(wrong):
+  with pytest.raises(ValueError, match=r'decay 1.0|set retrieving to 9'):
+    behaviour.RetrievalPhases(**wrong)
