@@ -9,8 +9,7 @@ import pytest
 from flax import traverse_util
 
 from jaxrl_llm import optimizers, schedules, types
-from jaxrl_llm.policies.language import lora, parameters
-from jaxrl_llm.policies.language.hf import families as families_lib
+from jaxrl_llm.policies.language import hf, lora, parameters
 from jaxrl_llm.policies.language.hf import folders
 from jaxrl_llm.training import checkpoint, shard
 from tests.policies.language import families
@@ -196,7 +195,7 @@ def test_only_kernels_decay():
 def test_matrices_are_those_of_the_published_names(name):
   """Inputs and outputs are as many as the stored [outputs, inputs] has."""
   source = families.hf_config(name)
-  config = families_lib.config_of(source)
+  config = hf.config_of(source)
   shapes = {p: x.shape for p, x in parameters.table(config).items()}
   for path, row in folders.table(config, source.model_type).items():
     axes = optimizers.matrix_axes(path, len(shapes[path]))
@@ -213,7 +212,7 @@ def test_matrices_are_those_of_the_published_names(name):
 
 def _layers():
   """One parameter of each kind of shape, with an adapted output."""
-  config = families_lib.config_of(families.hf_config('qwen3_moe'))
+  config = hf.config_of(families.hf_config('qwen3_moe'))
   table = parameters.table(config)
   table |= lora.table(config, rank=2, alpha=4.0, targets=['o'])
   rng = np.random.default_rng(0)

@@ -1,7 +1,8 @@
 """What a decoder is made of: its sizes and the fields that families vary in.
 
 A family (Llama, Qwen, Gemma, ...) is a setting of the fields of `Config`, never
-a class of its own; `hf.families` reads it out of a Hugging Face configuration.
+a class of its own; `hf.configuration` reads it out of what Hugging Face calls
+one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Hugging Face folders: read into our parameters, written from them.
 
 folders   which files and tensors there are, and what we call them
-families  what their configurations mean, and layouts where tensors lie
+families  the table of what is known; layouts, rotations and configuration say
+          where tensors lie, how layers rotate and what a folder is a model of
 reading   load, load_classifier
 writing   save
 adapters  load, save: deltas of LoRA as PEFT keeps them
@@ -9,7 +10,7 @@ gguf      convert: a file of llama.cpp into a folder
 """
 
 from jaxrl_llm.policies.language.hf import adapters
-from jaxrl_llm.policies.language.hf.families import config_of
+from jaxrl_llm.policies.language.hf.configuration import config_of
 from jaxrl_llm.policies.language.hf.folders import (
   description_of,
   files,

@@ -18,11 +18,8 @@ import numpy as np
 
 from jaxrl_llm.policies.language import parameters
 from jaxrl_llm.policies.language.config import Config
-from jaxrl_llm.policies.language.hf.families import (
-  COMPOSITES,
-  FAMILIES,
-  text_of,
-)
+from jaxrl_llm.policies.language.hf.configuration import text_of
+from jaxrl_llm.policies.language.hf.families import COMPOSITES, FAMILIES
 from jaxrl_llm.policies.language.hf.layouts import Part
 
 # Stored dtypes that are read: safetensors name -> the name in config.json.

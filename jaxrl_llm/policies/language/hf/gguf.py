@@ -21,7 +21,8 @@ import numpy as np
 
 from jaxrl_llm.policies.language import parameters, rope
 from jaxrl_llm.policies.language.hf import gguf_tokenizer
-from jaxrl_llm.policies.language.hf.families import FAMILIES, config_of
+from jaxrl_llm.policies.language.hf.configuration import config_of
+from jaxrl_llm.policies.language.hf.families import FAMILIES
 from jaxrl_llm.policies.language.hf.folders import names_of, table
 from jaxrl_llm.policies.language.hf.reading import assemble
 from jaxrl_llm.policies.language.hf.writing import check_empty, save

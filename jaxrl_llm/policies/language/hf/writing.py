@@ -20,7 +20,7 @@ from flax import traverse_util
 
 from jaxrl_llm.policies.language import parameters
 from jaxrl_llm.policies.language.config import Config
-from jaxrl_llm.policies.language.hf.families import config_of
+from jaxrl_llm.policies.language.hf.configuration import config_of
 from jaxrl_llm.policies.language.hf.folders import (
   COMPANIONS,
   DTYPES,
