@@ -34,7 +34,14 @@ _AROUND = (
 _LAYERS = 16
 # Before these, a statement is too far from the end to be the last word.
 _MAX_REMARKS = 16
-_HTML = re.compile(r'</?(?:b|strong|i|em|u|p|br)\s*/?>')
+_MARKUP = re.compile(
+  r'</?(?:b|strong|i|em|u|p|br)\s*/?>'
+  # How models end a turn.
+  r'|<\|\w{1,40}\|>|</s>|<eos>|<end_of_turn>'
+)
+# JSON: a key, and what follows it.
+_KEY = re.compile(r'answer"\s*:', re.IGNORECASE)
+_VALUE = re.compile(r'\s*(?:"((?:[^"\\\n]|\\.)*)"|([^\s",{}\[\]]+))\s*[,}\n]')
 _STYLE = re.compile(
   r'\\(?:text(?:bf|it|rm|sf)?|math(?:bf|it|rm|sf)|mbox|boxed|fbox|boldsymbol)'
   r'\s*\{'
@@ -60,10 +67,11 @@ _HEADING = re.compile(
 )
 _SPOKEN = re.compile(
   # 'Answer the question:' asks for an answer, and 'answer choices:' lists some.
-  r'\b(?:answers?|ans)\b(?!\s+(?:the|this|these|each|all|choices|options)\b)'
+  r'(?:\b|(?<=final_))(?:answers?|ans)\b(?!\s+(?:the|this|these|each|all|choices|options)\b)'
   r'(?:[^.!?:：=\n]|\.(?=\d)){0,60}?'
   r'(?:\b(?:is|are|was)\b|\b(?:should|would|must|will)\s+be\b|\bequals\b'
   r'|[:：=]|\s[-–—](?=\s))'
+  r'|答案(?:应该|應該)?(?:是|为|為|[:：])'
   # A heading, with the answer below it.
   r'|^[^\w\n]*(?:(?:the|my|our|final|correct|short)\W+){0,3}answers?[^\w\n]*\n',
   re.IGNORECASE | re.MULTILINE,
@@ -92,7 +100,7 @@ _STOP = re.compile(
   # Not in 'Dr. Who', 'George W. Bush' or 'J. Smith', but in 'B. Note that'.
   r'(?<!\bDr)(?<!\bMr)(?<!\bMs)(?<!\bMrs)(?<!\bSt)(?<!\b[A-Z])[.!?。]'
   rf'{_CLOSERS}(?:\Z|\s+(?=[^a-z\s=≈+*/<>-]))'
-  r'|(?<=[\d}$)*`%])[.!?]\s+\S'
+  r'|。|(?<=[\d}$)*`%])[.!?]\s+\S'
   rf'|(?<=\b[A-Z])[.!]{_CLOSERS}(?:\Z|\s+(?=\S+[ \t]+[a-z]))'
 )
 
@@ -182,6 +190,9 @@ def _spoken(text: str) -> str | None:
   found = collections.deque(_SPOKEN.finditer(text), maxlen=_MAX_REMARKS)
   for match in reversed(found):
     opening = _BEFORE_ANSWER.match(text, match.end())
+    keyed = _VALUE.match(text, match.end())
+    if keyed and _KEY.fullmatch(match[0]):
+      return keyed[1] or keyed[2]
     said = _sentence(text, opening.end() if opening else match.end())
     before = text[max(match.start() - 100, 0) : match.start()]
     if said and not (_SUPPOSED.search(before) or _REMARK.match(said)):
@@ -219,9 +230,11 @@ def marks(text: str) -> Iterator[str]:
 
 
 def without_reasoning(text: str) -> str:
-  """The response from `</think>` on, where anything follows; without HTML."""
+  """The response from `</think>` on, where anything follows; without markup."""
   after = text.rpartition('</think>')[2]
-  return _HTML.sub('', after if after.strip() else text)
+  text = _MARKUP.sub('', after if after.strip() else text)
+  # One sign, that is not taken for full stops.
+  return re.sub(r'(\.\d+)\.\.\.(?!\.)', r'\1…', text)
 
 
 def marked(text: str) -> str | None:

@@ -65,8 +65,13 @@ _PLAINER = tuple(
     (r'(?<![\w)])(?<!\d )[–—](?=[\d$.])', '-'),
     (r'[×∙⋅·]|\\(?:times|cdot|ast)(?![a-z])', '*'),
     (r'(?<=\d) ?[xX] ?(?=10 ?\^)|(?<=\d) [xX] (?=\d)', '*'),
+    # 5x faster
+    (r'(?<=\d)x(?= (?:[a-z]+er|as|more|less)\b)', ' times'),
     (r'[÷⁄∕]|\\div(?![a-z])', '/'),
     (r'≃|\\(?:approx|simeq|sim)(?![a-z])', '≈'),
+    (r',? or (?:about|around|approximately|roughly)\b', ' ≈'),
+    # No space separates the words of these scripts from numbers.
+    (r'(?<=[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7a3])(?=\d)', ' '),
     (r'√ ?(\d+)', r'\\sqrt{\1}'),
     (r'√', r'\\sqrt'),
     (r'[→⇒∴]|\bi\.e\.,?', '='),
@@ -90,9 +95,14 @@ _PLAINER = tuple(
   )
 )
 
-# 0.1\overline{6}, also with dots or a bar.
-_REPEATING = re.compile(
-  r'(?<!\d)(\d{0,9})\.(\d{0,9})\\(?:overline|bar|dot) ?\{?(\d{1,9})\}?'
+# 0.1\overline{6}, also with dots or a bar, and 0.1666...
+_REPEATING = (
+  re.compile(
+    r'(?<!\d)(\d{0,9})\.(\d{0,9})\\(?:overline|bar|dot) ?\{?(\d{1,9})\}?'
+  ),
+  re.compile(
+    r'(?<!\d)(\d{0,9})\.(\d{0,9}?)(\d{1,6}?)\3+(?:\.\.\.|\\[lc]?dots(?![a-z]))'
+  ),
 )
 
 
@@ -115,7 +125,8 @@ def plainer(text: str) -> str:
   text = re.sub(r'(?<=\d)[¼-¾⅐-⅞]', r' \g<0>', text)
   # Lines stay apart: a space may separate thousands.
   text = re.sub(r'[^\S\n]+', ' ', unicodedata.normalize('NFKC', text))
-  text = _REPEATING.sub(_repeating, text)
+  for pattern in _REPEATING:
+    text = pattern.sub(_repeating, text)
   for pattern, to in _PLAINER:
     text = pattern.sub(to, text)
   return text

@@ -29,17 +29,27 @@ _PERCENT = ('%', 'percent', 'pct', 'percentage')
 # What follows one of these no longer states the number: '5 because 2 + 3'.
 _ASIDES = frozenset(
   'because since as so when where given assuming after not rather but if '
-  'while whereas although though therefore thus hence which I we'.split()
+  'see however while whereas although though therefore thus hence which I '
+  'we'.split()
 )
 # A number behind one of these belongs to what is counted: '5 of the 12'.
 _DESCRIBING = frozenset(
   'of in out per for from at on by with than every each'.split()
 )
+_ARTICLES = frozenset('a the all these those'.split())
 _RELATIONS = frozenset('= ≈ is are was were equals equal'.split())
 _JOINING = frozenset(', ; and or'.split())
 # Letters that are variables behind a number, where m, s and g are units.
 _VARIABLES = frozenset('abeijknpqrtuvwxyz')
 _FUNCTIONS = frozenset('log ln sin cos tan exp lim binom mod'.split())
+# Units in which one quantity is told, one behind the other: 3 hours and 20
+# minutes.
+_TOGETHER = (
+  frozenset('year month week day hour h hr minute min second sec s'.split()),
+  frozenset('mile yard foot feet ft inch inche in'.split()),
+  frozenset('pound lb ounce oz'.split()),
+  frozenset('dollar euro pound cent penny pennie pence'.split()),
+)
 # Signs of something else than one number.
 _UNEQUAL = re.compile(
   r'[<>≤≥≠±∓∈∪∩∞]|\\(?:[lgn]eq?|[lgn]t|pm|mp|in|cup|cap|infty)(?![a-z])'
@@ -206,6 +216,10 @@ def _is_symbolic(tokens: Sequence[Token], at: int) -> bool:
   if not at:
     return False
   before = tokens[at - 1]
+  if before.text.lower() == 'than' and not any(
+    _word(token) == 'no' for token in tokens[:at]
+  ):
+    return True
   # x - 5 and f(5), but not 'a 5'
   signed = tokens[at].text in ('-', '+') or not tokens[at].spaced
   return _is_function(before) or (
@@ -227,7 +241,7 @@ def _is_whole(rest: Sequence[Token]) -> bool:
     return False
   for token, following in zip(rest, (*rest[1:], END)):
     if token.text.lower() in _DESCRIBING or (
-      token.text == '(' and token.spaced
+      token.text in ('(', '[') and token.spaced
     ):
       return True
     if token.kind == 'number' or token.text in ('+', '*', '^', '=', '('):
@@ -278,8 +292,11 @@ def _quantities(
     value = None if end else reader.tried(reader.quantity)
     if value is not None:
       number = _described(reader, start, value)
-      whole = not _is_term(tokens, start, reader.at)
-      yield start, number if whole else None, reader.at
+      whole = not (
+        _is_term(tokens, start, reader.at) or _is_second(tokens, start, number)
+      )
+      if not _is_total(tokens, start):
+        yield start, number if whole else None, reader.at
       continue
     reader.at = end or _joined_end(tokens, start)
     if end or tokens[start].kind == 'number':
@@ -311,6 +328,32 @@ def _is_term(tokens: Sequence[Token], start: int, end: int) -> bool:
   return (
     sign > 0 and tokens[sign].text in signs and _is_variable(tokens[sign - 1])
   )
+
+
+def _is_total(tokens: Sequence[Token], at: int) -> bool:
+  """Whether a number is of what another was counted: 5 out of the 12."""
+  before = [_word(token) for token in tokens[max(at - 5, 0) : at]]
+  while before and before[-1] in _ARTICLES:
+    before.pop()
+  return before[-2:] == ['out', 'of']
+
+
+def _is_second(tokens: Sequence[Token], at: int, number: Number) -> bool:
+  """Whether a number ends '3 hours and 20 minutes' or 'between 3 and 5'."""
+  before = [*tokens[max(at - 4, 0) : at]]
+  joints = []
+  while before and before[-1].text in _JOINING:
+    joints.append(before.pop().text)
+  if not any(token.kind == 'number' for token in before[-2:]):
+    return False
+  if joints == ['and'] and any(_word(token) == 'between' for token in before):
+    return True
+  units = {_unit(before[-1].text), _unit(number.unit)}
+  return len(units) == 2 and any(units <= group for group in _TOGETHER)
+
+
+def _unit(word: str) -> str:
+  return word.lower().removesuffix('s') or word
 
 
 def _list_end(tokens: Sequence[Token], at: int) -> int:
@@ -352,7 +395,7 @@ def same(
   different.
   """
   units = [
-    _UNITS.get(number.unit.partition('^')[0].lower().removesuffix('s'))
+    _UNITS.get(_unit(number.unit.partition('^')[0]))
     or _UNITS.get(number.unit.lower())
     for number in (one, other)
   ]

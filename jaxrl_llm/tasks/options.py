@@ -7,14 +7,14 @@ import string
 from collections.abc import Mapping
 from typing import Any
 
-from jaxrl_llm.tasks import answers
+from jaxrl_llm.tasks import answers, numbers
 
 Options = Mapping[str, str]
 _QUOTES = r'[("\'$*`\[]*'
 _UNQUOTES = r'[)"\'$*`\]]*'
 _STYLE = re.compile(r'\\[a-zA-Z]+\s*\{([^{}]*)\}')
 _ALONE = re.compile(
-  r'\W*(?:(?:the|correct|option|choice|letter|answer)\b\W*)*([A-Za-z])\W*',
+  r'[\W_]*(?:(?:the|correct|option|choice|letter|answer)\b\W*)*([A-Za-z])[\W_]*',
   re.IGNORECASE,
 )
 # 'B. green', '(b) green', 'B - green', 'B, because'
@@ -23,6 +23,11 @@ _LABELS = re.compile(r"\(([A-Za-z])\)|(?<![\w'’])([A-Z])[.):]")
 _LIST = re.compile(
   rf'\b([A-Z]){_UNQUOTES}(?:\s*(?:[,/&;+]|\b(?:and|or|to)\b))+\s*'
   rf"{_QUOTES}([A-Z])(?![\w'’])"
+)
+# '2', '(2)', '2. green', 'option 2', 'is 2 because'.
+_NUMBERED = (
+  r'(^[^\w\n]{{0,8}}|\b(?:option|choice|answer|is)[^\w\n]{{1,8}}|[({{]){0}'
+  r'(?=[^\w\n]*$|[.):,;]\s|[)}}]|\s+(?:because|since|as)\b)'
 )
 # 'Of A, B, C and D' names none.
 _MANY = re.compile(
@@ -43,14 +48,34 @@ _ASIDE = re.compile(
   r'\b(?:because|since|while|whereas|although|though|as|given|where)\b.*',
   re.DOTALL | re.IGNORECASE,
 )
+# The texts of options are one character each while a statement is read.
+_TEXTS = {
+  letter: chr(0xE000 + i) for i, letter in enumerate(string.ascii_uppercase)
+}
+_LETTER = rf'(?:\b[A-Z]\b|[\ue000-\ue019]){_UNQUOTES}'
+_NAME = _QUOTES + _LETTER
 _REJECTED = re.compile(
-  r'(?:\b(?:not|except|than|anything but|all but|instead of|unlike'
+  r'(?:\b(?:not|neither|except|than|anything but|all but|instead of|unlike'
   r'|eliminate[sd]?|exclude[sd]?|rule[sd]?\s+out)|n[\'’]t)(?:\s+be)?'
-  rf'(?:\s+(?:option|choice))?\s+{_QUOTES}[A-Z]\b{_UNQUOTES}'
-  rf'|\b[A-Z]{_UNQUOTES}(?:\s+(?:is|are|was|can|seems?)|\s*:)\s*(?:\w+ly\s+)?'
+  rf'(?:\s+(?:options?|choices?))?\s+{_NAME}'
+  # More of them, but not the next statement: 'not A, and B is right'.
+  rf'(?:(?:\s*,\s*{_NAME}){{0,8}}(?:\s*,?\s+(?:or|nor|and)\s+(?:not\s+)?{_NAME}'
+  r'(?!\s+(?:is|was|must|seems?)\b))+)?'
+  rf'|(?:{_LETTER}(?:\s*(?:[,/&]|\band\b|\bor\b)(?:\s*and\b)?\s*{_NAME}){{0,8}}'
+  rf'\s+(?:are|were)|{_LETTER}(?:\s+(?:is|was|can|seems?)|\s*:))\s*(?:\w+ly\s+)?'
   r'(?:not|n[o\'’]t|wrong|incorrect|false|out|invalid|eliminated|excluded|ruled'
   r'|impossible|too|an?\s+(?:\w+\s+)?distractor)\b',
   re.IGNORECASE,
+)
+# 'B and C look plausible, but B is correct'
+_AFFIRMED = re.compile(
+  rf'\b([A-Z]){_UNQUOTES}\s+(?:is|must\s+be)\s+(?:the\s+)?(?:\w+ly\s+)?'
+  r'(?:correct|right|true|best|answer)\b',
+  re.IGNORECASE,
+)
+_CHINESE = re.compile(
+  r'(?<=[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7a3])(?=[A-Z])'
+  r'|(?<=[A-Z])(?=[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7a3])'
 )
 
 
@@ -107,7 +132,20 @@ def reference(row: Mapping[str, Any], answer: Any) -> str:
   )
 
 
-def chosen(text: str, options: Options) -> str | None:
+def numbered(row: Mapping[str, Any]) -> dict[str, str]:
+  """The letters of options that a question calls by numbers, as ARC may.
+
+  {} where it does not, or where a number may be the text of another option.
+  """
+  texts, labels = _listed(row)
+  if not all(label.isdecimal() for label in labels) or {*texts} & {*labels}:
+    return {}
+  return dict(zip(labels, string.ascii_uppercase))
+
+
+def chosen(
+  text: str, options: Options, labels: Mapping[str, str] | None = None
+) -> str | None:
   """The letter of the option that a response picks.
 
   Read are the answers that it marks (`answers.marks`), up to the first that
@@ -122,10 +160,15 @@ def chosen(text: str, options: Options) -> str | None:
   Args:
     text: a response.
     options: texts by letter; {} allows every letter.
+    labels: letters by the numbers that the question calls them, of `numbered`.
 
   Returns:
     None where no option is named, or where two are.
   """
+  for number, letter in (labels or {}).items():
+    text = re.sub(
+      _NUMBERED.format(number), rf'\g<1>{letter}', text, flags=re.I | re.M
+    )
   # A letter beyond the options is an answer, and a wrong one.
   beyond = False
   for mark in answers.marks(text):
@@ -154,10 +197,10 @@ def _only(letters: set[str]) -> str | None:
 
 
 def _plain(text: str) -> str:
-  """Without `\\textbf{}` and the like, three deep."""
+  """Without `\\textbf{}` and the like, three deep; letters stand alone."""
   for _ in range(3):
     text = _STYLE.sub(r' \1 ', text)
-  return text
+  return _CHINESE.sub(' ', text)
 
 
 def _letter(match: re.Match[str] | None, options: Options) -> str:
@@ -182,26 +225,48 @@ def _named(text: str, options: Options) -> set[str]:
   text = _plain(text)
   if alone := _letter(_ALONE.fullmatch(text), options):
     return {alone}
-  said = ' '.join(text.split()).casefold()
+  said = ''.join(text.split()).casefold()
   for letter, option in options.items():
-    if answers.final(option).casefold() == said:
+    if ''.join(answers.final(option).split()).casefold() == said:
       return {letter}
-  said = _ASIDE.sub('', _MANY.sub(' ', _REJECTED.sub(' ', text)))
+  said = _REJECTED.sub(' ', text)
+  # 'Vitamin C' is the text of an option, not option C; the longer ones first.
+  for letter in sorted(options, key=lambda x: -len(options[x])):
+    if len(options[letter]) > 1:
+      # 5 is not in 0.5, -5 and 5.5.
+      pattern = (
+        rf'(?<!\w)(?<!\d[.,])(?<!-(?=\d)){re.escape(options[letter])}'
+        r'(?!\w|[.,]\d)'
+      )
+      said = re.sub(pattern, _TEXTS[letter], said, flags=re.IGNORECASE)
+  said = _ASIDE.sub('', _MANY.sub(' ', _REJECTED.sub(' ', said)))
   label = _letter(_LABEL.match(said), options)
   listed = _LIST.search(said)
   if label and not listed:
     labels = {_letter(match, options) for match in _LABELS.finditer(said)}
     if labels <= {label, ''}:
       return {label}
-  # 'Vitamin C' is the text of an option, not option C.
-  found, texts = set(listed.groups() if listed else ()), set()
-  for letter, option in options.items():
-    pattern = rf'(?<!\w){re.escape(option)}(?!\w)'
-    if len(option) > 1 and re.search(pattern, said, re.IGNORECASE):
-      texts.add(letter)
-      said = re.sub(pattern, ' ', said, flags=re.IGNORECASE)
+  found = set(listed.groups() if listed else ())
+  affirmed = {match[1].upper() for match in _AFFIRMED.finditer(said)}
+  if len(affirmed) == 1:
+    return {x for x in affirmed if not options or x in options}
+  texts = {letter for letter in options if _TEXTS[letter] in said}
   for match in (*_CALLED.finditer(said), *_CAPITAL.finditer(said)):
     word = match.lastindex == 2 and match[2] in 'AI'
     if not (word and _ENGLISH.match(said, match.end())):
       found.add(_letter(match, options))
-  return {x for x in found if x and (not options or x in options)} or texts
+  found = {x for x in found if x and (not options or x in options)}
+  return found or _valued(text, options) or texts
+
+
+def _valued(text: str, options: Options) -> set[str]:
+  """The options that are the number of a statement, if all are numbers."""
+  values = {x: numbers.stated(options[x]) for x in options}
+  if not values or not all(values.values()):
+    return set()
+  return {
+    x
+    for x, value in values.items()
+    for one in numbers.stated(text)
+    if numbers.same(one, value[0], 1e-6)
+  }

@@ -49,6 +49,9 @@ _EQUATION = re.compile(r'[^\W\d_][^=]*=')
 _PROSE = re.compile(r'(?<![\\\w])[^\W\d_]{2,}')
 _FORMULA = re.compile(r'(?<!\\)\$|\\\(')
 _COPULA = re.compile(r'\b(?:is|are|equals)\b')
+_SIGNED = re.compile(r'\\(?:pm|mp)(?![a-zA-Z])')
+# '(C) 12', where what is asked for is a letter.
+_LABELLED = re.compile(r'\(?([A-Z])[.):]+(?:\\?\s|\\q?quad|~)+\S')
 
 
 def equal(
@@ -81,7 +84,7 @@ def equal(
 def _equals(response: str, gold: str) -> bool:
   gold, said = answers.final(gold), answers.final(response)
   words = _words(gold)
-  if words in (_words(said), _words(_predicate(said))):
+  if words in (_words(said), _words(_predicate(said)), _label(said)):
     return True
   if _WORD.fullmatch(words) and words not in _CONSTANTS:
     return False
@@ -97,15 +100,25 @@ def _equals(response: str, gold: str) -> bool:
     math_verify.verify(
       reference, expression, timeout_seconds=None, allow_set_relation_comp=True
     )
-    for expression in _expressions(response, said)
+    for expression in _expressions(response, said, bool(right))
   )
 
 
-def _expressions(response: str, said: str) -> Iterator[list[Any]]:
-  """What the library reads in a response, and in what it says at last."""
+def _expressions(
+  response: str, said: str, numeric: bool
+) -> Iterator[list[Any]]:
+  """What the library reads in a response, and in what it says at last.
+
+  Where a number is asked for, only formulas: that of the prose was looked for,
+  and the library would take the last digits, as those of '3 h 20 min'.
+  """
   if answers.marked(response) is None and _PROSE.search(said):
     text = re.sub(r'\*\*|`', '', answers.without_reasoning(response))
-    yield math_verify.parse(_latex(text), parsing_timeout=None)
+    yield (
+      _parsed(_latex(text))
+      if numeric
+      else math_verify.parse(_latex(text), parsing_timeout=None)
+    )
     said = _predicate(said)
   formula = _FORMULA.search(said)
   yield formula and _parsed(_latex(said)) or _boxed(said)
@@ -132,17 +145,31 @@ def _words(text: str) -> str:
   return re.sub(r'\A(?:an?|the) ', '', text.casefold())
 
 
+def _label(text: str) -> str | None:
+  """The letter before the text of an option, as `_words` has it."""
+  label = _LABELLED.match(_STYLE.sub(r'\1', text))
+  return label[1].casefold() if label else None
+
+
 def _latex(text: str) -> str:
   """The text with signs of Unicode as LaTeX."""
   text = unicodedata.normalize('NFKC', text.translate(_SIGNS))
   # One letter in another script is that letter: \mathrm{e}.
   text = re.sub(r'\\(?:text|math)(?:rm|bf|it)?\{(\w)\}', r'\1', text)
+  text = re.sub(r'\\(?:lor|vee)(?![a-zA-Z])|∨', r'\\text{ or }', text)
   return text.replace('\\varnothing', '\\emptyset')
 
 
 def _boxed(text: str) -> list[Any]:
   """What the library reads where all of a text is one expression."""
-  return _parsed('\\boxed{' + _latex(text) + '}')
+  latex = _latex(text)
+  read = _parsed('\\boxed{' + latex + '}')
+  if read or not _SIGNED.search(latex):
+    return read
+  # The library knows no two signs inside of a fraction, so both are written.
+  upper = _SIGNED.sub(lambda sign: '+-'[sign[0] == '\\mp'], latex)
+  lower = _SIGNED.sub(lambda sign: '-+'[sign[0] == '\\mp'], latex)
+  return _parsed(f'\\boxed{{{upper}, {lower}}}')
 
 
 def _parsed(text: str) -> list[Any]:

@@ -91,9 +91,14 @@ def exact(responses: Sequence[str], rows: Rows) -> list[float]:
     [1.0, 0.0]
   """
   return [
-    float(answers.final(response) in map(answers.final, answers.accepted(row)))
+    float(_text(response) in map(_text, answers.accepted(row)))
     for response, row in zip(responses, rows, strict=True)
   ]
+
+
+def _text(text: str) -> str:
+  """A final answer; a sentence loses the sign at its end, so all words do."""
+  return re.sub(r'(?<=[^\W\d_]{2})[!?]+\Z', '', answers.final(text))
 
 
 def numeric(
@@ -159,7 +164,8 @@ def multiple_choice(responses: Sequence[str], rows: Rows) -> list[float]:
     answer = row['answer']
     given = answer if isinstance(answer, list) else [answer]
     right = [options.reference(row, one) for one in given]
-    scores.append(float(options.chosen(response, options.of(row)) in right))
+    said = options.chosen(response, options.of(row), options.numbered(row))
+    scores.append(float(said in right))
   return scores
 
 
