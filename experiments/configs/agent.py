@@ -18,9 +18,16 @@ from experiments.configs.base import base
 
 def get_config(recipe: str = 'flow_grpo_agent'):
   """Recipes for agents, whose rows are episodes or turns."""
+  config = prices(recipe)
+  config.environment = 'prices'
+  config.recipe.turns = 3
+  return config.lock()
+
+
+def prices(recipe: str):
+  """The task and the model, without what answers or asks the policy."""
   config = base(recipe)
   config.steps = 60
-  config.environment = 'prices'
   config.data.path = 'prices'
   config.data.level = 2
   config.data.size = 416
@@ -32,7 +39,6 @@ def get_config(recipe: str = 'flow_grpo_agent'):
   config.model.fresh.kv_heads = 1
   config.model.fresh.mlp_width = 128
   config.model.chunk = 0
-  config.recipe.turns = 3
   config.sample.prompts = 16
   config.sample.max_prompt = 36
   config.sample.max_response = 72  # a turn may use a third of them
@@ -44,4 +50,4 @@ def get_config(recipe: str = 'flow_grpo_agent'):
   config.warm_start.learning_rate = 6e-3
   config.eval.samples = 4
   config.eval.every = 30
-  return config.lock()
+  return config

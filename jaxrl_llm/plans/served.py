@@ -36,6 +36,8 @@ _ENDS = ('done', 'requests', 'tokens', 'rows', 'seconds', 'failed')
 _LOST = ('rows', 'seconds', 'failed')
 # Widths that requests are read in, each half of the next.
 _WIDTHS = 4
+# Seconds between two warnings of one kind.
+_SELDOM = 60
 _FACTS = ('logp', 'log_mass', 'support')
 
 
@@ -273,9 +275,11 @@ def _note(tools, log: Log, rows: int) -> None:
   overruled = sum(log.overruled) / max(sum(log.requests), 1)
   tools.note('programs/overruled', overruled)
   if 'rows' in log.stop:
-    logging.warning(
+    logging.log_every_n_seconds(
+      logging.WARNING,
       '%d of %d episodes made more than %d rows, up to %d, and do not count; '
-      'raise serve.rows',
+      'raise serve.rows, or sample.max_response if one conversation is longer',
+      _SELDOM,
       log.stop.count('rows'),
       len(log.stop),
       rows,

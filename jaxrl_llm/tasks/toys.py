@@ -9,6 +9,7 @@ library alone, because verifier processes import it.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import operator
 import random
 import string
@@ -203,6 +204,7 @@ def prices(
   count: int = 2,
   symbols: str = string.ascii_lowercase,
   careless: float = 0.0,
+  listed: bool = False,
 ) -> Row:
   """Prices of some things, which a tool alone knows.
 
@@ -214,6 +216,7 @@ def prices(
     count: different letters to ask for.
     symbols: to draw them from, as many at least.
     careless: probability that the demonstration is a guess.
+    listed: the record names the tool, where no environment does.
 
   Raises:
     ValueError: no letters, fewer symbols, or no probability.
@@ -240,7 +243,16 @@ def prices(
     'answer': answer,
     'demonstration': [last] if guesses else [*asked, last],
     'prices': known,
+    **({'tools': _tools()} if listed else {}),
   }
+
+
+@functools.cache
+def _tools() -> Sequence[Row]:
+  # Not for verifier processes, which schemas would keep waiting.
+  from jaxrl_llm.tasks import toolbox, toolboxes
+
+  return toolbox.schemas(toolboxes.Prices)
 
 
 def _price_of(thing: str) -> Row:
@@ -386,7 +398,15 @@ TOYS = {
   'lookup': Toy(
     lookup, 'numeric', ({'length': 3}, {'length': 3, 'careless': 0.7})
   ),
-  'prices': Toy(prices, 'exact', ({'count': 2}, {'count': 2, 'careless': 0.5})),
+  'prices': Toy(
+    prices,
+    'exact',
+    (
+      {'count': 2},
+      {'count': 2, 'careless': 0.5},
+      {'count': 2, 'careless': 0.5, 'listed': True},
+    ),
+  ),
   'reverse': Toy(
     reverse, 'exact', ({'length': 4}, {'length': 8}, {'length': 16})
   ),

@@ -1,0 +1,21 @@
+"""The agent of `agent.py` as a program that asks the policy over HTTP.
+
+  python -m experiments.train --config=experiments/configs/program.py
+  python -m experiments.train --config=experiments/configs/program.py:rloo \
+      --config.program=my_agent:solve
+
+any recipe that samples independently, and any program, see
+docs/adding_an_agent.md. The server is in the extra `serve`.
+"""
+
+from experiments.configs import agent
+
+
+def get_config(recipe: str = 'grpo'):
+  """Recipes whose rows are what a program asked."""
+  config = agent.prices(recipe)
+  config.data.level = 3  # as 2, and records list the tools
+  config.program = 'experiments.programs:prices'
+  config.serve.answer = 24
+  config.serve.requests = 3
+  return config.lock()
