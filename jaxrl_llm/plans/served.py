@@ -27,6 +27,7 @@ from absl import logging
 from jaxrl_llm.plans import prefixes
 from jaxrl_llm.plans.base import Contract, Plan
 from jaxrl_llm.serving import ledger as ledger_lib
+from jaxrl_llm.serving import programs
 from jaxrl_llm.serving.engine import Ask, Drawn, Engine, Room
 from jaxrl_llm.tasks.environments import STOPS
 from jaxrl_llm.types import Prompts, Rollouts
@@ -36,8 +37,6 @@ _ENDS = ('done', 'requests', 'tokens', 'rows', 'seconds', 'failed')
 _LOST = ('rows', 'seconds', 'failed')
 # Widths that requests are read in, each half of the next.
 _WIDTHS = 4
-# Seconds between two warnings of one kind.
-_SELDOM = 60
 _FACTS = ('logp', 'log_mass', 'support')
 
 
@@ -279,7 +278,7 @@ def _note(tools, log: Log, rows: int) -> None:
       logging.WARNING,
       '%d of %d episodes made more than %d rows, up to %d, and do not count; '
       'raise serve.rows, or sample.max_response if one conversation is longer',
-      _SELDOM,
+      programs.WARN_EVERY,
       log.stop.count('rows'),
       len(log.stop),
       rows,

@@ -102,15 +102,23 @@ class Host:
         self.close()
         raise
       outcomes = running.result()
-    self._tell(outcomes)
+    self._tell(episodes, outcomes)
     return [_played(*pair) for pair in zip(episodes, outcomes, strict=True)]
 
-  def _tell(self, outcomes: Sequence[pool_lib.Outcome]) -> None:
-    """Logs the first failure of a program."""
-    failed = [detail for kind, _, detail in outcomes if kind != 'ok']
+  def _tell(self, episodes, outcomes: Sequence[pool_lib.Outcome]) -> None:
+    """Logs the first failure of a program, and what it had been refused."""
+    failed = [
+      f'{detail}; it was refused: {episode.refused}'
+      if episode.refused
+      else detail
+      for episode, (kind, _, detail) in zip(episodes, outcomes)
+      if kind != 'ok'
+    ]
     if failed:
-      logging.warning(
+      logging.log_every_n_seconds(
+        logging.WARNING,
         '%d of %d episodes of %s failed; the first: %s',
+        programs.WARN_EVERY,
         len(failed),
         len(outcomes),
         self._spec,

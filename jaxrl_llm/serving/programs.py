@@ -21,6 +21,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 NONE, REWARD = 'none', 'reward'
+# Seconds between two warnings of a kind, where every iteration has a reason.
+WARN_EVERY = 60
 
 
 @dataclasses.dataclass(frozen=True)

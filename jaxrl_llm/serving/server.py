@@ -57,12 +57,13 @@ class Episode:
     limit: the first limit that it met: requests, or tokens, of all answers or
       of a conversation that was too long; '' for none.
     requests: that were answered. overruled: what they asked for in vain.
-    said: what it was told last, '' before.
+    said: what it was told last, '' before. refused: why a request of it was
+      not answered, the last such; '' for none.
   """
 
   def __init__(self, ledger: Ledger):
     self.ledger, self.key = ledger, secrets.token_urlsafe(32)
-    self.limit, self.said, self.ended = '', '', False
+    self.limit, self.said, self.refused, self.ended = '', '', '', False
     self.requests = self.tokens = 0
     self.overruled: collections.Counter[str] = collections.Counter()
     # By request, so that one that comes again is not another.
@@ -157,6 +158,13 @@ class Server:
 
   async def _complete(self, request: Request) -> Response:
     episode = self._episode(request)
+    try:
+      return await self._answered(episode, request)
+    except wire.Refused as error:
+      episode.refused = str(error)
+      raise
+
+  async def _answered(self, episode: Episode, request: Request) -> Response:
     try:
       raw = await self._body(request)
     except ClientDisconnect:

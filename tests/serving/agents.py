@@ -61,6 +61,8 @@ async def misbehave(row, url, key):
   how = row['how']
   if how != 'silent':
     ask(url, key, messages)
+  if how == 'impossible':
+    ask(url, key, messages, n=2)
   if how == 'hang':
     time.sleep(100)
   if how == 'raise':

@@ -50,6 +50,15 @@ def test_each_way_to_end_has_a_name():
   }
 
 
+def test_a_failure_is_told_with_what_was_refused(caplog, monkeypatch):
+  monkeypatch.setattr(programs, 'WARN_EVERY', 0)
+  rows = [{'prompt': 'p', 'how': 'impossible'}]
+  spec = 'tests.serving.agents:misbehave'
+  assert played(spec, rows) == {'impossible': ('failed', None)}
+  assert '1 of 1 episodes' in caplog.text and 'HTTP Error 400' in caplog.text
+  assert 'it was refused: n=2' in caplog.text
+
+
 @pytest.mark.parametrize(
   ('spec', 'words'),
   [

@@ -2,12 +2,14 @@
 
 import contextlib
 import random
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.configs import agent, program
 from jaxrl_llm.plans import episodes, prefixes
 from jaxrl_llm.problems.text import assembly
 from jaxrl_llm.problems.text.tools import Speaker
@@ -44,9 +46,9 @@ def config_of(program, **settings):
 class Scripted(Speaker):
   """Says a line that is a function of all that was said before it."""
 
-  def __init__(self, parts):
+  def __init__(self, parts, environment=None):
     super().__init__(parts.answering, {}, parts.train)
-    self.environment = environments.Lookup()
+    self.environment, self.notes = environment, {}
 
   def generate(self, prompts, key, samples, *, most=0, uids=None):
     del key, uids
@@ -73,16 +75,24 @@ class Scripted(Speaker):
     [ids] = self.encode([f'{said}\n'])
     return ids
 
-
-class Noting(Scripted):
-  """What a plan is lent, beside what evaluation has."""
-
-  def __init__(self, parts):
-    super().__init__(parts)
-    self.notes = {}
-
   def note(self, name, value):
     self.notes[name] = value
+
+
+class Shopping(Scripted):
+  """Asks for prices, now and then for one that nobody knows."""
+
+  def _line(self, ids):
+    tokenizer = self._answering.tokenizer
+    text = tokenizer.decode(ids)
+    [word] = re.findall(r'prices of (\w+)', text)
+    told, rng = re.findall('r:(.)', text), random.Random(text)
+    said = ''.join(told)
+    if len(told) < len(word):
+      item = rng.choice([word[len(told)], '-'])
+      said = f'[price {{"item":"{item}"}}]'
+    [ids] = self.encode([said])
+    return [*ids, tokenizer.eos_token_id]
 
 
 @contextlib.contextmanager
@@ -92,30 +102,54 @@ def assembled(config, folder):
     yield parts
 
 
-def collected(parts):
-  speaker = Noting(parts)
+def collected(parts, speaker=None):
+  speaker = speaker or Scripted(parts)
   plan = parts.recipe.plan
   prompts = parts.train.prompts(np.arange(2))
   rollouts, scores, _ = plan.collect(speaker, prompts, plan.init(None), KEY)
   return speaker, prompts, rollouts, scores
 
 
-def test_a_program_makes_the_rows_that_its_environment_makes(tmp_path):
-  """Text, tokens, masks, log-probs and scores, through HTTP and without."""
-  with assembled(config_of('spell'), tmp_path) as parts:
-    speaker, prompts, found, scores = collected(parts)
-    rollouts, log = episodes.play(speaker, prompts, KEY, samples=4, turns=4)
-    wanted, marks = episodes.judged(speaker, rollouts, log)
+def check_equal(speaker, prompts, found, scores, turns):
+  """A program's rows, beside those of the environment that it plays."""
+  rollouts, log = episodes.play(speaker, prompts, KEY, samples=4, turns=turns)
+  wanted, marks = episodes.judged(speaker, rollouts, log)
   for name in ('content', 'response_mask', 'action_mask', 'logp', 'valid'):
     for a, b in zip(
       *(jax.tree.leaves(getattr(each, name)) for each in (found, wanted))
     ):
       np.testing.assert_array_equal(a, b)
   np.testing.assert_array_equal(scores.components, marks.components)
+
+
+def test_a_program_makes_the_rows_that_its_environment_makes(tmp_path):
+  """Text, tokens, masks, log-probs and scores, through HTTP and without."""
+  with assembled(config_of('spell'), tmp_path) as parts:
+    speaker, prompts, found, scores = collected(
+      parts, Scripted(parts, environments.Lookup())
+    )
+    check_equal(speaker, prompts, found, scores, turns=4)
   assert np.asarray(found.action_mask).sum(axis=1).min() > 4
   assert speaker.notes['stop/done'] == 1
   assert speaker.notes['programs/requests'] == 4
   assert found.extras['episode'].tolist() == list(range(8))
+
+
+def test_tools_are_called_alike_over_http_and_in_process(tmp_path):
+  """Through a chat template, with calls that go wrong among them."""
+  configs = program.get_config(), agent.get_config()
+  for config in configs:
+    config.unlock()
+    config.sample.max_response, config.warm_start.steps = 144, 0
+    config.data.size, config.data.held_out = 16, 4
+    config.recipe.samples, config.eval.every = 4, 0
+  with assembled(configs[0], tmp_path) as parts:
+    _, prompts, found, scores = collected(parts, Shopping(parts))
+  with assembled(configs[1], tmp_path) as parts:
+    speaker = Shopping(parts, parts.answering.environment)
+    check_equal(speaker, prompts, found, scores, turns=3)
+  said = np.asarray(scores.components)
+  assert 0 < said.mean() < 1
 
 
 def test_an_episode_may_have_several_rows(tmp_path):
