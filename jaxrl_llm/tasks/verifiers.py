@@ -36,6 +36,13 @@ BUILTINS = {
   'countdown': 'jaxrl_llm.tasks.toys:countdown_score',
   'returned': 'jaxrl_llm.tasks.verifiers:returned',
   'code': 'jaxrl_llm.tasks.programs:score',
+  'action': 'jaxrl_llm.tasks.structured:action',
+  'place': 'jaxrl_llm.tasks.structured:place',
+  'first_error': 'jaxrl_llm.tasks.structured:first_error',
+  'reflected': 'jaxrl_llm.tasks.structured:reflected',
+  'roles': 'jaxrl_llm.tasks.structured:roles',
+  'same_call': 'jaxrl_llm.tasks.structured:same_call',
+  'verdict': 'jaxrl_llm.tasks.structured:verdict',
 }
 
 
@@ -56,6 +63,7 @@ PARAMETERS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
   'code': ('seconds', _seconds),
   'format': ('pattern', _pattern),
   'numeric': ('tolerance', float),
+  'verdict': ('pattern', _pattern),
 }
 # Linear in the response and unable to hang: no process is worth its cost.
 # `format` is not among them, because a pattern may backtrack for ever.

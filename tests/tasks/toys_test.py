@@ -223,3 +223,27 @@ def test_a_teacher_of_the_cycle_copies_or_favours_the_first_as_often_as_asked():
   assert 0.43 < sum(first) / 1000 < 0.53
   with pytest.raises(ValueError, match="symbols='rs' must be at least 3"):
     toys.cycle(random.Random(0), symbols='rs')
+
+
+def test_a_judged_pair_has_two_orders_with_two_answers():
+  for i in range(50):
+    row = toys.judge(random.Random(i), length=3)
+    for asked, answer in zip(
+      [row['prompt'], *row['wordings']], row['answers'], strict=True
+    ):
+      words = dict(zip('AB', re.findall(r'\d+', asked)))
+      ordered = {key: [*word] == sorted(word) for key, word in words.items()}
+      assert ordered == {'A': answer == 'A', 'B': answer == 'B'}
+
+
+def test_the_first_wrong_step_of_a_proof_is_the_answer():
+  found = set()
+  for i in range(100):
+    row = toys.proof(random.Random(i))
+    first, *steps = map(eval, row['prompt'].removesuffix(':').split('='))
+    values = [first, *steps]
+    wrong = [k for k in range(len(steps)) if values[k] != values[k + 1]]
+    assert int(row['answer']) == (wrong[0] if wrong else -1)
+    assert len(wrong) < 2 and row['steps'] == len(steps)
+    found.add(row['answer'])
+  assert found == {'-1', '0', '1', '2'}

@@ -239,7 +239,7 @@ def test_reasoning_gym_scores_with_the_task_itself():
   ('spec', 'message'),
   [
     ('numerics', "did you mean 'numeric'"),
-    ('zzz', 'known: code, countdown, exact'),
+    ('zzz', 'known: action, code, countdown, exact'),
     ('format', 'needs its pattern'),
     ('format:(', 'bad pattern'),
     ('numeric:much', 'bad tolerance'),
