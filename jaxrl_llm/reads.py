@@ -387,6 +387,14 @@ _TABLE |= {
   'auxiliary': _of_plan(
     'f32[N]', 'Above 1/2 where a response uses a device.', _uniform()
   ),
+  'beginning': _of_plan(
+    'i32[N]',
+    'Which of several beginnings a response has, -1 none.',
+    _below(3, -1),
+  ),
+  'budget': _of_plan(
+    'f32[N]', 'Tokens that a response is allowed.', _below(6, 1)
+  ),
   'bundle': _of_plan(
     'i32[N]', 'Questions that are judged together.', _group_over(2)
   ),

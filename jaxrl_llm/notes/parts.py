@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -35,6 +36,48 @@ class Thoughts(Stateless):
           thought[row, : column + 1] = True
           break
     return {'thought': jnp.asarray(thought)}, state
+
+
+def begins_with(said: str, texts: Sequence[str]) -> int:
+  """The longest of the texts that something said begins with, -1 of none.
+
+  White space before it and an empty text do not count.
+
+  Example:
+    >>> begins_with('<think> 1 + 1', ('<short>', '<think>'))
+    1
+  """
+  said = said.lstrip()
+  found = [i for i, text in enumerate(texts) if text and said.startswith(text)]
+  return max(found, key=lambda i: len(texts[i]), default=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Beginnings(Stateless):
+  """`beginning` i32[N]: with which of the texts a response begins, else -1.
+
+  Attributes:
+    texts: one a mode, say; special tokens among them are read as text.
+
+  Raises:
+    ValueError: two that are the same, or one without text.
+  """
+
+  texts: tuple[str, ...]
+  provides = frozenset({'beginning'})
+
+  def __post_init__(self):
+    if len({*self.texts}) < len(self.texts) or not all(self.texts):
+      raise ValueError(
+        f'the beginnings {self.texts} cannot be told apart; give different '
+        'texts, none of them empty'
+      )
+
+  def write(self, tools, rollouts, scores, state):
+    del scores
+    texts = tools.decode(rollouts)
+    found = [begins_with(text, self.texts) for text in texts]
+    return {'beginning': jnp.asarray(found, jnp.int32)}, state
 
 
 @dataclasses.dataclass(frozen=True)

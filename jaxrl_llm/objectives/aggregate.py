@@ -140,3 +140,34 @@ def prompt_mean(mask, keep, group):
   share = numerics.safe_divide(1.0, numerics.group_count(prompt, everyone))
   prompts = jnp.sum(jnp.where(tokens > 0, share, 0.0))
   return numerics.safe_divide(kept, (tokens * prompts)[:, None])
+
+
+def split_first(mask, keep, group, *, first_weight=0.001):
+  """The first tokens of the responses, and all others, averaged apart.
+
+      w_it = first_weight keep_i m_it / sum_j keep_j m_jt     t the first token
+             keep_i m_it / sum_ju keep_j m_ju                 the others
+
+  where each sum is over the tokens of its kind. A first token that says in what
+  mode the rest is written is one decision; in a mean over all tokens it weighs
+  less the longer the responses are. A response of one token has no others.
+
+  Args:
+    first_weight: alpha, of the mean over first tokens; 0 leaves them out.
+
+  Source: Thinkless, arXiv 2505.13379, equation 6, and its code.
+
+  Example:
+    >>> mask = jnp.array([[1, 1, 1, 1], [1, 1, 0, 0]], bool)
+    >>> keep, group = jnp.ones(2), jnp.arange(2)
+    >>> print(split_first(mask, keep, group, first_weight=0.5))
+    [[0.25 0.25 0.25 0.25]
+     [0.25 0.25 0.   0.  ]]
+  """
+  chex.assert_rank([mask, keep, group], [2, 1, 1])
+  there = mask > 0
+  first = there & (jnp.cumsum(there, axis=-1) == 1)
+  heads = token_mean(jnp.where(first, mask, 0), keep, group)
+  return first_weight * heads + token_mean(
+    jnp.where(first, 0, mask), keep, group
+  )

@@ -27,6 +27,7 @@ beside this module are
     temperature     rows that are sampled hotter or colder
     undersampled    rows of samplers that avoid what is there already
     recorded        responses that the data holds, with their scores
+    tightened       a budget of tokens that becomes less
 
 and in `jaxrl_llm.notes` what says more of the responses of another plan.
 """

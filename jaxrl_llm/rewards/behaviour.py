@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from jaxrl_llm import grouping, numerics
 from jaxrl_llm.reads import reads
 
-# More calls than any response makes; finite, so that a state is.
-_NEVER = 1e9
+# More calls or tokens than any response has; finite, so that a state is.
+NEVER = 1e9
 
 
 @reads('sampler_logp')
@@ -153,17 +153,26 @@ class ToolEconomy:
   scale: float = 1.0
 
   def init(self, spec):
-    return jnp.full(spec.tasks, _NEVER, jnp.float32)
+    return jnp.full(spec.tasks, NEVER, jnp.float32)
 
   def update(self, credit, rollouts, state):
     calls = rollouts.extras['tool_calls'].astype(jnp.float32)
-    correct = rollouts.valid & (credit.rewards > 0.5)
-    state = state.at[rollouts.task].min(jnp.where(correct, calls, _NEVER))
+    state = least_of_right(state, rollouts, credit.rewards, calls)
     fewest = state[rollouts.task]
-    fewest = jnp.where(fewest < _NEVER, fewest, calls)
+    fewest = jnp.where(fewest < NEVER, fewest, calls)
     factor = tool_economy(calls, fewest, budget=self.budget)
     rewards = jnp.where(rollouts.valid, self.scale * credit.rewards * factor, 0)
     return credit.replace(rewards=rewards), state
+
+
+def least_of_right(state, rollouts, rewards, amount):
+  """The least amount f32[N] of a right response, r > 1/2, to each task so far.
+
+  Args:
+    state: f32[A], before these rows; `NEVER` where none was right.
+  """
+  right = rollouts.valid & (rewards > 0.5)
+  return state.at[rollouts.task].min(jnp.where(right, amount, NEVER))
 
 
 def tool_economy(calls, fewest, *, budget):

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
+from jaxrl_llm.reads import reads
+
 
 def overlong(rewards, rollouts, *, buffer, factor=1.0):
   """A soft penalty on the last `buffer` tokens of the response budget.
@@ -39,3 +41,24 @@ def overlong(rewards, rollouts, *, buffer, factor=1.0):
     return rewards
   excess = rollouts.length - (budget - buffer)
   return rewards - factor * jnp.clip(excess / buffer, 0.0, 1.0)
+
+
+@reads('budget')
+def triangular(rewards, rollouts, *, accuracy_weight=0.6, length_weight=0.3):
+  """A bonus for the length that was allowed, less for any other.
+
+      accuracy_weight r_i + length_weight max(0, 1 - |len_i - b_i| / b_i)
+
+  so that it rises to the budget, falls to 0 at twice of it, and does not ask
+  whether the response is right.
+
+  Args:
+    rewards: f32[N]. rollouts: for lengths, and the extra `budget` f32[N], b > 0
+      tokens. accuracy_weight, length_weight: lambda_c and lambda_l.
+
+  Source: Train Long, Think Short, arXiv 2508.08940, equations 2 and 3.
+  """
+  budget = rollouts.extras['budget']
+  apart = jnp.abs(rollouts.length - budget) / budget
+  bonus = jnp.maximum(0.0, 1 - apart)
+  return accuracy_weight * rewards + length_weight * bonus

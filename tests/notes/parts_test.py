@@ -1,5 +1,6 @@
 import jax
 import numpy as np
+import pytest
 
 from jaxrl_llm.notes import base as notes
 from jaxrl_llm.notes import parts
@@ -48,3 +49,16 @@ def test_a_prefix_that_cannot_be_judged_earns_nothing():
   rollouts, _ = _collect(note, ['ab'], judge=judge)
   found = np.asarray(rollouts.extras['prefix_reward'])
   np.testing.assert_allclose(found[0, :3], [1, 0, 1])
+
+
+def test_a_beginning_is_the_longest_of_the_texts_that_come_first():
+  note = parts.Beginnings(('a', 'ab', 'c'))
+  rollouts, _ = _collect(note, ['abc', 'ac', 'ba', '', ' c', 'xab'])
+  found = rollouts.extras['beginning'].tolist()
+  assert found == [1, 0, -1, -1, 2, -1]
+
+
+@pytest.mark.parametrize('texts', [('a', 'a'), ('a', '')])
+def test_beginnings_that_are_no_different_are_refused(texts):
+  with pytest.raises(ValueError, match='cannot be told apart'):
+    parts.Beginnings(texts)

@@ -16,6 +16,8 @@ _ALL = [
   aggregate.budget_mean,
   functools.partial(aggregate.budget_mean, budget=10),
 ]
+# Rows of one length do not weigh alike there, nor their tokens.
+_EVERY = [*_ALL, aggregate.split_first]
 
 
 def _inputs():
@@ -60,14 +62,14 @@ def test_weighted_sum_equals_the_definition(fn):
   np.testing.assert_allclose(ours, expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize('fn', _ALL)
+@pytest.mark.parametrize('fn', _EVERY)
 def test_nothing_to_learn_from_weighs_nothing(fn):
   _, mask, keep = _inputs()
   np.testing.assert_array_equal(fn(mask * 0, keep, _ROWS), 0)
   np.testing.assert_array_equal(fn(mask, keep * 0, _ROWS), 0)
 
 
-@pytest.mark.parametrize('fn', _ALL)
+@pytest.mark.parametrize('fn', _EVERY)
 def test_a_dropped_row_leaves_every_count(fn):
   _, mask, keep = _inputs()
   keep = np.ones_like(keep)
@@ -77,7 +79,7 @@ def test_a_dropped_row_leaves_every_count(fn):
   np.testing.assert_allclose(without, fn(*fewer), rtol=1e-6)
 
 
-@pytest.mark.parametrize('fn', [*_ALL, aggregate.row_weights])
+@pytest.mark.parametrize('fn', [*_EVERY, aggregate.row_weights])
 def test_a_row_of_weight_two_is_two_rows(fn):
   _, mask, _ = _inputs()
   keep = np.ones(8)
@@ -89,7 +91,7 @@ def test_a_row_of_weight_two_is_two_rows(fn):
   np.testing.assert_allclose(ours[twice], apart, rtol=1e-6)
 
 
-@pytest.mark.parametrize('fn', [*_ALL[1:], aggregate.row_weights])
+@pytest.mark.parametrize('fn', [*_EVERY[1:], aggregate.row_weights])
 def test_twice_the_weight_of_all_changes_nothing(fn):
   _, mask, keep = _inputs()
   weights = fn(mask, keep, _ROWS)
@@ -130,3 +132,23 @@ def test_row_weights_sum_to_one_over_rows_that_count():
   weights = aggregate.row_weights(mask, (keep > 0) * 1.0, _ROWS)
   np.testing.assert_allclose(np.sum(weights), 1, rtol=1e-6)
   assert weights[-1] == 0
+
+
+def test_first_tokens_split_off_weigh_what_they_are_given_whatever_the_length():
+  _, mask, keep = _inputs()
+  for weight in (0.0, 0.3):
+    ours = aggregate.split_first(mask, keep, _ROWS, first_weight=weight)
+    first = np.cumsum(mask > 0, axis=1) * (mask > 0) == 1
+    np.testing.assert_allclose(np.sum(ours, where=first), weight, rtol=1e-6)
+    np.testing.assert_allclose(np.sum(ours, where=~first), 1, rtol=1e-6)
+
+
+def test_a_split_by_the_share_of_first_tokens_is_the_mean_over_all():
+  """Both then have the same relative weights: limit of Thinkless's loss."""
+  _, mask, keep = _inputs()
+  tokens = keep @ mask.sum(1)
+  heads = keep @ np.any(mask, axis=1)
+  share = heads / (tokens - heads)
+  ours = aggregate.split_first(mask, keep, _ROWS, first_weight=share)
+  plain = (1 + share) * aggregate.token_mean(mask, keep, _ROWS)
+  np.testing.assert_allclose(ours, plain, rtol=1e-5)

@@ -15,7 +15,8 @@ import numpy as np
 from jaxrl_llm.tasks.speech import Said
 from jaxrl_llm.types import Prompts, Rollouts, Scores, Stats, Tokens
 
-LETTERS = string.ascii_lowercase + string.digits + '?!\n '
+LETTERS = string.ascii_lowercase + string.digits + '?!\n <>/_,.:'
+LETTERS += string.ascii_uppercase
 
 
 def encode(text):

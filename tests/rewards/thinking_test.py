@@ -1,0 +1,54 @@
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrl_llm.rewards import thinking
+from jaxrl_llm.tabular import policy
+from jaxrl_llm.types import Scores, Spec, initial_credit
+from tests.advantages import cases
+
+
+def _measured(stage, state, rewards, lengths):
+  """Shaped rewards f32[N] of one task's responses, and the memory after."""
+  count = len(lengths)
+  mask = np.arange(8) < np.array(lengths)[:, None]
+  zeros = np.zeros(count, np.int32)
+  rollouts = policy.as_rollouts(
+    np.zeros(mask.shape, int), mask, task=zeros, group=zeros
+  )
+  scores = Scores(jnp.asarray(rewards, jnp.float32)[:, None], jnp.ones(1))
+  credit = initial_credit(rollouts, scores)
+  credit = credit.replace(rewards=scores.components[:, 0])
+  credit, state = stage.update(credit, rollouts, state)
+  return np.asarray(credit.rewards), state
+
+
+def test_length_is_measured_by_iterations_before_and_right_responses_alone():
+  stage = thinking.ShortestSoFar()
+  state = stage.init(Spec(3, 3, 1, 8, tasks=1))
+  plain = [1.0, 0.0, 1.0]
+  shaped, state = _measured(stage, state, plain, [6, 1, 4])
+  np.testing.assert_array_equal(shaped, plain)  # nothing is known yet
+  np.testing.assert_array_equal(state, [4])  # the wrong one is shorter
+  shaped, state = _measured(stage, state, plain, [2, 2, 8])
+  gain = np.cos(np.pi / 4)
+  np.testing.assert_allclose(shaped, [1 + gain, 0, 0.3], rtol=1e-6)
+  np.testing.assert_array_equal(state, [2])
+  # Wrong ones are charged in full where they are long, and teach nothing.
+  shaped, state = _measured(stage, state, [0.0, 0.0], [1, 8])
+  np.testing.assert_allclose(shaped, [0, -1], atol=1e-6)
+  np.testing.assert_array_equal(state, [2])
+
+
+def test_any_right_response_earns_more_than_any_wrong_one():
+  stage = thinking.ShortestSoFar()
+  known = jnp.array([3.0])
+  right, _ = _measured(stage, known, [1.0] * 8, range(1, 9))
+  wrong, _ = _measured(stage, known, [0.0] * 8, range(1, 9))
+  assert min(right) > max(wrong)
+
+
+def test_a_right_response_earns_by_its_beginning_and_any_other_the_same():
+  rollouts = cases.rollouts(beginning=np.arange(16, dtype=np.int32) % 4 - 1)
+  rewards = np.where(np.arange(16) < 8, 1.0, 0.5).astype('f')
+  ours = thinking.by_beginning(rewards, rollouts, right=(3.0, 2.0), wrong=-4.0)
+  np.testing.assert_array_equal(ours, [-4, 3, 2, -4] * 2 + [-4] * 8)
