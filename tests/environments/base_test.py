@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxrl_llm import environments
 from jaxrl_llm.environments import (
   bandit,
   base,
@@ -15,6 +16,7 @@ from jaxrl_llm.environments import (
   point_mass,
   quadratic,
 )
+from tests import members
 
 KEY = jax.random.key(0)
 ROWS = jnp.arange(8)
@@ -64,6 +66,11 @@ def walk(environment, tasks, uids):
 def walks(environment):
   """The walks of eight rows."""
   return walk(environment, ROWS % environment.spec.tasks, ROWS)
+
+
+def test_every_environment_is_here():
+  found = {type(environment) for environment in ENVIRONMENTS}
+  assert found == members.classes(environments, 'observe')
 
 
 @EVERY

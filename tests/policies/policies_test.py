@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxrl_llm import policies
 from jaxrl_llm.environments.base import row_keys
 from jaxrl_llm.environments.grid import Grid
 from jaxrl_llm.environments.pendulum import Pendulum
@@ -23,6 +24,7 @@ from jaxrl_llm.policies.protocol import initial
 from jaxrl_llm.problems import flow as flow_problem
 from jaxrl_llm.problems import masked as masked_problem
 from jaxrl_llm.training import widths
+from tests import members
 
 KEY = jax.random.key(0)
 ROWS = 6
@@ -101,6 +103,12 @@ def scored(name, rollouts, params=None):
   policy = CASES[name].policy
   params = params_of(policy) if params is None else params
   return policy.score(params, rollouts, policy.gives - {'log_probs'})
+
+
+def test_every_policy_is_here():
+  """But for language models, whose tests are a folder."""
+  found = {type(case.policy) for case in CASES.values()}
+  assert found == members.classes(policies, 'score')
 
 
 @each
