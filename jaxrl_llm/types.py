@@ -322,6 +322,7 @@ class Spec:
     tasks: A. domains: D. components: K.
     component_names: length K.
     task_domains: the domain of each task; () where all are of domain 0.
+    task_lengths: tokens of each task's prompt; () where prompts have none.
     seed: of the run, for parts that draw by themselves.
   """
 
@@ -333,6 +334,7 @@ class Spec:
   domains: int = 1
   component_names: tuple[str, ...] = ('score',)
   task_domains: tuple[int, ...] = ()
+  task_lengths: tuple[int, ...] = ()
   seed: int = 0
 
   @property

@@ -216,6 +216,7 @@ def spec_of(recipe, length=LENGTH):
     tasks=TASKS,
     domains=2,
     task_domains=tuple(task % 2 for task in range(TASKS)),
+    task_lengths=tuple(range(1, TASKS + 1)),
     component_names=('correct', 'form'),
   )
 

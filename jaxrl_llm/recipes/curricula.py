@@ -5,13 +5,20 @@ from __future__ import annotations
 from functools import partial
 
 from jaxrl_llm.advantages import group, robust
-from jaxrl_llm.credit import chain, estimate, weigh
+from jaxrl_llm.credit import chain, estimate, shape, weigh
 from jaxrl_llm.objectives import aggregate, costs, gates, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.plans import budgeted, replay, sampled
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
-from jaxrl_llm.selection import bandits, budgets, difficulty, filters
+from jaxrl_llm.rewards import combine, length
+from jaxrl_llm.selection import (
+  bandits,
+  budgets,
+  curricula,
+  difficulty,
+  filters,
+)
 
 
 @register(
@@ -292,4 +299,78 @@ def selective_buffer(
       gate=partial(gates.truncated_importance, cap=cap),
     ),
     aggregate=aggregate.sequence_mean,
+  )
+
+
+@register(
+  Paper(
+    'QwenLong-L1: Towards Long-Context Large Reasoning Models with '
+    'Reinforcement Learning',
+    '2505.17667',
+  )
+)
+def qwenlong_l1(
+  *,
+  samples: int = 8,
+  phases: int = 2,
+  iterations: int = 50,
+  share: float = 0.25,
+  buffer: float = 0.0,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  minibatches: int = 1,
+) -> Recipe:
+  """Short prompts first, then long ones, with hard short ones among them.
+
+  A response is right if any verifier says so: the paper's are a rule and a
+  judge that reads both answers. Its overlong buffer of 1000 tokens depends on
+  the budget, so it is off until `buffer` is set.
+
+  Deviates: phases are equal parts of the data by prompt length, where the
+  paper's end at 20 and 60 thousand tokens; how many questions of before come
+  again is ours. GRPO takes the step, of the two algorithms of the paper.
+  """
+  return Recipe(
+    curriculum=curricula.Phases(phases, iterations, share),
+    plan=sampled.independent(samples=samples),
+    combine=combine.any_judge,
+    credit=chain(shape(length.overlong, buffer=buffer), estimate(group.norm)),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'CRAFT-GUI: Curriculum-Reinforced Agent For GUI Tasks',
+    '2508.11360',
+    confidence='ABSTRACT',
+  ),
+  Limit('grpo', {}, {'kl_weight': 0.0}),
+)
+def craft_gui(
+  *,
+  samples: int = 8,
+  phases: int = 3,
+  iterations: int = 50,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  minibatches: int = 1,
+) -> Recipe:
+  """Actions on screens: the simple first, then the hard, at last all.
+
+  The verifiers `action`, `place` and `format` with weights are the paper's
+  reward, and a judge of what is understood joins them as one more.
+
+  Deviates: reconstructed from the abstract. Tasks are ordered by the length of
+  their prompts, in place of that of their trajectories.
+  """
+  return Recipe(
+    curriculum=curricula.Phases(phases, iterations, mixed=True),
+    plan=sampled.independent(samples=samples),
+    credit=estimate(group.norm),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
   )

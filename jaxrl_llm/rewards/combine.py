@@ -90,6 +90,19 @@ def worst_model(components, weights, rollouts):
   return jnp.min(jnp.where(weights != 0, components, jnp.inf), axis=-1)
 
 
+def any_judge(components, weights, rollouts):
+  """max_k s_ik: right if any judge says so, such as a rule or a model.
+
+  Args:
+    components: f32[N, K]. weights: f32[K]; judges of weight 0 are left out.
+
+  Source: QwenLong-L1, arXiv 2505.17667, section 3.3, and its code.
+  """
+  del rollouts
+  chex.assert_shape(weights, (components.shape[1],))
+  return jnp.max(jnp.where(weights != 0, components, -jnp.inf), axis=-1)
+
+
 def certain_models(components, weights, rollouts, *, penalty=0.1, ddof=1):
   """mean_k s_ik - penalty var_k s_ik: rewards that an ensemble agrees on.
 

@@ -143,6 +143,90 @@ class Mixed:
     return state
 
 
+@dataclasses.dataclass(frozen=True)
+class Phases:
+  """Short prompts first, then longer ones, and the hard ones of before again.
+
+      phase k of K:       the k-th part of the tasks by prompt length
+      chance of a draw     (1 - share) / |part k|        in part k
+                           share d_a / sum d             in parts before k
+      d_a                  1 / max(mean reward of task a, 1 / G), 0 if unseen
+
+  Parts are of equal size but for one task; equal lengths go by place in the
+  data. Draws are each on their own, so a task may come twice. The last phase
+  lasts.
+
+  Attributes:
+    phases: K. iterations: of each phase but the last.
+    share: of draws from earlier parts, in [0, 1); 0 of them while none was
+      seen. mixed: the last phase draws from all parts alike.
+
+  Source: QwenLong-L1, arXiv 2505.17667, section 3.2, whose share is not
+    given.
+  """
+
+  phases: int = 2
+  iterations: int = 50
+  share: float = 0.0
+  mixed: bool = False
+
+  def __post_init__(self):
+    if self.phases < 1 or self.iterations < 1 or not 0 <= self.share < 1:
+      raise ValueError(
+        f'{self.phases} phases of {self.iterations} iterations with a share of '
+        f'{self.share:g} from before; use 1 or more of both, and a share in '
+        '[0, 1)'
+      )
+
+  def init(self, spec):
+    lengths = np.asarray(spec.task_lengths, np.int32)
+    if len(set(lengths.tolist())) < min(2, self.phases):
+      raise ValueError(
+        f'{self.phases} phases go by the lengths of prompts, and those of this '
+        'data are all equal; mix lengths, as --config.data.level=0 does in a '
+        'generated task'
+      )
+    if len(lengths) < self.phases:
+      raise ValueError(
+        f'{len(lengths)} tasks do not fill {self.phases} phases; use fewer'
+      )
+    rank = np.argsort(np.argsort(lengths, kind='stable'))
+    return {
+      'part': jnp.asarray(rank * self.phases // len(rank), jnp.int32),
+      'mean': jnp.zeros(len(rank), jnp.float32),
+      'seen': jnp.zeros(len(rank), bool),
+      'least': jnp.float32(1 / spec.samples),
+      'iteration': jnp.int32(0),
+    }
+
+  def chances(self, state):
+    """f32[A]: of each task to be the next draw."""
+    last = self.phases - 1
+    phase = jnp.minimum(state['iteration'] // self.iterations, last)
+    own, before = state['part'] == phase, state['part'] < phase
+    hard = 1 / jnp.maximum(state['mean'], state['least'])
+    hard = jnp.where(before & state['seen'], hard, 0.0)
+    share = jnp.where(jnp.any(hard > 0), self.share, 0.0)
+    now = (1 - share) * own / jnp.sum(own)
+    chance = now + share * numerics.safe_divide(hard, jnp.sum(hard))
+    everyone = jnp.full_like(chance, 1 / chance.shape[0])
+    return jnp.where(self.mixed & (phase == last), everyone, chance)
+
+  def sample(self, state, key, n):
+    return bandits.with_replacement(key, self.chances(state), n), state
+
+  def update(self, state, tasks, rewards, valid):
+    size = state['mean'].shape[0]
+    rows = jnp.zeros(size).at[tasks].add(jnp.where(valid, 1.0, 0.0))
+    total = jnp.zeros(size).at[tasks].add(jnp.where(valid, rewards, 0.0))
+    mean = numerics.safe_divide(total, rows)
+    return state | {
+      'mean': jnp.where(rows > 0, mean, state['mean']),
+      'seen': state['seen'] | (rows > 0),
+      'iteration': state['iteration'] + 1,
+    }
+
+
 def each_task(spec):
   """i32[A]: every task is an arm."""
   return np.arange(spec.tasks)

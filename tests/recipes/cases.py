@@ -241,6 +241,7 @@ def spec_of(case: Case) -> Spec:
     tasks=TASKS,
     domains=DOMAINS,
     task_domains=tuple(task % DOMAINS for task in range(TASKS)),
+    task_lengths=tuple(range(1, TASKS + 1)),
     component_names=('correct', 'form', 'style')[: len(case.weights)],
   )
 

@@ -106,3 +106,9 @@ def test_ascending_the_least_served_levels_two_groups_of_people():
   utility = jax.nn.softmax(logits) @ tastes
   # The best of the worst is 0.7; a mixture of the extremes gives 0.5.
   assert float(jnp.min(utility)) > 0.68
+
+
+def test_any_judge_that_counts_is_enough():
+  components = jnp.array([[1.0, 0.0, 9.0], [0.0, 0.5, 9.0]])
+  best = combine.any_judge(components, jnp.array([1.0, 0.5, 0.0]), None)
+  np.testing.assert_array_equal(best, [1.0, 0.5])

@@ -238,3 +238,59 @@ def test_a_mixture_goes_on_as_it_would_have():
 def test_a_source_of_weight_without_questions_is_refused():
   with pytest.raises(ValueError, match=r'sources \[2\] of 3 have a weight and'):
     curricula.Mixed((0.5, 0.3, 0.2)).init(TWO)
+
+
+def _phases(state, count, iterations, share, mixed, least):
+  """The chances of `Phases`, task by task."""
+  last = count - 1
+  phase = min(int(state['iteration']) // iterations, last)
+  part, seen = np.asarray(state['part']), np.asarray(state['seen'])
+  if mixed and phase == last:
+    return np.full(len(part), 1 / len(part))
+  hard = [
+    1 / max(float(mean), least) if known and p < phase else 0.0
+    for mean, known, p in zip(state['mean'], seen, part)
+  ]
+  back = share if sum(hard) else 0.0
+  own = [(1 - back) / sum(part == phase) * (p == phase) for p in part]
+  return np.array(own) + back * np.array(hard) / max(sum(hard), 1e-9)
+
+
+@pytest.mark.parametrize('mixed', [False, True])
+def test_phases_draw_parts_by_length_and_hard_ones_of_before(mixed):
+  phases = curricula.Phases(3, 2, 0.25, mixed=mixed)
+  lengths = (9, 3, 5, 4, 8, 7, 1)
+  state = phases.init(Spec(8, 4, 9, 1, tasks=7, task_lengths=lengths))
+  assert state['part'].tolist() == [2, 0, 1, 0, 2, 1, 0]
+  rng = np.random.default_rng(0)
+  for number in range(8):
+    wanted = _phases(state, 3, 2, 0.25, mixed, 1 / 4)
+    np.testing.assert_allclose(phases.chances(state), wanted, rtol=1e-5)
+    key = jax.random.fold_in(ROOT, number)
+    drawn, state = jax.jit(phases.sample, static_argnums=2)(state, key, 4)
+    assert all(wanted[np.asarray(drawn)] > 0)
+    # Two rows a task, one task whose verifier failed.
+    tasks = np.repeat(np.asarray(drawn), 2)
+    rewards = rng.random(8).astype(np.float32)
+    valid = np.arange(8) > 1
+    state = jax.jit(phases.update)(state, tasks, rewards, valid)
+    for task in {*tasks[2:]} - {*tasks[:2]}:
+      mean = rewards[tasks == task].mean()
+      np.testing.assert_allclose(state['mean'][task], mean, rtol=1e-6)
+  assert int(state['iteration']) == 8
+
+
+@pytest.mark.parametrize(
+  ('values', 'lengths', 'message'),
+  [
+    ({}, (4, 4, 4), 'all equal'),
+    ({'phases': 3}, (4, 5), '2 tasks do not fill 3 phases'),
+    ({'phases': 0}, (4, 5), '0 phases'),
+    ({'share': 1.0}, (4, 5), 'a share of 1'),
+  ],
+)
+def test_phases_that_cannot_be_told_apart_are_refused(values, lengths, message):
+  with pytest.raises(ValueError, match=message):
+    curricula.Phases(**values).init(
+      Spec(8, 1, 1, 1, tasks=len(lengths), task_lengths=lengths)
+    )

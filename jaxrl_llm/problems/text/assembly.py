@@ -108,6 +108,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
     domains=int(train.domain.max()) + 1,
     component_names=('recorded',) if from_data else verifiers.names,
     task_domains=tuple(train.domain.tolist()),
+    task_lengths=tuple(train.mask.sum(axis=1).tolist()),
     seed=config.seed,
   )
   # What cannot work is refused before a warm start is made.

@@ -131,3 +131,22 @@ def prompt_gdro(
 def rollout_gdro(case, *, clip_low, clip_high, kl_weight):
   """Arxiv 2601.19280, section 4.3: GRPO; tests/plans shows the split."""
   return _grpo(case, clip_low, clip_high, kl_weight)
+
+
+@entry(moved=({'buffer': 2.0},))
+def qwenlong_l1(case, *, buffer, clip_low, clip_high):
+  """Arxiv 2505.17667: the best of the judges' scores, less for a long one."""
+  r, budget = np.zeros(len(case.valid)), case.mask.shape[1]
+  for i in np.flatnonzero(case.valid):
+    excess = sum(case.response_mask[i]) - (budget - buffer)
+    over = excess / buffer if excess > 0 and buffer else 0.0
+    r[i] = max(case.components[i]) - over
+  a, w = normalised(case, r, 1e-6), sequence_mean(case)
+  loss = over_tokens(case, w, clipped(case, a, clip_low, clip_high))
+  return Answer(loss, advantages=a, weights=w, rewards=r)
+
+
+@entry()
+def craft_gui(case, *, clip_low, clip_high):
+  """Arxiv 2508.11360, abstract alone: tests/selection shows the phases."""
+  return _grpo(case, clip_low, clip_high)
