@@ -67,7 +67,7 @@ def _no_lag(config) -> bool:
 
 def _never_sampled(config) -> bool:
   """Responses are recorded, and nobody judges those of the policy."""
-  if config.problem != 'text':
+  if 'data' not in config:
     return False
   return config.data.responses != 'sampled' and not config.verify.names
 
@@ -370,15 +370,6 @@ _FINITE = ('optimizer.learning_rate', 'warm_start.learning_rate')
 _NOT_NEGATIVE = re.compile(
   r'recipe\.((\w+_)?clip(_low|_high)?|weight|(kl|value)_weight|epsilon)'
 )
-# Several texts each.
-_TEXTS = (
-  'verify.names',
-  'teacher.paths',
-  'sample.stop',
-  'model.lora_targets',
-  'eval.sets',
-)
-_DTYPES = ('float32', 'bfloat16', 'float16')
 
 
 def check_values(config) -> None:
@@ -401,22 +392,25 @@ def check_values(config) -> None:
     size = config.mesh[name]
     if size < 1 and size != -1:
       raise Refused(f'mesh.{name} is {size}; use 1 or more, or -1 for the rest')
-  if config.problem == 'text':
-    _check_text(config)
-  if config.problem == 'masked':
-    _check_heads('policy', config.policy)
+  from jaxrl_llm import problems
+
+  try:
+    problems.check(config)
+  except ValueError as error:
+    raise Refused(str(error)) from None
 
 
 def _check_length(config) -> None:
   """One setting says how long a run is."""
-  epochs = config.data.epochs if config.problem == 'text' else 0
+  # Not every problem has data, of which there are epochs.
+  epochs = config.data.epochs if 'data' in config else 0
   if config.steps and epochs:
     raise Refused(
       f'steps={config.steps} and data.epochs={epochs:g} both say how long the '
       'run is; set one of them to 0'
     )
   if not (config.steps or epochs):
-    more = ', or data.epochs' if config.problem == 'text' else ''
+    more = ', or data.epochs' if 'data' in config else ''
     raise Refused(f'steps is 0; use 1 or more{more}')
 
 
@@ -442,44 +436,3 @@ def _check_numbers(config) -> None:
         f'{name} is {value}, which lets no gradient through; use more than 0, '
         'or inf to clip none'
       )
-
-
-def _check_text(config) -> None:
-  """What is left of `check_values` for language models."""
-  if config.model.dtype not in _DTYPES:
-    raise Refused(
-      f'model.dtype {config.model.dtype!r} is none of {", ".join(_DTYPES)}'
-    )
-  for name in _TEXTS:
-    section, _, leaf = name.partition('.')
-    for value in config[section][leaf]:
-      if not isinstance(value, str):
-        raise Refused(f'{name} has {value!r} in it, which is no text; quote it')
-  if config.pipeline > 1:
-    raise Refused(
-      f'pipeline is {config.pipeline}; use 0, or 1 for rows one step old'
-    )
-  for name in ('temperature', 'top_p'):
-    value, most = config.eval[name], 1 if name == 'top_p' else math.inf
-    if value > most or math.isinf(value):
-      raise Refused(
-        f'eval.{name} is {value}; use 0 for that of training, or '
-        + ('at most 1' if name == 'top_p' else 'a finite number')
-      )
-  if not config.pipeline_cap > 0:
-    raise Refused(f'pipeline_cap is {config.pipeline_cap}; use more than 0')
-  if config.model.block and config.mesh.model != 1:
-    raise Refused(
-      f'model.block={config.model.block} cuts a vocabulary that '
-      f'mesh.model={config.mesh.model} already splits; use model.chunk'
-    )
-  if not config.model.path:
-    _check_heads('model.fresh', config.model.fresh)
-
-
-def _check_heads(name: str, size) -> None:
-  if size.width % (2 * size.heads):
-    raise Refused(
-      f'{name}.width={size.width} does not give {size.heads} heads an '
-      f'even size each; use a multiple of {2 * size.heads}'
-    )

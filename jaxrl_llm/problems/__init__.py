@@ -2,6 +2,7 @@
 
 `config.problem` names one of them. Each is a module with
 
+    check(config), which refuses settings that mean nothing
     assemble(config, workdir, abstract=False) -> session, parameters
     recipe_of(config) -> the recipe with its hyper-parameters
     fingerprints(config) -> {path: hash} of the files that the run reads
@@ -36,6 +37,15 @@ def module_of(config: ConfigDict) -> ModuleType:
   if name not in NAMES:
     raise ValueError(f'unknown problem {name!r}. {suggestion(name, NAMES)}')
   return importlib.import_module(NAMES[name])
+
+
+def check(config: ConfigDict) -> None:
+  """Refuses settings of the problem that mean nothing whatever the others are.
+
+  Raises:
+    ValueError: naming the setting, its value and what it may be.
+  """
+  module_of(config).check(config)
 
 
 def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):

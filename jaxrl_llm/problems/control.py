@@ -16,11 +16,11 @@ from jaxrl_llm.policies.categorical import Categorical
 from jaxrl_llm.policies.gaussian import Gaussian
 from jaxrl_llm.policies.protocol import Actor
 from jaxrl_llm.problems import pure
-from jaxrl_llm.problems.pure import fingerprints, recipe_of
+from jaxrl_llm.problems.pure import check, fingerprints, recipe_of
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.spelling import suggestion
 
-__all__ = ['ENVIRONMENTS', 'assemble', 'fingerprints', 'recipe_of']
+__all__ = ['ENVIRONMENTS', 'assemble', 'check', 'fingerprints', 'recipe_of']
 
 # By the names of `environment.name`.
 ENVIRONMENTS: Mapping[str, Callable[[], Environment]] = {

@@ -20,11 +20,11 @@ from ml_collections import ConfigDict
 from jaxrl_llm.environments.base import row_keys
 from jaxrl_llm.policies.flow import Flow
 from jaxrl_llm.problems import pure
-from jaxrl_llm.problems.pure import fingerprints, recipe_of
+from jaxrl_llm.problems.pure import check, fingerprints, recipe_of
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.types import Array, PyTree, Rollouts
 
-__all__ = ['assemble', 'fingerprints', 'recipe_of']
+__all__ = ['assemble', 'check', 'fingerprints', 'recipe_of']
 
 _RADIUS, _WIDTH = 1.5, 0.1
 

@@ -19,14 +19,20 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from jaxrl_llm.environments.base import row_keys
-from jaxrl_llm.policies.language.config import Config
+from jaxrl_llm.policies.language.config import Config, check_heads
 from jaxrl_llm.policies.masked import Masked
 from jaxrl_llm.problems import pure
 from jaxrl_llm.problems.pure import fingerprints, recipe_of
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.types import Array, PyTree, Rollouts
 
-__all__ = ['assemble', 'fingerprints', 'recipe_of']
+__all__ = ['assemble', 'check', 'fingerprints', 'recipe_of']
+
+
+def check(config: ConfigDict) -> None:
+  """See `jaxrl_llm.problems.check`."""
+  pure.check(config)
+  check_heads('policy', config.policy.width, config.policy.heads)
 
 
 def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):

@@ -200,6 +200,19 @@ def fingerprints(config: ConfigDict) -> dict[str, str]:
   return {}
 
 
+def check(config: ConfigDict) -> None:
+  """Refuses what gains nothing where all is one program.
+
+  Raises:
+    ValueError: rows that are made ahead.
+  """
+  if config.pipeline:
+    raise ValueError(
+      f'pipeline={config.pipeline} would gain nothing: no verifier works on '
+      'the host while the device learns; leave it 0'
+    )
+
+
 def recipe_of(config: ConfigDict) -> Recipe:
   """The recipe that the config names, with its values and its slots.
 
@@ -239,11 +252,7 @@ def assembled(
     ValueError: what the recipe needs is not the policy's to give, or sizes
       that do not go together.
   """
-  if config.pipeline:
-    raise ValueError(
-      f'pipeline={config.pipeline} would gain nothing: no verifier works on '
-      'the host while the device learns; leave it 0'
-    )
+  check(config)
   recipe = recipe_of(config)
   policy = policy_of(recipe)
   read = united((recipe.credit, *recipe.objective.parts))

@@ -83,6 +83,14 @@ def test_a_decoder_of_other_problems_needs_even_heads_too():
     check_values(config)
 
 
+def test_what_gains_nothing_is_refused_before_a_run_begins():
+  config = masked.get_config()
+  with config.unlocked():
+    config.pipeline = 1
+  with pytest.raises(Refused, match='pipeline=1 would gain nothing'):
+    check_values(config)
+
+
 def test_defaults_and_extremes_that_mean_something_pass():
   check_values(default.get_config('ppo'))
   check_values(changed(optimizer__clip_norm=float('inf'), mesh__data=-1))

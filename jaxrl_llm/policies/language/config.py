@@ -235,3 +235,19 @@ class Config:
       None if still else local if window else self.rope
       for still, window in zip(unrotated, self.layer_windows)
     )
+
+
+def check_heads(name: str, width: int, heads: int) -> None:
+  """Refuses a width that the heads of a fresh model do not share in pairs.
+
+  Args:
+    name: of the settings, for the error.
+
+  Raises:
+    ValueError: naming the width, and what it may be.
+  """
+  if width % (2 * heads):
+    raise ValueError(
+      f'{name}.width={width} does not give {heads} heads an even size each; '
+      f'use a multiple of {2 * heads}'
+    )

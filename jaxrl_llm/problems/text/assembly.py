@@ -34,6 +34,7 @@ from jaxrl_llm.problems.text import questions as questions_lib
 from jaxrl_llm.problems.text.answering import Answering
 from jaxrl_llm.problems.text.inputs import fingerprints  # noqa: F401
 from jaxrl_llm.problems.text.session import TextSession
+from jaxrl_llm.problems.text.settings import check  # noqa: F401
 from jaxrl_llm.selection import curricula
 from jaxrl_llm.tasks import verify
 from jaxrl_llm.training import (
@@ -94,8 +95,8 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
     )
   recipe = mixed(recipe, train.weights)
   config = timed(config, recipe, len(train))
-  for check in terms.checks:
-    check(train.rows)
+  for examine in terms.checks:
+    examine(train.rows)
   sets = examinations.load(config.eval.sets, config, tokenizer, train)
   parts = (train, held_out, *sets.values())
   questions_lib.check(parts, tokenizer, model.vocab)
