@@ -28,18 +28,15 @@ def ppo(
   minibatches: int = 4,
 ) -> Recipe:
   """A clipped ratio, a critic, and generalised advantage estimation."""
+  error = partial(costs.squared_value_error, clip=value_clip)
   return Recipe(
     plan=sampled.independent(samples=samples),
-    credit=chain(
-      tokens.GAE(discount=discount, trace=trace), refine(tokens.whiten_batch)
-    ),
+    credit=chain(tokens.GAE(discount, trace), refine(tokens.whiten_batch)),
     objective=policy_gradient(
       surrogates.clip,
       low=clip_low,
       high=clip_high,
-      value=Cost(
-        partial(costs.squared_value_error, clip=value_clip), value_weight
-      ),
+      value=Cost(error, value_weight),
       entropy=Cost(costs.negative_entropy, entropy_weight),
     ),
     aggregate=aggregate.token_mean,
@@ -68,6 +65,7 @@ def truncated_ppo(
   that were cut off, goes on with them later and trains each token once, so that
   no time is saved. Details of the loss are recalled.
   """
+  error = partial(costs.finished_value_error, clip=value_clip)
   return Recipe(
     plan=sampled.independent(samples=samples),
     credit=chain(
@@ -77,9 +75,7 @@ def truncated_ppo(
       surrogates.clip,
       low=clip_low,
       high=clip_high,
-      value=Cost(
-        partial(costs.finished_value_error, clip=value_clip), value_weight
-      ),
+      value=Cost(error, value_weight),
     ),
     aggregate=aggregate.token_mean,
     minibatches=minibatches,
@@ -108,6 +104,7 @@ def ppo_max(
   Deviates: without the pretraining loss, which is off in the published code,
   and without the clip of advantages.
   """
+  error = partial(costs.squared_value_error, clip=value_clip)
   return Recipe(
     plan=sampled.independent(samples=samples),
     credit=chain(
@@ -116,12 +113,7 @@ def ppo_max(
       refine(tokens.whiten_batch),
     ),
     objective=policy_gradient(
-      surrogates.clip,
-      low=clip,
-      high=clip,
-      value=Cost(
-        partial(costs.squared_value_error, clip=value_clip), value_weight
-      ),
+      surrogates.clip, low=clip, high=clip, value=Cost(error, value_weight)
     ),
     aggregate=aggregate.token_mean,
     minibatches=minibatches,

@@ -176,6 +176,7 @@ def nlpo(
   where the published code refreshes it every 5 to 20 of them; it also keeps
   at least 100 tokens and adapts `kl_weight` to a target.
   """
+  error = partial(costs.squared_value_error, clip=value_clip)
   return Recipe(
     plan=sampled.within_support(samples=samples),
     credit=chain(
@@ -183,12 +184,7 @@ def nlpo(
       refine(tokens.whiten_batch),
     ),
     objective=policy_gradient(
-      surrogates.clip,
-      low=clip,
-      high=clip,
-      value=Cost(
-        partial(costs.squared_value_error, clip=value_clip), value_weight
-      ),
+      surrogates.clip, low=clip, high=clip, value=Cost(error, value_weight)
     ),
     aggregate=aggregate.token_mean,
     minibatches=minibatches,

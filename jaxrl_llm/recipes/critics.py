@@ -43,18 +43,12 @@ def categorical_critic(
   regularised features.
   """
   critic = critics.Categorical(low, high, bins, width)
+  error = partial(costs.classified_value_error, critic=critic)
   return Recipe(
     plan=sampled.independent(samples=samples),
-    credit=chain(
-      tokens.GAE(discount=discount, trace=trace), refine(tokens.whiten_batch)
-    ),
+    credit=chain(tokens.GAE(discount, trace), refine(tokens.whiten_batch)),
     objective=policy_gradient(
-      surrogates.clip,
-      low=clip,
-      high=clip,
-      value=Cost(
-        partial(costs.classified_value_error, critic=critic), value_weight
-      ),
+      surrogates.clip, low=clip, high=clip, value=Cost(error, value_weight)
     ),
     aggregate=aggregate.token_mean,
     critic=critic,
@@ -77,18 +71,12 @@ def two_hot_critic(
 ) -> Recipe:
   """PPO whose critic shares a return between the two nearest atoms."""
   critic = critics.TwoHot(low, high, bins)
+  error = partial(costs.classified_value_error, critic=critic)
   return Recipe(
     plan=sampled.independent(samples=samples),
-    credit=chain(
-      tokens.GAE(discount=discount, trace=trace), refine(tokens.whiten_batch)
-    ),
+    credit=chain(tokens.GAE(discount, trace), refine(tokens.whiten_batch)),
     objective=policy_gradient(
-      surrogates.clip,
-      low=clip,
-      high=clip,
-      value=Cost(
-        partial(costs.classified_value_error, critic=critic), value_weight
-      ),
+      surrogates.clip, low=clip, high=clip, value=Cost(error, value_weight)
     ),
     aggregate=aggregate.token_mean,
     critic=critic,
