@@ -289,6 +289,13 @@ def _tail(rng, shape, rollouts):
   return (tokens > 1) & (rows % 3 == 1)[:, None]
 
 
+def _head(rng, shape, rollouts):
+  """The beginning of two rows in three, of two tokens."""
+  del rng, rollouts
+  rows, tokens = (np.arange(n) for n in shape)
+  return (tokens < 2) & (rows % 3 > 0)[:, None]
+
+
 def _of_plan(shape, says, draw=None):
   return Read(shape, 'plan', says, draw=draw)
 
@@ -384,6 +391,11 @@ _TABLE |= {
   'answer': _of_plan(
     'i32[N]', 'Equal where the final answers are the same text.'
   ),
+  'assigned': _of_plan(
+    'bool[N]',
+    'Rows whose beginning was assigned.',
+    _of_places(lambda place: place % 4 < 3),
+  ),
   'auxiliary': _of_plan(
     'f32[N]', 'Above 1/2 where a response uses a device.', _uniform()
   ),
@@ -391,6 +403,9 @@ _TABLE |= {
     'i32[N]',
     'Which of several beginnings a response has, -1 none.',
     _below(3, -1),
+  ),
+  'begun': _of_plan(
+    'bool[N, T]', 'Tokens of a beginning that was assigned.', _head
   ),
   'budget': _of_plan(
     'f32[N]', 'Tokens that a response is allowed.', _below(6, 1)

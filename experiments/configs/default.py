@@ -21,7 +21,7 @@ def get_config(recipe: str = 'grpo'):
   config.data.path = 'sort'
   config.data.level = 2  # words of eight digits
   config.sample.max_prompt = 16
-  config.sample.max_response = 10
+  config.sample.max_response = 10 + room(recipe)
   config.sample.prompts = 32
   config.model.chunk = 0
   config.learn.microbatches = microbatches(recipe, config.sample.prompts)
@@ -30,6 +30,12 @@ def get_config(recipe: str = 'grpo'):
   config.warm_start.steps = 220
   config.warm_start.learning_rate = 3e-3
   return config.lock()
+
+
+def room(recipe):
+  """Tokens, one a byte, of what the recipe's plan writes into a response."""
+  texts = presets.build(recipe).plan.contract.written
+  return max((len(text.encode()) for text in texts), default=0)
 
 
 def microbatches(recipe, prompts):

@@ -20,6 +20,7 @@ beside this module are
     opponents       groups that two policies write
     demonstrations  rows that somebody else wrote
     resets          responses that go on from a demonstration
+    begun           rows with beginnings that are assigned to them
     offline_states  groups that act once where a demonstration led
     guides          responses that two policies write in turn
     budgeted        groups of different sizes
@@ -193,6 +194,7 @@ class Contract:
       every row carries the log-probs it was sampled with, so that rows may be
       learned from a step later, see `training.pipeline`.
     sampler: a recipe by which the policy is moved where it samples, or None.
+    written: texts that it puts into responses, at most one into each.
   """
 
   samples: int
@@ -208,6 +210,7 @@ class Contract:
   one_prompt: bool = True
   may_lag: bool = False
   sampler: Any = None
+  written: tuple[str, ...] = ()
 
   def adding(
     self,

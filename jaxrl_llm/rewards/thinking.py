@@ -13,6 +13,7 @@ import math
 
 import jax.numpy as jnp
 
+from jaxrl_llm import numerics
 from jaxrl_llm.reads import reads
 from jaxrl_llm.rewards import behaviour
 
@@ -77,3 +78,61 @@ def by_beginning(rewards, rollouts, *, right=(1.0, 0.5), wrong=-1.0):
     mine = (beginning == number) & (rewards > 0.5)
     earned = jnp.where(mine, value, earned)
   return earned
+
+
+def worth(tokens, longest):
+  """What a right response of so many tokens earns: 4 cos(pi tokens / (2 L)).
+
+  Args:
+    tokens: f32[...] in [0, L]. longest: L.
+  """
+  return 4 * jnp.cos(math.pi * tokens / (2 * longest))
+
+
+@reads('beginning')
+def within_budget(rewards, rollouts, *, budgets, longest):
+  """A right response earns less the longer it is, and beside its budget.
+
+      r_i <- min(worth(len_i) - |len_i - b_i| / L, worth(b_i))
+             if it is right, r_i > 1/2, and len_i <= L,  else 0
+
+  so that a response which stays below a small budget earns more, and none
+  earns more than its budget promises.
+
+  Args:
+    rewards: f32[N]. rollouts: for lengths, and reads the extra `beginning`
+      i32[N], places in `budgets`. budgets: tokens. longest: L.
+
+  Source: HBPO, arXiv 2507.15844, equations 2 to 4, and its code.
+  """
+  budget = jnp.asarray(budgets)[rollouts.extras['beginning']]
+  length = rollouts.length
+  value = worth(length, longest) - jnp.abs(length - budget) / longest
+  value = jnp.minimum(value, worth(budget, longest))
+  return jnp.where((rewards > 0.5) & (length <= longest), value, 0.0)
+
+
+@reads('beginning', 'assigned')
+def at_once_if_easy(rewards, rollouts, *, threshold=0.5, power=2.0):
+  """A question that is easy pays less for a mode that takes longer.
+
+      r_i <- r_i (1 - p^power)     if the question is easy and i's mode is not 0
+             r_i                   else
+
+  It is easy if more than `threshold` of the rows that were made to answer in
+  mode 0, at once, are right; p is the share of all rows with an assigned mode
+  that are.
+
+  Args:
+    rewards: f32[N]. rollouts: reads the extras `beginning` i32[N], the mode,
+      and `assigned` bool[N]. threshold: tau in [0, 1]. power: alpha.
+
+  Source: A2FM, arXiv 2510.12838, section 3.3, read at second hand.
+  """
+  mode, group = rollouts.extras['beginning'], rollouts.group
+  assigned = rollouts.valid & rollouts.extras['assigned']
+  right = (rewards > 0.5) * 1.0
+  rate = numerics.group_mean(right, group, assigned)
+  first = numerics.group_mean(right, group, assigned & (mode == 0))
+  dear = (first > threshold) & (mode != 0)
+  return rewards * jnp.where(dear, 1 - rate**power, 1.0)

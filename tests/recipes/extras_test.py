@@ -54,7 +54,7 @@ class Tools(scripted.Scripted):
     super().__init__(
       reply=lambda text, i: self.rng.choice(SAYINGS),
       records=[RECORD | {'prompt': q} for q in QUESTIONS],
-      columns=COLUMNS,
+      columns=_columns(plan),
       environment=environments.Lookup(),
       components=('exact', *plan.contract.scores),
     )
@@ -95,6 +95,11 @@ class Tools(scripted.Scripted):
   def teachers(self, rollouts):
     logp = -0.1 * (1 + rollouts.content.response % 7)
     return jnp.stack([logp, 2 * logp[:, ::-1]], axis=-1)
+
+
+def _columns(plan):
+  """Tokens of a response, with those that the plan writes into it."""
+  return COLUMNS + max(map(len, plan.contract.written), default=0)
 
 
 def _collected(plan, spec):
@@ -153,7 +158,7 @@ def test_credit_depends_on_what_the_plan_says(name):
     groups * terms.samples,
     terms.samples,
     3,
-    COLUMNS,
+    _columns(plan),
     tasks=len(QUESTIONS),
     component_names=('exact', *terms.scores),
   )

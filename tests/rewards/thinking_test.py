@@ -52,3 +52,34 @@ def test_a_right_response_earns_by_its_beginning_and_any_other_the_same():
   rewards = np.where(np.arange(16) < 8, 1.0, 0.5).astype('f')
   ours = thinking.by_beginning(rewards, rollouts, right=(3.0, 2.0), wrong=-4.0)
   np.testing.assert_array_equal(ours, [-4, 3, 2, -4] * 2 + [-4] * 8)
+
+
+def test_a_response_earns_no_more_than_its_budget_promises():
+  rollouts = cases.rollouts(seed=1, beginning=np.arange(16) % 2)
+  ours = thinking.within_budget(
+    np.ones(16, 'f'), rollouts, budgets=(2, 4), longest=5
+  )
+  lengths = np.asarray(rollouts.length)
+  budget = np.array([2, 4])[np.arange(16) % 2]
+  assert np.all(np.asarray(ours) <= thinking.worth(budget, 5) + 1e-6)
+  np.testing.assert_array_equal(ours[lengths > 5], 0)
+  exact = lengths == budget
+  assert exact.any()
+  np.testing.assert_allclose(
+    ours[exact], thinking.worth(budget, 5)[exact], rtol=1e-6
+  )
+  wrong = thinking.within_budget(
+    np.zeros(16, 'f'), rollouts, budgets=(2, 4), longest=5
+  )
+  np.testing.assert_array_equal(wrong, 0)
+
+
+def test_an_easy_question_pays_less_for_thinking_and_a_hard_one_does_not():
+  mode = np.array([0, 0, 1, -1] * 4, np.int32)
+  assigned = np.array([True, True, True, False] * 4)
+  rollouts = cases.rollouts(seed=1, beginning=mode, assigned=assigned)
+  rollouts = rollouts.replace(valid=jnp.ones(16, bool))
+  easy, hard = [1, 1, 1, 1], [0, 1, 1, 1]
+  rewards = np.array(easy * 2 + hard * 2, 'f')
+  ours = thinking.at_once_if_easy(rewards, rollouts, threshold=0.5)
+  np.testing.assert_allclose(ours, [1, 1, 0, 0] * 2 + hard * 2, atol=1e-6)

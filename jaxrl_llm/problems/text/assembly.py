@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import math
 import pathlib
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 from absl import logging
@@ -93,6 +94,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
     train, held_out = questions_lib.load(
       config, tokenizer, terms.columns, chats
     )
+  _check_room(terms.written, tokenizer, config.sample.max_response)
   recipe = mixed(recipe, train.weights)
   config = timed(config, recipe, len(train))
   for examine in terms.checks:
@@ -187,6 +189,17 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
     sampler=sampler,
   )
   return session, trainable
+
+
+def _check_room(texts: Sequence[str], tokenizer, columns: int) -> None:
+  """Refuses responses that have no room but for what a plan writes."""
+  for said in texts:
+    count = len(tokenizer(said, add_special_tokens=False)['input_ids'])
+    if count >= columns:
+      raise ValueError(
+        f'the recipe writes {said!r} into responses, {count} tokens, and '
+        f'sample.max_response={columns} leaves none to the policy; raise it'
+      )
 
 
 def mixed(

@@ -13,9 +13,12 @@ from tests.oracles.parts import (
   entry,
   k3,
   like_grpo,
+  mean,
   normalised,
+  on_tokens,
   over_tokens,
   penalty,
+  token_mean,
 )
 
 
@@ -90,5 +93,71 @@ def train_long_think_short(
     bonus = length[i] / b if length[i] <= b else 1 - (length[i] - b) / b
     bonus = max(bonus, 0) if length[i] <= 2 * b else 0
     r[i] = accuracy_weight * case.rewards[i] + length_weight * bonus
+  a = normalised(case, r, epsilon)
+  return like_grpo(case, a, clip_low, clip_high, rewards=r)
+
+
+def _worth(tokens, longest):
+  return 4 * cos(pi * tokens / (2 * longest))
+
+
+# Lengths and budgets of the case are a few tokens.
+@entry(
+  values={'samples': 8, 'budgets': (1, 2, 3, 4), 'longest': 4},
+  moved=({'budgets': (1, 2, 3, 4), 'longest': 5},),
+)
+def hbpo(case, *, budgets, longest, weight, clip_low, clip_high, epsilon):
+  """Arxiv 2507.15844, equations 2 to 7."""
+  length, r = case.response_mask.sum(axis=1), np.zeros(len(case.valid))
+  told = case.extras['beginning']
+  for i in np.flatnonzero(case.valid & (case.rewards > 0.5)):
+    n, b = length[i], budgets[told[i]]
+    if n <= longest:
+      own = _worth(n, longest) - abs(n - b) / longest
+      r[i] = min(own, _worth(b, longest))
+  a = normalised(case, r, epsilon)
+  for rows in case.alike(case.group, told):
+    promised = _worth(budgets[told[rows[0]]], longest)
+    a[rows] += weight * (mean(r[i] for i in rows) - promised)
+  w = token_mean(case)
+  loss = over_tokens(case, w, clipped(case, a, clip_low, clip_high))
+  return Answer(loss, advantages=a, weights=w, rewards=r)
+
+
+@entry(moved=({'margin': 0.9},))
+def hgpo_modes(
+  case, *, margin, weight, clip_low, clip_high, kl_weight, epsilon
+):
+  """Arxiv 2505.14631, equations 5 to 13."""
+  mode, r = case.extras['beginning'], case.rewards
+  best, better = np.zeros((2, len(r)))
+  within = case.alike(case.group, mode)
+  for rows in within:
+    for i in rows:
+      best[i] = r[i] == max(r[j] for j in rows)
+  for rows in case.groups:
+    means = [mean(r[i] for i in rows if mode[i] == k) for k in (0, 1)]
+    chosen = 1 if means[1] + margin > means[0] else 0
+    for i in rows:
+      better[i] = mode[i] == chosen
+  a = on_tokens(case, normalised(case, best, epsilon, within))
+  across = on_tokens(case, normalised(case, better, epsilon))
+  a += weight * across * case.extras['begun']
+  return like_grpo(case, a, clip_low, clip_high, kl_weight)
+
+
+@entry(values={'samples': 8}, moved=({'threshold': 0.2},))
+def adaptive_modes(case, *, threshold, power, clip_low, clip_high, epsilon):
+  """Arxiv 2510.12838, its cost-regularised reward."""
+  mode, forced = case.extras['beginning'], case.extras['assigned']
+  r = case.rewards.copy()
+  for rows in case.groups:
+    made = [i for i in rows if forced[i]]
+    right = {i: float(case.rewards[i] > 0.5) for i in rows}
+    p = mean(right[i] for i in made)
+    easy = mean(right[i] for i in made if mode[i] == 0) > threshold
+    for i in rows:
+      if easy and mode[i] != 0:
+        r[i] *= 1 - p**power
   a = normalised(case, r, epsilon)
   return like_grpo(case, a, clip_low, clip_high, rewards=r)

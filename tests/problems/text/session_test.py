@@ -229,6 +229,13 @@ def test_what_cannot_work_is_refused_before_a_warm_start_is_made(
   assert config.warm_start.steps and not (tmp_path / 'warm_start').exists()
 
 
+def test_a_response_with_room_for_its_beginning_alone_is_refused(tmp_path):
+  config = tiny.get_config('hbpo')
+  config.sample.max_response = 49
+  with pytest.raises(ValueError, match='sample.max_response=49 leaves none'):
+    assembly.assemble(config, tmp_path)
+
+
 def test_sources_are_drawn_and_told_apart_by_their_weights(tmp_path):
   config = tiny.get_config()
   config.data.path = 'sort:weight=1,reverse:weight=3'

@@ -1,0 +1,114 @@
+"""Groups whose rows have beginnings that are assigned to them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrl_llm.notes.parts import begins_with
+from jaxrl_llm.plans import prefixes
+from jaxrl_llm.plans.base import Contract, Plan
+
+
+@dataclasses.dataclass(frozen=True)
+class Begun(Plan):
+  """Responses that go on from texts, as many from each.
+
+  The tokens of a beginning are no actions, unless they are `chosen`: then they
+  count as the policy's own decision, with the log-probs that it gives them.
+
+  The extras are `beginning` i32[N], the place of a row's text among the
+  beginnings; `assigned` bool[N]; and `begun` bool[N, T], tokens of an assigned
+  beginning. Of a row that is free, `beginning` is the text that it happens to
+  begin with, -1 of none.
+
+  Attributes:
+    beginnings: texts; an empty one leaves its rows free.
+    samples: rows of a group, those of each beginning adjacent.
+    chosen: whether a beginning is the policy's decision.
+
+  Raises:
+    ValueError: two equal beginnings, rows that they do not share evenly, or a
+      sampler that records its candidates, among which a chosen beginning need
+      not be.
+
+  Source: HBPO, arXiv 2507.15844, section 3.2; A2FM, arXiv 2510.12838.
+  """
+
+  beginnings: tuple[str, ...]
+  samples: int = 16
+  chosen: bool = False
+
+  def __post_init__(self):
+    count = len(self.beginnings)
+    if len({*self.beginnings}) < count:
+      raise ValueError(
+        f'two of the beginnings {self.beginnings} are the same; give each its '
+        'own text'
+      )
+    if count == 0 or self.samples % count:
+      raise ValueError(
+        f'{self.samples} samples are not shared evenly by {count} beginnings; '
+        'use a multiple'
+      )
+
+  @property
+  def contract(self):
+    return Contract(
+      self.samples,
+      provides={'beginning', 'assigned', 'begun'},
+      may_lag=True,
+      written=self.beginnings,
+    )
+
+  def collect(self, tools, prompts, state, key):
+    count = prompts.tokens.shape[0]
+    each = self.samples // len(self.beginnings)
+    place = np.tile(np.arange(len(self.beginnings)).repeat(each), count)
+    ids = tools.encode(self.beginnings)
+    blank = prefixes.blank(prompts, self.samples, tools.columns)
+    rows = prefixes.written(blank, [ids[i] for i in place])
+    begun, cut = rows.response_mask, rows.length
+    more = tools.generate(prefixes.as_prompts(rows, cut), key, 1)
+    rollouts = prefixes.joined(rows, cut, more)
+    if self.chosen:
+      rollouts = _decided(tools, rollouts, begun)
+    extras = {
+      'beginning': jnp.asarray(self._named(tools, rollouts, place), jnp.int32),
+      'assigned': jnp.any(begun, axis=1),
+      'begun': begun,
+    }
+    rollouts = rollouts.replace(extras={**rollouts.extras, **extras})
+    return *tools.verify(rollouts), state
+
+  def _named(self, tools, rollouts, place):
+    """i[N]: the beginning that each row has."""
+    if all(self.beginnings):
+      return place
+    texts = tools.decode(rollouts)
+    return [
+      number if self.beginnings[number] else begins_with(text, self.beginnings)
+      for number, text in zip(place, texts, strict=True)
+    ]
+
+
+def _decided(tools, rollouts, tokens):
+  """The rows with some tokens, bool[N, T], as decisions of the policy's."""
+  if 'support' in rollouts.extras:
+    raise ValueError(
+      'beginnings have tokens outside the support of the sampler; set '
+      'sample.support = 0'
+    )
+  actions = rollouts.action_mask | tokens
+  rollouts = rollouts.replace(action_mask=actions)
+  logp = jnp.where(tokens, tools.score(rollouts).logp, rollouts.logp)
+  return rollouts.replace(logp=logp)
+
+
+def begun(
+  beginnings: tuple[str, ...], *, samples: int = 16, chosen: bool = False
+) -> Begun:
+  """Responses that go on from texts, as many from each."""
+  return Begun(beginnings, samples, chosen)
