@@ -105,6 +105,38 @@ def norm(rewards, group, valid, *, epsilon=1e-6, ddof=1):
   return centred / (std + epsilon)
 
 
+def softmax(rewards, group, valid, *, temperature=1.0):
+  """The share of a row in its group, by the exponential of its reward.
+
+      A_i = e^(r_i / T) / sum_g e^(r / T)
+
+  Nothing is subtracted: all are above 0, and rows of equal rewards get 1 / n
+  each, so that a group without a signal imitates itself.
+
+  Args:
+    rewards: f32[N]. group: i32[N]. valid: bool[N].
+    temperature: T > 0, in reward units; near 0 the best rows alone count.
+
+  Returns:
+    f32[N], adding up to 1 in each group.
+
+  Source: Real-Time Long Horizon Air Quality Forecasting via Group-Relative
+    Policy Optimization, arXiv 2511.22169, read at second hand.
+
+  Example:
+    >>> rewards = jnp.array([1.0, 0.0, 0.0, 0.0, 1.0, 1.0])
+    >>> group, valid = jnp.array([0, 0, 0, 0, 4, 4]), jnp.ones(6, bool)
+    >>> print(softmax(rewards, group, valid, temperature=0.5))
+    [0.711 0.096 0.096 0.096 0.5   0.5  ]
+  """
+  _check(rewards, group, valid)
+  top = numerics.group_max(rewards, group, valid)
+  gap = jnp.where(valid, rewards - top, 0.0) / temperature
+  weight = jnp.where(valid, jnp.exp(gap), 0.0)
+  total = numerics.group_sum(weight, group, valid)
+  return jnp.where(valid, numerics.safe_divide(weight, total), 0.0)
+
+
 def leave_one_out(rewards, group, valid):
   """Reward minus the mean of the other rows of its group.
 

@@ -9,7 +9,13 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxrl_llm.environments import grid, pendulum, point_mass, quadratic
+from jaxrl_llm.environments import (
+  air,
+  grid,
+  pendulum,
+  point_mass,
+  quadratic,
+)
 from jaxrl_llm.environments.base import Box, Discrete, Environment
 from jaxrl_llm.policies import acting
 from jaxrl_llm.policies.categorical import Categorical
@@ -27,6 +33,7 @@ ENVIRONMENTS: Mapping[str, Callable[[], Environment]] = {
   'regulator': quadratic.double_integrator,
   'pendulum': pendulum.Pendulum,
   'point_mass': point_mass.PointMass,
+  'air': air.Air,
   'grid': grid.Grid,
   'cliff': functools.partial(grid.Grid, rows=grid.CLIFF),
 }

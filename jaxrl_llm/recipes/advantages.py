@@ -12,7 +12,7 @@ from jaxrl_llm.plans import sampled
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.rewards import combine
-from jaxrl_llm.selection import filters
+from jaxrl_llm.selection import filters, weights
 
 
 @register(
@@ -355,4 +355,39 @@ def maxrl(
     objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
     aggregate=aggregate.token_mean,
     minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'Real-Time Long Horizon Air Quality Forecasting via Group-Relative Policy '
+    'Optimization',
+    '2511.22169',
+    confidence='VERIFIED-2',
+  )
+)
+def faker_air(
+  *,
+  samples: int = 4,
+  temperature: float = 1.0,
+  first: float = 1.0,
+  growth: float = 0.1,
+) -> Recipe:
+  """Every forecast is imitated, by its share in the softmax of its group.
+
+  Forecasts are judged by the class that they fall in, `environments.air`, one
+  step ahead at first, and further as training goes on.
+
+  Deviates: forecasts of a group are independent, not in pairs of opposite
+  noise; the temperature and the growth are ours; the loss is the mean over
+  rows, a factor of 1 / samples; and the first stage, supervised, is left out.
+  """
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    credit=chain(
+      weights.GrowingHorizon(first=first, growth=growth),
+      estimate(group.softmax, temperature=temperature),
+    ),
+    objective=policy_gradient(surrogates.score_function),
+    aggregate=aggregate.sequence_sum,
   )

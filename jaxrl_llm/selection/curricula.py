@@ -147,7 +147,7 @@ class Mixed:
 class Phases:
   """Short prompts first, then longer ones, and the hard ones of before again.
 
-      phase k of K:       the k-th part of the tasks by prompt length
+      phase k of K         the k-th part of the tasks by prompt length
       chance of a draw     (1 - share) / |part k|        in part k
                            share d_a / sum d             in parts before k
       d_a                  1 / max(mean reward of task a, 1 / G), 0 if unseen

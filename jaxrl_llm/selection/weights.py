@@ -240,3 +240,47 @@ def small_curvature(
   objective = learning_rate * advantages * along + learning_rate**2 * second / 2
   kept = (policy < policy_limit) & (jnp.abs(objective) < objective_limit)
   return jnp.where(kept & rollouts.loss_mask, 1.0, 0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class GrowingHorizon:
+  """Stage: the first decisions alone count, and more of them over the run.
+
+      H = floor(first + growth iterations)
+      rewards <- rewards - sum_{t >= H} paid_t,   token_keep <- 0 for t >= H
+
+  Attributes:
+    first: decisions at the beginning, 1 or more.
+    growth: of H, an iteration.
+
+  Raises:
+    ValueError: no decision at the beginning, or a horizon that shrinks.
+
+  Source: Real-Time Long Horizon Air Quality Forecasting via Group-Relative
+    Policy Optimization, arXiv 2511.22169, read at second hand.
+  """
+
+  first: float = 1.0
+  growth: float = 0.1
+
+  def __post_init__(self):
+    if self.first < 1 or self.growth < 0:
+      raise ValueError(
+        f'a horizon of {self.first:g} that grows by {self.growth:g}; begin '
+        'with 1 or more, and let it grow by 0 or more'
+      )
+
+  def init(self, spec):
+    del spec
+    return jnp.int32(0)
+
+  def update(self, credit, rollouts, state):
+    # A little above, since 1 + 0.1 * 10 is 1.9999999 in float32.
+    horizon = jnp.floor(self.first + self.growth * state + 1e-4)
+    beyond = jnp.arange(credit.token_keep.shape[1]) >= horizon
+    late = rollouts.loss_mask & beyond
+    rewards = credit.rewards - jnp.sum(
+      jnp.where(late, rollouts.paid, 0.0), axis=1
+    )
+    keep = jnp.where(beyond, 0.0, credit.token_keep)
+    return credit.replace(rewards=rewards, token_keep=keep), state + 1

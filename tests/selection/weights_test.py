@@ -216,3 +216,25 @@ def test_signal_is_where_the_advantage_is_not_zero():
   advantages = jnp.array([[0.0, -1.0], [2.0, 0.0]])
   ours = weights.signal(advantages, None)
   np.testing.assert_array_equal(ours, [[0, 1], [1, 0]])
+
+
+def test_what_is_paid_beyond_the_horizon_is_not_counted():
+  stage = weights.GrowingHorizon(first=1.0, growth=0.5)
+  rollouts = cases.rollouts(seed=3)
+  paid = np.where(rollouts.loss_mask, np.arange(6) + 1.0, 0).astype(np.float32)
+  rollouts = rollouts.replace(paid=jnp.asarray(paid))
+  total = jnp.asarray(paid.sum(axis=1))
+  state = stage.init(None)
+  for iteration in range(5):
+    credit = initial_credit(rollouts, Scores(total[:, None], jnp.ones(1)))
+    credit = credit.replace(rewards=total)
+    credit, state = stage.update(credit, rollouts, state)
+    horizon = 1 + iteration // 2
+    np.testing.assert_allclose(credit.rewards, paid[:, :horizon].sum(axis=1))
+    assert not credit.token_keep[:, horizon:].any()
+
+
+@pytest.mark.parametrize('wrong', [{'first': 0.5}, {'growth': -1.0}])
+def test_a_horizon_without_a_decision_is_refused(wrong):
+  with pytest.raises(ValueError, match='a horizon of'):
+    weights.GrowingHorizon(**wrong)

@@ -196,3 +196,24 @@ def maxrl(case, *, clip_low, clip_high):
   w = token_mean(case)
   term = clipped(case, a, clip_low, clip_high)
   return Answer(over_tokens(case, w, term), advantages=a, weights=w)
+
+
+@entry(
+  moved=(
+    {'first': 2.0, 'growth': 1.5},
+    {'temperature': 0.2, 'first': 1.0, 'growth': 0.1},
+  )
+)
+def faker_air(case, *, temperature, first, growth):
+  """Arxiv 2511.22169, at second hand: softmax of rewards, within a horizon."""
+  a = np.zeros(len(case.valid))
+  for rows in case.groups:
+    total = sum(exp(case.rewards[j] / temperature) for j in rows)
+    for i in rows:
+      a[i] = exp(case.rewards[i] / temperature) / total
+  horizon = int(first + growth * (len(case.history) - 1))
+  keep = np.array(case.mask, float)
+  keep[:, horizon:] = 0.0
+  w = sequence_sum(case, token_keep=keep)
+  loss = over_tokens(case, w, score_function(case, a))
+  return Answer(loss, advantages=a, weights=w, token_keep=keep)
