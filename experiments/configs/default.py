@@ -20,7 +20,9 @@ def get_config(recipe: str = 'grpo'):
   config.steps = 60
   config.data.path = 'sort'
   config.data.level = 2  # words of eight digits
-  config.sample.max_prompt = 16
+  # Room for hints, where a recipe has some.
+  rewords = presets.build(recipe).plan.contract.rewords
+  config.sample.max_prompt = 64 if rewords else 16
   config.sample.max_response = 10 + room(recipe)
   config.sample.prompts = 32
   config.model.chunk = 0

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
+from jaxrl_llm.reads import reads
 
 
 def _ratio(logp, old_logp, advantages, mask):
@@ -267,3 +268,20 @@ def pulled(logp, old_logp, advantages, mask, *, weight=0.1):
   d = jnp.where(mask, logp - old_logp, 0.0)
   d = jnp.clip(d, -numerics.LOG_RATIO_LIMIT, numerics.LOG_RATIO_LIMIT)
   return weight * d**2 / 2 - advantages * logp
+
+
+@reads('offline')
+def shaped_offline(logp, old_logp, advantages, mask, *, gamma=0.1, offline):
+  """`importance`, and on offline rows -A p / (p + gamma) with p = e^logp.
+
+  The slope there is -A gamma p / (p + gamma)^2, largest at p = gamma, whatever
+  policy wrote them; `gates.shaped_chance` has the same.
+
+  Args:
+    gamma: > 0, a chance. offline: bool[N].
+
+  Source: Critique-GRPO, arXiv 2506.03106, and its code.
+  """
+  p = jnp.exp(jnp.minimum(jnp.where(mask, logp, 0.0), 0.0))
+  own = importance(logp, old_logp, advantages, mask)
+  return jnp.where(offline[:, None], -advantages * p / (p + gamma), own)

@@ -25,6 +25,8 @@ beside this module are
     guides          responses that two policies write in turn
     budgeted        groups of different sizes
     replay          earlier groups in place of those without a signal
+    retried         groups asked again in other words, where they fell short
+    hints           what those words are
     temperature     rows that are sampled hotter or colder
     undersampled    rows of samplers that avoid what is there already
     recorded        responses that the data holds, with their scores
@@ -105,6 +107,9 @@ class Tools(Protocol):
 
   def prompts(self, tasks: Array, texts: Sequence[Any]) -> Prompts:
     """Prompts of other texts or messages than those of the tasks' records."""
+
+  def fits(self, tasks: Array, texts: Sequence[Any]) -> list[bool]:
+    """Which of such prompts are within the budget; `prompts` takes no other."""
 
   def encode(self, texts: Sequence[str]) -> list[list[int]]:
     """Tokens of plain texts, without any that the tokenizer adds."""
@@ -190,6 +195,7 @@ class Contract:
     refers: it samples from the recipe's reference.
     one_prompt: the rows of a group answer one and the same prompt, which the
       learner then reads once for all of them.
+    rewords: it asks in other words than those of the data, which may be longer.
     may_lag: of the run's state it reads the policy's parameters alone, and
       every row carries the log-probs it was sampled with, so that rows may be
       learned from a step later, see `training.pipeline`.
@@ -208,6 +214,7 @@ class Contract:
   turns: int = 0
   refers: bool = False
   one_prompt: bool = True
+  rewords: bool = False
   may_lag: bool = False
   sampler: Any = None
   written: tuple[str, ...] = ()

@@ -67,6 +67,7 @@ class Wordings(Plan):
       self.samples,
       provides={'agreement'},
       may_lag=True,
+      rewords=True,
       groups=self.groups,
       checks=(functools.partial(enough, wordings=self.groups),),
     )
@@ -118,7 +119,11 @@ class Variants(Plan):
   def contract(self):
     check = functools.partial(enough, wordings=self.wordings)
     return Contract(
-      self.samples, may_lag=True, one_prompt=False, checks=(check,)
+      self.samples,
+      may_lag=True,
+      one_prompt=False,
+      rewords=True,
+      checks=(check,),
     )
 
   def collect(self, tools, prompts, state, key):

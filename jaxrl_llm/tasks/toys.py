@@ -2,8 +2,10 @@
 
 A toy is one function of a random generator and difficulty options that returns
 a row: the question 'prompt', the reference 'answer', a 'demonstration' (what a
-teacher would have written) and whatever its verifier reads. The standard
-library alone, because verifier processes import it.
+teacher would have written) and whatever its verifier reads. Where there is more
+to say than the answer, 'solution' is what a careful teacher would have written,
+and 'hints' are larger and larger parts of it. The standard library alone,
+because verifier processes import it.
 """
 
 from __future__ import annotations
@@ -65,6 +67,8 @@ def chain_sum(
     'prompt': f'{steps[0]}=',
     'answer': str(totals[-1]),
     'demonstration': '='.join(shown),
+    'solution': '='.join(steps[1:]),
+    'hints': ['='.join(steps[1 : i + 1]) for i in range(1, terms)],
   }
 
 
@@ -97,6 +101,8 @@ def sort(
     'prompt': f'sort {text}=',
     'answer': answer,
     'demonstration': text if rng.random() < careless else answer,
+    'solution': answer,
+    'hints': [answer[: i + 1] for i in range(length)],
   }
 
 

@@ -316,6 +316,12 @@ _TABLE: dict[str, Metric] = {
     'count', 'steps', 'Of the sampler, before its limit ended them.'
   ),
   'plan/replayed': _count('count', 'groups', 'Groups shown again.'),
+  'plan/retried': _share(
+    'share of groups', 'How many have rows that were asked in other words.'
+  ),
+  'plan/too_long': _count(
+    'count', 'groups', 'Other words were longer than sample.max_prompt allows.'
+  ),
   'plan/temperature': _count('heat', '1', 'That of the rows it heats.'),
   'plan/segments': _count(
     'mean over rows', 'segments', 'Prefixes of a response that were valued.'

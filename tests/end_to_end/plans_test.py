@@ -88,6 +88,7 @@ def iterate(parts, state, count=2):
       ('aepo', {}),
       ('hnpg', {}),
       ('props', {}),
+      ('critique_grpo', {'sample.max_prompt': 48}),
       ('nlpo', {'sample.top_p': 0.9, 'sample.support': 8}),
     ],
   ),

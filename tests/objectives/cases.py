@@ -35,6 +35,7 @@ def extras(mask, seed=1):
     'rewards': (rng.random(rows) < 0.5).astype(np.float64),
     'group': np.arange(rows) // 4,
     'valid': np.arange(rows) != 3,
+    'offline': np.arange(rows) % 4 == 1,
     'old_values': _single(rng.standard_normal(mask.shape)),
     'sampler_logp': _single(-rng.exponential(1.0, mask.shape)),
     'teacher_logp': _single(-rng.exponential(1.0, mask.shape)),

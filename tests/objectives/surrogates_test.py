@@ -30,6 +30,8 @@ _CASES = [
   (surrogates.flipped_clip, {'low': 0.4, 'high': 0.1, 'bound': 1.3}),
   (surrogates.quadratic, {}),
   (surrogates.pulled, {}),
+  (surrogates.shaped_offline, {}),
+  (surrogates.shaped_offline, {'gamma': 0.4}),
   (surrogates.soft_clip, {}),
   (surrogates.soft_clip, {'up': 0.3, 'down': 4.0}),
   (sequence.sequence_clip, {}),
@@ -117,6 +119,8 @@ def test_on_policy_the_slope_is_the_score_function(fn, hyper):
   extra = dict(zip(extra, cases.single(extra.values())))
   if fn is adaptive.heterogeneous_clip:
     hyper = hyper | {'redistribution': 0.0}
+  if 'offline' in extra:  # then no row is another policy's
+    extra['offline'] = np.zeros(len(logp), bool)
   _, slope = _both(fn, logp, logp, advantages, mask, extra=extra, **hyper)
   expected = -np.where(mask, advantages, 0)
   # jnp.maximum of two equal branches passes half of each: equal in sum.

@@ -125,6 +125,16 @@ def pulled(logp, old, a, weight=0.1):
   return -(a * logp - weight / 2 * d * d), -a + weight * d
 
 
+def shaped_offline(logp, old, advantages, mask, gamma=0.1, offline=None):
+  loss, slope = importance(logp, old, advantages, mask)
+  for i, t in _tokens(mask):
+    if offline[i]:
+      p, a = math.exp(logp[i, t]), advantages[i, t]
+      loss[i, t] = -a * p / (p + gamma)
+      slope[i, t] = -a * gamma * p / (p + gamma) ** 2
+  return loss, slope
+
+
 def _length(mask, i):
   return sum(1 for m in mask[i] if m)
 

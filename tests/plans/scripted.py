@@ -96,6 +96,7 @@ class Scripted:
   Attributes:
     reply: f(context, sample) -> text.
     judge: f(text, record) -> score, or None where it fails.
+    width: tokens of a reworded prompt at most; None: of the longest.
   """
 
   reply: Callable
@@ -104,11 +105,12 @@ class Scripted:
   columns: int = 6
   environment: Any = None
   components: tuple[str, ...] = ('score',)
+  width: int | None = None
   asked: list = dataclasses.field(default_factory=list)
   notes: dict = dataclasses.field(default_factory=dict)
 
-  def generate(self, prompts, key, samples, *, most=0):
-    del key
+  def generate(self, prompts, key, samples, *, most=0, uids=None):
+    del key, uids
     texts = contexts(prompts)
     self.asked.append(texts)
     said = [self.reply(text, i) for text in texts for i in range(samples)]
@@ -130,7 +132,11 @@ class Scripted:
     return [self.records[i] if self.records else {} for i in np.asarray(tasks)]
 
   def prompts(self, tasks, texts):
-    return ask(*texts).replace(task=jnp.asarray(tasks, jnp.int32))
+    prompts = ask(*texts, width=self.width)
+    return prompts.replace(task=jnp.asarray(tasks, jnp.int32))
+
+  def fits(self, tasks, texts):
+    return [self.width is None or len(text) <= self.width for text in texts]
 
   def encode(self, texts):
     return [encode(text) for text in texts]

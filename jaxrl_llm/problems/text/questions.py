@@ -85,7 +85,21 @@ class Questions:
     Raises:
       ValueError: a text over the budget of a prompt.
     """
-    width = self.tokens.shape[1]
+    tokens, mask, too_long = self._reworded(tasks, texts)
+    if len(too_long):
+      raise ValueError(
+        f'the prompt {texts[too_long[0]]!r} exceeds sample.max_prompt='
+        f'{self.tokens.shape[1]} tokens; raise it'
+      )
+    prompts = self.prompts(tasks)
+    return prompts.replace(tokens=jnp.asarray(tokens), mask=jnp.asarray(mask))
+
+  def fit(self, tasks, texts: Sequence[Any]) -> list[bool]:
+    """Which of these texts are within the budget of a prompt."""
+    too_long = set(self._reworded(tasks, texts)[2])
+    return [number not in too_long for number in range(len(texts))]
+
+  def _reworded(self, tasks, texts):
     asked = [
       asked_of(
         self.places[task],
@@ -96,14 +110,7 @@ class Questions:
       )
       for task, said in zip(np.asarray(tasks), texts, strict=True)
     ]
-    tokens, mask, too_long = _encoded(self.chats, asked, width)
-    if too_long:
-      raise ValueError(
-        f'the prompt {texts[too_long[0]]!r} exceeds sample.max_prompt={width} '
-        'tokens; raise it'
-      )
-    prompts = self.prompts(tasks)
-    return prompts.replace(tokens=jnp.asarray(tokens), mask=jnp.asarray(mask))
+    return _encoded(self.chats, asked, self.tokens.shape[1])
 
 
 def load(

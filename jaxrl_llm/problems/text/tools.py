@@ -85,6 +85,10 @@ class Speaker:
     self._check(np.unique(found).tolist(), 'a prompt')
     return prompts
 
+  def fits(self, tasks: Array, texts: Sequence[Any]) -> list[bool]:
+    """Which of such prompts are within the budget of a prompt."""
+    return self._questions.fit(np.asarray(tasks), texts)
+
   def encode(self, texts: Sequence[str]) -> list[list[int]]:
     """Tokens of plain texts."""
     encode = self._answering.tokenizer

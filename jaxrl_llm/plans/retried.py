@@ -1,0 +1,280 @@
+"""A plan that asks again, in other words, where the first answers fell short.
+
+    when    f(rewards f64[B, G], valid bool[B, G]) -> bool[B], groups to ask
+            again
+    change  f(tools, tries, level, key) -> M prompts for each of R groups, texts
+            or messages, those of a group adjacent; see `plans.hints`
+    take    f(rewards f64[R, C], fits bool[R, C]) -> i[R, K], which of the new
+            responses a group takes, -1 none
+
+A row keeps the prompt that it was sampled from, hint and all, so that its ratio
+is 1 where the policy has not moved.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrl_llm.plans.base import Check, Contract, Plan
+from jaxrl_llm.types import Rollouts, Scores
+
+# No row is so numbered: keys of rows are the iteration's with their number.
+_APART = 2**31 - 1
+
+
+class Tries(NamedTuple):
+  """Groups that are asked again: R of them, G rows each.
+
+  Attributes:
+    tasks: i32[R]. records: [R], what the data says of them.
+    texts: [R][G], what was said. rewards: f64[R, G], 0 where none counts.
+  """
+
+  tasks: np.ndarray
+  records: Sequence[Mapping[str, Any]]
+  texts: Sequence[Sequence[str]]
+  rewards: np.ndarray
+
+
+def correctness(scores):
+  """f32[N]: the first score, which says what is right."""
+  return scores.components[:, 0]
+
+
+def reward(scores):
+  """f32[N]: what the scores add up to."""
+  return scores.components @ scores.weights
+
+
+def none_right(rewards, valid):
+  """Groups without a success."""
+  return ~np.any((rewards > 0) & valid, axis=1)
+
+
+def everyone(rewards, valid):
+  """All groups."""
+  del valid
+  return np.ones(len(rewards), bool)
+
+
+def whole(rewards, fits):
+  """All of them, G for G, unless the prompt did not fit."""
+  return np.where(fits.all(1)[:, None], np.arange(rewards.shape[1]), -1)
+
+
+def best(rewards, fits):
+  """The first of the best."""
+  rewards = np.where(fits, rewards, -np.inf)
+  found = rewards.argmax(axis=1)[:, None]
+  return np.where(fits.any(axis=1)[:, None], found, -1)
+
+
+def best_success(rewards, fits):
+  """The first of the best, if it earned anything."""
+  earned = np.where(fits, rewards, 0).max(axis=1) > 0
+  return np.where(earned[:, None], best(rewards, fits), -1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Retried(Plan):
+  """The groups of another plan, some of them asked again in other words.
+
+  Level by level, while `when` holds of a group. A changed prompt over the
+  budget of prompts is not asked: the group keeps the rows it has. As the
+  sampler is compiled for a number of prompts, a quarter, a half or all of the
+  groups are asked, some twice if need be.
+
+  Attributes:
+    plan: one group to each prompt, whose rows are those of the sampler.
+    when, change, take: see the module.
+    by: f(scores) -> f32[N], the rewards that they are given.
+    levels: retries at most. after: iterations that have none.
+    samples: responses to each changed prompt; 0: as many as a group has rows.
+    added: 1: a group has one row more, which does not count unless one is
+      taken; 0: what is taken replaces its first rows.
+    original: what is taken is learned as an answer to the group's own prompt.
+      The extra `offline` bool[N] marks it, and its log-probs are the policy's
+      there.
+    checks: of the records, see `Contract`.
+
+  Raises:
+    ValueError: a plan of several groups a prompt; one that adds extras of its
+      own to its rows; with `original`, a sampler that records its candidates.
+  """
+
+  plan: Plan
+  when: Callable
+  change: Callable
+  take: Callable = whole
+  by: Callable = correctness
+  levels: int = 1
+  after: int = 0
+  samples: int = 0
+  added: int = 0
+  original: bool = False
+  checks: tuple[Check, ...] = ()
+
+  @property
+  def contract(self) -> Contract:
+    inner = self.plan.contract
+    if inner.groups > 1:
+      raise ValueError(
+        f'the plan asks a question in {inner.groups} wordings, which cannot be '
+        'asked again; use a plan of one group a prompt'
+      )
+    alike = self.take is whole or self.original
+    return dataclasses.replace(
+      inner.adding(
+        provides={'offline'} if self.original else frozenset(),
+        checks=self.checks,
+      ),
+      samples=inner.samples + self.added,
+      one_prompt=inner.one_prompt and alike,
+      may_lag=inner.may_lag and not self.original,
+      rewords=True,
+    )
+
+  def init(self, spec):
+    samples = spec.samples - self.added
+    rows = spec.rows // spec.samples * samples
+    inner = dataclasses.replace(spec, rows=rows, samples=samples)
+    return jnp.int32(0), self.plan.init(inner)
+
+  def collect(self, tools, prompts, state, key):
+    step, inner = state
+    rows, scores, inner = self.plan.collect(tools, prompts, inner, key)
+    size = self.contract.samples
+    if self.added:
+      rows, scores = _with_room(rows, scores, size)
+    first, key = rows.content, jax.random.fold_in(key, _APART)
+    groups = len(rows.valid) // size
+    taken, long = np.zeros((groups, size), bool), np.zeros(groups, bool)
+    for level in range(self.levels if int(step) >= self.after else 0):
+      valid = np.asarray(rows.valid).reshape(groups, size)
+      rewards = np.where(valid, self._rewards(scores, size), 0)
+      wanted = np.flatnonzero(self.when(rewards, valid))
+      if not wanted.size:
+        break
+      keys = jax.random.split(jax.random.fold_in(key, level))
+      again = self._again(tools, rows, rewards, wanted, level, keys)
+      index = np.arange(len(rows.valid)).reshape(groups, size)
+      start = size - self.added if self.added else 0
+      place = wanted[:, None], start + np.arange(again.picked.shape[1])
+      picks = again.picked >= 0
+      index[place] = np.where(
+        picks, len(rows.valid) + again.picked, index[place]
+      )
+      rows, scores = _chosen(rows, scores, again.rows, again.scores, index)
+      taken[place] |= picks
+      long[wanted] |= ~again.fits
+    tools.note('plan/retried', float(taken.any(axis=1).mean()))
+    tools.note('plan/too_long', int(long.sum()))
+    if self.original:
+      rows = _as_asked(tools, rows, first, jnp.asarray(taken.reshape(-1)))
+    return rows, scores, (step + 1, inner)
+
+  def _rewards(self, scores, columns):
+    return np.asarray(self.by(scores), np.float64).reshape(-1, columns)
+
+  def _again(self, tools, rows, rewards, wanted, level, keys):
+    """What some groups say when they are asked in other words."""
+    groups, size = rewards.shape
+    sizes = -(-groups // 4), -(-groups // 2), groups
+    chosen = np.resize(wanted, min(n for n in sizes if n >= len(wanted)))
+    tasks = np.asarray(rows.task).reshape(groups, size)[chosen, 0]
+    said = np.array(tools.decode(rows), object).reshape(groups, size)
+    own = chosen, slice(size - self.added)
+    tries = Tries(tasks, tools.rows(tasks), said[own].tolist(), rewards[own])
+    prompts, fits = _asked(
+      tools, tries, self.change(tools, tries, level, keys[0])
+    )
+    samples = self.samples or size - self.added
+    each = fits.shape[1] * samples
+    # Whoever else is asked, a group's responses are the same.
+    uids = chosen[:, None] * each + np.arange(each)
+    found = tools.generate(prompts, keys[1], samples, uids=uids.reshape(-1))
+    found, scores = tools.verify(found)
+    valid = np.asarray(found.valid).reshape(-1, each)
+    earned = np.where(valid, self._rewards(scores, each), 0)
+    picked = self.take(earned, fits.repeat(samples, axis=1))
+    start = np.arange(len(chosen))[:, None] * each
+    picked = np.where(picked < 0, -1, start + picked)
+    once = slice(len(wanted))
+    return _Again(found, scores, picked[once], fits.all(axis=1)[once])
+
+
+class _Again(NamedTuple):
+  """Rows and scores of some groups, the last of them twice if need be.
+
+  Attributes:
+    picked: i[W, K], rows that each of W groups takes, -1 none.
+    fits: bool[W], whether its prompts were within the budget.
+  """
+
+  rows: Rollouts
+  scores: Scores
+  picked: np.ndarray
+  fits: np.ndarray
+
+
+def _asked(tools, tries, changed):
+  """The changed prompts, and which fit, bool[R, M]; others are not changed."""
+  each = len(changed) // len(tries.tasks)
+  tasks = tries.tasks.repeat(each)
+  fits = np.asarray(tools.fits(tasks, changed))
+  plain = [record['prompt'] for record in tries.records for _ in range(each)]
+  texts = [new if fit else old for new, old, fit in zip(changed, plain, fits)]
+  return tools.prompts(tasks, texts), fits.reshape(-1, each)
+
+
+def _with_room(rows, scores, size):
+  """Each group with a row behind it that does not count."""
+  count = len(rows.valid)
+  index = np.arange(count).reshape(-1, size - 1)
+  index = np.concatenate([index, count + index[:, :1]], axis=1)
+  empty = rows.replace(valid=jnp.zeros_like(rows.valid))
+  return _chosen(rows, scores, empty, scores, index)
+
+
+def _chosen(rows, scores, again, more, index):
+  """Rows and scores by index [B, G] into these and the others behind them."""
+  if again.extras.keys() != rows.extras.keys():
+    apart = sorted(again.extras.keys() ^ rows.extras.keys())
+    raise ValueError(
+      f'rows asked again and those before differ in the extras {apart}; let '
+      'the plan inside add none, and note things of the whole'
+    )
+  old, new = (rows, scores.components), (again, more.components)
+  rows, components = _taken(old, new, jnp.asarray(index.reshape(-1)))
+  group = np.arange(len(index), dtype=np.int32).repeat(index.shape[1])
+  rows = rows.replace(group=jnp.asarray(group))
+  return rows, scores.replace(components=components)
+
+
+@jax.jit
+def _taken(old, new, index):
+  return jax.tree.map(lambda a, b: jnp.concatenate([a, b])[index], old, new)
+
+
+def _as_asked(tools, rows, first, offline):
+  """The offline rows as answers to the prompts that were there first."""
+  if 'support' in rows.extras:
+    raise ValueError(
+      'answers to another prompt have tokens outside the support of the '
+      'sampler; set sample.support = 0'
+    )
+  content = rows.content.replace(
+    prompt=first.prompt, prompt_mask=first.prompt_mask
+  )
+  rows = rows.replace(content=content)
+  logp = jnp.where(offline[:, None], tools.score(rows).logp, rows.logp)
+  # On the whole vocabulary, where the sampler's mass is 1.
+  mass = jnp.where(offline[:, None], 0.0, rows.extras['log_mass'])
+  extras = {**rows.extras, 'log_mass': mass, 'offline': offline}
+  return rows.replace(logp=logp, extras=extras)

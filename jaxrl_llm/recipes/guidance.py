@@ -1,0 +1,238 @@
+"""Entries that ask a question again in other words: hints, drafts, critiques.
+
+A `phrase` says where the words go. That of a run on a chat model is a sentence:
+--config.recipe.phrase='{prompt} A solution begins like this: {hint}'.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from jaxrl_llm.advantages import group
+from jaxrl_llm.credit import estimate
+from jaxrl_llm.objectives import aggregate, costs, surrogates
+from jaxrl_llm.objectives.base import Cost, policy_gradient
+from jaxrl_llm.plans import hints, retried, sampled
+from jaxrl_llm.recipe import Recipe
+from jaxrl_llm.registry import Limit, Paper, register
+
+
+@register(
+  Paper(
+    'GHPO: Adaptive Guidance for Stable and Efficient LLM Reinforcement '
+    'Learning',
+    '2507.10628',
+  ),
+  Limit('grpo', {}, {'kl_weight': 0.0, 'epsilon': 1e-4}),
+)
+def ghpo(
+  *,
+  samples: int = 8,
+  shares: tuple[float, ...] = (0.25, 0.5, 0.75),
+  phrase: str = '{hint} {prompt}',
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  epsilon: float = 1e-4,
+  minibatches: int = 1,
+) -> Recipe:
+  """GRPO whose groups without a success are asked again with a hint.
+
+  The hint is the beginning of the `solution` of a question's record, a larger
+  share of it at each try. A second verifier of form weighs 0.5 in the paper.
+
+  Deviates: groups keep the prompt that they were sampled from, where the
+  published code learns hints of an early try without the hint. Where the hint
+  stands is `phrase`, in the paper a sentence behind the question. No hints at
+  first whatever the rewards, which the code offers and leaves off.
+  """
+  return Recipe(
+    plan=retried.Retried(
+      sampled.independent(samples=samples),
+      when=retried.none_right,
+      change=partial(hints.share_of_solution, shares=shares, phrase=phrase),
+      levels=len(shares),
+      checks=(hints.need('solution', 'which hints are made of'),),
+    ),
+    credit=estimate(group.norm, epsilon=epsilon),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'Scaf-GRPO: Scaffolded Group Relative Policy Optimization for Enhancing '
+    'LLM Reasoning',
+    '2510.19807',
+  ),
+  Limit('dapo', {}, {'rounds': 1, 'clip_high': 0.2}, up_to_scale=True),
+)
+def scaf_grpo(
+  *,
+  samples: int = 8,
+  levels: int = 12,
+  after: int = 50,
+  phrase: str = '{hint} {prompt}',
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  epsilon: float = 1e-6,
+  minibatches: int = 4,
+) -> Recipe:
+  """GRPO with one success, by the smallest hint that helps, where all failed.
+
+  The `hints` of a question's record go from the least to the most that is told;
+  in the paper three kinds, knowledge, plan and solution, of four each. They are
+  tried with one response each, and the first success takes the place of a
+  failure, hint and all; not in the first 50 iterations, nor where there was a
+  success.
+
+  Deviates: where the hint stands is `phrase`. Where a question has fewer hints
+  than `levels`, its last one is tried again.
+  """
+  return Recipe(
+    plan=retried.Retried(
+      sampled.independent(samples=samples),
+      when=retried.none_right,
+      change=partial(hints.tier, phrase=phrase),
+      take=retried.best_success,
+      levels=levels,
+      after=after,
+      samples=1,
+      checks=(hints.need('hints', 'a list of texts that tell more and more'),),
+    ),
+    credit=estimate(group.norm, epsilon=epsilon),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'Self-Hinting Language Models Enhance Reinforcement Learning', '2602.03143'
+  ),
+  Limit('dapo', {}, {'rounds': 1}, up_to_scale=True),
+)
+def sage(
+  *,
+  samples: int = 8,
+  levels: int = 3,
+  ask: str = 'hint {level}: {prompt} {solution} ',
+  phrase: str = '{hint} {prompt}',
+  clip_low: float = 0.2,
+  clip_high: float = 0.28,
+  epsilon: float = 1e-6,
+  minibatches: int = 2,
+) -> Recipe:
+  """GRPO whose groups without a success get a hint of the policy's own.
+
+  The policy writes it, knowing the `solution` of the question's record; groups
+  are asked again with more and more telling ones. The hints themselves are not
+  learned.
+
+  Deviates: each level is asked for by itself, as `ask` says, where the code has
+  one response with all three. Its variant that sets the level by the success
+  rate of the epoch before is left out.
+  """
+  return Recipe(
+    plan=retried.Retried(
+      sampled.independent(samples=samples),
+      when=retried.none_right,
+      change=partial(hints.of_the_policy, ask=ask, phrase=phrase),
+      levels=levels,
+      checks=(hints.need('solution', 'which hints are made of'),),
+    ),
+    credit=estimate(group.norm, epsilon=epsilon),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper('iGRPO: Self-Feedback-Driven LLM Reasoning', '2602.09000'),
+  Limit('grpo', {}, {'kl_weight': 0.0}),
+)
+def igrpo(
+  *,
+  samples: int = 8,
+  phrase: str = '{draft} {prompt}',
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  kl_weight: float = 0.0,
+  epsilon: float = 1e-6,
+  minibatches: int = 1,
+) -> Recipe:
+  """GRPO on answers to a question and the best of as many drafts.
+
+  Drafts are drawn first, and only the best, the first of several, is shown; no
+  loss is of them, right or wrong. Held-out questions are asked without.
+
+  Deviates: that both stages have 8 samples, and that the first of equal drafts
+  is taken, is recalled. Where the draft stands is `phrase`.
+  """
+  return Recipe(
+    plan=retried.Retried(
+      sampled.independent(samples=samples),
+      when=retried.everyone,
+      change=partial(hints.best_draft, phrase=phrase),
+      by=retried.reward,
+    ),
+    credit=estimate(group.norm, epsilon=epsilon),
+    objective=policy_gradient(
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
+      kl=Cost(costs.k3, kl_weight),
+    ),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'Critique-GRPO: Advancing LLM Reasoning with Natural Language and '
+    'Numerical Feedback',
+    '2506.03106',
+  ),
+)
+def critique_grpo(
+  *,
+  samples: int = 7,
+  phrase: str = '{response} {critique}: {prompt}',
+  right: str = 'right',
+  wrong: str = 'wrong, {answer}',
+  gamma: float = 0.1,
+  entropy_weight: float = 0.001,
+  minibatches: int = 2,
+) -> Recipe:
+  """Groups with the best of their own rows' refinements, learned as their own.
+
+  Each of `samples` responses is shown with a critique and written once more.
+  The best of the group, the first of several, joins it as an answer to the bare
+  question, with p / (p + gamma) for its ratio; the others' are not clipped.
+
+  Deviates: critiques say what the verifier found, and the reference answer, as
+  the code's simple-gt does; those that a critic model reasons out are left out.
+  """
+  return Recipe(
+    plan=retried.Retried(
+      sampled.independent(samples=samples),
+      when=retried.everyone,
+      change=partial(hints.critique, phrase=phrase, right=right, wrong=wrong),
+      take=retried.best,
+      samples=1,
+      added=1,
+      original=True,
+    ),
+    credit=estimate(group.centre),
+    objective=policy_gradient(
+      surrogates.shaped_offline,
+      gamma=gamma,
+      entropy=Cost(costs.negative_entropy, entropy_weight),
+    ),
+    aggregate=aggregate.budget_mean,
+    minibatches=minibatches,
+  )

@@ -1,0 +1,73 @@
+"""Oracles of the entries that ask again in other words.
+
+What is asked, and whose rows are taken, is not seen here; see
+tests/plans/retried_test.py.
+"""
+
+from __future__ import annotations
+
+from math import exp
+
+from tests.oracles.parts import (
+  Answer,
+  budget_mean,
+  centred,
+  clipped,
+  entropy_bonus,
+  entry,
+  like_grpo,
+  normalised,
+  over_tokens,
+  ratio,
+  token_mean,
+)
+
+
+@entry()
+def ghpo(case, *, clip_low, clip_high, epsilon):
+  """Arxiv 2507.10628: GRPO, on prompts with hints."""
+  a = normalised(case, case.rewards, epsilon)
+  return like_grpo(case, a, clip_low, clip_high)
+
+
+def _by_tokens(case, low, high, epsilon):
+  """GRPO whose loss is the mean over all tokens, as verl's is."""
+  a, w = normalised(case, case.rewards, epsilon), token_mean(case)
+  loss = over_tokens(case, w, clipped(case, a, low, high))
+  return Answer(loss, advantages=a, weights=w)
+
+
+@entry()
+def scaf_grpo(case, *, clip_low, clip_high, epsilon):
+  """Arxiv 2510.19807: GRPO, with a hinted row where all others failed."""
+  return _by_tokens(case, clip_low, clip_high, epsilon)
+
+
+@entry()
+def sage(case, *, clip_low, clip_high, epsilon):
+  """Arxiv 2602.03143: GRPO, on prompts with the policy's own hints."""
+  return _by_tokens(case, clip_low, clip_high, epsilon)
+
+
+@entry(moved=({'kl_weight': 0.03},))
+def igrpo(case, *, clip_low, clip_high, kl_weight, epsilon):
+  """Arxiv 2602.09000, equations 3 to 6: GRPO, on prompts with a draft."""
+  a = normalised(case, case.rewards, epsilon)
+  return like_grpo(case, a, clip_low, clip_high, kl_weight)
+
+
+@entry(moved=({'gamma': 0.3},))
+def critique_grpo(case, *, gamma, entropy_weight):
+  """Arxiv 2506.03106 and its code: -A r, of refinements -A p / (p + gamma).
+
+  Summed over tokens and divided by the response budget, with an entropy bonus.
+  """
+  a, w = centred(case, case.rewards), budget_mean(case)
+
+  def term(now, it):
+    p = exp(now.logp[it])
+    refined = case.extras['offline'][it[0]]
+    return -a[it[0]] * (p / (p + gamma) if refined else ratio(case, now, it))
+
+  loss = over_tokens(case, w, term, entropy_bonus(entropy_weight))
+  return Answer(loss, advantages=a, weights=w)
