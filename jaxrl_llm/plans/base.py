@@ -30,6 +30,7 @@ beside this module are
     temperature     rows that are sampled hotter or colder
     undersampled    rows of samplers that avoid what is there already
     recorded        responses that the data holds, with their scores
+    dropped         recorded responses without some of their thoughts
     tightened       a budget of tokens that becomes less
 
 and in `jaxrl_llm.notes` what says more of the responses of another plan.

@@ -10,7 +10,7 @@ from jaxrl_llm.notes import base as notes
 from jaxrl_llm.notes import parts
 from jaxrl_llm.objectives import aggregate, costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
-from jaxrl_llm.plans import begun, sampled, tightened
+from jaxrl_llm.plans import begun, dropped, sampled, tightened
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.rewards import length, thinking
@@ -293,3 +293,33 @@ def adaptive_modes(
     aggregate=aggregate.sequence_mean,
     minibatches=minibatches,
   )
+
+
+@register(
+  Paper(
+    'Think or Not? Selective Reasoning via Reinforcement Learning for '
+    'Vision-Language Models',
+    '2505.16854',
+  ),
+  Limit('sft', {'share': 0.0}),
+)
+def ton(
+  *,
+  samples: int = 1,
+  share: float = 0.5,
+  begin: str = '<think>',
+  end: str = '</think>',
+  empty: str = '\n\n',
+) -> Recipe:
+  """Fine-tuning on demonstrations half of whose thoughts are left out.
+
+  What it learns may skip the thought, and `grpo` then finds out where that
+  pays: --config.verify.names="('exact','format:<think>.*</think>')".
+
+  Deviates: thoughts are left out anew in every epoch, where the published data
+  are made once.
+  """
+  plan = dropped.dropped(
+    samples=samples, share=share, begin=begin, end=end, empty=empty
+  )
+  return Recipe(plan=plan, aggregate=aggregate.token_mean)

@@ -18,6 +18,7 @@ from tests.oracles.parts import (
   on_tokens,
   over_tokens,
   penalty,
+  score_function,
   token_mean,
 )
 
@@ -161,3 +162,11 @@ def adaptive_modes(case, *, threshold, power, clip_low, clip_high, epsilon):
         r[i] *= 1 - p**power
   a = normalised(case, r, epsilon)
   return like_grpo(case, a, clip_low, clip_high, rewards=r)
+
+
+@entry()
+def ton(case):
+  """Arxiv 2505.16854, section 3.2: fine-tuning; its plan drops thoughts."""
+  w = token_mean(case)
+  loss = over_tokens(case, w, score_function(case, case.rewards))
+  return Answer(loss, advantages=case.rewards, weights=w)

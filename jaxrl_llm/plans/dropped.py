@@ -1,0 +1,119 @@
+"""Demonstrations some of whose thoughts are left out."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrl_llm.plans import recorded
+
+
+@dataclasses.dataclass(frozen=True)
+class Dropped(recorded.Recorded):
+  """The recorded responses, some of them with empty thoughts.
+
+  Whether a response loses its thoughts is drawn anew each time it is read. What
+  stands between the marks is then another text, whose tokens are to be said as
+  those of the thought were; all others stay. Without both marks, or where the
+  response would become too long, it stays as it is.
+
+  Attributes:
+    share: of the responses that lose theirs.
+    begin, end: marks of a thought. empty: the text in its place.
+
+  Raises:
+    ValueError: a share that is none, or a mark without text.
+
+  Source: TON, arXiv 2505.16854, section 3.2.
+  """
+
+  share: float = 0.5
+  begin: str = '<think>'
+  end: str = '</think>'
+  empty: str = '\n\n'
+
+  def __post_init__(self):
+    if not 0 <= self.share <= 1:
+      raise ValueError(
+        f'a share of {self.share:g} thoughts cannot be left out; use one in '
+        '[0, 1]'
+      )
+    if not (self.begin and self.end):
+      raise ValueError(
+        f'a thought between {self.begin!r} and {self.end!r} cannot be found; '
+        'give both marks a text'
+      )
+
+  def collect(self, tools, prompts, state, key):
+    rollouts, scores, state = super().collect(tools, prompts, state, key)
+    lost = jax.random.uniform(key, rollouts.valid.shape) < self.share
+    [empty] = tools.encode([self.empty])
+    said = tools.pieces(rollouts)
+    response, mask, action = (
+      np.array(x)
+      for x in (
+        rollouts.content.response,
+        rollouts.response_mask,
+        rollouts.action_mask,
+      )
+    )
+    columns = np.arange(response.shape[1])
+    for row in np.flatnonzero(lost):
+      there = mask[row]
+      ids, own = response[row, there].tolist(), action[row, there].tolist()
+      for first, last in reversed(self._thoughts(said[row])):
+        if all(own[first:last]):
+          ids[first:last], own[first:last] = empty, [True] * len(empty)
+      if len(ids) <= len(columns):
+        response[row, : len(ids)], action[row, : len(ids)] = ids, own
+        mask[row] = columns < len(ids)
+    tools.note('plan/dropped', float(jnp.mean(lost)))
+    content = rollouts.content.replace(response=jnp.asarray(response * mask))
+    rollouts = rollouts.replace(
+      content=content,
+      response_mask=jnp.asarray(mask),
+      action_mask=jnp.asarray(action & mask),
+    )
+    return rollouts, scores, state
+
+  def _thoughts(self, pieces):
+    """The first token of every thought, and the first one behind it."""
+    pattern = f'{re.escape(self.begin)}(.*?){re.escape(self.end)}'
+    found = re.finditer(pattern, ''.join(pieces), re.DOTALL)
+    return [inside(pieces, *thought.span(1)) for thought in found]
+
+
+def inside(pieces: Sequence[str], start: int, stop: int) -> tuple[int, int]:
+  """The tokens that lie whole within some characters of their text.
+
+  Args:
+    pieces: the text of every token. start, stop: characters [start, stop).
+
+  Returns:
+    The first of them, and the first after them.
+
+  Example:
+    >>> inside(['<a', '>b', 'c', 'd<', '/a>'], 3, 6)
+    (2, 3)
+  """
+  ends = np.cumsum([len(piece) for piece in pieces])
+  begins = ends - [len(piece) for piece in pieces]
+  first = int(np.searchsorted(begins, start))
+  return first, max(first, int(np.searchsorted(ends, stop, side='right')))
+
+
+def dropped(
+  *,
+  samples: int = 1,
+  share: float = 0.5,
+  begin: str = '<think>',
+  end: str = '</think>',
+  empty: str = '\n\n',
+) -> Dropped:
+  """The recorded responses, some of them with empty thoughts."""
+  return Dropped(samples, share, begin, end, empty)
