@@ -13,6 +13,7 @@ from jaxrl_llm.notes import diversity, parts
 from jaxrl_llm.objectives import aggregate, costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.plans import episodes, sampled
+from jaxrl_llm.plans import wordings as wordings_lib
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.rewards import behaviour, length
@@ -301,6 +302,44 @@ def graphrag_r1(
       high=clip_high,
       kl=Cost(costs.k3, kl_weight),
     ),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'J1: Exploring Simple Test-Time Scaling for LLM-as-a-Judge',
+    '2505.11875',
+    confidence='ABSTRACT',
+  ),
+  Limit('grpo', {'share': 0.0}, {'kl_weight': 0.0}),
+)
+def j1(
+  *,
+  samples: int = 8,
+  orders: int = 2,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  share: float = 1.0,
+  minibatches: int = 1,
+) -> Recipe:
+  """A judge that learns from verdicts which hold in both orders of a pair.
+
+  The verifier `verdict` wants the form and the right verdict. Records have the
+  other orders in `wordings`, and the right verdict of each in `answers`. More
+  is spent on a verdict by taking the majority of several, `eval/maj@k`.
+
+  Deviates: reconstructed from the abstract. Both orders at once are those of
+  another J1, arXiv 2505.10320, recalled. Neither the first stage, rejection
+  sampling, nor a forced "wait" is here.
+  """
+  return Recipe(
+    plan=wordings_lib.orders(samples=samples, orders=orders),
+    credit=chain(
+      shape(behaviour.in_every_order, share=share), estimate(group.norm)
+    ),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
     aggregate=aggregate.sequence_mean,
     minibatches=minibatches,
   )

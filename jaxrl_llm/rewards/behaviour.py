@@ -281,6 +281,26 @@ def helpful(rewards, rollouts, *, weight=1.0):
   return rewards + weight * mended
 
 
+@reads('bundle', 'paper')
+def in_every_order(rewards, rollouts, *, share=1.0):
+  """Right only where the same pair is judged right in its other order too.
+
+      (1 - share) r_i + share min r_j   over the rows j of i's bundle and paper
+
+  Args:
+    rewards: f32[N]. rollouts: reads the extras `bundle` and `paper` i32[N],
+      see `plans.wordings.Orders`. share: in [0, 1]; 0 judges orders apart.
+
+  Source: J1: Incentivizing Thinking in LLM-as-a-Judge via Reinforcement
+    Learning, arXiv 2505.10320, recalled.
+  """
+  extras, valid = rollouts.extras, rollouts.valid
+  pair = grouping.joint(extras['bundle'], extras['paper'])
+  least = numerics.group_min(rewards, pair, valid)
+  least = jnp.where(valid, least, 0.0)
+  return (1 - share) * rewards + share * least
+
+
 @reads('justified')
 def justifiable(rewards, rollouts, *, share=0.5, scale=1.0):
   """What the environment pays, and whether a judge prefers it justified.

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxrl_llm.plans import wordings
+from jaxrl_llm.rewards import behaviour
 from tests.plans import scripted
 
 KEY = jax.random.key(0)
@@ -80,3 +81,28 @@ def test_wordings_that_do_not_share_the_samples_are_refused():
 )
 def test_bleu_of_words_and_pairs(text, other, value):
   np.testing.assert_allclose(wordings.bleu(text, other), value, rtol=1e-12)
+
+
+def test_orders_are_judged_by_their_own_answers_and_paired():
+  records = (
+    {'prompt': 'a', 'wordings': ['b'], 'answers': ['a0', 'b1']},
+    {'prompt': 'd', 'wordings': ['e'], 'answers': ['d1', 'e1']},
+  )
+  tools = scripted.Scripted(
+    lambda text, i: f'{text}{i}',
+    judge=lambda text, row: float(text == row['answer']),
+    records=records,
+  )
+  plan = wordings.orders(samples=2, orders=2)
+  rollouts, scores, _ = plan.collect(tools, scripted.ask('a', 'd'), (), KEY)
+  assert scores.components[:, 0].tolist() == [1, 0, 0, 1, 0, 1, 0, 1]
+  assert rollouts.extras['bundle'].tolist() == [0] * 4 + [1] * 4
+  assert rollouts.extras['paper'].tolist() == [0, 1] * 4
+  shaped = behaviour.in_every_order(scores.components[:, 0], rollouts)
+  assert shaped.tolist() == [0, 0, 0, 0, 0, 1, 0, 1]
+
+
+def test_orders_without_answers_of_their_own_are_refused():
+  _, check = wordings.orders(samples=1).contract.checks
+  with pytest.raises(ValueError, match='2 of 2 questions have fewer, .* .a.;'):
+    check(RECORDS)

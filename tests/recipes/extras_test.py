@@ -27,6 +27,7 @@ SAYINGS = (
 RECORD = {
   'prompt': 'q',
   'wordings': ['qq', 'qqq', 'qqqq'],
+  'answers': ['b', 'a', 'b', 'a'],
   'digits': {'a': '7', 'b': '2'},
   'answer': 'b\na',
   'demonstration': 'b a',

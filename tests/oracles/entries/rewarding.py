@@ -143,3 +143,17 @@ def graphrag_r1(
     return form + case.rewards[i] * scale * exp(-cost * calls)
 
   return _grpo(case, reward, clip_low, clip_high, kl_weight)
+
+
+@entry()
+def j1(case, *, clip_low, clip_high, share):
+  """Arxiv 2505.10320, recalled: a verdict counts if its pair's others do."""
+  pairs = case.alike(case.extras['bundle'], case.extras['paper'])
+  least = {
+    i: min(case.rewards[j] for j in pair) for pair in pairs for i in pair
+  }
+
+  def reward(i):
+    return (1 - share) * case.rewards[i] + share * least[i]
+
+  return _grpo(case, reward, clip_low, clip_high)
