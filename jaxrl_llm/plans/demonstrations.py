@@ -1,7 +1,8 @@
 """Plans that show the policy what somebody else wrote.
 
 The field `demonstration` of a question's record is its text. Where there is
-none, or one that is too long for a response, its row is not valid.
+none, as where it is null, empty or messages, or one that is too long for a
+response, its row is not valid.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ def required(records: Sequence[Mapping[str, Any]]) -> None:
   without = _without(records)
   if without:
     raise ValueError(
-      f'{without} of {len(records)} questions have no field "{_FIELD}", which '
-      'the recipe learns from; add it to them, or leave them out of the data'
+      f'{without} of {len(records)} questions have no text in a field '
+      f'"{_FIELD}", which the recipe learns from; add it to them, or leave '
+      'them out of the data'
     )
 
 
@@ -39,13 +41,19 @@ def required_of_some(records: Sequence[Mapping[str, Any]]) -> None:
     required(records)
   if without:
     logging.warning(
-      '%d of %d questions have no field "%s"; the recipe learns from its own '
-      'responses to them', without, len(records), _FIELD,
+      '%d of %d questions have no text in a field "%s"; the recipe learns from '
+      'its own responses to them', without, len(records), _FIELD,
     )  # fmt: skip
 
 
 def _without(records):
-  return sum(_FIELD not in record for record in records)
+  return sum(not shown_in(record) for record in records)
+
+
+def shown_in(record: Mapping[str, Any]) -> str:
+  """The demonstration of a question; '' if there is none, or no text."""
+  found = record.get(_FIELD)
+  return found if isinstance(found, str) and found.strip() else ''
 
 
 def demonstrated(tools, prompts):
@@ -56,8 +64,9 @@ def demonstrated(tools, prompts):
   """
   columns = tools.columns
   records = tools.rows(prompts.task)
-  ids = tools.responses([record.get(_FIELD, '') for record in records])
-  given = np.array([_FIELD in record for record in records])
+  texts = [shown_in(record) for record in records]
+  ids = tools.responses(texts)
+  given = np.array([text != '' for text in texts])
   fits = given & np.array([len(tokens) <= columns for tokens in ids])
   ids = [tokens if fit else [] for tokens, fit in zip(ids, fits)]
   rows = prefixes.blank(prompts, 1, columns)
@@ -142,7 +151,7 @@ class Coverage(Stateless):
     _, first, place = np.unique(group, return_index=True, return_inverse=True)
     share = np.array(
       [
-        words_covered(text, record.get(_FIELD, ''))
+        words_covered(text, shown_in(record))
         for text, record in zip(texts, records, strict=True)
       ]
     )

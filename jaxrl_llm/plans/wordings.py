@@ -21,7 +21,10 @@ from jaxrl_llm.rewards import behaviour
 
 
 def _known(record):
-  return [record['prompt'], *record.get('wordings', ())]
+  # One other wording may stand without a list, and none be null.
+  others = record.get('wordings') or ()
+  others = (others,) if isinstance(others, str) else others
+  return [record['prompt'], *others]
 
 
 def enough(records: Sequence[Mapping[str, Any]], wordings: int) -> None:

@@ -217,7 +217,9 @@ def riskpo(
 
   Deviates: bundles whose papers all score alike are divided by 1, not by a
   spread of 0. The last bundle may have fewer questions, and is then scored as
-  a full one with its mean reward; the code scores it by its sum.
+  a full one with its mean reward; the code scores it by its sum. The quantiles
+  are the tracked ones, as in the paper; the code tracks them too, but reads
+  those of a bundle's own papers.
   """
   return Recipe(
     plan=notes.noted(

@@ -62,11 +62,22 @@ def test_questions_without_a_demonstration_are_refused(plan):
     check(plan, SHOWN, BARE, BARE)
 
 
+@pytest.mark.parametrize('nothing', [None, '', ' \n', 5, [{'role': 'user'}]])
+def test_what_is_no_text_demonstrates_nothing(nothing):
+  """A table fills up fields with null, and not every text has words."""
+  bad = {'demonstration': nothing}
+  with pytest.raises(ValueError, match='1 of 2 questions'):
+    check(demonstrations.with_demonstration(samples=2), SHOWN, bad)
+  lent = tools(records=(SHOWN, bad))
+  rollouts, _, _ = OPTIONAL.collect(lent, scripted.ask('q', 'r'), (), KEY)
+  assert rollouts.valid.tolist() == [True, True, True, False]
+
+
 def test_some_questions_may_have_no_demonstration_if_others_do(caplog):
   check(OPTIONAL, SHOWN, SHOWN)
   assert not caplog.messages
   check(OPTIONAL, SHOWN, BARE, SHOWN)
-  assert '1 of 3 questions have no field' in caplog.messages[0]
+  assert '1 of 3 questions have no text' in caplog.messages[0]
   with pytest.raises(ValueError, match='2 of 2 questions'):
     check(OPTIONAL, BARE, BARE)
 

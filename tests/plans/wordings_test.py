@@ -106,3 +106,12 @@ def test_orders_without_answers_of_their_own_are_refused():
   _, check = wordings.orders(samples=1).contract.checks
   with pytest.raises(ValueError, match='2 of 2 questions have fewer, .* .a.;'):
     check(RECORDS)
+
+
+@pytest.mark.parametrize('others', [None, '', [], 'abc'])
+def test_a_text_is_one_other_wording_and_null_is_none(others):
+  records = [{'prompt': 'a', 'wordings': others}]
+  if others:
+    wordings.enough(records, 2)
+  with pytest.raises(ValueError, match="1 of 1 questions have fewer.*'a'"):
+    wordings.enough(records, 3 if others else 2)

@@ -128,7 +128,7 @@ def encode(
       a token that the model has not.
   """
   rows = questions.rows
-  without = sum('demonstration' not in row for row in rows)
+  without = sum(row.get('demonstration') is None for row in rows)
   if without:
     raise ValueError(
       f'{without} of {len(rows)} rows have no field "demonstration"; set '
@@ -182,8 +182,8 @@ def _encoded(questions, tokenizer, ends):
       found.append((ids, [True] * len(ids)))
       continue
     place = f'{questions.places[row]}: the demonstration'
+    messages = conversations.conversation(place, said)
     try:
-      messages = conversations.conversation(place, said)
       asked = questions.asked(row)
       talk = Talk(asked.prompt, asked.tools)
       found.append(questions.chats.demonstrated(talk, messages))

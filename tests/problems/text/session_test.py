@@ -107,7 +107,7 @@ def test_questions_that_a_recipe_cannot_learn_from_are_refused(tmp_path):
     config = tiny.get_config(recipe)
     config.warm_start.steps = 0
     config.data.path, config.data.held_out_path = str(path), str(held_out)
-    with pytest.raises(ValueError, match='2 of 3 questions have no field'):
+    with pytest.raises(ValueError, match='2 of 3 questions have no text'):
       assembly.assemble(config, tmp_path / recipe)
 
 

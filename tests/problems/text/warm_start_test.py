@@ -49,9 +49,10 @@ def test_a_demonstration_that_cannot_be_imitated_is_named():
   past = questions('ab', '</think>')
   with pytest.raises(ValueError, match='a.jsonl:2: the demonstration .*think'):
     encode(past)
-  bad = dataclasses.replace(past, rows=[{}, {'demonstration': 'a'}])
-  with pytest.raises(ValueError, match='1 of 2 rows have no field'):
-    encode(bad)
+  for row in ({}, {'demonstration': None}):
+    bad = dataclasses.replace(past, rows=[row, {'demonstration': 'a'}])
+    with pytest.raises(ValueError, match='1 of 2 rows have no field'):
+      encode(bad)
 
 
 def test_of_an_episode_the_policys_turns_are_learned():
