@@ -6,7 +6,7 @@ import json
 import pathlib
 
 from experiments import runs
-from jaxrl_llm import registry
+from jaxrl_llm import recipes
 
 
 def of_run(workdir: pathlib.Path, step: int, *, base: str = '') -> str:
@@ -17,7 +17,7 @@ def of_run(workdir: pathlib.Path, step: int, *, base: str = '') -> str:
   """
   record = json.loads((workdir / 'config.json').read_bytes())
   config = record['config']
-  entry = registry.get(config['recipe']['name'])
+  entry = recipes.get(config['recipe']['name'])
   paper = entry.paper.title
   if entry.paper.arxiv:
     paper += f' (arXiv {entry.paper.arxiv})'

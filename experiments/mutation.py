@@ -74,7 +74,7 @@ _RESULTS = command.results_flag()
 ROOT = pathlib.Path(command.here()).parent
 # What is read for mentions, and what a change of a module is tried on.
 _FOLDERS = ('jaxrl_llm', 'tests')
-_ENTRIES = 'jaxrl_llm/recipes/'
+ENTRIES = 'jaxrl_llm/recipes/'
 _ORACLES = 'tests/recipes/entries_test.py'
 _EVERY = 'tests/battery_test.py'
 # Tests of many things at once, which say little about one for their time.
@@ -220,7 +220,7 @@ def stages(
   entries = [
     d.name
     for d in nearest
-    if d.path.startswith(_ENTRIES)
+    if d.path.startswith(ENTRIES)
     and not d.name.startswith('_')
     and not d.path.endswith('__main__.py')
   ]

@@ -17,7 +17,7 @@ from flax import traverse_util
 
 from experiments import runs, samples
 from experiments.configs import base
-from jaxrl_llm import registry
+from jaxrl_llm import recipes
 
 # Iterations whose responses are on the page, evenly over the run.
 _ITERATIONS = 24
@@ -38,14 +38,14 @@ def of_run(workdir: pathlib.Path) -> str:
   history = writers.read(workdir / 'metrics.jsonl')
   lines = writers.read(workdir / 'samples.jsonl')
   name = config.recipe.name
-  known = name in registry.names()
+  known = name in recipes.names()
   template = jinja2.Environment(
     autoescape=True, undefined=jinja2.StrictUndefined
   ).from_string(_TEMPLATE.read_text(encoding='utf-8'))
   kept = spread({line['step'] for line in lines}, _ITERATIONS)
   return template.render(
     name=name,
-    summary=registry.get(name).summary if known else '',
+    summary=recipes.get(name).summary if known else '',
     folder=workdir.resolve().name,
     seed=config.seed,
     step=max((line['step'] for line in history), default=0),

@@ -12,7 +12,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from experiments.command import Refused
-from jaxrl_llm import registry
+from jaxrl_llm import recipes
 
 
 def config_of(workdir: pathlib.Path) -> ConfigDict:
@@ -39,7 +39,7 @@ def config_of(workdir: pathlib.Path) -> ConfigDict:
 def _register(config, path: str) -> None:
   """Executes a config file where it is what enters the recipe of a run."""
   name = dict(config.get('recipe', {})).get('name')
-  if name not in registry.names() and os.path.isfile(path):
+  if name not in recipes.names() and os.path.isfile(path):
     runpy.run_path(path, run_name='config')
 
 

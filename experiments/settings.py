@@ -238,7 +238,7 @@ def _without_each(config):
     Its name and value, whether it changes the recipe where no slot is
     replaced, and the recipe.
   """
-  from jaxrl_llm import compose, registry
+  from jaxrl_llm import compose, recipes
   from jaxrl_llm import recipe as recipe_lib
 
   values = config.recipe.to_dict()
@@ -248,15 +248,15 @@ def _without_each(config):
     usual, fewer, plain = values, slots, False
     value = values.get(leaf)
     if section == 'recipe' and leaf in values and leaf != 'name':
-      usual = values | {leaf: registry.get(values['name']).defaults[leaf]}
-      built = (registry.build(**each) for each in (values, usual))
+      usual = values | {leaf: recipes.get(values['name']).defaults[leaf]}
+      built = (recipes.build(**each) for each in (values, usual))
       plain = bool(recipe_lib.diff(*built))
     elif section == 'slots' and slots.get(leaf):
       value, fewer = slots[leaf], slots | {leaf: ''}
     else:
       continue
     try:
-      other = compose.compose(registry.build(**usual), **fewer)
+      other = compose.compose(recipes.build(**usual), **fewer)
     except ValueError:
       continue  # The others do not go without it.
     yield key, value, plain, other

@@ -36,7 +36,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxrl_llm import credit as credit_lib
-from jaxrl_llm import parts, reference, registry, spelling
+from jaxrl_llm import parts, recipes, reference, spelling
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.advantages import keys
 from jaxrl_llm.credit import stages_of
@@ -89,7 +89,7 @@ def compose(recipe: Recipe, **slots: str) -> Recipe:
 
 def from_config(config) -> Recipe:
   """The recipe of a run: `config.recipe`, with the slots of `config.slots`."""
-  built = registry.build(**config.recipe.to_dict())
+  built = recipes.build(**config.recipe.to_dict())
   return compose(built, **config.get('slots', {}))
 
 
@@ -103,9 +103,9 @@ def _named(slot, node):
   name, given, values = parts.call(node)
   if name in parts.fitting(slot):
     return parts.bound(parts.fitting(slot)[name], given, values)
-  if given or name not in registry.names():
-    raise parts.unknown(slot, name, registry.names())
-  built = registry.build(name, **values)
+  if given or name not in recipes.names():
+    raise parts.unknown(slot, name, recipes.names())
+  built = recipes.build(name, **values)
   if slot == 'advantage':
     stage = stages_of(built.credit)[_place(built, name)]
     return stage.fn if isinstance(stage, credit_lib.Stage) else stage
@@ -335,8 +335,8 @@ def _check(before: Recipe, after: Recipe, slots: Iterable[str]) -> None:
 
 @functools.cache
 def _providing(missing: tuple[str, ...]) -> str:
-  for name in registry.names():
-    if set(missing) <= registry.build(name).plan.contract.provides:
+  for name in recipes.names():
+    if set(missing) <= recipes.build(name).plan.contract.provides:
       return f', such as {name}'
   return ''
 
@@ -443,8 +443,8 @@ def same_as(recipe: Recipe) -> list[str]:
   ours = _spelled_out(recipe)
   return [
     name
-    for name in registry.names()
-    if not recipe_lib.diff(ours, _spelled_out(registry.build(name)))
+    for name in recipes.names()
+    if not recipe_lib.diff(ours, _spelled_out(recipes.build(name)))
   ]
 
 

@@ -19,7 +19,7 @@ import dataclasses
 import types
 from collections.abc import Mapping
 
-from jaxrl_llm import compose, registry, spelling
+from jaxrl_llm import compose, recipes, spelling
 from jaxrl_llm import recipe as recipe_lib
 
 
@@ -188,7 +188,7 @@ PRESETS: Mapping[str, Preset] = types.MappingProxyType(
 
 def names() -> list[str]:
   """Whatever a run can be made of: every recipe and every preset, sorted."""
-  return sorted([*registry.names(), *PRESETS])
+  return sorted([*recipes.names(), *PRESETS])
 
 
 def find(name: str) -> Preset:
@@ -203,7 +203,7 @@ def find(name: str) -> Preset:
   """
   if name in PRESETS:
     return PRESETS[name]
-  if name not in registry.names():
+  if name not in recipes.names():
     hint = spelling.suggestion(name, names())
     raise KeyError(f'unknown recipe {name!r}. {hint}')
   return Preset('', name)
@@ -217,5 +217,5 @@ def build(name: str, **values) -> recipe_lib.Recipe:
     4
   """
   preset = find(name)
-  built = registry.build(preset.recipe, **{**preset.values, **values})
+  built = recipes.build(preset.recipe, **{**preset.values, **values})
   return compose.compose(built, **preset.slots)

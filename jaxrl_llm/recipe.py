@@ -2,7 +2,7 @@
 
 A recipe is a frozen dataclass whose defaults are the plainest method, so a
 method states only what differs. What it is made of can be described, compared
-and checked before anything runs; `registry` knows those that have names.
+and checked before anything runs.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def diff(first: Recipe, second: Recipe) -> dict[str, tuple[str, str]]:
   """What differs between two recipes: slot -> (first, second), '' if none.
 
   Example:
-    >>> from jaxrl_llm.registry import build
+    >>> from jaxrl_llm.recipes import build
     >>> first, second = build('grpo', kl_weight=0.0), build('dr_grpo')
     >>> sorted(diff(first, second))
     ['aggregate', 'credit', 'credit.epsilon', 'minibatches']

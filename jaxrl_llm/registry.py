@@ -1,7 +1,8 @@
-"""The registry: the methods that have names, and where each comes from.
+"""The registry: what has a name is entered here, with where it comes from.
 
 An entry is a keyword-only factory of a `Recipe` whose defaults are plain
 values: they become typed, locked flags. Off is 0 or `math.inf`, never None.
+`jaxrl_llm.recipes` enters the papers, and finds each by its name.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jaxrl_llm.recipe import JOINTS, Recipe, functions
-from jaxrl_llm.spelling import suggestion
 
 _DEVIATES = 'Deviates:'
 # What others are told apart from, the plainest first.
@@ -84,7 +84,7 @@ class Entry:
     own = functions(self.factory())
     return min(
       reversed(known),
-      key=lambda name: len(own ^ functions(build(name))),
+      key=lambda name: len(own ^ _functions_of(name)),
       default='',
     )
 
@@ -96,7 +96,7 @@ class Entry:
     """
     if not self.base:
       return ()
-    own = functions(self.factory()) - functions(build(self.base))
+    own = functions(self.factory()) - _functions_of(self.base)
     found = {joint for joint, _ in own}
     return tuple(joint for joint in JOINTS if joint in found)
 
@@ -123,6 +123,10 @@ class Entry:
     return paragraph(self.text, _DEVIATES)
 
 
+def _functions_of(name: str) -> frozenset[tuple[str, str]]:
+  return functions(ENTRIES[name].factory())
+
+
 def paragraph(text: str, head: str) -> str:
   """The paragraph of a docstring that begins so, on one line without that."""
   for each in map(str.strip, text.split('\n\n')):
@@ -131,7 +135,8 @@ def paragraph(text: str, head: str) -> str:
   return ''
 
 
-_ENTRIES: dict[str, Entry] = {}
+# By name: all that was registered so far.
+ENTRIES: dict[str, Entry] = {}
 
 
 def register(paper: Paper, *limits: Limit):
@@ -139,7 +144,7 @@ def register(paper: Paper, *limits: Limit):
 
   def enter(factory):
     name = factory.__name__
-    if name in _ENTRIES and not _same_code(factory, _ENTRIES[name].factory):
+    if name in ENTRIES and not _same_code(factory, ENTRIES[name].factory):
       raise ValueError(f'recipe {name!r} is registered twice')
     for parameter in inspect.signature(factory).parameters.values():
       keyword = parameter.kind is inspect.Parameter.KEYWORD_ONLY
@@ -149,7 +154,7 @@ def register(paper: Paper, *limits: Limit):
           f'recipe {name!r}: {parameter.name} must be keyword-only with a '
           'plain default (float, int, bool, str or tuple)'
         )
-    _ENTRIES[name] = Entry(name, factory, paper, limits)
+    ENTRIES[name] = Entry(name, factory, paper, limits)
     return factory
 
   return enter
@@ -164,47 +169,3 @@ def _same_code(first: Callable, second: Callable) -> bool:
   same = one.co_firstlineno == other.co_firstlineno
   paths = map(os.path.realpath, (one.co_filename, other.co_filename))
   return same and len(set(paths)) == 1
-
-
-def names() -> list[str]:
-  """Every registered recipe, sorted.
-
-  Example:
-    >>> 'grpo' in names()
-    True
-  """
-  # The entries register on import; importing here keeps this module, which
-  # they build on, free of a cycle.
-  from jaxrl_llm import recipes  # noqa: F401
-
-  return sorted(_ENTRIES)
-
-
-def get(name: str) -> Entry:
-  """The entry of that name; the error for an unknown one suggests another.
-
-  Example:
-    >>> get('grpo').paper.arxiv
-    '2402.03300'
-  """
-  known = names()
-  if name not in known:
-    raise KeyError(f'unknown recipe {name!r}. {suggestion(name, known)}')
-  return _ENTRIES[name]
-
-
-def build(name: str, **values) -> Recipe:
-  """The recipe of that name, with some hyper-parameters replaced.
-
-  Example:
-    >>> build('dapo', clip_high=0.3).minibatches
-    16
-  """
-  entry = get(name)
-  for key in values:
-    if key not in entry.defaults:
-      raise KeyError(
-        f'recipe {name!r} has no hyper-parameter {key!r}. '
-        f'{suggestion(key, entry.defaults)}'
-      )
-  return entry.factory(**values)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxrl_llm import reads, registry
+from jaxrl_llm import reads, recipes
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.training import shard, widths
 from jaxrl_llm.training.step import Program
@@ -202,7 +202,7 @@ class Outcome(NamedTuple):
 
 def twice(name, **values):
   """A recipe that passes twice over all rows: on-policy, then off-policy."""
-  recipe = registry.build(name, **values)
+  recipe = recipes.build(name, **values)
   return dataclasses.replace(recipe, epochs=2, minibatches=1)
 
 
@@ -275,7 +275,7 @@ def move_of(recipe):
 
 def outcome_at(name, values):
   """The outcome with these hyper-parameters; defaults need not be named."""
-  defaults = registry.get(name).defaults
+  defaults = recipes.get(name).defaults
   other = {k: v for k, v in values.items() if defaults.get(k) != v}
   return _outcome_at(name, tuple(sorted(other.items())))
 

@@ -15,7 +15,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxrl_llm import reads, registry, update
+from jaxrl_llm import reads, recipes, update
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.training import metrics, shard
@@ -49,7 +49,7 @@ from tests.battery_cases import (
   usual,
 )
 
-NAMES = registry.names()
+NAMES = recipes.names()
 # What puts other aims in the place of the verifier's rewards: a recipe that
 # reads one cannot be asked to improve those.
 OWN_REWARDS = {'constraint_logp', 'form', 'gain', 'prefix_reward'}
@@ -57,7 +57,7 @@ OWN_REWARDS = {'constraint_logp', 'form', 'gain', 'prefix_reward'}
 each_limit = pytest.mark.parametrize(
   'entry, limit',
   thinned.every(
-    3, [(n, limit) for n in NAMES for limit in registry.get(n).limits]
+    3, [(n, limit) for n in NAMES for limit in recipes.get(n).limits]
   ),
   ids=lambda x: x if isinstance(x, str) else x.other,
 )
@@ -84,7 +84,7 @@ def one_in(number):
 
 def check(name, microbatches):
   """Refuses what a run would refuse."""
-  recipe = registry.build(name)
+  recipe = recipes.build(name)
   rows = recipe.minibatches * GROUPS * recipe.plan.contract.samples
   recipe_lib.check(recipe, rows=rows, microbatches=microbatches)
 
@@ -315,9 +315,9 @@ def test_batch_without_valid_rows_changes_nothing(name):
 def test_declared_limit_holds(entry, limit):
   first = outcome_at(entry, limit.values)
   values = dict(limit.other_values)
-  if 'samples' in registry.get(limit.other).defaults:
+  if 'samples' in recipes.get(limit.other).defaults:
     # By its hyper-parameter: rows of a group may be more than its samples.
-    own = registry.get(entry).defaults | dict(limit.values)
+    own = recipes.get(entry).defaults | dict(limit.values)
     rows = twice(entry, **limit.values).plan.contract.samples
     values.setdefault('samples', own.get('samples', rows))
   second = outcome_at(limit.other, values)
@@ -405,7 +405,7 @@ def test_improves_expected_reward_of_a_bandit(name):
   recipe, run, state = compiled(name)
   if recipe.needs & OWN_REWARDS:
     return  # it follows what the fixed extras hold
-  if 'reward model' in registry.get(name).joints:
+  if 'reward model' in recipes.get(name).joints:
     return  # it learns to rate responses, not to write them
   samples = recipe.plan.contract.samples
   fixed = case_of(recipe).rollouts

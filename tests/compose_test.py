@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from jaxrl_llm import compose as compose_lib
-from jaxrl_llm import control, credit, parts, reads, reference, registry
+from jaxrl_llm import control, credit, parts, reads, recipes, reference
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.compose import compose, told
 from jaxrl_llm.objectives import base, costs
@@ -25,12 +25,12 @@ SURROGATES = list(parts.fitting('surrogate'))
 
 
 def composed(name, **slots):
-  return compose(registry.build(name), **slots)
+  return compose(recipes.build(name), **slots)
 
 
-@pytest.mark.parametrize('name', registry.names())
+@pytest.mark.parametrize('name', recipes.names())
 def test_an_entry_with_its_own_parts_is_that_entry(name):
-  recipe = registry.build(name)
+  recipe = recipes.build(name)
   assert not recipe_lib.diff(compose(recipe, **told(recipe)), recipe)
 
 
@@ -51,7 +51,7 @@ def test_an_entry_with_its_own_parts_is_that_entry(name):
   ],
 )
 def test_another_entry_is_recognised(values, slots, other):
-  recipe = compose(registry.build('grpo', **values), **slots)
+  recipe = compose(recipes.build('grpo', **values), **slots)
   assert compose_lib.same_as(recipe) == [other]
 
 
@@ -63,7 +63,7 @@ def test_costs_are_recognised_by_what_they_are():
 
 
 def test_other_stages_stay():
-  before, after = registry.build('dapo'), composed('dapo', advantage='centre')
+  before, after = recipes.build('dapo'), composed('dapo', advantage='centre')
   assert recipe_lib.diff(before, after).keys() == {
     'credit.stages.2',
     'credit.stages.2.epsilon',
@@ -73,7 +73,7 @@ def test_other_stages_stay():
 
 
 def test_what_rows_are_compared_by_stays():
-  before = registry.build('step_grpo').credit
+  before = recipes.build('step_grpo').credit
   after = composed('step_grpo', advantage='centre').credit
   assert after == dataclasses.replace(before, fn=after.fn)
   assert after.fn is parts.fitting('advantage')['centre']
@@ -99,7 +99,7 @@ def test_a_weight_may_be_a_controller():
 
 
 def test_the_opponent_of_a_game_stays():
-  before = registry.build('nash_ema').reference
+  before = recipes.build('nash_ema').reference
   assert isinstance(before, reference.Beside)
   after = composed('nash_ema', reference='periodic(5)').reference
   assert after == dataclasses.replace(before, held=reference.Periodic(5))
@@ -107,7 +107,7 @@ def test_the_opponent_of_a_game_stays():
 
 def test_parts_that_compare_rows_are_told_the_size_of_groups():
   assert composed('grpo', surrogate='elastic_clip').objective.block == 8
-  alike = compose(registry.build('grpo', samples=4), costs='difficulty_k3:0.1')
+  alike = compose(recipes.build('grpo', samples=4), costs='difficulty_k3:0.1')
   assert alike.objective.block == 4
 
 
@@ -220,9 +220,9 @@ def test_every_part_names_itself_and_says_what_it_is():
 def test_every_estimator_and_surrogate_of_an_entry_is_known():
   """But for those that read no advantages, and stages of one entry alone."""
   found = {
-    parts.kind_of(registry.build(name).objective.surrogate).__name__
-    for name in registry.names()
-    if 'surrogate' in vars(registry.build(name).objective)
+    parts.kind_of(recipes.build(name).objective.surrogate).__name__
+    for name in recipes.names()
+    if 'surrogate' in vars(recipes.build(name).objective)
   }
   assert found - set(SURROGATES) == {
     'detailed_balance',
@@ -241,7 +241,7 @@ def read_by(slot, name):
 def start_of(estimator):
   """PPO for what reads a critic, GRPO for the rest."""
   critic = reads.statistics(read_by('advantage', estimator))
-  return registry.build('ppo' if critic & parts.CRITIC else 'grpo')
+  return recipes.build('ppo' if critic & parts.CRITIC else 'grpo')
 
 
 @pytest.mark.parametrize('estimator', ESTIMATORS)
@@ -274,7 +274,7 @@ def scored():
   """Rows with all that a part may read, one structure for all of them."""
   case = cases.padded_case(8, EXTRAS)
   case = cases.trim(case, cases.groups_of(8)[0] * 8, cases.LENGTH)
-  state = cases.begin(generous(registry.build('grpo')))
+  state = cases.begin(generous(recipes.build('grpo')))
   start, move, ref = cases.tables(cases.groups_of(8)[1] * 8, cases.LENGTH + 1)
   del move
   wanted = reads.statistics(reads.names())
@@ -310,7 +310,7 @@ def test_every_pair_learns_from_the_policy_it_samples(estimators, surrogate):
 
   The pair is its credit and its loss: each is compiled once for all pairs.
   """
-  recipe = compose(generous(registry.build('grpo')), surrogate=surrogate)
+  recipe = compose(generous(recipes.build('grpo')), surrogate=surrogate)
   program = Program(recipe, cases.score, optax.sgd(1.0))
   learn = jax.jit(program.learn)
   state, case = scored()

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm import reads, registry
+from jaxrl_llm import reads, recipes, registry
 
 DOCS = pathlib.Path(__file__).parents[1] / 'docs'
 GUIDES = sorted(DOCS.glob('adding_*.md'))
@@ -18,8 +18,8 @@ GUIDES = sorted(DOCS.glob('adding_*.md'))
 
 @pytest.mark.parametrize('path', GUIDES, ids=[p.stem for p in GUIDES])
 def test_snippets_run(path, monkeypatch, tmp_path):
-  registry.names()  # registers the real ones; the example's goes to a copy
-  monkeypatch.setattr(registry, '_ENTRIES', dict(registry._ENTRIES))
+  recipes.names()  # registers the real ones; the example's goes to a copy
+  monkeypatch.setattr(registry, 'ENTRIES', dict(registry.ENTRIES))
   monkeypatch.setattr(reads, '_TABLE', dict(reads._TABLE))
   snippets = re.findall(r'```python\n(.*?)```', path.read_text(), re.DOTALL)
   assert len(snippets) > 1

@@ -6,7 +6,7 @@ import functools
 import pytest
 
 from experiments.configs import default, preference
-from jaxrl_llm import compose, presets, registry
+from jaxrl_llm import compose, presets, recipes
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.recipes import __main__ as command
 from tests.oracles import presets as oracle
@@ -68,18 +68,18 @@ def test_every_value_and_every_slot_of_a_row_changes_the_recipe(name):
   whole = presets.build(name)
   for key in preset.values:
     fewer = {k: x for k, x in preset.values.items() if k != key}
-    plain = registry.build(preset.recipe, **fewer)
+    plain = recipes.build(preset.recipe, **fewer)
     other = compose.compose(plain, **preset.slots)
     assert recipe_lib.diff(whole, other), key
   for slot in preset.slots:
     fewer = {k: x for k, x in preset.slots.items() if k != slot}
-    plain = registry.build(preset.recipe, **preset.values)
+    plain = recipes.build(preset.recipe, **preset.values)
     assert recipe_lib.diff(whole, compose.compose(plain, **fewer)), slot
 
 
 def test_presets_and_recipes_have_names_of_their_own():
-  assert not set(NAMES) & set(registry.names())
-  assert len(presets.names()) == len(NAMES) + len(registry.names())
+  assert not set(NAMES) & set(recipes.names())
+  assert len(presets.names()) == len(NAMES) + len(recipes.names())
 
 
 @each
@@ -95,7 +95,7 @@ def test_a_value_of_a_preset_can_be_overridden():
   config = default.get_config('trl_grpo')
   config.recipe.epsilon, config.slots.gate = 1e-6, ''
   built = compose.from_config(config)
-  plain = registry.build('grpo', kl_weight=0.0)
+  plain = recipes.build('grpo', kl_weight=0.0)
   assert recipe_lib.diff(built, plain).keys() == {'aggregate'}
 
 

@@ -6,20 +6,20 @@ import re
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm import recipe, registry
+from jaxrl_llm import recipe, recipes, registry
 
 README = pathlib.Path(__file__).parent.parent / 'README.md'
 
 
 def test_objective_of_the_readme_is_a_config_with_its_recipe(monkeypatch):
-  registry.names()  # registers the real ones; the example's goes to a copy
-  monkeypatch.setattr(registry, '_ENTRIES', dict(registry._ENTRIES))
+  recipes.names()  # registers the real ones; the example's goes to a copy
+  monkeypatch.setattr(registry, 'ENTRIES', dict(registry.ENTRIES))
   code = re.search(r'```python\n(.*?)```', README.read_text(), re.DOTALL)
   names = {}
   exec(code.group(1), names)  # noqa: S102, our own file
   config = names['get_config']()
   assert config.recipe.bound == 2.0
-  built = registry.build('mine', bound=1.5)
+  built = recipes.build('mine', bound=1.5)
   recipe.check(built, rows=32, microbatches=2)
   ones, zeros = jnp.ones((1, 2)), jnp.zeros((1, 2))
   loss = built.objective.surrogate(3 * ones, zeros, ones, ones > 0)

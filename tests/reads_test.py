@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm import objectives, reads, registry, selection
+from jaxrl_llm import objectives, reads, recipes, selection
 from jaxrl_llm.types import Batch, Stats
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -70,8 +70,8 @@ def test_what_stands_in_an_array_is_found_by_its_name():
 
 def test_every_plan_of_a_recipe_declares_what_it_provides():
   provided = set()
-  for name in registry.names():
-    provided |= registry.build(name).plan.contract.provides
+  for name in recipes.names():
+    provided |= recipes.build(name).plan.contract.provides
   assert len(provided) > 20
   for name in provided:
     reads.find(name)

@@ -3,7 +3,7 @@ from functools import partial
 
 import pytest
 
-from jaxrl_llm import credit, recipe, registry
+from jaxrl_llm import credit, recipe, recipes
 from jaxrl_llm.advantages import group
 from jaxrl_llm.objectives import grouped, preference, surrogates
 from jaxrl_llm.objectives.base import PolicyGradient
@@ -12,19 +12,19 @@ from jaxrl_llm.reads import reads
 
 
 def test_equal_recipes_compare_equal_and_describe_alike():
-  first, second = registry.build('dr_grpo'), registry.build('dr_grpo')
+  first, second = recipes.build('dr_grpo'), recipes.build('dr_grpo')
   assert recipe.describe(first) == recipe.describe(second)
   assert recipe.diff(first, second) == {}
 
 
 def test_diff_shows_exactly_what_changed():
-  first = registry.build('grpo')
-  changed = recipe.diff(first, registry.build('grpo', epsilon=0.5, samples=2))
+  first = recipes.build('grpo')
+  changed = recipe.diff(first, recipes.build('grpo', epsilon=0.5, samples=2))
   assert changed == {
     'credit.epsilon': ('1e-06', '0.5'),
     'plan.samples': ('8', '2'),
   }
-  dropped = recipe.diff(first, registry.build('grpo', kl_weight=0.0))
+  dropped = recipe.diff(first, recipes.build('grpo', kl_weight=0.0))
   assert dropped['objective.costs.kl'] == ('Cost', '')
 
 
@@ -42,14 +42,14 @@ def test_describe_names_functions_stages_and_values():
 
 
 def test_describe_tells_what_a_stage_holds_beside_its_function():
-  slots = recipe.describe(registry.build('dno', samples=3))
+  slots = recipe.describe(recipes.build('dno', samples=3))
   assert slots['credit'] == 'duels: duels.against_others'
   assert slots['credit.samples'] == '3'
 
 
 def test_update_rules_count_and_numbers_do_not():
-  assert 'update' in registry.get('trpo').joints
-  first, other = registry.build('grpo'), registry.build('grpo', clip_high=0.5)
+  assert 'update' in recipes.get('trpo').joints
+  first, other = recipes.build('grpo'), recipes.build('grpo', clip_high=0.5)
   assert recipe.functions(first) == recipe.functions(other)
 
 
@@ -62,14 +62,14 @@ def test_a_function_of_ones_own_counts_where_it_stands():
   assert added == {(joint, 'recipe_test.hinted') for joint in joints}
 
 
-@pytest.mark.parametrize('name', registry.names())
+@pytest.mark.parametrize('name', recipes.names())
 def test_no_slot_holds_an_anonymous_closure(name):
-  for slot, value in recipe.describe(registry.build(name)).items():
+  for slot, value in recipe.describe(recipes.build(name)).items():
     assert '<lambda>' not in value and '<locals>' not in value, slot
 
 
 def test_split_that_cuts_groups_is_refused_with_the_numbers():
-  built = registry.build('grpo', samples=4, minibatches=4)
+  built = recipes.build('grpo', samples=4, minibatches=4)
   with pytest.raises(ValueError, match='6 groups .* 4 minibatches; use 3 or 6'):
     recipe.check(built, rows=24, microbatches=1)
 
@@ -107,14 +107,14 @@ def test_extras_that_no_plan_provides_are_refused():
 
 @pytest.mark.parametrize('name', ['grpo', 'rloo', 'dapo'])
 def test_a_comparison_of_single_responses_is_refused(name):
-  built = registry.build(name, samples=1)
+  built = recipes.build(name, samples=1)
   with pytest.raises(ValueError, match='samples is 1, .* use 2 or more'):
     recipe.check(built, rows=32, microbatches=1)
 
 
 def test_single_responses_that_are_not_compared_are_fine():
   for name in ('reinforce', 'kto', 'ppo'):
-    built = registry.build(name, samples=1)
+    built = recipes.build(name, samples=1)
     recipe.check(built, rows=32, microbatches=1)
 
 
@@ -132,9 +132,9 @@ def test_groups_of_another_size_than_the_plan_makes_are_refused(made, compared):
     recipe.check(method, rows=16, microbatches=1)
 
 
-@pytest.mark.parametrize('name', registry.names())
+@pytest.mark.parametrize('name', recipes.names())
 def test_only_plans_of_several_prompts_a_group_read_each_row_alone(name):
-  plan = registry.build(name).plan
+  plan = recipes.build(name).plan
   innermost = getattr(plan, 'plan', plan)
   several = isinstance(
     innermost, budgeted.Budgeted | episodes.Steps | wordings.Variants

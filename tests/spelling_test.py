@@ -1,6 +1,6 @@
 import pytest
 
-from jaxrl_llm import registry
+from jaxrl_llm import recipes
 from jaxrl_llm.spelling import nearest
 
 
@@ -16,7 +16,7 @@ from jaxrl_llm.spelling import nearest
   ],
 )
 def test_the_nearest_is_one_slip_away(word, meant):
-  assert nearest(word, registry.names()) == meant
+  assert nearest(word, recipes.names()) == meant
 
 
 def test_letters_swapped_are_one_slip():

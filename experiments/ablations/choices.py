@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments.ablations import tables
-from jaxrl_llm import registry
+from jaxrl_llm import recipes
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.training.step import Program
 from jaxrl_llm.types import Rollouts, Spec
@@ -62,7 +62,7 @@ def linear(name, features, log_ref, *, tx, **values) -> Program:
   def scorer(theta, rollouts, needs):
     return policy.score(table(log_ref + features @ theta), rollouts, needs)
 
-  return Program(registry.build(name, **values), scorer, tx)
+  return Program(recipes.build(name, **values), scorer, tx)
 
 
 def fit(program, params, pairs, *, steps: int, measure=log_policy):

@@ -34,7 +34,7 @@ import optax
 
 from experiments.ablations import tables
 from experiments.ablations.study import Figure, over
-from jaxrl_llm import registry
+from jaxrl_llm import recipes
 from jaxrl_llm.compose import compose
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.training.step import Program
@@ -64,7 +64,7 @@ def cells():
 
 def run(seeds, **slots):
   """Reward over training and at the end, wrong answers' length, the KL."""
-  recipe = compose(registry.build('grpo', minibatches=4), **slots)
+  recipe = compose(recipes.build('grpo', minibatches=4), **slots)
   program = Program(recipe, policy.score, optax.adam(RATE))
   question = jnp.repeat(jnp.arange(QUESTIONS), REPEATS)
 

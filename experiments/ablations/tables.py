@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxrl_llm import registry
+from jaxrl_llm import recipes
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.training.step import Program
 from jaxrl_llm.types import Array, Rollouts, Scores, Spec
@@ -24,7 +24,7 @@ Reward = Callable[[Rollouts, Array], Array]
 
 def program_of(name: str, *, tx=None, **values) -> Program:
   """A recipe bound to the tabular policy and, by default, to plain SGD."""
-  built = registry.build(name, **values)
+  built = recipes.build(name, **values)
   return Program(built, policy.score, tx or optax.sgd(1.0))
 
 

@@ -76,7 +76,7 @@ def _programs(model, shape):
   import optax
 
   from experiments.benchmarks import folders
-  from jaxrl_llm import registry
+  from jaxrl_llm import recipes
   from jaxrl_llm.policies.language import (
     decoding,
     drawing,
@@ -91,7 +91,7 @@ def _programs(model, shape):
   from jaxrl_llm.types import Prompts, Scores, Spec
 
   config = hf.config_of(folders.description(model))
-  recipe = registry.build('grpo', samples=shape.samples, kl_weight=0.0)
+  recipe = recipes.build('grpo', samples=shape.samples, kl_weight=0.0)
   sampler = sampler_lib.Sampler(config, shape.response)
   sampling = Sampling()
 

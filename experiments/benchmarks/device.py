@@ -298,7 +298,7 @@ def _learning(size):
   import jax
   import jax.numpy as jnp
 
-  from jaxrl_llm import optimizers, registry
+  from jaxrl_llm import optimizers, recipes
   from jaxrl_llm.policies.language import score
   from jaxrl_llm.training import step
   from jaxrl_llm.types import Scores, Spec
@@ -319,7 +319,7 @@ def _learning(size):
       shared=min(rows, shape.samples),
     )
 
-  recipe = registry.build('grpo', samples=shape.samples, kl_weight=0.0)
+  recipe = recipes.build('grpo', samples=shape.samples, kl_weight=0.0)
   tx = optimizers.chain(learning_rate=1e-6)
   program = step.Program(recipe, scorer, tx, shape.rows // rows)
   spec = Spec(shape.rows, shape.samples, shape.prompt, shape.response)

@@ -19,7 +19,7 @@ import optax
 
 from experiments import collectives
 from experiments.compilation import QUICKLY
-from jaxrl_llm import registry
+from jaxrl_llm import recipes
 from jaxrl_llm.policies.language import (
   heads,
   lora,
@@ -125,7 +125,7 @@ def rollouts(samples: int) -> Rollouts:
 
 def begin(kind: Kind, mesh: tuple[int, int]) -> Parts:
   """A program and its state on a mesh."""
-  built = registry.build(kind.name, **kind.values)
+  built = recipes.build(kind.name, **kind.values)
   params, axes = _model(kind, built)
   layout = shard.layout(shard.make_mesh(*mesh), axes, params)
   piece = ROWS // (kind.microbatches * built.minibatches)
@@ -195,7 +195,7 @@ def iteration(parts: Parts):
 
 def sampling(kind: Kind, mesh: tuple[int, int]):
   """A sampler of 16 rows, compiled, and its parameters on the mesh."""
-  params, axes = _model(kind, registry.build(kind.name, **kind.values))
+  params, axes = _model(kind, recipes.build(kind.name, **kind.values))
   layout = shard.layout(shard.make_mesh(*mesh), axes, params)
   rows = rollouts(4)
   prompts = Prompts(

@@ -150,7 +150,7 @@ def _programs(model, shape):
   import optax
 
   from experiments.benchmarks import folders
-  from jaxrl_llm import registry
+  from jaxrl_llm import recipes
   from jaxrl_llm.policies.language import hf, parameters, score
   from jaxrl_llm.policies.language.sampler import Sampler
   from jaxrl_llm.policies.language.truncation import Sampling
@@ -159,7 +159,7 @@ def _programs(model, shape):
 
   config = hf.config_of(folders.description(model))
   params = jax.jit(parameters.init, static_argnums=0)(config, jax.random.key(0))
-  recipe = registry.build('grpo', samples=shape.samples, kl_weight=0.0)
+  recipe = recipes.build('grpo', samples=shape.samples, kl_weight=0.0)
 
   def scorer(params, rollouts, needs):
     return score.score(

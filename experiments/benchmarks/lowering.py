@@ -141,14 +141,14 @@ def programs(
   import jax
   import jax.numpy as jnp
 
-  from jaxrl_llm import optimizers, registry
+  from jaxrl_llm import optimizers, recipes
   from jaxrl_llm.policies.language import parameters, score
   from jaxrl_llm.policies.language.sampler import Sampler
   from jaxrl_llm.policies.language.truncation import Sampling
   from jaxrl_llm.training import step
   from jaxrl_llm.types import Prompts, Scores, Spec
 
-  recipe = registry.build('grpo', samples=shape.samples, kl_weight=0.001)
+  recipe = recipes.build('grpo', samples=shape.samples, kl_weight=0.001)
   piece = min(_MICROBATCH, shape.rows)
 
   def scorer(params, rollouts, needs):

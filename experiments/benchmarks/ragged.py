@@ -135,14 +135,14 @@ def learner(cell: Cell):
   import optax
 
   from experiments.benchmarks import folders
-  from jaxrl_llm import registry
+  from jaxrl_llm import recipes
   from jaxrl_llm.policies.language import hf, parameters, score
   from jaxrl_llm.training import step, widths
   from jaxrl_llm.types import Scores, Spec
 
   config = hf.config_of(folders.description(_MODEL))
   params = jax.jit(parameters.init, static_argnums=0)(config, jax.random.key(0))
-  recipe = registry.build('grpo', samples=_SHAPE.samples, kl_weight=0.0)
+  recipe = recipes.build('grpo', samples=_SHAPE.samples, kl_weight=0.0)
   microbatches = _SHAPE.rows // cell.microbatch
   shared = step.shared_rows(recipe.plan.contract, cell.microbatch)
 

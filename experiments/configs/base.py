@@ -12,7 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxrl_llm import compose, presets, problems, registry
+from jaxrl_llm import compose, presets, problems, recipes
 from jaxrl_llm.serving import programs
 from jaxrl_llm.tasks import toolbox
 
@@ -379,7 +379,7 @@ def base(recipe: str, problem: str = 'text') -> ConfigDict:
     KeyError: an unknown recipe; the message suggests a known one.
   """
   preset = presets.find(recipe)
-  defaults = registry.get(preset.recipe).defaults
+  defaults = recipes.get(preset.recipe).defaults
   config = ConfigDict(
     {'recipe': {'name': preset.recipe, **defaults, **preset.values}}
   )

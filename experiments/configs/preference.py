@@ -18,7 +18,7 @@ response sorts the word, the rejected one has two digits exchanged.
 """
 
 from experiments.configs.base import base
-from jaxrl_llm import presets, registry
+from jaxrl_llm import presets, recipes
 
 
 def get_config(recipe: str = 'dpo'):
@@ -39,7 +39,7 @@ def get_config(recipe: str = 'dpo'):
   config.warm_start.steps = 220
   config.warm_start.learning_rate = 3e-3
   config.eval.samples = 0
-  if 'reward model' in registry.get(presets.find(recipe).recipe).joints:
+  if 'reward model' in recipes.get(presets.find(recipe).recipe).joints:
     # It writes nothing that could be verified, and starts from another loss.
     config.verify.names = config.verify.weights = ()
     config.optimizer.learning_rate = 3e-4

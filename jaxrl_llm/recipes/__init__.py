@@ -1,4 +1,7 @@
-"""The papers: one entry each, grouped by the joint they mainly change."""
+"""The papers: one entry each, grouped by the joint they mainly change.
+
+`names`, `get` and `build` find them.
+"""
 
 from jaxrl_llm.recipes import (
   actor_critic,
@@ -34,22 +37,26 @@ from jaxrl_llm.recipes import (
   token_gates,
   trust_regions,
 )
+from jaxrl_llm.recipes.lookup import build, get, names
 
 __all__ = [
   'actor_critic',
   'advantages',
   'agents',
   'behaviour',
+  'build',
   'clipping',
   'critics',
   'curricula',
   'entropy',
   'exploration',
+  'get',
   'gflownets',
   'guidance',
   'imitation',
   'listwise',
   'many_rewards',
+  'names',
   'nash',
   'off_policy',
   'online_preference',

@@ -25,7 +25,7 @@ import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 
-from jaxrl_llm import compose, parts, presets, registry, spelling
+from jaxrl_llm import compose, parts, presets, recipes, registry, spelling
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.recipes import peers
 from jaxrl_llm.recipes import pieces as pieces_lib
@@ -65,7 +65,7 @@ def _answer(words: Sequence[str]) -> str:
     case ['table']:
       path = pathlib.Path(TABLE)
       path.write_text(table(), encoding='utf-8')
-      return f'wrote {len(registry.names())} recipes to {path.resolve()}'
+      return f'wrote {len(recipes.names())} recipes to {path.resolve()}'
     case ['peers']:
       peers.PAGE.parent.mkdir(exist_ok=True)
       peers.PAGE.write_text(peers.page(), encoding='utf-8')
@@ -89,7 +89,7 @@ def _answer(words: Sequence[str]) -> str:
 
 def overview() -> str:
   """Every recipe on one line: name and what it does."""
-  entries = [registry.get(name) for name in registry.names()]
+  entries = [recipes.get(name) for name in recipes.names()]
   lines = _aligned({e.name: e.summary for e in entries})
   lines += ['', f'{len(entries)} recipes', '', 'presets']
   lines += _aligned({n: _preset(p) for n, p in presets.PRESETS.items()})
@@ -107,7 +107,7 @@ def search(words: Sequence[str]) -> str:
     KeyError: nothing has them.
   """
   told = {}
-  for entry in map(registry.get, registry.names()):
+  for entry in map(recipes.get, recipes.names()):
     paper = entry.paper
     about = (*paper.titles, paper.arxiv, *entry.joints, entry.text)
     told[entry.name] = entry.summary, about
@@ -139,7 +139,7 @@ def description(name: str) -> str:
       return f'{piece.name}, a {piece.kind}\n{text}'
   if name in presets.PRESETS:
     return composition(name, {})
-  entry = registry.get(name)
+  entry = recipes.get(name)
   recipe = entry.factory()
   paper = entry.paper
   about = {
@@ -188,7 +188,7 @@ def _values_and_slots(entry, changes):
 def changed(name: str, changes: Mapping[str, str]) -> recipe_lib.Recipe:
   """A recipe or preset with other parts in its slots, and other numbers."""
   preset = presets.find(name)
-  entry = registry.get(preset.recipe)
+  entry = recipes.get(preset.recipe)
   values, slots = _values_and_slots(entry, preset.changes | {**changes})
   return compose.compose(entry.factory(**values), **slots)
 
@@ -196,7 +196,7 @@ def changed(name: str, changes: Mapping[str, str]) -> recipe_lib.Recipe:
 def composition(name: str, changes: Mapping[str, str]) -> str:
   """What comes out where slots and hyper-parameters of a recipe are changed."""
   preset = presets.find(name)
-  entry = registry.get(preset.recipe)
+  entry = recipes.get(preset.recipe)
   changes = preset.changes | {**changes}
   values, slots = _values_and_slots(entry, changes)
   base = entry.factory()
@@ -298,7 +298,7 @@ def table() -> str:
     '',
     _row(columns),
     _row(['---'] * len(columns)),
-    *(_row(_cells(registry.get(name))) for name in registry.names()),
+    *(_row(_cells(recipes.get(name))) for name in recipes.names()),
     '',
     '## Methods that are no recipes',
     '',

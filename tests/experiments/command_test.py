@@ -68,7 +68,7 @@ def test_an_error_in_a_file_of_the_users_names_its_line(tmp_path, capsys):
 
 
 def test_where_we_refuse_it_is_in_our_words(tmp_path):
-  source = 'from jaxrl_llm import registry\ndef f():\n  registry.get("grpoo")\n'
+  source = 'from jaxrl_llm import recipes\ndef f():\n  recipes.get("grpoo")\n'
   error = _raised(tmp_path / 'mine.py', source)
   assert command._place(error) == ''
   assert command._message(error).startswith("unknown recipe 'grpoo'")

@@ -6,7 +6,7 @@ import pytest
 
 from experiments import modules, runs
 from experiments.configs import default
-from jaxrl_llm import numerics, registry
+from jaxrl_llm import numerics, recipes, registry
 from jaxrl_llm.training import writers
 
 VERIFIER = 'def f(responses, rows):\n  return [0.0 for _ in rows]\n'
@@ -55,7 +55,7 @@ def test_the_config_file_and_what_the_settings_name_are_remembered(own):
 
 
 def test_a_run_on_a_recipe_of_its_config_file_is_read_back(own, monkeypatch):
-  monkeypatch.setattr(registry, '_ENTRIES', dict(registry._ENTRIES))
+  monkeypatch.setattr(registry, 'ENTRIES', dict(registry.ENTRIES))
   path = own / 'given_recipe.py'
   path.write_text(
     'from jaxrl_llm.recipe import Recipe\n'
@@ -68,4 +68,4 @@ def test_a_run_on_a_recipe_of_its_config_file_is_read_back(own, monkeypatch):
     'config_file': str(path),
   }
   writers.write_config(own / 'run', record)
-  assert runs.config_of(own / 'run').recipe.name in registry.names()
+  assert runs.config_of(own / 'run').recipe.name in recipes.names()

@@ -6,16 +6,16 @@ from experiments.command import Refused
 from experiments.configs import default, masked, model
 from experiments.settings import check_overrides, check_values
 from jaxrl_llm import recipe as recipe_lib
-from jaxrl_llm import registry
+from jaxrl_llm import recipes
 
 INF = float('inf')
 OVERRIDDEN = 'experiments.settings.overridden'
 
 
 @pytest.mark.parametrize('module', [default, model])
-@pytest.mark.parametrize('name', registry.names())
+@pytest.mark.parametrize('name', recipes.names())
 def test_a_run_splits_the_rows_of_every_recipe(name, module):
-  config, built = module.get_config(name), registry.build(name)
+  config, built = module.get_config(name), recipes.build(name)
   recipe_lib.check(
     built,
     rows=config.sample.prompts * built.plan.contract.samples,

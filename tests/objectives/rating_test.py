@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxrl_llm import registry
+from jaxrl_llm import recipes
 from jaxrl_llm.objectives import rating
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.training import diagnostics
@@ -39,7 +39,7 @@ def rows(samples, groups, seed=0):
 )
 def test_loss_and_slope_equal_loops_over_pairs(samples, margin, centring):
   rollouts, rewards, values = rows(samples, groups=5)
-  recipe = registry.build(
+  recipe = recipes.build(
     'reward_model', samples=samples, margin=margin, centring=centring
   )
   program = Program(recipe, policy.score, optax.sgd(1.0))
@@ -72,7 +72,7 @@ def test_loss_and_slope_equal_loops_over_pairs(samples, margin, centring):
 @pytest.mark.parametrize('correct', [0.5, 0.2])
 def test_loss_and_slope_equal_loops_over_labelled_rows(correct):
   rollouts, rewards, values = rows(1, groups=7)
-  recipe = registry.build('unary_reward_model', correct=correct)
+  recipe = recipes.build('unary_reward_model', correct=correct)
   program = Program(recipe, policy.score, optax.sgd(1.0))
   scores = Scores(jnp.asarray(rewards)[:, None], jnp.ones(1))
   credit, _, _ = program.assign((), rollouts, scores)
@@ -133,7 +133,7 @@ def test_centring_does_not_move_the_gap_and_removes_the_shift():
 
 @pytest.mark.parametrize('name', ['reward_model', 'ranking_reward_model'])
 def test_rows_are_rated_in_the_order_of_their_rewards(name):
-  recipe = dataclasses.replace(registry.build(name, samples=4))
+  recipe = dataclasses.replace(recipes.build(name, samples=4))
   rollouts, _, _ = rows(4, groups=8)
   # What is written decides: the share of tokens that are 2.
   share = jnp.mean(

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxrl_llm import registry
+from jaxrl_llm import recipes
 from jaxrl_llm.plans import undersampled
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.training.step import Program
@@ -83,7 +83,7 @@ def _collected(plan, seeds=1):
 
 def _plan(rounds=2, **values):
   values |= {'samples': SAMPLES, 'rounds': rounds}
-  return registry.build('props', **values).plan
+  return recipes.build('props', **values).plan
 
 
 def _chances(speaker):

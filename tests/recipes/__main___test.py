@@ -3,7 +3,7 @@ import pathlib
 
 import pytest
 
-from jaxrl_llm import compose, parts, registry
+from jaxrl_llm import compose, parts, recipes, registry
 from jaxrl_llm.learners import bandits
 from jaxrl_llm.recipes import __main__ as command
 from jaxrl_llm.recipes import pieces
@@ -29,14 +29,14 @@ def _cells():
 
 def test_table_has_one_row_of_eight_cells_for_each_recipe():
   cells = _cells()
-  assert sorted(cells) == registry.names()
+  assert sorted(cells) == recipes.names()
   assert {len(row) for row in cells.values()} == {8}
 
 
 def test_table_says_how_every_entry_deviates():
   cells = _cells()
-  for name in registry.names():
-    told = inspect.getdoc(registry.get(name).factory).split('Deviates:')
+  for name in recipes.names():
+    told = inspect.getdoc(recipes.get(name).factory).split('Deviates:')
     words = ' '.join(told[1].split('\n\n')[0].split()) if told[1:] else ''
     assert cells[name][-1] == words.replace('|', '/'), name
 
@@ -68,7 +68,7 @@ def test_deviations_are_the_paragraph_that_begins_with_the_word():
 def test_a_paper_is_found_under_every_title(name, capsys):
   assert command.main([name]) == 0
   shown = ' '.join(capsys.readouterr().out.split())
-  titles = registry.get(name).paper.titles
+  titles = recipes.get(name).paper.titles
   assert len(titles) > 1
   for title in titles:
     assert title in _cells()[name][1] and title in shown
@@ -77,15 +77,15 @@ def test_a_paper_is_found_under_every_title(name, capsys):
 def test_list_names_every_recipe(capsys):
   assert command.main([]) == 0
   shown = capsys.readouterr().out
-  for name in registry.names():
+  for name in recipes.names():
     assert f'  {name} ' in shown
 
 
-@pytest.mark.parametrize('name', registry.names())
+@pytest.mark.parametrize('name', recipes.names())
 def test_description_shows_paper_values_slots_and_limits(name, capsys):
   assert command.main([name]) == 0
   shown = ' '.join(capsys.readouterr().out.split())
-  entry = registry.get(name)
+  entry = recipes.get(name)
   for part in (entry.paper.title, entry.paper.arxiv, entry.paper.confidence):
     assert part in shown
   for key, value in entry.defaults.items():
@@ -200,7 +200,7 @@ def test_every_room_of_a_kind_is_there_and_names_a_source(folder):
 
 def test_no_piece_has_the_name_of_a_recipe():
   last = {piece.name.rpartition('.')[2] for piece in pieces.pieces()}
-  assert not last & set(registry.names())
+  assert not last & set(recipes.names())
 
 
 def test_search_finds_what_has_all_words_and_names_come_first(capsys):

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from jaxrl_llm import recipe as recipe_lib
-from jaxrl_llm import registry
+from jaxrl_llm import recipes
 from jaxrl_llm.reads import provided
 from tests.oracles import parts
 from tests.recipes import cases
@@ -46,7 +46,7 @@ def values_of(name, number) -> dict:
   Groups have 4 rows, of which the best and the worst, the better and the
   worse, and all are different pairs.
   """
-  entry, oracle = registry.get(name), parts.ENTRIES[name]
+  entry, oracle = recipes.get(name), parts.ENTRIES[name]
   values = dict(entry.defaults)
   if values.get('samples', 1) > 1:
     values['samples'] = 4
@@ -79,7 +79,7 @@ def shown(name, key) -> bool:
 
   One that changes nothing at all is taken for one that should.
   """
-  value = registry.get(name).defaults[key]
+  value = recipes.get(name).defaults[key]
   if key in _SHAPES or isinstance(value, bool | str | tuple):
     return False
   return not unseen(changed(name, key)[1])
@@ -87,12 +87,12 @@ def shown(name, key) -> bool:
 
 def changed(name, key):
   """Another value of a hyper-parameter, and the slots it changes."""
-  value = registry.get(name).defaults[key]
-  plain = registry.build(name)
+  value = recipes.get(name).defaults[key]
+  plain = recipes.build(name)
   for other in (_moved(value, 0), 2 * value, 27, 1, value * 1.01):
     other = type(value)(other)
     try:
-      second = registry.build(name, **{key: other})
+      second = recipes.build(name, **{key: other})
     except ValueError:
       continue  # not a value that goes with the others
     if other != value:
@@ -108,7 +108,7 @@ def unseen(slots) -> bool:
 
 @functools.cache
 def recipe_of(name, number) -> recipe_lib.Recipe:
-  return registry.build(name, **values_of(name, number))
+  return recipes.build(name, **values_of(name, number))
 
 
 # What an oracle says.

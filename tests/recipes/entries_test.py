@@ -13,7 +13,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from jaxrl_llm import reads, registry
+from jaxrl_llm import reads, recipes
 from tests import thinned
 from tests.oracles import parts
 from tests.recipes import cases, comparison, neighbours
@@ -39,7 +39,7 @@ def test_entry_is_its_oracle(name, number):
 def test_oracle_reads_every_number_of_the_entry(name):
   """In one of the cases, another value changes what the oracle says."""
   shown = comparison.shown
-  keys = {key for key in registry.get(name).defaults if shown(name, key)}
+  keys = {key for key in recipes.get(name).defaults if shown(name, key)}
   read = {
     key
     for number in numbers(name)
@@ -95,10 +95,10 @@ SLOTS = {
 }
 
 
-@pytest.mark.parametrize('name', registry.names())
+@pytest.mark.parametrize('name', recipes.names())
 def test_numbers_that_no_array_shows_are_handed_on_by_name(name):
   """Those of the plan, the curriculum and the update rule."""
-  for key, value in registry.get(name).defaults.items():
+  for key, value in recipes.get(name).defaults.items():
     if isinstance(value, str | tuple):
       continue
     other, slots = comparison.changed(name, key)
@@ -109,12 +109,12 @@ def test_numbers_that_no_array_shows_are_handed_on_by_name(name):
 
 
 def test_every_entry_has_an_oracle():
-  assert registry.names() == NAMES
+  assert recipes.names() == NAMES
 
 
 @each_entry
 def test_oracle_stands_in_the_file_of_its_entry(name):
-  own = registry.get(name).factory.__module__.rsplit('.', 1)[-1]
+  own = recipes.get(name).factory.__module__.rsplit('.', 1)[-1]
   assert parts.ENTRIES[name].fn.__module__ == f'tests.oracles.entries.{own}'
 
 

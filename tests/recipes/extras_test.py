@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm import reads, registry
+from jaxrl_llm import reads, recipes
 from jaxrl_llm.tasks import environments
 from jaxrl_llm.types import Scores, Spec, Stats
 from tests import thinned
@@ -38,12 +38,12 @@ VALUES = {'funrl': {'end': ' '}, 'graphrag_r1': {'formal': 0}}
 
 
 def _built(name):
-  return registry.build(name, **VALUES.get(name, {}))
+  return recipes.build(name, **VALUES.get(name, {}))
 
 
 def _needed(name):
   """The extras that a recipe's credit reads, passes of the loop left out."""
-  read = reads.reads_of(registry.build(name).credit)
+  read = reads.reads_of(recipes.build(name).credit)
   return sorted(reads.provided(read, 'plan'))
 
 
@@ -149,7 +149,7 @@ def _credit(recipe, spec, rollouts, scores):
 
 @pytest.mark.parametrize(
   'name',
-  thinned.every(2, [name for name in registry.names() if _needed(name)]),
+  thinned.every(2, [name for name in recipes.names() if _needed(name)]),
 )
 def test_credit_depends_on_what_the_plan_says(name):
   recipe = _built(name)

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxrl_llm import registry
+from jaxrl_llm import recipes
 from jaxrl_llm.tabular import games, policy
 from jaxrl_llm.training.step import Program
 from jaxrl_llm.types import Scores, Spec
@@ -94,7 +94,7 @@ def _slope(recipe, pair):
 def test_nash_md_ascends_the_game_against_the_mixture(share):
   """The expected update is the exact gradient of the regularised game."""
   weight = 0.3
-  recipe = registry.build('nash_md', samples=2, share=share, kl_weight=weight)
+  recipe = recipes.build('nash_md', samples=2, share=share, kl_weight=weight)
   slope = jax.jit(partial(_slope, recipe))
   chances = jnp.exp(jnp.sum(_logp(START), axis=1))
   mixture = _mixture(share)
@@ -131,7 +131,7 @@ def _expected_slope(name, log_policy, *, opponents=0, **values):
     opponents: rows of a group that somebody else wrote, here the policy.
   """
   samples = 2 + opponents
-  recipe = registry.build(name, samples=samples, **values)
+  recipe = recipes.build(name, samples=samples, **values)
   params = _as_table(log_policy)
   chances = np.exp(np.asarray(log_policy, np.float64))
   groups = jnp.array(

@@ -3,11 +3,11 @@
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm import registry
+from jaxrl_llm import recipes
 
 
 def test_dno_compares_own_rows_of_five_points_with_those_of_one_less():
-  loss = registry.build('dno_practical', samples=4).objective.losses.loss
+  loss = recipes.build('dno_practical', samples=4).objective.losses.loss
   points = jnp.array([[5.0, 4.0, 3.0, 5.0]])
   live = jnp.ones((1, 4), bool)
   found = loss.among(jnp.zeros((1, 4)), points / 6, live)

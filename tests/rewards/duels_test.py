@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm import registry
+from jaxrl_llm import recipes
 from jaxrl_llm.rewards import duels
 from jaxrl_llm.tabular import games, policy
 from jaxrl_llm.types import Scores, initial_credit
@@ -172,7 +172,7 @@ def test_self_play_descends_the_regularised_game():
   game = 1 / (1 + np.exp(-np.array([[0, 1.5, -2], [-1.5, 0, 1], [2, -1, 0]])))
   start = jax.nn.log_softmax(jnp.array([0.3, -0.8, 0.5]))
   reference = jax.nn.log_softmax(jnp.array([-0.2, 0.9, 0.1]))
-  recipe = registry.build('nash_self_play', samples=2, kl_weight=0.3)
+  recipe = recipes.build('nash_self_play', samples=2, kl_weight=0.3)
 
   def advantages(pair):
     rows = np.array(pair)

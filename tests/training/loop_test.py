@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from jaxrl_llm import compose, registry
+from jaxrl_llm import compose, recipes
 from jaxrl_llm.problems.text import assembly
 from jaxrl_llm.training import checkpoint, loop, metrics, writers
 from tests.end_to_end import tiny
@@ -87,13 +87,13 @@ def test_a_run_of_good_iterations_ends_well_and_logs_what_the_table_says(
 def test_a_sampler_that_is_not_the_learner_is_told_of(name, gap, lag, warns):
   config = ConfigDict({'pipeline': lag})
   said = loop.mismatch(
-    config, registry.build(name), 7, {'sampler/gap_mean': gap}
+    config, recipes.build(name), 7, {'sampler/gap_mean': gap}
   )
   assert bool(said) == warns
   if warns:
     assert 'iteration 7' in said and '0.100 nats' in said
     [slot] = re.findall(r"slots.gate='(.*?)'", said)
-    mended = compose.compose(registry.build(name), gate=slot)
+    mended = compose.compose(recipes.build(name), gate=slot)
     assert not loop.mismatch(config, mended, 7, {'sampler/gap_mean': gap})
 
 

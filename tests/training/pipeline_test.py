@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from experiments.configs import base
-from jaxrl_llm import registry
+from jaxrl_llm import recipes
 from jaxrl_llm.objectives import gates
 from jaxrl_llm.problems.text import recordings
 from jaxrl_llm.tabular import policy
@@ -28,7 +28,7 @@ def config_of(name, **settings):
 
 def lagged(name, **values):
   config = config_of(name, pipeline=1, pipeline_cap=CAP)
-  return pipeline.corrected(registry.build(name, **values), config)
+  return pipeline.corrected(recipes.build(name, **values), config)
 
 
 def params_of(seed):
@@ -91,13 +91,13 @@ def test_tokens_are_weighed_by_the_truncated_ratio_to_their_sampler(
   inside = weights[weights > 0]
   assert inside.min() < 0.5 and inside.max() == CAP
   # These losses are linear in advantages that keep their signs.
-  plain = learn(registry.build(name, **values), weights.astype(np.float32))
+  plain = learn(recipes.build(name, **values), weights.astype(np.float32))
   np.testing.assert_allclose(learn(lagged(name, **values)), plain, atol=1e-6)
 
 
 def test_a_recipe_that_corrects_itself_is_not_corrected_twice():
   for name in ('sampler_truncated', 'sampler_masked', 'selective_buffer'):
-    built = registry.build(name)
+    built = recipes.build(name)
     assert pipeline.corrected(built, config_of(name, pipeline=1)) is built
 
 
@@ -123,13 +123,13 @@ def test_a_gate_of_the_recipe_multiplies_the_weights():
 def test_what_cannot_learn_from_old_rows_is_refused(name, settings, words):
   config = config_of(name, pipeline=1, **settings)
   with pytest.raises(ValueError, match=words) as caught:
-    pipeline.corrected(registry.build(name), config)
+    pipeline.corrected(recipes.build(name), config)
   assert 'pipeline=1' in str(caught.value)
   assert 'Set pipeline=0' in str(caught.value)
 
 
 def test_recorded_responses_leave_nothing_to_overlap():
-  built = recordings.planned(registry.build('reinforce'))
+  built = recordings.planned(recipes.build('reinforce'))
   with pytest.raises(ValueError, match='recorded responses are not sampled'):
     pipeline.corrected(built, config_of('reinforce', pipeline=1))
 

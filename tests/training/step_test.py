@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxrl_llm import control, reference, registry, update
+from jaxrl_llm import control, recipes, reference, update
 from jaxrl_llm.objectives import costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.plans.base import Contract
@@ -63,7 +63,7 @@ def first_step(grad_fn, tx, params, opt, batch):
 )
 def test_first_ratio_is_exactly_one(name, pieces):
   microbatches, minibatches = pieces
-  built = registry.build(name, samples=2, minibatches=minibatches)
+  built = recipes.build(name, samples=2, minibatches=minibatches)
   built = dataclasses.replace(built, update=first_step)
   program = Program(built, policy.score, optax.sgd(1.0), microbatches)
   state = begin(program, 2)
@@ -79,7 +79,7 @@ def test_first_ratio_is_exactly_one(name, pieces):
 
 def test_later_minibatches_are_compared_with_the_start_of_the_iteration():
   """Only the first optimizer step is at the parameters of `old_logp`."""
-  built = registry.build('grpo', samples=2, minibatches=2, kl_weight=0.0)
+  built = recipes.build('grpo', samples=2, minibatches=2, kl_weight=0.0)
 
   def note(grad_fn, tx, params, opt, batch):
     found = grad_fn(params, batch)[1]
@@ -107,7 +107,7 @@ def test_later_minibatches_are_compared_with_the_start_of_the_iteration():
 def silenced(rows):
   """A program, its state, rollouts, and credit in which rows weigh nothing."""
   program = Program(
-    registry.build('grpo', samples=2), policy.score, optax.sgd(1.0)
+    recipes.build('grpo', samples=2), policy.score, optax.sgd(1.0)
   )
   state = begin(program, 2)
   rollouts, credit = collect(program, state, samples=2)
@@ -130,7 +130,7 @@ def test_rows_without_weight_leave_the_metrics():
 
 @pytest.mark.parametrize('epochs, minibatches', [(1, 1), (1, 4), (3, 2)])
 def test_learned_tokens_are_counted_over_all_steps(epochs, minibatches):
-  built = registry.build('grpo', samples=2, minibatches=minibatches)
+  built = recipes.build('grpo', samples=2, minibatches=minibatches)
   built = dataclasses.replace(built, epochs=epochs)
   program = Program(built, policy.score, optax.sgd(1.0), microbatches=2)
   state = begin(program, 2)
@@ -140,7 +140,7 @@ def test_learned_tokens_are_counted_over_all_steps(epochs, minibatches):
 
 
 def test_recorded_responses_are_compared_and_demonstrations_are_not():
-  built = registry.build('grpo', samples=2, minibatches=1)
+  built = recipes.build('grpo', samples=2, minibatches=1)
   program = Program(built, policy.score, optax.sgd(1.0), microbatches=2)
   state = begin(program, 2)
   rollouts, credit = collect(program, state, samples=2)
@@ -171,9 +171,7 @@ def test_rows_that_do_not_count_have_no_reward():
     del weights, rollouts
     return components[:, 0] + 7.0
 
-  built = dataclasses.replace(
-    registry.build('grpo', samples=2), combine=combine
-  )
+  built = dataclasses.replace(recipes.build('grpo', samples=2), combine=combine)
   program = Program(built, policy.score, optax.sgd(1.0))
   state = begin(program, 2)
   rollouts, _ = collect(program, state, samples=2)
@@ -201,7 +199,7 @@ def every_response():
 
 def gradient_of_learn(name, samples, rollouts, rewards, probability, params):
   """What a compiled step follows when rows are weighed by probability."""
-  built = registry.build(name, samples=samples)
+  built = recipes.build(name, samples=samples)
   built = dataclasses.replace(built, minibatches=1)
   program = Program(built, policy.score, optax.sgd(1.0))
   rows = len(rewards)
@@ -262,7 +260,7 @@ def test_epochs_use_every_row_once_in_whole_shuffled_groups():
     metrics |= {'grad/norm': jnp.float32(1)}
     return params, {'seen': seen, 'count': opt['count'] + 1}, metrics
 
-  built = registry.build('grpo', samples=samples, minibatches=minibatches)
+  built = recipes.build('grpo', samples=samples, minibatches=minibatches)
   built = dataclasses.replace(built, epochs=epochs, update=note_rows)
   program = Program(built, policy.score, optax.sgd(1.0))
   state = begin(program, samples)
@@ -284,7 +282,7 @@ def steered():
   """A recipe with a controller and a moving reference."""
   kl = Cost(costs.k3, control.AdaptiveKL(initial=0.5, target=0.01))
   return dataclasses.replace(
-    registry.build('rloo', samples=2),
+    recipes.build('rloo', samples=2),
     objective=policy_gradient(surrogates.score_function, kl=kl),
     reference=reference.EMA(decay=0.75),
   )
@@ -323,7 +321,7 @@ def test_step_that_is_not_finite_changes_nothing_and_is_counted():
 
 
 def test_only_the_broken_minibatch_is_skipped():
-  built = registry.build('grpo', samples=2, minibatches=4)
+  built = recipes.build('grpo', samples=2, minibatches=4)
   program = Program(built, policy.score, optax.adam(0.1))
   state = begin(program, 2)
   rollouts, credit = collect(program, state, samples=2)
@@ -336,7 +334,7 @@ def test_only_the_broken_minibatch_is_skipped():
 
 @pytest.mark.parametrize('data, model', [(8, 1), (4, 2), (2, 1)])
 def test_mesh_shape_does_not_matter(data, model):
-  built = registry.build('grpo', samples=4, minibatches=2)
+  built = recipes.build('grpo', samples=4, minibatches=2)
   alone = Program(built, policy.score, optax.adam(0.1), microbatches=2)
   state = begin(alone, 4)
   rollouts, credit = collect(alone, state, samples=4)
@@ -357,7 +355,7 @@ def test_mesh_shape_does_not_matter(data, model):
 
 def test_a_narrow_microbatch_takes_all_rows_without_weight():
   """Every other of 16 rows; half of two microbatches reads one column."""
-  built = registry.build('grpo', samples=2, minibatches=1)
+  built = recipes.build('grpo', samples=2, minibatches=1)
   program = Program(
     built, policy.score, optax.sgd(1.0), microbatches=2, widths=(1, LENGTH)
   )
@@ -383,7 +381,7 @@ class Noting(shard.Layout):
 
 def test_a_pass_splits_its_rows_over_devices_whatever_order_they_are_in():
   """Of 32: 16 are of an optimizer step, 8 of a microbatch."""
-  built = registry.build('grpo', samples=4, minibatches=2)
+  built = recipes.build('grpo', samples=4, minibatches=2)
   program = Program(
     built,
     policy.score,
@@ -435,9 +433,9 @@ def test_the_curriculum_draws_and_hears_in_compiled_programs():
   # Programs that were evicted while many were loaded would spoil the count.
   jax.clear_caches()
   compiled = Program(
-    registry.build('grpo'), policy.score, optax.sgd(1.0)
+    recipes.build('grpo'), policy.score, optax.sgd(1.0)
   ).compile()
-  curriculum = registry.build('grpo').curriculum
+  curriculum = recipes.build('grpo').curriculum
   state = curriculum.init(Spec(4, 1, 1, LENGTH, tasks=5))
   for number in range(3):
     key = jax.random.fold_in(KEY, number)
@@ -449,12 +447,12 @@ def test_the_curriculum_draws_and_hears_in_compiled_programs():
 
 
 def test_one_step_spends_no_pass_on_old_log_probs():
-  one = registry.build('dapo', minibatches=1)
+  one = recipes.build('dapo', minibatches=1)
   plain = Program(one, policy.score, optax.sgd(1.0))
   assert plain.passes == frozenset()
   rollouts = object()
   assert plain.compile().score(None, None, rollouts) is rollouts
-  more = registry.build('dapo', minibatches=2)
+  more = recipes.build('dapo', minibatches=2)
   assert Program(more, policy.score, optax.sgd(1.0)).passes == {'old_logp'}
 
 
@@ -475,7 +473,7 @@ def test_each_policy_is_asked_for_what_is_read_of_it_alone(
     asked.append(needs)
     return policy.score(params, rollouts, needs)
 
-  program = Program(registry.build(name, samples=2), scorer, optax.sgd(1.0))
+  program = Program(recipes.build(name, samples=2), scorer, optax.sgd(1.0))
   state = begin(program, 2)
   scored = partial(collect, program, samples=2)
   found = jax.eval_shape(scored, state)
@@ -488,7 +486,7 @@ def test_each_policy_is_asked_for_what_is_read_of_it_alone(
 def test_passes_in_pieces_equal_the_whole():
   def passes(microbatches):
     program = Program(
-      registry.build('ppo'), policy.score, optax.sgd(1.0), microbatches
+      recipes.build('ppo'), policy.score, optax.sgd(1.0), microbatches
     )
     state = begin(program, 1)
     return collect(program, state, samples=1)[0].extras

@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxrl_llm import registry, update
+from jaxrl_llm import recipes, update
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.training import widths
 from jaxrl_llm.training.step import Program
@@ -95,7 +95,7 @@ def test_extras_are_cut_where_their_second_axis_is_of_decisions():
 
 def program_of(name, count, *, shared=1, **hyper):
   return Program(
-    registry.build(name, **hyper),
+    recipes.build(name, **hyper),
     policy.score,
     optax.adam(0.1),
     microbatches=3,

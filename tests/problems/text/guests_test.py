@@ -5,7 +5,7 @@ import contextlib
 import pytest
 
 from experiments.configs.base import base
-from jaxrl_llm import credit, registry
+from jaxrl_llm import credit, recipes
 from jaxrl_llm.notes import base as notes
 from jaxrl_llm.notes import passes
 from jaxrl_llm.plans import episodes, sampled, served
@@ -60,10 +60,10 @@ def test_a_verifier_that_the_recipe_reads_must_be_among_the_runs():
 def test_preferences_are_for_recipes_that_compare():
   given = settings(verify__preference='cycle')
   with pytest.raises(ValueError, match="preference='cycle' would do nothing"):
-    guests.check(given, registry.build('grpo'))
+    guests.check(given, recipes.build('grpo'))
   for name in ('nash_self_play', 'sppo', 'spo', 'nash_md', 'egpo'):
-    guests.check(given, registry.build(name))
-  assert not guests.plays(registry.build('dpo'))
+    guests.check(given, recipes.build(name))
+  assert not guests.plays(recipes.build('dpo'))
 
 
 def test_what_is_asked_for_and_given_is_accepted():
@@ -127,11 +127,11 @@ PROGRAM = 'tests.serving.agents:spell'
 
 def asked(name='grpo', **changes):
   config = settings(program=PROGRAM, **changes)
-  return guests.asked_by_program(config, registry.build(name))
+  return guests.asked_by_program(config, recipes.build(name))
 
 
 def test_a_program_takes_the_place_of_independent_responses():
-  given, found = registry.build('grpo'), asked()
+  given, found = recipes.build('grpo'), asked()
   assert found.plan == served.Served(given.plan.samples)
   assert type(found.credit) is type(given.credit) is credit.Estimate
   guests.check(settings(program=PROGRAM), found)

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxrl_llm import registry
+from jaxrl_llm import recipes
 from jaxrl_llm.plans import recorded
 from jaxrl_llm.problems.text import assembly, recordings
 from jaxrl_llm.tasks import tokens
@@ -28,7 +28,7 @@ def config_of(recipe='dpo', **changed):
 
 
 def test_a_recipe_gets_the_plan_of_records_of_its_size():
-  recipe = recordings.planned(registry.build('lipo', samples=4))
+  recipe = recordings.planned(recipes.build('lipo', samples=4))
   assert recipe.plan == recorded.Recorded(4)
 
 
@@ -45,7 +45,7 @@ def test_a_recipe_gets_the_plan_of_records_of_its_size():
 )
 def test_what_is_measured_on_own_samples_is_refused(recipe, refused):
   """HyPO's divergence, ratios to a sampler, how likely a response was."""
-  built = registry.build(recipe)
+  built = recipes.build(recipe)
   if refused:
     with pytest.raises(ValueError, match='data.responses=sampled'):
       recordings.planned(built)
@@ -58,7 +58,7 @@ def test_what_is_measured_on_own_samples_is_refused(recipe, refused):
 
 def test_a_plan_with_a_way_of_its_own_is_refused():
   with pytest.raises(ValueError, match='Refill of the recipe samples'):
-    recordings.planned(registry.build('dapo'))
+    recordings.planned(recipes.build('dapo'))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,48 @@
+"""Recipes by their names."""
+
+from __future__ import annotations
+
+from jaxrl_llm import registry
+from jaxrl_llm.recipe import Recipe
+from jaxrl_llm.registry import Entry
+from jaxrl_llm.spelling import suggestion
+
+
+def names() -> list[str]:
+  """Every registered recipe, sorted.
+
+  Example:
+    >>> 'grpo' in names()
+    True
+  """
+  return sorted(registry.ENTRIES)
+
+
+def get(name: str) -> Entry:
+  """The entry of that name; the error for an unknown one suggests another.
+
+  Example:
+    >>> get('grpo').paper.arxiv
+    '2402.03300'
+  """
+  known = names()
+  if name not in known:
+    raise KeyError(f'unknown recipe {name!r}. {suggestion(name, known)}')
+  return registry.ENTRIES[name]
+
+
+def build(name: str, **values) -> Recipe:
+  """The recipe of that name, with some hyper-parameters replaced.
+
+  Example:
+    >>> build('dapo', clip_high=0.3).minibatches
+    16
+  """
+  entry = get(name)
+  for key in values:
+    if key not in entry.defaults:
+      raise KeyError(
+        f'recipe {name!r} has no hyper-parameter {key!r}. '
+        f'{suggestion(key, entry.defaults)}'
+      )
+  return entry.factory(**values)
