@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm import registry
+from jaxrl_llm import recipes
 from jaxrl_llm.notes import base as notes
 from jaxrl_llm.plans import hints, retried, sampled
 from jaxrl_llm.types import Scores, Spec
@@ -65,7 +65,7 @@ def plan_of(name, **values):
   if name == 'critique_grpo':
     values = {'right': '!', 'wrong': '?', **values}
   values['samples'] = 2
-  return registry.build(name, **values).plan
+  return recipes.build(name, **values).plan
 
 
 HALF = {'qab': '0r', 'e': '0e', 'vm': 'v'}
@@ -275,7 +275,7 @@ def test_questions_without_what_hints_are_made_of_are_refused(name, field):
 
 
 def test_a_plan_that_asks_in_several_wordings_is_refused():
-  several = registry.build('ps_grpo').plan
+  several = recipes.build('ps_grpo').plan
   plan = retried.Retried(several, never, hints.tier)
   with pytest.raises(ValueError, match='in 4 wordings'):
     _ = plan.contract
