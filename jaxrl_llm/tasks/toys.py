@@ -297,6 +297,44 @@ def line(rng: random.Random, *, largest: int = 9, checked: int = 3) -> Row:
   }
 
 
+def series(
+  rng: random.Random,
+  *,
+  largest: int = 9,
+  count: int = 10**6,
+  careless: float = 0.0,
+) -> Row:
+  """A sum to be written without a loop: `return sum(3*i+2 for i in range(n))`.
+
+  The answer is `return 3*n*(n-1)//2+2*n`, behind `def f(n):`, or any program
+  whose `f` agrees at some points. 'reference' is the program that is asked
+  about, for the verifier `faster`.
+
+  Args:
+    rng: source of randomness.
+    largest: the two numbers are uniform in [0, largest].
+    count: the largest n that is tested.
+    careless: probability that the demonstration is the loop again.
+
+  Raises:
+    ValueError: nothing to add up, or no probability.
+  """
+  _check(count >= 3, 'count', count, 'at least 3')
+  _check(0 <= careless <= 1, 'careless', careless, 'in [0, 1]')
+  a, b = rng.randint(0, largest), rng.randint(0, largest)
+  loop = f'def f(n): return sum({a}*i+{b} for i in range(n))'
+  short = f'def f(n): return {a}*n*(n-1)//2+{b}*n'
+  points = [3, count]
+  values = [a * n * (n - 1) // 2 + b * n for n in points]
+  return {
+    'prompt': f'{loop} ',
+    'answer': short,
+    'demonstration': loop if rng.random() < careless else short,
+    'reference': loop,
+    'tests': [f'assert [f(n) for n in {points}] == {values}'],
+  }
+
+
 def cycle(
   rng: random.Random,
   *,
@@ -579,6 +617,7 @@ TOYS = {
     ),
   ),
   'send': Toy(send, 'same_call', ({}, {'careless': 0.5})),
+  'series': Toy(series, 'code', ({}, {'careless': 0.5})),
   'sort': Toy(
     sort,
     'exact',

@@ -38,6 +38,7 @@ BUILTINS = {
   'code': 'jaxrl_llm.tasks.programs:score',
   'action': 'jaxrl_llm.tasks.structured:action',
   'place': 'jaxrl_llm.tasks.structured:place',
+  'faster': 'jaxrl_llm.tasks.programs:faster',
   'first_error': 'jaxrl_llm.tasks.structured:first_error',
   'reflected': 'jaxrl_llm.tasks.structured:reflected',
   'roles': 'jaxrl_llm.tasks.structured:roles',
@@ -61,6 +62,7 @@ def _seconds(text: str) -> float:
 # The one parameter that may follow the name: its keyword, and its type.
 PARAMETERS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
   'code': ('seconds', _seconds),
+  'faster': ('seconds', _seconds),
   'format': ('pattern', _pattern),
   'numeric': ('tolerance', float),
   'verdict': ('pattern', _pattern),
@@ -266,7 +268,7 @@ def resolve(spec: str) -> Callable[..., Any]:
       + f'known: {", ".join(sorted(BUILTINS))}, or package.module:function'
     )
   function = imported(f'verifier {spec!r}', BUILTINS[name])
-  if name == 'code':
+  if name in ('code', 'faster'):
     sandbox.require()
   if not colon:
     if name == 'format':

@@ -125,3 +125,36 @@ def test_programs_are_verified_in_worker_processes():
 def test_limits_that_cannot_work_are_refused(name, seconds, words):
   with pytest.raises(ValueError, match=words):
     verify.Verifiers([name], seconds=seconds)
+
+
+def test_a_right_program_earns_by_how_much_faster_it_is():
+  loop = 'def f(n): return sum(3 * i for i in range(n))'
+  short = 'def f(n): return 3 * n * (n - 1) // 2'
+  slow = f'{loop}\ng = f\ndef f(n): return [g(n) for _ in range(9)][0]'
+  row = {'reference': loop, 'tests': [f'assert f({10**6}) == 1499998500000']}
+  texts = [short, slow, 'def f(n): return 7', 'f = 1 / 0', 'def f(n:']
+  quick, same, *wrong = programs.faster(texts, [row] * 5, seconds=30, repeats=2)
+  assert quick > 1.5 and same == 0.0
+  assert wrong == [0.0, -0.5, -1.0]
+
+
+@pytest.mark.parametrize('reference', [None, 'def f(x): return 1'])
+def test_a_reference_that_is_missing_or_wrong_is_refused(reference):
+  with pytest.raises(ValueError, match="needs 'reference'"):
+    programs.faster(['f = 1'], [DOUBLE | {'reference': reference}], seconds=20)
+
+
+@pytest.mark.parametrize(
+  ('start', 'before', 'after', 'wanted'),
+  [
+    ((1, 1, 1), (5, 5, 5), (3, 3, 3), 1.0),
+    ((1, 1, 1), (2, 2, 2), (9, 9, 9), -1.0),
+    ((1, 1, 1), (99, 99, 99), (1, 1, 1), 3.0),
+    # One of them varied by more than they are apart.
+    ((1, 1, 1), (5, 5, 5), (4, 6, 6), 0.0),
+    # A single slow round is not what varies.
+    ((1, 1, 1), (5, 5, 50), (3, 3, 30), 1.0),
+  ],
+)
+def test_a_difference_within_noise_earns_nothing(start, before, after, wanted):
+  assert programs.speed_up(start, before, after) == pytest.approx(wanted)
