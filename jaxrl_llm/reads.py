@@ -444,6 +444,9 @@ _TABLE |= {
   'flawed': _of_plan(
     'f32[N]', 'What a judge finds wrong in the steps to an answer.', _uniform()
   ),
+  'exit': _of_plan(
+    'i32[N]', 'After which part of a thought it was broken off, from 0.'
+  ),
   'form': _of_plan('f32[N]', 'How well a response keeps its form.', _uniform()),
   'gain': _of_plan('f32[N, I]', 'What each place of a list earns.', _uniform()),
   'greedy_reward': _of_plan(
@@ -502,6 +505,12 @@ _TABLE |= {
   ),
   'resampled': _of_plan(
     'i32[N]', 'The turn at which the rows of a group part.', _parity
+  ),
+  'role': _of_plan(
+    'i32[N]', 'What kind of row it is: 0 a thought, 1 an answer.', _below(2)
+  ),
+  'segment': _of_plan(
+    'i32[N, T]', 'The part of a thought that a token lies in, from 0.'
   ),
   'step': _of_plan(
     'i32[N]',

@@ -30,6 +30,8 @@ beside this module are
     temperature     rows that are sampled hotter or colder
     undersampled    rows of samplers that avoid what is there already
     recorded        responses that the data holds, with their scores
+    exits           a thought that is broken off to answer
+    anytime         thoughts with answers from nested budgets
     dropped         recorded responses without some of their thoughts
     tightened       a budget of tokens that becomes less
 

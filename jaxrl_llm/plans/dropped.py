@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import recorded
+from jaxrl_llm.plans import prefixes, recorded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,26 +84,7 @@ class Dropped(recorded.Recorded):
     """The first token of every thought, and the first one behind it."""
     pattern = f'{re.escape(self.begin)}(.*?){re.escape(self.end)}'
     found = re.finditer(pattern, ''.join(pieces), re.DOTALL)
-    return [inside(pieces, *thought.span(1)) for thought in found]
-
-
-def inside(pieces: Sequence[str], start: int, stop: int) -> tuple[int, int]:
-  """The tokens that lie whole within some characters of their text.
-
-  Args:
-    pieces: the text of every token. start, stop: characters [start, stop).
-
-  Returns:
-    The first of them, and the first after them.
-
-  Example:
-    >>> inside(['<a', '>b', 'c', 'd<', '/a>'], 3, 6)
-    (2, 3)
-  """
-  ends = np.cumsum([len(piece) for piece in pieces])
-  begins = ends - [len(piece) for piece in pieces]
-  first = int(np.searchsorted(begins, start))
-  return first, max(first, int(np.searchsorted(ends, stop, side='right')))
+    return [prefixes.inside(pieces, *thought.span(1)) for thought in found]
 
 
 def dropped(

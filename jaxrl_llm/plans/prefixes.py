@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.types import Array, Prompts, Rollouts, Tokens
+from jaxrl_llm.types import Array, Prompts, PyTree, Rollouts, Tokens
 
 # What the sampler says of every token, and its value where there is none.
 EMPTY = {'log_mass': 0.0, 'support': -1}
@@ -135,6 +135,25 @@ def written(rollouts: Rollouts, ids: Sequence[Sequence[int]]) -> Rollouts:
   )
 
 
+def inside(pieces: Sequence[str], start: int, stop: int) -> tuple[int, int]:
+  """The tokens that lie whole within some characters of their text.
+
+  Args:
+    pieces: the text of every token. start, stop: characters [start, stop).
+
+  Returns:
+    The first of them, and the first after them.
+
+  Example:
+    >>> inside(['<a', '>b', 'c', 'd<', '/a>'], 3, 6)
+    (2, 3)
+  """
+  ends = np.cumsum([len(piece) for piece in pieces])
+  begins = ends - [len(piece) for piece in pieces]
+  first = int(np.searchsorted(begins, start))
+  return first, max(first, int(np.searchsorted(ends, stop, side='right')))
+
+
 def blank(prompts: Prompts, samples: int, columns: int) -> Rollouts:
   """`samples` empty responses to each prompt, of T columns.
 
@@ -171,7 +190,7 @@ def repeated(rollouts: Rollouts, times: int) -> Rollouts:
   return jax.tree.map(lambda x: jnp.repeat(x, times, axis=0), rollouts)
 
 
-def together(prompts: int, *parts: Rollouts) -> Rollouts:
+def together(prompts: int, *parts: PyTree) -> PyTree:
   """The rows of each prompt, those of the first part before the next one's.
 
   Args:

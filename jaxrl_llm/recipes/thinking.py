@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from functools import partial
 
+from jaxrl_llm.advantages import exits as advantages
 from jaxrl_llm.advantages import group, modes
 from jaxrl_llm.credit import chain, estimate, estimate_tokens, shape
 from jaxrl_llm.notes import base as notes
 from jaxrl_llm.notes import parts
 from jaxrl_llm.objectives import aggregate, costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
-from jaxrl_llm.plans import begun, dropped, sampled, tightened
+from jaxrl_llm.plans import (
+  anytime,
+  begun,
+  dropped,
+  exits,
+  sampled,
+  tightened,
+)
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.rewards import length, thinking
@@ -323,3 +331,82 @@ def ton(
     samples=samples, share=share, begin=begin, end=end, empty=empty
   )
   return Recipe(plan=plan, aggregate=aggregate.token_mean)
+
+
+@register(
+  Paper(
+    'S-GRPO: Early Exit via Reinforcement Learning in Reasoning Models',
+    '2505.07686',
+    confidence='VERIFIED-2',
+  )
+)
+def s_grpo(
+  *,
+  samples: int = 9,
+  said: str = exits.SAID,
+  end: str = '</think>',
+  base: float = 2.0,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  minibatches: int = 1,
+) -> Recipe:
+  """Answers from early exits of one thought, the first right one paid most.
+
+  Rows of a group are the exits of one response, and that response.
+
+  Deviates: without a KL, whose weight is not known to us, as the clip is not;
+  losses are averaged within each row, and then over rows. An exit leaves
+  `sample.max_response` room for what is said and one token.
+  """
+  return Recipe(
+    plan=exits.exits(samples=samples, said=said, end=end),
+    credit=chain(shape(thinking.decaying, base=base), estimate(group.centre)),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'Optimizing Anytime Reasoning via Budget Relative Policy Optimization',
+    '2505.13438',
+  )
+)
+def brpo(
+  *,
+  samples: int = 8,
+  budgets: int = 4,
+  answers: int = 4,
+  prior: str = 'uniform',
+  share: float = 0.98,
+  end: str = '</think>',
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  minibatches: int = 2,
+) -> Recipe:
+  """Thoughts by the answers at every budget within them (AnytimeReasoner).
+
+  `samples` are the thoughts of a group, which has answers * budgets more rows
+  for each. `prior` of the budgets: uniform, linear or base.
+
+  Deviates: all answers behind the end of a thought that ended early count for
+  all later budgets, where the published code gives each its own. Thoughts and
+  answers are rows of their own, not branches of one, and no more is said at an
+  exit than the end of the thought. `share` of a response is the thought's.
+  """
+  return Recipe(
+    plan=anytime.anytime(
+      samples=samples,
+      budgets=budgets,
+      answers=answers,
+      share=share,
+      end=end,
+    ),
+    credit=estimate_tokens(
+      advantages.budget_relative, chances=advantages.prior(prior, budgets)
+    ),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
+    aggregate=aggregate.budget_mean,
+    minibatches=minibatches,
+  )

@@ -136,3 +136,20 @@ def at_once_if_easy(rewards, rollouts, *, threshold=0.5, power=2.0):
   first = numerics.group_mean(right, group, assigned & (mode == 0))
   dear = (first > threshold) & (mode != 0)
   return rewards * jnp.where(dear, 1 - rate**power, 1.0)
+
+
+@reads('exit')
+def decaying(rewards, rollouts, *, base=2.0):
+  """A right answer earns less for each right one from an earlier exit.
+
+      r_i <- r_i base^-#{j in i's group: r_j > 1/2, exit_j < exit_i}
+
+  Args:
+    rewards: f32[N]. rollouts: reads the extra `exit` i32[N]. base: >= 1.
+
+  Source: S-GRPO, arXiv 2505.07686, equation 3, read in a third party's code.
+  """
+  exit_, group = rollouts.extras['exit'], rollouts.group
+  right = rollouts.valid & (rewards > 0.5)
+  earlier = (group[:, None] == group) & (exit_[None, :] < exit_[:, None])
+  return rewards * base ** -jnp.sum(earlier & right, axis=1, dtype=jnp.float32)

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm.plans import dropped
+from jaxrl_llm.plans import dropped, prefixes
 from tests.plans import scripted
 
 COLUMNS = 12
@@ -65,8 +65,8 @@ def test_what_others_wrote_and_what_would_not_fit_stays():
 
 
 def test_tokens_that_hold_a_part_of_a_mark_stay():
-  assert dropped.inside(['<a', '>b', 'c', 'd<', '/a>'], 3, 6) == (2, 3)
-  assert dropped.inside(['<>', 'a'], 1, 1) == (1, 1)
+  assert prefixes.inside(['<a', '>b', 'c', 'd<', '/a>'], 3, 6) == (2, 3)
+  assert prefixes.inside(['<>', 'a'], 1, 1) == (1, 1)
 
 
 @pytest.mark.parametrize(

@@ -83,3 +83,16 @@ def test_an_easy_question_pays_less_for_thinking_and_a_hard_one_does_not():
   rewards = np.array(easy * 2 + hard * 2, 'f')
   ours = thinking.at_once_if_easy(rewards, rollouts, threshold=0.5)
   np.testing.assert_allclose(ours, [1, 1, 0, 0] * 2 + hard * 2, atol=1e-6)
+
+
+def test_only_right_answers_from_earlier_exits_of_the_group_cost():
+  place = np.array([2, 0, 3, 1] * 4, np.int32)
+  rollouts = cases.rollouts(seed=1, exit=place)
+  rollouts = rollouts.replace(valid=jnp.ones(16, bool))
+  rewards = np.array([1, 1, 1, 0] + [0, 0, 1, 0] + [1] * 8, 'f')
+  ours = thinking.decaying(rewards, rollouts, base=2.0)
+  first = [0.5, 1, 0.25, 0]
+  every = [0.25, 1, 0.125, 0.5]
+  np.testing.assert_allclose(ours, [*first, 0, 0, 1, 0, *every, *every])
+  plain = thinking.decaying(rewards, rollouts, base=1.0)
+  np.testing.assert_array_equal(plain, rewards)

@@ -8,6 +8,7 @@ import numpy as np
 
 from tests.oracles.parts import (
   Answer,
+  budget_mean,
   centred,
   clipped,
   entry,
@@ -170,3 +171,73 @@ def ton(case):
   w = token_mean(case)
   loss = over_tokens(case, w, score_function(case, case.rewards))
   return Answer(loss, advantages=case.rewards, weights=w)
+
+
+@entry()
+def s_grpo(case, *, base, clip_low, clip_high):
+  """Arxiv 2505.07686, equation 3, as third parties write it."""
+  exit_, r = case.extras['exit'], case.rewards.copy()
+  for rows in case.groups:
+    right = [i for i in rows if case.rewards[i] > 0.5]
+    for i in rows:
+      r[i] /= base ** sum(exit_[j] < exit_[i] for j in right)
+  a = centred(case, r)
+  return like_grpo(case, a, clip_low, clip_high, rewards=r)
+
+
+def _anytime(case, rows, trajectory, p):
+  """R_s and V_s of a thought, by its answers among some rows of a group."""
+  own = [i for i in rows if case.extras['trajectory'][i] == trajectory]
+  q, last = [], 0.0
+  for s in range(len(p)):
+    here = [
+      case.rewards[i]
+      for i in own
+      if case.extras['role'][i] == 1 and case.extras['exit'][i] == s
+    ]
+    last = mean(here) if here else last
+    q.append(last)
+  returns, values = [], []
+  for s in range(len(p)):
+    returns.append(sum(p[k] * q[k] for k in range(s, len(p))))
+    before = sum(2**k * q[k] for k in range(s)) / max(2**s - 1, 1)
+    values.append(before * sum(p[s:]))
+  return returns, values
+
+
+@entry(
+  values={'samples': 2, 'budgets': 3, 'answers': 1},
+  moved=({'prior': 'linear'}, {'budgets': 2, 'prior': 'base'}),
+)
+def brpo(case, *, budgets, prior, clip_low, clip_high):
+  """Arxiv 2505.13438, equations 6 to 10, and its code."""
+  weights = {
+    'uniform': [1] * budgets,
+    'linear': [k + 1 for k in range(budgets)],
+    'base': [0] * (budgets - 1) + [1],
+  }[prior]
+  p = [w / sum(weights) for w in weights]
+  extras, a = case.extras, np.zeros(case.mask.shape)
+  for rows in case.groups:
+    role = {i: extras['role'][i] for i in rows}
+    paths = {i: _anytime(case, rows, extras['trajectory'][i], p) for i in rows}
+    thoughts = [i for i in rows if role[i] == 0]
+    for i in rows:
+      for t in case.columns(i):
+        if role[i] == 1:
+          at = [j for j in rows if role[j] == 1]
+          at = [j for j in at if extras['exit'][j] == extras['exit'][i]]
+          own = extras['trajectory']
+          near = [j for j in at if own[j] == own[i]]
+          peers = near if len(near) > 1 else at
+          a[i, t] = case.rewards[i] - mean(case.rewards[j] for j in peers)
+        elif role[i] == 0:
+          s = min(extras['segment'][i, t], budgets - 1)
+          returns, values = paths[i]
+          others = mean(paths[j][0][s] for j in thoughts)
+          others = others if len(thoughts) > 1 else 0.0
+          level = s * values[s] + (budgets - s) * others
+          a[i, t] = returns[s] - level / budgets
+  w = budget_mean(case)
+  loss = over_tokens(case, w, clipped(case, a, clip_low, clip_high))
+  return Answer(loss, advantages=a, weights=w)
