@@ -503,6 +503,11 @@ _TABLE |= {
   'refined': _of_plan(
     'f32[N]', 'How often a solver is right after a critique.', _uniform()
   ),
+  'replayed': _of_plan(
+    'bool[N]',
+    'Rows of an earlier iteration.',
+    _of_places(lambda place: place == 0),
+  ),
   'resampled': _of_plan(
     'i32[N]', 'The turn at which the rows of a group part.', _parity
   ),

@@ -11,6 +11,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxrl_llm import numerics
 from jaxrl_llm.advantages import group as group_lib
@@ -34,6 +35,50 @@ def _columns(rollouts, components):
   """{name: [N, ...]}: what is kept of each row."""
   columns = {name: getattr(rollouts, name) for name in _FIELDS}
   return columns | dict(rollouts.extras) | {'components': components}
+
+
+def _blank(spec, *leading):
+  """The same, of rows [*leading] of zeros."""
+
+  def empty(dtype, *shape):
+    return jnp.zeros((*leading, *shape), dtype)
+
+  prompt, response = spec.prompt_length, spec.response_length
+  return {
+    'content': Tokens(
+      prompt=empty(jnp.int32, prompt),
+      prompt_mask=empty(bool, prompt),
+      response=empty(jnp.int32, response),
+    ),
+    'response_mask': empty(bool, response),
+    'action_mask': empty(bool, response),
+    'logp': empty(jnp.float32, response),
+    'paid': empty(jnp.float32, response),
+    'task': empty(jnp.int32),
+    'domain': empty(jnp.int32),
+    'valid': empty(bool),
+    'truncated': empty(bool),
+    'log_mass': empty(jnp.float32, response),
+    'components': empty(jnp.float32, spec.components),
+  }
+
+
+def _check(rollouts, kept):
+  """Refuses rows with more than what is kept of them."""
+  unknown = sorted(rollouts.extras.keys() - kept.keys())
+  if unknown:
+    raise ValueError(
+      f'the buffer cannot keep {unknown} of earlier responses; sample '
+      'without them (sample.support = 0)'
+    )
+
+
+def _rows(rollouts, scores, columns):
+  """Rollouts and scores with these columns; group ids stay."""
+  components = columns.pop('components')
+  fields = {name: columns.pop(name) for name in _FIELDS}
+  rollouts = rollouts.replace(**fields, extras=columns)
+  return rollouts, scores.replace(components=components)
 
 
 @functools.partial(jax.jit, static_argnames=('most', 'power'))
@@ -109,27 +154,7 @@ class SelectiveBuffer(Plan):
     return Contract(self.samples, may_lag=True)
 
   def init(self, spec):
-    def empty(dtype, *shape):
-      return jnp.zeros((self.capacity, self.samples, *shape), dtype)
-
-    prompt, response = spec.prompt_length, spec.response_length
-    rows = {
-      'content': Tokens(
-        prompt=empty(jnp.int32, prompt),
-        prompt_mask=empty(bool, prompt),
-        response=empty(jnp.int32, response),
-      ),
-      'response_mask': empty(bool, response),
-      'action_mask': empty(bool, response),
-      'logp': empty(jnp.float32, response),
-      'paid': empty(jnp.float32, response),
-      'task': empty(jnp.int32),
-      'domain': empty(jnp.int32),
-      'valid': empty(bool),
-      'truncated': empty(bool),
-      'log_mass': empty(jnp.float32, response),
-      'components': empty(jnp.float32, spec.components),
-    }
+    rows = _blank(spec, self.capacity, self.samples)
     return {
       'rows': rows,
       'magnitude': jnp.zeros(self.capacity),
@@ -140,12 +165,7 @@ class SelectiveBuffer(Plan):
     sample_key, draw_key = jax.random.split(key)
     rollouts = tools.generate(prompts, sample_key, self.samples)
     rollouts, scores = tools.verify(rollouts)
-    unknown = sorted(rollouts.extras.keys() - state['rows'].keys())
-    if unknown:
-      raise ValueError(
-        f'the buffer cannot keep {unknown} of earlier responses; sample '
-        'without them (sample.support = 0)'
-      )
+    _check(rollouts, state['rows'])
     rewards = scores.components @ scores.weights
     advantages = group_lib.norm(rewards, rollouts.group, rollouts.valid)
     magnitude = numerics.group_sum(
@@ -165,9 +185,106 @@ class SelectiveBuffer(Plan):
       power=self.power,
     )
     mixed = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), mixed)
-    components = mixed.pop('components')
     tools.note('plan/replayed', int(count))
-    rollouts = rollouts.replace(
-      **{name: mixed.pop(name) for name in _FIELDS}, extras=mixed
+    return *_rows(rollouts, scores, mixed), state
+
+
+@dataclasses.dataclass(frozen=True)
+class Successes(Plan):
+  """Plan: a group that fails gets an earlier success with its own question.
+
+  Where all rewards of a group are low and alike, one of the rows that are kept
+  of its question, drawn evenly, replaces its first. Then fresh rows that earned
+  something are kept, the oldest leaving first. The extra `replayed` bool[N]
+  marks rows of earlier iterations, whose log-probs are those of their sampler.
+
+  Attributes:
+    samples: rows of a group. each: rows kept of a question. capacity: of all.
+    spread, low: a group fails whose rewards have a smaller standard deviation
+      and a smaller mean.
+    earned: rows above it are kept.
+
+  Raises:
+    ValueError: the sampler gives extras whose shape is not known beforehand.
+
+  Source: ARPO for GUI agents, arXiv 2505.16282, and its code.
+  """
+
+  samples: int = 8
+  each: int = 8
+  capacity: int = 1024
+  spread: float = 0.05
+  low: float = 0.2
+  earned: float = 0.1
+
+  @property
+  def contract(self):
+    return Contract(self.samples, provides={'replayed'})
+
+  def init(self, spec):
+    return {
+      'rows': _blank(spec, self.capacity),
+      'task': jnp.full(self.capacity, -1),
+      'number': jnp.full(self.capacity, -1),
+      'count': jnp.int32(0),
+    }
+
+  def collect(self, tools, prompts, state, key):
+    sample_key, draw_key = jax.random.split(key)
+    rollouts = tools.generate(prompts, sample_key, self.samples)
+    rollouts, scores = tools.verify(rollouts)
+    _check(rollouts, state['rows'])
+    rewards, valid, task = (
+      np.asarray(x)
+      for x in (
+        scores.components @ scores.weights,
+        rollouts.valid,
+        rollouts.task,
+      )
     )
-    return rollouts, scores.replace(components=components), state
+    index = np.arange(len(task))
+    chance = np.asarray(jax.random.uniform(draw_key, task.shape))
+    for first in range(0, len(task), self.samples):
+      own = slice(first, first + self.samples)
+      kept = np.flatnonzero(np.asarray(state['task']) == task[first])
+      if len(kept) and self._fails(rewards[own][valid[own]]):
+        index[first] = len(task) + kept[int(chance[first] * len(kept))]
+    place, memory = self._places(state, task, valid & (rewards > self.earned))
+    fresh = _columns(rollouts, scores.components)
+    mixed, rows = _exchanged(fresh, state['rows'], index, place)
+    replayed = index >= len(task)
+    tools.note('plan/replayed', int(replayed.sum()))
+    rollouts, scores = _rows(rollouts, scores, mixed)
+    extras = {**rollouts.extras, 'replayed': jnp.asarray(replayed)}
+    return rollouts.replace(extras=extras), scores, memory | {'rows': rows}
+
+  def _fails(self, rewards):
+    if not len(rewards):
+      return False
+    return rewards.std() < self.spread and rewards.mean() < self.low
+
+  def _places(self, state, task, good):
+    """i[N], where each row is kept, C for nowhere, and the memory after it."""
+    held, number = np.array(state['task']), np.array(state['number'])
+    count = int(state['count'])
+    place = np.full(len(task), self.capacity)
+    for row in np.flatnonzero(good):
+      own = np.flatnonzero(held == task[row])
+      others = own if len(own) >= self.each else np.arange(self.capacity)
+      slot = others[np.argmin(number[others])]
+      place[place == slot] = self.capacity
+      place[row], held[slot], number[slot] = slot, task[row], count
+      count += 1
+    return place, {
+      'task': jnp.asarray(held),
+      'number': jnp.asarray(number),
+      'count': jnp.int32(count),
+    }
+
+
+@jax.jit
+def _exchanged(fresh, kept, index, place):
+  """Rows by index into fresh ones and kept ones, and what is kept then."""
+  mixed = jax.tree.map(lambda a, b: jnp.concatenate([a, b])[index], fresh, kept)
+  kept = jax.tree.map(lambda a, b: b.at[place].set(a, mode='drop'), fresh, kept)
+  return mixed, kept

@@ -374,3 +374,42 @@ def craft_gui(
     aggregate=aggregate.sequence_mean,
     minibatches=minibatches,
   )
+
+
+@register(
+  Paper(
+    'ARPO:End-to-End Policy Optimization for GUI Agents with Experience Replay',
+    '2505.16282',
+  )
+)
+def arpo_replay(
+  *,
+  samples: int = 8,
+  each: int = 8,
+  capacity: int = 1024,
+  spread: float = 0.05,
+  low: float = 0.2,
+  earned: float = 0.1,
+  clip_low: float = 0.2,
+  clip_high: float = 0.3,
+  epsilon: float = 1e-6,
+  minibatches: int = 1,
+) -> Recipe:
+  """GRPO that gives a group without a success an earlier one of its question.
+
+  The ratio of such a row is to the policy that wrote it.
+
+  Deviates: on single responses, where the paper has episodes of an agent that
+  sees a screen. Questions are not chosen beforehand by whether 16 runs have a
+  success among them. That all tokens of a step count alike is recalled, the
+  bound on the rows kept of all questions ours.
+  """
+  return Recipe(
+    plan=replay.Successes(samples, each, capacity, spread, low, earned),
+    credit=estimate(group.norm, epsilon=epsilon),
+    objective=policy_gradient(
+      surrogates.replayed_clip, low=clip_low, high=clip_high
+    ),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
+  )

@@ -18,7 +18,9 @@ from tests.oracles.parts import (
   normalised,
   over_tokens,
   penalty,
+  ppo,
   sequence_mean,
+  token_mean,
 )
 
 
@@ -63,6 +65,18 @@ def selective_buffer(case, *, clip_low, clip_high, cap):
   def term(now, it):
     ratio = exp(case.old.logp[it] - case.sampler_logp[it])
     return min(ratio, cap) * clip(now, it)
+
+  return Answer(over_tokens(case, w, term), advantages=a, weights=w)
+
+
+@entry()
+def arpo_replay(case, *, clip_low, clip_high, epsilon):
+  """Arxiv 2505.16282: GRPO, whose old rows have a ratio to their sampler."""
+  a, w = normalised(case, case.rewards, epsilon), token_mean(case)
+
+  def term(now, it):
+    old = case.sampler_logp if case.extras['replayed'][it[0]] else case.old.logp
+    return ppo(exp(now.logp[it] - old[it]), a[it[0]], clip_low, clip_high)
 
   return Answer(over_tokens(case, w, term), advantages=a, weights=w)
 
