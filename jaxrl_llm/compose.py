@@ -69,6 +69,11 @@ def compose(recipe: Recipe, **slots: str) -> Recipe:
   Raises:
     ValueError, KeyError: what cannot be read, is not known or cannot work
       there, with the remedy.
+
+  Example:
+    >>> changed = compose(recipes.build('grpo'), surrogate='clip(high=0.3)')
+    >>> changed.objective.surrogate.keywords
+    {'high': 0.3}
   """
   for slot in slots:
     if slot not in SLOTS:

@@ -240,7 +240,15 @@ class Chain:
 
 
 def chain(*stages: Transform) -> Chain:
-  """Stages one after another."""
+  """Stages one after another.
+
+  Example:
+    >>> from jaxrl_llm.advantages import group
+    >>> from jaxrl_llm.selection import filters
+    >>> both = chain(weigh(filters.mixed_groups), estimate(group.norm))
+    >>> [type(stage).__name__ for stage in both.stages]
+    ['Weigh', 'Estimate']
+  """
   return Chain(tuple(stages))
 
 

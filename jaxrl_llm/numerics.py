@@ -19,7 +19,12 @@ LOG_RATIO_LIMIT = 20.0  # exp(20) = 4.9e8: finite in float32, and in its square
 
 
 def bounded_exp(x: Array, limit: float = LOG_RATIO_LIMIT) -> Array:
-  """exp(clip(x, -limit, limit)): finite, with zero gradient past the limit."""
+  """exp(clip(x, -limit, limit)): finite, with zero gradient past the limit.
+
+  Example:
+    >>> print(bounded_exp(jnp.array([0.0, 99.0]), limit=1.0))
+    [1.    2.718]
+  """
   return jnp.exp(jnp.clip(x, -limit, limit))
 
 

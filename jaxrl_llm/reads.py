@@ -86,6 +86,13 @@ def reads(*names: str) -> Callable:
 
   Raises:
     ValueError: a name that is not in the table.
+
+  Example:
+    >>> @reads('old_entropy')
+    ... def sure(rewards, rollouts):
+    ...   return rewards - rollouts.extras['old_entropy'].sum(axis=1)
+    >>> sorted(reads_of(sure))
+    ['old_entropy']
   """
   for name in names:
     find(name)

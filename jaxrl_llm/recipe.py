@@ -98,7 +98,14 @@ class Recipe:
 
 
 def describe(part, path: str = '') -> dict[str, str]:
-  """A recipe as slots and values: what two methods are compared by."""
+  """A recipe as slots and values: what two methods are compared by.
+
+  Example:
+    >>> describe(Recipe(minibatches=2))['minibatches']
+    '2'
+    >>> describe(Recipe())['aggregate']
+    'aggregate.sequence_sum'
+  """
   return {
     slot: f'{stage}: {_name(leaf)}' if stage else _name(leaf)
     for slot, stage, leaf in _leaves(part, path)
@@ -203,6 +210,11 @@ def check(recipe: Recipe, *, rows: int, microbatches: int) -> None:
   Raises:
     ValueError: naming the sizes and the nearest that divide, or the arrays.
       Those of the plan must be declared, see `reads`.
+
+  Example:
+    >>> check(Recipe(minibatches=3), rows=32, microbatches=1)
+    Traceback (most recent call last):
+    ValueError: 4 groups do not split into 3 minibatches; use 2 or 4
   """
   for name in recipe.plan.contract.provides:
     reads.find(name)

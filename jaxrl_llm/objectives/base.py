@@ -263,14 +263,18 @@ def policy_gradient(
 ) -> PolicyGradient:
   """A surrogate with its numbers and with costs; one that is off is left out.
 
-      policy_gradient(surrogates.clip, low=0.2, high=0.2, kl=Cost(costs.k3, w))
-
   Args:
     samples: G, for a surrogate or gate that compares the rows of a group.
     parts: costs by their names, and hyper-parameters of the surrogate.
 
   Raises:
     ValueError: such a part without `samples`.
+
+  Example:
+    >>> from jaxrl_llm.objectives import costs, surrogates
+    >>> loss = policy_gradient(surrogates.clip, low=0.1, kl=Cost(costs.k3, 0.5))
+    >>> loss.surrogate.keywords, loss.costs['kl'].coefficient
+    ({'low': 0.1}, 0.5)
   """
   surrogate, costs = bound(surrogate, parts)
   return _checked(PolicyGradient(surrogate, gate, _live(costs), samples))

@@ -142,7 +142,12 @@ class Refill(Plan):
 def independent(
   *, samples: int = 8, columns: tuple[str, ...] = ()
 ) -> Independent:
-  """`samples` independent responses to each prompt."""
+  """`samples` independent responses to each prompt.
+
+  Example:
+    >>> independent(samples=4).contract.samples
+    4
+  """
   return Independent(samples, columns)
 
 

@@ -24,7 +24,13 @@ def kl(log_p, log_q):
 
 
 def win_rate(game, log_policy):
-  """f32[A]: each action's chance to beat the policy."""
+  """f32[A]: each action's chance to beat the policy.
+
+  Example:
+    >>> game = jnp.array([[0.5, 1.0], [0.0, 0.5]])
+    >>> print(win_rate(game, jnp.log(jnp.array([0.5, 0.5]))))
+    [0.75 0.25]
+  """
   return game @ jnp.exp(log_policy)
 
 
