@@ -524,6 +524,9 @@ _TABLE |= {
   'segment': _of_plan(
     'i32[N, T]', 'The part of a thought that a token lies in, from 0.'
   ),
+  'span_reward': _of_plan(
+    'f32[N, T]', 'What feedback says of the span that a token is in.'
+  ),
   'step': _of_plan(
     'i32[N]',
     'When a step of a trajectory is taken.',

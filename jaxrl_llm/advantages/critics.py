@@ -82,6 +82,40 @@ class PenalisedGAE(Memoryless):
     return credit.replace(advantages=advantages, targets=targets)
 
 
+@reads('old_values', 'old_logp', 'ref_logp', 'span_reward')
+@dataclasses.dataclass(frozen=True)
+class SpanGAE(Memoryless):
+  """Stage: advantages of what feedback says of spans, less a KL penalty.
+
+      q_t = span_reward_t - kl_weight (old_logp_t - ref_logp_t)
+
+  The reward of the row does not enter.
+
+  Attributes:
+    discount: gamma. trace: lambda. kl_weight: reward units per nat.
+
+  Source: Text2Grad, arXiv 2505.22338, and its code.
+  """
+
+  discount: float = 1.0
+  trace: float = 0.95
+  kl_weight: float = 0.05
+
+  def apply(self, credit, rollouts):
+    mask, extras = rollouts.loss_mask, rollouts.extras
+    kl = extras['old_logp'] - extras['ref_logp']
+    earned_now = extras['span_reward'] - self.kl_weight * kl
+    advantages, targets = generalized_advantage(
+      jnp.where(mask, earned_now, 0.0),
+      extras['old_values'],
+      mask,
+      extras.get('old_last_value', 0.0),
+      discount=self.discount,
+      trace=self.trace,
+    )
+    return credit.replace(advantages=advantages, targets=targets)
+
+
 @reads('old_values', 'old_after_values')
 @dataclasses.dataclass(frozen=True)
 class PostDecision(Memoryless):

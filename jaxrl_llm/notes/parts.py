@@ -1,4 +1,4 @@
-"""Notes on parts of responses: thoughts, and beginnings judged alone."""
+"""Notes on parts of responses: thoughts, spans, beginnings judged alone."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_llm.notes.base import Stateless
+from jaxrl_llm.tasks import feedback as feedback_lib
+from jaxrl_llm.tasks import verifiers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,3 +113,44 @@ class PrefixRewards(Stateless):
     return {
       'prefix_reward': jnp.where(jnp.isfinite(reward), reward, 0.0)
     }, state
+
+
+@dataclasses.dataclass(frozen=True)
+class Spans(Stateless):
+  """`span_reward` f32[N, T]: 1 on good spans, -1 on poor ones, 0 elsewhere.
+
+  A token belongs to a span that holds any of its letters, and is poor where
+  both kinds do.
+
+  Attributes:
+    feedback: where the function is that reads responses, see `tasks.feedback`.
+
+  Raises:
+    ValueError: there is none, or it names other spans than that module says.
+
+  Source: Text2Grad, arXiv 2505.22338, and its code.
+  """
+
+  feedback: str
+  provides = frozenset({'span_reward'})
+
+  def __post_init__(self):
+    verifiers.imported(f'feedback {self.feedback!r}', self.feedback)
+
+  def write(self, tools, rollouts, scores, state):
+    del scores
+    read = verifiers.imported(f'feedback {self.feedback!r}', self.feedback)
+    pieces = tools.pieces(rollouts)
+    texts = list(map(''.join, pieces))
+    said = read(texts, tools.rows(rollouts.task))
+    reward = np.zeros(rollouts.content.response.shape, np.float32)
+    for row, (text, own, spans) in enumerate(
+      zip(texts, pieces, said, strict=True)
+    ):
+      ends = np.cumsum([0, *map(len, own)])
+      # Poor ones last: they win.
+      for kind, value in (('good', 1.0), ('poor', -1.0)):
+        for start, end in feedback_lib.places(text, spans.get(kind, ())):
+          held = (ends[:-1] < end) & (ends[1:] > start)
+          reward[row, : len(own)][held] = value
+    return {'span_reward': jnp.asarray(reward)}, state

@@ -5,7 +5,14 @@ from __future__ import annotations
 import math
 from functools import partial
 
-from jaxrl_llm.advantages import emphasis, group, segments, steps, tokens
+from jaxrl_llm.advantages import (
+  critics,
+  emphasis,
+  group,
+  segments,
+  steps,
+  tokens,
+)
 from jaxrl_llm.credit import (
   chain,
   estimate,
@@ -14,7 +21,7 @@ from jaxrl_llm.credit import (
   weigh_tokens,
 )
 from jaxrl_llm.notes import base as notes
-from jaxrl_llm.notes import passes
+from jaxrl_llm.notes import parts, passes
 from jaxrl_llm.objectives import aggregate, costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.plans import branching, episodes, sampled
@@ -239,4 +246,53 @@ def two_stage_constrained(
       refine(emphasis.constrained_regression, weights=weights, limit=limit),
     ),
     aggregate=aggregate.token_mean,
+  )
+
+
+@register(
+  Paper(
+    'Text2Grad: Reinforcement Learning from Natural Language Feedback',
+    '2505.22338',
+  )
+)
+def text2grad(
+  *,
+  samples: int = 1,
+  feedback: str = 'jaxrl_llm.tasks.feedback:compared',
+  clip: float = 0.2,
+  discount: float = 1.0,
+  trace: float = 0.95,
+  kl_weight: float = 0.05,
+  value_weight: float = 0.1,
+  value_clip: float = 0.2,
+  epochs: int = 4,
+  minibatches: int = 1,
+) -> Recipe:
+  """PPO on what feedback in words calls good and poor in a response.
+
+  `feedback` is a function of yours, `package.module:function`, which asks who
+  gives feedback and returns spans, see `tasks.feedback`; by default what the
+  record's answer shares with a response is good. Verifiers only measure.
+
+  Deviates: the weight of the KL is constant, where the code adapts it to a
+  target of 3 nats. Numbers but that weight and the epochs are TRL's, recalled.
+  """
+  error = partial(costs.squared_value_error, clip=value_clip)
+  return Recipe(
+    plan=notes.noted(
+      sampled.independent(samples=samples), parts.Spans(feedback)
+    ),
+    credit=chain(
+      critics.SpanGAE(discount, trace, kl_weight),
+      refine(tokens.whiten_batch),
+    ),
+    objective=policy_gradient(
+      surrogates.clip,
+      low=clip,
+      high=clip,
+      value=Cost(error, value_weight),
+    ),
+    aggregate=aggregate.token_mean,
+    epochs=epochs,
+    minibatches=minibatches,
   )

@@ -5,6 +5,7 @@ import pytest
 from jaxrl_llm.notes import base as notes
 from jaxrl_llm.notes import parts
 from jaxrl_llm.plans import sampled
+from jaxrl_llm.tasks import feedback
 from tests.plans import scripted
 
 KEY = jax.random.key(0)
@@ -62,3 +63,33 @@ def test_a_beginning_is_the_longest_of_the_texts_that_come_first():
 def test_beginnings_that_are_no_different_are_refused(texts):
   with pytest.raises(ValueError, match='cannot be told apart'):
     parts.Beginnings(texts)
+
+
+def spoken(responses, rows):
+  """Feedback on made-up responses."""
+  known = {'abab': {'good': ['ab'], 'poor': [(2, 3)]}, 'aaxy': {'poor': ['xy']}}
+  return [known.get(text, {'good': ['z', '']}) for text in responses]
+
+
+def test_tokens_of_spans_are_good_or_poor_and_poor_ones_win():
+  note = parts.Spans('tests.notes.parts_test:spoken')
+  rollouts, _ = _collect(note, ['abab', 'aaxy', 'ba'])
+  found = rollouts.extras['span_reward'][:, :4]
+  wanted = [[1, 1, -1, 1], [0, 0, -1, -1], [0, 0, 0, 0]]
+  np.testing.assert_array_equal(found, wanted)
+
+
+def test_feedback_that_is_not_there_or_means_nothing_is_refused():
+  with pytest.raises(ValueError, match='has no function'):
+    parts.Spans('tests.notes.parts_test:nothing')
+  for span in ((0, 9), 3, (2, 1)):
+    with pytest.raises(ValueError, match='is no text, and no pair'):
+      feedback.places('ab', [span])
+
+
+def test_feedback_by_the_answer_says_what_is_shared():
+  row = {'answer': ['0113', 'x']}
+  good, poor, both = feedback.compared(['0113', 'zz', '0z13'], [row] * 3)
+  assert good == {'good': [(0, 4)], 'poor': []}
+  assert poor == {'good': [], 'poor': [(0, 2)]}
+  assert both == {'good': [(0, 1), (2, 4)], 'poor': [(1, 2)]}

@@ -12,6 +12,7 @@ from tests.oracles.parts import (
   clamp,
   clipped,
   entry,
+  gae,
   k3,
   mean,
   normalised,
@@ -167,3 +168,20 @@ def two_stage_constrained(case, *, weights, limit):
   return Answer(
     over_tokens(case, w, score_function(case, a)), advantages=a, weights=w
   )
+
+
+@entry()
+def text2grad(
+  case, *, clip, discount, trace, kl_weight, value_weight, value_clip
+):
+  """Arxiv 2505.22338 and its code: spans, less the KL, through GAE."""
+  paid = case.extras['span_reward'].copy()
+  for it in case.tokens:
+    paid[it] -= kl_weight * (case.old.logp[it] - case.ref_logp[it])
+  none = np.zeros(len(case.valid))
+  raw = gae(case, none, case.old.values, discount, trace, paid=paid)
+  targets = np.where(case.mask, raw + case.old.values, 0.0)
+  a, w = whitened(case, raw), token_mean(case)
+  error = value_error(case, targets, value_weight, value_clip)
+  loss = over_tokens(case, w, clipped(case, a, clip, clip), error)
+  return Answer(loss, advantages=a, weights=w, targets=targets)
