@@ -160,7 +160,10 @@ _INERT = (
     'masked.estimate is not elbo',
   ),
   ('log.tokens', lambda c: not c.log.samples, 'log.samples is 0'),
-  ('environment_seconds', lambda c: not c.environment, 'environment is empty'),
+  *(
+    (name, lambda c: not c.environment, 'environment is empty')
+    for name in ('environment_seconds', 'sample.keep')
+  ),
   ('serve', lambda c: not c.program, 'program is empty'),
   ('verify.seconds', _inline, 'these verifiers need no process'),
   ('verify.workers', _inline, 'these verifiers need no process'),

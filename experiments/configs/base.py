@@ -227,6 +227,11 @@ SETTINGS = {
     'responses written at once, each in a slot that the next one takes when '
     'it ends; 0: all. Pays where lengths differ',
   ),
+  'sample.keep': (
+    True,
+    'keys and values from turn to turn of an episode, unless slots are fewer '
+    'than rows; False: every turn reads the whole episode again',
+  ),
   'sample.widths': (
     1,
     'loops that write a response, each with a cache twice as wide as the one '

@@ -88,6 +88,22 @@ class Tools(Protocol):
     i32[N]; without them, of its place.
     """
 
+  def turn(
+    self, rollouts: Rollouts, kept: Any, key: Array, *, most: int, going: Any
+  ) -> tuple[Rollouts, Any]:
+    """The next words of rows, behind what they say so far.
+
+    Args:
+      rollouts: N rows; those of a group are adjacent and share their prompt.
+      kept: of the turn before of the same rows, None before the first. It is
+        used up.
+      most: tokens of the turn. going: bool[N] of NumPy, rows that say
+        something.
+
+    Returns:
+      Rollouts of `most` columns with what was said now, and what is kept.
+    """
+
   def tempered(
     self, prompts: Prompts, key: Array, samples: int, temperature: float
   ) -> Rollouts:

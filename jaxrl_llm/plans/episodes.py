@@ -111,15 +111,16 @@ def go_on(tools, rollouts: Rollouts, log: Turns, first: np.ndarray, key):
     Rollouts of whole episodes, not verified, and their `Turns`.
   """
   rows, turns = log.taken.shape
-  going, last = np.ones(rows, bool), [None] * rows
+  going, last, kept = np.ones(rows, bool), [None] * rows, None
   for turn in range(turns):
     at = first + turn
     cut = rollouts.length
-    more = tools.generate(
-      prefixes.as_prompts(rollouts, cut),
+    more, kept = tools.turn(
+      rollouts,
+      kept,
       jax.random.fold_in(key, turn),
-      1,
       most=tools.columns // turns,
+      going=going,
     )
     rollouts = prefixes.joined(rollouts, cut, more, jnp.asarray(going))
     acting = np.flatnonzero(going)

@@ -185,6 +185,16 @@ def blank(prompts: Prompts, samples: int, columns: int) -> Rollouts:
   )
 
 
+def asked(rollouts: Rollouts, samples: int) -> Prompts:
+  """The prompt of each group of `samples` rows."""
+  return Prompts(
+    tokens=rollouts.content.prompt[::samples],
+    mask=rollouts.content.prompt_mask[::samples],
+    task=rollouts.task[::samples],
+    domain=rollouts.domain[::samples],
+  )
+
+
 def repeated(rollouts: Rollouts, times: int) -> Rollouts:
   """Every row `times` times, copies adjacent."""
   return jax.tree.map(lambda x: jnp.repeat(x, times, axis=0), rollouts)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrl_llm.plans import prefixes
 from jaxrl_llm.tasks.speech import Said
 from jaxrl_llm.types import Prompts, Rollouts, Scores, Stats, Tokens
 
@@ -115,6 +116,10 @@ class Scripted:
     self.asked.append(texts)
     said = [self.reply(text, i) for text in texts for i in range(samples)]
     return answer(prompts, said, most or self.columns, samples=samples)
+
+  def turn(self, rollouts, kept, key, *, most, going):
+    prompts = prefixes.as_prompts(rollouts, rollouts.length)
+    return self.generate(prompts, key, 1, most=most), None
 
   def greedy(self, prompts):
     return self.generate(prompts, None, 1)

@@ -165,8 +165,19 @@ def written(
   """A row's cache with k and v, [N, K, h], in slot t; the cache's dtype.
 
   Args:
+    t: i32[], or i32[N], of each row; what is past the last slot is dropped.
+      With i32[N, C], k and v are [N, C, K, h].
     period: i32[], which is written of a cache whose axis 1 is periods.
   """
+  if t.ndim:
+    if t.ndim == 1:
+      k, v, t = k[:, None], v[:, None], t[:, None]
+    row: tuple[Array, ...] = (jnp.arange(t.shape[0])[:, None],)
+    row = row if period is None else (*row, period)
+    return {
+      'k': _put(cache['k'], (*row, slice(None), slice(None), t), k),
+      'v': _put(cache['v'], (*row, slice(None), t), v),
+    }
   k, v = k[..., None], v[:, :, None]
   rows: tuple[Array | int, ...] = (0,)
   if period is not None:
@@ -176,6 +187,74 @@ def written(
     'k': update(cache['k'], k.astype(cache['k'].dtype), (*rows, 0, 0, t)),
     'v': update(cache['v'], v.astype(cache['v'].dtype), (*rows, 0, t, 0)),
   }
+
+
+def _put(x, place, new):
+  return x.at[place].set(new.astype(x.dtype), mode='drop', unique_indices=True)
+
+
+def read(
+  cache: dict[str, Array], t: Array, period: Array | None = None
+) -> tuple[Array, Array]:
+  """k and v [N, C, K, h] of slots t i32[N, C]: what `written` wrote."""
+  row: tuple[Array, ...] = (jnp.arange(t.shape[0])[:, None],)
+  row = row if period is None else (*row, period)
+  return (
+    cache['k'].at[(*row, slice(None), slice(None), t)].get(mode='clip'),
+    cache['v'].at[(*row, slice(None), t)].get(mode='clip'),
+  )
+
+
+def of_block(
+  q: Array,
+  k: Array,
+  v: Array,
+  mask: Mask,
+  prompt: dict[str, Array],
+  prompt_mask: Mask,
+  own: dict[str, Array],
+  own_mask: Mask,
+  *,
+  cap: float = 0.0,
+  sinks: Array | None = None,
+) -> Array:
+  """C new tokens of a row attend to two caches and to each other at once.
+
+  Args:
+    q: [N, C, H, h], scaled. k, v: [N, C, K, h]. mask: of [N, C].
+    prompt: as of `over_caches`; prompt_mask: of [B, P].
+    own: as there; own_mask: of [N, T], all of it before the new tokens.
+    cap, sinks: as there.
+
+  Returns:
+    [N, C, H, h].
+  """
+  b = prompt['k'].shape[0]
+
+  def groups(x):
+    return x.reshape(b, -1, *x.shape[1:])
+
+  def part(cache, mask):
+    """Of a cache, whose order of axes is that of `over_caches`."""
+    k, v = cache['k'].transpose(0, 3, 1, 2), cache['v'].transpose(0, 2, 1, 3)
+    k, v = k.astype(q.dtype), v.astype(q.dtype)
+    return jax.tree.map(groups, tiles.Part(k, v, mask.valid, mask.positions))
+
+  parts = (
+    part(prompt, prompt_mask),
+    part(own, own_mask),
+    jax.tree.map(groups, tiles.Part(k, v, mask.valid, mask.positions)),
+  )
+  y = tiles.attend(
+    groups(q),
+    parts,
+    (False, False, True),
+    groups(mask.positions),
+    mask.window,
+    cap,
+    sinks,
+  )
+  return y.reshape(q.shape)
 
 
 def _softmax(*scores: Array, dtype) -> list[Array]:

@@ -1,8 +1,8 @@
 """The decoder a token at a time, on keys, values and states that it keeps.
 
-`prefill` reads prompts, `decode` a token of every row, G rows sharing the keys
-of their prompt. Layers with delta nets keep a state, and no keys and values.
-Letters as in `transformer`.
+`prefill` reads prompts, `decode` a token of every row and `extend` several, G
+rows sharing the keys of their prompt. Layers with delta nets keep a state, and
+no keys and values. Letters as in `transformer`.
 """
 
 from __future__ import annotations
@@ -94,10 +94,11 @@ def decode(
     prompt_cache: from `prefill`.
     prompt_mask: bool[B, P].
     cache: from `empty_cache` or the step before; T slots.
-    t: i32[], the slot to write, below T.
+    t: i32[], or i32[N] of each row, the slot to write; what is written past
+      the last is lost.
     age: i32[N, T], how many tokens before this one each slot of a row was
       written, 0 for slot t and negative where it holds none of the row's.
-      None: all rows have written 0..t in order.
+      None: a row has written its 0..t in order.
     dtype: of the arithmetic; keys and values are written in the cache's own.
 
   Returns:
@@ -105,39 +106,162 @@ def decode(
   """
   n, b = tokens.shape[0], prompt_mask.shape[0]
   chex.assert_shape([tokens, positions], (n,))
-  if n % b:
-    raise ValueError(
-      f'{n} rows are not a whole number of groups of {b} prompts; give each '
-      'prompt equally many rows.'
-    )
+  _check_groups(n, b)
+  t = jnp.asarray(t)
   prompt_distance = positions.reshape(b, -1)[:, :, None] - stack.positions_of(
     prompt_mask
   ).reshape(b, 1, -1)
-  room = next(each['k'].shape[-1] for each in cache if 'k' in each)
+  room = _room(cache)
   if age is None:
-    age = t - jnp.arange(room)
-  columns = prompt_mask.shape[1] + room
-  rotations = stack.rotations_of(config, positions, columns)
+    age = t[..., None] - jnp.arange(room)
   # Of a row's tokens, the slots hold this one alone.
   first = jnp.sum(age >= 0, axis=-1) == 1
+
+  def attend(window, prompt, own, period):
+    return functools.partial(
+      _attend_cached,
+      config,
+      prompt,
+      own,
+      prompt_mask[:, None] & _within(prompt_distance, window),
+      (age >= 0) & _within(age, window),
+      t,
+      period=period,
+    )
+
+  def recur(prompt, own, period):
+    return functools.partial(_recur_cached, prompt, own, first, period=period)
+
+  return _over_layers(
+    layers,
+    params,
+    config,
+    tokens,
+    positions,
+    prompt_mask.shape[1] + room,
+    prompt_cache,
+    cache,
+    attend,
+    recur,
+    dtype,
+  )
+
+
+def extend(
+  layers: tuple[Params, ...] | Params,
+  params: Params,
+  config: Config,
+  tokens: Array,
+  count: Array,
+  length: Array,
+  prompt_cache: Cache,
+  prompt_mask: Array,
+  cache: Cache,
+  *,
+  dtype=jnp.float32,
+) -> tuple[Array, Cache]:
+  """Reads several tokens of every response at once, each row its own number.
+
+  Args:
+    layers, params, prompt_cache, prompt_mask, dtype: as of `decode`.
+    tokens: i32[N, C], those to read first. count: i32[N], how many there are.
+    length: i32[N], how many of the row `cache` holds, in order.
+
+  Returns:
+    dtype[N, D], the state of the last token that was read, without meaning
+    where there was none; and the new cache, which holds `length + count`.
+  """
+  n, b = tokens.shape[0], prompt_mask.shape[0]
+  chex.assert_shape([count, length], (n,))
+  _check_groups(n, b)
+  place = jnp.arange(tokens.shape[1])
+  slots = length[:, None] + place
+  before = jnp.sum(prompt_mask, axis=-1, dtype=jnp.int32)
+  before = jnp.repeat(before, n // b)[:, None]
+  here = attention.Mask(place < count[:, None], before + slots)
+  of_prompt = attention.Mask(prompt_mask, stack.positions_of(prompt_mask))
+  room = _room(cache)
+  held = jnp.arange(room)
+  of_own = attention.Mask(held < length[:, None], before + held)
+
+  def attend(window, prompt, own, period):
+    return functools.partial(
+      _attend_block,
+      config,
+      prompt,
+      own,
+      of_prompt,
+      of_own,
+      here.replace(window=window),
+      slots,
+      period=period,
+    )
+
+  def recur(prompt, own, period):
+    return functools.partial(
+      _recur_block, prompt, own, length == 0, here.valid, period=period
+    )
+
+  x, cache = _over_layers(
+    layers,
+    params,
+    config,
+    tokens,
+    here.positions,
+    prompt_mask.shape[1] + room,
+    prompt_cache,
+    cache,
+    attend,
+    recur,
+    dtype,
+  )
+  last = jnp.maximum(count - 1, 0)[:, None, None]
+  return jnp.take_along_axis(x, last, axis=1)[:, 0], cache
+
+
+def _check_groups(rows, prompts):
+  if rows % prompts:
+    raise ValueError(
+      f'{rows} rows are not a whole number of groups of {prompts} prompts; '
+      'give each prompt equally many rows.'
+    )
+
+
+def _room(cache):
+  return next(each['k'].shape[-1] for each in cache if 'k' in each)
+
+
+def _over_layers(
+  layers,
+  params,
+  config,
+  tokens,
+  positions,
+  columns,
+  prompt_cache,
+  cache,
+  attend,
+  recur,
+  dtype,
+):
+  """Final states of new tokens [N, ...], and the caches with these written.
+
+  Args:
+    columns: of prompt and row, at most.
+    attend: f(window, prompt, own, period) -> what mixes the tokens of a layer,
+      of whose caches the own one is written; period, i32[], is which of it,
+      None for all. recur: the same of a delta net, without the window.
+  """
+  rotations = stack.rotations_of(config, positions, columns)
   x = stack.embed(params, config, tokens, dtype)
   told = stack.per_layer(params, config, tokens, x)
 
   def one(kind, layer, x, said, caches, read=None, period=None):
     window, rotation, own = said
-    prompt, held = caches
-    mix = functools.partial(_recur_cached, prompt, held, first, period=period)
-    if kind != 'delta':
-      mix = functools.partial(
-        _attend_cached,
-        config,
-        prompt,
-        held,
-        prompt_mask[:, None] & _within(prompt_distance, window),
-        (age >= 0) & _within(age, window),
-        t,
-        period=period,
-      )
+    if kind == 'delta':
+      mix = recur(*caches, period)
+    else:
+      mix = attend(window, *caches, period)
     x, kept, _ = block(layer, config, kind, x, rotation, mix, own, read)
     return x, {} if read else kept
 
@@ -272,6 +396,23 @@ def stored(cache: Cache, dtype) -> Cache:
   )
 
 
+def where(rows: Array, new: Cache, old: Cache) -> Cache:
+  """The new states of rows bool[N], the old ones of others.
+
+  Of keys and values the new ones: each has a slot of its own, and a row says
+  how many it has.
+  """
+
+  def chosen(name, x, before):
+    here = rows.reshape(-1, *[1] * (x.ndim - 1))
+    return x if name in 'kv' else jnp.where(here, x, before)
+
+  return tuple(
+    {name: chosen(name, x, before[name]) for name, x in layer.items()}
+    for layer, before in zip(new, old)
+  )
+
+
 def widened(cache: Cache, length: int) -> Cache:
   """The cache with room for `length` tokens, what is written in its place."""
 
@@ -321,6 +462,40 @@ def _attend_cached(
   return y, cache
 
 
+def _attend_block(
+  config,
+  prompt,
+  own,
+  of_prompt,
+  of_own,
+  here,
+  slots,
+  q,
+  k,
+  v,
+  sinks,
+  *,
+  period=None,
+):
+  """New tokens of a row, [N, C]; `period` as of `_attend_cached`."""
+  cache = own if k is None else attention.written(own, k, v, slots, period)
+  if k is None:
+    k, v = attention.read(cache, slots, period)
+  y = attention.of_block(
+    q,
+    k,
+    v,
+    here,
+    prompt,
+    of_prompt,
+    own if period is None else stack.at(own, period, axis=1),
+    of_own,
+    cap=config.attention_cap,
+    sinks=sinks,
+  )
+  return y, cache
+
+
 def _recur_cached(
   prompt, own, first, inputs, kernels, rate, beta, *, period=None
 ):
@@ -329,6 +504,22 @@ def _recur_cached(
   Args:
     period: i32[], whose states of `own` are read and written; None: all.
   """
+  states = _before(prompt, own, first, period)
+  y, states = delta.step(inputs, kernels, rate, beta, states)
+  return y, _kept(own, states, period)
+
+
+def _recur_block(
+  prompt, own, first, valid, inputs, kernels, rate, beta, *, period=None
+):
+  """New tokens of a row, [N, C]; otherwise as `_recur_cached`."""
+  states = _before(prompt, own, first, period)
+  y, states = delta.sequence(inputs, kernels, rate, beta, valid, states)
+  return y, _kept(own, states, period)
+
+
+def _before(prompt, own, first, period):
+  """The states that rows go on from: those of their prompts, if they begin."""
   held = own if period is None else stack.at(own, period, axis=1)
   rows = held['state'].shape[0]
   prompt = delta.of_rows(prompt, rows // prompt['state'].shape[0])
@@ -337,16 +528,19 @@ def _recur_cached(
     new = first.reshape(-1, *[1] * (of_row.ndim - 1))
     return jnp.where(new, of_prompt.astype(of_row.dtype), of_row)
 
-  states = jax.tree.map(before, prompt, held)
-  y, states = delta.step(inputs, kernels, rate, beta, states)
-  if period is None:
-    return y, states
+  return jax.tree.map(before, prompt, held)
+
+
+def _kept(own, states, period):
+  """The states of all periods, with new ones of this."""
 
   def put(whole, one):
     one = one.astype(whole.dtype)
+    if period is None:
+      return one
     return jax.lax.dynamic_update_index_in_dim(whole, one, period, axis=1)
 
-  return y, jax.tree.map(put, own, states)
+  return jax.tree.map(put, own, states)
 
 
 def _within(distance, window):

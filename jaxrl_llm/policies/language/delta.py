@@ -91,16 +91,19 @@ def sequence(
     inputs: 'q' and 'k' [N, S, J, key_dim], 'v' [N, S, H, value_dim].
     kernels: w, for each of them [heads, width, K].
     rate: g, f32[N, S, H], at most 0. beta: [N, S, H].
-    mask: bool[N, S], True on tokens: a number of columns without gaps. Those
-      before see and change nothing; what comes after has no meaning.
+    mask: bool[N, S], True on tokens: a number of columns without gaps, the
+      first of them the first of all where there were tokens before. Other
+      columns change nothing.
     before: of N rows.
 
   Returns:
-    [N, S, H, value_dim] of the dtype of v, and what is then known, if the mask
-    is True on the last column.
+    [N, S, H, value_dim] of the dtype of v, without meaning off the mask, and
+    what is then known.
   """
   here = mask[..., None]
   length = mask.shape[1]
+  # Past the last token; where there is none, what was known remains.
+  end = jnp.max(mask * (1 + jnp.arange(length)), axis=1)
   after, mixed = {}, []
   for name in 'qkv':
     x = jnp.where(here[..., None], inputs[name], 0)
@@ -110,7 +113,9 @@ def sequence(
       taps[..., i] * whole[:, i : i + length] for i in range(taps.shape[-1])
     )
     mixed.append(jax.nn.silu(y))
-    after[f'past_{name}'] = whole[:, length:]
+    last = end[:, None] + jnp.arange(taps.shape[-1] - 1)
+    last = last.reshape(*last.shape, *[1] * (whole.ndim - 2))
+    after[f'past_{name}'] = jnp.take_along_axis(whole, last, axis=1)
   q, k, v = _prepared(*mixed)
   rate, beta = (jnp.where(here, x.astype(jnp.float32), 0) for x in (rate, beta))
   y, after['state'] = _chunked(q, k, v, rate, beta, before['state'])

@@ -169,7 +169,7 @@ def _write_in_slots(
   return finished(prompts, state)
 
 
-# The parts below also make up the sampler of `mixture`.
+# The parts below also make up the samplers of `mixture` and `held`.
 
 
 def check_uids(prompts: Prompts, uids: Array, samples: int) -> None:
@@ -197,6 +197,13 @@ def decoded(params: PyTree) -> PyTree:
 
 def prompted(sampler, samples, params, prompts):
   """Logits f32[N, V] after the prompts, and their keys and values."""
+  hidden, cache = told(sampler, params, prompts)
+  logits = transformer.logits(params, sampler.config, hidden)
+  return jnp.repeat(logits, samples, axis=0), cache
+
+
+def told(sampler, params, prompts):
+  """The states [B, D] that prompts end with, and their keys and values."""
   hidden, cache = decoding.prefill(
     params,
     sampler.config,
@@ -205,10 +212,7 @@ def prompted(sampler, samples, params, prompts):
     dtype=sampler.dtype,
     unroll=sampler.unroll,
   )
-  kept = sampler.cache_dtype or sampler.dtype
-  cache = decoding.stored(cache, kept)
-  logits = transformer.logits(params, sampler.config, hidden)
-  return jnp.repeat(logits, samples, axis=0), cache
+  return hidden, decoding.stored(cache, sampler.cache_dtype or sampler.dtype)
 
 
 def decoder(sampler, params, prompts, prompt_cache, rows):

@@ -13,9 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import episodes, served
+from jaxrl_llm.plans import episodes, prefixes, served
+from jaxrl_llm.policies.language import held as held_lib
 from jaxrl_llm.policies.language import mixture as mixture_lib
-from jaxrl_llm.policies.language.sampler import Sampler
+from jaxrl_llm.policies.language.sampler import Sampler, row_keys
 from jaxrl_llm.policies.language.truncation import Sampling
 from jaxrl_llm.problems.text import chats as chats_lib
 from jaxrl_llm.problems.text import encoding as text
@@ -26,6 +27,9 @@ from jaxrl_llm.tasks import answers, environments, verify
 from jaxrl_llm.training import hosts, shard
 from jaxrl_llm.training.session import Record
 from jaxrl_llm.types import Array, Rollouts, Scores
+
+# Tokens that are read at once between two turns.
+_BLOCK = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +48,7 @@ class Answering:
     turns: the most of an episode, 0 without an environment.
     program: what asks the policy, or None.
     layout: where prompts and responses live.
+    keep: keys and values from turn to turn of an episode.
   """
 
   sampler: Sampler
@@ -59,6 +64,7 @@ class Answering:
   turns: int = 0
   program: Any = None
   layout: shard.Layout = shard.ALONE
+  keep: bool = True
 
   @property
   def greedy(self) -> Sampling:
@@ -105,6 +111,50 @@ class Answering:
       )
     # Plans and verifiers read them in Python.
     return self.layout.everywhere(rollouts)
+
+  def keeps(self, rows: int) -> bool:
+    """Whether a turn of so many rows goes on from what is kept."""
+    return self.keep and not 0 < self.sampler.slots < rows
+
+  def turn(
+    self,
+    params,
+    rollouts: Rollouts,
+    kept: held_lib.Held | None,
+    key: Array,
+    sampling: Sampling,
+    *,
+    most: int,
+    going: np.ndarray,
+  ) -> tuple[Rollouts, held_lib.Held]:
+    """The next words of rows, behind what they say so far.
+
+    Args:
+      rollouts: N rows; those of a group are adjacent and share their prompt.
+      kept: from the turn before, None before the first.
+      most: tokens of the turn. going: bool[N], rows that say something.
+
+    Returns:
+      Rollouts of `most` columns, and what is kept until the next turn.
+    """
+    sampler = dataclasses.replace(self.sampler, slots=0, widths=1)
+    place = self.layout.rows
+    with self.layout.known():
+      if kept is None:
+        samples = int(np.sum(np.asarray(rollouts.group) == rollouts.group[0]))
+        prompts = prefixes.asked(rollouts, samples)
+        kept = held_lib.opened(sampler, samples, params, place(prompts))
+      for tokens, count in _unread(rollouts, self.layout, kept, going):
+        kept = held_lib.read(sampler, params, kept, place(tokens), place(count))
+      more, kept = held_lib.write(
+        dataclasses.replace(sampler, max_tokens=most),
+        params,
+        kept,
+        row_keys(key, place(jnp.arange(len(going), dtype=jnp.int32))),
+        sampling,
+        place(jnp.asarray(going)),
+      )
+    return self.layout.everywhere(more), kept
 
   def texts(
     self, rollouts: Rollouts, rows: slice = slice(None), *, whole: bool = False
@@ -272,6 +322,22 @@ class Answering:
     rollouts = speaker.generate(prompts, key, samples)
     said = speaker.decode(rollouts)
     return *speaker.verify(rollouts, said), said
+
+
+def _unread(rollouts, layout, kept, going):
+  """What rows have that is not held, in blocks i32[N, C], and their counts.
+
+  Of one width, so that a row is read alike whatever the others have.
+  """
+  # A copy, as what is kept is used up meanwhile.
+  length = np.array(layout.everywhere(kept.rows.length))
+  left = np.where(going, np.asarray(rollouts.length) - length, 0)
+  while left.any():
+    place = length[:, None] + np.arange(_BLOCK)
+    place = np.minimum(place, rollouts.response_mask.shape[1] - 1)
+    count = np.minimum(left, _BLOCK).astype(np.int32)
+    yield jnp.take_along_axis(rollouts.content.response, place, 1), count
+    length, left = length + count, left - count
 
 
 def _told(questions, tasks, rollouts, scores, said, greedy):

@@ -332,4 +332,5 @@ def answering_of(
     environment=environment,
     turns=turns,
     layout=layout,
+    keep=settings.keep,
   )

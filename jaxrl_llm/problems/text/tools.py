@@ -69,6 +69,18 @@ class Speaker:
       self._params, prompts, key, samples, self._sampling, most=most, uids=uids
     )
 
+  def turn(self, rollouts, kept, key, *, most, going):
+    """The next words of rows, and what is kept until the turn after."""
+    if not self._answering.keeps(len(going)):
+      prompts = prefixes.as_prompts(rollouts, rollouts.length)
+      return self.generate(prompts, key, 1, most=most), None
+    return self._turn(rollouts, kept, key, most=most, going=going)
+
+  def _turn(self, rollouts, kept, key, **how):
+    return self._answering.turn(
+      self._params, rollouts, kept, key, self._sampling, **how
+    )
+
   def verify(self, rollouts, texts=None, rows=None):
     """Scores; a row whose verifier failed is no longer valid."""
     rows = self.rows(rollouts.task) if rows is None else rows
@@ -208,6 +220,10 @@ class Tools(Speaker):
     with self._timed('time/sample'):
       rollouts = super().generate(prompts, key, samples, most=most, uids=uids)
       return jax.block_until_ready(rollouts)
+
+  def _turn(self, rollouts, kept, key, **how):
+    with self._timed('time/sample'):
+      return jax.block_until_ready(super()._turn(rollouts, kept, key, **how))
 
   def tempered(
     self, prompts: Prompts, key: Array, samples: int, temperature: float

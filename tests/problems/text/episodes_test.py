@@ -1,6 +1,7 @@
 """Episodes through a chat template, of a policy that says what it is to say."""
 
 import contextlib
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -46,7 +47,8 @@ class Scripted(Speaker):
   """Says its lines in turn, ended where they fit."""
 
   def __init__(self, parts, lines):
-    super().__init__(parts.answering, {}, parts.train)
+    answering = dataclasses.replace(parts.answering, keep=False)
+    super().__init__(answering, {}, parts.train)
     self.environment, self.lines, self.drawn = Echo(), lines, []
 
   def generate(self, prompts, key, samples, *, most=0):

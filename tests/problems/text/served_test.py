@@ -1,6 +1,7 @@
 """Programs that ask the policy of a run, and the rows that come of it."""
 
 import contextlib
+import dataclasses
 import random
 import re
 
@@ -47,7 +48,8 @@ class Scripted(Speaker):
   """Says a line that is a function of all that was said before it."""
 
   def __init__(self, parts, environment=None):
-    super().__init__(parts.answering, {}, parts.train)
+    answering = dataclasses.replace(parts.answering, keep=False)
+    super().__init__(answering, {}, parts.train)
     self.environment, self.notes = environment, {}
 
   def generate(self, prompts, key, samples, *, most=0, uids=None):
