@@ -100,19 +100,12 @@ def two_hot(targets, *, low=-10.0, high=10.0, bins=51):
 
 
 @dataclasses.dataclass(frozen=True)
-class Categorical:
-  """A critic of logits over bins, read as the mean of their middles.
-
-  Attributes:
-    low, high: value units. bins: K. width: of the Gaussian, in bins.
-
-  Source: HL-Gauss, arXiv 2403.03950, section 3.1.
-  """
+class _Bins:
+  """What critics of logits over K places of a range have in common."""
 
   low: float = -10.0
   high: float = 10.0
   bins: int = 51
-  width: float = 0.75
 
   @property
   def shape(self):
@@ -121,6 +114,19 @@ class Categorical:
   @property
   def _range(self):
     return {'low': self.low, 'high': self.high, 'bins': self.bins}
+
+
+@dataclasses.dataclass(frozen=True)
+class Categorical(_Bins):
+  """A critic of logits over bins, read as the mean of their middles.
+
+  Attributes:
+    low, high: value units. bins: K. width: of the Gaussian, in bins.
+
+  Source: HL-Gauss, arXiv 2403.03950, section 3.1.
+  """
+
+  width: float = 0.75
 
   def values(self, answers):
     return expectation(answers, centres(**self._range))
@@ -131,7 +137,7 @@ class Categorical:
 
 
 @dataclasses.dataclass(frozen=True)
-class TwoHot:
+class TwoHot(_Bins):
   """A critic of logits over atoms, read as their mean.
 
   Attributes:
@@ -139,18 +145,6 @@ class TwoHot:
 
   Source: arXiv 2403.03950, section 3.1, after arXiv 1707.06887.
   """
-
-  low: float = -10.0
-  high: float = 10.0
-  bins: int = 51
-
-  @property
-  def shape(self):
-    return (self.bins,)
-
-  @property
-  def _range(self):
-    return {'low': self.low, 'high': self.high, 'bins': self.bins}
 
   def values(self, answers):
     return expectation(answers, atoms(**self._range))
