@@ -60,6 +60,9 @@ def test_costs_are_recognised_by_what_they_are():
   assert list(compose(plain, costs='k3:0.04').objective.costs) == ['k3']
   assert 'grpo' in compose_lib.same_as(compose(plain, costs='k3:0.04'))
   assert not compose_lib.same_as(compose(plain, costs='k3:0.05'))
+  # What is a number's default may be said.
+  told = composed('apo_difficulty', costs='difficulty_k3(correct=0.5):0.001')
+  assert 'apo_difficulty' in compose_lib.same_as(told)
 
 
 def test_other_stages_stay():

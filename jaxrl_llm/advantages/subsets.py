@@ -139,8 +139,7 @@ def max_at_k_left_out(rewards, group, valid, *, k=2):
     for i in range(k - 2):
       below = jnp.maximum(n - 2 - place - i, 0)
       pairs = pairs * numerics.safe_divide(below, jnp.maximum(n - 2 - i, 0))
-    shares = jnp.where(valid & (n >= k), pairs, 0.0) * above
-    with_row = own + _sum_before(shares, group, order, place)
+    with_row = own + _sum_before(pairs * above, group, order, place)
   left = numerics.safe_divide(k * (best - with_row), jnp.maximum(n - k, 0))
   teaches = valid & (n > k) & (numerics.group_max(above, group, valid) > 0)
   return jnp.where(teaches, n * (with_row - left), 0.0)
@@ -206,6 +205,5 @@ def best_minus_second(rewards, group, valid, *, epsilon=1e-6):
   rest = numerics.group_max(rewards, group, valid & ~best)
   alone = (numerics.group_count(group, best) == 1) & jnp.isfinite(rest)
   gap = jnp.where(best & alone, rewards - rest, 0.0)
-  gap = jnp.where(jnp.isfinite(gap), gap, 0.0)
   std = numerics.group_std(rewards, group, valid, ddof=1)
   return gap / (std + epsilon)

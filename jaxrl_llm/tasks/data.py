@@ -382,8 +382,8 @@ def load_records(
 
   Raises:
     ValueError: no rows, a malformed record, a missing field, a prompt that is
-      neither text nor messages, or an answer that is null, an object or an
-      empty list; with file and line.
+      neither text nor messages, or an answer that is null, NaN, an object or
+      an empty list; with file and line.
   """
   rows, sources, places = [], [], []
   for place, source, record in records.read(path, **which):
@@ -413,7 +413,10 @@ def _answer(place: str, answer: Any, among: bool) -> Any:
     among: options stand beside it, of which an integer is the place.
   """
   given = answer if isinstance(answer, list) else [answer]
-  if not given or not all(isinstance(x, str | int | float) for x in given):
+  # A table of numbers writes NaN where there is none.
+  if not given or not all(
+    isinstance(x, str | int | float) and x == x for x in given
+  ):
     raise ValueError(
       f'{place}: the answer {str(answer)[:60]} is nothing to compare with; '
       'write a text, a number or a list of those that are right, or set '

@@ -78,6 +78,19 @@ def test_beta_norm_maps_the_range_of_rewards_to_zero_and_one():
   )
 
 
+def test_beta_norm_takes_means_beyond_the_range_for_its_ends():
+  rewards = np.array([1, 0, 0, 0, 1, 1, 1, 0, 2, 1, 1, 1], np.float32)
+  ids = np.repeat([0, 1, 2], 4).astype(np.int32)
+  valid = np.ones(12, bool)
+  # As many more than 1 as are at 1 where the mean of the third group is 1.
+  found = np.asarray(group.norm_by_beta(rewards, ids, valid))
+  ends = np.array([1, 0, 0, 0, 1, 1, 1, 0, 1, 1, 1, 1], np.float32)
+  np.testing.assert_allclose(
+    found[:8], group.norm_by_beta(ends, ids, valid)[:8], rtol=1e-5
+  )
+  assert np.all(np.isfinite(found)) and found[8] > 0 > found[9]
+
+
 def test_beta_norm_is_grpo_when_means_are_spread_like_a_coin():
   # Means 0.25 and 0.75 with ddof 1: M = 1/2 and V = 1/8, so c = 1 and both
   # parameters are 1 + 1/6.

@@ -323,6 +323,12 @@ def test_losses_of_each_response_rest_at_absolute_scores(link, best):
   np.testing.assert_allclose(jax.grad(loss)(rest), 0, atol=1e-6)
 
 
+@pytest.mark.parametrize('link', [preference.contrast, preference.classify])
+def test_the_weight_of_absolute_scores_is_the_papers_by_default(link):
+  scores = 3.0, -2.0, 0.0
+  np.testing.assert_allclose(link(*scores), link(*scores, weight=0.01))
+
+
 def test_the_exact_loss_rests_at_the_logit_of_its_confidence():
   slope = jax.grad(
     lambda m: preference.exact(m, 0.0, 0.0, weight=0.5, confidence=0.8)
