@@ -37,7 +37,7 @@ _SAMPLES = flags.DEFINE_integer(
 _QUESTIONS = flags.DEFINE_multi_string(
   'questions',
   [],
-  'What to evaluate on, in the place of held-out questions and of eval.sets: '
+  'What to evaluate on, in place of held-out questions and of eval.sets: '
   'NAME=PATH, or PATH as of data.path; may be repeated.',
 )
 _OUTPUT = flags.DEFINE_string(

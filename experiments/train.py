@@ -276,7 +276,7 @@ def _train(config, workdir, started, stopping) -> int:
 
 
 def _export(parts, state, workdir: pathlib.Path) -> None:
-  """Writes the policy, in the place of what the run exported before."""
+  """Writes the policy, in place of what the run exported before."""
   from experiments import card
   from jaxrl_llm.training import hosts, writers
 

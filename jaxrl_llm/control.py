@@ -23,11 +23,14 @@ Array = jax.Array
 class Controller(Protocol):
   """What a coefficient answers to."""
 
-  def init(self): ...
+  def init(self):
+    """The state before the first iteration."""
 
-  def value(self, state, step: Array) -> Array: ...
+  def value(self, state, step: Array) -> Array:
+    """f32[], the coefficient of the iteration `step`."""
 
-  def update(self, state, metrics: Mapping[str, Array]): ...
+  def update(self, state, metrics: Mapping[str, Array]):
+    """The state after an iteration with these metrics."""
 
 
 @dataclasses.dataclass(frozen=True)

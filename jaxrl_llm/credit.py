@@ -38,9 +38,11 @@ from jaxrl_llm.types import Credit, Rollouts, Spec
 class Transform(Protocol):
   """A stage of credit assignment."""
 
-  def init(self, spec: Spec): ...
+  def init(self, spec: Spec):
+    """What the stage remembers before the first iteration."""
 
-  def update(self, credit: Credit, rollouts: Rollouts, state): ...
+  def update(self, credit: Credit, rollouts: Rollouts, state):
+    """The credit that the stage makes of another, and what it remembers."""
 
 
 def earned(rewards, rollouts: Rollouts):

@@ -28,13 +28,17 @@ _STREAM = 0x706F6F6C
 class Reference(Protocol):
   """What holds the policy back."""
 
-  def init(self, params: PyTree, spec: Spec) -> PyTree: ...
+  def init(self, params: PyTree, spec: Spec) -> PyTree:
+    """The state at the start, where the policy has these parameters."""
 
-  def params(self, state: PyTree) -> PyTree: ...
+  def params(self, state: PyTree) -> PyTree:
+    """The parameters of the reference."""
 
-  def opponent(self, state: PyTree) -> PyTree: ...
+  def opponent(self, state: PyTree) -> PyTree:
+    """The parameters of who the policy plays against."""
 
-  def update(self, state: PyTree, params: PyTree, step: Array) -> PyTree: ...
+  def update(self, state: PyTree, params: PyTree, step: Array) -> PyTree:
+    """The state after an iteration that ended with these parameters."""
 
 
 def _mix(old: PyTree, new: PyTree, weight: Array | float) -> PyTree:

@@ -50,7 +50,7 @@ from tests.battery_cases import (
 )
 
 NAMES = recipes.names()
-# What puts other aims in the place of the verifier's rewards: a recipe that
+# What puts other aims in place of the verifier's rewards: a recipe that
 # reads one cannot be asked to improve those.
 OWN_REWARDS = {
   *('constraint_logp', 'form', 'gain'),

@@ -1,5 +1,6 @@
 """The snippets of the documentation run, in their order."""
 
+import ast
 import doctest
 import importlib
 import pathlib
@@ -56,3 +57,19 @@ def test_examples_of_docstrings_run(name):
     for each in doctest.DocTestFinder().find(module, extraglobs=known):
       runner.run(each, out=shown.append)
   assert runner.tries and not runner.failures, ''.join(shown)
+
+
+def test_methods_of_protocols_say_what_is_asked_of_them():
+  """Each in a docstring of its own, or as an attribute of the class's."""
+  silent = [
+    f'{path.name}: {node.name}.{member.name}'
+    for path in (DOCS.parent / 'jaxrl_llm').rglob('*.py')
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8')))
+    if isinstance(node, ast.ClassDef)
+    and 'Protocol' in map(ast.unparse, node.bases)
+    for member in node.body
+    if isinstance(member, ast.FunctionDef)
+    and not ast.get_docstring(member)
+    and f'{member.name}:' not in (ast.get_docstring(node) or '')
+  ]
+  assert not silent

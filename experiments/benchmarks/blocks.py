@@ -2,9 +2,9 @@
 
   python -m experiments.benchmarks.blocks
 
-One layer of the rows of one microbatch, forth and then forth and back: all
-scores at once, where they are few enough, and in tiles of `tiles.AT_ONCE`. The
-two take turns; milliseconds are of processors, the least of the rounds, and
+One layer of the rows of one microbatch, forward, then forward and backward:
+all scores at once, where they are few enough, and in tiles of `tiles.AT_ONCE`.
+The two take turns; milliseconds are of processors, the least of the rounds, and
 memory is what the compiler reserves. The products are counted at this
 machine's best rate of them, over both halves of the triangle and once more for
 the scores that the backward pass makes again.
@@ -72,7 +72,7 @@ def main() -> int:
 
 
 def operations(cell) -> int:
-  """Of the products, forth and back: 2 and 4, and 1 again."""
+  """Of the products, forward and backward: 2 and 4, and 1 again."""
   return 7 * 2 * _pairs(cell) * cases.MODELS[cell[0]].head_dim
 
 

@@ -4,7 +4,7 @@ Is started in the tree, and is told on stdin what to do, a JSON line each:
 
     {path, text, stages: [{tests, keyword, seconds}], limit}
 
-`text` stands in the place of the file at `path` while the tests run. The stages
+`text` stands in place of the file at `path` while the tests run. The stages
 run one after another in one fork, until a test fails; `seconds` bounds the
 start of further tests of a stage, `limit` the whole. All seconds are of
 processors, which do not depend on what else a machine does. The answer, a line

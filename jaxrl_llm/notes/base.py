@@ -26,7 +26,13 @@ from jaxrl_llm.types import Array, Rollouts, Scores, Spec
 
 
 class Note(Protocol):
-  """What is said of finished responses."""
+  """What is said of finished responses.
+
+  Attributes:
+    provides: keys that it adds to `rollouts.extras`. scores: names of verifiers
+      whose scores it reads. asks: what the run must be given for it. checks:
+      f(records), called before a run.
+  """
 
   @property
   def provides(self) -> frozenset[str]: ...
@@ -40,11 +46,13 @@ class Note(Protocol):
   @property
   def checks(self) -> tuple[Check, ...]: ...
 
-  def init(self, spec: Spec): ...
+  def init(self, spec: Spec):
+    """What the note remembers before the first iteration."""
 
   def write(
     self, tools, rollouts: Rollouts, scores: Scores, state
-  ) -> tuple[Mapping[str, Array], object]: ...
+  ) -> tuple[Mapping[str, Array], object]:
+    """Its extras, one a row, and what it remembers."""
 
 
 class Stateless:

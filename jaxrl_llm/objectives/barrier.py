@@ -44,7 +44,7 @@ def interior(
     f32[N, T]; with one component, the clip loss.
 
   Source: C-MORL, arXiv 2410.02236, and its code, whose slice
-    drops a row of the batch in the place of the objective's column.
+    drops a row of the batch in place of the objective's column.
   """
   del share
   loss = surrogates.clip(logp, old_logp, advantages, mask, low=low, high=high)

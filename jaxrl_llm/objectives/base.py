@@ -40,7 +40,14 @@ _NO_COSTS: Mapping[str, Cost] = types.MappingProxyType({})
 
 
 class Objective(Protocol):
-  """What a step of the optimiser minimises."""
+  """What a step of the optimiser minimises.
+
+  Attributes:
+    parts: the functions of its own loss. samples: G that they compare, 0 where
+      they compare none. block: rows that a microbatch must not cut. costs: what
+      is added, by name. reads: what parts and costs must be given. controllers:
+      of the coefficients of the costs.
+  """
 
   @property
   def parts(self) -> tuple[Callable, ...]: ...
@@ -60,7 +67,12 @@ class Objective(Protocol):
   @property
   def controllers(self) -> Mapping[str, control.Controller]: ...
 
-  def loss(self, stats: Stats, batch: Batch, coefs: Mapping[str, Array]): ...
+  def loss(self, stats: Stats, batch: Batch, coefs: Mapping[str, Array]):
+    """f32[] of the rows of a microbatch, and metrics that add up.
+
+    Args:
+      coefs: of the costs, by name.
+    """
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,7 +29,8 @@ class Critic(Protocol):
   @property
   def shape(self) -> tuple[int, ...]: ...
 
-  def values(self, answers: jax.Array) -> jax.Array: ...
+  def values(self, answers: jax.Array) -> jax.Array:
+    """f32[...], the values that answers f32[..., *shape] stand for."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -117,7 +117,7 @@ class Tools(Protocol):
   ) -> tuple[Rollouts, Scores]:
     """Scores; a row whose verifier failed is no longer valid.
 
-    `texts` are judged in the place of the responses, and by `rows` in the
+    `texts` are judged in place of the responses, and by `rows` in the
     place of the questions' records.
     """
 

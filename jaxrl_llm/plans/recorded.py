@@ -1,4 +1,4 @@
-"""Responses that the data holds, in the place of sampled ones.
+"""Responses that the data holds, in place of sampled ones.
 
 They are encoded once, before a run, as columns that go with the prompts:
 

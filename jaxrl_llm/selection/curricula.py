@@ -28,11 +28,14 @@ from jaxrl_llm.types import Array, Spec
 class Curriculum(Protocol):
   """What decides the next tasks."""
 
-  def init(self, spec: Spec): ...
+  def init(self, spec: Spec):
+    """The state before the first draw."""
 
-  def sample(self, state, key: Array, n: int): ...
+  def sample(self, state, key: Array, n: int):
+    """i32[n] tasks, and the state after they were drawn."""
 
-  def update(self, state, tasks: Array, rewards: Array, valid: Array): ...
+  def update(self, state, tasks: Array, rewards: Array, valid: Array):
+    """The state that knows what the rows of these tasks, all [N], earned."""
 
 
 @dataclasses.dataclass(frozen=True)

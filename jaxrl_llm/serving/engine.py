@@ -66,7 +66,8 @@ class Completes(Protocol):
 
   room: Room
 
-  def submit(self, ids: Sequence[int], identity: int) -> Future[Drawn]: ...
+  def submit(self, ids: Sequence[int], identity: int) -> Future[Drawn]:
+    """What is drawn behind these tokens, by the key of that identity."""
 
 
 class Ask(NamedTuple):

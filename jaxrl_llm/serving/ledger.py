@@ -95,7 +95,7 @@ def meaning(message: Message) -> str:
   """What two messages share that are the same to who wrote them.
 
   Clients give answers back without thoughts, with other space around words and
-  within arguments, and with nothing in the place of no words.
+  within arguments, and with nothing in place of no words.
   """
   role, words = message['role'], message.get('content') or ''
   calls = [

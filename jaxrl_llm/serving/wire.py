@@ -46,7 +46,7 @@ class Refused(Exception):
 
   @property
   def body(self) -> dict[str, Any]:
-    """What is sent in the place of an answer."""
+    """What is sent in place of an answer."""
     kind = 'invalid_request_error'
     return {
       'error': {

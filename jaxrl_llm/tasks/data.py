@@ -100,7 +100,7 @@ def load(
       (rows, shared evenly by several sources), `subset` and `split` (of
       `path`), `prompt_field` and `answer_field` (of records).
     seed: of generated questions and of the split.
-    read: of records, in the place of `load_records`.
+    read: of records, in place of `load_records`.
 
   Raises:
     ValueError: as `addresses.parse`, `generate`, `read` and `split` do.

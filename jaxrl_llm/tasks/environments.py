@@ -76,11 +76,11 @@ class Environment(Protocol):
     close       called when a run ends
   """
 
-  def reset(self, rows: Sequence[Row]) -> list[Any]: ...
+  def reset(self, rows: Sequence[Row]) -> list[Any]:
+    """A state for each row of the data."""
 
-  def step(
-    self, states: Sequence[Any], actions: Sequence[Said]
-  ) -> list[Step]: ...
+  def step(self, states: Sequence[Any], actions: Sequence[Said]) -> list[Step]:
+    """How each state answers the action taken in it; the states stay."""
 
 
 class Lookup:

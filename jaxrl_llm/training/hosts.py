@@ -80,7 +80,7 @@ def initialize() -> None:
     raise ValueError(
       f'JAX_HEARTBEAT_SECONDS={heartbeat!r} must be a number of whole seconds'
     )
-  # It would catch SIGTERM in the place of our own handler, and tell nobody.
+  # It would catch SIGTERM in place of our own handler, and tell nobody.
   jax.config.update('jax_enable_preemption_service', False)
   join = functools.partial(
     jax.distributed.initialize,

@@ -25,9 +25,11 @@ _LEFT = 'left'
 class Store(Protocol):
   """Text by key, the same for all; what a client of JAX's service can do."""
 
-  def key_value_set(self, key: str, value: str, allow_overwrite: bool): ...
+  def key_value_set(self, key: str, value: str, allow_overwrite: bool):
+    """Keeps a text by its key."""
 
-  def key_value_dir_get(self, prefix: str) -> list[tuple[str, str]]: ...
+  def key_value_dir_get(self, prefix: str) -> list[tuple[str, str]]:
+    """Keys that begin so, and their texts."""
 
 
 class Watch:

@@ -25,7 +25,7 @@ def _text(screen):
 
 @contextlib.contextmanager
 def terminal(rows, columns):
-  """A terminal in the place of stderr, and what to read of its screen."""
+  """A terminal in place of stderr, and what to read of its screen."""
   screen, end = pty.openpty()
   size = struct.pack('HHHH', rows, columns, 0, 0)
   fcntl.ioctl(end, termios.TIOCSWINSZ, size)

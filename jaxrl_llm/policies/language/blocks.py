@@ -1,4 +1,4 @@
-"""Log-probs over a vocabulary that is read in blocks, forth and back.
+"""Log-probs over a vocabulary that is read in blocks, forward and backward.
 
 The logits of N x T tokens over V entries are often the largest array of a
 step. Here those of one block of the vocabulary exist at a time: the forward

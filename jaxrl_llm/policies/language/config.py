@@ -67,7 +67,7 @@ class Config:
     attention_gate: what attention says is multiplied by sigmoids of what it
       read, one for each head and dimension (Qwen3-Next).
     delta: sizes of the delta nets, and deltas: one per layer, True on those
-      that have one in the place of attention; () means none.
+      that have one in place of attention; () means none.
   """
 
   vocab: int

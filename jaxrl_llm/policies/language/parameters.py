@@ -17,7 +17,7 @@ tokens say to each layer is made of per_layer.embed [V, L, d], per_layer.kernel
 [D, L, d] and per_layer.scale [d], and read by layers.token_gate.kernel
 [L, D, d], token_out.kernel [L, d, D] and token_norm.scale [L, D].
 Where some layers have delta nets (letters as in `delta`), arrays are as many as
-layers that have them, L' in the place of L, and those with a name of attention
+layers that have them, L' in place of L, and those with a name of attention
 are of the other layers:
 
     layers.delta_{q, k}.kernel [L', D, J, key_dim]    layers.delta_v.kernel,

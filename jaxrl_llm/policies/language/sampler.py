@@ -5,7 +5,7 @@ token of every row; the second, `_write`, is a `while_loop` that draws one
 token a row and step until every row has ended. G rows share the keys and
 values of their prompt, which are never repeated. A step reads all columns of
 its cache, so the loop may be several, each with a cache twice as wide as the
-one before. In the place of the second program, `slots.write` keeps fewer rows
+one before. In place of the second program, `slots.write` keeps fewer rows
 at work, each in a slot that the next one takes.
 
 The random numbers of a row are a function of (key, its uid, the index of the

@@ -53,13 +53,13 @@ def score(
     chunk: response positions whose logits exist at once, in both directions.
       0 keeps the logits of all of them for the backward pass: faster when
       they fit.
-    block: vocabulary entries whose logits exist at once, in the place of
+    block: vocabulary entries whose logits exist at once, in place of
       `chunk`; 0 is all. Not with a support or 'log_probs', which read them by
       position.
     dtype, remat, unroll: as in `transformer.hidden`.
     shared: consecutive rows with one and the same prompt, which is read once
-      for all of them, forth and back. A row whose prompt differs from that of
-      the first of its `shared` gets NaN, not a number that looks right.
+      for all of them, forward and backward. A row whose prompt differs from
+      that of the first of its `shared` gets NaN, not a number that looks right.
 
   Returns:
     Stats in float32, 0 off `response_mask`, with finite gradients everywhere.

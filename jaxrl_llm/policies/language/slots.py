@@ -5,7 +5,7 @@ In slots a step costs S rows, not N, and there are about
 
     sum of lengths / S    steps, and at most T more while the last rows end,
 
-in the place of T steps of N rows: the cost follows the mean length and not
+in place of T steps of N rows: the cost follows the mean length and not
 the largest. All of it is one compiled loop; nothing returns to the host.
 
 The cache of a slot is a ring. All slots write the same column in a step,

@@ -195,7 +195,7 @@ def at(tree, period, axis=0):
 
 
 def _unread(config, x):
-  """Zeros in the place of keys and values, of the kinds that readers read."""
+  """Zeros in place of keys and values, of the kinds that readers read."""
   sizes = {
     'attention': (config.kv_heads, config.head_dim),
     'global': (config.global_kv_heads, config.global_head_dim),

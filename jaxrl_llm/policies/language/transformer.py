@@ -85,7 +85,7 @@ def hidden_of_groups(
   remat: bool = False,
   unroll: int | bool = 1,
 ) -> tuple[Array, Array]:
-  """`hidden` of responses whose prompt is read once a group, forth and back.
+  """`hidden` of responses whose prompt is read, and learned, once a group.
 
   Row n continues prompt n // G, with G = N / B. Every token gets the position
   it has in the whole sequence and sees what it sees there, so the states are

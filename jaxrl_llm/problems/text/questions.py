@@ -124,7 +124,7 @@ def load(
   Args:
     columns: numeric fields that the records to train on must have.
     chats: what writes the prompts; None: the tokenizer as it is.
-    starts: the token that stands in the place of each prompt, None of those
+    starts: the token that stands in place of each prompt, None of those
       that are written; () of none.
 
   Raises:
@@ -154,7 +154,7 @@ def encode(
     columns: numeric fields that the records must have.
     shown: examples before every prompt.
     chats: what writes the prompts; None: the tokenizer as it is.
-    starts: the token that stands in the place of each prompt, None of those
+    starts: the token that stands in place of each prompt, None of those
       that are written; () of none.
 
   Raises:

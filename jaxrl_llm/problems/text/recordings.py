@@ -43,7 +43,7 @@ def used(config: ConfigDict) -> bool:
 
 
 def planned(recipe: recipe_lib.Recipe) -> recipe_lib.Recipe:
-  """The recipe with recorded responses in the place of sampled ones.
+  """The recipe with recorded responses in place of sampled ones.
 
   Raises:
     ValueError: its plan does more than sample, or a part of it means something

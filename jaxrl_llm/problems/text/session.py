@@ -144,7 +144,7 @@ class TextSession(Session):
     """As the base class says, of held-out questions and of all sets.
 
     Args:
-      sets: questions by name, in the place of those held out and of all sets.
+      sets: questions by name, in place of those held out and of all sets.
     """
     if sets is None:
       sets = {'': self.held_out, **self.sets}

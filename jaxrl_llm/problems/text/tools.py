@@ -38,7 +38,7 @@ class Speaker:
   Args:
     answering: how responses are sampled and verified.
     params: of the decoder. questions: what is asked.
-    sampling: in the place of that of training.
+    sampling: in place of that of training.
   """
 
   def __init__(
