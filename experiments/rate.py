@@ -9,14 +9,19 @@ Prints, for each model and for their ensembles (mean, worst, mean less
 variance), accuracy, negative log-likelihood, Brier score and expected
 calibration error on the pairs that were held out. Records of more responses
 than two also give the curve of the best of n: the record's score of the
-response that is rated highest, against the divergence of that choice.
+response that is rated highest, against the divergence of that choice. Of
+single responses with labels, a rating above 0 says that one is liked.
+
+With --biases=authority,bandwagon,distraction,reflection also how many pairs are
+judged rightly, and as before, once a sentence that says nothing is put behind
+the worse response.
 """
 
 from __future__ import annotations
 
 import json
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from absl import flags
@@ -25,6 +30,12 @@ from experiments import command, settings
 
 _CONFIG = command.config_flag(command.here('configs', 'preference.py'))
 _MODELS = flags.DEFINE_list('models', [], 'Folders of reward models.')
+_BIASES = flags.DEFINE_list(
+  'biases',
+  [],
+  'What is tried to sway the models with, see problems/text/biases.py.',
+  allow_override=True,
+)
 _SAMPLES = flags.DEFINE_integer(
   'samples',
   8,
@@ -52,12 +63,12 @@ _UNREAD = (
 def main() -> int:
   if not _MODELS.value:
     raise command.Refused('nothing to rate with: give --models=FOLDER,FOLDER')
-  if _SAMPLES.value < 2:
-    raise command.Refused(f'--samples={_SAMPLES.value} must be 2 or more')
+  if _SAMPLES.value < 1:
+    raise command.Refused(f'--samples={_SAMPLES.value} must be 1 or more')
   check(command.overridden())
   config = _CONFIG.value
   settings.check_values(config)
-  found = measure(_MODELS.value, config, _SAMPLES.value)
+  found = measure(_MODELS.value, config, _SAMPLES.value, _BIASES.value)
   print(table(found))
   output = pathlib.Path(_OUTPUT.value)
   output.parent.mkdir(parents=True, exist_ok=True)
@@ -77,8 +88,11 @@ def check(names: Iterable[str]) -> None:
       )
 
 
-def measure(folders, config, samples: int) -> dict[str, dict]:
-  """For each model and ensemble: the statistics, and the curve of best of n."""
+def measure(
+  folders, config, samples: int, biases: Sequence[str] = ()
+) -> dict[str, dict]:
+  """For each model and ensemble: statistics, best of n, and what sways it."""
+  from jaxrl_llm.problems.text import biases as biases_lib
   from jaxrl_llm.problems.text import calibration, reward_models
   from jaxrl_llm.rewards import learned
   from jaxrl_llm.tasks import preferences
@@ -86,30 +100,56 @@ def measure(folders, config, samples: int) -> dict[str, dict]:
   _, held_out = preferences.load(config.data, seed=config.seed, samples=samples)
   models = reward_models.load(folders)
   flat = [(row['prompt'], r) for row in held_out.rows for r in row['responses']]
-  each = models(*zip(*flat))
-  ratings = dict(zip(folders, each))
-  if len(folders) > 1:
-    for name in reward_models.ENSEMBLES:
-      ratings[name] = reward_models.combined(name, each)
+  prompts, responses = zip(*flat)
   ends = np.cumsum([len(row['responses']) for row in held_out.rows])[:-1]
   gold = [np.asarray(row['scores']) for row in held_out.rows]
   fewest = min(map(len, gold))
-  found = {}
-  for name, values in ratings.items():
-    groups = np.split(values, ends)
-    live = [np.ones((1, len(g)), bool) for g in groups]
-    margins = [
-      calibration.margins(r[None], g[None], here)
-      for r, g, here in zip(groups, gold, live)
+  if fewest == 1 and biases:
+    raise command.Refused(
+      '--biases edits the worse of two responses, and these are single '
+      'responses; leave it out'
+    )
+
+  def rated(texts):
+    each = models(prompts, texts)
+    ratings = dict(zip(folders, each))
+    if len(folders) > 1:
+      for name in reward_models.ENSEMBLES:
+        ratings[name] = reward_models.combined(name, each)
+    return {name: np.split(x, ends) for name, x in ratings.items()}
+
+  def margins(groups, worse=None):
+    if fewest == 1:
+      return np.concatenate(
+        [np.where(g > 0.5, r, -r) for r, g in zip(groups, gold)]
+      )
+    pieces = [
+      calibration.margins(r[None], g[None], np.ones((1, len(g)), bool), w[None])
+      for r, g, w in zip(groups, gold, worse or groups)
     ]
+    return np.concatenate(pieces)
+
+  swayed = {
+    bias: rated([biases_lib.edited(text, bias) for text in responses])
+    for bias in biases
+  }
+  found = {}
+  for name, groups in rated(responses).items():
     curve = {
       n: float(
         np.mean([learned.best_of(r, g, n) for r, g in zip(groups, gold)])
       )
       for n in range(1, fewest + 1)
     }
-    summary = calibration.summarize(np.concatenate(margins))
-    found[name] = summary | {'best_of_n': curve}
+    before = margins(groups)
+    found[name] = {
+      **calibration.summarize(before),
+      'best_of_n': curve,
+      'biases': {
+        bias: biases_lib.robustness(before, margins(groups, other[name]))
+        for bias, other in swayed.items()
+      },
+    }
   return found
 
 
@@ -121,6 +161,10 @@ def table(found: dict[str, dict]) -> str:
   for name, values in found.items():
     shown = ''.join(f'{values[f"rating/{c}"]:>10.4f}' for c in columns)
     lines.append(f'{name:{width}}{shown}')
+  for name, values in found.items():
+    for bias, told in values['biases'].items():
+      shown = ''.join(f'  {key} {value:.4f}' for key, value in told.items())
+      lines.append(f'{name:{width}}{bias:>12}{shown}')
   return '\n'.join(lines)
 
 

@@ -21,6 +21,7 @@ KINDS = {
   'optimizers.py': 'optimizer',
   'environments': 'environment',
   'problems/text/evaluate.py': 'statistic',
+  'problems/text/biases.py': 'statistic',
   'tasks/programs.py': 'verifier',
   'tasks/structured.py': 'verifier',
 }

@@ -6,7 +6,8 @@ import pytest
 
 from experiments import command, rate
 from experiments.configs import preference
-from jaxrl_llm.problems.text import assembly
+from jaxrl_llm.problems.text import assembly, reward_models
+from jaxrl_llm.tasks import preferences
 from tests.end_to_end import tiny
 
 
@@ -26,7 +27,7 @@ def test_models_and_their_ensembles_are_measured_on_lists(tmp_path):
   folders = [exported(tmp_path / str(seed), seed) for seed in range(2)]
   config = preference.get_config()
   config.data.size, config.data.held_out = 8, 6
-  found = rate.measure(folders, config, 4)
+  found = rate.measure(folders, config, 4, ['authority'])
   assert [*found][:2] == folders and len(found) == 5
   for values in found.values():
     curve = values['best_of_n']
@@ -34,13 +35,32 @@ def test_models_and_their_ensembles_are_measured_on_lists(tmp_path):
     assert all(0 <= score <= 1 for score in curve.values())
     assert 0 < values['rating/accuracy'] < 1
     assert math.isfinite(values['rating/nll'])
+    told = values['biases']['authority']
+    assert told['accuracy'] == pytest.approx(values['rating/accuracy'])
+    assert 0 <= told['robustness'] <= 1
   # One drawn response is the mean of all, whoever rates.
   assert len({round(v['best_of_n'][1], 9) for v in found.values()}) == 1
   lines = rate.table(found).splitlines()
-  assert len(lines) == 6 and lines[0].split() == [
+  assert len(lines) == 6 + 5 and lines[0].split() == [
     'accuracy', 'nll', 'brier', 'ece'
   ]  # fmt: skip
   assert rate.figure(found).startswith(b'\x89PNG')
+
+
+def test_single_responses_are_liked_or_not(tmp_path):
+  folder = exported(tmp_path, 0)
+  config = preference.get_config()
+  config.data.size, config.data.held_out = 8, 6
+  [values] = rate.measure([folder], config, 1).values()
+  models = reward_models.load([folder])
+  _, held_out = preferences.load(config.data, seed=config.seed, samples=1)
+  right = [
+    (models([row['prompt']], row['responses'])[0, 0] > 0) == row['scores'][0]
+    for row in held_out.rows
+  ]
+  assert values['rating/accuracy'] == pytest.approx(sum(right) / 6)
+  with pytest.raises(command.Refused, match='single responses'):
+    rate.measure([folder], config, 1, ['authority'])
 
 
 @pytest.mark.parametrize('name', ['steps', 'data.system', 'data.responses'])

@@ -13,15 +13,18 @@ import numpy as np
 from jaxrl_llm.rewards import learned
 
 
-def margins(ratings, rewards, live) -> np.ndarray:
+def margins(ratings, rewards, live, worse=None) -> np.ndarray:
   """f64[J]: the margins of all pairs of one group that differ in reward.
 
   Args:
     ratings, rewards: f[B, G]. live: bool[B, G], rows that count.
+    worse: f[B, G], ratings of the same responses where they are the worse of
+      a pair; None is `ratings`.
   """
+  others = ratings if worse is None else worse
   better = rewards[:, :, None] > rewards[:, None, :]
   pair = better & live[:, :, None] & live[:, None, :]
-  gaps = np.asarray(ratings, float)[:, :, None] - ratings[:, None, :]
+  gaps = np.asarray(ratings, float)[:, :, None] - others[:, None, :]
   return gaps[pair]
 
 
