@@ -51,7 +51,7 @@ FORBIDDEN = {
     'tasks',
     *METHODS,
   ),
-  'plans': ('recipe', 'registry', 'recipes', 'problems', 'training'),
+  'plans': ('recipe', 'registry', 'recipes', 'notes', 'problems', 'training'),
   'notes': ('recipe', 'registry', 'recipes', 'problems', 'training'),
   'problems': ('registry', 'recipes'),
   'serving': tuple({*METHODS, *ABOVE_METHODS} - {'tasks'}),

@@ -98,6 +98,10 @@ def hinted(rewards, rollouts):
   return rewards
 
 
+def test_what_a_combiner_reads_counts_like_what_a_stage_reads():
+  assert recipe.Recipe(combine=hinted).needs == {'answer'}
+
+
 def test_extras_that_no_plan_provides_are_refused():
   built = recipe.Recipe(credit=credit.shape(hinted))
   assert built.needs == {'answer'}

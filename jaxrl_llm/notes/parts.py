@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_llm.notes.base import Stateless
+from jaxrl_llm.plans.begun import begins_with
 from jaxrl_llm.tasks import feedback as feedback_lib
 from jaxrl_llm.tasks import verifiers
 
@@ -38,20 +38,6 @@ class Thoughts(Stateless):
           thought[row, : column + 1] = True
           break
     return {'thought': jnp.asarray(thought)}, state
-
-
-def begins_with(said: str, texts: Sequence[str]) -> int:
-  """The longest of the texts that something said begins with, -1 of none.
-
-  White space before it and an empty text do not count.
-
-  Example:
-    >>> begins_with('<think> 1 + 1', ('<short>', '<think>'))
-    1
-  """
-  said = said.lstrip()
-  found = [i for i, text in enumerate(texts) if text and said.startswith(text)]
-  return max(found, key=lambda i: len(texts[i]), default=-1)
 
 
 @dataclasses.dataclass(frozen=True)

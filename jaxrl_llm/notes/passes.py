@@ -6,9 +6,11 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxrl_llm import numerics
 from jaxrl_llm.notes.base import Stateless
+from jaxrl_llm.plans import demonstrations, prefixes
 from jaxrl_llm.types import Array, Rollouts, Tokens
 
 
@@ -170,3 +172,49 @@ def remembered(memory, rows, task, valid):
   return jax.tree.map(
     lambda old, new: old.at[place].set(new, mode='drop'), memory, rows
   )
+
+
+@dataclasses.dataclass(frozen=True)
+class Coverage(Stateless):
+  """Note: how near a prompt's responses come to its demonstration.
+
+  `coverage` f32[N] is the share of the demonstration's different words that a
+  response contains, averaged over its group; `demonstration_reward` f32[N] is
+  what the demonstration itself earns, 0 if it could not be verified.
+  """
+
+  provides = frozenset({'coverage', 'demonstration_reward'})
+  checks = (demonstrations.required,)
+
+  def write(self, tools, rollouts, scores, state):
+    del scores
+    texts = tools.decode(rollouts)
+    records = tools.rows(rollouts.task)
+    group = np.asarray(rollouts.group)
+    _, first, place = np.unique(group, return_index=True, return_inverse=True)
+    share = np.array(
+      [
+        words_covered(text, demonstrations.shown_in(record))
+        for text, record in zip(texts, records, strict=True)
+      ]
+    )
+    mean = np.bincount(place, share) / np.bincount(place)
+    shown = prefixes.as_prompts(
+      jax.tree.map(lambda x: x[first], rollouts),
+      jnp.zeros(len(first), jnp.int32),
+    )
+    shown, judged = tools.verify(demonstrations.demonstrated(tools, shown))
+    earned = judged.components @ judged.weights
+    return {
+      'coverage': jnp.asarray(mean[place], jnp.float32),
+      'demonstration_reward': earned[place],
+    }, state
+
+
+def words_covered(text: str, demonstration: str) -> float:
+  """The share of the demonstration's different words found in a text.
+
+  1 for a demonstration without words.
+  """
+  words = set(demonstration.split())
+  return len(words & set(text.split())) / len(words) if words else 1.0

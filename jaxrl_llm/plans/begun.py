@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.notes.parts import begins_with
 from jaxrl_llm.plans import prefixes
 from jaxrl_llm.plans.base import Contract, Plan
+
+
+def begins_with(said: str, texts: Sequence[str]) -> int:
+  """The longest of the texts that something said begins with, -1 of none.
+
+  White space before it and an empty text do not count.
+
+  Example:
+    >>> begins_with('<think> 1 + 1', ('<short>', '<think>'))
+    1
+  """
+  said = said.lstrip()
+  found = [i for i, text in enumerate(texts) if text and said.startswith(text)]
+  return max(found, key=lambda i: len(texts[i]), default=-1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,12 +11,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from jaxrl_llm.notes.base import Stateless
 from jaxrl_llm.plans import prefixes
 from jaxrl_llm.plans.base import Contract, Plan
 
@@ -129,49 +127,3 @@ def with_demonstration(
 ) -> WithDemonstration:
   """Groups of own responses and the demonstration."""
   return WithDemonstration(samples, optional)
-
-
-@dataclasses.dataclass(frozen=True)
-class Coverage(Stateless):
-  """Note: how near a prompt's responses come to its demonstration.
-
-  `coverage` f32[N] is the share of the demonstration's different words that a
-  response contains, averaged over its group; `demonstration_reward` f32[N] is
-  what the demonstration itself earns, 0 if it could not be verified.
-  """
-
-  provides = frozenset({'coverage', 'demonstration_reward'})
-  checks = (required,)
-
-  def write(self, tools, rollouts, scores, state):
-    del scores
-    texts = tools.decode(rollouts)
-    records = tools.rows(rollouts.task)
-    group = np.asarray(rollouts.group)
-    _, first, place = np.unique(group, return_index=True, return_inverse=True)
-    share = np.array(
-      [
-        words_covered(text, shown_in(record))
-        for text, record in zip(texts, records, strict=True)
-      ]
-    )
-    mean = np.bincount(place, share) / np.bincount(place)
-    shown = prefixes.as_prompts(
-      jax.tree.map(lambda x: x[first], rollouts),
-      jnp.zeros(len(first), jnp.int32),
-    )
-    shown, judged = tools.verify(demonstrated(tools, shown))
-    earned = judged.components @ judged.weights
-    return {
-      'coverage': jnp.asarray(mean[place], jnp.float32),
-      'demonstration_reward': earned[place],
-    }, state
-
-
-def words_covered(text: str, demonstration: str) -> float:
-  """The share of the demonstration's different words found in a text.
-
-  1 for a demonstration without words.
-  """
-  words = set(demonstration.split())
-  return len(words & set(text.split())) / len(words) if words else 1.0

@@ -18,7 +18,7 @@ from jaxrl_llm.objectives import (
   surrogates,
 )
 from jaxrl_llm.objectives.base import Cost, policy_gradient, row_losses
-from jaxrl_llm.plans import demonstrations, greedy, sampled
+from jaxrl_llm.plans import greedy, sampled
 from jaxrl_llm.plans.base import Plan
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
@@ -265,9 +265,7 @@ def dr_irl(
   and its reward models, one for each category, are left out.
   """
   return Recipe(
-    plan=notes.noted(
-      sampled.independent(samples=samples), demonstrations.Coverage()
-    ),
+    plan=notes.noted(sampled.independent(samples=samples), passes.Coverage()),
     credit=estimate_tokens(prompts.demonstration_gap, outlier=outlier),
     objective=policy_gradient(
       surrogates.clip,

@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxrl_llm.notes import base as notes
 from jaxrl_llm.notes import passes
+from jaxrl_llm.plans import sampled
 from jaxrl_llm.types import Spec
 from tests.plans import scripted
 
@@ -115,3 +117,32 @@ def test_the_first_teacher_teaches_and_all_constrain():
   )
   with pytest.raises(ValueError, match='names 2 policies, .* weighs 3'):
     passes.Constraints(3).write(tools, rollouts, None, ())
+
+
+def test_coverage_is_the_mean_share_of_the_demonstrations_words():
+  records = ({'demonstration': 'a b'}, {'demonstration': 'c'})
+  said = {'q': ['a', 'b a'], 'r': ['c', 'd']}
+  lent = scripted.Scripted(
+    lambda text, i: said[text][i],
+    lambda text, record: len(text) / 4,
+    records,
+    columns=4,
+  )
+  plan = notes.noted(sampled.independent(samples=2), passes.Coverage())
+  state = plan.init(Spec(4, 2, 1, 4))
+  rollouts, _, _ = plan.collect(
+    lent, scripted.ask('q', 'r'), state, jax.random.key(0)
+  )
+  extras = rollouts.extras
+  np.testing.assert_allclose(extras['coverage'], [0.75, 0.75, 0.5, 0.5])
+  np.testing.assert_allclose(
+    extras['demonstration_reward'], [0.75, 0.75, 0.25, 0.25]
+  )
+
+
+@pytest.mark.parametrize(
+  ('text', 'demonstration', 'share'),
+  [('a b', 'a b', 1), ('a', 'a a b', 0.5), ('x', 'a', 0), ('', '', 1)],
+)
+def test_words_covered_counts_different_words(text, demonstration, share):
+  assert passes.words_covered(text, demonstration) == share

@@ -1,12 +1,12 @@
-"""Demonstrations as rows, and how near responses come to them."""
+"""Demonstrations as rows."""
 
 import jax
 import numpy as np
 import pytest
 
 from jaxrl_llm.notes import base as notes
+from jaxrl_llm.notes import passes
 from jaxrl_llm.plans import demonstrations, offline_states, resets, sampled
-from jaxrl_llm.types import Spec
 from tests.plans import scripted
 
 KEY = jax.random.key(0)
@@ -52,7 +52,7 @@ def check(plan, *records):
     demonstrations.with_demonstration(samples=2),
     resets.dataset_reset(),
     offline_states.offline_states(),
-    notes.noted(sampled.independent(), demonstrations.Coverage()),
+    notes.noted(sampled.independent(), passes.Coverage()),
     notes.noted(resets.dataset_reset(), notes.Answers()),
   ],
 )
@@ -91,27 +91,3 @@ def test_without_a_demonstration_its_row_does_not_count():
 def test_a_group_needs_a_response_of_its_own():
   with pytest.raises(ValueError, match='use at least 2'):
     demonstrations.with_demonstration(samples=1)
-
-
-def test_coverage_is_the_mean_share_of_the_demonstrations_words():
-  records = ({'demonstration': 'a b'}, {'demonstration': 'c'})
-  said = {'q': ['a', 'b a'], 'r': ['c', 'd']}
-  lent = tools(
-    lambda text, i: said[text][i], records, lambda text, record: len(text) / 4
-  )
-  plan = notes.noted(sampled.independent(samples=2), demonstrations.Coverage())
-  state = plan.init(Spec(4, 2, 1, 4))
-  rollouts, _, _ = plan.collect(lent, scripted.ask('q', 'r'), state, KEY)
-  extras = rollouts.extras
-  np.testing.assert_allclose(extras['coverage'], [0.75, 0.75, 0.5, 0.5])
-  np.testing.assert_allclose(
-    extras['demonstration_reward'], [0.75, 0.75, 0.25, 0.25]
-  )
-
-
-@pytest.mark.parametrize(
-  ('text', 'demonstration', 'share'),
-  [('a b', 'a b', 1), ('a', 'a a b', 0.5), ('x', 'a', 0), ('', '', 1)],
-)
-def test_words_covered_counts_different_words(text, demonstration, share):
-  assert demonstrations.words_covered(text, demonstration) == share
