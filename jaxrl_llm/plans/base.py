@@ -15,6 +15,7 @@ beside this module are
     greedy          the greedy response as a baseline
     branching       values of prefixes, trees of samples
     episodes        several turns with an environment between them
+    forked          episodes that part where the policy became unsure
     served          what programs asked the policy over HTTP
     wordings        one question in several words
     opponents       groups that two policies write

@@ -11,7 +11,7 @@ from jaxrl_llm.advantages import group, keys, steps, targets
 from jaxrl_llm.credit import chain, estimate, estimate_tokens, refine
 from jaxrl_llm.objectives import aggregate, costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
-from jaxrl_llm.plans import episodes
+from jaxrl_llm.plans import episodes, forked
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.rewards import behaviour
@@ -351,6 +351,49 @@ def aspo(
     credit=estimate_tokens(
       targets.timed_tools, delta=delta, bound=bound, epsilon=epsilon
     ),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper('Agentic Reinforced Policy Optimization', '2507.19849'),
+  Limit('grpo', {}, {'kl_weight': 0.0}),
+)
+def arpo(
+  *,
+  samples: int = 16,
+  first: int = 8,
+  turns: int = 4,
+  base: float = 0.5,
+  weight: float = 0.017,
+  tokens: int = 20,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  epsilon: float = 1e-6,
+  minibatches: int = 8,
+) -> Recipe:
+  """GRPO over episodes that part after calls, where the policy became unsure.
+
+  What episodes share is learned in each of them: the paper's soft attribution.
+  `weight` is the published 0.2 for the vocabulary of Qwen 2.5, 11.9 nats.
+
+  Deviates: others go on from the first episodes alone, once those have ended,
+  not from one another. Entropies are of the whole vocabulary, where the
+  published code takes the ten likeliest tokens. The KL, of weight 0 there, is
+  left out.
+  """
+  return Recipe(
+    plan=forked.forked(
+      samples=samples,
+      first=first,
+      turns=turns,
+      base=base,
+      weight=weight,
+      tokens=tokens,
+    ),
+    credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
     aggregate=aggregate.sequence_mean,
     minibatches=minibatches,

@@ -148,3 +148,10 @@ def aspo(case, *, clip_low, clip_high, delta, bound, epsilon):
     advantages=a,
     weights=w,
   )
+
+
+@entry(values={'first': 2})
+def arpo(case, *, clip_low, clip_high, epsilon):
+  """Arxiv 2507.19849, section 3.2: soft attribution is GRPO's, row by row."""
+  a = normalised(case, case.rewards, epsilon)
+  return like_grpo(case, a, clip_low, clip_high)
