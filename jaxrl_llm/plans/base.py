@@ -16,6 +16,7 @@ beside this module are
     branching       values of prefixes, trees of samples
     episodes        several turns with an environment between them
     forked          episodes that part where the policy became unsure
+    reflected       episodes that went wrong, rewritten to turn good
     served          what programs asked the policy over HTTP
     wordings        one question in several words
     opponents       groups that two policies write
@@ -28,6 +29,7 @@ beside this module are
     replay          earlier groups in place of those without a signal
     retried         groups asked again in other words, where they fell short
     hints           what those words are
+    stimuli         responses that are words for another model
     temperature     rows that are sampled hotter or colder
     undersampled    rows of samplers that avoid what is there already
     recorded        responses that the data holds, with their scores

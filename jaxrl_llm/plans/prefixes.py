@@ -222,3 +222,24 @@ def scored_as(rollouts: Rollouts, logp: Array) -> Rollouts:
     # On the whole vocabulary, where the sampler's mass is 1.
     extras['log_mass'] = jnp.zeros_like(logp)
   return rollouts.replace(logp=logp, extras=extras)
+
+
+def rescored(rollouts: Rollouts, where: Array, logp: Array) -> Rollouts:
+  """Rows of which some, bool[N], are as if drawn with log-probs f32[N, T].
+
+  Raises:
+    ValueError: a sampler that records its candidates, among which their tokens
+      need not be.
+  """
+  if 'support' in rollouts.extras:
+    raise ValueError(
+      'rows that were written otherwise have tokens outside the support of the '
+      'sampler; set sample.support = 0'
+    )
+  where = where[:, None]
+  # On the whole vocabulary, where the sampler's mass is 1.
+  mass = jnp.where(where, 0.0, rollouts.extras['log_mass'])
+  return rollouts.replace(
+    logp=jnp.where(where, logp, rollouts.logp),
+    extras={**rollouts.extras, 'log_mass': mass},
+  )

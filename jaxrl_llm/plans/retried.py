@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrl_llm.plans import prefixes
 from jaxrl_llm.plans.base import Check, Contract, Plan
 from jaxrl_llm.types import Rollouts, Scores
 
@@ -264,17 +265,9 @@ def _taken(old, new, index):
 
 def _as_asked(tools, rows, first, offline):
   """The offline rows as answers to the prompts that were there first."""
-  if 'support' in rows.extras:
-    raise ValueError(
-      'answers to another prompt have tokens outside the support of the '
-      'sampler; set sample.support = 0'
-    )
   content = rows.content.replace(
     prompt=first.prompt, prompt_mask=first.prompt_mask
   )
   rows = rows.replace(content=content)
-  logp = jnp.where(offline[:, None], tools.score(rows).logp, rows.logp)
-  # On the whole vocabulary, where the sampler's mass is 1.
-  mass = jnp.where(offline[:, None], 0.0, rows.extras['log_mass'])
-  extras = {**rows.extras, 'log_mass': mass, 'offline': offline}
-  return rows.replace(logp=logp, extras=extras)
+  rows = prefixes.rescored(rows, offline, tools.score(rows).logp)
+  return rows.replace(extras={**rows.extras, 'offline': offline})

@@ -1,4 +1,4 @@
-"""Entries that ask a question again in other words: hints, drafts, critiques.
+"""Entries that guide: by hints, drafts, critiques, stimuli, second thoughts.
 
 A `phrase` says where the words go. That of a run on a chat model is a sentence:
 --config.recipe.phrase='{prompt} A solution begins like this: {hint}'.
@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from functools import partial
 
-from jaxrl_llm.advantages import group
-from jaxrl_llm.credit import estimate
+from jaxrl_llm import control
+from jaxrl_llm.advantages import group, tokens
+from jaxrl_llm.credit import chain, estimate, refine, weigh
 from jaxrl_llm.objectives import aggregate, costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
-from jaxrl_llm.plans import hints, retried, sampled
+from jaxrl_llm.plans import hints, reflected, retried, sampled, stimuli
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
+from jaxrl_llm.selection import filters
 
 
 @register(
@@ -234,5 +236,93 @@ def critique_grpo(
       entropy=Cost(costs.negative_entropy, entropy_weight),
     ),
     aggregate=aggregate.budget_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'Guiding Large Language Models via Directional Stimulus Prompting',
+    '2302.11520',
+  ),
+  Limit('ppo', {'kl_weight': 0.0}),
+)
+def directional_stimulus(
+  *,
+  samples: int = 1,
+  phrase: str = '{stimulus} {prompt}',
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  discount: float = 1.0,
+  trace: float = 0.95,
+  kl_weight: float = 0.01,
+  kl_target: float = 0.2,
+  value_weight: float = 0.5,
+  value_clip: float = 0.2,
+  epochs: int = 4,
+  minibatches: int = 4,
+) -> Recipe:
+  """PPO on words for a frozen model, whose answer is judged.
+
+  The policy writes a stimulus, the first policy of `teacher.paths` answers the
+  question with it, and the verifiers see that answer alone. A controller holds
+  the KL to the first policy at `kl_target` nats a token. The policy may begin
+  as one that has imitated stimuli, the `demonstration` of a record.
+
+  Deviates: the KL is a cost in the loss, where the paper's is in the reward;
+  the tokens of the reference earn nothing by themselves; it also uses NLPO.
+  Evaluation during a run judges the stimuli as if they were answers.
+  """
+  error = partial(costs.squared_value_error, clip=value_clip)
+  return Recipe(
+    plan=stimuli.Stimuli(phrase, samples),
+    credit=chain(tokens.GAE(discount, trace), refine(tokens.whiten_batch)),
+    objective=policy_gradient(
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
+      value=Cost(error, value_weight),
+      kl=Cost(costs.k2, control.AdaptiveKL(kl_weight, kl_target)),
+    ),
+    aggregate=aggregate.token_mean,
+    epochs=epochs,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'Agent-R: Training Language Model Agents to Reflect via Iterative '
+    'Self-Training',
+    '2501.11425',
+  )
+)
+def agent_r(
+  *,
+  samples: int = 8,
+  turns: int = 4,
+  good: float = 0.5,
+  gap: float = 0.2,
+  revisions: tuple[str, ...] = ('No. ', 'Wrong. ', 'Again: '),
+  minibatches: int = 1,
+) -> Recipe:
+  """Likelihood of good episodes, and of bad ones that were turned into them.
+
+      -mean over tokens of log pi,    of rows that earn more than `good`
+
+  A bad episode goes on until its first wrong turn, which is not learned, says
+  that it was wrong, and goes on as the good one does.
+
+  Deviates: episodes are independent, where the paper searches a tree; the first
+  wrong turn is that at which the two part, not one that the policy finds; both
+  bounds are constant, and recalled; general data are not mixed in.
+  """
+  plan = reflected.Reflected(samples, turns, good, gap, revisions)
+  taught = partial(group.outcomes, right=1.0, wrong=0.0, correct=good)
+  return Recipe(
+    plan=plan,
+    credit=chain(weigh(filters.rows_above, floor=good), estimate(taught)),
+    objective=policy_gradient(surrogates.score_function),
+    aggregate=aggregate.token_mean,
     minibatches=minibatches,
   )

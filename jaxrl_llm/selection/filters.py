@@ -61,3 +61,13 @@ def best_rows(rewards, group, valid):
   """
   best = rewards == numerics.group_max(rewards, group, valid)
   return jnp.where(valid & best, 1.0, 0.0)
+
+
+def rows_above(rewards, group, valid, *, floor=0.5):
+  """1 for rows whose reward is above a floor, whatever their group's are.
+
+  Args:
+    floor: in reward units.
+  """
+  del group
+  return jnp.where(valid & (rewards > floor), 1.0, 0.0)

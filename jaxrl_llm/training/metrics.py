@@ -320,7 +320,9 @@ _TABLE: dict[str, Metric] = {
     'share of groups', 'How many have rows that were asked in other words.'
   ),
   'plan/too_long': _count(
-    'count', 'groups', 'Other words were longer than sample.max_prompt allows.'
+    'count',
+    'groups or rows',
+    'Other words were longer than sample.max_prompt allows.',
   ),
   'plan/temperature': _count('heat', '1', 'That of the rows it heats.'),
   'plan/segments': _count(

@@ -109,6 +109,26 @@ def test_a_guide_completes_what_the_policy_began(tmp_path):
   assert np.all(np.asarray(rollouts.action_mask)[completed])
 
 
+@pytest.mark.slow
+def test_a_frozen_model_answers_with_what_the_policy_wrote(tmp_path):
+  with assembled(tiny_config('grpo', {}), tmp_path / 'frozen'):
+    frozen = {'teacher.paths': (str(tmp_path / 'frozen' / 'model'),)}
+  settings = frozen | {'sample.max_prompt': 24}
+  config = tiny_config('directional_stimulus', settings)
+  with assembled(config, tmp_path / 'run') as run:
+    iterate(*run)
+
+
+@pytest.mark.slow
+def test_a_rewritten_episode_is_what_the_learner_reads(tmp_path):
+  settings = TOOLS | {'sample.max_response': 110, 'warm_start.steps': 100}
+  with assembled(tiny_config('agent_r', settings), tmp_path) as (parts, state):
+    for step in range(2):
+      state, metrics, _ = loop.iterate(parts, state, step)
+      assert metrics['plan/reflected'] > 0
+      assert metrics['sampler/gap_max'] < 1e-4
+
+
 def test_what_a_plan_remembers_survives_a_restart(tmp_path):
   config = tiny_config('single_stream', {'data.size': 8})
   with assembled(config, tmp_path) as (parts, fresh):

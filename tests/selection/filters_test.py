@@ -31,3 +31,10 @@ def test_rate_between_keeps_groups_of_medium_success(bounds):
     mates = valid & (group == group[i])
     mean = rewards[mates].mean() if mates.any() else 0.0
     assert ours[i] == (valid[i] and bounds[0] <= mean <= bounds[1])
+
+
+def test_rows_above_a_floor_are_kept_whatever_their_group_is():
+  rewards = np.array([0.5, 0.6, 0.9, 0.0], np.float32)
+  valid = np.array([True, True, False, True])
+  kept = filters.rows_above(rewards, np.zeros(4, np.int32), valid, floor=0.5)
+  np.testing.assert_array_equal(kept, [0, 1, 0, 0])

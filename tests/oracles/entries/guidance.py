@@ -8,18 +8,27 @@ from __future__ import annotations
 
 from math import exp
 
+import numpy as np
+
 from tests.oracles.parts import (
   Answer,
   budget_mean,
   centred,
+  clamp,
   clipped,
   entropy_bonus,
   entry,
+  gae,
+  k2,
   like_grpo,
   normalised,
   over_tokens,
+  penalty,
   ratio,
+  score_function,
   token_mean,
+  value_error,
+  whitened,
 )
 
 
@@ -71,3 +80,43 @@ def critique_grpo(case, *, gamma, entropy_weight):
 
   loss = over_tokens(case, w, term, entropy_bonus(entropy_weight))
   return Answer(loss, advantages=a, weights=w)
+
+
+@entry(moved=({'kl_target': 0.045},))
+def directional_stimulus(
+  case,
+  *,
+  clip_low,
+  clip_high,
+  discount,
+  trace,
+  kl_weight,
+  kl_target,
+  value_weight,
+  value_clip,
+):
+  """Arxiv 2302.11520: PPO, with a KL whose weight follows its target.
+
+  beta <- beta (1 + clip((KL - KL*) / KL*, -0.2, 0.2) / 10) after an iteration.
+  """
+  apart = (case.measured['reference/kl'] - kl_target) / kl_target
+  beta = kl_weight * (1 + clamp(apart, -0.2, 0.2) / 10)
+  raw = gae(case, case.rewards, case.old.values, discount, trace)
+  targets = np.where(case.mask, raw + case.old.values, 0.0)
+  a, w = whitened(case, raw), token_mean(case)
+  terms = (
+    clipped(case, a, clip_low, clip_high),
+    value_error(case, targets, value_weight, value_clip),
+    penalty(case, beta, k2),
+  )
+  loss = over_tokens(case, w, *terms)
+  return Answer(loss, advantages=a, weights=w, targets=targets)
+
+
+@entry(moved=({'good': 0.9},))
+def agent_r(case, *, good):
+  """Arxiv 2501.11425, equation 5: -log pi of what leads to a good end."""
+  a = np.where(case.valid & (case.rewards > good), 1.0, 0.0)
+  w = token_mean(case, a)
+  loss = over_tokens(case, w, score_function(case, a))
+  return Answer(loss, advantages=a, weights=w, keep=a)
