@@ -10,6 +10,9 @@
 
 `eval/return` is held against `eval/optimum`, the value of the Riccati
 recursion or of dynamic programming.
+The first command takes it from -1116 to -2.771 of at most -2.738, with
+--config.seed=1 from -1081 to -2.776 and with --config.seed=2 from -1007 to
+-2.773, in 14 to 26 seconds of CPU time.
 """
 
 from experiments.configs.base import base

@@ -6,7 +6,9 @@ python -m experiments.train --config=experiments/configs/flow.py:dr_grpo
     any recipe that samples independently and needs no critic
 
 `eval/return` is held against `eval/optimum`, the most that the noise of the
-last step leaves: 0.911.
+last step leaves: 0.911. The first command takes it from 0.010 to 0.904, with
+--config.seed=1 from 0.023 to 0.906 and with --config.seed=2 from 0.020 to
+0.902, in 11 to 18 seconds of CPU time.
 """
 
 from experiments.configs.base import base
