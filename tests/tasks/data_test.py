@@ -1,6 +1,7 @@
 """Datasets: what is read, what is refused, and who sees which question."""
 
 import json
+import math
 import sys
 
 import numpy as np
@@ -97,7 +98,7 @@ def test_options_of_known_data_sets_are_read_and_verified(tmp_path, record):
 
 
 @pytest.mark.parametrize(
-  'answer', [None, [], {'text': 'a'}, ['a', None], [[1]]]
+  'answer', [None, [], {'text': 'a'}, ['a', None], [[1]], math.nan]
 )
 def test_an_answer_that_nothing_can_equal_is_refused(tmp_path, answer):
   records = [{'prompt': 'p', 'answer': given} for given in ('a', answer)]
