@@ -10,7 +10,8 @@ variance), accuracy, negative log-likelihood, Brier score and expected
 calibration error on the pairs that were held out. Records of more responses
 than two also give the curve of the best of n: the record's score of the
 response that is rated highest, against the divergence of that choice. Of
-single responses with labels, a rating above 0 says that one is liked.
+single responses with labels, a rating above 0 says that one is liked. With
+--config.data.responses=referred models read a reference before a response.
 
 With --biases=authority,bandwagon,distraction,reflection also how many pairs are
 judged rightly, and as before, once a sentence that says nothing is put behind
@@ -51,7 +52,6 @@ _OUTPUT = flags.DEFINE_string(
 # What the measurement reads of the settings, and what of that it does not.
 _READ = ('seed', 'data')
 _UNREAD = (
-  'data.responses',
   'data.system',
   'data.chat',
   'data.chat_template_kwargs',
@@ -97,8 +97,18 @@ def measure(
   from jaxrl_llm.rewards import learned
   from jaxrl_llm.tasks import preferences
 
-  _, held_out = preferences.load(config.data, seed=config.seed, samples=samples)
-  models = reward_models.load(folders)
+  kind = config.data.responses
+  if kind not in ('recorded', 'referred'):
+    raise command.Refused(
+      f'data.responses={kind} is not rated here; use recorded, or referred'
+    )
+  referred = kind == 'referred'
+  _, held_out = preferences.load(
+    config.data, seed=config.seed, samples=samples, by_policy=referred
+  )
+  models = reward_models.load(folders, compared=referred)
+  if referred:
+    held_out = preferences.referred(held_out, models.tokenizer.eos_token)
   flat = [(row['prompt'], r) for row in held_out.rows for r in row['responses']]
   prompts, responses = zip(*flat)
   ends = np.cumsum([len(row['responses']) for row in held_out.rows])[:-1]

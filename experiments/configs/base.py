@@ -97,8 +97,8 @@ SETTINGS = {
   'data.responses': (
     'sampled',
     'sampled by the policy; recorded: the data holds them, with preferences; '
-    'compared: likewise, each followed by its rival; demonstrated: it holds '
-    'what is to be said',
+    'compared: likewise, each followed by its rival; referred: each after a '
+    'reference; demonstrated: it holds what is to be said',
   ),
   'data.epochs': (
     0.0,

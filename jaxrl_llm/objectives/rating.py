@@ -58,3 +58,15 @@ def reaction(
   ratings = last_value(logp, old_logp, mask, after_values=after_values)
   losses = learned.reaction(ratings, (rewards > correct) * 1.0)
   return jnp.where(jnp.any(mask, axis=-1), losses, 0.0)
+
+
+@reads('after_values', 'rewards')
+def least_squares(logp, old_logp, advantages, mask, *, after_values, rewards):
+  """(r - score)^2 of each response alone.
+
+  Returns:
+    f32[N]; 0 for a row without tokens.
+  """
+  del advantages
+  ratings = last_value(logp, old_logp, mask, after_values=after_values)
+  return jnp.where(jnp.any(mask, axis=-1), (ratings - rewards) ** 2, 0.0)

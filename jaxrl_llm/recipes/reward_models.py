@@ -58,3 +58,56 @@ def unary_reward_model(*, samples: int = 1, correct: float = 0.5) -> Recipe:
     plan=sampled.independent(samples=samples),
     objective=row_losses(rating.reaction, correct=correct),
   )
+
+
+@register(
+  Paper(
+    'Pre-Trained Policy Discriminators are General Reward Models',
+    '2507.05197',
+  ),
+  Limit('reward_model', {}, {'centring': 0.0}),
+)
+def polar(*, samples: int = 2) -> Recipe:
+  """How like a response is to one of the policy that wrote a reference.
+
+  Of a reference and two responses the one of the same policy, or the one that
+  people prefer, is rated higher. With `data.responses=referred` the model reads
+  the reference, the end of a text, and the response; the verifier
+  `policy_discriminator:FOLDER` puts the record's answer there.
+
+  Deviates: the loss of the first stage is recalled, and the prompt is not read
+  again behind the reference.
+  """
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    objective=pair_losses(
+      rating.bradley_terry,
+      rating.last_value,
+      margin=0.0,
+      centring=0.0,
+      samples=samples,
+    ),
+  )
+
+
+@register(
+  Paper(
+    'Optimizing Safe and Aligned Language Generation: A Multi-Objective GRPO '
+    'Approach',
+    '2503.21819',
+    confidence='ABSTRACT',
+  )
+)
+def regression_reward_model(*, samples: int = 1) -> Recipe:
+  """The score that a response was given, by least squares.
+
+  Several such models, each of a label of its own, are verifiers with weights,
+  `safe=reward_model:FOLDER`, of one reward.
+
+  Deviates: reconstructed from the abstract. One model regresses all labels
+  there, and each its own here.
+  """
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    objective=row_losses(rating.least_squares),
+  )

@@ -38,7 +38,7 @@ _FORMS = (
 
 
 def load(
-  settings: Any, *, seed: int, samples: int
+  settings: Any, *, seed: int, samples: int, by_policy: bool = False
 ) -> tuple[data.Dataset, data.Dataset]:
   """The training and the held-out records that the settings ask for.
 
@@ -47,6 +47,7 @@ def load(
     seed: of generated records and of the split.
     samples: G, the most responses to a prompt, and their number in generated
       tasks.
+    by_policy: generated pairs are those of `written_by_policies`.
 
   Raises:
     ValueError: as `data.load` and `judged` do.
@@ -56,7 +57,11 @@ def load(
     return load_records(path, samples=samples, **fields)
 
   train, held_out = data.load(settings, seed=seed, read=read)
-  return (_completed(train, seed, samples), _completed(held_out, seed, samples))
+  if by_policy:
+    write = functools.partial(written_by_policies, seed=seed)
+  else:
+    write = functools.partial(written, seed=seed, samples=samples)
+  return _completed(train, write), _completed(held_out, write)
 
 
 def load_records(
@@ -262,13 +267,69 @@ def compared(dataset: data.Dataset, mark: str) -> data.Dataset:
   return dataclasses.replace(dataset, rows=rows)
 
 
-def _completed(dataset: data.Dataset, seed: int, samples: int) -> data.Dataset:
+def referred(dataset: data.Dataset, mark: str) -> data.Dataset:
+  """Responses as what a policy discriminator reads: a reference, a mark, one.
+
+  The reference is the field `reference` of a record, else its answer.
+
+  Args:
+    mark: text between the two, as a rule the tokenizer's end of a text.
+
+  Raises:
+    ValueError: a record without a reference.
+  """
+  rows = []
+  for row in dataset.rows:
+    reference = row.get('reference', row.get('answer'))
+    if not isinstance(reference, str) or not reference:
+      raise ValueError(
+        f'{dataset.name}: a policy discriminator compares responses with a '
+        f'reference; the record of {str(row["prompt"])[:60]!r} has none. Add '
+        'the text of one to the field "reference"'
+      )
+    responses = [
+      f'{reference.removesuffix(mark)}{mark}{said.removesuffix(mark)}'
+      for said in row['responses']
+    ]
+    rows.append(row | {'responses': responses})
+  return dataclasses.replace(dataset, rows=rows)
+
+
+def _completed(dataset: data.Dataset, write) -> data.Dataset:
   """A generated dataset with its responses; a read one as it is."""
   rows = [
-    row if 'responses' in row else row | written(row, seed, samples)
-    for row in dataset.rows
+    row if 'responses' in row else row | write(row) for row in dataset.rows
   ]
   return dataclasses.replace(dataset, rows=rows)
+
+
+def written_by_policies(row: Mapping[str, Any], seed: int) -> Row:
+  """Two responses, of which one is by the policy that wrote the reference.
+
+  Policy k exchanges k pairs of different symbols of the right answer, k from 0
+  to 3. The first two texts of one policy are `reference` and a response of
+  score 1, that of another policy scores 0; their order is random.
+
+  Args:
+    row: with a `prompt` and the text of its `answer`.
+    seed: with the prompt, of all that is random.
+
+  Source: POLAR, arXiv 2507.05197, section 3.1: a trajectory of the same policy
+    is the better one.
+  """
+  rng = random.Random(f'{seed}/{row["prompt"]}')
+  own, other = rng.sample(range(4), 2)
+
+  def said(count):
+    text = row['answer']
+    for _ in range(count):
+      text = _exchanged(rng, text, row['answer'])
+    return text
+
+  pair = [(said(own), 1.0), (said(other), 0.0)]
+  rng.shuffle(pair)
+  texts, scores = map(list, zip(*pair))
+  return {'reference': said(own), 'responses': texts, 'scores': scores}
 
 
 def written(row: Mapping[str, Any], seed: int, samples: int) -> Row:

@@ -80,6 +80,7 @@ MODELS = frozenset(
     'reward_model_worst',
     'reward_model_uncertain',
     'preference_model',
+    'policy_discriminator',
   }
 )
 # What a verifier that takes whole batches is marked with.

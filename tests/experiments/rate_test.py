@@ -63,7 +63,28 @@ def test_single_responses_are_liked_or_not(tmp_path):
     rate.measure([folder], config, 1, ['authority'])
 
 
-@pytest.mark.parametrize('name', ['steps', 'data.system', 'data.responses'])
+def test_references_are_read_before_what_is_rated(tmp_path):
+  folder = exported(tmp_path, 0)
+  config = preference.get_config()
+  config.data.size, config.data.held_out = 8, 6
+  config.data.responses = 'referred'
+  [values] = rate.measure([folder], config, 2).values()
+  models = reward_models.load([folder])
+  _, held_out = preferences.load(
+    config.data, seed=config.seed, samples=2, by_policy=True
+  )
+  right = []
+  for row in held_out.rows:
+    texts = [f'{row["reference"]}<|eos|>{said}' for said in row['responses']]
+    first, second = models([row['prompt']] * 2, texts)[0]
+    right.append((first > second) == (row['scores'] == [1, 0]))
+  assert values['rating/accuracy'] == pytest.approx(sum(right) / 6)
+  config.data.responses = 'compared'
+  with pytest.raises(command.Refused, match='use recorded, or referred'):
+    rate.measure([folder], config, 2)
+
+
+@pytest.mark.parametrize('name', ['steps', 'data.system', 'data.shots'])
 def test_a_setting_that_is_not_read_is_refused(name):
   rate.check(['seed', 'data.path', 'data.held_out'])
   with pytest.raises(command.Refused, match=f'{name} would do nothing'):

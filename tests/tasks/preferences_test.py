@@ -233,6 +233,37 @@ def test_generated_pairs_hold_the_answer_and_something_else(task):
   assert parts[0].rows == again[0].rows
 
 
+def test_generated_policies_differ_by_what_they_exchange():
+  kept = 0
+  for number in range(40):
+    row = {'prompt': f'q{number}', 'answer': '01234'}
+    found = preferences.written_by_policies(row, 0)
+    assert found == preferences.written_by_policies(row, 0)
+    own = found['responses'][found['scores'].index(1.0)]
+    [other] = {*found['responses']} - {own} or {own}
+    assert sorted(found['scores']) == [0, 1]
+    # Who exchanges nothing writes one text, and nobody else does.
+    whole = found['reference'] == row['answer']
+    assert whole == (own == row['answer'])
+    assert not (whole and other == row['answer'])
+    kept += whole
+  assert 0 < kept < 40
+
+
+def test_a_discriminator_reads_a_reference_first():
+  rows = [
+    {'prompt': 'q', 'reference': 'r<e>', 'responses': ['a<e>', 'b']},
+    {'prompt': 'q', 'answer': 's', 'responses': ['a']},
+  ]
+  dataset = data.Dataset('d', rows, np.zeros(2, int), ('s',))
+  found = preferences.referred(dataset, '<e>').rows
+  texts = [row['responses'] for row in found]
+  assert texts == [['r<e>a', 'r<e>b'], ['s<e>a']]
+  rows[1]['answer'] = None
+  with pytest.raises(ValueError, match="the record of 'q' has none. Add"):
+    preferences.referred(dataset, '<e>')
+
+
 def test_generated_lists_are_scored_by_symbols_in_their_place():
   train, _ = preferences.load(settings('sort'), seed=0, samples=4)
   for row in train.rows:

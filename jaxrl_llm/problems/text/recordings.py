@@ -25,7 +25,12 @@ from jaxrl_llm.training import diagnostics
 from jaxrl_llm.types import Array, Rollouts
 
 # What `data.responses` may be, beside 'sampled'.
-_KINDS = ('recorded', 'compared', 'demonstrated')
+_KINDS = ('recorded', 'compared', 'referred', 'demonstrated')
+# Responses with another text before or behind them.
+_JOINED = {
+  'compared': preferences.compared,
+  'referred': preferences.referred,
+}
 
 
 def used(config: ConfigDict) -> bool:
@@ -94,11 +99,15 @@ def load(
     _tell(told[0].counts)
     return told
   parts = []
+  kind = config.data.responses
   for dataset in preferences.load(
-    config.data, seed=config.seed, samples=samples
+    config.data,
+    seed=config.seed,
+    samples=samples,
+    by_policy=kind == 'referred',
   ):
-    if config.data.responses == 'compared':
-      dataset = preferences.compared(dataset, tokenizer.eos_token)
+    if kind in _JOINED:
+      dataset = _JOINED[kind](dataset, tokenizer.eos_token)
     part = questions.encode(dataset, config, tokenizer)
     columns, counts = encode(
       part.rows,

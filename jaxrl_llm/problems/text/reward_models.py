@@ -276,22 +276,38 @@ def _judge(name: str, folders: str = '') -> verify.Judge:
       f'verifier {name!r} needs a folder, or several, as in '
       f'{name}:FOLDER,FOLDER'
     )
-  models = load(folders.split(','), compared=name == 'preference_model')
+  joined = name in ('preference_model', 'policy_discriminator')
+  models = load(folders.split(','), compared=joined)
 
   def judge(responses: Sequence[str], rows: Sequence[Mapping[str, Any]]):
     prompts = [row['prompt'] for row in rows]
     return combined(name, models(prompts, responses))
 
-  def against_answer(responses, rows):
+  def right_of(rows):
     without = [row['prompt'] for row in rows if not row.get('answer')]
     if without:
       raise ValueError(
-        f'preference_model compares responses with the answer of the record, '
-        f'and that of {without[0]!r} has none'
+        f'{name} compares responses with the answer of the record, and that of '
+        f'{without[0]!r} has none'
       )
+    return [answers.accepted(row)[0] for row in rows]
+
+  def against_answer(responses, rows):
     prompts = [row['prompt'] for row in rows]
-    right = [answers.accepted(row)[0] for row in rows]
-    found = margins(models, prompts, responses, right)
+    found = margins(models, prompts, responses, right_of(rows))
     return np.mean(found, axis=0)
 
-  return against_answer if name == 'preference_model' else judge
+  def like_answer(responses, rows):
+    mark = models.tokenizer.eos_token
+    texts = [
+      f'{right}{mark}{said}'
+      for right, said in zip(right_of(rows), responses, strict=True)
+    ]
+    prompts = [row['prompt'] for row in rows]
+    return np.mean(models(prompts, texts), axis=0)
+
+  special = {
+    'preference_model': against_answer,
+    'policy_discriminator': like_answer,
+  }
+  return special.get(name, judge)

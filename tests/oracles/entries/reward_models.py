@@ -76,3 +76,29 @@ def unary_reward_model(case, *, correct):
     )
 
   return Answer(loss)
+
+
+@entry()
+def polar(case):
+  """Arxiv 2507.05197: -log sigmoid(r(ref, same) - r(ref, other))."""
+  label = case.rewards
+
+  def loss(now):
+    r = _ratings(case, now)
+    return over_pairs(
+      case, better(label), lambda i, j: -log_sigmoid(r[i] - r[j])
+    )
+
+  return Answer(loss)
+
+
+@entry()
+def regression_reward_model(case):
+  """Arxiv 2503.21819, abstract alone: squared errors of scores."""
+  w = row_weights(case)
+
+  def loss(now):
+    r = _ratings(case, now)
+    return sum(w[i] * (r[i] - case.rewards[i]) ** 2 for i in case.rows)
+
+  return Answer(loss)

@@ -124,6 +124,19 @@ def test_chances_of_oracles_come_from_the_models(folders):
   np.testing.assert_allclose(found + other, 1, rtol=1e-6)
 
 
+def test_a_policy_discriminator_reads_the_answer_before_the_response(folders):
+  (spec,) = names = (f'policy_discriminator:{folders[0]}',)
+  rows = [ROWS[1], ROWS[1] | {'answer': ['7', '0']}]
+  judge = reward_models.judges(names)[spec]
+  model = reward_models.load([folders[0]])
+  joined = [f'{a}<|eos|>{said}' for a, said in zip('07', RESPONSES)]
+  found = judge(RESPONSES, rows)
+  wanted = model([row['prompt'] for row in rows], joined)[0]
+  np.testing.assert_allclose(found, wanted, rtol=1e-5)
+  with pytest.raises(ValueError, match='policy_discriminator compares'):
+    judge(RESPONSES, ROWS)
+
+
 def test_a_preference_model_is_a_verifier_against_the_records_answer(folders):
   (spec,) = names = (f'preference_model:{folders[0]}',)
   judge = reward_models.judges(names)[spec]
