@@ -252,16 +252,17 @@ def _without_each(config):
     value = values.get(leaf)
     if section == 'recipe' and leaf in values and leaf != 'name':
       usual = values | {leaf: recipes.get(values['name']).defaults[leaf]}
-      built = (recipes.build(**each) for each in (values, usual))
-      plain = bool(recipe_lib.diff(*built))
     elif section == 'slots' and slots.get(leaf):
       value, fewer = slots[leaf], slots | {leaf: ''}
     else:
       continue
     try:
-      other = compose.compose(recipes.build(**usual), **fewer)
+      without = recipes.build(**usual)
+      other = compose.compose(without, **fewer)
     except ValueError:
       continue  # The others do not go without it.
+    if usual is not values:
+      plain = bool(recipe_lib.diff(recipes.build(**values), without))
     yield key, value, plain, other
 
 

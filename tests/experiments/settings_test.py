@@ -185,6 +185,12 @@ def given(monkeypatch, recipe='grpo', **settings):
   return config
 
 
+def test_numbers_that_go_together_alone_may_be_given(monkeypatch):
+  """Without one of them the recipe would refuse the other."""
+  settings = {'recipe__samples': 4, 'recipe__first': 2}
+  check_overrides(given(monkeypatch, 'arpo', **settings))
+
+
 @pytest.mark.parametrize(
   ('settings', 'words'),
   [
