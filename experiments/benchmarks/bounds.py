@@ -78,6 +78,7 @@ def _programs(model, shape):
   from experiments.benchmarks import folders
   from jaxrl_llm import recipes
   from jaxrl_llm.policies.language import (
+    caches,
     decoding,
     drawing,
     hf,
@@ -152,7 +153,7 @@ def _programs(model, shape):
   )
   state = jax.eval_shape(first, logits, keys)
   cache = jax.eval_shape(
-    lambda: decoding.empty_cache(config, shape.rows, shape.response)
+    lambda: caches.empty_cache(config, shape.rows, shape.response)
   )
   rollouts = jax.eval_shape(sampler_lib.finished, prompts, state)
   held = jax.eval_shape(lambda params: program.init(params, spec), params)

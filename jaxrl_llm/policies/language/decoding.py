@@ -20,12 +20,11 @@ from jaxrl_llm.policies.language import (
   stack,
   transformer,
 )
+from jaxrl_llm.policies.language.caches import Cache, room_of
 from jaxrl_llm.policies.language.config import READS, Config
 from jaxrl_llm.policies.language.layers import block, norm
 from jaxrl_llm.policies.language.parameters import Params
 from jaxrl_llm.types import Array
-
-Cache = tuple[dict[str, Array], ...]
 
 
 def prefill(
@@ -93,7 +92,7 @@ def decode(
     positions: i32[N], tokens of the row's prompt + t.
     prompt_cache: from `prefill`.
     prompt_mask: bool[B, P].
-    cache: from `empty_cache` or the step before; T slots.
+    cache: from `caches.empty_cache` or the step before; T slots.
     t: i32[], or i32[N] of each row, the slot to write; what is written past
       the last is lost.
     age: i32[N, T], how many tokens before this one each slot of a row was
@@ -111,7 +110,7 @@ def decode(
   prompt_distance = positions.reshape(b, -1)[:, :, None] - stack.positions_of(
     prompt_mask
   ).reshape(b, 1, -1)
-  room = _room(cache)
+  room = room_of(cache)
   if age is None:
     age = t[..., None] - jnp.arange(room)
   # Of a row's tokens, the slots hold this one alone.
@@ -180,7 +179,7 @@ def extend(
   before = jnp.repeat(before, n // b)[:, None]
   here = attention.Mask(place < count[:, None], before + slots)
   of_prompt = attention.Mask(prompt_mask, stack.positions_of(prompt_mask))
-  room = _room(cache)
+  room = room_of(cache)
   held = jnp.arange(room)
   of_own = attention.Mask(held < length[:, None], before + held)
 
@@ -225,10 +224,6 @@ def _check_groups(rows, prompts):
       f'{rows} rows are not a whole number of groups of {prompts} prompts; '
       'give each prompt equally many rows.'
     )
-
-
-def _room(cache):
-  return next(each['k'].shape[-1] for each in cache if 'k' in each)
 
 
 def _over_layers(
@@ -345,88 +340,6 @@ def split_layers(
     return jax.lax.optimization_barrier({k: cast(k, x) for k, x in stacks})
   layers = tuple(layer(index) for index in range(config.layers))
   return jax.lax.optimization_barrier(layers)
-
-
-def empty_cache(
-  config: Config,
-  rows: int,
-  length: int,
-  dtype=jnp.float32,
-  *,
-  unroll: bool = True,
-) -> Cache:
-  """Room for `length` tokens of `rows` responses.
-
-  Args:
-    unroll: as in `split_layers`.
-
-  Returns:
-    For each layer 'k' dtype[N, K, h, T] and 'v' dtype[N, K, T, h]: the layout
-    in which both products of attention read rows of memory in order. Or
-    `delta.States`, which have no length; of readers nothing. Not unrolled, for
-    each layer of a period, periods being axis 1.
-  """
-
-  def empty(kind):
-    if config.delta and kind == 'delta':
-      return config.delta.empty(rows, dtype)
-    if kind in READS:
-      return {}
-    heads, width = config.kv_heads, config.head_dim
-    if kind == 'global':
-      heads, width = config.global_kv_heads, config.global_head_dim
-    return {
-      'k': jnp.zeros((rows, heads, width, length), dtype),
-      'v': jnp.zeros((rows, heads, length, width), dtype),
-    }
-
-  if unroll:
-    return tuple(map(empty, config.kinds))
-  ((_, _, period),) = config.segments
-  count = config.layers // period
-  cache = tuple(map(empty, config.kinds[:period]))
-  return jax.tree.map(lambda x: jnp.repeat(x[:, None], count, 1), cache)
-
-
-def stored(cache: Cache, dtype) -> Cache:
-  """The cache in another dtype, but for states, to which all tokens add up."""
-  return tuple(
-    {k: x if k == 'state' else x.astype(dtype) for k, x in layer.items()}
-    for layer in cache
-  )
-
-
-def where(rows: Array, new: Cache, old: Cache) -> Cache:
-  """The new states of rows bool[N], the old ones of others.
-
-  Of keys and values the new ones: each has a slot of its own, and a row says
-  how many it has.
-  """
-
-  def chosen(name, x, before):
-    here = rows.reshape(-1, *[1] * (x.ndim - 1))
-    return x if name in 'kv' else jnp.where(here, x, before)
-
-  return tuple(
-    {name: chosen(name, x, before[name]) for name, x in layer.items()}
-    for layer, before in zip(new, old)
-  )
-
-
-def widened(cache: Cache, length: int) -> Cache:
-  """The cache with room for `length` tokens, what is written in its place."""
-
-  def widen(x, axis):
-    more = [(0, 0)] * x.ndim
-    more[axis] = (0, length - x.shape[axis])
-    return jnp.pad(x, more)
-
-  return tuple(
-    {'k': widen(layer['k'], -1), 'v': widen(layer['v'], -2)}
-    if 'k' in layer
-    else layer
-    for layer in cache
-  )
 
 
 def _attend_cached(

@@ -22,9 +22,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.policies.language import decoding, drawing, transformer
+from jaxrl_llm.policies.language import caches, decoding, drawing, transformer
 from jaxrl_llm.policies.language import sampler as sampler_lib
-from jaxrl_llm.policies.language.decoding import Cache
+from jaxrl_llm.policies.language.caches import Cache
 from jaxrl_llm.policies.language.sampler import Sampler
 from jaxrl_llm.policies.language.truncation import Sampling
 from jaxrl_llm.types import Array, Prompts, PyTree, Rollouts
@@ -70,7 +70,7 @@ def opened(
   dtype = sampler.cache_dtype or sampler.dtype
   params = sampler_lib.decoded(params)
   last, cache = sampler_lib.told(sampler, params, prompts)
-  own = decoding.empty_cache(
+  own = caches.empty_cache(
     sampler.config, rows, sampler.max_tokens, dtype, unroll=sampler.unroll
   )
   length = jnp.zeros(rows, jnp.int32)
@@ -173,7 +173,7 @@ def _write(
       dtype=sampler.dtype,
     )
     # Of rows that have ended no token is read.
-    own = decoding.where(~state.ended, own, rows.cache)
+    own = caches.where(~state.ended, own, rows.cache)
     length = rows.length + ~state.ended
     return following(state, last), Rows(own, length, last)
 

@@ -17,7 +17,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.policies.language import decoding, drawing
+from jaxrl_llm.policies.language import caches as caches_lib
+from jaxrl_llm.policies.language import drawing
 from jaxrl_llm.policies.language import sampler as sampler_lib
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.policies.language.sampler import Sampler
@@ -141,7 +142,7 @@ def _write(
     return state, caches
 
   def widened(caches, columns):
-    return tuple(decoding.widened(cache, columns) for cache in caches)
+    return tuple(caches_lib.widened(cache, columns) for cache in caches)
 
   state = sampler_lib.until_ended(mixture.first, step, state, own, widened)
   return sampler_lib.finished(prompts, state)

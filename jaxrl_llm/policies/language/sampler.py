@@ -23,7 +23,13 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.policies.language import decoding, drawing, slots, transformer
+from jaxrl_llm.policies.language import (
+  caches,
+  decoding,
+  drawing,
+  slots,
+  transformer,
+)
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.policies.language.truncation import Sampling
 from jaxrl_llm.types import Array, Prompts, PyTree, Rollouts, Tokens
@@ -155,7 +161,7 @@ def _write(
     logits, cache = following(state, cache)
     return emit(sampler, state, logits, keys, sampling, stop_table), cache
 
-  state = until_ended(sampler, step, state, cache, decoding.widened)
+  state = until_ended(sampler, step, state, cache, caches.widened)
   return finished(prompts, state)
 
 
@@ -212,7 +218,7 @@ def told(sampler, params, prompts):
     dtype=sampler.dtype,
     unroll=sampler.unroll,
   )
-  return hidden, decoding.stored(cache, sampler.cache_dtype or sampler.dtype)
+  return hidden, caches.stored(cache, sampler.cache_dtype or sampler.dtype)
 
 
 def decoder(sampler, params, prompts, prompt_cache, rows):
@@ -238,7 +244,7 @@ def decoder(sampler, params, prompts, prompt_cache, rows):
     )
     return transformer.logits(rest, config, hidden), cache
 
-  cache = decoding.empty_cache(
+  cache = caches.empty_cache(
     config,
     rows,
     sampler.columns[0],

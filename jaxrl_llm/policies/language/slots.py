@@ -29,8 +29,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.policies.language import decoding, drawing, transformer
-from jaxrl_llm.policies.language.decoding import Cache
+from jaxrl_llm.policies.language import caches, decoding, drawing, transformer
+from jaxrl_llm.policies.language.caches import Cache
 from jaxrl_llm.types import Array
 
 
@@ -148,7 +148,7 @@ def write(
   start = _Loop(
     jnp.int32(0),
     _idle(sampler.slots, n, prompt_cache),
-    decoding.empty_cache(
+    caches.empty_cache(
       config,
       sampler.slots,
       most,

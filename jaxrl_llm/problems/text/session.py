@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.policies.language import decoding, heads, hf, lora
+from jaxrl_llm.policies.language import caches as caches_lib
+from jaxrl_llm.policies.language import heads, hf, lora
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.problems.text import encoding as text
 from jaxrl_llm.problems.text import (
@@ -115,7 +116,7 @@ class TextSession(Session):
     }
     caches = jax.eval_shape(
       lambda: [
-        decoding.empty_cache(self.model, n, length, dtype)
+        caches_lib.empty_cache(self.model, n, length, dtype)
         for n, length in zip(rows, lengths)
       ]
     )

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm.policies.language import attention, decoding
+from jaxrl_llm.policies.language import attention, caches, decoding
 from jaxrl_llm.policies.language.rope import Rope
 from tests.policies.language import decoders
 
@@ -41,7 +41,7 @@ def test_prefill_and_decode_equal_the_full_forward(name):
   decoders.close(last.repeat(samples, 0), expected[:, 5])
   layers = decoding.split_layers(params, config)
   rest = {name: x for name, x in params.items() if name != 'layers'}
-  cache = decoding.empty_cache(config, 2 * samples, steps)
+  cache = caches.empty_cache(config, 2 * samples, steps)
   lengths = prompt_mask.sum(1).repeat(samples)
   for t in range(steps):
     x, cache = _decode(
@@ -88,7 +88,7 @@ def test_blocks_of_tokens_and_single_ones_equal_the_full_forward(name, unroll):
   layers = decoding.split_layers(params, config, unroll=unroll)
   rest = {name: x for name, x in params.items() if name != 'layers'}
   rows = np.arange(2 * samples)
-  cache = decoding.empty_cache(config, len(rows), most, unroll=unroll)
+  cache = caches.empty_cache(config, len(rows), most, unroll=unroll)
   length, before = np.zeros(len(rows), int), prompt_mask.sum(1).repeat(samples)
   for counts in ([0, 4, 1, 2, 3, 0], [3, 0, 1, 4, 2, 4]):
     count = np.array(counts)
@@ -125,7 +125,7 @@ def test_blocks_of_tokens_and_single_ones_equal_the_full_forward(name, unroll):
 
 def test_what_is_written_past_the_last_slot_is_lost():
   config = decoders.CONFIGS[LOOPS[0]]
-  cache = decoding.empty_cache(config, 2, 3)[0]
+  cache = caches.empty_cache(config, 2, 3)[0]
   k = np.ones((2, config.kv_heads, config.head_dim))
   found = attention.written(cache, k, k, np.array([1, 3]))
   assert found['k'][0, ..., 1].min() == 1 and found['v'][0, :, 1].min() == 1
@@ -138,7 +138,7 @@ def test_decode_refuses_rows_that_do_not_divide():
   prompts = decoders.tokens((2, 4))
   _, prompt_cache = decoders.prefill(params, config, prompts, prompts >= 0)
   layers = decoding.split_layers(params, config)
-  cache = decoding.empty_cache(config, 5, 3)
+  cache = caches.empty_cache(config, 5, 3)
   with pytest.raises(ValueError, match='5 rows .* 2 prompts'):
     decoding.decode(
       layers,
@@ -168,7 +168,7 @@ def test_contexts_beyond_those_of_longrope_are_refused():
       np.full(1, 8),
       prompt_cache,
       prompts > 0,
-      decoding.empty_cache(config, 1, 1),
+      caches.empty_cache(config, 1, 1),
       0,
     )
 

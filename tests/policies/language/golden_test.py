@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from jaxrl_llm.policies.language import decoding, hf, transformer
+from jaxrl_llm.policies.language import caches, decoding, hf, transformer
 from tests.golden import make
 from tests.policies.language import families
 
@@ -66,7 +66,7 @@ def test_prefill_and_decode_give_the_golden_logits(variant, tmp_path):
       )
       return cache, x
 
-    cache = decoding.empty_cache(config, rows, length - _PROMPT)
+    cache = caches.empty_cache(config, rows, length - _PROMPT)
     steps = jnp.arange(length - _PROMPT)
     _, xs = jax.lax.scan(step, cache, steps)
     x = jnp.concatenate([last[None], xs]).swapaxes(0, 1)

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from jaxrl_llm.policies.language import decoding, lora, parameters, transformer
+from jaxrl_llm.policies.language import (
+  caches,
+  decoding,
+  lora,
+  parameters,
+  transformer,
+)
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.policies.language.delta import Delta
 
@@ -110,7 +116,7 @@ def test_prefill_and_decode_apply_the_factors():
   @jax.jit
   def step(params):
     _, prompt = decoding.prefill(params, _CONFIG, _TOKENS, _MASK)
-    cache = decoding.empty_cache(_CONFIG, 2, 1)
+    cache = caches.empty_cache(_CONFIG, 2, 1)
     return decoding.decode(
       decoding.split_layers(params, _CONFIG),
       params,
