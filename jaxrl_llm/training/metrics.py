@@ -330,6 +330,14 @@ _TABLE: dict[str, Metric] = {
   ),
   'plan/guide_first': _share('0 or 1', 'Whether the guide began.'),
   'plan/largest_group': _count('max over groups', 'rows', 'Rows of a group.'),
+  'plan/budget': _count('tokens', 'tokens', 'What a response is allowed.'),
+  'plan/dropped': _share('share of rows', 'Recorded rows that lost thoughts.'),
+  'plan/exit': _count(
+    'mean over rows', 'tokens', 'Of a thought, before it was broken off.'
+  ),
+  'plan/forked': _share(
+    'share of late episodes', "They go on from another one's turn."
+  ),
   'stop/done': _share('share of episodes', 'The environment ended them.'),
   'stop/turns': _share('share of episodes', 'Their turns ran out.'),
   'stop/tokens': _share(
