@@ -38,6 +38,24 @@ def bradley_terry(chosen, rejected, gap, *, margin=0.0, centring=0.01):
   )
 
 
+def apart(chosen, rejected, gap, *, bound=0.01):
+  """The link of inverse reinforcement learning: -(r_w - r_l), within a bound.
+
+      rejected - chosen + bound (chosen^2 + rejected^2)
+
+  Its slope is that of maximum likelihood under a policy that has adapted to
+  the reward: it rises on demonstrations and falls on what the policy writes.
+
+  Args:
+    bound: per reward unit; rewards end at 1 / (2 bound) and its opposite where
+      nothing else holds them.
+
+  Source: DR-IRL, arXiv 2503.18991, read at second hand; the bound is ours.
+  """
+  del gap
+  return rejected - chosen + bound * (chosen**2 + rejected**2)
+
+
 @reads('after_values', 'rewards')
 def reaction(
   logp, old_logp, advantages, mask, *, after_values, rewards, correct=0.5

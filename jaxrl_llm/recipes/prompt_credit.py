@@ -261,8 +261,9 @@ def dr_irl(
   that of all prompts' gap in reward. Every question of the data has its
   `demonstration`. The bound of an outlier is ours; the paper's is unknown.
 
-  Deviates: means are those of the iteration, not of the question's category,
-  and its reward models, one for each category, are left out.
+  Deviates: means are those of the iteration, not of the question's category;
+  its reward models, one for each category, are `irl_reward_model`'s, trained
+  apart.
   """
   return Recipe(
     plan=notes.noted(sampled.independent(samples=samples), passes.Coverage()),

@@ -111,3 +111,29 @@ def regression_reward_model(*, samples: int = 1) -> Recipe:
     plan=sampled.independent(samples=samples),
     objective=row_losses(rating.least_squares),
   )
+
+
+@register(
+  Paper(
+    'Inverse Reinforcement Learning with Dynamic Reward Scaling for LLM '
+    'Alignment',
+    '2503.18991',
+    'VERIFIED-2',
+  )
+)
+def irl_reward_model(*, samples: int = 2, bound: float = 0.05) -> Recipe:
+  """Higher rewards for demonstrations than for what the policy writes.
+
+  In a record the demonstration is `chosen` and a response of the policy
+  `rejected`. The recipe `dr_irl` then takes the model as a verifier,
+  `reward_model:FOLDER`; the paper has one for each category of questions.
+
+  Deviates: responses are recorded once, where the paper's policy moves with
+  the reward; the bound is ours.
+  """
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    objective=pair_losses(
+      rating.apart, rating.last_value, bound=bound, samples=samples
+    ),
+  )

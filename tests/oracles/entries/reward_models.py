@@ -102,3 +102,19 @@ def regression_reward_model(case):
     return sum(w[i] * (r[i] - case.rewards[i]) ** 2 for i in case.rows)
 
   return Answer(loss)
+
+
+@entry()
+def irl_reward_model(case, *, bound):
+  """Arxiv 2503.18991, at second hand: r(sample) - r(demonstration)."""
+  label = case.rewards
+
+  def loss(now):
+    r = _ratings(case, now)
+
+    def pair(i, j):
+      return r[j] - r[i] + bound * (r[i] ** 2 + r[j] ** 2)
+
+    return over_pairs(case, better(label), pair)
+
+  return Answer(loss)

@@ -1,0 +1,57 @@
+"""Annotators go to the model that explains their choices best."""
+
+import json
+
+import numpy as np
+import pytest
+
+from experiments import assign, command
+from experiments.configs import preference
+from jaxrl_llm.problems.text import reward_models
+from jaxrl_llm.tasks import preferences
+from tests.experiments.rate_test import exported
+
+
+def records(path, models):
+  """Choices of two people, each as one of the models has it."""
+  rng = np.random.default_rng(0)
+  texts = [''.join(rng.choice([*'0123456789'], 8)) for _ in range(24)]
+  prompts = [f'sort {text}=' for text in texts]
+  first, second = models(prompts, texts), models(prompts, texts[::-1])
+  lines = []
+  for i, prompt in enumerate(prompts):
+    person = i % 2
+    pair = [texts[i], texts[::-1][i]]
+    if first[person, i] < second[person, i]:
+      pair.reverse()
+    names = 'chosen', 'rejected'
+    record = dict(zip(names, pair)) | {
+      'prompt': prompt,
+      'annotator': f'p{person}',
+    }
+    lines.append(json.dumps(record))
+  path.write_text('\n'.join(lines))
+
+
+def test_each_annotator_goes_to_the_model_that_chooses_alike(tmp_path):
+  folders = [exported(tmp_path / str(seed), seed) for seed in range(2)]
+  records(tmp_path / 'pairs.jsonl', reward_models.load(folders))
+  config = preference.get_config()
+  config.data.path, config.data.held_out = str(tmp_path / 'pairs.jsonl'), 4
+  parts, people = assign.assign(folders, config)
+  assert people == [['p0'], ['p1']]
+  for number, rows in enumerate(parts):
+    assert len(rows) == 12
+    assert {row['annotator'] for row in rows} == {f'p{number}'}
+    # What is written can be trained on.
+    path = tmp_path / f'{number}.jsonl'
+    path.write_text('\n'.join(map(json.dumps, rows)))
+    read = preferences.load_records(str(path), samples=2, answer_field='')
+    assert [row['responses'] for row in read.rows] == [
+      row['responses'] for row in rows
+    ]
+
+
+def test_a_choice_of_nobody_is_refused():
+  with pytest.raises(command.Refused, match="'p' has no annotator"):
+    assign._annotator({'prompt': 'p'})
