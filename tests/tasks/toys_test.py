@@ -32,7 +32,7 @@ def test_verifier_accepts_demonstrations_and_answers(name, level, request):
   rows = [toy.row(random.Random(i), **careful) for i in range(count)]
   patient = {'code': 'code:60'}
   check = verifiers.resolve(patient.get(toy.verifier, toy.verifier))
-  for field in ('demonstration', 'answer'):
+  for field in {'demonstration', 'answer', 'solution'} & rows[0].keys():
     given = [row[field] for row in rows]
     # Of an episode, what is said at its end.
     said = [x if isinstance(x, str) else x[-1]['content'] for x in given]
@@ -68,6 +68,20 @@ def test_worked_sum_goes_one_operation_at_a_time():
   steps = (row['prompt'] + row['demonstration']).split('=')
   assert len(steps) == 4
   assert {eval(step) for step in steps} == {int(row['answer'])}
+
+
+@pytest.mark.parametrize('make', [toys.chain_sum, toys.sort])
+def test_hints_tell_more_and_more_of_the_solution(make):
+  row = make(random.Random(3))
+  assert row['hints'][-1] == row['solution']
+  lengths = [len(hint) for hint in row['hints']]
+  assert lengths == sorted(set(lengths)) and len(lengths) > 2
+  assert all(row['solution'].startswith(hint) for hint in row['hints'])
+
+
+def test_a_blurted_sum_has_a_worked_solution_all_the_same():
+  row = toys.chain_sum(random.Random(3), worked=0.0)
+  assert row['demonstration'] == row['answer'] != row['solution']
 
 
 def test_worked_is_the_share_of_demonstrations_with_steps():

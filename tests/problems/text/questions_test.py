@@ -91,6 +91,8 @@ def test_other_words_keep_the_task_and_its_numbers(tokenizer):
 
 def test_other_words_over_the_budget_are_refused(tokenizer):
   found = encoded(tokenizer, [{'prompt': 'q'}])
+  fit = found.fit(np.zeros(3, int), ['ab', 'x' * 99, 'c'])
+  assert fit == [True, False, True]
   with pytest.raises(ValueError, match='exceeds sample.max_prompt=16'):
     found.reworded(np.array([0]), ['x' * 99])
 
