@@ -21,8 +21,9 @@ def _chosen(a, n, k):
     rest = numerics.safe_divide(
       jnp.maximum(a - i, 0), jnp.maximum(n - 1 - i, 0)
     )
+    # The last of these is 0 where n < k.
     share = share * rest
-  return jnp.where(n >= k, share, 0.0)
+  return share
 
 
 def _places(rewards, group, valid):

@@ -403,6 +403,7 @@ def test_gradient_memory_grows_with_the_chunk_not_the_response():
     ({'temperature': 0}, 'temperature 0 must be positive'),
     ({'chunk': -1}, 'chunk -1 must be at least 0'),
     ({'shared': 5}, '12 rows are not blocks of 5'),
+    ({'block': -1}, 'block -1 must be at least 0'),
     ({'needs': frozenset({'values'})}, "no 'value_head'"),
     ({'needs': frozenset({'after_values'})}, "no 'after_head'"),
   ],
