@@ -13,6 +13,8 @@ maximisation of MaxMin-RLHF, arXiv 2402.08925:
       --config=experiments/configs/preference.py:reward_model \\
       --config.data.path=parts/0.jsonl
 
+Its head begins anew there, its decoder where it was.
+
 The models are then the verifiers of the recipe `maxmin_rlhf`, one for each
 group of people. Models have to differ at first, as those of two seeds do.
 """

@@ -12,6 +12,12 @@
       --config=experiments/configs/preference.py:reward_model --export
       a reward model, which experiments.rate measures and experiments.train
       takes as a verifier: --config.verify.names="('reward_model:FOLDER',)"
+  python -m experiments.train \\
+      --config=experiments/configs/preference.py:polar --config.steps=120 \\
+      --config.data.responses=referred --config.sample.max_response=20
+      which of two responses is of the policy that wrote a reference, here by
+      the number of digits that it exchanges: right of 256 held-out pairs are
+      0.475 before and 0.693 after
 
 The model has imitated a careless teacher, see `default.py`. The chosen
 response sorts the word, the rejected one has two digits exchanged.
