@@ -319,6 +319,9 @@ _TABLE: dict[str, Metric] = {
   'plan/retried': _share(
     'share of groups', 'How many have rows that were asked in other words.'
   ),
+  'plan/reflected': _share(
+    'share of rows', 'How many bad episodes were rewritten to turn good.'
+  ),
   'plan/too_long': _count(
     'count',
     'groups or rows',
