@@ -15,7 +15,8 @@ single responses with labels, a rating above 0 says that one is liked. With
 
 With --biases=authority,bandwagon,distraction,reflection also how many pairs are
 judged rightly, and as before, once a sentence that says nothing is put behind
-the worse response.
+the worse response. Of the 256 pairs of the second command 0.996 are right, and
+0.879, 0.922, 0.934 and 0.793 with those four sentences.
 """
 
 from __future__ import annotations

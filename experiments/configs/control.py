@@ -7,6 +7,12 @@
   python -m experiments.train --config=experiments/configs/control.py \\
       --config.environment.name=grid
       a table of log-odds on a grid, whose values are exact
+  python -m experiments.train --config.environment.name=air \\
+      --config=experiments/configs/control.py:faker_air --config.seed=SEED
+      forecasts of recorded fields, paid by their class: 1.84, 1.54 and 1.81 of
+      4 steps right for seeds 0, 1 and 2, from 1.01; 1.85, 1.54 and 1.57 with
+      all steps from the start (recipe.first=4); GRPO, with recipe.samples=4 and
+      recipe.kl_weight=0, reaches 1.88 for each
 
 `eval/return` is held against `eval/optimum`, the value of the Riccati
 recursion or of dynamic programming.
