@@ -9,6 +9,7 @@ import pytest
 
 from jaxrl_llm import environments
 from jaxrl_llm.environments import (
+  air,
   bandit,
   base,
   grid,
@@ -21,6 +22,7 @@ from tests import members
 KEY = jax.random.key(0)
 ROWS = jnp.arange(8)
 ENVIRONMENTS = [
+  air.Air(records=5, horizon=6),
   bandit.Bernoulli(((0.2, 0.8, 0.5), (0.6, 0.1, 0.3))),
   bandit.Gaussian(((0.2, 0.8, 0.5), (0.6, 0.1, 0.3)), spread=0.5),
   grid.Grid(rows=('S.#', '.XG', '..S'), slip=0.4, horizon=6),

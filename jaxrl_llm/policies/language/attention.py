@@ -169,8 +169,8 @@ def written(
       With i32[N, C], k and v are [N, C, K, h].
     period: i32[], which is written of a cache whose axis 1 is periods.
   """
-  if t.ndim:
-    if t.ndim == 1:
+  if jnp.ndim(t):
+    if jnp.ndim(t) == 1:
       k, v, t = k[:, None], v[:, None], t[:, None]
     row: tuple[Array, ...] = (jnp.arange(t.shape[0])[:, None],)
     row = row if period is None else (*row, period)

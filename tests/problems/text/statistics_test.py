@@ -5,20 +5,27 @@ import itertools
 import numpy as np
 import pytest
 
-from jaxrl_llm.problems.text import evaluate
+from jaxrl_llm.problems.text import biases, evaluate
 from jaxrl_llm.recipes.pieces import pieces
 
 ANSWERS = ('a', 'b', 'a', '', 'c')
 K = 3
 # f(marks bool[n], answers) of one question, smallest and largest number.
 STATISTICS = {
-  'pass_at_k': lambda marks, answers: [
+  'evaluate.pass_at_k': lambda marks, answers: [
     evaluate.pass_at_k(len(marks), marks.sum(), K)
   ],
-  'maj_at_k': lambda marks, answers: [evaluate.maj_at_k(marks, answers, K)],
-  'wilson_interval': lambda marks, answers: evaluate.wilson_interval(
+  'evaluate.maj_at_k': lambda marks, answers: [
+    evaluate.maj_at_k(marks, answers, K)
+  ],
+  'evaluate.wilson_interval': lambda marks, answers: evaluate.wilson_interval(
     marks.sum(), len(marks)
   ),
+  # A mark is a right verdict that an edit leaves as it was.
+  'biases.robustness': lambda marks, answers: [
+    biases.robustness(np.ones(len(marks)), 2.0 * marks - 1)[name]
+    for name in ('robustness', 'swayed')
+  ],
 }
 each = pytest.mark.parametrize('name', STATISTICS)
 MARKS = [np.array(x) for x in itertools.product([False, True], repeat=5)]
@@ -26,7 +33,7 @@ MARKS = [np.array(x) for x in itertools.product([False, True], repeat=5)]
 
 def test_every_listed_statistic_is_here():
   listed = {piece.name for piece in pieces() if piece.kind == 'statistic'}
-  assert {f'problems.text.evaluate.{name}' for name in STATISTICS} == listed
+  assert {f'problems.text.{name}' for name in STATISTICS} == listed
 
 
 @each
