@@ -126,12 +126,16 @@ def _leaves(part, slot: str) -> Iterator[tuple[str, str, Any]]:
     if slot:
       yield slot, '', type(part)
     yield from _below(_fields(part), slot)
-  elif isinstance(part, tuple) and any(map(dataclasses.is_dataclass, part)):
+  elif isinstance(part, tuple) and any(map(_has_parts, part)):
     yield from _below(dict(enumerate(part)), slot)
   elif isinstance(part, Mapping):
     yield from _below(part, slot)
   else:
     yield slot, '', part
+
+
+def _has_parts(x) -> bool:
+  return dataclasses.is_dataclass(x) or callable(x)
 
 
 def _fields(part, but: str = '') -> dict[str, Any]:
