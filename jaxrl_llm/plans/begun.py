@@ -110,11 +110,7 @@ class Begun(Plan):
 
 def _decided(tools, rollouts, tokens):
   """The rows with some tokens, bool[N, T], as decisions of the policy's."""
-  if 'support' in rollouts.extras:
-    raise ValueError(
-      'beginnings have tokens outside the support of the sampler; set '
-      'sample.support = 0'
-    )
+  prefixes.check_support(rollouts, 'beginnings')
   actions = rollouts.action_mask | tokens
   rollouts = rollouts.replace(action_mask=actions)
   logp = jnp.where(tokens, tools.score(rollouts).logp, rollouts.logp)

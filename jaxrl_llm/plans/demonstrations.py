@@ -108,11 +108,7 @@ class WithDemonstration(Plan):
 
   def collect(self, tools, prompts, state, key):
     own = tools.generate(prompts, key, self.samples - 1)
-    if 'support' in own.extras:
-      raise ValueError(
-        'demonstrations have tokens outside the support of the sampler; set '
-        'sample.support = 0'
-      )
+    prefixes.check_support(own, 'demonstrations')
     shown = demonstrated(tools, prompts)
     count = prompts.tokens.shape[0]
     rollouts = prefixes.together(count, own, shown)

@@ -13,6 +13,22 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+
+def fitting(tools, tasks, texts, plain):
+  """Prompts of other texts, where these are within the budget of prompts.
+
+  Args:
+    tasks: i32[M]. texts: M of them. plain: what is asked where one is not.
+
+  Returns:
+    The prompts, and bool[M], which texts fit.
+  """
+  fits = np.asarray(tools.fits(tasks, texts))
+  asked = [new if fit else old for new, old, fit in zip(texts, plain, fits)]
+  return tools.prompts(tasks, asked), fits
+
 
 def phrased(phrase: str, prompt, **words: str):
   """A prompt in the words of a phrase, whose {name}s stand for other words.
@@ -107,10 +123,9 @@ def of_the_policy(tools, tries, level, key, *, ask, phrase):
     phrased(ask, r['prompt'], solution=r['solution'], level=str(level + 1))
     for r in tries.records
   ]
-  fits = tools.fits(tries.tasks, asked)
   plain = [record['prompt'] for record in tries.records]
-  texts = [new if fit else old for new, old, fit in zip(asked, plain, fits)]
-  said = tools.decode(tools.generate(tools.prompts(tries.tasks, texts), key, 1))
+  prompts, fits = fitting(tools, tries.tasks, asked, plain)
+  said = tools.decode(tools.generate(prompts, key, 1))
   hints = [hint if fit else '' for hint, fit in zip(said, fits)]
   return [phrased(phrase, p, hint=hint) for p, hint in zip(plain, hints)]
 

@@ -224,6 +224,19 @@ def scored_as(rollouts: Rollouts, logp: Array) -> Rollouts:
   return rollouts.replace(logp=logp, extras=extras)
 
 
+def check_support(rollouts: Rollouts, written: str) -> None:
+  """Refuses rows with candidates of the sampler, where others are written.
+
+  Args:
+    written: what has tokens that need not be among the candidates.
+  """
+  if 'support' in rollouts.extras:
+    raise ValueError(
+      f'{written} have tokens outside the support of the sampler; set '
+      'sample.support = 0'
+    )
+
+
 def rescored(rollouts: Rollouts, where: Array, logp: Array) -> Rollouts:
   """Rows of which some, bool[N], are as if drawn with log-probs f32[N, T].
 
@@ -231,11 +244,7 @@ def rescored(rollouts: Rollouts, where: Array, logp: Array) -> Rollouts:
     ValueError: a sampler that records its candidates, among which their tokens
       need not be.
   """
-  if 'support' in rollouts.extras:
-    raise ValueError(
-      'rows that were written otherwise have tokens outside the support of the '
-      'sampler; set sample.support = 0'
-    )
+  check_support(rollouts, 'rows that were written otherwise')
   where = where[:, None]
   # On the whole vocabulary, where the sampler's mass is 1.
   mass = jnp.where(where, 0.0, rollouts.extras['log_mass'])

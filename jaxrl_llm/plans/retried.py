@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import prefixes
+from jaxrl_llm.plans import hints, prefixes
 from jaxrl_llm.plans.base import Check, Contract, Plan
 from jaxrl_llm.types import Rollouts, Scores
 
@@ -228,10 +228,9 @@ def _asked(tools, tries, changed):
   """The changed prompts, and which fit, bool[R, M]; others are not changed."""
   each = len(changed) // len(tries.tasks)
   tasks = tries.tasks.repeat(each)
-  fits = np.asarray(tools.fits(tasks, changed))
   plain = [record['prompt'] for record in tries.records for _ in range(each)]
-  texts = [new if fit else old for new, old, fit in zip(changed, plain, fits)]
-  return tools.prompts(tasks, texts), fits.reshape(-1, each)
+  prompts, fits = hints.fitting(tools, tasks, changed, plain)
+  return prompts, fits.reshape(-1, each)
 
 
 def _with_room(rows, scores, size):

@@ -9,7 +9,6 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxrl_llm.plans import hints
 from jaxrl_llm.plans.base import Contract, Plan
@@ -47,9 +46,8 @@ class Stimuli(Plan):
       hints.phrased(self.phrase, prompt, stimulus=text)
       for prompt, text in zip(plain, said, strict=True)
     ]
-    fits = np.asarray(tools.fits(rollouts.task, texts))
-    asked = [a if fit else b for a, b, fit in zip(texts, plain, fits)]
-    answers = tools.rival(tools.prompts(rollouts.task, asked), other, 1)
+    asked, fits = hints.fitting(tools, rollouts.task, texts, plain)
+    answers = tools.rival(asked, other, 1)
     rollouts = rollouts.replace(valid=rollouts.valid & jnp.asarray(fits))
     tools.note('plan/too_long', int((~fits).sum()))
     return *tools.verify(rollouts, tools.decode(answers)), state

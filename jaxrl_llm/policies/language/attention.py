@@ -172,12 +172,8 @@ def written(
   if jnp.ndim(t):
     if jnp.ndim(t) == 1:
       k, v, t = k[:, None], v[:, None], t[:, None]
-    row: tuple[Array, ...] = (jnp.arange(t.shape[0])[:, None],)
-    row = row if period is None else (*row, period)
-    return {
-      'k': _put(cache['k'], (*row, slice(None), slice(None), t), k),
-      'v': _put(cache['v'], (*row, slice(None), t), v),
-    }
+    of_k, of_v = _slots(t, period)
+    return {'k': _put(cache['k'], of_k, k), 'v': _put(cache['v'], of_v, v)}
   k, v = k[..., None], v[:, :, None]
   rows: tuple[Array | int, ...] = (0,)
   if period is not None:
@@ -197,12 +193,18 @@ def read(
   cache: dict[str, Array], t: Array, period: Array | None = None
 ) -> tuple[Array, Array]:
   """k and v [N, C, K, h] of slots t i32[N, C]: what `written` wrote."""
+  of_k, of_v = _slots(t, period)
+  return (
+    cache['k'].at[of_k].get(mode='clip'),
+    cache['v'].at[of_v].get(mode='clip'),
+  )
+
+
+def _slots(t, period):
+  """Where the keys and the values of slots i32[N, C] are in a cache."""
   row: tuple[Array, ...] = (jnp.arange(t.shape[0])[:, None],)
   row = row if period is None else (*row, period)
-  return (
-    cache['k'].at[(*row, slice(None), slice(None), t)].get(mode='clip'),
-    cache['v'].at[(*row, slice(None), t)].get(mode='clip'),
-  )
+  return (*row, slice(None), slice(None), t), (*row, slice(None), t)
 
 
 def of_block(

@@ -141,7 +141,7 @@ class Answering:
     place = self.layout.rows
     with self.layout.known():
       if kept is None:
-        samples = int(np.sum(np.asarray(rollouts.group) == rollouts.group[0]))
+        samples = _samples(rollouts)
         prompts = prefixes.asked(rollouts, samples)
         kept = held_lib.opened(sampler, samples, params, place(prompts))
       for tokens, count in _unread(rollouts, self.layout, kept, going):
@@ -229,7 +229,7 @@ class Answering:
     """
     if self.oracle is None:
       return scores, {}
-    samples = int(np.sum(np.asarray(rollouts.group) == rollouts.group[0]))
+    samples = _samples(rollouts)
     groups = len(rows) // samples
     mine = hosts.own(groups)
     own = slice(samples * mine.start, samples * mine.stop)
@@ -322,6 +322,11 @@ class Answering:
     rollouts = speaker.generate(prompts, key, samples)
     said = speaker.decode(rollouts)
     return *speaker.verify(rollouts, said), said
+
+
+def _samples(rollouts) -> int:
+  """Rows of a group, of which all have as many."""
+  return int(np.sum(np.asarray(rollouts.group) == rollouts.group[0]))
 
 
 def _unread(rollouts, layout, kept, going):
