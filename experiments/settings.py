@@ -160,6 +160,7 @@ _INERT = (
     'masked.estimate is not elbo',
   ),
   ('log.tokens', lambda c: not c.log.samples, 'log.samples is 0'),
+  ('log.project', lambda c: not c.log.trackers, 'log.trackers is empty'),
   *(
     (name, lambda c: not c.environment, 'environment is empty')
     for name in ('environment_seconds', 'sample.keep')
@@ -397,8 +398,10 @@ def check_values(config) -> None:
     if size < 1 and size != -1:
       raise Refused(f'mesh.{name} is {size}; use 1 or more, or -1 for the rest')
   from jaxrl_llm import problems
+  from jaxrl_llm.training import trackers
 
   try:
+    trackers.check(config.log.trackers)
     problems.check(config)
   except ValueError as error:
     raise Refused(str(error)) from None

@@ -69,6 +69,8 @@ _FREE = (
   'eval.saved',
   'log.samples',
   'log.tokens',
+  'log.trackers',
+  'log.project',
   'mesh.data',
   'mesh.model',
   'verify.workers',
@@ -191,7 +193,14 @@ def _started(config, workdir: pathlib.Path):
 def _start(config, workdir: pathlib.Path, read: dict[str, dict[str, str]]):
   """The session, its checkpoints, and the state to go on from."""
   from jaxrl_llm import problems
-  from jaxrl_llm.training import checkpoint, hosts, loop, programs, writers
+  from jaxrl_llm.training import (
+    checkpoint,
+    hosts,
+    loop,
+    programs,
+    trackers,
+    writers,
+  )
 
   command.use_compilation_cache(workdir.parent)
   programs.count()  # Begins to.
@@ -223,6 +232,12 @@ def _start(config, workdir: pathlib.Path, read: dict[str, dict[str, str]]):
       total_steps=parts.config.steps,
       resume_step=step,
       quiet=_QUIET.value,
+      trackers=trackers.begin(
+        config.log.trackers,
+        workdir,
+        project=config.log.project,
+        config=config.to_dict(),
+      ),
     )
   )
   if jax.device_count() > 1 and not _QUIET.value:

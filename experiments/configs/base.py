@@ -310,6 +310,11 @@ SETTINGS = {
     True,
     'their tokens too, with log-prob and advantage: some 30 bytes each',
   ),
+  'log.trackers': (
+    (),
+    'dashboards that get metrics and samples too: wandb, trackio, mlflow',
+  ),
+  'log.project': ('jaxrl_llm', 'what the run stands under on them'),
 }
 
 
@@ -352,6 +357,7 @@ _SHARED = (
   *('problem', 'seed', 'steps', 'max_bad_steps', 'max_idle_steps', 'pipeline'),
   *('sample.prompts', 'slots', 'learn.microbatches', 'optimizer'),
   *('eval.every', 'eval.samples', 'checkpoint', 'mesh', 'log.samples'),
+  *('log.trackers', 'log.project'),
 )
 
 

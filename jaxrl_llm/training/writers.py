@@ -33,6 +33,7 @@ import numpy as np
 from absl import logging
 
 from jaxrl_llm.training import curve, progress
+from jaxrl_llm.training import trackers as trackers_lib
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _CURVE_SECONDS = 30.0  # Between two drawings, which take about half a second.
@@ -52,6 +53,7 @@ class Run:
     total_steps: int,
     resume_step: int | None = None,
     quiet: bool = False,
+    trackers: trackers_lib.All | None = None,
   ):
     """Opens the files of a run.
 
@@ -61,6 +63,7 @@ class Run:
       resume_step: the step of the checkpoint the run goes on from; what was
         logged later is dropped. None starts anew and drops everything.
       quiet: shows no progress.
+      trackers: dashboards that get the same.
 
     Raises:
       DiskFull: there is no room for the files.
@@ -74,6 +77,7 @@ class Run:
       self._answers = _Lines(self._workdir / 'eval_samples.jsonl', self._last)
       self._events = _Events(self._workdir / 'tensorboard', self._last + 1)
     self._history = read(self._workdir / 'metrics.jsonl')
+    self._trackers = trackers or trackers_lib.All({})
     self._progress = None
     if not quiet:
       self._progress = progress.Progress(max(self._last, 0), total_steps)
@@ -105,6 +109,7 @@ class Run:
       self._events.append(line)
     self._last = step
     self._history.append(line)
+    self._trackers.log(step, line)
     if self._progress is not None:
       self._progress.show(line)
     if time.monotonic() - self._drawn > _CURVE_SECONDS:
@@ -120,15 +125,17 @@ class Run:
     Raises:
       DiskFull: no room; none of the rows is in the file.
     """
-    self._show(self._samples, step, rows)
+    self._show(self._samples, 'samples', step, rows)
 
   def answers(self, step: int, rows: Iterable[Mapping[str, Any]]) -> None:
     """Likewise, answers in evaluation."""
-    self._show(self._answers, step, rows)
+    self._show(self._answers, 'eval_samples', step, rows)
 
-  def _show(self, lines: _Lines, step: int, rows) -> None:
+  def _show(self, lines: _Lines, name: str, step: int, rows) -> None:
+    shown = [{'step': int(step), **_jsonable(row)} for row in rows]
     with says_disk_full(self._workdir):
-      lines.append([{'step': int(step), **_jsonable(row)} for row in rows])
+      lines.append(shown)
+    self._trackers.table(step, name, shown)
 
   def draw(self) -> None:
     """Draws the learning curve of all steps so far to `curve.png`."""
@@ -155,6 +162,7 @@ class Run:
     self._samples.close()
     self._answers.close()
     self._events.close()
+    self._trackers.close()
 
 
 def write_config(workdir: str | os.PathLike, record: Mapping[str, Any]) -> None:
