@@ -196,6 +196,11 @@ SETTINGS = {
     'tokens of an answer; 0: sample.max_response',
   ),
   'serve.bytes': (_SERVE.bytes, 'of a request'),
+  'serve.kept': (
+    _SERVE.kept,
+    'contexts whose keys and values stay for the requests that go on from '
+    'them, those used last; sample.keep=False: every request is read anew',
+  ),
   'serve.rows': (
     _SERVE.rows,
     'that an episode may make, one for each conversation that does not go on '
@@ -229,8 +234,9 @@ SETTINGS = {
   ),
   'sample.keep': (
     True,
-    'keys and values from turn to turn of an episode, unless slots are fewer '
-    'than rows; False: every turn reads the whole episode again',
+    'keys and values from turn to turn of an episode, and from request to '
+    'request of programs, unless slots are fewer than rows; False: every turn '
+    'reads the whole episode again',
   ),
   'sample.widths': (
     1,

@@ -107,6 +107,22 @@ class Tools(Protocol):
       Rollouts of `most` columns with what was said now, and what is kept.
     """
 
+  def cached(
+    self, *, slots: int, columns: int, size: int, most: int
+  ) -> Callable[..., Rollouts] | None:
+    """What answers contexts, and keeps what it has read for those to come.
+
+    Args:
+      slots: contexts that are kept, those used last.
+      columns: tokens of a context with its answer.
+      size: contexts answered at once. most: tokens of an answer.
+
+    Returns:
+      f(contexts, key, uids) -> Rollouts of `size` rows without prompts, the
+      first of which answer the contexts, by the keys of `uids` i32[size]. None
+      where the run keeps nothing, and contexts are prompts.
+    """
+
   def tempered(
     self, prompts: Prompts, key: Array, samples: int, temperature: float
   ) -> Rollouts:

@@ -35,7 +35,7 @@ from jaxrl_llm.types import Prompts, Rollouts
 # Why episodes of programs end, and those that do not count.
 _ENDS = ('done', 'requests', 'tokens', 'rows', 'seconds', 'failed')
 _LOST = ('rows', 'seconds', 'failed')
-# Widths that requests are read in, each half of the next.
+# Widths that requests are read in anew, each half of the next.
 _WIDTHS = 4
 _FACTS = ('logp', 'log_mass', 'support')
 
@@ -124,8 +124,7 @@ def play(
   ledgers = [
     ledger_lib.Ledger(tools.chat, episode) for episode in range(len(tasks))
   ]
-  write = _writer(tools, prompts, key, room, host.limits.workers)
-  widths = _widths(room)
+  write, widths = writer(tools, prompts, key, room, host.limits)
   if not host.compiled:
     # Beforehand, or the seconds of programs would be spent on it.
     ids = np.asarray(prompts.tokens[0])[np.asarray(prompts.mask[0])].tolist()
@@ -162,14 +161,38 @@ def judged(tools, rollouts: Rollouts, log: Log, rows: int):
   return tools.verify(rollouts, texts, records)
 
 
-def _widths(room: Room) -> list[int]:
-  """Widths that requests are read in; the last holds any."""
+def writer(tools, prompts: Prompts, key, room: Room, limits: programs.Limits):
+  """What an engine asks for tokens, and the widths that requests are read in.
+
+  What was read for a request stays for those that go on from it, and all are
+  read in blocks of one width, unless `sample.keep` says otherwise.
+  """
   whole = room.prompt + room.response - 1
-  return sorted({-(-whole // 2**i) for i in range(_WIDTHS)})
+  answers = tools.cached(
+    slots=limits.kept,
+    columns=whole + 1,
+    size=limits.workers,
+    most=room.answer,
+  )
+  if answers is None:
+    widths = sorted({-(-whole // 2**i) for i in range(_WIDTHS)})
+    return _anew(tools, prompts, key, room, limits.workers), widths
+
+  def write(asks: Sequence[Ask], width: int) -> list[Drawn]:
+    del width
+    filled = [*asks, *[asks[0]] * (limits.workers - len(asks))]
+    contexts = [ask.ids for ask in asks]
+    return _drawn(answers(contexts, key, _uids(filled)), len(asks))
+
+  return write, [whole]
 
 
-def _writer(tools, prompts: Prompts, key, room: Room, size: int):
-  """What an engine asks for tokens."""
+def _uids(asks: Sequence[Ask]) -> np.ndarray:
+  return np.array([ask.identity & 0x7FFFFFFF for ask in asks], np.int32)
+
+
+def _anew(tools, prompts: Prompts, key, room: Room, size: int):
+  """The same, where every request is read from its start."""
   task, domain = prompts.task[:1], prompts.domain[:1]
 
   def write(asks: Sequence[Ask], width: int) -> list[Drawn]:
@@ -190,7 +213,7 @@ def _writer(tools, prompts: Prompts, key, room: Room, size: int):
       key,
       1,
       most=room.answer,
-      uids=np.array([ask.identity & 0x7FFFFFFF for ask in filled], np.int32),
+      uids=_uids(filled),
     )
     return _drawn(rollouts, len(asks))
 

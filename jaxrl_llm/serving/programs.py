@@ -36,6 +36,8 @@ class Limits:
     tokens: drawn in all, after which no request is answered.
     answer: tokens of an answer; 0 is the budget of a response.
     bytes: of a request.
+    kept: contexts of which keys and values stay for the requests that go on
+      from them, those used last, of all programs; each takes what a row does.
     rows: that its requests may make; they are several where conversations part
       or are begun anew.
   """
@@ -46,6 +48,7 @@ class Limits:
   tokens: int = 1 << 20
   answer: int = 0
   bytes: int = 1 << 20
+  kept: int = 16
   rows: int = 1
 
   def checked(self) -> Limits:
@@ -57,6 +60,11 @@ class Limits:
     for name, value in dataclasses.asdict(self).items():
       if not value > 0 and (name, value) != ('answer', 0):
         raise ValueError(f'serve.{name}={value} must be positive')
+    if self.kept < self.workers:
+      raise ValueError(
+        f'serve.kept={self.kept} does not hold the contexts of serve.workers='
+        f'{self.workers} requests at once; raise it to {self.workers} or more'
+      )
     return self
 
 

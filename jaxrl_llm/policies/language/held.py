@@ -78,6 +78,20 @@ def opened(
   return Held(prompts, cache, Rows(own, length, last))
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def vacant(sampler: Sampler, rows: int, columns: int) -> Held:
+  """Room for `columns` tokens of each of `rows` rows, behind no prompt."""
+  dtype = sampler.cache_dtype or sampler.dtype
+  empty = functools.partial(
+    caches.empty_cache, sampler.config, dtype=dtype, unroll=sampler.unroll
+  )
+  nothing = jnp.zeros((1, 1), jnp.int32)
+  prompts = Prompts(nothing, nothing > 0, nothing[0], nothing[0])
+  length = jnp.zeros(rows, jnp.int32)
+  last = jnp.zeros((rows, sampler.config.width), sampler.dtype)
+  return Held(prompts, empty(1, 1), Rows(empty(rows, columns), length, last))
+
+
 def read(
   sampler: Sampler, params: PyTree, held: Held, tokens: Array, count: Array
 ) -> Held:

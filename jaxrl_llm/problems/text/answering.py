@@ -7,6 +7,7 @@ command: what is sampled and verified, and how, is the same in all three.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ import numpy as np
 from jaxrl_llm.plans import episodes, prefixes, served
 from jaxrl_llm.policies.language import held as held_lib
 from jaxrl_llm.policies.language import mixture as mixture_lib
+from jaxrl_llm.policies.language.prefix_cache import BLOCK, PrefixCache
 from jaxrl_llm.policies.language.sampler import Sampler, row_keys
 from jaxrl_llm.policies.language.truncation import Sampling
 from jaxrl_llm.problems.text import chats as chats_lib
@@ -27,9 +29,6 @@ from jaxrl_llm.tasks import answers, environments, verify
 from jaxrl_llm.training import hosts, shard
 from jaxrl_llm.training.session import Record
 from jaxrl_llm.types import Array, Rollouts, Scores
-
-# Tokens that are read at once between two turns.
-_BLOCK = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +47,8 @@ class Answering:
     turns: the most of an episode, 0 without an environment.
     program: what asks the policy, or None.
     layout: where prompts and responses live.
-    keep: keys and values from turn to turn of an episode.
+    keep: keys and values from turn to turn of an episode, and from request to
+      request of programs.
   """
 
   sampler: Sampler
@@ -155,6 +155,43 @@ class Answering:
         place(jnp.asarray(going)),
       )
     return self.layout.everywhere(more), kept
+
+  def prefix_cache(
+    self, params, *, slots: int, columns: int, size: int, most: int
+  ) -> PrefixCache | None:
+    """What stays of contexts between answers; None: each is read anew.
+
+    Args:
+      slots, columns, size: as of `PrefixCache`. most: tokens of an answer.
+    """
+    if not self.keeps(size):
+      return None
+    return PrefixCache(
+      dataclasses.replace(self.sampler, max_tokens=most),
+      params,
+      slots=slots,
+      columns=columns,
+      size=size,
+      place=self.layout.rows,
+    )
+
+  def answers(
+    self,
+    cache: PrefixCache,
+    contexts: Sequence[Sequence[int]],
+    key: Array,
+    uids: np.ndarray,
+    sampling: Sampling,
+  ) -> Rollouts:
+    """An answer behind each context, as of `generate`, without prompts.
+
+    Args:
+      uids: i32[size], the identities of the answers.
+    """
+    with self.layout.known():
+      keys = row_keys(key, self.layout.rows(jnp.asarray(uids)))
+      rollouts = cache.write(contexts, keys, sampling)
+    return self.layout.everywhere(rollouts)
 
   def texts(
     self, rollouts: Rollouts, rows: slice = slice(None), *, whole: bool = False
@@ -338,9 +375,9 @@ def _unread(rollouts, layout, kept, going):
   length = np.array(layout.everywhere(kept.rows.length))
   left = np.where(going, np.asarray(rollouts.length) - length, 0)
   while left.any():
-    place = length[:, None] + np.arange(_BLOCK)
+    place = length[:, None] + np.arange(BLOCK)
     place = np.minimum(place, rollouts.response_mask.shape[1] - 1)
-    count = np.minimum(left, _BLOCK).astype(np.int32)
+    count = np.minimum(left, BLOCK).astype(np.int32)
     yield jnp.take_along_axis(rollouts.content.response, place, 1), count
     length, left = length + count, left - count
 

@@ -178,11 +178,12 @@ def program(config: ConfigDict) -> Any:
   if not config.program:
     return None
   devices = config.mesh.data
-  if config.serve.workers % max(devices, 1):
-    raise ValueError(
-      f'serve.workers={config.serve.workers} is no multiple of mesh.data='
-      f'{devices}, over which requests are split'
-    )
+  for name in ('workers', 'kept'):
+    if config.serve[name] % max(devices, 1):
+      raise ValueError(
+        f'serve.{name}={config.serve[name]} is no multiple of mesh.data='
+        f'{devices}, over which requests are split'
+      )
   try:
     # Of an extra, which no other run needs.
     from jaxrl_llm.serving import host

@@ -81,6 +81,16 @@ class Speaker:
       self._params, rollouts, kept, key, self._sampling, **how
     )
 
+  def cached(self, *, slots, columns, size, most):
+    """What answers contexts and keeps what was read of them, or None."""
+    cache = self._answering.prefix_cache(
+      self._params, slots=slots, columns=columns, size=size, most=most
+    )
+    return cache and functools.partial(self._answers, cache)
+
+  def _answers(self, cache, contexts, key, uids):
+    return self._answering.answers(cache, contexts, key, uids, self._sampling)
+
   def verify(self, rollouts, texts=None, rows=None):
     """Scores; a row whose verifier failed is no longer valid."""
     rows = self.rows(rollouts.task) if rows is None else rows
@@ -224,6 +234,11 @@ class Tools(Speaker):
   def _turn(self, rollouts, kept, key, **how):
     with self._timed('time/sample'):
       return jax.block_until_ready(super()._turn(rollouts, kept, key, **how))
+
+  def _answers(self, cache, contexts, key, uids):
+    with self._timed('time/sample'):
+      found = super()._answers(cache, contexts, key, uids)
+      return jax.block_until_ready(found)
 
   def tempered(
     self, prompts: Prompts, key: Array, samples: int, temperature: float

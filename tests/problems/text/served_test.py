@@ -187,7 +187,7 @@ def test_when_programs_ask_changes_neither_rows_nor_what_is_learned(tmp_path):
   with contextlib.closing(parts):
     state = parts.init(params)
 
-    def made():
+    def made(parts=parts):
       tools = parts.lend(state, KEY)
       rollouts, scores, _ = parts.recipe.plan.collect(
         tools, tools.draw(), (), KEY
@@ -197,6 +197,17 @@ def test_when_programs_ask_changes_neither_rows_nor_what_is_learned(tmp_path):
     first, second = made(), made()
     jax.tree.map(np.testing.assert_array_equal, first, second)
     assert first[0].valid.sum() == 32
+    anew, _ = made(
+      dataclasses.replace(
+        parts, answering=dataclasses.replace(parts.answering, keep=False)
+      )
+    )
+    for name in ('content', 'response_mask', 'action_mask', 'valid'):
+      jax.tree.map(
+        np.testing.assert_array_equal,
+        *(getattr(each, name) for each in (first[0], anew)),
+      )
+    np.testing.assert_allclose(first[0].logp, anew.logp, rtol=0, atol=1e-5)
     _, metrics, _ = loop.iterate(parts, state, 0)
   assert metrics['sampler/gap_max'] < 1e-4 and metrics['bad_steps'] == 0
   assert metrics['programs/requests'] == 4
