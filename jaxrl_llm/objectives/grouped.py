@@ -108,6 +108,46 @@ def to_iterate_in_turn(logp, old_logp, mask, *, turn, resampled):
 
 
 @reads('ref_logp')
+def to_reference_by_length(logp, old_logp, mask, *, ref_logp, alpha=0.5):
+  """h + alpha sum_t 1: the log-ratio, and so much for each token.
+
+  A longer chosen response so needs less of a margin, and what the policy
+  learns of length is less by what its preference for length explains.
+
+  Args:
+    alpha: nats per token; the paper's alpha is this times its beta.
+
+  Source: R-DPO, arXiv 2403.19159, read at second hand. The sign follows from
+    a reward less alpha times the length; the number is ours.
+  """
+  h = to_reference(logp, old_logp, mask, ref_logp=ref_logp)
+  return h + alpha * jnp.sum(mask, axis=-1)
+
+
+@reads('ref_logp', 'group', 'valid')
+def to_reference_past_shortest(
+  logp, old_logp, mask, *, ref_logp, group, valid, alpha=0.5
+):
+  """The log-ratio, of which tokens past the group's shortest weigh less.
+
+      sum_{t <= L} h_t + alpha sum_{t > L} h_t,   h_t = logp_t - ref_logp_t
+
+  t counts a row's own tokens, L those of the shortest row of its group.
+
+  Args:
+    alpha: in [0, 1]; 1 is `to_reference`, 0 compares equal lengths alone.
+
+  Source: LD-DPO, arXiv 2409.06411, for pairs; TRL's `ld_alpha`.
+  """
+  del old_logp
+  length = jnp.sum(mask, axis=-1)
+  shortest = numerics.group_min(length * 1.0, group, valid & (length > 0))
+  past = jnp.cumsum(mask, axis=-1) > shortest[:, None]
+  weighted = jnp.where(past, alpha, 1.0) * (logp - ref_logp)
+  return numerics.masked_sum(weighted, mask, axis=-1)
+
+
+@reads('ref_logp')
 def to_alpha_divergence(logp, old_logp, mask, *, ref_logp, alpha=0.5):
   """The score of a policy that is held by another divergence than the KL.
 

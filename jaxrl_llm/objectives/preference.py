@@ -54,6 +54,24 @@ def imitation(chosen, rejected, gap):
   return -chosen
 
 
+def positive(chosen, rejected, gap, *, weight=0.1, penalty=50.0):
+  """The logistic loss, its margin less where the chosen response has fallen.
+
+      -log sigmoid(weight (D - penalty max(0, -chosen)))
+
+  With scores relative to the reference, a chosen response that is less likely
+  than there costs, however far the rejected one has fallen.
+
+  Args:
+    penalty: lambda >= 0; 0 is `logistic`.
+
+  Source: DPO-Positive, arXiv 2402.13228, read at second hand; lambda recalled.
+  """
+  del gap
+  fallen = jnp.maximum(0.0, -chosen)
+  return -jax.nn.log_sigmoid(weight * (chosen - rejected - penalty * fallen))
+
+
 def debiased(chosen, rejected, gap, *, weight=0.1, flip=0.1):
   """The logistic loss without the bias that flipped labels give it.
 

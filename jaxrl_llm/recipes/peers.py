@@ -323,6 +323,9 @@ TABLE: dict[str, tuple[Name, ...]] = {
     Name('TRL `apo_down`', 'dpo link=anchored_down', confidence='run'),
     Name('TRL `discopop`', 'dpo link=discovered', confidence='run'),
     Name('TRL `sppo_hard`', 'sppo_hard'),
+    Name('DPO-Positive', 'dpo link=positive', 'second hand'),
+    Name('R-DPO', 'dpo score=to_reference_by_length', 'second hand'),
+    Name('TRL `ld_alpha`', 'dpo score=to_reference_past_shortest'),
     Name(
       'TRL `f_divergence_type=alpha`',
       'dpo score=to_alpha_divergence',
@@ -340,6 +343,16 @@ TABLE: dict[str, tuple[Name, ...]] = {
       'dpo score=likelihood',
       'read',
       'without its likelihood of the chosen response, see rpo_token_mean',
+    ),
+    Name(
+      'TRL TPO',
+      'dpo score=likelihood',
+      apart='without its likelihood of a third, given response',
+    ),
+    Name(
+      'TRL TPO `tpo-l`',
+      'simpo link=logistic(0.01,offset=0.5)',
+      apart='likewise',
     ),
     Name('TRL ORPO', 'orpo', 'read', 'TRL averages over the prompt too'),
     Name(
@@ -377,7 +390,7 @@ ABSENT = {
   'multiply a gate by `truncated_importance`',
   'GKD, top-k and MiniLLM distillation, SDPO, SDFT': 'no plan gives a '
   "teacher's whole distribution",
-  'AOT, LD-DPO, WPO, TPO, XPO, DPOP, R-DPO, BNF': 'not done',
+  'AOT, WPO, XPO, BNF': 'not done',
   'BCO with its running reference point': 'not done; `classify` has none',
   'GVPO, FlowRL, A*-PO, PRIME, GTPO (2508.03772), SimKO, RAE, OTB': 'not done',
 }

@@ -15,7 +15,7 @@ from jaxrl_llm.selection import pairs
 from jaxrl_llm.tabular import policy
 from tests.objectives.grouped_test import SAMPLES, batch, value_and_slope
 from tests.oracles import gflownet as oracle
-from tests.oracles import offline
+from tests.oracles import offline, scores
 from tests.oracles import preference as pairs_oracle
 
 _CASES = [
@@ -150,7 +150,7 @@ def test_group_losses_of_gflownets_equal_the_loops():
       partial(gflownet.variance, weight=0.5),
       grouped.to_reference,
       partial(oracle.variance, weight=0.5),
-      pairs_oracle.to_reference,
+      scores.to_reference,
     ),
     (
       gflownet.variance,
@@ -162,7 +162,7 @@ def test_group_losses_of_gflownets_equal_the_loops():
       gflownet.pareto,
       grouped.likelihood,
       oracle.pareto,
-      pairs_oracle.likelihood,
+      scores.likelihood,
     ),
   ):
 
@@ -207,7 +207,7 @@ def test_ordered_pairs_equal_the_loop():
       old,
       mask,
       extras,
-      score=pairs_oracle.likelihood,
+      score=scores.likelihood,
       link=oracle.ordered,
       among=pairs_oracle.every,
       gap=lambda i, j: extras['rewards'][i] - extras['rewards'][j],

@@ -18,7 +18,7 @@ from jaxrl_llm.objectives import (
 from jaxrl_llm.objectives.grouped import GroupLoss, Pairs
 from jaxrl_llm.reads import reads_of
 from jaxrl_llm.selection import pairs
-from tests.oracles import offline
+from tests.oracles import offline, scores
 from tests.oracles import preference as oracle
 
 SAMPLES = 4
@@ -62,6 +62,9 @@ _PAIRS = [
   (grouped.to_jensen_shannon, preference.logistic, pairs.better, {}),
   (grouped.powered_likelihood, preference.logistic, pairs.better, {}),
   (grouped.to_reference, preference.logistic, pairs.constrained, {}),
+  (grouped.to_reference, preference.positive, pairs.better, {'penalty': 2.0}),
+  (grouped.to_reference_by_length, preference.logistic, pairs.better, {}),
+  (grouped.to_reference_past_shortest, preference.logistic, pairs.better, {}),
 ]
 _LISTS = [
   (listwise.plackett_luce, {'weight': 0.5}),
@@ -165,7 +168,7 @@ def test_pairs_equal_the_loops(score, link, among, hyper, seed):
       old,
       mask,
       extras,
-      score=getattr(oracle, score.__name__),
+      score=getattr(scores, score.__name__),
       link=partial(getattr(oracle, link.__name__), **hyper),
       among=getattr(oracle, among.__name__),
       gap=lambda i, j: extras['rewards'][i] - extras['rewards'][j],
@@ -191,7 +194,7 @@ def test_lists_equal_the_loops(loss, hyper, seed):
       old,
       mask,
       extras,
-      score=oracle.to_reference,
+      score=scores.to_reference,
       loss=partial(getattr(oracle, loss.__name__), **named),
       samples=SAMPLES,
     )
@@ -215,7 +218,7 @@ def test_the_gap_of_preferences_is_the_oracles_chance_less_a_half():
       old,
       mask,
       extras,
-      score=oracle.to_iterate,
+      score=scores.to_iterate,
       link=partial(oracle.regression, scale=2.0),
       among=oracle.every,
       gap=lambda i, j: extras['preference'][i, j % SAMPLES] - 0.5,
@@ -305,7 +308,7 @@ def test_divergence_equals_the_loop():
 
   def rule(moved):
     def h(z, i):
-      return oracle.to_reference(z, old, mask, i, extras)
+      return scores.to_reference(z, old, mask, i, extras)
 
     out = np.zeros(len(logp))
     live = given['valid'] & mask.any(1)
@@ -393,7 +396,25 @@ def test_log_odds_are_those_of_the_mean_chance_and_finite():
   odds = grouped.log_odds(low, old, mask)
   for i in range(len(low) - 1):
     np.testing.assert_allclose(
-      odds[i], oracle.log_odds(low, old, mask, i, extras), rtol=1e-4, atol=1e-4
+      odds[i], scores.log_odds(low, old, mask, i, extras), rtol=1e-4, atol=1e-4
     )
   sure = grouped.log_odds(0 * low, old, mask)
   assert np.all(np.isfinite(sure))
+
+
+def test_what_a_score_adds_to_the_log_ratio_can_be_nothing():
+  (logp, old, mask), extras = batch()
+  ref = {'ref_logp': extras['ref_logp'].astype('f')}
+  plain = grouped.to_reference(logp, old, mask, **ref)
+  same = grouped.to_reference_by_length(logp, old, mask, **ref, alpha=0.0)
+  np.testing.assert_array_equal(same, plain)
+  same = grouped.to_reference_past_shortest(
+    logp,
+    old,
+    mask,
+    **ref,
+    group=extras['group'],
+    valid=extras['valid'],
+    alpha=1,
+  )
+  np.testing.assert_allclose(same, plain, rtol=1e-6)

@@ -13,7 +13,7 @@ from jaxrl_llm.objectives.grouped import GroupLoss, Pairs
 from jaxrl_llm.tabular import games
 from tests.objectives.grouped_test import batch, value_and_slope
 from tests.oracles import games as oracle
-from tests.oracles import offline
+from tests.oracles import offline, scores
 from tests.oracles import preference as pairs_oracle
 
 SAMPLES = 4
@@ -44,7 +44,7 @@ def test_win_rate_regression_equals_the_loop(seed):
       old,
       mask,
       extras,
-      score=pairs_oracle.to_iterate,
+      score=scores.to_iterate,
       loss=partial(oracle.win_rate_regression, scale=3.0),
       samples=SAMPLES,
     )
@@ -80,7 +80,7 @@ def test_pairs_of_games_equal_the_loops(link, among, names):
       old,
       mask,
       extras,
-      score=pairs_oracle.to_iterate,
+      score=scores.to_iterate,
       link=partial(scalar, **getattr(link, 'keywords', {})),
       among=weigh,
       gap=lambda i, j: extras['rewards'][i] - extras['rewards'][j],

@@ -95,6 +95,16 @@ def test_regression_of_unit_gaps_is_ipo(seed):
   np.testing.assert_allclose(first, second, rtol=1e-5)
 
 
+def test_a_penalty_counts_where_the_chosen_response_has_fallen():
+  c, r = np.random.default_rng(0).standard_normal((2, 9)).astype('f')
+  plain = preference.logistic(c, r, 0.0)
+  off = preference.positive(c, r, 0.0, penalty=0.0)
+  np.testing.assert_array_equal(off, plain)
+  penalised = preference.positive(c, r, 0.0)
+  np.testing.assert_array_equal(penalised[c > 0], plain[c > 0])
+  assert np.all(penalised[c < 0] > plain[c < 0])
+
+
 def test_slic_is_the_relative_hinge_of_inverse_slope():
   c, r = np.random.default_rng(0).standard_normal((2, 9)).astype('f')
   slic = preference.hinge(c, r, 0.0, width=4.0)

@@ -1,13 +1,15 @@
 """Losses of groups of responses, one pair and one response at a time.
 
-Scores f(logp, old, mask, i, extras); links f(c, r, gap, held c, held r); pair
-weights f(scores, rewards, live, extras) of one group; list losses
-f(scores, rewards, live, extras). Held values are what a stopped gradient sees.
+Links f(c, r, gap, held c, held r); pair weights and list losses
+f(scores, rewards, live, extras) of one group. Held values are what a stopped
+gradient sees.
 """
 
 import math
 
 import numpy as np
+
+from tests.oracles.scores import total
 
 
 def _log_sigmoid(x):
@@ -16,71 +18,6 @@ def _log_sigmoid(x):
 
 def _sigmoid(x):
   return 1 / (1 + math.exp(-x))
-
-
-def _sum(x, mask, i):
-  return sum(x[i, t] for t in np.flatnonzero(mask[i]))
-
-
-def _mean(x, mask, i):
-  return _sum(x, mask, i) / max(mask[i].sum(), 1)
-
-
-# Scores.
-
-
-def likelihood(logp, old, mask, i, x):
-  return _sum(logp, mask, i)
-
-
-def mean_likelihood(logp, old, mask, i, x):
-  return _mean(logp, mask, i)
-
-
-def to_reference(logp, old, mask, i, x):
-  return _sum(logp - x['ref_logp'], mask, i)
-
-
-def mean_to_reference(logp, old, mask, i, x):
-  return _mean(logp - x['ref_logp'], mask, i)
-
-
-def to_iterate(logp, old, mask, i, x):
-  return _sum(logp - old, mask, i)
-
-
-def to_mixture(logp, old, mask, i, x, share=1 / 3):
-  return share * to_reference(logp, old, mask, i, x) + (1 - share) * to_iterate(
-    logp, old, mask, i, x
-  )
-
-
-def to_extrapolated(logp, old, mask, i, x, momentum=0.3):
-  carried = _sum(old - x['ref_logp'], mask, i)
-  return to_iterate(logp, old, mask, i, x) - momentum * carried
-
-
-def to_iterate_in_turn(logp, old, mask, i, x):
-  return _sum(logp - old, mask & (x['turn'] == x['resampled'][:, None]), i)
-
-
-def to_alpha_divergence(logp, old, mask, i, x, alpha=0.5):
-  h = to_reference(logp, old, mask, i, x)
-  return (math.exp((alpha - 1) * h) - 1) / (alpha - 1)
-
-
-def to_jensen_shannon(logp, old, mask, i, x):
-  return _log_sigmoid(to_reference(logp, old, mask, i, x))
-
-
-def powered_likelihood(logp, old, mask, i, x, alpha=0.25):
-  p = math.exp(_mean(logp, mask, i))
-  return (1 - p**-alpha) / alpha
-
-
-def log_odds(logp, old, mask, i, x):
-  p = min(math.exp(_mean(logp, mask, i)), math.exp(-1e-6))
-  return math.log(p / (1 - p))
 
 
 # Links.
@@ -168,6 +105,11 @@ def discovered(c, r, gap, hc, hr, weight=0.05, temperature=0.05):
   x = weight * (c - r)
   g = _sigmoid(x / temperature)
   return -(1 - g) * _log_sigmoid(x) + g * math.exp(-x)
+
+
+def positive(c, r, gap, hc, hr, weight=0.1, penalty=50.0):
+  fallen = -c if c < 0 else 0.0
+  return -_log_sigmoid(weight * (c - r - penalty * fallen))
 
 
 # Pair weights of one group.
@@ -384,12 +326,12 @@ def kto(
   correct=0.5,
 ):
   rows = range(len(logp))
-  held = [_sum(fixed - ref_logp, mask, i) for i in rows]
+  held = [total(fixed - ref_logp, mask, i) for i in rows]
   z = sum(w * h for w, h in zip(row_weights, held)) / sum(row_weights)
   z = max(z, 0.0)
   out = np.zeros(len(logp))
   for i in rows:
-    h = _sum(logp - ref_logp, mask, i)
+    h = total(logp - ref_logp, mask, i)
     if not mask[i].any():
       continue
     if rewards[i] > correct:
