@@ -317,10 +317,11 @@ def _check(before: Recipe, after: Recipe, slots: Iterable[str]) -> None:
     )
   missing = recipe_lib.missing(after)
   if missing:
+    other = provider(*missing)
     raise ValueError(
       f'these parts need {missing} with every response, which the plan '
       f'{type(after.plan).__name__} does not provide; begin with a recipe '
-      f'whose plan does{_providing(tuple(missing))}'
+      f'whose plan does{f", such as {other}" if other else ""}'
     )
   if 'advantage' in slots:
     _check_advantage(before, after)
@@ -339,10 +340,11 @@ def _check(before: Recipe, after: Recipe, slots: Iterable[str]) -> None:
 
 
 @functools.cache
-def _providing(missing: tuple[str, ...]) -> str:
+def provider(*arrays: str) -> str:
+  """The first recipe whose plan provides these arrays; '' if none does."""
   for name in recipes.names():
-    if set(missing) <= recipes.build(name).plan.contract.provides:
-      return f', such as {name}'
+    if set(arrays) <= recipes.build(name).plan.contract.provides:
+      return name
   return ''
 
 

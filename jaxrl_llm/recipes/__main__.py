@@ -12,6 +12,8 @@ python -m jaxrl_llm.recipes search WORDS those that have all words in name,
 python -m jaxrl_llm.recipes diff A B     what differs between two
 python -m jaxrl_llm.recipes table        writes PAPERS.md here
 python -m jaxrl_llm.recipes peers        writes docs/peers.md here
+python -m jaxrl_llm.recipes pairs        how many estimators and surrogates
+                                         compose, and why others do not
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from collections.abc import Mapping, Sequence
 
 from jaxrl_llm import compose, parts, presets, recipes, registry, spelling
 from jaxrl_llm import recipe as recipe_lib
-from jaxrl_llm.recipes import peers
+from jaxrl_llm.recipes import grid, peers
 from jaxrl_llm.recipes import pieces as pieces_lib
 
 TABLE = 'PAPERS.md'
@@ -70,6 +72,8 @@ def _answer(words: Sequence[str]) -> str:
       peers.PAGE.parent.mkdir(exist_ok=True)
       peers.PAGE.write_text(peers.page(), encoding='utf-8')
       return f'wrote the names of other trainers to {peers.PAGE.resolve()}'
+    case ['pairs']:
+      return grid.report()
     case ['diff', first, second]:
       return comparison(first, second)
     case ['diff', *others]:

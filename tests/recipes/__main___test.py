@@ -6,7 +6,7 @@ import pytest
 from jaxrl_llm import compose, parts, recipes, registry
 from jaxrl_llm.learners import bandits
 from jaxrl_llm.recipes import __main__ as command
-from jaxrl_llm.recipes import pieces
+from jaxrl_llm.recipes import grid, pieces
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -222,3 +222,13 @@ def test_compose_may_be_said(capsys):
   said = capsys.readouterr().out
   assert command.main(['grpo', 'surrogate=gspo']) == 0
   assert capsys.readouterr().out == said
+
+
+def test_pairs_are_counted_and_what_others_lack_is_said(capsys):
+  assert command.main(['pairs']) == 0
+  first, _, _, *arrays = capsys.readouterr().out.splitlines()
+  number = len(grid.pairs())
+  refused = sum(bool(grid.wanted(*pair)) for pair in grid.pairs())
+  assert first.startswith(f'{number} pairs of an estimator and a surrogate')
+  assert first.endswith(f'{number - refused} compose, {refused} are refused')
+  assert any(line.endswith('answer, as in copo') for line in arrays)
