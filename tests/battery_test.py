@@ -222,6 +222,8 @@ def recomputed(name):
   return learned, {
     'reward/mean': rewards.mean(),
     'reward/std': rewards.std(),
+    'reward/low': rewards.min(),
+    'reward/high': rewards.max(),
     'reward/shaped': credit.rewards[valid].mean(),
     'accuracy': (scores.components[valid, 0] > 0.5).mean(),
     'response/length': rollouts.response_mask.sum(1).mean(),

@@ -176,9 +176,17 @@ def of_iteration(
     metrics |= {
       'reward/mean': numerics.masked_mean(rewards, valid),
       'reward/std': jnp.sqrt(numerics.masked_variance(rewards, valid)),
+      'reward/low': _extreme(jnp.min, rewards, valid, jnp.inf),
+      'reward/high': _extreme(jnp.max, rewards, valid, -jnp.inf),
       'accuracy': numerics.masked_mean(right, valid),
     }
   return metrics
+
+
+def _extreme(of, x: Array, mask: Array, neutral: float) -> Array:
+  """The least or the greatest of the True entries; 0 where there is none."""
+  found = of(jnp.where(mask, x, neutral))
+  return jnp.where(jnp.any(mask), found, 0)
 
 
 def of_sources(

@@ -91,6 +91,16 @@ _TABLE: dict[str, Metric] = {
     'How much the responses of one iteration differ in it.',
     0.0,
   ),
+  'reward/low': Metric(
+    'min over valid rows of sum_k w_k c_k',
+    'reward',
+    'The least that a response of the iteration was given.',
+  ),
+  'reward/high': Metric(
+    'max over valid rows of sum_k w_k c_k',
+    'reward',
+    'The most that a response of the iteration was given.',
+  ),
   'reward/shaped': Metric(
     'mean over valid rows of credit.rewards',
     'reward',

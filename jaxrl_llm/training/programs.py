@@ -9,10 +9,12 @@ metrics shows the one, the last line of a run the other.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 
+_LOWERED = '/jax/core/compile/jaxpr_to_mlir_module_duration'
 _LOADED = '/jax/core/compile/backend_compile_duration'
 _FOUND = '/jax/compilation_cache/cache_hits'
 
@@ -47,12 +49,25 @@ def count() -> Count:
   return _watch()[0]
 
 
+def watched(busy: Callable[[bool], None]) -> Callable[[], None]:
+  """Calls `busy` as XLA begins and ends to make a program; returns an end."""
+  _watch()
+  _WATCHERS.append(busy)
+  return lambda: _WATCHERS.remove(busy)
+
+
+_WATCHERS: list[Callable[[bool], None]] = []
+
+
 @functools.cache
 def _watch() -> list[Count]:
   """The one count of the process: listeners are never taken away."""
   total = [Count()]
 
   def loaded(event, duration_secs, **_):
+    if event in (_LOWERED, _LOADED):
+      for busy in _WATCHERS:
+        busy(event == _LOWERED)
     if event == _LOADED:
       n = total[0]
       seconds = n.seconds + duration_secs

@@ -140,7 +140,7 @@ class Run:
   def draw(self) -> None:
     """Draws the learning curve of all steps so far to `curve.png`."""
     with says_disk_full(self._workdir):
-      picture = curve.png(self._history)
+      picture = curve.png(self._history, self._workdir.resolve().name)
       _replace(self._workdir / 'curve.png', picture)
     self._drawn = time.monotonic()
 

@@ -18,6 +18,8 @@ from tests.end_to_end import tiny
 PROMISED = {
   'reward/mean',
   'reward/std',
+  'reward/low',
+  'reward/high',
   'reward/shaped',
   'score/exact',
   'accuracy',

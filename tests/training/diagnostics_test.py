@@ -87,6 +87,8 @@ def test_row_metrics_count_valid_rows():
     'scores': [2 / 3, 4 / 3],
     'reward/mean': 4 / 3,
     'reward/std': np.std([2, 1, 1]),
+    'reward/low': 1,
+    'reward/high': 2,
     'reward/shaped': 1,
     'accuracy': 2 / 3,
     'rows/valid': 3 / 4,

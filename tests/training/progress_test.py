@@ -10,6 +10,7 @@ import struct
 import sys
 import termios
 
+import jax
 import pytest
 
 from jaxrl_llm.training import progress
@@ -46,7 +47,7 @@ def show(steps=7):
   shown.close()
 
 
-WORDS = ('7/7', 'reward 0.700', 'accuracy 1.000', 'tokens/s')
+WORDS = ('7/7', 'reward 0.700', 'accuracy 1.000', 'tok/s')
 
 
 @pytest.mark.parametrize('size', [(24, 100), (0, 0), (0, 110)])
@@ -57,6 +58,33 @@ def test_a_bar_on_a_terminal_of_any_size(size):
   # The speed of an empty step has more digits than a narrow screen.
   for word in WORDS[:3]:
     assert word in seen
+
+
+def test_two_lines_fit_a_terminal_of_80_columns():
+  line = {
+    **{'step': 1, 'reward/mean': -0.71234, 'accuracy': 0.5},
+    **{'policy/kl': 0.0123, 'policy/entropy': 11.23},
+    **{'response/length': 1312.34, 'tokens/sampled': 1},
+  }
+  with terminal(24, 80) as read:
+    shown = progress.Progress(0, 60)
+    shown.show(line)
+    seen = read()
+    shown.close()
+  words = 'reward -0.712  accuracy 0.500  KL 0.012  entropy 11.2  length 1.31k'
+  assert words in seen and 'tok/s' in seen
+
+
+def test_it_says_that_it_compiles():
+  with terminal(24, 80) as read:
+    shown = progress.Progress(0, 60)
+    read()
+    jax.jit(lambda x: 3 * x - 1)(1.0)
+    during = read()
+    shown.close()
+    jax.jit(lambda x: 3 * x - 2)(1.0)
+    after = read()
+  assert 'compiling' in during and 'compiling' not in after
 
 
 def test_lines_elsewhere_with_the_time_left(capsys):
