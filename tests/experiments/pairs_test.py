@@ -1,0 +1,72 @@
+"""Pairs out of responses that were judged."""
+
+import json
+
+import pytest
+
+from experiments import pairs
+from experiments.command import Refused
+from jaxrl_llm.tasks import preferences
+
+
+def line(response, score, prompt='1 + 1?', **more):
+  return {
+    'prompt': prompt,
+    'answer': '2',
+    'response': response,
+    'scores': [score, 0.0],
+    **more,
+  }
+
+
+def made(lines, most=1):
+  return [(p['chosen'], p['rejected']) for p in pairs.paired(lines, most)]
+
+
+def test_best_and_worst_are_paired_from_the_outside_in():
+  lines = [line(f'says {x}', x) for x in (0.0, 2.0, 1.0, 3.0)]
+  first, second = ('says 3.0', 'says 0.0'), ('says 2.0', 'says 1.0')
+  assert made(lines) == [first]
+  assert made(lines, most=9) == [first, second]
+
+
+def test_equals_and_single_responses_make_no_pair():
+  assert made([line('2', 1.0), line('two', 1.0)], most=9) == []
+  assert made([line('2', 1.0), line('3', 0.0, prompt='1 + 2?')]) == []
+
+
+def test_what_was_said_twice_counts_once():
+  lines = [line('2', 1.0), line('2', 1.0), line('3', 0.0), line('3', 0.0)]
+  assert made(lines, most=9) == [('2', '3')]
+
+
+def test_a_reward_goes_before_scores():
+  lines = [line('a', 1.0, reward=0.0), line('b', 0.0, reward=0.5)]
+  assert made(lines) == [('b', 'a')]
+
+
+@pytest.mark.parametrize(
+  'flaw', [{'valid': False}, {'truncated': True}, {'reward': None}]
+)
+def test_what_was_not_judged_or_has_no_end_is_left_out(flaw):
+  lines = [line('2', 1.0), line('3', 0.0, **flaw), line('4', 0.0)]
+  assert made(lines, most=9) == [('2', '4')]
+
+
+def test_what_has_no_words_is_refused():
+  with pytest.raises(Refused, match='no prompt and response in words'):
+    made([{'task': 3, 'content': {}, 'reward': 1.0}])
+
+
+@pytest.mark.parametrize(
+  'prompt', ['1 + 1?', [{'role': 'user', 'content': '1 + 1?'}]]
+)
+def test_pairs_are_records_to_learn_from(tmp_path, prompt):
+  lines = [line('2', 1.0, prompt), line('3', 0.0, prompt)]
+  path = tmp_path / 'pairs.jsonl'
+  path.write_text('\n'.join(map(json.dumps, pairs.paired(lines, 1))))
+  [row] = preferences.load_records(
+    str(path), samples=2, answer_field='answer'
+  ).rows
+  assert row['responses'] == ['2', '3'] and row['scores'] == [1.0, 0.0]
+  assert row['prompt'] == prompt and row['answer'] == '2'
