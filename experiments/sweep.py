@@ -51,6 +51,14 @@ _RESULTS = command.results_flag()
 _RUNS = flags.DEFINE_string('runs', 'runs', 'Folder of the training runs.')
 
 
+# What of a run is added up, by the name of the sum.
+_SUMS = {
+  'cpu seconds': 'time/cpu',
+  'tokens sampled': 'tokens/sampled',
+  'tokens learned': 'tokens/learned',
+}
+
+
 def main() -> int:
   actions = {
     'list': _LIST.value,
@@ -321,8 +329,8 @@ def measured(workdir: pathlib.Path) -> dict:
 
   `before/NAME` and `after/NAME` are the first and the last held-out result,
   `eval/NAME` all of them, after as many iterations as `iteration` says.
-  `reward/mean` has one number an iteration; `cpu seconds` are those of the
-  processor.
+  `reward/mean` has one number an iteration; the other names are sums over the
+  run, `cpu seconds` those of the processor.
 
   Raises:
     Refused: the run has not reached its last iteration.
@@ -346,15 +354,16 @@ def measured(workdir: pathlib.Path) -> dict:
       result[name] = found
   if tested:
     result['iteration'] = [line['step'] for line in tested]
-  if any('time/cpu' in line for line in lines):
-    result['cpu seconds'] = sum(line.get('time/cpu', 0.0) for line in lines)
+  for name, metric in _SUMS.items():
+    if any(metric in line for line in lines):
+      result[name] = sum(line.get(metric, 0.0) for line in lines)
   rewards = [line['reward/mean'] for line in lines if 'reward/mean' in line]
   return result | {'reward/mean': rewards}
 
 
 def _held_out(name: str) -> bool:
   """Whether a metric is a result of an evaluation, bounds left out."""
-  return name.startswith('eval/') and name.count('/') == 1
+  return name.startswith('eval/') and not name.endswith(('/low', '/high'))
 
 
 if __name__ == '__main__':

@@ -239,9 +239,11 @@ def test_a_training_cell_becomes_the_command_of_a_run():
 
 def finished_run(folder, *, steps):
   lines = [
-    {'step': 0, 'eval/accuracy': 0.25, 'eval/accuracy/low': 0.1},
-    {'step': 1, 'reward/mean': 0.5, 'time/cpu': 1.5},
-    {'step': 2, 'reward/mean': 0.75, 'eval/accuracy': 0.5, 'time/cpu': 2.0},
+    {'step': 0, 'eval/accuracy': 0.25, 'eval/accuracy/low': 0.1}
+    | {'eval/own/accuracy': 0.5},
+    {'step': 1, 'reward/mean': 0.5, 'time/cpu': 1.5, 'tokens/learned': 30.0},
+    {'step': 2, 'reward/mean': 0.75, 'time/cpu': 2.0, 'tokens/learned': 20.0}
+    | {'eval/accuracy': 0.5, 'eval/own/accuracy': 0.75},
   ]
   text = ''.join(json.dumps(line) + '\n' for line in lines)
   (folder / 'metrics.jsonl').write_text(text)
@@ -253,9 +255,13 @@ def test_metrics_of_a_run_are_read_back(tmp_path):
   assert sweep.measured(finished_run(tmp_path, steps=2)) == {
     'before/accuracy': 0.25,
     'after/accuracy': 0.5,
+    'before/own/accuracy': 0.5,
+    'after/own/accuracy': 0.75,
+    'eval/own/accuracy': [0.5, 0.75],
     'eval/accuracy': [0.25, 0.5],
     'iteration': [0, 2],
     'cpu seconds': 3.5,
+    'tokens learned': 50.0,
     'reward/mean': [0.5, 0.75],
   }
 
