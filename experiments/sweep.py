@@ -329,8 +329,9 @@ def measured(workdir: pathlib.Path) -> dict:
 
   `before/NAME` and `after/NAME` are the first and the last held-out result,
   `eval/NAME` all of them, after as many iterations as `iteration` says.
-  `reward/mean` has one number an iteration; the other names are sums over the
-  run, `cpu seconds` those of the processor.
+  `reward/mean` has one number an iteration, and so have the `score/NAME` of
+  several verifiers; the other names are sums over the run, `cpu seconds` those
+  of the processor.
 
   Raises:
     Refused: the run has not reached its last iteration.
@@ -357,8 +358,11 @@ def measured(workdir: pathlib.Path) -> dict:
   for name, metric in _SUMS.items():
     if any(metric in line for line in lines):
       result[name] = sum(line.get(metric, 0.0) for line in lines)
-  rewards = [line['reward/mean'] for line in lines if 'reward/mean' in line]
-  return result | {'reward/mean': rewards}
+  scores = {n for line in lines for n in line if n.startswith('score/')}
+  parts = sorted(scores) if len(scores) > 1 else ()  # else it is the reward
+  for name in ('reward/mean', *parts):
+    result[name] = [line[name] for line in lines if name in line]
+  return result
 
 
 def _held_out(name: str) -> bool:

@@ -266,6 +266,17 @@ def test_metrics_of_a_run_are_read_back(tmp_path):
   }
 
 
+@pytest.mark.parametrize('names', [['a'], ['a', 'b']])
+def test_parts_of_a_reward_are_read_back(tmp_path, names):
+  folder = finished_run(tmp_path, steps=3)
+  scores = {f'score/{name}': 0.5 for name in names}
+  with (folder / 'metrics.jsonl').open('a') as file:
+    file.write(json.dumps({'step': 3, 'reward/mean': 0.5, **scores}) + '\n')
+  found = sweep.measured(folder)
+  parts = {name: x for name, x in found.items() if name.startswith('score/')}
+  assert parts == ({n: [0.5] for n in scores} if len(names) > 1 else {})
+
+
 def test_a_stopped_run_is_no_result(tmp_path):
   with pytest.raises(Refused, match='stopped at iteration 2 of 3'):
     sweep.measured(finished_run(tmp_path, steps=3))
