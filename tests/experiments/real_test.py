@@ -1,14 +1,25 @@
 """What the experiments with a pretrained model do before there is a model."""
 
+import ast
+import importlib
 import zipfile
 
 import pytest
 
-from experiments import sweep
+from experiments import settings, sweep
 from experiments.command import Refused
-from experiments.real import learns, methods, prepare, sums
-from jaxrl_llm.problems.text import assembly
-from jaxrl_llm.tasks import verifiers
+from experiments.real import (
+  agent,
+  calculator,
+  learns,
+  lora,
+  methods,
+  own_pairs,
+  prepare,
+  shown_work,
+)
+from jaxrl_llm.problems.text import assembly, calls
+from jaxrl_llm.tasks import toolbox, verifiers
 
 
 def test_sums_are_all_different_and_right():
@@ -18,12 +29,58 @@ def test_sums_are_all_different_and_right():
   assert min(verifiers.numeric(said, rows)) == 1
 
 
-@pytest.mark.parametrize('study', [learns, methods])
+def test_parts_of_the_sums_have_no_question_in_common():
+  parts = prepare.questions()
+  asked, kept = (
+    {row['prompt'] for row in parts[path]}
+    for path in (prepare.ASKED, prepare.KEPT)
+  )
+  assert (len(asked), len(kept)) == (256, 128)
+  assert not asked & kept
+  assert asked | kept <= {row['prompt'] for row in prepare.sums()}
+
+
+def test_products_are_right_and_bare_ones_are_others():
+  parts = prepare.questions()
+  shown, bare = parts[prepare.PRODUCTS], parts[prepare.BARE]
+  asked = [row['prompt'][-1]['content'] for row in shown + bare]
+  assert len(set(asked)) == len(asked) == 256 + 32
+  said = [q[8:-1].replace('times', '*') for q in asked]
+  computed = [calculator.Calculator().calculate(q) for q in said]
+  assert min(verifiers.numeric(computed, shown + bare)) == 1
+  assert {len(row['prompt']) for row in bare} == {2}
+
+
+def test_the_example_of_a_product_is_a_call_that_is_answered_so():
+  _, asked, call, result, said = (m['content'] for m in prepare.EXAMPLE)
+  schemas = toolbox.schemas(calculator.Calculator)
+  (given,) = calls.read(calls.HERMES, call, schemas).calls
+  assert not given.error
+  told = calculator.Calculator().calculate(**given.arguments)
+  assert told in result
+  assert verifiers.numeric([said], [{'answer': told}]) == [1]
+  assert asked.startswith('What is')
+
+
+@pytest.mark.parametrize(
+  'study', [agent, learns, lora, methods, own_pairs, shown_work]
+)
 def test_every_cell_of_a_study_has_settings(study):
-  assert study.CONFIG.endswith('sums.py')
+  name = study.CONFIG.removesuffix('.py').replace('/', '.')
+  configs = importlib.import_module(name)
   for cell in sweep.cells_of(study):
-    config = sums.get_config(cell['recipe'])
-    assert assembly.recipe_of(config).plan.contract.samples > 1
+    recipe = cell.pop('recipe', '')
+    config = configs.get_config(*filter(None, [recipe])).unlock()
+    for name, value in cell.items():
+      literal = isinstance(value, str)
+      config.update_from_flattened_dict(
+        {name: ast.literal_eval(value) if literal else value}
+      )
+    settings.check_values(config)
+    built = assembly.recipe_of(config)
+    rows = config.sample.prompts * built.plan.contract.samples
+    parts = built.minibatches * config.learn.microbatches
+    assert built.plan.contract.samples > 1 and rows % parts == 0
 
 
 def test_the_model_of_a_wheel_is_unpacked(tmp_path):
