@@ -14,7 +14,8 @@ responses to a prompt are compared: the best with the worst, the second best
 with the second worst, and so on, while the one earned more than the other. What
 is earned is the reward, or of an evaluation the score of the first verifier.
 Left out are responses that were not judged and, as a record would end where
-they do not, those that the budget of tokens cut.
+they do not, those that the budget of tokens cut. With `--cut` these are kept,
+for a run whose `sample.max_response` is that budget and cuts them there again.
 """
 
 from __future__ import annotations
@@ -38,6 +39,12 @@ _RESPONSES = flags.DEFINE_string(
 _MOST = flags.DEFINE_integer(
   'most', 1, 'Pairs of a prompt at most.', allow_override=True
 )
+_CUT = flags.DEFINE_bool(
+  'cut',
+  False,
+  'Keep responses that the budget of tokens cut.',
+  allow_override=True,
+)
 _OUTPUT = flags.DEFINE_string(
   'output', 'pairs.jsonl', 'File to write.', allow_override=True
 )
@@ -54,11 +61,11 @@ def main() -> None:
       f'no responses at {_RESPONSES.value!r}; give --responses=FILE.jsonl'
     )
   lines = writers.read(path)
-  pairs = list(paired(lines, _MOST.value))
+  pairs = list(paired(lines, _MOST.value, cut=_CUT.value))
   if not pairs:
     raise command.Refused(
       f'none of the {len(lines)} responses of {path} is better than another to '
-      'the same prompt; sample more of each, or with more tokens'
+      'the same prompt; sample more of each, or with more tokens, or give --cut'
     )
   output = pathlib.Path(_OUTPUT.value)
   output.parent.mkdir(parents=True, exist_ok=True)
@@ -70,9 +77,16 @@ def main() -> None:
   )
 
 
-def paired(lines: Iterable[Line], most: int) -> Iterable[dict[str, Any]]:
-  """Records of pairs, of each prompt at most so many."""
-  for group in samples.grouped(filter(_comparable, lines)):
+def paired(
+  lines: Iterable[Line], most: int, *, cut: bool = False
+) -> Iterable[dict[str, Any]]:
+  """Records of pairs, of each prompt at most so many.
+
+  Args:
+    cut: whether what the budget of tokens cut may be in a pair.
+  """
+  able = (line for line in lines if _comparable(line, cut))
+  for group in samples.grouped(able):
     once = {line['response']: line for line in reversed(group)}
     ranked = sorted(reversed(once.values()), key=_earned, reverse=True)
     for better, worse in list(zip(ranked, reversed(ranked)))[:most]:
@@ -82,15 +96,16 @@ def paired(lines: Iterable[Line], most: int) -> Iterable[dict[str, Any]]:
         yield about | pair
 
 
-def _comparable(line: Line) -> bool:
-  """Whether a response was judged, and has an end."""
+def _comparable(line: Line, cut: bool) -> bool:
+  """Whether a response was judged, and has an end or needs none."""
   if not isinstance(line.get('response'), str) or 'prompt' not in line:
     raise command.Refused(
       'these lines have no prompt and response in words; pairs are made of '
       'what a policy of text said'
     )
-  cut = line.get('truncated', False)
-  return line.get('valid', True) and not cut and _earned(line) is not None
+  if line.get('truncated', False) and not cut:
+    return False
+  return line.get('valid', True) and _earned(line) is not None
 
 
 def _earned(line: Line) -> Any:

@@ -19,8 +19,9 @@ def line(response, score, prompt='1 + 1?', **more):
   }
 
 
-def made(lines, most=1):
-  return [(p['chosen'], p['rejected']) for p in pairs.paired(lines, most)]
+def made(lines, most=1, **settings):
+  found = pairs.paired(lines, most, **settings)
+  return [(pair['chosen'], pair['rejected']) for pair in found]
 
 
 def test_best_and_worst_are_paired_from_the_outside_in():
@@ -51,6 +52,12 @@ def test_a_reward_goes_before_scores():
 def test_what_was_not_judged_or_has_no_end_is_left_out(flaw):
   lines = [line('2', 1.0), line('3', 0.0, **flaw), line('4', 0.0)]
   assert made(lines, most=9) == [('2', '4')]
+
+
+def test_what_was_cut_is_kept_where_it_is_asked_for():
+  lines = [line('2', 1.0), line('3', 0.0, truncated=True)]
+  assert made(lines) == []
+  assert made(lines, cut=True) == [('2', '3')]
 
 
 def test_what_has_no_words_is_refused():
