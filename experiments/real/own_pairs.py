@@ -2,22 +2,22 @@
 
   python -m experiments.real.prepare
   python -m experiments.eval --config=experiments/real/own_pairs.py:grpo \\
-      --samples=8 --questions=runs/real/asked.jsonl \\
+      --samples=4 --questions=runs/real/asked.jsonl \\
       --output=runs/real/answers.json
-  python -m experiments.pairs --responses=runs/real/answers.jsonl --most=2 \\
-      --output=runs/real/pairs.jsonl
+  python -m experiments.pairs --responses=runs/real/answers.jsonl \\\\
+      --most=2 --cut --output=runs/real/pairs.jsonl
   python -m experiments.sweep --all --study=experiments/real/own_pairs.py
   python -m experiments.export \\
       --workdir=runs/own_pairs/recipe=reward_model,seed=0
   python -m experiments.rate \\
       --models=runs/own_pairs/recipe=reward_model,seed=0/export \\
-      --config.data.path=runs/real/pairs.jsonl --config.data.held_out=32
+      --config.data.path=runs/real/pairs.jsonl --config.data.held_out=16
 
-The model answers 256 sums nine times, once of them greedily; the verifier says
+The model answers 192 sums five times, once of them greedily; the verifier says
 which answers are right, and a right and a wrong one to the same question are a
 pair. DPO and a reward model begin at that model and see the pairs alone.
-Measured: for DPO the share of greedy answers that are right on 128 sums that
-nobody was asked, set `sums`, before and after; for both, on 32 held-out pairs,
+Measured: for DPO the share of greedy answers that are right on 64 sums that
+nobody was asked, set `sums`, before and after; for both, on 16 held-out pairs,
 how often the right answer is rated higher, DPO's rating being the log-ratio to
 the model it began as. Expected: DPO raises the accuracy, by less than as many
 iterations of GRPO do, whose answers are of the policy as it learns.
@@ -35,17 +35,18 @@ def cells():
 
 
 def get_config(recipe: str = 'dpo'):
-  """Sixteen pairs an iteration, twelve iterations."""
+  """Eight pairs an iteration, sixteen iterations."""
   config = sums.get_config(recipe).unlock()
-  config.sample.max_response = 32
+  config.sample.max_prompt = 40
+  config.sample.temperature = 1.0
   if recipe == 'grpo':  # What writes the answers.
     return config.lock()
-  config.steps = 12
+  config.steps = 16
   config.data.path = str(prepare.PAIRS)
   config.data.responses = 'recorded'
-  config.data.held_out = 32
-  config.sample.prompts = 16
-  config.learn.microbatches = 2
+  config.data.held_out = 16
+  config.sample.prompts = 8
+  config.learn.microbatches = 1
   config.eval.every = config.checkpoint.every = config.steps
   if 'reward model' in recipes.get(presets.find(recipe).recipe).joints:
     # It writes nothing that could be verified.
@@ -53,5 +54,4 @@ def get_config(recipe: str = 'dpo'):
     config.data.answer_field = ''
   else:
     config.eval.sets = (f'sums={prepare.KEPT}',)
-    config.eval.max_response = 16
   return config.lock()

@@ -7,11 +7,11 @@ SmolLM2-135M-Instruct (Apache 2.0) comes in a package of PyPI, as a GGUF file of
 beside it
 
     sums.jsonl       "What is a + b?" for numbers from 1 to 30, all 900
-    asked.jsonl      256 of these, and
-    kept.jsonl       128 others, for studies that ask before they train
+    asked.jsonl      192 of these, and
+    kept.jsonl       64 others, for studies that ask before they train
     products.jsonl   "What is a times b?" for 256 pairs of numbers from 11 to
                      99, behind an example of a call of `calculator.py`
-    bare.jsonl       32 others, without the example
+    bare.jsonl       16 others, without the example
 
 Needs the package gguf: EXTRAS=gguf, or pip install 'jaxrl_llm[gguf]'.
 """
@@ -81,8 +81,8 @@ def questions():
   mixed = random.Random(0).sample(every, len(every))
   return {
     SUMS: every,
-    ASKED: mixed[:256],
-    KEPT: mixed[256:384],
+    ASKED: mixed[:192],
+    KEPT: mixed[192:256],
     PRODUCTS: found[:256],
     BARE: [{**row, 'prompt': _bare(row['prompt'])} for row in found[256:]],
   }
@@ -101,7 +101,7 @@ def sums():
 def products():
   """Products of two numbers, each behind a worked example."""
   pairs = list(itertools.product(range(11, 100), repeat=2))
-  for a, b in random.Random(1).sample(pairs, 288):
+  for a, b in random.Random(1).sample(pairs, 272):
     asked = {'role': 'user', 'content': f'What is {a} times {b}?'}
     yield {'prompt': [*EXAMPLE, asked], 'answer': str(a * b)}
 

@@ -7,7 +7,7 @@ GRPO on "What is a + b?", as in `methods.py` and for 10 iterations. To the point
 for a right answer comes one for work that is shown, told by two signs of
 equality: 17 + 5 = 17 + 3 + 2 = 22. Nobody reads the work. Measured: the mean
 reward and both of its parts over the iterations, and the share of greedy
-answers that are right on 128 held-out questions; the same without the second
+answers that are right on 64 held-out questions; the same without the second
 part. Expected: the reward rises for the signs alone, and accuracy stays behind
 that of the plain reward, though half of the points are for it.
 """
