@@ -62,6 +62,10 @@ class Tokens(struct.PyTreeNode):
     """The same with the first columns of the responses alone."""
     return self.replace(response=self.response[:, :width])
 
+  def read(self, response_mask: Array) -> Array:
+    """bool[N, P + T]: all that a row has to be read of, prompt and response."""
+    return jnp.concatenate([self.prompt_mask, response_mask], axis=1)
+
 
 class Transitions(struct.PyTreeNode):
   """Content of rows that act in an environment, one column a step.
@@ -184,6 +188,25 @@ class Rollouts(struct.PyTreeNode):
     return jnp.sum(self.response_mask, axis=-1, dtype=jnp.int32)
 
 
+class Places(struct.PyTreeNode):
+  """Where rows stand that are read one behind the other, in packed rows.
+
+  Attributes:
+    row: i32[N], which packed row; `rows` for one that has no place.
+    column: i32[N], where in it a row begins.
+    rows: how many packed rows there are, each as long as any row may be.
+  """
+
+  row: Array
+  column: Array
+  rows: int = struct.field(pytree_node=False)
+
+  @property
+  def placed(self) -> Array:
+    """bool[N]: rows that have a place."""
+    return self.row < self.rows
+
+
 class Scores(struct.PyTreeNode):
   """What the verifiers said.
 
@@ -291,6 +314,20 @@ class Batch(struct.PyTreeNode):
   row_weights: Array
   share: Array
   signal: Array
+
+  def among(self, rows: Array) -> Batch:
+    """The same, in which rows off a mask bool[N] are not valid, nor weigh."""
+
+    def cut(x):
+      return jnp.where(rows.reshape(rows.shape + (1,) * (x.ndim - 1)), x, 0)
+
+    valid = self.rollouts.valid & rows
+    return self.replace(
+      rollouts=self.rollouts.replace(valid=valid),
+      weights=cut(self.weights),
+      row_weights=cut(self.row_weights),
+      share=cut(self.share),
+    )
 
 
 class TrainState(struct.PyTreeNode):

@@ -256,6 +256,12 @@ SETTINGS = {
     'programs of a microbatch, each half as wide as the next; it takes the '
     'narrowest that holds its responses. Pays where lengths differ',
   ),
+  'learn.packing': (
+    False,
+    'recorded responses: several short ones in one row of a microbatch, of '
+    'which a step then has fewer. Pays wherever most are shorter than '
+    'sample.max_prompt + sample.max_response',
+  ),
   'optimizer.name': (
     'adamw',
     'adamw, muon, adafactor, sgd, implicit_transport or hessian_aided',

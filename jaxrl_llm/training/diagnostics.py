@@ -123,12 +123,20 @@ def compared(
 
 
 def of_pairs(
-  stats: Stats, batch: Batch, *, samples: int, microbatches: int
+  stats: Stats,
+  batch: Batch,
+  *,
+  samples: int,
+  microbatches: int,
+  counted: ArrayLike = True,
 ) -> dict[str, Array]:
   """`compared` of the rows that are being learned, averaged over groups.
 
   Single responses, with one of which a prompt comes, are compared with those
   to the other prompts of their microbatch.
+
+  Args:
+    counted: bool[N] of whole groups, those that are not of another microbatch.
 
   Raises:
     ValueError: a microbatch that cuts a group.
@@ -148,7 +156,9 @@ def of_pairs(
     samples=samples,
   )
   groups = microbatches * rows // samples
-  sums = {name: jnp.sum(x) / groups for name, x in found.items()}
+  # Of single responses those here are a part of their one group.
+  part = jnp.broadcast_to(counted, rows).reshape(-1, samples).mean(axis=1)
+  sums = {name: jnp.sum(part * x) / groups for name, x in found.items()}
   return jax.lax.stop_gradient(sums)
 
 

@@ -229,8 +229,9 @@ _TABLE: dict[str, Metric] = {
     'Steps whose loss or gradient was not finite; they changed nothing.',
   ),
   'learn/columns': _share(
-    'mean over microbatches of width / T',
-    'What part of the columns was computed, with `learn.widths`.',
+    'columns computed / columns of all rows at full width',
+    'What part of the columns was computed, with `learn.widths` or '
+    '`learn.packing`.',
   ),
   **_PAIRS,
   # Evaluation on held-out questions.

@@ -36,14 +36,23 @@ def accumulated(of_piece, pieces):
   """Gradients and metrics of all pieces, one after the other."""
 
   def add(total, piece):
-    (grads, metrics), new = total, of_piece(piece)
-    grads = jax.tree.map(jnp.add, grads, new[0])
-    both = jax.tree.map(lambda *pair: jnp.stack(pair), metrics, new[1])
-    return (grads, merged(both, jnp.sum)), None
+    return added(total, of_piece(piece)), None
 
-  shapes = jax.eval_shape(of_piece, jax.tree.map(lambda x: x[0], pieces))
-  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+  zeros = nothing(of_piece, jax.tree.map(lambda x: x[0], pieces))
   return jax.lax.scan(add, zeros, pieces)[0]
+
+
+def nothing(of_piece, *arguments):
+  """What no piece at all comes to."""
+  shapes = jax.eval_shape(of_piece, *arguments)
+  return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+
+def added(total, new):
+  """Gradients and metrics of some pieces, and those of one more."""
+  grads = jax.tree.map(jnp.add, total[0], new[0])
+  both = jax.tree.map(lambda *pair: jnp.stack(pair), total[1], new[1])
+  return grads, merged(both, jnp.sum)
 
 
 def summed(parts):

@@ -27,7 +27,7 @@ from jaxrl_llm.objectives import aggregate
 from jaxrl_llm.plans.base import Contract
 from jaxrl_llm.policies.language import lora
 from jaxrl_llm.recipe import Recipe
-from jaxrl_llm.training import diagnostics
+from jaxrl_llm.training import diagnostics, packing
 from jaxrl_llm.training import pieces as pieces_lib
 from jaxrl_llm.training import widths as widths_lib
 from jaxrl_llm.training.shard import ALONE, Layout
@@ -74,6 +74,8 @@ class Program:
     shared: adjacent rows that the scorer reads together, see `shared_rows`.
     widths: columns that a microbatch may be computed in, see
       `jaxrl_llm.training.widths`; () computes all of them.
+    packed: a microbatch has several rows in each of its own, see
+      `jaxrl_llm.training.packing`; the scorer is told their `places`.
   """
 
   recipe: Recipe
@@ -83,6 +85,7 @@ class Program:
   layout: Layout = ALONE
   shared: int = 1
   widths: tuple[int, ...] = ()
+  packed: bool = False
 
   @property
   def steps(self) -> int:
@@ -295,9 +298,9 @@ class Program:
     pieces, devices = self.microbatches, self._devices(batch.rollouts)
     params, frozen = self.layout.gathered((params, frozen))
 
-    def loss_fn(params, batch, width):
+    def loss_fn(params, batch, width, places=None):
       stats = self._seen(
-        lora.join(params, frozen), batch.rollouts, wanted, width
+        lora.join(params, frozen), batch.rollouts, wanted, width, places
       )
       own = jax.lax.stop_gradient(stats.logp)
       old = jnp.where(batch.fresh[:, None], own, batch.old_logp)
@@ -307,7 +310,7 @@ class Program:
       metrics['slopes_max'] = diagnostics.by_group(*slopes, ids)
       metrics |= diagnostics.of_microbatch(self._valued(stats), batch)
       metrics |= {'loss': loss}
-      if self.widths:
+      if self.widths or self.packed:
         metrics['learn/columns'] = width / columns / (pieces * devices)
       kinds = batch.rollouts.extras.keys() & {'recorded', 'demonstrated'}
       if kinds == {'recorded'}:
@@ -315,7 +318,8 @@ class Program:
           self._valued(stats),
           batch,
           samples=self.recipe.plan.contract.samples,
-          microbatches=pieces * devices,
+          microbatches=devices if self.packed else pieces * devices,
+          counted=places.placed if self.packed else True,
         )
       return loss, jax.lax.stop_gradient(metrics)
 
@@ -332,7 +336,17 @@ class Program:
       mask = self._read(piece)
       return widths_lib.at_narrowest(of_width, self.widths, mask, piece)
 
-    if pieces == 1:
+    def of_places(rows, places):
+      rows = rows.among(places.placed)
+      gradient = jax.grad(loss_fn, has_aux=True)
+      return gradient(params, rows, columns, places)
+
+    if self.packed:
+      waiting = jnp.any(self._read(batch), axis=1)
+      total = self._filled(
+        of_places, batch, waiting, batch.rollouts, pieces, devices
+      )
+    elif pieces == 1:
       total = of_piece(batch)
     else:
       if self.widths:
@@ -375,7 +389,19 @@ class Program:
       mask = piece.response_mask
       return widths_lib.at_narrowest(of_width, self.widths, mask, piece)
 
+    def of_places(rollouts, places):
+      mask = places.placed[:, None] & rollouts.loss_mask
+      stats = self._seen(params, rollouts, needs, mask.shape[1], places)
+      return stats.on(mask), {}
+
     rollouts = self.layout.rows(rollouts)
+    if self.packed:
+      waiting = jnp.any(rollouts.loss_mask, axis=1)
+      stats, _ = self._filled(
+        of_places, rollouts, waiting, rollouts, pieces, devices
+      )
+      stats = stats if devices == 1 else pieces_lib.joined(stats)
+      return self.layout.rows(stats)
     if pieces == 1:
       return score(rollouts)
     if self.widths:
@@ -387,7 +413,21 @@ class Program:
       stats = jax.tree.map(lambda x: x[jnp.argsort(order)], stats)
     return self.layout.rows(stats)
 
-  def _seen(self, params, rollouts, needs, width):
+  def _filled(self, of_rows, tree, waiting, rollouts, pieces, devices):
+    """`packing.accumulated` of rows in microbatches of as many as without."""
+    there = rollouts.content.read(rollouts.response_mask)
+    return packing.accumulated(
+      of_rows,
+      tree,
+      waiting,
+      jnp.sum(there, axis=1, dtype=jnp.int32),
+      rows=there.shape[0] // (pieces * devices),
+      width=there.shape[1],
+      unit=self._block(rollouts),
+      devices=devices,
+    )
+
+  def _seen(self, params, rollouts, needs, width, places=None):
     """The scorer's statistics, computed in the first columns alone.
 
     Nothing that learns reads more of the scorer: here, and nowhere later,
@@ -398,7 +438,8 @@ class Program:
       stats = self.scorer(params, narrow, needs)
       stats = widths_lib.widened(stats, rollouts.response_mask.shape[1])
     else:
-      stats = self.scorer(params, rollouts, needs)
+      told = {'places': places} if self.packed else {}
+      stats = self.scorer(params, rollouts, needs, **told)
     return stats.on(rollouts.loss_mask)
 
   def _block(self, rollouts):

@@ -71,3 +71,93 @@ def test_loss_is_the_mean_over_all_tokens_of_the_step(settings, tmp_path):
     written = parts.export(state, tmp_path / 'export')
     assert written and hf.load(tmp_path / 'export')[0] == parts.model
   parts.close()
+
+
+ROWS = {'sample__prompts': 8, 'sample__max_prompt': 32}
+
+
+def after_one_iteration(config, tmp_path):
+  """Parameters, metrics, and what part of the columns was computed."""
+  parts, params = assembly.assemble(config, tmp_path)
+  state, metrics, _ = loop.iterate(parts, parts.init(params), 0)
+  parts.close()
+  metrics = preference_test.deterministic(metrics)
+  return state.params, metrics, metrics.pop('learn/columns', 1.0)
+
+
+@pytest.mark.parametrize(
+  ('recipe', 'settings'),
+  [
+    ('sft', {'learn__microbatches': 4}),
+    ('dpo', {'learn__microbatches': 4}),
+    pytest.param(
+      'sft',
+      {'learn__microbatches': 2, 'mesh__data': 2},
+      marks=pytest.mark.slow,
+    ),
+    pytest.param(
+      'rebel',
+      {
+        'learn__microbatches': 2,
+        'recipe__minibatches': 2,
+        'model__lora_rank': 2,
+      },
+      marks=pytest.mark.slow,
+    ),
+    pytest.param(
+      'reward_model', {'learn__microbatches': 4}, marks=pytest.mark.slow
+    ),
+  ],
+)
+def test_packing_changes_nothing_but_the_order_of_sums(
+  recipe, settings, tmp_path
+):
+  """On rows, their passes of a reference, pairs and ratings of responses."""
+  if recipe == 'sft':
+    config = config_of(**ROWS, **settings)
+  else:
+    config = preference_test.config_of(recipe, **ROWS, **settings)
+  # So small a rate that Adam does not magnify what rounding leaves of 0.
+  config.optimizer.learning_rate = 1e-5
+  one, metrics, _ = after_one_iteration(config, tmp_path)
+  config.learn.packing = True
+  two, others, share = after_one_iteration(config, tmp_path)
+  assert share == 0.5  # Two of these have room in a row.
+  assert metrics.keys() == others.keys()
+  for name, value in metrics.items():
+    np.testing.assert_allclose(others[name], value, 1e-5, 1e-6, err_msg=name)
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), one, two
+  )
+
+
+@pytest.mark.slow
+def test_a_packed_run_continues_byte_for_byte(tmp_path):
+  config = config_of(
+    **ROWS, steps=6, learn__microbatches=4, learn__packing=True
+  )
+  whole, lines = preference_test.train(config, tmp_path / 'whole')
+  preference_test.train(config, tmp_path / 'cut', stop_at=3)
+  again, continued = preference_test.train(config, tmp_path / 'cut')
+  jax.tree.map(np.testing.assert_array_equal, whole, again)
+  kept = preference_test.deterministic
+  assert [*map(kept, lines)] == [*map(kept, continued)]
+  assert lines[-1]['learn/columns'] < 1
+
+
+@pytest.mark.parametrize(
+  ('settings', 'words'),
+  [
+    ({}, 'learn.microbatches=1 leaves one; set it to 2 or more'),
+    ({'learn__widths': 2, 'learn__microbatches': 2}, 'choose one'),
+    ({'data__responses': 'sampled'}, 'use learn.widths for sampled ones'),
+  ],
+)
+def test_packing_that_would_do_nothing_is_refused(settings, words, tmp_path):
+  config = config_of(learn__packing=True, **settings)
+  if config.data.responses == 'sampled':
+    config = preference_test.config_of(
+      'grpo', data__responses='sampled', learn__packing=True
+    )
+  with pytest.raises(ValueError, match=words):
+    assembly.assemble(config, tmp_path)

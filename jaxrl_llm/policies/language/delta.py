@@ -84,6 +84,7 @@ def sequence(
   beta: Array,
   mask: Array,
   before: States,
+  segments: Array | None = None,
 ) -> tuple[Array, States]:
   """Every token of a sequence, which goes on from what was before.
 
@@ -95,6 +96,9 @@ def sequence(
       first of them the first of all where there were tokens before. Other
       columns change nothing.
     before: of N rows.
+    segments: i32[N, S], of rows that hold several sequences: where the id is
+      another than that of the column before, nothing is known of what was.
+      `before` is then of no sequence, and so is what is known at the end.
 
   Returns:
     [N, S, H, value_dim] of the dtype of v, without meaning off the mask, and
@@ -108,9 +112,11 @@ def sequence(
   for name in 'qkv':
     x = jnp.where(here[..., None], inputs[name], 0)
     whole = jnp.concatenate([before[f'past_{name}'].astype(x.dtype), x], axis=1)
+    past = whole.shape[1] - length
     taps = kernels[name].astype(x.dtype)
     y = sum(
-      taps[..., i] * whole[:, i : i + length] for i in range(taps.shape[-1])
+      taps[..., i] * _within(segments, whole[:, i : i + length], i - past)
+      for i in range(taps.shape[-1])
     )
     mixed.append(jax.nn.silu(y))
     last = end[:, None] + jnp.arange(taps.shape[-1] - 1)
@@ -118,7 +124,7 @@ def sequence(
     after[f'past_{name}'] = jnp.take_along_axis(whole, last, axis=1)
   q, k, v = _prepared(*mixed)
   rate, beta = (jnp.where(here, x.astype(jnp.float32), 0) for x in (rate, beta))
-  y, after['state'] = _chunked(q, k, v, rate, beta, before['state'])
+  y, after['state'] = _chunked(q, k, v, rate, beta, before['state'], segments)
   return y.astype(inputs['v'].dtype), after
 
 
@@ -151,6 +157,15 @@ def of_rows(states: States, samples: int) -> States:
   return jax.tree.map(lambda x: jnp.repeat(x, samples, axis=0), states)
 
 
+def _within(segments, x, shift):
+  """Columns x [N, S, ...] of so much earlier, 0 where of another segment."""
+  if segments is None or not shift:
+    return x
+  same = segments == jnp.roll(segments, -shift, axis=1)
+  same &= jnp.arange(x.shape[1]) >= -shift
+  return jnp.where(same.reshape(*same.shape, *[1] * (x.ndim - 2)), x, 0)
+
+
 def _prepared(q, k, v):
   """q and k in float32, of length one and a head for each of v."""
   q, k, v = (x.astype(jnp.float32) for x in (q, k, v))
@@ -164,7 +179,7 @@ def _prepared(q, k, v):
   return unit(q) * q.shape[-1] ** -0.5, unit(k), v
 
 
-def _chunked(q, k, v, rate, beta, state):
+def _chunked(q, k, v, rate, beta, state, segments=None):
   """[N, S, H, value_dim] and the last state, of float32 [N, S, H, ...]."""
   n, length, heads, _ = q.shape
   size = min(_CHUNK, 1 << (length - 1).bit_length())
@@ -178,7 +193,13 @@ def _chunked(q, k, v, rate, beta, state):
     return jnp.moveaxis(jnp.moveaxis(x, 1, 0), 3, 2)  # [chunks, N, H, C, ...]
 
   inputs = [chunks(x) for x in (q, k, v, rate, beta)]
-  state, y = jax.lax.scan(_chunk, state, inputs)
+  if segments is None:
+    state, y = jax.lax.scan(_chunk, state, inputs)
+  else:
+    # Of one head, for all; no id is that of what was before.
+    own = chunks(segments[..., None])
+    last = jnp.roll(own[..., -1], 1, axis=0).at[0].set(-1)
+    state, y = jax.lax.scan(_chunk, state, (*inputs, own, last))
   y = jnp.moveaxis(jnp.moveaxis(y, 2, 3), 0, 1)
   return y.reshape(n, count * size, heads, -1)[:, :length], state
 
@@ -191,19 +212,27 @@ def _chunk(state, inputs):
       (1 + lower(beta k k' * D)) U = beta (v - exp(G) k S)
       y = exp(G) q S + (q k' * D) U
       S <- exp(G_C) S + (exp(G_C - G) k)' U
+
+  Of segments, what would pass from one to another is 0: entries of D, of
+  exp(G) where S is of another than the token's, and likewise at the end.
   """
-  q, k, v, rate, beta = inputs
+  q, k, v, rate, beta, *segments = inputs
   run = jnp.cumsum(rate, axis=-1)
   lower = jnp.tri(run.shape[-1], dtype=bool)
+  goes_on = ends = jnp.bool_(True)
+  if segments:
+    own, last = segments
+    lower &= own[..., :, None] == own[..., None, :]
+    goes_on, ends = own == last[..., None], own == own[..., -1:]
   gap = jnp.where(lower, run[..., :, None] - run[..., None, :], 0)
   kept = jnp.where(lower, jnp.exp(gap), 0)
-  since = jnp.exp(run)[..., None]
+  since = jnp.where(goes_on, jnp.exp(run), 0)[..., None]
   beta = beta[..., None]
   of_keys = k @ k.swapaxes(-1, -2)
   correction = _solved(beta * of_keys * kept, beta * (v - since * k @ state))
   y = since * q @ state + (q @ k.swapaxes(-1, -2) * kept) @ correction
-  until = jnp.exp(run[..., -1:] - run)[..., None]
-  state = jnp.exp(run[..., -1])[..., None, None] * state
+  until = jnp.where(ends, jnp.exp(run[..., -1:] - run), 0)[..., None]
+  state = since[..., -1:, :] * state
   return state + (until * k).swapaxes(-1, -2) @ correction, y
 
 

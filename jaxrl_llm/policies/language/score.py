@@ -6,9 +6,9 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.policies.language import blocks, heads, transformer
+from jaxrl_llm.policies.language import blocks, heads, packing, transformer
 from jaxrl_llm.policies.language.config import Config
-from jaxrl_llm.types import Array, PyTree, Rollouts, Stats
+from jaxrl_llm.types import Array, Places, PyTree, Rollouts, Stats
 
 # The scaled logit of a token outside the support. Finite, so that a position
 # without any support gives finite numbers, which the mask then drops.
@@ -28,6 +28,7 @@ def score(
   remat: bool = False,
   unroll: int | bool = 1,
   shared: int = 1,
+  places: Places | None = None,
 ) -> Stats:
   """What the parameters say about every response token.
 
@@ -60,14 +61,18 @@ def score(
     shared: consecutive rows with one and the same prompt, which is read once
       for all of them, forward and backward. A row whose prompt differs from
       that of the first of its `shared` gets NaN, not a number that looks right.
+    places: of the rows in packed ones, in which they are read; `chunk` counts
+      columns of those. None reads each as it stands.
 
   Returns:
-    Stats in float32, 0 off `response_mask`, with finite gradients everywhere.
+    Stats in float32, 0 off `response_mask` and in rows without a place, with
+    finite gradients everywhere.
 
   Raises:
     ValueError: a temperature known not to be positive, a negative chunk or
       block, a block where whole rows of logits are read,
-      values without their head, or rows that `shared` does not divide.
+      values without their head, rows that `shared` does not divide, or packed
+      ones that share prompts or of which whole rows of logits are read.
   """
   chex.assert_equal_shape([rollouts.content.response, rollouts.response_mask])
   if not isinstance(temperature, jax.core.Tracer) and not temperature > 0:
@@ -85,6 +90,11 @@ def score(
       f'logits in blocks of {block} of the vocabulary cannot give log_probs '
       'or those of a support; use block=0 and a small chunk'
     )
+  if places is not None and (by_position or shared > 1):
+    raise ValueError(
+      'packed rows have no log_probs, no support and no shared prompts; leave '
+      'learn.packing out'
+    )
   for need, head in heads.NAMES.items():
     if need in needs and head not in params:
       raise ValueError(
@@ -92,9 +102,16 @@ def score(
         'heads.init_value'
       )
   mask = rollouts.response_mask
-  x, after = _states(
-    params, config, rollouts, shared, dtype=dtype, remat=remat, unroll=unroll
-  )
+  options = {'dtype': dtype, 'remat': remat, 'unroll': unroll}
+  token, packed = rollouts.content.response, None
+  if places is None:
+    x, after = _states(params, config, rollouts, shared, **options)
+  else:
+    packed = packing.pack(rollouts, places)
+    tokens, segments, token = packed.tokens, packed.segments, packed.following
+    x = after = transformer.hidden(
+      params, config, tokens, packed.mask, segments=segments, **options
+    )
   # The model's layers are not needed beyond this point, and closing over them
   # would make them residuals of every chunk.
   unembed = {k: params[k] for k in ('embed', 'unembed') if k in params}
@@ -102,41 +119,42 @@ def score(
   def scaled(x):
     return transformer.logits(unembed, config, x) / temperature
 
-  def tokens(x, token, support):
+  def of_tokens(x, token, support):
     return _tokens(scaled(x), token, support, 'top_logp' in needs)
 
-  inputs = (x, rollouts.content.response, rollouts.extras.get('support'))
+  inputs = (x, token, rollouts.extras.get('support'))
   if block:
     logp, entropy, top = blocks.token_logp(
       params,
       config,
       x,
-      rollouts.content.response,
+      token,
       temperature=temperature,
       block=block,
     )
   elif 'log_probs' in needs or not chunk:
-    logp, entropy, top = tokens(*inputs)
+    logp, entropy, top = of_tokens(*inputs)
   else:
-    logp, entropy, top = _in_chunks(tokens, chunk, inputs)
-  answers = {
-    need: _masked(heads.value(params[heads.NAMES[need]], at), mask)
-    for need, at in (('values', x), ('after_values', after))
-    if need in needs
-  }
+    logp, entropy, top = _in_chunks(of_tokens, chunk, inputs)
+  found = {'logp': logp, 'entropy': entropy}
+  if 'top_logp' in needs:
+    found['top_logp'] = top
+  for need, at in (('values', x), ('after_values', after)):
+    if need in needs:
+      found[need] = heads.value(params[heads.NAMES[need]], at)
+  if packed is not None:
+    found = {
+      name: packed.unpacked(each, before=name != 'after_values')
+      for name, each in found.items()
+    }
   log_probs = None
   if 'log_probs' in needs:
     rows = jax.nn.log_softmax(scaled(x))
     log_probs = jnp.where(mask[..., None], rows, 0.0)
   if shared > 1:
-    logp = jnp.where(_alike(rollouts, shared), logp, jnp.nan)
-  return Stats(
-    logp=jnp.where(mask, logp, 0.0),
-    entropy=jnp.where(mask, entropy, 0.0),
-    log_probs=log_probs,
-    top_logp=_masked(top, mask) if 'top_logp' in needs else None,
-    **answers,
-  )
+    found['logp'] = jnp.where(_alike(rollouts, shared), logp, jnp.nan)
+  found = {name: _masked(each, mask) for name, each in found.items()}
+  return Stats(log_probs=log_probs, **found)
 
 
 def _states(params, config, rollouts, shared, **options):

@@ -30,6 +30,7 @@ def hidden(
   tokens: Array,
   mask: Array,
   *,
+  segments: Array | None = None,
   causal: bool = True,
   dtype=jnp.float32,
   remat: bool = False,
@@ -43,6 +44,8 @@ def hidden(
   Args:
     tokens: i32[N, S].
     mask: bool[N, S], True on tokens; others are never attended to.
+    segments: i32[N, S], of rows that hold several sequences, each without
+      gaps: equal ids are of one, which is read as if it were alone.
     causal: False lets every token see those after it as well.
     dtype: of the arithmetic; norms and softmax are float32 in any case.
     remat: recompute each layer in the backward pass instead of keeping it.
@@ -59,12 +62,15 @@ def hidden(
       'delta nets read forth alone; a policy whose tokens see those after '
       'them needs a model with attention in all layers.'
     )
-  tokens, mask, order = without_gaps(config, tokens, mask, mask)
+  order = None
+  if segments is None:
+    tokens, mask, order = without_gaps(config, tokens, mask, mask)
   x, _ = sequence(
     params,
     config,
     tokens,
     mask,
+    segments=segments,
     causal=causal,
     dtype=dtype,
     remat=remat,
@@ -161,17 +167,22 @@ def sequence(
   mask,
   *,
   dtype,
+  segments=None,
   causal=True,
   remat=False,
   unroll=1,
   keep=False,
 ):
   """Final hidden states and, if `keep`, caches of a period, stacked."""
-  positions = stack.positions_of(mask)
-  rule = attention.Mask(mask, positions, causal=causal)
+  columns, reach = tokens.shape[1], None
+  if segments is None:
+    positions = counted = stack.positions_of(mask)
+  else:
+    positions, counted = _apart(segments)
+    reach = columns
+  rule = attention.Mask(mask, counted, reach, causal)
   attend = functools.partial(_attend_sequence, config, rule, keep)
-  recur = functools.partial(_recur_sequence, config, mask, keep)
-  columns = tokens.shape[1]
+  recur = functools.partial(_recur_sequence, config, mask, segments, keep)
   return stack.apply(
     params,
     config,
@@ -184,6 +195,20 @@ def sequence(
     remat=remat,
     unroll=unroll,
   )
+
+
+def _apart(segments):
+  """Positions i32[N, S] in each segment, and those that windows count.
+
+  By the latter, tokens of one segment are less than S apart, and those of two
+  are more: a window of S is no window, and shows a token its segment alone.
+  """
+  columns = jnp.arange(segments.shape[1], dtype=jnp.int32)
+  before = jnp.roll(segments, 1, axis=1)
+  first = (segments != before) | (columns == 0)
+  start = jax.lax.cummax(jnp.where(first, columns, 0), axis=1)
+  number = jnp.cumsum(first, axis=1, dtype=jnp.int32)
+  return columns - start, columns + number * segments.shape[1]
 
 
 def without_gaps(config, tokens, mask, later):
@@ -207,7 +232,10 @@ def _back(x, order):
 
 
 def _attend_sequence(config, mask, keep, window, q, k, v, sinks):
-  mask = mask.replace(window=window)
+  if window is not None:
+    reach = mask.window  # Of segments, which no window goes beyond.
+    window = window if reach is None else jnp.minimum(window, reach)
+    mask = mask.replace(window=window)
   y = attention.within_sequence(
     q, k, v, mask, cap=config.attention_cap, sinks=sinks
   )
@@ -232,9 +260,9 @@ def _attend_group(config, prompt_mask, mask, window, q, k, v, sinks):
   return jnp.concatenate([y, own_y], axis=1), None
 
 
-def _recur_sequence(config, mask, keep, inputs, kernels, rate, beta):
+def _recur_sequence(config, mask, segments, keep, inputs, kernels, rate, beta):
   before = config.delta.empty(mask.shape[0], inputs['v'].dtype)
-  y, after = delta.sequence(inputs, kernels, rate, beta, mask, before)
+  y, after = delta.sequence(inputs, kernels, rate, beta, mask, before, segments)
   return y, after if keep else None
 
 

@@ -67,6 +67,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   terms = recipe.plan.contract
   rows = config.sample.prompts * terms.groups * terms.samples
   guests.check(config, recipe)
+  _check_packing(config, recipe)
   for part in filter(None, (recipe, terms.sampler)):
     recipe_lib.check(part, rows=rows, microbatches=config.learn.microbatches)
   verifiers = verify.Verifiers(
@@ -150,6 +151,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   def program_of(recipe, tx):
     piece = rows // (recipe.minibatches * config.learn.microbatches)
     shared = step.shared_rows(terms, piece, mesh.shape['data'])
+    shared = 1 if config.learn.packing else shared
     return step.Program(
       recipe=recipe,
       scorer=functools.partial(rowwise, shared=shared),
@@ -158,6 +160,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
       layout=layout,
       shared=shared,
       widths=widths_of(config),
+      packed=config.learn.packing,
     )
 
   program, sampler = program_of(recipe, tx), None
@@ -189,6 +192,32 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
     sampler=sampler,
   )
   return session, trainable
+
+
+def _check_packing(config: ConfigDict, recipe: recipe_lib.Recipe) -> None:
+  """Refuses packing where it would do nothing or cannot be done."""
+  if not config.learn.packing:
+    return
+  if not recordings.used(config):
+    raise ValueError(
+      'learn.packing fills microbatches with recorded responses, and '
+      'data.responses=sampled; use learn.widths for sampled ones'
+    )
+  if config.learn.widths > 1:
+    raise ValueError(
+      f'learn.widths={config.learn.widths} narrows rows, and learn.packing '
+      'fills them; choose one, for recorded responses learn.packing'
+    )
+  if config.learn.microbatches == 1:
+    raise ValueError(
+      'learn.packing makes do with fewer microbatches, and '
+      'learn.microbatches=1 leaves one; set it to 2 or more'
+    )
+  if 'log_probs' in recipe.statistics:
+    raise ValueError(
+      f'the recipe {config.recipe.name} reads log-probs of the whole '
+      'vocabulary, which packed rows do not give; leave learn.packing out'
+    )
 
 
 def _check_room(texts: Sequence[str], tokenizer, columns: int) -> None:
