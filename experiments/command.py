@@ -119,8 +119,9 @@ def config_flag(default: str) -> flags.FlagHolder:
   return config_flags.DEFINE_config_file(
     'config',
     help_string=(
-      f'FILE.py[:RECIPE], by default {os.path.relpath(default)}; every field '
-      'is a flag, as in --config.optimizer.learning_rate=1e-4'
+      'FILE.py[:RECIPE], or one of ours by its name, as in --config=sft; by '
+      f'default {os.path.relpath(default)}. Every field is a flag, as in '
+      '--config.optimizer.learning_rate=1e-4'
     ),
     allow_override=True,
   )
@@ -140,7 +141,7 @@ def results_flag() -> flags.FlagHolder[str]:
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
-  argv = list(argv)
+  argv = list(map(_found, argv))
   given = any(re.match(r'--?config(=|$)', word) for word in argv)
   if _default_config and not given:
     argv.insert(1, f'--config={_default_config}')
@@ -159,6 +160,16 @@ def _parse(argv: Sequence[str]) -> list[str]:
     sys.exit(2)
   logging.set_verbosity(logging.INFO if _DEBUG.value else logging.WARNING)
   return rest
+
+
+def _found(word: str) -> str:
+  """A config of ours by its name, as the file: `--config=preference:dpo`."""
+  match = re.fullmatch(r'(--?config=)(\w+)(:.*)?', word, re.DOTALL)
+  if match and not os.path.isfile(match[2]):
+    path = here('configs', f'{match[2]}.py')
+    if os.path.isfile(path):
+      return f'{match[1]}{os.path.relpath(path)}{match[3] or ""}'
+  return word
 
 
 def _check_files(argv) -> None:

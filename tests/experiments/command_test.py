@@ -143,3 +143,14 @@ def test_help_shows_the_values_in_force_of_the_problem_at_hand():
 def test_help_comes_where_the_settings_are_wrong():
   shown = _help('--config=absent.py')
   assert re.search(r'^  steps +iterations.* \[100\]$', shown, re.M)
+
+
+def test_a_config_of_ours_is_found_by_its_name(monkeypatch, tmp_path):
+  monkeypatch.chdir(tmp_path)
+  assert command._found('--config=preference:dpo').endswith(
+    'experiments/configs/preference.py:dpo'
+  )
+  for word in ('--config=mine.py', '--config=mine', '--config.steps=3'):
+    assert command._found(word) == word
+  (tmp_path / 'sft').touch()  # What is there is meant.
+  assert command._found('--config=sft') == '--config=sft'

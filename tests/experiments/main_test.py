@@ -1,0 +1,74 @@
+"""The list of commands, and the package as it is installed."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from experiments import __main__ as cli
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def test_commands_are_the_scripts_of_the_package(capsys):
+  assert cli.main([]) == 0
+  shown = capsys.readouterr().out
+  for name in ('train', 'eval', 'show', 'compare', 'recipes'):
+    assert f'\n  {name} ' in shown
+  assert {'settings', 'runs', 'command'}.isdisjoint(cli.commands())
+  assert all(says.endswith('.') for _, says in cli.commands().values())
+
+
+def test_a_misspelt_command_is_told_the_nearest(capsys):
+  assert cli.main(['tarin', '--config.steps=3']) == 2
+  assert "no command 'tarin'. Did you mean 'train'?" in capsys.readouterr().err
+
+
+def test_a_command_is_run_with_what_follows_it(monkeypatch, capsys):
+  monkeypatch.setattr(sys, 'argv', ['python'])
+  with pytest.raises(SystemExit) as end:
+    cli.main(['recipes', 'search', 'dr_grpo'])
+  assert end.value.code == 0 and 'dr_grpo' in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_wheel_trains_without_the_repository(tmp_path):
+  source, wheels, site = (tmp_path / name for name in ('tree', 'out', 'site'))
+  for name in ('jaxrl_llm', 'experiments'):
+    shutil.copytree(
+      ROOT / name, source / name, ignore=shutil.ignore_patterns('results')
+    )
+  for name in ('pyproject.toml', 'README.md', 'LICENSE'):
+    shutil.copy(ROOT / name, source / name)
+  pip = [sys.executable, '-m', 'pip']
+  subprocess.run(
+    [*pip, 'wheel', '-q', '--no-deps', '--no-build-isolation', '-w', wheels]
+    + [source],
+    check=True,
+  )
+  (wheel,) = wheels.iterdir()
+  subprocess.run(
+    [*pip, 'install', '-q', '--no-deps', '--no-index', '-t', site, wheel],
+    check=True,
+  )
+  assert (site / 'jaxrl_llm' / 'py.typed').exists()
+  elsewhere = tmp_path / 'elsewhere'
+  elsewhere.mkdir()
+  done = subprocess.run(
+    [sys.executable, site / 'bin' / 'jaxrl-llm', 'train', '--quiet']
+    + ['--config=control', '--config.steps=2', '--workdir=run'],
+    cwd=elsewhere,
+    env=os.environ | {'PYTHONPATH': str(site)},
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  assert 'run folder: run' in done.stdout
+  assert (
+    len((elsewhere / 'run' / 'metrics.jsonl').read_text().splitlines()) == 3
+  )
+  config = (elsewhere / 'run' / 'config.json').read_text()
+  assert f'{site}/experiments/configs/control.py' in config
