@@ -174,6 +174,7 @@ _EVALUATED = (
   'seed',
   'model.path',
   'model.adapter',
+  'model.attention',
   'model.dtype',
   'data',
   'verify',

@@ -8,12 +8,16 @@ alone: no parameter exists, and nothing is compiled or run. Of the program that
 a compiler for the platform would be given, it says how many lines it has, how
 long it took to make, and whether it holds what runs badly there or not at all:
 numbers of 64 bits, calls of the host, calls of routines that the platform does
-not have. Writes lowering.jsonl and lowering.md.
+not have; and how often it calls a fused kernel of attention, see
+`jaxrl_llm.policies.language.fused`. Writes lowering.jsonl and lowering.md.
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import functools
+import itertools
 import json
 import pathlib
 import re
@@ -28,6 +32,10 @@ from experiments import command
 from experiments.benchmarks import cases, markdown
 
 PLATFORMS = ('cuda', 'tpu')
+# Of attention, and what programs call them.
+KERNELS = {'cuda': 'cudnn', 'tpu': 'splash'}
+_CALLS = ('__cudnn$fmhaSoftmax', '__cudnn$fmhaSoftmaxBackward')
+_FUSED = (*_CALLS, 'tpu_custom_call')
 # Settings of published configurations, which `transformers` completes.
 MODELS: dict[str, dict[str, Any]] = {
   'Qwen2.5-0.5B': {
@@ -102,13 +110,14 @@ class Lowered(NamedTuple):
   Attributes:
     lines: of its text, StableHLO. seconds: that tracing and lowering took.
     wide: types of 64-bit floating point in it. called: names that it calls
-      outside of itself.
+      outside of itself. fused: how many of its calls are of fused attention.
   """
 
   lines: int
   seconds: float
   wide: tuple[str, ...]
   called: tuple[str, ...]
+  fused: int
 
   @property
   def faults(self) -> list[str]:
@@ -202,26 +211,39 @@ def programs(
   }
 
 
+@contextlib.contextmanager
+def elsewhere():
+  """What follows the machine that traces follows the one that will run."""
+  from jax._src.cudnn import fused_attention_stablehlo as cudnn
+
+  from jaxrl_llm.policies.language import tiles
+
+  with (
+    mock.patch.dict(tiles.AT_ONCE, cpu=tiles.ELSEWHERE),
+    mock.patch.object(cudnn, 'check_cudnn_version', lambda: 91000),
+  ):
+    yield
+
+
 def lower(program, arguments, platforms=PLATFORMS) -> dict[str, Lowered]:
   """A program as the compiler of each platform would be given it."""
   import jax
 
-  from jaxrl_llm.policies.language import tiles
-
   found = {}
   started = time.perf_counter()
-  # The size of a tile follows the machine that lowers.
-  with mock.patch.dict(tiles.AT_ONCE, cpu=tiles.ELSEWHERE):
+  with elsewhere():
     traced = jax.jit(program).trace(*arguments)
     tracing = time.perf_counter() - started
     for platform in platforms:
       started = time.perf_counter()
       text = traced.lower(lowering_platforms=(platform,)).as_text()
+      calls = re.findall(r'custom_call @([\w.$]+)', text)
       found[platform] = Lowered(
         lines=text.count('\n'),
         seconds=tracing + time.perf_counter() - started,
         wide=_names(r'[x<](f64|complex<f64>)', text),
-        called=_names(r'custom_call @([\w.$]+)', text),
+        called=tuple(sorted({*calls} - {*_FUSED})),
+        fused=sum(name in _FUSED for name in calls),
       )
   return found
 
@@ -231,26 +253,43 @@ def _names(pattern: str, text: str) -> tuple[str, ...]:
 
 
 def measure(names, platforms) -> Iterator[dict[str, Any]]:
-  """A line for each model, program and platform."""
-  for name in names:
-    config = config_of(name)
-    for kind, (program, arguments) in programs(config, SHAPE).items():
-      for platform, found in lower(program, arguments, platforms).items():
-        yield {
-          'model': name,
-          'layers': config.layers,
-          'program': kind,
-          'platform': platform,
-          'lines': found.lines,
-          'seconds': round(found.seconds, 1),
-          'faults': found.faults,
-          'git_commit': command.commit(),
-        }
+  """A line for each model, platform and program."""
+  for name, platform in itertools.product(names, platforms):
+    config, why = attending(config_of(name), platform)
+    with elsewhere():
+      known = programs(config, SHAPE)
+    for kind, (program, arguments) in known.items():
+      found = lower(program, arguments, [platform])[platform]
+      yield {
+        'model': name,
+        'layers': config.layers,
+        'program': kind,
+        'platform': platform,
+        'attention': config.kernel,
+        'refused': why,
+        'fused': found.fused,
+        'lines': found.lines,
+        'seconds': round(found.seconds, 1),
+        'faults': found.faults,
+        'git_commit': command.commit(),
+      }
+
+
+def attending(config, platform: str, dtype: str = 'bfloat16'):
+  """The decoder with a platform's kernel of attention, or why it has tiles."""
+  from jaxrl_llm.policies.language import fused
+
+  kernel = KERNELS[platform]
+  why = fused.refusal(kernel, config, dtype, {})
+  return dataclasses.replace(config, kernel='tiles' if why else kernel), why
 
 
 def table(lines: list[dict[str, Any]]) -> str:
   """Markdown, a row for each model and platform."""
-  head = ('model', 'layers', 'platform', 'program', 'lines', 's', 'faults')
+  head = (
+    *('model', 'layers', 'platform', 'program', 'attention', 'fused calls'),
+    *('lines', 's', 'faults'),
+  )
   return markdown.table(
     head,
     (
@@ -259,6 +298,8 @@ def table(lines: list[dict[str, Any]]) -> str:
         line['layers'],
         line['platform'],
         line['program'],
+        line['attention'],
+        line['fused'],
         f'{line["lines"]:,}',
         line['seconds'],
         ', '.join(line['faults']) or 'none',

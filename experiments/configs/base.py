@@ -56,6 +56,11 @@ SETTINGS = {
     'its tokenizer has a chat template, of few letters, that writes tools',
   ),
   'model.dtype': ('float32', 'of the arithmetic; parameters stay float32'),
+  'model.attention': (
+    'auto',
+    'inside sequences: tiles; cudnn on GPUs of NVIDIA; splash on a TPU; auto: '
+    "the machine's own where it fits the model, else tiles",
+  ),
   'model.remat': (False, 'recompute layers in the backward pass'),
   'model.unroll': (True, 'the layers of the update: faster, longer to compile'),
   'model.chunk': (64, 'response positions whose logits exist at once; 0: all'),

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxrl_llm.policies.language import tiles
+from jaxrl_llm.policies.language import fused, tiles
 
 Array = jax.Array
 
@@ -46,6 +46,7 @@ def within_sequence(
   *,
   cap: float = 0.0,
   sinks: Array | None = None,
+  kernel: str = 'tiles',
 ) -> Array:
   """Every token attends to the tokens of its sequence that it may see.
 
@@ -56,10 +57,13 @@ def within_sequence(
     mask: of [N, S].
     cap: bounds the scores, see `tiles.capped`; 0 is off.
     sinks: [H], scores of sinks, see `tiles.attend`.
+    kernel: of `fused.KERNELS`, if it does not refuse these; or 'tiles'.
 
   Returns:
     [N, S, H, h]. A token that sees nothing gets 0.
   """
+  if kernel != 'tiles':
+    return fused.attend(kernel, q, k, v, mask.valid, mask.window)
   part = tiles.Part(k, v, mask.valid, mask.positions)
   # A group of one row.
   q, part = jax.tree.map(lambda x: x[:, None], (q, part))

@@ -68,6 +68,7 @@ class Config:
       read, one for each head and dimension (Qwen3-Next).
     delta: sizes of the delta nets, and deltas: one per layer, True on those
       that have one in place of attention; () means none.
+    kernel: what computes attention inside sequences, see `fused.resolve`.
   """
 
   vocab: int
@@ -115,6 +116,7 @@ class Config:
   attention_gate: bool = False
   delta: Delta | None = None
   deltas: tuple[bool, ...] = ()
+  kernel: str = 'tiles'
 
   def __post_init__(self):
     if self.heads % self.kv_heads:

@@ -18,7 +18,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.policies.language import attention, delta, stack, tiles
+from jaxrl_llm.policies.language import attention, delta, fused, stack, tiles
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.policies.language.parameters import Params
 from jaxrl_llm.types import Array
@@ -57,10 +57,11 @@ def hidden(
   """
   chex.assert_rank([tokens, mask], 2)
   chex.assert_equal_shape([tokens, mask])
-  if config.delta and not causal:
+  if not causal and (config.delta or config.kernel != 'tiles'):
     raise ValueError(
-      'delta nets read forth alone; a policy whose tokens see those after '
-      'them needs a model with attention in all layers.'
+      f'delta nets and the kernel {config.kernel!r} read forth alone; a policy '
+      'whose tokens see those after them needs a model with attention in all '
+      'layers, and tiles.'
     )
   order = None
   if segments is None:
@@ -181,7 +182,9 @@ def sequence(
     positions, counted = _apart(segments)
     reach = columns
   rule = attention.Mask(mask, counted, reach, causal)
-  attend = functools.partial(_attend_sequence, config, rule, keep)
+  # Kernels bring a row's tokens together, which are of one sequence.
+  kernel = config.kernel if segments is None else 'tiles'
+  attend = functools.partial(_attend_sequence, config, kernel, rule, keep)
   recur = functools.partial(_recur_sequence, config, mask, segments, keep)
   return stack.apply(
     params,
@@ -231,13 +234,19 @@ def _back(x, order):
   return jnp.take_along_axis(x, jnp.argsort(order, axis=1)[..., None], 1)
 
 
-def _attend_sequence(config, mask, keep, window, q, k, v, sinks):
+def _attend_sequence(config, kernel, mask, keep, window, q, k, v, sinks):
   if window is not None:
     reach = mask.window  # Of segments, which no window goes beyond.
     window = window if reach is None else jnp.minimum(window, reach)
     mask = mask.replace(window=window)
   y = attention.within_sequence(
-    q, k, v, mask, cap=config.attention_cap, sinks=sinks
+    q,
+    k,
+    v,
+    mask,
+    cap=config.attention_cap,
+    sinks=sinks,
+    kernel=kernel,
   )
   if not keep:
     return y, None
@@ -247,6 +256,8 @@ def _attend_sequence(config, mask, keep, window, q, k, v, sinks):
 def _attend_group(config, prompt_mask, mask, window, q, k, v, sinks):
   b, p = prompt_mask.valid.shape
   groups = mask.valid.shape
+  if config.kernel != 'tiles':
+    return _attend_rows(config, prompt_mask, mask, window, q, k, v), None
 
   def parts(x):
     return x[:, :p], x[:, p:].reshape(*groups, *x.shape[2:])
@@ -258,6 +269,32 @@ def _attend_group(config, prompt_mask, mask, window, q, k, v, sinks):
   own_y = attention.within_group(own_q, k, v, own_k, own_v, *masks, **options)
   own_y = own_y.reshape(b, -1, *y.shape[2:])
   return jnp.concatenate([y, own_y], axis=1), None
+
+
+def _attend_rows(config, prompt_mask, mask, window, q, k, v):
+  """`_attend_group` of rows that repeat their prompt, in attention alone.
+
+  Fused kernels know one sequence, and not one softmax over two.
+  """
+  b, p = prompt_mask.valid.shape
+  g, t = mask.valid.shape[1:]
+
+  def rows(x):
+    own = x[:, p:].reshape(b, g, t, *x.shape[2:])
+    prompt = jnp.broadcast_to(x[:, None, :p], (b, g, p, *x.shape[2:]))
+    return jnp.concatenate([prompt, own], axis=2).reshape(
+      b * g, p + t, *x.shape[2:]
+    )
+
+  valid = jnp.concatenate(
+    [prompt_mask.valid, mask.valid.reshape(b, -1)], axis=1
+  )
+  q, k, v, valid = map(rows, (q, k, v, valid))
+  y = fused.attend(config.kernel, q, k, v, valid, window)
+  y = y.reshape(b, g, p + t, *y.shape[2:])
+  own = y[:, :, p:].reshape(b, g * t, *y.shape[3:])
+  # Every row says the same of the prompt.
+  return jnp.concatenate([y[:, 0, :p], own], axis=1)
 
 
 def _recur_sequence(config, mask, segments, keep, inputs, kernels, rate, beta):

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from jaxrl_llm import compose, optimizers
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.plans import recorded
-from jaxrl_llm.policies.language import hf, lora
+from jaxrl_llm.policies.language import fused, hf, lora
 from jaxrl_llm.policies.language.sampler import Sampler
 from jaxrl_llm.policies.language.truncation import Sampling
 from jaxrl_llm.problems.text import chats as chats_lib
@@ -79,6 +79,10 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   )
   source = sources.folder_of(config, workdir)
   model = hf.config_of(source)
+  kernel = fused.resolve(
+    config.model.attention, model, config.model.dtype, mesh.shape
+  )
+  model = dataclasses.replace(model, kernel=kernel)
   tokenizer = sources.tokenizer_of(source)
   ends = sources.end_tokens(tokenizer, source, model.vocab)
   from_data = recordings.used(config)

@@ -107,3 +107,39 @@ def test_published_sizes_are_lowered_without_memory():
       found = lowering.lower(program, arguments, ['tpu'])['tpu']
       assert not found.faults
       assert lines.setdefault(kind, found.lines) == found.lines < 10_000
+
+
+_FITTING = {'head_dim': 64, 'num_hidden_layers': 2}
+
+
+@functools.cache
+def attending(platform):
+  config = lowering.config_of('Qwen2.5-0.5B', **_SMALL | _FITTING)
+  return lowering.attending(config, platform)
+
+
+@pytest.mark.parametrize('platform', lowering.PLATFORMS)
+@pytest.mark.parametrize(
+  ('kind', 'calls'),
+  # A prompt's; the rows'; and forth, again forth and back, which is two kernels
+  # of splash.
+  [('sample', {1}), ('score', {1}), ('learn', {3, 4})],
+)
+def test_attention_calls_the_kernel_of_the_platform(platform, kind, calls):
+  config, why = attending(platform)
+  assert not why
+  with lowering.elsewhere():
+    program, arguments = lowering.programs(config, _SHAPE)[kind]
+  found = lowering.lower(program, arguments, [platform])[platform]
+  assert found.fused in calls
+  assert not found.faults
+
+
+def test_tiles_call_nothing_and_who_has_them_is_told_why():
+  found = lowered('Qwen3-30B-A3B', 2, 'score')
+  assert {each.fused for each in found.values()} == {0}
+  for platform in lowering.PLATFORMS:
+    config, why = lowering.attending(
+      lowering.config_of('gpt-oss-20b', num_hidden_layers=2), platform
+    )
+    assert config.kernel == 'tiles' and 'windows' in why
