@@ -177,16 +177,27 @@ def test_experts_that_no_token_chose_get_no_gradient():
     np.testing.assert_array_equal(moved, np.sort(chosen[0]))
 
 
-@pytest.mark.parametrize(('shape', 'bias'), [((2, 40), True), ((1, 3), False)])
-def test_what_tpus_compute_is_what_others_do(monkeypatch, shape, bias):
+@pytest.mark.parametrize(
+  ('shape', 'bias', 'mesh'),
+  [
+    ((2, 40), True, None),
+    ((1, 3), False, None),
+    ((4, 20), True, (2, 2)),
+    ((4, 20), False, (4, 1)),
+  ],
+)
+def test_what_tpus_compute_is_what_others_do(monkeypatch, shape, bias, mesh):
   """One product over ragged groups, in place of a loop over blocks."""
+  layout = shard.Layout(mesh and shard.make_mesh(*mesh), _AXES)
   config = _config(mlp_bias=bias)
   params, x = _params(config), _x(*shape)
   weight = jnp.cos(jnp.arange(x.size)).reshape(x.shape)
 
   def outputs():
     def both(params, x):
-      y = experts.mixture(params, config, x, _silu)
+      params, x = layout.gathered(params), layout.rows(x)
+      with layout.known():
+        y = experts.mixture(params, config, x, _silu)
       return jnp.sum(weight * y), y
 
     # Not one that was traced for the others.
@@ -197,6 +208,28 @@ def test_what_tpus_compute_is_what_others_do(monkeypatch, shape, bias):
     jax.lax, 'platform_dependent', lambda *x, tpu, default: tpu(*x)
   )
   chex.assert_trees_all_close(outputs(), looped, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('mesh', [(1, 1), (1, 2), (2, 2), (8, 1)])
+@pytest.mark.parametrize('lanes', [True, False])
+def test_tpus_loop_on_no_mesh_and_gpus_on_every_one(mesh, lanes):
+  """XLA gives GPUs the product of every row with every expert."""
+  layout = shard.Layout(shard.make_mesh(*mesh), _AXES)
+  params, x = _params(_CONFIG), _x(8, 3)
+
+  def slopes(params, x):
+    params, x = layout.gathered(params), layout.rows(x)
+    with layout.known():
+      if not lanes:
+        return _slopes(params, _CONFIG, x, x)
+      x = x.reshape(layout.data, -1, *x.shape[1:])
+      return jax.vmap(lambda x: _slopes(params, _CONFIG, x, x))(x)
+
+  traced = jax.jit(slopes).trace(params, x)
+  for platform, loops in (('tpu', False), ('cuda', True)):
+    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    assert ('stablehlo.while' in text) == loops
+    assert ('ragged_dot' in text) != loops
 
 
 @pytest.mark.parametrize('stacked', ['rows', 'both'])
