@@ -8,10 +8,11 @@ from jaxrl_llm import compose, parts, problems
 
 ROOT = pathlib.Path(__file__).parents[1]
 ENTERED = ('recipes', '__main__')
-# What plans and verifiers of one's own call, as their pages say, and what
-# agents of one's own are made of.
+# What plans, verifiers and learners of one's own call, as their pages say, and
+# what agents of one's own are made of.
 OFFERED = {
   'jaxrl_llm.reads.declare',
+  'jaxrl_llm.learners.texts.speaking',
   'jaxrl_llm.tasks.verifiers.batched',
   'jaxrl_llm.tasks.toolbox.final',
   'jaxrl_llm.tasks.toolboxes.Search',
