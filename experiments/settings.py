@@ -433,6 +433,11 @@ def _check_numbers(config) -> None:
       raise Refused(f'{name} is nan; use a number')
     if name in _FINITE and math.isinf(value):
       raise Refused(f'{name} is {value}; use a finite number')
+    if name == 'optimizer.learning_rate' and not value:
+      raise Refused(
+        f'{name} is {value}, with which nothing is trained; use a positive '
+        'number, or experiments.eval to measure a policy as it is'
+      )
     if name in _BELOW_ONE and not 0 <= value < 1:
       raise Refused(f'{name} is {value}; use 0 or more, and less than 1')
     if name in _AT_MOST_ONE and not 0 <= value <= 1:
