@@ -8,6 +8,7 @@ jaxrl-llm train --dry_run                the same, where this is installed
 from __future__ import annotations
 
 import ast
+import os
 import pathlib
 import re
 import runpy
@@ -37,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     hint = spelling.suggestion(name, known)
     print(f'error: no command {words[0]!r}. {hint}', file=sys.stderr)
     return 2
+  if sys.path[0] != os.getcwd():  # As `python -m` has it: for files of yours.
+    sys.path.insert(0, os.getcwd())
   sys.argv = [f'jaxrl-llm {name}', *words[1:]]
   runpy.run_module(known[name][0], run_name='__main__', alter_sys=True)
   return 0

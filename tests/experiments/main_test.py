@@ -29,8 +29,10 @@ def test_a_misspelt_command_is_told_the_nearest(capsys):
 
 def test_a_command_is_run_with_what_follows_it(monkeypatch, capsys):
   monkeypatch.setattr(sys, 'argv', ['python'])
+  monkeypatch.setattr(sys, 'path', ['/of/scripts', *sys.path])
   with pytest.raises(SystemExit) as end:
     cli.main(['recipes', 'search', 'dr_grpo'])
+  assert sys.path[0] == os.getcwd()  # Files of the user's are found.
   assert end.value.code == 0 and 'dr_grpo' in capsys.readouterr().out
 
 

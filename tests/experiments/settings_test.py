@@ -53,7 +53,10 @@ def changed(**settings):
     ({'learn__widths': 0}, 'learn.widths is 0; use 1 or more'),
     ({'optimizer__clip_norm': 0.0}, 'use more than 0, or inf to clip none'),
     ({'optimizer__learning_rate': INF}, 'learning_rate is inf; use a finite'),
-    ({'optimizer__learning_rate': 0.0}, 'is 0.0, with which nothing is trained'),
+    (
+      {'optimizer__learning_rate': 0.0},
+      'is 0.0, with which nothing is trained',
+    ),
     ({'warm_start__learning_rate': INF}, 'warm_start.learning_rate is inf'),
     ({'optimizer__b1': 1.5}, 'b1 is 1.5; use 0 or more, and less than 1'),
     ({'optimizer__b2': -0.1}, 'optimizer.b2 is -0.1'),
