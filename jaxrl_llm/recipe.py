@@ -112,6 +112,16 @@ def describe(part, path: str = '') -> dict[str, str]:
   }
 
 
+def parts_of(recipe: Recipe) -> dict[str, Callable]:
+  """The functions and classes that fill its slots.
+
+  Example:
+    >>> parts_of(Recipe())['aggregate'].__name__
+    'sequence_sum'
+  """
+  return {slot: leaf for slot, _, leaf in _leaves(recipe, '') if callable(leaf)}
+
+
 def _leaves(part, slot: str) -> Iterator[tuple[str, str, Any]]:
   """Slots, kinds of stages and what fills them: functions, classes, values."""
   if isinstance(part, functools.partial):
@@ -158,16 +168,19 @@ def _name(leaf) -> str:
   return repr(leaf)
 
 
-def functions(recipe: Recipe) -> frozenset[tuple[str, str]]:
-  """The functions that a recipe is made of, each after its joint.
+def functions(recipe: Recipe) -> dict[tuple[str, str], Callable | None]:
+  """The functions that a recipe is made of, by their joints and names.
 
-  What only writes notes is left out: it comes with what reads them.
+  What only writes notes is left out: it comes with what reads them. A value
+  that the critic says has a name and no function.
   """
-  found = {('critic', name) for name in recipe.statistics & _VALUES}
+  found: dict[tuple[str, str], Callable | None] = {
+    ('critic', name): None for name in sorted(recipe.statistics & _VALUES)
+  }
   for slot, stage, leaf in _leaves(recipe, ''):
-    if callable(leaf):
-      found.add((_joint(slot.split('.'), stage, leaf), _name(leaf)))
-  return frozenset(pair for pair in found if pair[0])
+    if callable(leaf) and (joint := _joint(slot.split('.'), stage, leaf)):
+      found[joint, _name(leaf)] = leaf
+  return found
 
 
 def _joint(slot: list[str], stage: str, leaf: Callable) -> str:

@@ -8,6 +8,7 @@ values: they become typed, locked flags. Off is 0 or `math.inf`, never None.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import os
 from collections.abc import Callable, Mapping
@@ -81,10 +82,10 @@ class Entry:
     One of them is compared with those before it; '' for the plainest.
     """
     known = BASES[: BASES.index(self.name)] if self.name in BASES else BASES
-    own = functions(self.factory())
+    own = _functions_of(self.factory)
     return min(
       reversed(known),
-      key=lambda name: len(own ^ _functions_of(name)),
+      key=lambda name: len(own ^ _functions_of(ENTRIES[name].factory)),
       default='',
     )
 
@@ -96,8 +97,8 @@ class Entry:
     """
     if not self.base:
       return ()
-    own = functions(self.factory()) - _functions_of(self.base)
-    found = {joint for joint, _ in own}
+    theirs = _functions_of(ENTRIES[self.base].factory)
+    found = {joint for joint, _ in _functions_of(self.factory) - theirs}
     return tuple(joint for joint in JOINTS if joint in found)
 
   @property
@@ -123,8 +124,9 @@ class Entry:
     return paragraph(self.text, _DEVIATES)
 
 
-def _functions_of(name: str) -> frozenset[tuple[str, str]]:
-  return functions(ENTRIES[name].factory())
+@functools.cache
+def _functions_of(factory) -> frozenset[tuple[str, str]]:
+  return frozenset(functions(factory()))
 
 
 def paragraph(text: str, head: str) -> str:

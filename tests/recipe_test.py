@@ -50,14 +50,15 @@ def test_describe_tells_what_a_stage_holds_beside_its_function():
 def test_update_rules_count_and_numbers_do_not():
   assert 'update' in recipes.get('trpo').joints
   first, other = recipes.build('grpo'), recipes.build('grpo', clip_high=0.5)
-  assert recipe.functions(first) == recipe.functions(other)
+  assert recipe.functions(first).keys() == recipe.functions(other).keys()
 
 
 def test_a_function_of_ones_own_counts_where_it_stands():
   built = recipe.Recipe(
     objective=PolicyGradient(hinted), aggregate=hinted, combine=hinted
   )
-  added = recipe.functions(built) - recipe.functions(recipe.Recipe())
+  plain = recipe.functions(recipe.Recipe()).keys()
+  added = recipe.functions(built).keys() - plain
   joints = ('surrogate', 'aggregate', 'reward')
   assert added == {(joint, 'recipe_test.hinted') for joint in joints}
 

@@ -81,7 +81,7 @@ class Cost:
 
   Attributes:
     fn: f(stats, batch) -> f32[N, T]; what it reads comes by keyword.
-    coefficient: a number, or a `control.Controller`.
+    coefficient: of the cost in the loss, a number or a `control.Controller`.
   """
 
   fn: Callable

@@ -16,6 +16,7 @@ class Independent(Plan):
   """`samples` independent responses to each prompt.
 
   Attributes:
+    samples: rows of a group.
     columns: numeric fields of the data, provided as extras f32[N].
   """
 

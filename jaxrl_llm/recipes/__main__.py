@@ -29,7 +29,7 @@ from collections.abc import Mapping, Sequence
 
 from jaxrl_llm import compose, parts, presets, recipes, registry, spelling
 from jaxrl_llm import recipe as recipe_lib
-from jaxrl_llm.recipes import grid, peers
+from jaxrl_llm.recipes import grid, meanings, peers
 from jaxrl_llm.recipes import pieces as pieces_lib
 
 TABLE = 'PAPERS.md'
@@ -145,8 +145,26 @@ def description(name: str) -> str:
     return composition(name, {})
   entry = recipes.get(name)
   recipe = entry.factory()
-  paper = entry.paper
-  about = {
+  plain = recipe_lib.describe(recipe_lib.Recipe())
+  slots = {
+    f'{"*" if plain.get(slot) != value else " "} {slot}': value
+    for slot, value in recipe_lib.describe(recipe).items()
+  }
+  limits = [_INDENT + limited(limit) for limit in entry.limits]
+  sections = [
+    [name, *textwrap.indent(entry.text, _INDENT).split('\n')],
+    _aligned(about(entry)),
+    ['hyper-parameters', *_aligned(_numbers(entry))],
+    ['slots (* differs from the plainest recipe)', *_aligned(slots)],
+    ['limits', *(limits or [f'{_INDENT}none declared'])],
+  ]
+  return '\n\n'.join('\n'.join(section) for section in sections)
+
+
+def about(entry: registry.Entry) -> dict[str, str]:
+  """Where an entry comes from and what it asks for; '-' for nothing."""
+  paper, recipe = entry.paper, entry.factory()
+  return {
     'paper': '; also '.join(paper.titles),
     'arXiv': f'https://arxiv.org/abs/{paper.arxiv}' if paper.arxiv else '-',
     'confidence': paper.confidence,
@@ -154,21 +172,14 @@ def description(name: str) -> str:
     'needs': ', '.join(sorted(recipe.needs)) or '-',
     'given by you': ', '.join(_given(recipe.plan)) or '-',
   }
-  plain = recipe_lib.describe(recipe_lib.Recipe())
-  slots = {
-    f'{"*" if plain.get(slot) != value else " "} {slot}': value
-    for slot, value in recipe_lib.describe(recipe).items()
-  }
+
+
+def _numbers(entry: registry.Entry) -> dict[str, str]:
+  """Defaults in a column, and what each number is behind them."""
   values = {key: repr(value) for key, value in entry.defaults.items()}
-  limits = [_INDENT + _limit(limit) for limit in entry.limits]
-  sections = [
-    [name, *textwrap.indent(entry.text, _INDENT).split('\n')],
-    _aligned(about),
-    ['hyper-parameters', *_aligned(values)],
-    ['slots (* differs from the plainest recipe)', *_aligned(slots)],
-    ['limits', *(limits or [f'{_INDENT}none declared'])],
-  ]
-  return '\n\n'.join('\n'.join(section) for section in sections)
+  wide = max(map(len, values.values()), default=0)
+  said = meanings.meanings(entry)
+  return {k: f'{v:{wide}}  {said[k]}'.rstrip() for k, v in values.items()}
 
 
 def _values_and_slots(entry, changes):
@@ -328,7 +339,7 @@ def _cells(entry: registry.Entry) -> list[str]:
     link if paper.arxiv else '',
     _joints(entry),
     _values(entry.defaults),
-    '; '.join(map(_limit, entry.limits)),
+    '; '.join(map(limited, entry.limits)),
     paper.confidence,
     entry.deviates,
   ]
@@ -349,7 +360,7 @@ def _values(values: Mapping[str, object]) -> str:
   return ', '.join(f'{key}={value!r}' for key, value in values.items())
 
 
-def _limit(limit: registry.Limit) -> str:
+def limited(limit: registry.Limit) -> str:
   """'grpo(kl_weight=0.0) at bound=inf, on-policy, up to scale'."""
   other = limit.other
   if limit.other_values:

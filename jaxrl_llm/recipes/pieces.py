@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Iterator
 
@@ -54,7 +55,8 @@ class Piece:
     return paragraph(self.text, _SOURCE)
 
 
-def pieces() -> list[Piece]:
+@functools.cache
+def pieces() -> tuple[Piece, ...]:
   """All of them, by kind and name.
 
   Example:
@@ -63,7 +65,9 @@ def pieces() -> list[Piece]:
   """
   order = list(dict.fromkeys(KINDS.values()))
   found = [piece for room in KINDS for piece in _in_room(room)]
-  return sorted(found, key=lambda piece: (order.index(piece.kind), piece.name))
+  return tuple(
+    sorted(found, key=lambda piece: (order.index(piece.kind), piece.name))
+  )
 
 
 def _in_room(room: str) -> Iterator[Piece]:

@@ -1,0 +1,102 @@
+"""What the hyper-parameters of an entry mean, read off what they set.
+
+An entry hands each of its numbers to a part: `clip_high` of `dapo` is `high`
+of `surrogates.clip`, whose docstring says what that is. So the number is
+changed, the slots that change with it are looked up, and their words quoted.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from typing import Any
+
+from jaxrl_llm import recipe as recipe_lib
+from jaxrl_llm.registry import Entry
+
+_SECTIONS = ('Args:', 'Attributes:')
+# The start of an item: 'low, high: half-widths', first in a line or after the
+# sentence of another one.
+_ITEM = re.compile(r'(?:^|(?<=[.;?])\s+|\n)((?:\w+, )*\w+): ')
+
+
+def meanings(entry: Entry) -> dict[str, str]:
+  """Name of a hyper-parameter -> what its part says of it, '' where nothing.
+
+  Example:
+    >>> from jaxrl_llm.recipes import get
+    >>> meanings(get('grpo'))['minibatches']
+    'optimizer steps of a pass.'
+  """
+  parts = recipe_lib.parts_of(entry.factory())
+  return {name: _meaning(entry, name, parts) for name in entry.defaults}
+
+
+def slots(entry: Entry, name: str) -> list[str]:
+  """Those that the hyper-parameter sets, found by another value of it."""
+  before = recipe_lib.describe(entry.factory())
+  for value in _others(entry.defaults[name]):
+    try:
+      after = recipe_lib.describe(entry.factory(**{name: value}))
+    except (ValueError, TypeError):  # not every number is admitted
+      continue
+    changed = [slot for slot in before if before[slot] != after.get(slot)]
+    if changed:
+      return changed
+  return []
+
+
+def _others(value) -> tuple[Any, ...]:
+  match value:
+    case bool():
+      return (not value,)
+    case int():
+      return value + 1, 2 * value, max(value // 2, 1)
+    case float():
+      return value / 2 + 0.01, 2 * value, value + 1.5, 0.5
+    case str():
+      return f'{value} ', f'{value}2'
+  return ((*value, 'a'), ())
+
+
+def _meaning(entry, name, parts) -> str:
+  for slot in slots(entry, name):
+    owner, _, key = slot.rpartition('.')
+    while owner and owner not in parts:  # of a tuple, say
+      owner, _, key = owner.rpartition('.')
+    text = documented(parts.get(owner, recipe_lib.Recipe)).get(key, '')
+    if text:
+      return text
+  return ''
+
+
+@functools.cache
+def documented(part) -> dict[str, str]:
+  """The arguments or attributes that a docstring explains, on one line each.
+
+  Example:
+    >>> documented(recipe_lib.Recipe)['minibatches']
+    'optimizer steps of a pass.'
+  """
+  found: dict[str, str] = {}
+  for block in re.split(r'\n\s*\n', inspect.getdoc(part) or ''):
+    head, _, body = block.partition('\n')
+    if head.strip() in _SECTIONS:
+      for names, text in items(body):
+        found |= dict.fromkeys(names.split(', '), text)
+  return found
+
+
+def items(body: str) -> list[tuple[str, str]]:
+  """What a section of a docstring says of names, [] where it is prose.
+
+  Example:
+    >>> items('  low, high: bounds. rate: of steps,\\n    > 0.')
+    [('low, high', 'bounds.'), ('rate', 'of steps, > 0.')]
+  """
+  first, *pieces = _ITEM.split(inspect.cleandoc(f'\n{body}'))
+  if first.strip():
+    return []
+  texts = (' '.join(text.split()) for text in pieces[1::2])
+  return list(zip(pieces[::2], texts))

@@ -1,0 +1,45 @@
+import pytest
+
+from jaxrl_llm import recipes
+from jaxrl_llm.recipes import meanings
+
+ENTRIES = [recipes.get(name) for name in recipes.names()]
+
+
+def test_a_number_means_what_its_part_says():
+  said = meanings.meanings(recipes.get('dapo'))
+  assert said['clip_high'].startswith('half-widths of the trust region')
+  assert said['buffer'] == 'in tokens; 0 turns the penalty off.'
+  assert said['rounds'] == 'the most rounds of sampling.'
+
+
+@pytest.mark.parametrize(
+  ('name', 'number', 'slots'),
+  [
+    ('dapo', 'samples', ['plan.samples']),
+    ('dapo', 'clip_high', ['objective.surrogate.high']),
+    ('grpo', 'kl_weight', ['objective.costs.kl.coefficient']),
+    ('ppo', 'epochs', ['epochs']),
+  ],
+)
+def test_the_slot_that_a_number_fills_is_found(name, number, slots):
+  assert meanings.slots(recipes.get(name), number) == slots
+
+
+def test_nine_of_ten_numbers_have_a_meaning():
+  said = [text for e in ENTRIES for text in meanings.meanings(e).values()]
+  assert sum(map(bool, said)) > 0.9 * len(said)
+
+
+def test_items_of_a_section_may_share_lines_and_names():
+  body = """
+    low, high: bounds, > 0. rate: of steps.
+      It is e.g. 0.1
+    epsilon: added.
+  """
+  assert meanings.items(body) == [
+    ('low, high', 'bounds, > 0.'),
+    ('rate', 'of steps. It is e.g. 0.1'),
+    ('epsilon', 'added.'),
+  ]
+  assert meanings.items('f32[N], in nats: more is better.') == []
