@@ -34,17 +34,22 @@ def encode_prompt(tokenizer, prompt: str) -> list[int]:
 
 
 def encode_responses(
-  tokenizer, texts: Sequence[str], ends: Collection[int] = ()
+  tokenizer,
+  texts: Sequence[str],
+  ends: Collection[int] = (),
+  closing: Sequence[int] = (),
 ) -> list[list[int]]:
   """Whole responses as tokens, each ended once.
 
   A text that ends with an end token, and perhaps white space that a template
-  puts after it, keeps that one; others get the tokenizer's EOS.
+  puts after it, keeps that one.
 
   Args:
     ends: tokens that end a response, beside the EOS.
+    closing: what others get, for each text; () is the tokenizer's EOS.
   """
-  ends = {tokenizer.eos_token_id, *ends}
+  closing = closing or [tokenizer.eos_token_id] * len(texts)
+  ends = {tokenizer.eos_token_id, *ends, *closing}
 
   def encoded(texts):
     return tokenizer(texts, add_special_tokens=False)['input_ids']
@@ -57,7 +62,10 @@ def encode_responses(
     if not ended(rows[row]) and said != said.rstrip():
       [bare] = encoded([said.rstrip()])
       rows[row] = bare if ended(bare) else rows[row]
-  return [ids if ended(ids) else [*ids, tokenizer.eos_token_id] for ids in rows]
+  return [
+    ids if ended(ids) else [*ids, end]
+    for ids, end in zip(rows, closing, strict=True)
+  ]
 
 
 def padded(

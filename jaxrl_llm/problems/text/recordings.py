@@ -18,6 +18,7 @@ from jaxrl_llm.problems.text import (
   encoding,
   questions,
   transcripts,
+  turns,
 )
 from jaxrl_llm.problems.text.questions import Questions
 from jaxrl_llm.tasks import preferences
@@ -115,6 +116,9 @@ def load(
       samples=samples,
       length=config.sample.max_response,
       ends=ends,
+      closing=turns.closing(
+        tokenizer, ends, [part.asked(i).prompt for i in range(len(part))]
+      ),
     )
     parts.append(dataclasses.replace(part, columns=columns, counts=counts))
   train, held_out = parts
@@ -213,14 +217,16 @@ def encode(
   samples: int,
   length: int,
   ends: Collection[int] = (),
+  closing: Sequence[int] = (),
 ) -> tuple[dict[str, np.ndarray], dict[str, int]]:
   """The responses of A records as columns, each ended once.
 
   Args:
     records: with `responses`, at most G texts, and their `scores`.
     samples: G. length: T, the budget of a response, its end included.
-    ends: tokens that end a response, beside the EOS, which one gets that ends
-      with none of them.
+    ends: tokens that end a response, beside the EOS.
+    closing: of each record, what its responses get that end with none of them;
+      () is the EOS.
 
   Returns:
     The columns, and counts: `data/records`, and of them `data/identical`
@@ -234,7 +240,9 @@ def encode(
   cut = np.zeros(shape, bool)
   counts = dict.fromkeys(('data/identical', 'data/empty', 'data/truncated'), 0)
   texts = [said for record in records for said in record['responses']]
-  encoded = iter(encoding.encode_responses(tokenizer, texts, ends))
+  sizes = [len(record['responses']) for record in records]
+  each = np.repeat(closing, sizes).tolist() if closing else ()
+  encoded = iter(encoding.encode_responses(tokenizer, texts, ends, each))
   for row, record in enumerate(records):
     found, whole = [], [next(encoded) for _ in record['responses']]
     for place, ids in enumerate(whole):

@@ -20,7 +20,7 @@ from jaxrl_llm.objectives import rating
 from jaxrl_llm.plans import recorded
 from jaxrl_llm.policies.language import heads, hf, score
 from jaxrl_llm.policies.language.config import Config
-from jaxrl_llm.problems.text import chat
+from jaxrl_llm.problems.text import chat, turns
 from jaxrl_llm.problems.text import encoding as text
 from jaxrl_llm.rewards import combine
 from jaxrl_llm.tasks import answers, verifiers, verify
@@ -87,7 +87,8 @@ class RewardModels:
       if isinstance(prompt, str)
       else self._template.encode(prompt)
     )
-    [said] = text.encode_responses(self.tokenizer, [response])
+    closing = [self._ends[not isinstance(prompt, str)]]
+    [said] = text.encode_responses(self.tokenizer, [response], (), closing)
     return asked, said
 
   def _conversation(self, prompt, response) -> tuple[list[int], list[int]]:
@@ -105,6 +106,11 @@ class RewardModels:
     while len(ids) > 2 and ids[-1] == self.padding:
       ids = ids[:-1]
     return ids[:1], ids[1:]
+
+  @functools.cached_property
+  def _ends(self) -> list[int]:
+    """What ends a response to a text, and to messages."""
+    return turns.closing(self.tokenizer, (), ['', []])
 
   @functools.cached_property
   def _is_message(self) -> Callable[[str], bool]:

@@ -13,7 +13,7 @@ import jax
 from ml_collections import ConfigDict
 
 from jaxrl_llm.policies.language import hf, parameters
-from jaxrl_llm.problems.text import warm_start
+from jaxrl_llm.problems.text import turns, warm_start
 from jaxrl_llm.tasks import tokens
 from jaxrl_llm.training import hosts, progress, shard
 from jaxrl_llm.training.step import Scorer
@@ -43,10 +43,11 @@ def tokenizer_of(source: pathlib.Path):
 
 
 def end_tokens(tokenizer, source: pathlib.Path, vocab: int) -> tuple[int, ...]:
-  """What ends a response: the tokenizer's EOS and those of the model.
+  """What ends a response: EOS, what the model's files name, what ends a turn.
 
   Chat models name several in generation_config.json, or in config.json: Llama
-  3 ends a turn with another token than a text.
+  3 ends a turn with another token than a text. A chat template shows its own,
+  where it is none of them.
 
   Args:
     source: the model folder. vocab: V of the model.
@@ -63,6 +64,9 @@ def end_tokens(tokenizer, source: pathlib.Path, vocab: int) -> tuple[int, ...]:
     )
   for name in ('generation_config.json', 'config.json'):
     ends |= _named_ends(source / name, vocab)
+  turn = turns.end_of_turn(tokenizer, ends)
+  if turn < vocab:
+    ends.add(turn)
   return tuple(sorted(ends))
 
 

@@ -17,7 +17,7 @@ from jaxrl_llm.plans import prefixes
 from jaxrl_llm.policies.language import states
 from jaxrl_llm.policies.language.truncation import Sampling
 from jaxrl_llm.problems.text import chats as chats_lib
-from jaxrl_llm.problems.text import dialogue
+from jaxrl_llm.problems.text import dialogue, turns
 from jaxrl_llm.problems.text import encoding as text
 from jaxrl_llm.problems.text.questions import Questions
 from jaxrl_llm.tasks import speech
@@ -120,7 +120,10 @@ class Speaker:
   def responses(self, texts: Sequence[str]) -> list[list[int]]:
     """Tokens of whole responses, each ended once."""
     ends = self._answering.sampler.stop_tokens
-    rows = text.encode_responses(self._answering.tokenizer, texts, ends)
+    tokenizer = self._answering.tokenizer
+    prompts = [self._questions.asked(0).prompt] * len(texts)
+    closing = turns.closing(tokenizer, ends, prompts)
+    rows = text.encode_responses(tokenizer, texts, ends, closing)
     return self._checked(rows, texts)
 
   def _checked(self, rows, texts):

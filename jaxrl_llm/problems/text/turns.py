@@ -18,10 +18,13 @@ begins: each answer stands behind what the template would ask with.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jaxrl_llm.problems.text import chat
+
+# A word that no template writes.
+_WORD = 'zqwords'
 
 
 class Row(NamedTuple):
@@ -38,6 +41,47 @@ class Row(NamedTuple):
   prompt: list[int]
   response: list[int]
   action: list[bool]
+
+
+def end_of_turn(tokenizer, ends: Collection[int] = ()) -> int:
+  """The token with which the chat template ends a turn of the assistant.
+
+  Gemma's is no EOS, nor is that of a base model with a template for chats. It
+  is the first of those that end a response, or else a special token that stands
+  right behind an answer. Where there is neither, or no template, it is the EOS.
+
+  Args:
+    tokenizer: of `transformers`.
+    ends: tokens that end a response, beside the EOS.
+  """
+  eos = tokenizer.eos_token_id
+  if tokenizer.chat_template is None:
+    return eos
+  template = chat.Template(tokenizer)
+  talk = [('user', 'Hi'), ('assistant', _WORD)]
+  messages = [{'role': role, 'content': text} for role, text in talk]
+  try:
+    written = template.write(messages, asks=False)
+  except ValueError:  # Whoever asks with messages is told why.
+    return eos
+  behind = written.rpartition(_WORD)[2].lstrip()
+  known = {eos, *ends}
+  for token in template.tokens(behind, behind=True):
+    if token in known:
+      return token
+  special = template.special.match(behind)
+  return tokenizer.convert_tokens_to_ids(special[0]) if special else eos
+
+
+def closing(
+  tokenizer, ends: Collection[int], prompts: Sequence[str | chat.Messages]
+) -> list[int]:
+  """What ends a response to each prompt: a turn, or, behind text, a text."""
+  turn = end_of_turn(tokenizer, ends)
+  return [
+    tokenizer.eos_token_id if isinstance(prompt, str) else turn
+    for prompt in prompts
+  ]
 
 
 def rows(

@@ -23,6 +23,7 @@ from jaxrl_llm.advantages import group
 from jaxrl_llm.objectives import aggregate, base, surrogates
 from jaxrl_llm.plans import sampled
 from jaxrl_llm.problems.text import encoding as text
+from jaxrl_llm.problems.text import turns
 from jaxrl_llm.problems.text.chats import Talk
 from jaxrl_llm.problems.text.questions import Questions
 from jaxrl_llm.recipe import Recipe
@@ -173,8 +174,13 @@ def encode(
 def _encoded(questions, tokenizer, ends):
   """Tokens of every demonstration, and which of them are to be said."""
   given = [row['demonstration'] for row in questions.rows]
-  plain = [x for x in given if isinstance(x, str)]
-  whole = iter(text.encode_responses(tokenizer, plain, ends) if plain else ())
+  texts = [row for row, x in enumerate(given) if isinstance(x, str)]
+  prompts = [questions.asked(row).prompt for row in texts]
+  plain = [given[row] for row in texts]
+  closing = turns.closing(tokenizer, ends, prompts)
+  whole = iter(
+    text.encode_responses(tokenizer, plain, ends, closing) if plain else ()
+  )
   found = []
   for row, said in enumerate(given):
     if isinstance(said, str):

@@ -286,3 +286,40 @@ def test_examples_before_recorded_responses_are_refused():
   config.data.shots, config.data.responses = 2, 'recorded'
   with pytest.raises(ValueError, match='data.shots=2 puts examples before'):
     recordings.load(config, None, None)
+
+
+def test_behind_messages_a_response_ends_its_turn_and_the_sampler_stops(
+  tmp_path,
+):
+  """Nothing but the template says with what: no file names that token."""
+  chat = {'special': folders.CONTROL, 'chat_template': folders.CHAT}
+  folder = folders.model_in(tmp_path, **chat)
+  tokenizer = folders.tokenizer_in(tmp_path / 'again', **chat)
+  [end] = tokenizer('<|end|>', add_special_tokens=False)['input_ids']
+  asked = [{'role': 'user', 'content': 'Hi'}]
+  records = [
+    {'prompt': asked, 'chosen': 'a', 'rejected': 'b<|end|>'},
+    {'prompt': 'a<|end|>', 'chosen': 'a', 'rejected': 'b'},
+  ]
+  file, away = tmp_path / 'pairs.jsonl', tmp_path / 'away.jsonl'
+  file.write_text('\n'.join(map(json.dumps, records * 2)))
+  away.write_text(json.dumps(records[0] | {'prompt': 'other'}))
+  config = config_of(
+    model__path=str(folder),
+    data__path=str(file),
+    data__held_out_path=str(away),
+    data__answer_field='',
+    sample__max_prompt=32,
+    verify__names=(),
+    verify__weights=(),
+  )
+  parts, _ = assembly.assemble(config, tmp_path / 'run')
+  parts.close()
+  assert {end, tokenizer.eos_token_id} <= {*parts.answering.sampler.stop_tokens}
+  columns = parts.train.columns
+  lengths = columns['recorded_mask'].sum(axis=-1)
+  for row, record in zip(range(len(parts.train)), parts.train.rows):
+    in_messages = isinstance(record['prompt'], list)
+    expected = end if in_messages else tokenizer.eos_token_id
+    last = columns['recorded'][row, range(2), lengths[row] - 1]
+    assert last.tolist() == [expected] * 2

@@ -48,6 +48,41 @@ def name(request):
   return request.param
 
 
+@pytest.mark.parametrize('name', [*templates.TALKS, 'glm'])
+def test_what_ends_a_turn_is_read_off_the_template(name):
+  """GLM ends a turn with the next one, whose token its files name."""
+  tokenizer = templates.tokenizer(name)
+  end = {**ENDS, 'gemma3': '<end_of_turn>'}.get(name, tokenizer.eos_token)
+  expected = tokenizer.convert_tokens_to_ids(end)
+  assert turns.end_of_turn(tokenizer) == expected
+
+
+def test_a_base_model_ends_turns_as_its_template_does():
+  tokenizer = templates.tokenizer('qwen3')
+  tokenizer.eos_token = '<think>'
+  token, other = map(
+    tokenizer.convert_tokens_to_ids, ('<|im_end|>', '<|im_start|>')
+  )
+  assert turns.end_of_turn(tokenizer) == token
+  assert turns.closing(tokenizer, (), ['Hi', TALK[:1]]) == [
+    tokenizer.eos_token_id,
+    token,
+  ]
+  # One that ends responses goes before one that stands nearer.
+  tokenizer.chat_template = (
+    '{% for m in messages %}{{ m.content }}<|im_end|>a<|im_start|>{% endfor %}'
+  )
+  assert turns.end_of_turn(tokenizer) == token
+  assert turns.end_of_turn(tokenizer, [other]) == other
+  # Words between are none that a policy could be stopped by.
+  tokenizer.chat_template = (
+    '{% for m in messages %}{{ m.content }}a<|im_end|>{% endfor %}'
+  )
+  assert turns.end_of_turn(tokenizer) == tokenizer.eos_token_id
+  tokenizer.chat_template = "{{ raise_exception('no') }}"
+  assert turns.end_of_turn(tokenizer) == tokenizer.eos_token_id
+
+
 def test_every_answer_with_its_end_is_a_span_of_one_row(name):
   [row] = found(name, TALK)
   end = ENDS.get(name, TOKENIZERS[name].eos_token)
