@@ -4,8 +4,10 @@
 
 PATH is a file or folder, OWNER/NAME of the Hugging Face hub, or a generated
 task; `records` says what each may be. Keys of records are `subset` and `split`,
-`rows` (the first ones alone), `prompt` and `answer`, the names of those fields;
-of generated tasks `rows` (how many), `level`, and every option of the task:
+`rows` (the first ones alone), `prompt` and `answer`, the names of those fields,
+and, of a dataset of the hub that is not to be kept whole, `stream`, from a
+buffer of how many rows they are drawn, and the `seed` of that; of generated
+tasks `rows` (how many), `level`, and every option of the task:
 
     openai/gsm8k:subset=main:split=train[:1000]:prompt=question
     reasoning_gym:chain_sum:min_terms=2:max_terms=4
@@ -36,7 +38,10 @@ _READ = {
   'rows': 'rows',
   'prompt': 'prompt_field',
   'answer': 'answer_field',
+  'stream': 'stream',
+  'seed': 'seed',
 }
+_COUNTS = ('rows', 'stream', 'seed')
 # Arguments of `data.generate` that are no options of a task.
 _OURS = {'name', 'size', 'seed', 'part'}
 _KEY = re.compile(r'(\w+)=(.*)', re.DOTALL)
@@ -83,8 +88,24 @@ class Address(NamedTuple):
         f'{self.path}:{key}={self.keys[key]}: records have no {key!r}. '
         f'{spelling.suggestion(key, [*_READ, "weight"])}'
       )
+    if 'seed' in self.keys and 'stream' not in self.keys:
+      raise ValueError(
+        f'{self.path}:seed={self.keys["seed"]} would do nothing: it is that of '
+        'a stream; say stream=, or leave it out'
+      )
     found = {_READ[k]: self.keys[k] for k in _READ if k in self.keys}
-    return found | rows
+    return found | {k: self._count(k) for k in _COUNTS if k in self.keys}
+
+  @property
+  def which(self) -> dict[str, Any]:
+    """Which records of a dataset of the hub are read, as of `records.read`.
+
+    Of one that is kept whole, all: what is read of it may then change.
+    """
+    found = {k: self.keys[k] for k in ('subset', 'split') if k in self.keys}
+    if 'stream' not in self.keys:
+      return found
+    return found | {k: self._count(k) for k in _COUNTS if k in self.keys}
 
   @property
   def name(self) -> str:

@@ -5,7 +5,8 @@
     FILE.csv         a line of names, and one of texts for each record
     FILE.parquet     a row a record, with the extra `data`
     FOLDER           its files, all of one kind and of one split
-    OWNER/NAME       a dataset of the Hugging Face hub, with the extra `data`
+    OWNER/NAME       a dataset of the Hugging Face hub, with the extra `data`;
+                     all of it, or, streamed, some of its rows
 
 A split is train, validation or test. Of a folder it is what the names of its
 files say: `dev.jsonl`, `gsm8k_test.csv`, `train-00000-of-00002.parquet`.
@@ -13,6 +14,7 @@ files say: `dev.jsonl`, `gsm8k_test.csv`, `train-00000-of-00002.parquet`.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import hashlib
@@ -25,6 +27,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from absl import logging
+
+from jaxrl_llm import hub
 
 Row = dict[str, Any]
 # What stands before a record, for messages: 'file:line', or the like.
@@ -51,7 +55,13 @@ def on_hub(path: str | os.PathLike) -> bool:
 
 
 def read(
-  path: str | os.PathLike, *, subset: str = '', split: str = '', rows: int = 0
+  path: str | os.PathLike,
+  *,
+  subset: str = '',
+  split: str = '',
+  rows: int = 0,
+  stream: int = 0,
+  seed: int = 0,
 ) -> Iterator[tuple[str, str, Row]]:
   """The records of a file, a folder or a dataset of the hub, in their order.
 
@@ -61,6 +71,10 @@ def read(
     split: of a folder or of a dataset of the hub, which takes 'train[:100]',
       too. '' is train where there are several.
     rows: the first ones alone; 0: all.
+    stream: of a dataset of the hub, of which no more is read than these rows
+      need: they are drawn from a buffer of so many, each replaced by the next.
+      1 is their order; 0 keeps the whole on disk.
+    seed: of the draws from the buffer, and of the order of the files behind it.
 
   Yields:
     (place, source, record): where it stands, for messages; the name of the
@@ -80,11 +94,16 @@ def read(
   if on_hub(path):
     name = str(path)
     source = name.partition('/')[2]
-    for number, row in enumerate(
-      itertools.islice(_hub(name, subset, split), limit)
-    ):
+    rows_of_hub = _of_hub(name, subset, split, rows, stream, seed)
+    for number, row in enumerate(itertools.islice(rows_of_hub, limit)):
       yield f'{name}, row {number}', source, _without_nulls(row)
     return
+  if stream:
+    raise ValueError(
+      f'{path}:stream={stream} would do nothing: files are read up to rows= in '
+      'any case, and of all sources only datasets of the hub are streamed; '
+      'leave it out'
+    )
   found = (
     (place, _SHARD.sub('', file.stem), record)
     for file in files(path, split)
@@ -293,9 +312,39 @@ def _missing(what: str, error: ModuleNotFoundError) -> ModuleNotFoundError:
   )
 
 
+def _of_hub(name, subset='', split='', rows=0, stream=0, seed=0):
+  """The rows of a dataset of the hub, as the library gives them."""
+  if not stream:
+    return _hub(name, subset, split)
+  return _streamed(name, subset, split, rows, stream, seed)
+
+
 @functools.lru_cache
 def _hub(name: str, subset: str, split: str):
-  """A dataset of the hub, which the library keeps on disk.
+  """A dataset of the hub, which the library keeps on disk."""
+  with _asking(name, subset, split) as load:
+    return load()
+
+
+@functools.lru_cache
+def _streamed(
+  name: str, subset: str, split: str, rows: int, buffer: int, seed: int
+) -> list[Row]:
+  """Rows of a dataset of the hub, of which nothing is kept on disk."""
+  if not rows:
+    raise ValueError(
+      f'{name}:stream={buffer} does not say how many rows to read; say rows='
+    )
+  with _asking(name, subset, split) as load:
+    found = load(streaming=True)
+    if buffer > 1:
+      found = found.shuffle(seed=seed, buffer_size=buffer)
+    return list(found.take(rows))
+
+
+@contextlib.contextmanager
+def _asking(name: str, subset: str, split: str):
+  """A way to load a dataset of the hub.
 
   Raises:
     ValueError: there is none, it cannot be reached, or has no such subset or
@@ -309,13 +358,19 @@ def _hub(name: str, subset: str, split: str):
       f'hub of that name',
       error,
     ) from error
+  absent = hub.absence()
+  usual = datasets.config.HF_HUB_OFFLINE
+  datasets.config.HF_HUB_OFFLINE = bool(absent) or usual
+  load = functools.partial(
+    datasets.load_dataset, name, subset or None, split=split or 'train'
+  )
   try:
-    return datasets.load_dataset(name, subset or None, split=split or 'train')
+    yield load
   except ConnectionError as error:
     raise ValueError(
       f'the dataset {name} is not on this machine, neither as a file or folder '
-      f'nor in the cache of the library datasets, and {error}; check the name '
-      'and the network, or download it first'
+      f'nor in the cache of the library datasets, and {absent or error}; '
+      + (hub.remedy('dataset', name) if absent else 'check name and network')
     ) from error
   except (
     ValueError, OSError, datasets.exceptions.DatasetsError
@@ -325,15 +380,20 @@ def _hub(name: str, subset: str, split: str):
       f'the dataset {name}: {said} (data.subset={subset or "nothing"}, '
       f'data.split={split or "train"})'
     ) from error
+  finally:
+    datasets.config.HF_HUB_OFFLINE = usual
 
 
-def fingerprint(name: str, *, subset: str = '', split: str = '') -> str:
-  """A hash of the rows of a dataset of the hub.
+def fingerprint(name: str, **which: Any) -> str:
+  """A hash of the rows of a dataset of the hub; streamed, of those read.
+
+  Args:
+    which: as of `read`.
 
   Raises:
     ValueError, ModuleNotFoundError: as `read` does.
   """
   digest = hashlib.blake2b(digest_size=16)
-  for row in _hub(name, subset, split):
+  for row in _of_hub(name, **which):
     digest.update(json.dumps(row, default=str, sort_keys=True).encode())
   return digest.hexdigest()

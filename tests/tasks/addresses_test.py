@@ -70,6 +70,8 @@ def test_held_out_questions_may_be_generated_elsewhere():
   ('text', 'words'),
   [
     ('a.jsonl:promt=q', "records have no 'promt'. Did you mean 'prompt'"),
+    ('o/n:stream=x', 'stream=x must be a whole number above 0'),
+    ('o/n:rows=4:seed=2', 'seed=2 would do nothing: .* say stream='),
     ('a.jsonl:rows=0', 'rows=0 must be a whole number above 0'),
     ('sort:rows=x', 'rows=x must be a whole number above 0'),
     ('a.jsonl:rows=1:rows=2', 'rows is given twice'),

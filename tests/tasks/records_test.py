@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from jaxrl_llm import hub as hub_lib
 from jaxrl_llm.tasks import data, records
 
 TABLE = [
@@ -185,9 +186,10 @@ def hub(tmp_path, monkeypatch):
     return load(str(folder), *args, cache_dir=cache, **kwargs)
 
   monkeypatch.setattr(datasets, 'load_dataset', at_rest)
-  records._hub.cache_clear()
+  monkeypatch.setattr(hub_lib, 'absence', lambda: '')
   yield 'owner/name'
   records._hub.cache_clear()
+  records._streamed.cache_clear()
 
 
 def test_a_dataset_of_the_hub_is_read_by_subset_and_split(hub):
@@ -216,6 +218,43 @@ def test_a_dataset_of_the_hub_is_read_by_subset_and_split(hub):
     assert '\n' not in str(refused.value)
   with pytest.raises(ValueError, match='no/network is not on this machine'):
     read('no/network')
+
+
+def test_of_a_streamed_dataset_some_rows_are_read_and_none_are_kept(
+  hub, tmp_path
+):
+  jsonl(
+    tmp_path / 'some' / 'main' / 'train.jsonl',
+    *({'question': str(i)} for i in range(100)),
+  )
+  whole = {'subset': 'main', 'rows': 9}
+  first = [row['question'] for row in read(hub, **whole, stream=1)]
+  assert first == [str(i) for i in range(9)]
+  drawn = [row['question'] for row in read(hub, **whole, stream=20)]
+  # A row can be drawn once it is in the buffer.
+  assert len({*drawn}) == 9 and drawn != first
+  assert all(int(row) < 20 + i for i, row in enumerate(drawn))
+  assert not [*tmp_path.rglob('*.arrow')]
+  prints = [
+    records.fingerprint(hub, **whole, stream=20, seed=seed) for seed in (0, 1)
+  ]
+  assert prints[0] != prints[1]
+  # Another process draws the same.
+  records._streamed.cache_clear()
+  assert [row['question'] for row in read(hub, **whole, stream=20)] == drawn
+  assert records.fingerprint(hub, **whole, stream=20) == prints[0]
+  with pytest.raises(ValueError, match='stream=5 does not say .* say rows='):
+    read(hub, subset='main', stream=5)
+  with pytest.raises(ValueError, match='a.jsonl:stream=5 would do nothing'):
+    read('a.jsonl', rows=3, stream=5)
+
+
+def test_without_the_hub_a_dataset_is_refused_at_once(monkeypatch):
+  datasets = pytest.importorskip('datasets')
+  monkeypatch.setattr(hub_lib, 'absence', lambda: 'it gave no answer')
+  with pytest.raises(ValueError, match='it gave no answer; run `hf download '):
+    read('owner/nobody-has-this')
+  assert not datasets.config.HF_HUB_OFFLINE  # As others found it.
 
 
 def test_what_looks_like_a_dataset_and_is_there_is_a_folder(

@@ -35,13 +35,13 @@ def fingerprints(config: ConfigDict) -> dict[str, str]:
   found = {}
   data = config.data
   for address in (*addresses.training(data), *addresses.held_out(data)):
-    where = {k: address.keys.get(k, '') for k in ('subset', 'split')}
     if address.kind == 'hub':
-      name = ':'.join(filter(None, [address.path, *where.values()]))
-      found[name] = records.fingerprint(address.path, **where)
+      which = address.which
+      name = ':'.join([address.path, *map(str, filter(None, which.values()))])
+      found[name] = records.fingerprint(address.path, **which)
     # What is not there is left to who reads it.
     elif os.path.exists(address.path):
-      for file in records.files(address.path, where['split']):
+      for file in records.files(address.path, address.keys.get('split', '')):
         found[str(file)] = fingerprint(file, os.path.getsize(file))
   for path in _models(config):
     for file in hf.files(hf.resolve(path)):

@@ -18,6 +18,7 @@ import safetensors.numpy
 from flax import traverse_util
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from jaxrl_llm import hub
 from jaxrl_llm.policies.language import hf, parameters
 from jaxrl_llm.policies.language.hf import folders
 from tests.policies.language import families
@@ -498,19 +499,27 @@ def test_absent_folders_are_named(name):
 def test_hub_names_resolve_through_the_cache(tmp_path, monkeypatch):
   asked = []
 
-  def snapshot_download(name, allow_patterns):
-    asked.append(name)
+  def snapshot_download(name, allow_patterns, local_files_only):
+    asked.append((name, local_files_only))
     return str(tmp_path)
 
+  monkeypatch.setattr(hub, 'absence', lambda: '')
   monkeypatch.setattr(huggingface_hub, 'snapshot_download', snapshot_download)
   assert hf.resolve('Qwen/Qwen3-0.6B') == tmp_path
-  assert asked == ['Qwen/Qwen3-0.6B']
+  monkeypatch.setattr(hub, 'absence', lambda: 'no answer')
+  assert hf.resolve('Qwen/Qwen3-0.6B') == tmp_path
+  assert asked == [('Qwen/Qwen3-0.6B', False), ('Qwen/Qwen3-0.6B', True)]
 
 
 def test_hub_failures_give_one_line(monkeypatch):
-  def snapshot_download(name, allow_patterns):
+  def snapshot_download(name, **options):
     raise ConnectionError('no route to host\nand a long story')
 
+  monkeypatch.setattr(hub, 'absence', lambda: '')
   monkeypatch.setattr(huggingface_hub, 'snapshot_download', snapshot_download)
   with pytest.raises(FileNotFoundError, match='no route to host$'):
+    hf.resolve('Qwen/Qwen3-0.6B')
+  monkeypatch.setattr(hub, 'absence', lambda: 'it gave no answer')
+  words = 'nor in the cache .* it gave no answer; run `hf download Qwen/Qwen3'
+  with pytest.raises(FileNotFoundError, match=words):
     hf.resolve('Qwen/Qwen3-0.6B')

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxrl_llm import hub
 from jaxrl_llm.policies.language import parameters
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.policies.language.hf.configuration import text_of
@@ -258,14 +259,22 @@ def resolve(name: str | os.PathLike) -> pathlib.Path:
     )
   import huggingface_hub  # slow to import, and only hub names need it
 
+  absent = hub.absence()
   try:
     patterns = ['*.json', '*.safetensors', '*.jinja', '*.model', '*.txt']
     return pathlib.Path(
-      huggingface_hub.snapshot_download(str(name), allow_patterns=patterns)
+      huggingface_hub.snapshot_download(
+        str(name), allow_patterns=patterns, local_files_only=bool(absent)
+      )
     )
   except Exception as error:
     # Many unrelated classes: HTTP, connection, offline mode, absent entry.
     reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    if absent:
+      raise FileNotFoundError(
+        f'{name} is not a folder, nor in the cache of the Hugging Face hub, '
+        f'and {absent}; {hub.remedy("model", str(name))}'
+      ) from error
     raise FileNotFoundError(
       f'{name} is not a folder, and the Hugging Face hub did not give it: '
       f'{reason}'
