@@ -60,7 +60,7 @@ def main() -> None:
     raise command.Refused(
       f'no responses at {_RESPONSES.value!r}; give --responses=FILE.jsonl'
     )
-  lines = writers.read(path)
+  lines = read(path)
   pairs = list(paired(lines, _MOST.value, cut=_CUT.value))
   if not pairs:
     raise command.Refused(
@@ -75,6 +75,12 @@ def main() -> None:
     f'{len(pairs)} pairs of {len(prompts)} prompts, out of {len(lines)} '
     f'responses to {len(samples.grouped(lines))}, written to {output}'
   )
+
+
+def read(path: pathlib.Path) -> list[Line]:
+  """The lines of a file, but a last one that is still being written."""
+  whole = path.read_bytes().rpartition(b'\n')[0]
+  return [json.loads(line) for line in whole.splitlines()]
 
 
 def paired(

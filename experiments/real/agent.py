@@ -34,12 +34,12 @@ def cells():
 def get_config(recipe: str = 'flow_grpo_agent'):
   """Four episodes of two turns about each of four products."""
   config = pretrained(recipe).unlock()
-  config.steps = 6
+  config.steps = 4
   config.model.path = str(prepare.MODEL)
   config.model.remat = False
   config.recipe.samples = 4
   config.recipe.turns = 2
-  config.recipe.minibatches = 2
+  config.recipe.minibatches = 4
   config.recipe.kl_weight = 0.0
   config.environment = 'experiments.real.calculator:Calculator'
   config.data.path = str(prepare.PRODUCTS)
@@ -48,14 +48,15 @@ def get_config(recipe: str = 'flow_grpo_agent'):
   config.sample.prompts = 4
   config.sample.max_prompt = 272
   config.sample.max_response = 88
+  config.sample.unroll = False  # Much to compile, and little to sample.
   config.sample.temperature = 0.7
   config.learn.microbatches = 1
   config.optimizer.learning_rate = 1e-5
   config.optimizer.warmup = 0
-  config.eval.every = 6
+  config.eval.every = 4
   config.eval.prompts = 16
   config.eval.sets = (f'bare={prepare.BARE}',)
   config.eval.saved = -1
   config.log.samples = 16
-  config.checkpoint.every = 6
+  config.checkpoint.every = 4
   return config.lock()

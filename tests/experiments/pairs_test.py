@@ -7,6 +7,7 @@ import pytest
 from experiments import pairs
 from experiments.command import Refused
 from jaxrl_llm.tasks import preferences
+from jaxrl_llm.training import writers
 
 
 def line(response, score, prompt='1 + 1?', **more):
@@ -63,6 +64,14 @@ def test_what_was_cut_is_kept_where_it_is_asked_for():
 def test_what_has_no_words_is_refused():
   with pytest.raises(Refused, match='no prompt and response in words'):
     made([{'task': 3, 'content': {}, 'reward': 1.0}])
+
+
+def test_lines_of_an_evaluation_and_of_a_run_that_goes_on_are_read(tmp_path):
+  path, lines = tmp_path / 'answers.jsonl', [line('2', 1.0), line('3', 0.0)]
+  writers.write_lines(path, lines)
+  with path.open('a') as file:
+    file.write('{"prompt": "1 +')
+  assert pairs.read(path) == lines
 
 
 @pytest.mark.parametrize(
