@@ -14,6 +14,7 @@ beside this module are
     prefixes        responses as tokens to go on from
     greedy          the greedy response as a baseline
     branching       values of prefixes, trees of samples
+    searched        steps of a tree search
     episodes        several turns with an environment between them
     forked          episodes that part where the policy became unsure
     reflected       episodes that went wrong, rewritten to turn good

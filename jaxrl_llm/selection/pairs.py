@@ -107,15 +107,15 @@ def demonstrated(scores, rewards, live, *, offline):
 def siblings(scores, rewards, live, *, node_path, gap=0.0):
   """The best child of a node against its worst, where they differ enough.
 
-  The mean over the nodes of a group that have such a pair. Children are the
-  leaves of a tree that part at the last level.
+  The mean over the nodes of a group that have such a pair. Children of a node
+  are rows that part at the last level.
 
   Args:
     node_path: i32[B, G, L], the child taken at each level.
     gap: the least difference of rewards.
 
-  Source: iTool, arXiv 2501.09766, with the value of a child as
-    its reward; read in a summary.
+  Source: iTool, arXiv 2501.09766, and its code, with the value of a child as
+    its reward.
   """
   del scores
   parent = node_path[..., :-1]
