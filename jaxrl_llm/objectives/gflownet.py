@@ -94,6 +94,37 @@ def trajectory_balance(
   return jnp.sum(delta, axis=-1) ** 2
 
 
+@reads('values', 'ref_logp')
+def mean_balance(
+  logp, old_logp, advantages, mask, *, values, ref_logp, weight=15.0, cap=10.0
+):
+  """Trajectory balance of means over tokens, on rows that may be stale.
+
+      w (log Z + mean_t logp_t - weight A - mean_t ref_logp_t)^2
+      w = min(e^(sum_t (logp_t - old_logp_t)), cap), held constant
+
+  Means keep long responses from being ruled by what their tokens add up to.
+
+  Args:
+    values: that at the first chosen token is log Z. weight: beta. cap: at
+      least 1.
+
+  Returns:
+    f32[N]; 0 for a row without tokens.
+
+  Source: FlowRL, arXiv 2509.15207, and its code in verl's recipes.
+  """
+  some = jnp.any(mask, axis=-1)
+  first = jnp.argmax(mask, axis=-1)[:, None]
+  log_z = jnp.take_along_axis(values, first, axis=-1)[:, 0]
+  mean = numerics.masked_mean(logp - ref_logp, mask, axis=-1)
+  earned = weight * numerics.masked_mean(advantages, mask, axis=-1)
+  delta = jnp.where(some, log_z + mean - earned, 0.0)
+  move = numerics.masked_sum(logp - old_logp, mask, axis=-1)
+  ratio = numerics.bounded_exp(jax.lax.stop_gradient(move))
+  return jnp.minimum(ratio, cap) * delta**2
+
+
 @reads('values', 'ref_logp', 'rewards')
 def detailed_balance(
   logp, old_logp, advantages, mask, *, values, ref_logp, rewards, weight=0.1

@@ -105,6 +105,36 @@ def proximal_regression(logp, old_logp, advantages, mask, *, weight=0.1):
   return (_row_advantage(advantages, mask) - weight * log_ratio) ** 2
 
 
+@reads('group', 'valid')
+def centred_regression(
+  logp, old_logp, advantages, mask, *, group, valid, weight=0.1
+):
+  """`proximal_regression` of differences within a group alone.
+
+      n / (2 (n - 1)) (A_i - weight (l_i - mean_g l))^2
+
+  with A the rewards less their group's mean and l the log-ratio to the old
+  policy. Rows may come from any policy of full support: the loss is least, and
+  0, where policy = old e^(r / weight) up to what the rows' group shares.
+
+  Args:
+    group: i32[N]. valid: bool[N]. weight: beta > 0, reward units per nat.
+
+  Returns:
+    f32[N]; 0 for a row without a token, or alone among n = 1 that have some.
+
+  Source: GVPO, arXiv 2504.19599, as its code in verl's recipes has it: the sum
+    of halves of squares over n - 1, for each group.
+  """
+  live = valid & jnp.any(mask, axis=-1)
+  log_ratio = _row_log_ratio(logp, old_logp, mask)
+  move = log_ratio - numerics.group_mean(log_ratio, group, live)
+  error = _row_advantage(advantages, mask) - weight * move
+  count = numerics.group_count(group, live)
+  scale = numerics.safe_divide(count, 2 * jnp.maximum(count - 1, 0))
+  return jnp.where(live, scale * error**2, 0.0)
+
+
 def _softmax_score(scores, chosen, group, temperature):
   """temperature * log mean_chosen exp(score / temperature), 0 if none."""
   scaled = scores / temperature

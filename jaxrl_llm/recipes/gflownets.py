@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from jaxrl_llm.credit import chain
+from jaxrl_llm.advantages import group
+from jaxrl_llm.credit import chain, estimate
 from jaxrl_llm.notes import base as notes
 from jaxrl_llm.notes import parts
 from jaxrl_llm.objectives import aggregate, gflownet, grouped
@@ -34,6 +35,30 @@ def trajectory_balance(
   return Recipe(
     plan=sampled.independent(samples=samples),
     objective=row_losses(gflownet.trajectory_balance, weight=weight),
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper('FlowRL: Matching Reward Distributions for LLM Reasoning', '2509.15207')
+)
+def flowrl(
+  *,
+  samples: int = 8,
+  weight: float = 15.0,
+  cap: float = 10.0,
+  epsilon: float = 1e-6,
+  minibatches: int = 16,
+) -> Recipe:
+  """Mean log-probs balanced with normalised rewards, whatever the length.
+
+  Deviates: log Z is what the critic's head says of the last token of the
+  prompt, where the paper has three layers on the mean of the prompt's states.
+  """
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    credit=estimate(group.norm, epsilon=epsilon),
+    objective=row_losses(gflownet.mean_balance, weight=weight, cap=cap),
     minibatches=minibatches,
   )
 

@@ -261,6 +261,20 @@ TABLE: dict[str, tuple[Name, ...]] = {
       'its own rows learn by PPO beside them',
     ),
   ),
+  'Losses of whole responses': (
+    Name('verl-recipe `gvpo`', 'gvpo'),
+    Name(
+      'verl-recipe `flowrl`',
+      'flowrl',
+      apart='log Z is there a network of the mean of the prompt',
+    ),
+    Name(
+      'A*-PO',
+      'a_star_po',
+      'second hand',
+      'over 2 weight^2, which optimizers that scale do not see',
+    ),
+  ),
   'Advantages': (
     Name(
       'verl, SkyRL, slime, Trinity `grpo`',
@@ -392,7 +406,7 @@ ABSENT = {
   "teacher's whole distribution",
   'AOT, WPO, XPO, BNF': 'not done',
   'BCO with its running reference point': 'not done; `classify` has none',
-  'GVPO, FlowRL, A*-PO, PRIME, GTPO (2508.03772), SimKO, RAE, OTB': 'not done',
+  'PRIME, GTPO (2508.03772), SimKO, RAE, OTB': 'not done',
 }
 
 # What peers' code does and ours does not.

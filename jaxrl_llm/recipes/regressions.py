@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from jaxrl_llm.advantages import group
-from jaxrl_llm.credit import estimate
+from jaxrl_llm.advantages import baselines, group
+from jaxrl_llm.credit import estimate, estimate_tokens
 from jaxrl_llm.objectives import aggregate, costs, offline
 from jaxrl_llm.objectives.base import Cost, row_losses
 from jaxrl_llm.plans import sampled
@@ -22,6 +22,54 @@ def opmd_regression(
     plan=sampled.independent(samples=samples),
     credit=estimate(group.centre),
     objective=row_losses(offline.proximal_regression, weight=weight),
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'GVPO: Group Variance Policy Optimization for Large Language Model '
+    'Post-Training',
+    '2504.19599',
+  )
+)
+def gvpo(
+  *, samples: int = 4, weight: float = 0.1, minibatches: int = 4
+) -> Recipe:
+  """Moves regressed on rewards, both less the mean of their group."""
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    credit=estimate(group.centre),
+    objective=row_losses(
+      offline.centred_regression, weight=weight, samples=samples
+    ),
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'Accelerating RL for LLM Reasoning with Optimal Advantage Regression',
+    '2505.20686',
+    'VERIFIED-2',
+  )
+)
+def a_star_po(
+  *, samples: int = 1, weight: float = 1e-3, minibatches: int = 1
+) -> Recipe:
+  """The log-ratio regressed on the reward less the optimal value of the prompt.
+
+  Every question of the data has that value, `predicted_reward`: b log mean
+  e^(r / b) over 8 responses of the reference, with b = 0.5.
+
+  Deviates: the first stage, which samples those responses and leaves out
+  questions that all of them fail, is not part of it. The loss is the paper's
+  over 2 weight^2.
+  """
+  return Recipe(
+    plan=sampled.independent(samples=samples, columns=('predicted_reward',)),
+    credit=estimate_tokens(baselines.minus_predicted),
+    objective=row_losses(offline.advantage_regression, weight=weight),
     minibatches=minibatches,
   )
 

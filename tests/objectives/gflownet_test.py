@@ -359,3 +359,27 @@ def test_equal_points_do_not_dominate_one_another():
   )
   alone = live.at[0, :2].set(False).at[0, 2].set(False)
   assert gflownet.undominated(points, alone)[0, 3]
+
+
+def test_mean_balance_rests_at_the_reference_tilted_by_advantages():
+  """Of one token; of more, at that geometric mean for each of them."""
+  rng = np.random.default_rng(0)
+  ref, a = rng.normal(size=(6, 1)), rng.normal(size=(6, 1))
+  lengths = np.array([1, 1, 3, 3, 2, 0])[:, None]
+  mask = np.arange(3) < lengths
+  logp, old = ref + 2.0 * a - 0.7 + 0 * mask, 0 * mask - 4.0
+  values = np.where(np.arange(3) == 0, 0.7, 9.0) + 0 * logp
+  run = partial(
+    gflownet.mean_balance,
+    old_logp=old,
+    advantages=a + 0 * logp,
+    mask=mask,
+    values=values,
+    ref_logp=ref + 0 * logp,
+    weight=2.0,
+  )
+  np.testing.assert_allclose(run(logp), 0, atol=1e-9)
+  moved = run(logp - 0.1)
+  ratio = np.exp(np.where(mask, logp - 0.1 - old, 0).sum(1))
+  expected = np.minimum(ratio, 10.0) * 0.1**2 * mask.any(1)
+  np.testing.assert_allclose(moved, expected, rtol=1e-4, atol=1e-9)

@@ -15,6 +15,7 @@ _CASES = [
   (offline.contrastive, {'weight': 1.5}),
   (offline.advantage_regression, {'weight': 0.5}),
   (offline.proximal_regression, {'weight': 0.5}),
+  (offline.centred_regression, {'weight': 0.5}),
   (offline.discriminative, {'hinge': 0.0}),
   (offline.discriminative, {'temperature': 0.3, 'hinge': 2.0}),
   (offline.mean_discriminative, {'hinge': 2.0, 'limit': 0.01}),
@@ -128,6 +129,22 @@ def test_regression_rests_where_the_log_ratio_is_the_scaled_advantage():
   )
   np.testing.assert_allclose(losses, 0, atol=1e-5)
   np.testing.assert_allclose(slope, 0, atol=1e-4)
+
+
+def test_centred_regression_rests_at_the_tilted_policy_that_sampled():
+  """Whoever that is, and whatever all rows of a group have in common."""
+  (_, old, _, _), extra = _arrays(offline.centred_regression)
+  old, mask = old[:, :1], np.ones((8, 1), bool)
+  rewards = np.arange(8.0)
+  level = np.array([rewards[extra['group'] == g].mean() for g in (0, 1)])
+  a = (rewards - level[extra['group']])[:, None]
+  extra['valid'] = np.ones(8, bool)
+  logp = old + rewards[:, None] / 0.3 - 5.0 * extra['group'][:, None]
+  losses, slope = _both(
+    offline.centred_regression, (logp, old, a, mask), extra, weight=0.3
+  )
+  np.testing.assert_allclose(losses, 0, atol=1e-9)
+  np.testing.assert_allclose(slope, 0, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,20 @@ def proximal_regression(logp, fixed, old, a, mask, *, weight=0.1):
   )
 
 
+def centred_regression(logp, fixed, old, a, mask, *, group, valid, weight=0.1):
+  """Each row's half square times n, over n - 1."""
+  rows = range(len(logp))
+  live = [i for i in rows if valid[i] and mask[i].any()]
+  l = [_log_ratio(logp, old, mask, i) for i in rows]
+  out = np.zeros(len(logp))
+  for i in live:
+    peers = [l[j] for j in live if group[j] == group[i]]
+    n = len(peers)
+    error = _mean(a, mask, i) - weight * (l[i] - sum(peers) / n)
+    out[i] = n * error**2 / (2 * (n - 1)) if n > 1 else 0.0
+  return out
+
+
 def _penalty(logp, fixed, old, share, hinge, limit):
   tokens = np.argwhere(share > 0)
   kl = sum(old[i, t] - logp[i, t] for i, t in tokens) / len(tokens)

@@ -14,9 +14,11 @@ import numpy as np
 
 from tests.oracles.parts import (
   Answer,
+  averaged,
   entry,
   log_sigmoid,
   mean,
+  normalised,
   over_groups,
   over_pairs,
   row_weights,
@@ -91,6 +93,23 @@ def trajectory_balance(case, *, weight):
     return (log_z + summed(case, now.logp)[i] - log_r) ** 2
 
   return Answer(_over_rows(case, squared))
+
+
+@entry()
+def flowrl(case, *, weight, cap, epsilon):
+  """Arxiv 2509.15207: log Z + mean log pi - beta A - mean log ref, squared.
+
+  Weighed by the ratio of the whole response, at most `cap`, a constant.
+  """
+  a = normalised(case, case.rewards, epsilon)
+  moved = summed(case, case.now.logp - case.old.logp)
+
+  def squared(now, i):
+    log_z = now.values[i, case.columns(i)[0]]
+    h = averaged(case, now.logp - case.ref_logp)[i]
+    return min(exp(moved[i]), cap) * (log_z + h - weight * a[i]) ** 2
+
+  return Answer(_over_rows(case, squared), advantages=a)
 
 
 @entry()

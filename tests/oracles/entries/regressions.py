@@ -34,6 +34,36 @@ def opmd_regression(case, *, weight):
 
 
 @entry()
+def gvpo(case, *, weight):
+  """Arxiv 2504.19599: the sum of halves of squares of a group, over n - 1."""
+  a, w = centred(case, case.rewards), row_weights(case)
+
+  def loss(now):
+    moved, total = summed(case, now.logp - case.old.logp), 0.0
+    for rows in case.lists:
+      level, n = mean(moved[i] for i in rows), len(rows)
+      for i in rows if n > 1 else ():
+        error = weight * (moved[i] - level) - a[i]
+        total += w[i] * n * error**2 / (2 * (n - 1))
+    return total
+
+  return Answer(loss, advantages=a)
+
+
+@entry()
+def a_star_po(case, *, weight):
+  """Arxiv 2505.20686: (beta log pi / pi_ref - (r - V*))^2, over 2 beta^2."""
+  a, w = case.rewards - case.extras['predicted_reward'], row_weights(case)
+
+  def loss(now):
+    h = summed(case, now.logp - case.ref_logp)
+    errors = {i: weight * h[i] - a[i] for i in case.rows}
+    return sum(w[i] * errors[i] ** 2 for i in case.rows) / (2 * weight**2)
+
+  return Answer(loss, advantages=a)
+
+
+@entry()
 def copg(case, *, weight):
   """Arxiv 2406.19185, by what is known of its gradient.
 
