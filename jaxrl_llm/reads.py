@@ -11,7 +11,8 @@ A name says whose it is, everywhere:
     ref_logp, teacher_logp, sampler_logp   of who they name
 
 `Recipe.needs` unites what all of its parts read, and nothing else is computed.
-What a plan of one's own adds to the rows is declared with `declare`.
+What a plan of one's own adds to the rows is declared with `declare`. What is
+made of whole distributions is a `digests.Digest` in the place of a name.
 
 python -m jaxrl_llm.reads     writes docs/reads.md here
 """
@@ -28,7 +29,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm import spelling
+from jaxrl_llm import digests, spelling
 from jaxrl_llm.types import Array, Batch, Rollouts, Stats
 
 PAGE = pathlib.Path('docs') / 'reads.md'
@@ -140,6 +141,13 @@ def find(name: str) -> Read:
   Raises:
     ValueError: there is none; it says how to declare one.
   """
+  if isinstance(name, digests.Digest):
+    return Read(
+      'f32[N, T, D]',
+      'pass' if name.when == 'old' else 'policy',
+      'Made of whole rows of log-probs.',
+      name.when,
+    )
   if name not in _TABLE:
     near = spelling.nearest(name, _TABLE)
     hint = f'did you mean {near!r}? ' if near else ''
@@ -172,8 +180,15 @@ def statistics(wanted: Iterable[str], *when: str) -> frozenset[str]:
     when: 'now' or 'old'; by default either.
   """
   when = when or ('now', 'old')
-  fields = {n.removeprefix('old_') for n in wanted if find(n).when in when}
+  fields = {field(n) for n in wanted if find(n).when in when}
   return frozenset(fields - {'logp', 'last_value'})
+
+
+def field(name: str) -> str:
+  """What a policy says to give what is read now or of the old one."""
+  if isinstance(name, digests.Digest):
+    return name.now
+  return name.removeprefix('old_')
 
 
 def declare(
@@ -209,26 +224,20 @@ def _array(name: str, stats: Stats, batch: Batch) -> Array:
   if read.get:
     return read.get(stats, batch)
   places = {
-    'policy': stats,
     'credit': batch.credit,
     'rows': batch.rollouts,
     'batch': batch,
   }
+  if read.by == 'policy':
+    return stats.said(name)
   if read.by in places:
     return getattr(places[read.by], name)
   return batch.rollouts.extras[name]
 
 
 def _local_ids(stats, batch):
-  """Group ids of adjacent rows, numbered from 0 within the rows at hand.
-
-  A microbatch carries the ids of the whole iteration, which are larger than
-  its row count, the size that grouped reductions reserve.
-  """
   del stats
-  group = batch.rollouts.group
-  starts = jnp.concatenate([jnp.zeros(1, bool), group[1:] != group[:-1]])
-  return jnp.cumsum(starts, dtype=jnp.int32)
+  return digests.local(batch.rollouts.group)
 
 
 # Numbers of examples, f(rng, shape, rollouts).

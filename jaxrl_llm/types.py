@@ -258,6 +258,7 @@ class Stats(struct.PyTreeNode):
     top_logp: f32[N, T], nats, of the most probable token, or None.
     last_value: f32[N], a critic's estimate after the last decision, 0 where
       the row has ended; None is 0 everywhere.
+    digests: f32[N, T, D] each, by their names, see `digests`.
   """
 
   logp: Array
@@ -267,6 +268,11 @@ class Stats(struct.PyTreeNode):
   log_probs: Array | None = None
   top_logp: Array | None = None
   last_value: Array | None = None
+  digests: Mapping[str, Array] = struct.field(default_factory=dict)
+
+  def said(self, name: str) -> Array:
+    """A field or a digest, by name."""
+    return self.digests[name] if name in self.digests else getattr(self, name)
 
   def on(self, mask: Array) -> Stats:
     """The same on a mask bool[N, T]; 0 with zero gradient off it.

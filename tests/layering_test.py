@@ -24,6 +24,7 @@ FORBIDDEN = {
   'numerics': ('types', 'reads', 'credit', 'control', *METHODS, *ABOVE_METHODS),
   'types': ('reads', 'credit', 'control', *METHODS, *ABOVE_METHODS),
   'hub': ('types', 'reads', 'credit', 'control', *METHODS, *ABOVE_METHODS),
+  'digests': ('reads', 'credit', 'control', *METHODS, *ABOVE_METHODS),
   'reads': ('credit', 'control', *METHODS, *ABOVE_METHODS),
   **{name: ABOVE_METHODS for name in METHODS},
   **{name: ABOVE_METHODS for name in ('credit', 'control')},

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
+from jaxrl_llm.digests import Digest
 from jaxrl_llm.reads import reads
 
 _LOG_GAP = 11.0  # TW-GRPO clips differences of log-probs to +-11
@@ -120,7 +121,7 @@ class ConflictAware:
     return credit.replace(advantages=jnp.where(mask, shaped, 0)), state
 
 
-def divergence(log_probs, mask, group):
+def divergence(log_probs, seen):
   """How far the rows of a group differ in distribution at each position.
 
       D_t = mean_i sum_v (e^d - d - 1)      d = clip(mean_j lp_jv - lp_iv)
@@ -128,21 +129,23 @@ def divergence(log_probs, mask, group):
   A row that has ended counts with the uniform distribution.
 
   Args:
-    log_probs: f32[N, T, V]. mask: bool[N, T]. group: i32[N].
+    log_probs: f32[N, C, V]. seen: see `digests`.
 
   Returns:
-    f32[N, T] >= 0, equal for the rows of a group.
+    f32[N, C, 1] >= 0, equal for the rows of a group.
   """
-  rows = jnp.any(mask, axis=-1)
   uniform = -math.log(log_probs.shape[-1])
-  log_probs = jnp.where(mask[..., None], log_probs, uniform)
-  mean = numerics.group_mean(log_probs, group, rows)
+  log_probs = jnp.where(seen.mask[..., None], log_probs, uniform)
+  mean = numerics.group_mean(log_probs, seen.group, seen.live)
   gap = jnp.clip(mean - log_probs, -_LOG_GAP, _LOG_GAP)
   each = jnp.sum(jnp.exp(gap) - gap - 1, axis=-1)
-  return numerics.group_mean(each, group, rows)
+  return numerics.group_mean(each, seen.group, seen.live)[..., None]
 
 
-@reads('old_log_probs')
+DIVERGENCE = Digest(divergence, compares=True).old
+
+
+@reads(DIVERGENCE)
 def focus(advantages, rollouts, *, strength=1.7, epsilon=1e-8):
   """More weight on positions where a group's distributions differ.
 
@@ -152,15 +155,16 @@ def focus(advantages, rollouts, *, strength=1.7, epsilon=1e-8):
   the group reaches.
 
   Args:
-    advantages: f32[N, T]. rollouts: reads the extra `log_probs` f32[N, T, V]
-      of the old policy.
+    advantages: f32[N, T]. rollouts: reads the extra `DIVERGENCE`.
     strength: alpha >= 1; 1 changes nothing.
 
   Source: TW-GRPO, arXiv 2505.24718, section 3.2, and its code.
   """
   mask, group = rollouts.loss_mask, rollouts.group
-  spread = divergence(rollouts.extras['old_log_probs'], mask, group)
   everyone = jnp.ones_like(rollouts.valid)
+  # Where a row has ended, the others of its group know.
+  spread = rollouts.extras[DIVERGENCE][..., 0]
+  spread = numerics.group_max(spread, group, everyone)
   reached = numerics.group_max(mask * 1.0, group, everyone) > 0
   low = jnp.min(spread, axis=-1, where=reached, initial=jnp.inf)
   high = jnp.max(spread, axis=-1, where=reached, initial=0.0)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxrl_llm import numerics
 from jaxrl_llm.advantages import group
 from jaxrl_llm.credit import Memoryless
+from jaxrl_llm.digests import Digest, at
 from jaxrl_llm.reads import reads
 
 
@@ -29,7 +30,13 @@ def steering_temperature(entropy, target, *, hot=1.2, cold=0.8):
   return jnp.where(entropy <= target, hot, cold)
 
 
-@reads('old_log_probs')
+def tempered(log_probs, seen, *, temperatures=(1.2, 0.8)):
+  """log policy^T(y) - log policy(y) for each temperature T, [..., K]."""
+  logp = at(log_probs, seen.token)
+  heated = [jax.nn.log_softmax(log_probs / heat) for heat in temperatures]
+  return jnp.stack([at(x, seen.token) - logp for x in heated], axis=-1)
+
+
 @dataclasses.dataclass(frozen=True)
 class TemperedMix:
   """Stage: advantages mixed with those of the tempered policy's successes.
@@ -60,23 +67,26 @@ class TemperedMix:
   most: float = 0.1
   correct: float = 0.05
 
+  @property
+  def move(self) -> Digest:
+    """How much likelier the hot and the cold policy find each token."""
+    return Digest(tempered, temperatures=(self.hot, self.cold)).old
+
+  @property
+  def reads(self) -> frozenset[str]:
+    return frozenset({'old_logp', self.move})
+
   def init(self, spec):
     del spec
     return jnp.float32(0)
 
   def update(self, credit, rollouts, state):
     mask = rollouts.loss_mask
-    rows = rollouts.extras['old_log_probs']
-    heat = steering_temperature(
-      state, self.target, hot=self.hot, cold=self.cold
-    )
-
-    def chosen(log_probs):
-      token = rollouts.content.response[..., None]
-      return jnp.take_along_axis(log_probs, token, axis=-1)[..., 0]
-
-    logp = chosen(rows)
-    move = jnp.where(mask, chosen(jax.nn.log_softmax(rows / heat)) - logp, 0.0)
+    logp = rollouts.extras['old_logp']
+    move = rollouts.extras[self.move]
+    # The first is that of the hot policy, the second of the cold one.
+    place = steering_temperature(state, self.target, hot=0, cold=1)
+    move = jnp.where(mask, jnp.take(move, place, axis=-1), 0.0)
     good = rollouts.valid & (credit.rewards > self.correct)
     rate = numerics.masked_mean(good * 1.0, rollouts.valid)
     gap = jnp.minimum(jnp.abs(self.target - state), self.most)

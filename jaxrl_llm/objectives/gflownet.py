@@ -21,10 +21,13 @@ and every other residual is a sum of these.
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
+from jaxrl_llm.digests import Digest
 from jaxrl_llm.reads import reads
 
 
@@ -217,18 +220,38 @@ def learned_energies(
   return fit**2 + numerics.masked_mean(delta**2, mask, axis=-1)
 
 
-@reads('log_probs', 'prefix_reward')
-def stoppable_balance(
-  logp,
-  old_logp,
-  advantages,
-  mask,
-  *,
-  log_probs,
-  prefix_reward,
-  stop=0,
-  decay=1.0,
-):
+def stop_logp(log_probs, seen, *, stop=0):
+  """The log-prob of the token that ends, [..., 1]."""
+  del seen
+  return log_probs[..., stop, None]
+
+
+@dataclasses.dataclass(frozen=True)
+class StoppableBalance:
+  """`stoppable_balance` of responses that a token ends.
+
+  Attributes:
+    stop: that token. decay: of `sub_trajectories`.
+  """
+
+  stop: int = 0
+  decay: float = 1.0
+
+  @property
+  def ends(self) -> Digest:
+    return Digest(stop_logp, stop=self.stop)
+
+  @property
+  def reads(self) -> frozenset[str]:
+    return frozenset({self.ends, 'prefix_reward'})
+
+  def __call__(self, logp, old_logp, advantages, mask, **arrays):
+    del old_logp, advantages
+    ends, earned = arrays[self.ends][..., 0], arrays['prefix_reward']
+    return stoppable_balance(logp, ends, earned, mask, decay=self.decay)
+
+
+def stoppable_balance(logp, ends, prefix_reward, mask, *, decay=1.0):
   """Sub-trajectory balance where every prefix may end, so that F = R / P(stop).
 
       delta_t = log R_t + logp_t + log P(stop | t + 1)
@@ -239,14 +262,13 @@ def stoppable_balance(
   count, and the stop itself is no step between prefixes.
 
   Args:
-    log_probs: f32[N, T, V] of the policy. stop: the token that ends.
+    ends: f32[N, T], log P(stop | t).
     prefix_reward: f32[N, T], log R of the prefix before each token, ended
       there.
 
   Source: Amortizing Intractable Inference in LLMs, arXiv 2310.04363.
   """
-  del old_logp, advantages
-  flow = jnp.where(mask, prefix_reward - log_probs[..., stop], 0.0)
+  flow = jnp.where(mask, prefix_reward - ends, 0.0)
   zeros = jnp.zeros(logp.shape[0], logp.dtype)
   columns = jnp.arange(mask.shape[1])
   step = mask & (columns < numerics.last_index(mask)[:, None])

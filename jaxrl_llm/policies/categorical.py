@@ -7,6 +7,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from jaxrl_llm import digests
 from jaxrl_llm.policies.protocol import Param
 from jaxrl_llm.types import Rollouts, Stats
 
@@ -74,6 +75,8 @@ class Categorical:
     found = Stats(_at(rows, content.action), entropy)
     if 'log_probs' in needs:
       found = found.replace(log_probs=rows)
+    seen = digests.seen(rollouts, content.action)
+    found = found.replace(digests=digests.made(needs, rows, seen))
     if 'values' in needs:
       last = jnp.where(rollouts.truncated, params['value'][content.final], 0.0)
       found = found.replace(

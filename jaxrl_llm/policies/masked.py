@@ -228,7 +228,8 @@ class Masked:
     found, _ = jax.lax.scan(reading, start, self._readings(content, opened))
     at = jnp.minimum(place, self.length - 1)
     found = [jnp.take_along_axis(x, at, axis=-1) for x in found]
-    return Stats(*found).on(mask)
+    stats = Stats(found[0], found[1], found[2] if valued else None)
+    return stats.on(mask)
 
   def _readings(self, content, opened):
     """What each reading hides, bool[M, N, L], and weighs, f32[M, N, L]."""

@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 
 from jaxrl_llm import compose, optimizers
 from jaxrl_llm import recipe as recipe_lib
+from jaxrl_llm.digests import among
 from jaxrl_llm.policies.protocol import Policy, initial
 from jaxrl_llm.reads import united
 from jaxrl_llm.recipe import Recipe
@@ -257,6 +258,8 @@ def assembled(
   policy = policy_of(recipe)
   read = united((recipe.credit, *recipe.objective.parts))
   needed = recipe.statistics | (read & {'tokens'})
+  if among(needed):
+    needed = needed - {*among(needed)} | {'log_probs'}
   if not needed <= policy.gives:
     raise ValueError(
       f'recipe {config.recipe.name!r} needs {sorted(needed - policy.gives)}, '

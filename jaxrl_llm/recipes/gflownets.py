@@ -159,7 +159,7 @@ def stoppable_balance(
   plan = sampled.independent(samples=samples)
   return Recipe(
     plan=notes.noted(plan, parts.PrefixRewards(weight)),
-    objective=row_losses(gflownet.stoppable_balance, stop=stop, decay=decay),
+    objective=row_losses(gflownet.StoppableBalance(stop, decay)),
     minibatches=minibatches,
   )
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 import dataclasses
 import math
 
-import chex
 import jax.numpy as jnp
 
 from jaxrl_llm import grouping, numerics
 from jaxrl_llm.credit import Memoryless
+from jaxrl_llm.digests import Digest
 from jaxrl_llm.reads import reads
 
 _TIE = 1e-4  # advantages closer than this are one value
@@ -196,7 +196,19 @@ def contrasting(advantages, rollouts, *, gap=0.1):
   return jnp.where(rollouts.loss_mask, kept[:, None] * 1.0, 0.0)
 
 
-@reads('old_log_probs', 'hidden_square')
+def own_score(log_probs, seen):
+  """Of sc = e_a - pi: |sc|^2, and its variance under pi, [..., 2]."""
+  probs = jnp.exp(log_probs)
+  score = (seen.token[..., None] == jnp.arange(probs.shape[-1])) - probs
+  mean = jnp.sum(probs * score, axis=-1, keepdims=True)
+  spread = jnp.sum(probs * (score - mean) ** 2, axis=-1)
+  return jnp.stack([jnp.sum(score**2, axis=-1), spread], axis=-1)
+
+
+OWN_SCORE = Digest(own_score).old
+
+
+@reads(OWN_SCORE, 'hidden_square')
 def small_curvature(
   advantages,
   rollouts,
@@ -217,24 +229,18 @@ def small_curvature(
   being the logits' displacement.
 
   Args:
-    advantages: f32[N, T]. rollouts: reads the extras `log_probs`
-      f32[N, T, V] and `hidden_square` f32[N, T], |h|^2 of the last hidden
-      state. learning_rate: lr of the model step. objective_limit: tau_H.
-      policy_limit: tau_F; inf for both keeps all tokens.
+    advantages: f32[N, T]. rollouts: reads the extras `OWN_SCORE` and
+      `hidden_square` f32[N, T], |h|^2 of the last hidden state.
+    learning_rate: lr of the model step. objective_limit: tau_H. policy_limit:
+      tau_F; inf for both keeps all tokens.
 
   Source: CAPO, arXiv 2510.00819, section 4 and its code, for a plain gradient
     step; the code also models Adam's.
   """
-  probs = jnp.exp(rollouts.extras['old_log_probs'])
-  chosen = rollouts.content.response[..., None] == jnp.arange(probs.shape[-1])
-  score = chosen - probs
-  chex.assert_equal_shape([score, probs])
-  length = jnp.sum(score**2, axis=-1)
+  length, spread = jnp.moveaxis(rollouts.extras[OWN_SCORE], -1, 0)
   hidden = rollouts.extras['hidden_square']
   size = advantages * hidden
   along = size * length
-  mean = jnp.sum(probs * score, axis=-1)
-  spread = jnp.sum(probs * (score - mean[..., None]) ** 2, axis=-1)
   policy = (learning_rate * along) ** 2 / 2
   second = advantages * (along**2 - size**2 * spread)
   objective = learning_rate * advantages * along + learning_rate**2 * second / 2

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrl_llm import digests
 from jaxrl_llm.types import Rollouts, Stats, Tokens
 
 
@@ -79,6 +80,9 @@ def score(params, rollouts: Rollouts, needs=frozenset()) -> Stats:
     if 'after_values' in needs
     else None,
     log_probs=log_probs if 'log_probs' in needs else None,
+    digests=digests.made(
+      needs, log_probs, digests.seen(rollouts, rollouts.content.response)
+    ),
   )
 
 

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxrl_llm import numerics, reads
+from jaxrl_llm import digests, numerics, reads
 from jaxrl_llm.objectives import aggregate
 from jaxrl_llm.plans.base import Contract
 from jaxrl_llm.policies.language import lora
@@ -140,7 +140,7 @@ class Program:
       wanted = reads.statistics(old)
       stats = self._in_pieces(state.params, frozen, rollouts, wanted)
       stats = self._valued(stats)
-      extras |= {n: getattr(stats, n.removeprefix('old_')) for n in old}
+      extras |= {n: stats.said(reads.field(n)) for n in old}
       if 'old_values' in old and stats.last_value is not None:
         extras['old_last_value'] = stats.last_value
     if 'ref_logp' in self.passes:
@@ -378,8 +378,13 @@ class Program:
     params = self.layout.gathered(lora.join(params, frozen))
     pieces = self.microbatches * self.recipe.minibatches
     rows, devices = rollouts.valid.shape[0], self.layout.data
+    block = 1
+    if any(digest.compares for digest in digests.among(needs)):
+      block = self.recipe.plan.contract.samples
+      pieces = math.gcd(pieces, rows // block)
     # Rows in the order of their lengths are not where they were.
-    devices = 1 if self.widths or rows % (pieces * devices) else devices
+    alone = self.widths or rows % (pieces * devices * block)
+    devices = 1 if alone else devices
 
     def of_width(width, piece):
       return self._seen(params, piece, needs, width)
@@ -405,7 +410,7 @@ class Program:
     if pieces == 1:
       return score(rollouts)
     if self.widths:
-      order = self._by_length(rollouts.response_mask, 1)
+      order = self._by_length(rollouts.response_mask, block)
       rollouts = jax.tree.map(lambda x: x[order], rollouts)
     stats = jax.lax.map(score, pieces_lib.split(rollouts, pieces, devices))
     stats = pieces_lib.joined(stats, devices)

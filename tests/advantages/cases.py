@@ -5,6 +5,8 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrl_llm import digests
+from jaxrl_llm.reads import reads_of
 from jaxrl_llm.tabular import policy
 
 NAMES = ('binary', 'real', 'uniform', 'holes', 'singletons', 'one', 'none')
@@ -56,3 +58,12 @@ def rollouts(seed=0, *, tokens=6, samples=4, groups=4, **extras):
     valid=jnp.asarray(valid),
     extras={k: jnp.asarray(v) for k, v in extras.items()},
   )
+
+
+def digested(batch, log_probs, part):
+  """The rollouts with what a part reads of whole rows of the old policy."""
+  wanted = digests.among(reads_of(part))
+  seen = digests.seen(batch, batch.content.response)
+  made = digests.made([x.now for x in wanted], jnp.asarray(log_probs), seen)
+  extras = {x: made[x.now] for x in wanted}
+  return batch.replace(extras={**batch.extras, **extras})

@@ -97,7 +97,7 @@ def test_focus_equals_its_oracle(strength):
   rng = np.random.default_rng(0)
   logits = rng.normal(size=(16, 6, 5))
   log_probs = np.asarray(jax.nn.log_softmax(logits), np.float32)
-  rollouts = cases.rollouts(old_log_probs=log_probs)
+  rollouts = cases.digested(cases.rollouts(), log_probs, emphasis.focus)
   advantages = rng.normal(size=(16, 6)).astype(np.float32)
   mask = np.asarray(rollouts.loss_mask)
   ours = emphasis.focus(advantages, rollouts, strength=strength)
@@ -110,7 +110,7 @@ def test_focus_equals_its_oracle(strength):
 
 def test_focus_on_equal_distributions_changes_nothing():
   log_probs = np.full((16, 6, 5), -np.log(5), np.float32)
-  rollouts = cases.rollouts(old_log_probs=log_probs)
+  rollouts = cases.digested(cases.rollouts(), log_probs, emphasis.focus)
   ours = emphasis.focus(jnp.ones((16, 6)), rollouts)
   np.testing.assert_allclose(ours, 1.0, rtol=1e-5)
 
@@ -118,7 +118,7 @@ def test_focus_on_equal_distributions_changes_nothing():
 def test_focus_of_strength_one_changes_nothing():
   rng = np.random.default_rng(0)
   log_probs = np.asarray(jax.nn.log_softmax(rng.normal(size=(16, 6, 5))))
-  rollouts = cases.rollouts(old_log_probs=log_probs)
+  rollouts = cases.digested(cases.rollouts(), log_probs, emphasis.focus)
   ours = emphasis.focus(jnp.ones((16, 6)), rollouts, strength=1.0)
   np.testing.assert_array_equal(ours, 1.0)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxrl_llm.advantages import exploration
+from jaxrl_llm.digests import at
 from jaxrl_llm.types import Scores, Spec, initial_credit
 from tests.advantages import cases
 from tests.oracles import exploration as oracle
@@ -11,10 +12,20 @@ from tests.oracles import exploration as oracle
 SPEC = Spec(16, 4, 1, 6)
 
 
-def _given(reward='binary', seed=0, **extras):
+def _rows(seed=0):
   rng = np.random.default_rng(seed)
-  rows = jax.nn.log_softmax(rng.standard_normal((16, 6, 5)).astype('f'))
-  rollouts = cases.rollouts(seed, old_log_probs=rows, **extras)
+  return jax.nn.log_softmax(rng.standard_normal((16, 6, 5)).astype('f'))
+
+
+_PLAIN = exploration.TemperedMix()
+
+
+def _given(reward='binary', seed=0, stage=_PLAIN, **extras):
+  rng, rows = np.random.default_rng(seed), _rows(seed)
+  rollouts = cases.rollouts(seed, **extras)
+  logp = at(rows, rollouts.content.response)
+  rollouts = rollouts.replace(extras={**rollouts.extras, 'old_logp': logp})
+  rollouts = cases.digested(rollouts, rows, stage)
   rewards = cases.rows(reward, seed)[0]
   credit = initial_credit(rollouts, Scores(rewards[:, None], np.ones(1)))
   advantages = rng.standard_normal((16, 6)).astype('f')
@@ -38,7 +49,7 @@ def test_tempered_mix_equals_the_loops_for_two_iterations(seed, target):
       credit.rewards,
       rollouts.valid,
       np.asarray(rollouts.loss_mask),
-      np.asarray(rollouts.extras['old_log_probs'], np.float64),
+      np.asarray(_rows(seed), np.float64),
       rollouts.content.response,
       entropy,
       target=target,
@@ -55,8 +66,8 @@ def test_at_its_target_the_entropy_leaves_advantages_alone():
 
 
 def test_at_temperature_one_successes_are_reinforced():
-  rollouts, credit = _given()
   stage = exploration.TemperedMix(target=10.0, hot=1.0, most=1e6)
+  rollouts, credit = _given(stage=stage)
   credit = credit.replace(advantages=jnp.zeros((16, 6)))
   after, _ = stage.update(credit, rollouts, stage.init(SPEC))
   good = np.asarray(credit.rewards) > 0.05

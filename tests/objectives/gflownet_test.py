@@ -26,7 +26,6 @@ _CASES = [
   (gflownet.sub_trajectory_balance, {'weight': 0.5, 'decay': 3.0}),
   (gflownet.forward_looking, {'weight': 0.5}),
   (gflownet.learned_energies, {'weight': 0.5}),
-  (gflownet.stoppable_balance, {'stop': 1, 'decay': 0.9}),
 ]
 _names = [f'{fn.__name__}-{hyper}' for fn, hyper in _CASES]
 
@@ -332,6 +331,33 @@ def test_variance_descends_twice_the_divergence_on_policy():
   np.testing.assert_allclose(loss[0], expected, rtol=1e-4)
 
 
+def test_stoppable_balance_equals_the_loops_in_both_arguments():
+  (logp, _, mask), extras = _case()
+  ends, earned = extras['log_probs'][..., 1], extras['prefix_reward']
+
+  def total(logp, ends):
+    losses = gflownet.stoppable_balance(logp, ends, earned, mask, decay=0.9)
+    return jnp.sum(losses), losses
+
+  def rule(logp, ends):
+    rows = np.repeat(ends[..., None], 3, axis=-1)
+    given = {'prefix_reward': earned, 'log_probs': rows}
+    return oracle.stoppable_balance(logp, logp, mask, given, stop=1, decay=0.9)
+
+  both = jax.value_and_grad(total, argnums=(0, 1), has_aux=True)
+  (_, losses), slopes = both(*(jnp.asarray(x, 'f') for x in (logp, ends)))
+  close = dict(rtol=1e-3, atol=1e-3)
+  np.testing.assert_allclose(losses, rule(logp, ends), **close)
+  for slope, own in zip(
+    slopes,
+    (
+      offline.slope(lambda z: rule(z, ends), logp),
+      offline.slope(lambda z: rule(logp, z), ends),
+    ),
+  ):
+    np.testing.assert_allclose(slope, own, **close)
+
+
 def test_a_policy_of_stoppable_prefixes_in_proportion_balances():
   """P(stop | prefix) = R(prefix) / flow(prefix), over prefixes of a chain."""
   reward = np.array([0.3, 1.2, 0.5, 2.0])  # after 0, 1, 2 and 3 tokens
@@ -341,12 +367,9 @@ def test_a_policy_of_stoppable_prefixes_in_proportion_balances():
   logp = np.array([[log_probs[0, t, 1] for t in range(3)] + [stop[3]]])
   losses = gflownet.stoppable_balance(
     jnp.asarray(logp, jnp.float32),
-    None,
-    None,
+    jnp.asarray(stop[None], jnp.float32),
+    jnp.asarray(np.log(reward)[None], jnp.float32),
     jnp.ones((1, 4), bool),
-    log_probs=jnp.asarray(log_probs, jnp.float32),
-    prefix_reward=jnp.asarray(np.log(reward)[None], jnp.float32),
-    stop=0,
   )
   np.testing.assert_allclose(losses, 0, atol=1e-9)
 

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxrl_llm import reads
+from jaxrl_llm import digests, reads
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.training.step import Program
 from jaxrl_llm.types import Rollouts, Scores, Spec, Stats, Tokens, TrainState
@@ -252,12 +252,13 @@ def params_of(policy: Policy):
 
 
 def scorer(params, rollouts, needs) -> Stats:
-  del rollouts
   optional = {n: params[n] for n in ('values', 'after_values', 'log_probs')}
+  seen = digests.seen(rollouts, rollouts.content.response)
   return Stats(
     logp=params['logp'],
     entropy=params['entropy'],
     **{name: x for name, x in optional.items() if name in needs},
+    digests=digests.made(needs, params['log_probs'], seen),
   )
 
 

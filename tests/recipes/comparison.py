@@ -292,22 +292,22 @@ class Found:
     return program.batch(self._rollouts, self.credit, fresh=False)
 
   @functools.cached_property
-  def _stats(self):
-    now = cases.params_of(self._case.now)
-    return cases.scorer(now, self._rollouts, self._recipe.statistics)
+  def _now(self):
+    return cases.params_of(self._case.now)
 
-  def _loss(self, stats):
+  def _loss(self, now):
+    stats = cases.scorer(now, self._rollouts, self._recipe.statistics)
     stats = stats.on(self._rollouts.loss_mask)
     coefs = cases.coefficients(self._recipe, self._case)
     return self._recipe.objective.loss(stats, self.batch, coefs)[0]
 
   @functools.cached_property
   def loss(self):
-    return self._loss(self._stats)
+    return self._loss(self._now)
 
   @functools.cached_property
   def slopes(self):
-    return jax.grad(self._loss)(self._stats)
+    return jax.grad(self._loss)(self._now)
 
   def array(self, name):
     """The array of that name in `Expected.arrays`."""
@@ -335,8 +335,7 @@ def differences(wanted: Expected, found: Found) -> Iterator[str]:
   if not close(found.loss, wanted.loss, scale=wanted.size):
     yield 'loss'
   for name, slope in wanted.slopes.items():
-    own = getattr(found.slopes, name)
-    if not close(0.0 if own is None else own, slope):
+    if not close(found.slopes[name], slope):
       yield f'slope in {name}'
 
 

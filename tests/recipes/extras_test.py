@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm import reads, recipes
+from jaxrl_llm import digests, reads, recipes
 from jaxrl_llm.tasks import environments
 from jaxrl_llm.types import Scores, Spec, Stats
 from tests import thinned
@@ -132,10 +132,11 @@ def _with_passes(rollouts, needs):
     'old_after_values': rng.standard_normal(shape),
     'old_log_probs': jax.nn.log_softmax(logits),
   }
-  passes = {
-    name: jnp.asarray(found[name], jnp.float32)
-    for name in sorted(reads.provided(needs, 'pass'))
-  }
+  wanted = sorted(reads.provided(needs, 'pass'))
+  seen = digests.seen(rollouts, rollouts.content.response)
+  for digest in digests.among(wanted):
+    found[digest] = digest.fn(found['old_log_probs'], seen)
+  passes = {name: jnp.asarray(found[name], jnp.float32) for name in wanted}
   return rollouts.replace(extras={**rollouts.extras, **passes})
 
 

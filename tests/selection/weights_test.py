@@ -158,9 +158,10 @@ def test_small_curvature_equals_the_moments_of_a_real_output_layer():
   rng = np.random.default_rng(0)
   hidden = rng.normal(size=(16, 6, 3))
   probs = rng.dirichlet(np.ones(5), (16, 6))
-  rollouts = cases.rollouts(
-    old_log_probs=np.log(probs).astype('f'),
-    hidden_square=np.sum(hidden**2, axis=-1).astype('f'),
+  rollouts = cases.digested(
+    cases.rollouts(hidden_square=np.sum(hidden**2, axis=-1).astype('f')),
+    np.log(probs).astype('f'),
+    weights.small_curvature,
   )
   advantages = rng.normal(size=(16, 6)).astype('f')
   limits = {'objective_limit': 0.3, 'policy_limit': 0.02}
@@ -181,9 +182,10 @@ def test_small_curvature_equals_the_moments_of_a_real_output_layer():
 
 
 def test_small_curvature_without_limits_keeps_every_token():
-  rollouts = cases.rollouts(
-    old_log_probs=np.full((16, 6, 5), -np.log(5), 'f'),
-    hidden_square=np.full((16, 6), 1e3, 'f'),
+  rollouts = cases.digested(
+    cases.rollouts(hidden_square=np.full((16, 6), 1e3, 'f')),
+    np.full((16, 6, 5), -np.log(5), 'f'),
+    weights.small_curvature,
   )
   ours = weights.small_curvature(
     jnp.ones((16, 6)), rollouts,

@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from jaxrl_llm import control, recipes, reference, update
+from jaxrl_llm.advantages import emphasis
 from jaxrl_llm.objectives import costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.plans.base import Contract
@@ -459,7 +460,7 @@ def test_one_step_spends_no_pass_on_old_log_probs():
 @pytest.mark.parametrize(
   ('name', 'before', 'learning'),
   [
-    ('tw_grpo', {'log_probs'}, set()),
+    ('tw_grpo', {emphasis.DIVERGENCE.now}, set()),
     ('trajectory_balance', set(), {'values'}),
     ('ppo', {'values'}, {'values'}),
   ],

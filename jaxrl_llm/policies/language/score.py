@@ -6,6 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from jaxrl_llm import digests
 from jaxrl_llm.policies.language import blocks, heads, packing, transformer
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.types import Array, Places, PyTree, Rollouts, Stats
@@ -47,9 +48,9 @@ def score(
     needs: 'values' adds what a head says of s_t, read before token t is
       chosen, 'after_values' what another says once it is; 'log_probs' adds
       whole rows over the vocabulary (never the support), and gives up the
-      saving of `chunk`; 'top_logp' adds the log-prob of the most probable
-      token, which that of the token itself equals or falls short of. Other
-      names are not this function's.
+      saving of `chunk`, where a digest of them does not; 'top_logp' adds the
+      log-prob of the most probable token, which that of the token itself
+      equals or falls short of. Other names are not this function's.
     temperature: that of the sampler; traced, above 0.
     chunk: response positions whose logits exist at once, in both directions.
       0 keeps the logits of all of them for the backward pass: faster when
@@ -84,16 +85,18 @@ def score(
     raise ValueError(f'chunk {chunk} must be at least 0; 0 is off')
   if block < 0:
     raise ValueError(f'block {block} must be at least 0; 0 is off')
-  by_position = 'log_probs' in needs or 'support' in rollouts.extras
+  reads_rows = 'log_probs' in needs or digests.among(needs)
+  by_position = reads_rows or 'support' in rollouts.extras
   if block and by_position:
     raise ValueError(
-      f'logits in blocks of {block} of the vocabulary cannot give log_probs '
-      'or those of a support; use block=0 and a small chunk'
+      f'logits in blocks of {block} of the vocabulary cannot give log_probs, '
+      'what is made of them or those of a support; use block=0 and a small '
+      'chunk'
     )
   if places is not None and (by_position or shared > 1):
     raise ValueError(
-      'packed rows have no log_probs, no support and no shared prompts; leave '
-      'learn.packing out'
+      'packed rows have no log_probs, nothing made of them, no support and no '
+      'shared prompts; leave learn.packing out'
     )
   for need, head in heads.NAMES.items():
     if need in needs and head not in params:
@@ -119,10 +122,19 @@ def score(
   def scaled(x):
     return transformer.logits(unembed, config, x) / temperature
 
-  def of_tokens(x, token, support):
-    return _tokens(scaled(x), token, support, 'top_logp' in needs)
+  told = digests.among(needs)
+  seen = digests.seen(rollouts, rollouts.content.response)
 
-  inputs = (x, token, rollouts.extras.get('support'))
+  def of_tokens(x, token, support, mask):
+    scores, made = scaled(x), {}
+    if told:
+      here = seen._replace(token=token, mask=mask)
+      made = digests.made(told, jax.nn.log_softmax(scores), here)
+    return *_tokens(scores, token, support, 'top_logp' in needs), made
+
+  mask_of_chunks = seen.mask if told else None
+  inputs = (x, token, rollouts.extras.get('support'), mask_of_chunks)
+  made: dict[str, Array] = {}
   if block:
     logp, entropy, top = blocks.token_logp(
       params,
@@ -133,9 +145,9 @@ def score(
       block=block,
     )
   elif 'log_probs' in needs or not chunk:
-    logp, entropy, top = of_tokens(*inputs)
+    logp, entropy, top, made = of_tokens(*inputs)
   else:
-    logp, entropy, top = _in_chunks(of_tokens, chunk, inputs)
+    logp, entropy, top, made = _in_chunks(of_tokens, chunk, inputs)
   found = {'logp': logp, 'entropy': entropy}
   if 'top_logp' in needs:
     found['top_logp'] = top
@@ -154,7 +166,7 @@ def score(
   if shared > 1:
     found['logp'] = jnp.where(_alike(rollouts, shared), logp, jnp.nan)
   found = {name: _masked(each, mask) for name, each in found.items()}
-  return Stats(log_probs=log_probs, **found)
+  return Stats(log_probs=log_probs, digests=made, **found)
 
 
 def _states(params, config, rollouts, shared, **options):
@@ -231,5 +243,6 @@ def _in_chunks(tokens, chunk: int, inputs):
   body = jax.checkpoint(lambda piece: tokens(*piece), prevent_cse=False)
   outputs = jax.lax.map(body, inputs)
   return jax.tree.map(
-    lambda y: y.swapaxes(0, 1).reshape(n, count * size)[:, :t], outputs
+    lambda y: y.swapaxes(0, 1).reshape(n, count * size, *y.shape[3:])[:, :t],
+    outputs,
   )

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from absl import logging
 from ml_collections import ConfigDict
 
-from jaxrl_llm import compose, optimizers
+from jaxrl_llm import compose, digests, optimizers
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.plans import recorded
 from jaxrl_llm.policies.language import fused, hf, lora
@@ -217,7 +217,8 @@ def _check_packing(config: ConfigDict, recipe: recipe_lib.Recipe) -> None:
       'learn.packing makes do with fewer microbatches, and '
       'learn.microbatches=1 leaves one; set it to 2 or more'
     )
-  if 'log_probs' in recipe.statistics:
+  read = recipe.statistics
+  if 'log_probs' in read or digests.among(read):
     raise ValueError(
       f'the recipe {config.recipe.name} reads log-probs of the whole '
       'vocabulary, which packed rows do not give; leave learn.packing out'

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxrl_llm import digests, numerics
 from jaxrl_llm.policies.language import (
   heads,
   hf,
@@ -304,6 +305,50 @@ def test_gradients_are_those_of_the_rows_of_logits(support, options):
       one,
       other,
     )
+
+
+def _pulled(log_probs, seen, *, power=2):
+  """Two numbers of a token's distribution, and one of it and its group's."""
+  chance = jnp.exp(power * log_probs)
+  own = digests.at(log_probs, seen.token)
+  peers = numerics.group_mean(log_probs, seen.group, seen.live)
+  apart = jnp.sum(chance * (log_probs - peers), axis=-1)
+  return jnp.stack([jnp.sum(chance, axis=-1), own, apart], axis=-1)
+
+
+@pytest.mark.parametrize('chunk', [0, 4])
+def test_digests_are_those_of_whole_rows_in_value_and_gradient(chunk):
+  config, params = _model('qwen3')
+  rollouts = _rollouts('qwen3')
+  # Whole rows are 0 where a response has ended; here none has.
+  ones = jnp.ones_like(rollouts.response_mask)
+  rollouts = rollouts.replace(response_mask=ones, action_mask=ones)
+  digest = digests.Digest(_pulled, compares=True)
+  weights = jnp.sin(jnp.arange(3.0 * ones.size)).reshape(*ones.shape, 3)
+  seen = digests.seen(rollouts, rollouts.content.response)
+
+  def ours(params):
+    needs = frozenset({digest})
+    stats = score.score(params, config, rollouts, needs=needs, chunk=chunk)
+    return jnp.sum(weights * stats.said(digest))
+
+  def plain(params):
+    needs = frozenset({'log_probs'})
+    stats = score.score(params, config, rollouts, needs=needs)
+    made = digests.made([digest], stats.log_probs, seen)
+    return jnp.sum(weights * made[digest])
+
+  found, expected = (
+    jax.jit(jax.value_and_grad(f))(params) for f in (ours, plain)
+  )
+  np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(
+      a, b, atol=2e-5 * np.abs(b).max() + 1e-7
+    ),
+    found[1],
+    expected[1],
+  )
 
 
 def test_entropy_is_over_the_support():
