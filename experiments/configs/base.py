@@ -211,6 +211,12 @@ SETTINGS = {
     'that an episode may make, one for each conversation that does not go on '
     'from another; one that makes more does not count',
   ),
+  'serve.history': (
+    _SERVE.history,
+    'append: answers stay in sight as they were drawn; template: every request '
+    'is what the chat template writes of its messages, which may leave out '
+    'thoughts and so makes several rows of an episode, see serve.rows',
+  ),
   'teacher.paths': (
     (),
     'Hugging Face folders of the policies that a recipe learns from',

@@ -124,6 +124,16 @@ class Tools(Protocol):
       where the run keeps nothing, and contexts are prompts.
     """
 
+  def opened(
+    self, tasks: Array, openings: Sequence[Any]
+  ) -> tuple[Prompts, list[Any]]:
+    """Prompts of tasks as an environment opens them, and their conversations.
+
+    Args:
+      openings: of the tasks, see `tasks.environments`; one whose prompt is ''
+        has that of the record.
+    """
+
   def tempered(
     self, prompts: Prompts, key: Array, samples: int, temperature: float
   ) -> Rollouts:

@@ -3,9 +3,10 @@
 Each episode is one run of a program on a record of the data. What it asks is
 answered by the compiled sampler, and the tokens that were read and drawn become
 rows: one, where every request goes on from the one before, and else as many as
-there are conversations. What the program returned is in the record that the
-verifiers get, as 'return', which the verifier `returned` passes on; they judge
-the last thing that it was told. All rows of an episode share its scores.
+there are conversations. What the program paid its answers, and returned, is in
+the record that the verifiers get, as 'return', which the verifier `returned`
+passes on; they judge the last thing that it was told. All rows of an episode
+share its scores.
 
 What is random in an answer is a function of the iteration's key, the episode,
 the tokens before the answer, and how often these were asked there before. So
@@ -24,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from jaxrl_llm.plans import prefixes
+from jaxrl_llm.plans import episodes, prefixes
 from jaxrl_llm.plans.base import Contract, Plan
 from jaxrl_llm.serving import ledger as ledger_lib
 from jaxrl_llm.serving import programs
@@ -38,6 +39,8 @@ _LOST = ('rows', 'seconds', 'failed')
 # Widths that requests are read in anew, each half of the next.
 _WIDTHS = 4
 _FACTS = ('logp', 'log_mass', 'support')
+# Where answers are in a row, and what they earned.
+_PLACES = ('turn', 'action_end', 'decision_reward')
 
 
 class Log(NamedTuple):
@@ -65,31 +68,46 @@ class Served(Plan):
   Rows that an episode does not need are not valid, nor are those of episodes
   that failed, were late, or needed more. The extras are
 
-      episode  i32[N], which one a row is of, in [0, N)
-      stop     i32[N], why it ended, a place in `environments.STOPS`
+      episode          i32[N], which one a row is of, in [0, N)
+      stop             i32[N], why it ended, a place in `environments.STOPS`
+      turn             i32[N, T], the answer of its row that was begun last
+      action_end       bool[N, T], the last tokens of answers
+      decision_reward  f32[N, T], what the program paid, on tokens of answers
+
+  and, where every request is a row, those of `episodes.Steps`. A step is then
+  the place of a request among those of its episode, by how much it reads; who
+  acts is told by tools and system, and a state is the tokens before the answer.
 
   Attributes:
     samples: episodes of a prompt. rows: the most of an episode.
     columns: numeric fields of the data, provided as extras f32[N].
+    apart: every request is a row, also one that goes on from another.
   """
 
   samples: int = 8
   rows: int = 1
   columns: tuple[str, ...] = ()
+  apart: bool = False
 
   @property
   def contract(self):
+    named = episodes.Steps().contract.provides if self.apart else ()
     return Contract(
       self.samples * self.rows,
       asks={'program'},
-      provides=frozenset({'episode', 'stop', *self.columns}),
+      provides=frozenset({'episode', 'stop', *_PLACES, *named, *self.columns}),
       columns=self.columns,
       one_prompt=False,
     )
 
   def collect(self, tools, prompts, state, key):
     rollouts, log = play(
-      tools, prompts, key, samples=self.samples, rows=self.rows
+      tools,
+      prompts,
+      key,
+      samples=self.samples,
+      rows=self.rows,
+      apart=self.apart,
     )
     _note(tools, log, self.rows)
     return *judged(tools, rollouts, log, self.rows), state
@@ -103,12 +121,14 @@ def play(
   samples: int,
   rows: int,
   first: bool = False,
+  apart: bool = False,
 ):
   """`samples` episodes of the run's program from each prompt.
 
   Args:
     rows: of an episode. One that needs more does not count.
     first: it does, and keeps the first of them.
+    apart: every request is a row.
 
   Returns:
     Rollouts of `rows` rows an episode, not verified, and the `Log`.
@@ -122,7 +142,10 @@ def play(
     min(host.limits.answer or tools.columns, tools.columns),
   )
   ledgers = [
-    ledger_lib.Ledger(tools.chat, episode) for episode in range(len(tasks))
+    ledger_lib.Ledger(
+      tools.chat, episode, anew=host.limits.history == 'template'
+    )
+    for episode in range(len(tasks))
   ]
   write, widths = writer(tools, prompts, key, room, host.limits)
   if not host.compiled:
@@ -133,17 +156,21 @@ def play(
     host.compiled = True
   engine = Engine(write, room, widths, host.limits.workers)
   played = host.play(engine, ledgers, records)
-  made = [ledger_lib.rows(each.ledger.turns, room.fits) for each in played]
+  made = [_made(each.ledger.turns, room, apart) for each in played]
   stops = []
   for each, found in zip(played, made):
     many = not first and len(found) > rows and each.stop not in _LOST
     stops.append('rows' if many else each.stop)
   for record, each in zip(records, played):
-    if each.reward is not None:
-      record['return'] = each.reward
+    earned = sum(turn.earned for turn in each.ledger.turns)
+    if each.reward is not None or earned:
+      record['return'] = (each.reward or 0.0) + earned
   # One that does not count keeps the rows that there are places for.
   kept = [found[:rows] for found in made]
   rollouts = _rollouts(tools, prompts, kept, stops, samples, rows, room)
+  if apart:
+    extras = {**rollouts.extras, **_steps(kept, samples, rows)}
+    rollouts = rollouts.replace(extras=extras)
   return rollouts, Log(
     said=[each.said for each in played],
     records=records,
@@ -152,6 +179,40 @@ def play(
     overruled=[each.overruled for each in played],
     rows=list(map(len, made)),
   )
+
+
+def _made(turns, room: Room, apart: bool) -> list[ledger_lib.Row]:
+  """The rows of an episode."""
+  if not apart:
+    return ledger_lib.rows(turns, room.fits)
+  return [
+    ledger_lib.Row((*turn.ids, *turn.said), ((len(turn.ids), turn),))
+    for turn in ledger_lib.in_order(turns)
+  ]
+
+
+def _steps(made, samples: int, rows: int):
+  """The extras of `episodes.Steps`, of rows of one request each."""
+  count = len(made) * rows
+  names: dict[Any, int] = {}
+  arrays = {
+    'trajectory': np.repeat(np.arange(len(made)) % samples, rows),
+    'step': np.tile(np.arange(rows), len(made)),
+    **{name: np.zeros(count, int) for name in ('agent', 'anchor', 'node')},
+  }
+  earned = np.zeros(count, np.float32)
+  for episode, found in enumerate(made):
+    for number, row in enumerate(found, episode * rows):
+      [(_, turn)] = row.turns
+      earned[number] = turn.earned
+      for name, what in (
+        ('agent', turn.agent),
+        ('anchor', turn.ids),
+        ('node', (turn.ids, turn.said)),
+      ):
+        arrays[name][number] = names.setdefault((name, what), len(names))
+  ids = {name: jnp.asarray(x, jnp.int32) for name, x in arrays.items()}
+  return ids | {'step_reward': jnp.asarray(earned)}
 
 
 def judged(tools, rollouts: Rollouts, log: Log, rows: int):
@@ -247,6 +308,9 @@ def _rollouts(tools, prompts, made, stops, samples, rows, room) -> Rollouts:
   content.prompt[:], content.prompt_mask[:] = 0, False
   facts: dict[str, np.ndarray] = {'logp': logp}
   count = len(blank.valid)
+  shape = count, room.response
+  turns = np.zeros(shape, np.int32)
+  ends, earned = np.zeros(shape, bool), np.zeros(shape, np.float32)
   for episode, found in enumerate(made):
     for place, row in enumerate(found):
       number = episode * rows + place
@@ -256,14 +320,17 @@ def _rollouts(tools, prompts, made, stops, samples, rows, room) -> Rollouts:
       rest = len(row.ids) - cut
       content.response[number, :rest] = row.ids[cut:]
       blank.response_mask[number, :rest] = True
-      for begins, turn in row.turns:
+      for at, (begins, turn) in enumerate(row.turns):
         own = slice(begins - cut, begins - cut + len(turn.said))
         blank.action_mask[number, own] = True
+        turns[number, own.start :] = at
+        ends[number, own.stop - 1] = True
+        earned[number, own] = turn.earned
         for name, x in turn.facts.items():
           if name not in facts:
-            shape = (count, room.response, *np.shape(x)[1:])
+            wide = (*shape, *np.shape(x)[1:])
             empty = prefixes.EMPTY[name]
-            facts[name] = np.full(shape, empty, np.asarray(x).dtype)
+            facts[name] = np.full(wide, empty, np.asarray(x).dtype)
           facts[name][number, own] = x
     # A row without tokens is no response.
     blank.valid[episode * rows + len(found) : (episode + 1) * rows] = False
@@ -274,6 +341,7 @@ def _rollouts(tools, prompts, made, stops, samples, rows, room) -> Rollouts:
     **{name: x for name, x in facts.items() if name != 'logp'},
     'episode': np.repeat(np.arange(len(made), dtype=np.int32), rows),
     'stop': np.repeat([STOPS.index(x) for x in stops], rows).astype(np.int32),
+    **dict(zip(_PLACES, (turns, ends, earned))),
   }
   if 'log_mass' not in extras:
     extras['log_mass'] = np.zeros_like(logp)
@@ -281,6 +349,7 @@ def _rollouts(tools, prompts, made, stops, samples, rows, room) -> Rollouts:
     jnp.asarray,
     blank.replace(
       valid=blank.valid & ~lost,
+      paid=np.where(ends, earned, 0.0),
       truncated=late,
       extras=extras,
     ),
@@ -300,7 +369,8 @@ def _note(tools, log: Log, rows: int) -> None:
     logging.log_every_n_seconds(
       logging.WARNING,
       '%d of %d episodes made more than %d rows, up to %d, and do not count; '
-      'raise serve.rows, or sample.max_response if one conversation is longer',
+      'raise serve.rows, or recipe.turns where every request is a row, or '
+      'sample.max_response if one conversation is longer',
       programs.WARN_EVERY,
       log.stop.count('rows'),
       len(log.stop),

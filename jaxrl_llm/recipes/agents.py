@@ -8,13 +8,14 @@ from __future__ import annotations
 from functools import partial
 
 from jaxrl_llm.advantages import group, keys, steps, targets
-from jaxrl_llm.credit import chain, estimate, estimate_tokens, refine
+from jaxrl_llm.credit import chain, estimate, estimate_tokens, refine, shape
 from jaxrl_llm.objectives import aggregate, costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.plans import episodes, forked
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.rewards import behaviour
+from jaxrl_llm.rewards import steps as step_rewards
 
 
 @register(
@@ -61,31 +62,35 @@ def dr_mas(
     'Multi-Agent Deep Research: Training Multi-Agent Systems with M-GRPO',
     '2511.13288',
   ),
-  Limit('dr_mas', {}, {'clip_high': 0.28}),
+  Limit('dr_mas', {'own': 0.0}, {'clip_high': 0.28}),
 )
 def m_grpo(
   *,
   samples: int = 8,
   turns: int = 4,
+  own: float = 1.0,
   clip_low: float = 0.2,
   clip_high: float = 0.28,
   epsilon: float = 1e-6,
   minibatches: int = 1,
 ) -> Recipe:
-  """Main agent and sub-agents normalised apart.
+  """Main agent and sub-agents normalised apart, each with rewards of its own.
 
-  A row is one turn, and the environment says whose. With one policy for all
-  agents the estimator is that of `dr_mas`.
+  A row is one turn, and the environment says whose, and what it pays it; the
+  outcome of the episode, which all of its turns share, comes besides. Without
+  such pay, or with `own` at 0, the estimator is that of `dr_mas`.
 
-  Deviates: all agents are one policy, and the verifiers must give the composite
-  rewards (in the published code, MrlX, either agent earns 1 when the main one
-  answers right, and else 0.1 for its format). Sub-agents' rows are neither
-  dropped nor repeated to a common number.
+  Deviates: all agents are one policy, and what of the composite rewards is not
+  the outcome must be paid by the environment, in terms that are added (in the
+  published code, MrlX, either agent earns 1 when the main one answers right,
+  and else 0.1 for its format). Sub-agents' rows are neither dropped nor
+  repeated to a common number.
   """
   return Recipe(
     plan=episodes.steps(samples=samples, turns=turns),
-    credit=keys.EstimateBy(
-      partial(group.norm, epsilon=epsilon), ('group', 'agent')
+    credit=chain(
+      shape(step_rewards.shared, weight=own),
+      keys.EstimateBy(partial(group.norm, epsilon=epsilon), ('group', 'agent')),
     ),
     objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
     aggregate=aggregate.sequence_mean,
@@ -267,18 +272,22 @@ def hi_agent(
 ) -> Recipe:
   """Subgoals of one state are compared by what they are foreseen to bring.
 
-  The plan provides `anchor`, the state. The run's components are format, the
-  environment's feedback and a judge's estimate of future success, and their
-  weights are the run's.
+  The plan provides `anchor`, the state, and `step_reward`: what the environment
+  pays a subgoal for its format, for how carrying it out went, and for what a
+  judge foresees. The outcome of the episode, which is what success came to be,
+  is added for all of its subgoals.
 
-  Deviates: reconstructed from the abstract. Every row of an episode has the
-  outcome of the episode, not a reward of its subgoal; neither the low-level
-  policy that carries a subgoal out nor the judge is trained.
+  Deviates: reconstructed from the abstract, whose weights are unknown and left
+  to the environment; neither the low-level policy that carries a subgoal out
+  nor a judge is trained.
   """
   return Recipe(
     plan=episodes.steps(samples=samples, turns=turns),
-    credit=keys.EstimateBy(
-      partial(group.norm, epsilon=epsilon), ('group', 'anchor')
+    credit=chain(
+      shape(step_rewards.shared),
+      keys.EstimateBy(
+        partial(group.norm, epsilon=epsilon), ('group', 'anchor')
+      ),
     ),
     objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
     aggregate=aggregate.sequence_mean,

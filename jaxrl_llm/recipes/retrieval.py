@@ -17,6 +17,7 @@ from jaxrl_llm.plans import wordings as wordings_lib
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.rewards import behaviour
+from jaxrl_llm.rewards import steps as step_rewards
 
 
 @register(
@@ -123,16 +124,17 @@ def step_grpo(
 ) -> Recipe:
   """GRPO among the samples of one step of one question.
 
-  The plan provides `step`.
+  The plan provides `step`, and `step_reward`, in which the environment scores
+  sub-question and route of an intermediate step; the last step earns what of
+  the episode's reward is left, that of the answer.
 
-  Deviates: `Steps` gives every step the outcome of its episode, where the paper
-  scores sub-question and route of an intermediate step and the answer of the
-  last; and the rows of a group do not share their prefix.
+  Deviates: the rows of a group do not share their prefix.
   """
   return Recipe(
     plan=episodes.steps(samples=samples, turns=turns),
-    credit=keys.EstimateBy(
-      partial(group.norm, epsilon=epsilon), ('group', 'step')
+    credit=chain(
+      shape(step_rewards.apart),
+      keys.EstimateBy(partial(group.norm, epsilon=epsilon), ('group', 'step')),
     ),
     objective=policy_gradient(
       surrogates.clip,

@@ -30,12 +30,14 @@ class Asked(NamedTuple):
     ids: what is read before the answer.
     identity: of all that is random in the answer, in [0, 2^63): a function of
       the episode, of `ids`, and of how often these were asked there before.
+    agent: names the tools and what the system says.
     place: names the messages and tools, whatever their wording.
     tools: that may be called. chat: how it is talked in.
   """
 
   ids: tuple[int, ...]
   identity: int
+  agent: int
   place: str
   tools: Sequence[Any]
   chat: Chat
@@ -55,11 +57,14 @@ class Turn(NamedTuple):
   Attributes:
     ids: what was read. said: what was drawn behind it.
     facts: arrays with an entry for each token that was drawn, by name.
+    agent: names who asked. earned: what the program paid it.
   """
 
   ids: tuple[int, ...]
   said: tuple[int, ...]
   facts: Mapping[str, Any]
+  agent: int = 0
+  earned: float = 0.0
 
 
 class Row(NamedTuple):
@@ -113,12 +118,22 @@ class Ledger:
   Args:
     chat_of: f(tools) -> the chat of conversations with these tools.
     name: of the episode; a number, or anything that JSON can write.
+    anew: every request is answered behind what the chat writes of its
+      messages, as a server without memory would. A row is gone on with only
+      where that writes the answer in the tokens that were drawn.
   """
 
-  def __init__(self, chat_of: Callable[[Sequence[Any]], Chat], name: Any = 0):
-    self._chat_of, self._name = chat_of, name
+  def __init__(
+    self,
+    chat_of: Callable[[Sequence[Any]], Chat],
+    name: Any = 0,
+    *,
+    anew: bool = False,
+  ):
+    self._chat_of, self._name, self._anew = chat_of, name, anew
     self._answers: dict[str, list[_Answer]] = {}
     self._times: dict[tuple[int, ...], int] = {}
+    self._places: dict[int, int] = {}
     self.turns: list[Turn] = []
 
   def asked(
@@ -139,17 +154,18 @@ class Ledger:
       place = _below(place, meaning(message))
       if message['role'] == 'assistant' and place in self._answers:
         found = index, _nearest(self._answers[place], message)
-    if found and _others(messages[found[0] + 1 :]):
+    if found and not self._anew and _others(messages[found[0] + 1 :]):
       index, (turn, said, _) = found
-      told = chat.after(messages[:index], said, messages[index + 1 :], tools)
-      ids = (*turn.ids, *turn.said, *told)
+      new = chat.after(messages[:index], said, messages[index + 1 :], tools)
+      ids = (*turn.ids, *turn.said, *new)
     else:
       ids = tuple(chat.begin(messages, tools))
     if not ids:
       raise ValueError('the messages have no tokens; say something')
     times = self._times[ids] = self._times.get(ids, -1) + 1
     identity = digest(self._name, ids, times)
-    return Asked(ids, identity, place, tools, chat)
+    told = [m for m in messages if m['role'] in ('system', 'developer')]
+    return Asked(ids, identity, digest(tools, told), place, tools, chat)
 
   def read(
     self, asked: Asked, ids: Sequence[int], *, cut: bool = False
@@ -174,11 +190,27 @@ class Ledger:
       said: with all tokens that were drawn for it.
       facts: of each of them. message: as it was sent.
     """
-    turn = Turn(asked.ids, said.ids, facts)
+    turn = Turn(asked.ids, said.ids, facts, asked.agent)
+    self._places[asked.identity] = len(self.turns)
     self.turns.append(turn)
     place = _below(asked.place, meaning(message))
     answer = _Answer(turn, said, message)
     self._answers.setdefault(place, []).append(answer)
+
+  def pay(self, amount: float, identity: int = -1) -> None:
+    """Rewards an answer, beside what the program returns at its end.
+
+    Args:
+      identity: of its request; -1 is the answer that was received last.
+
+    Raises:
+      ValueError: there is no such answer.
+    """
+    place = self._places.get(identity, len(self.turns) - 1)
+    if place < 0 or identity not in (-1, *self._places):
+      raise ValueError('no such answer was received in this episode')
+    turn = self.turns[place]
+    self.turns[place] = turn._replace(earned=turn.earned + amount)
 
 
 def _below(place: str, more: Any) -> str:
@@ -212,6 +244,11 @@ def _nearest(answers: Sequence[_Answer], given: Message) -> _Answer:
   return min(answers, key=order)
 
 
+def in_order(turns: Sequence[Turn]) -> list[Turn]:
+  """Turns by how much was read, in an order that depends on tokens alone."""
+  return sorted(turns, key=lambda t: (len(t.ids), t.ids, t.said, t.earned))
+
+
 def rows(
   turns: Sequence[Turn],
   fits: Callable[[int, int], bool] = lambda first, length: True,
@@ -230,7 +267,7 @@ def rows(
     Rows in an order that depends on tokens alone.
   """
   made: list[Row] = []
-  for turn in sorted(turns, key=lambda t: (len(t.ids), t.ids, t.said)):
+  for turn in in_order(turns):
     length = len(turn.ids) + len(turn.said)
     ends = [
       index

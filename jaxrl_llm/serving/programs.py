@@ -21,13 +21,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 NONE, REWARD = 'none', 'reward'
+HISTORIES = ('append', 'template')
 # Seconds between two warnings of a kind, where every iteration has a reason.
 WARN_EVERY = 60
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-  """What a program may spend in an episode.
+  """What a program may spend in an episode, and how it is answered.
 
   Attributes:
     workers: programs at once, and requests of a batch.
@@ -40,6 +41,8 @@ class Limits:
       from them, those used last, of all programs; each takes what a row does.
     rows: that its requests may make; they are several where conversations part
       or are begun anew.
+    history: 'append', answers stay as they were drawn; or 'template', every
+      request is what the chat template writes of its messages.
   """
 
   workers: int = 8
@@ -50,6 +53,7 @@ class Limits:
   bytes: int = 1 << 20
   kept: int = 16
   rows: int = 1
+  history: str = 'append'
 
   def checked(self) -> Limits:
     """Itself.
@@ -57,7 +61,13 @@ class Limits:
     Raises:
       ValueError: a limit that means nothing.
     """
+    if self.history not in HISTORIES:
+      raise ValueError(
+        f'serve.history={self.history!r} is none of {", ".join(HISTORIES)}'
+      )
     for name, value in dataclasses.asdict(self).items():
+      if name == 'history':
+        continue
       if not value > 0 and (name, value) != ('answer', 0):
         raise ValueError(f'serve.{name}={value} must be positive')
     if self.kept < self.workers:

@@ -1,6 +1,6 @@
 """The policy at a URL of this machine, as OpenAI's chat completions.
 
-    POST /v1/chat/completions    GET /v1/models
+    POST /v1/chat/completions    GET /v1/models    POST /v1/reward
 
 Each episode has a key of its own, by which its requests are known, and which
 is worth nothing once it has ended. Requests wait until they are answered; one
@@ -88,6 +88,7 @@ class Server:
       routes=[
         Route('/v1/chat/completions', self._complete, methods=['POST']),
         Route('/v1/models', self._models),
+        Route('/v1/reward', self._paid, methods=['POST']),
       ],
       middleware=[
         # Of pages in a browser here that were led to this address.
@@ -98,6 +99,8 @@ class Server:
     self._server = uvicorn.Server(
       uvicorn.Config(
         app,
+        # The parser that limits what heads of requests may take.
+        http='h11',
         log_level='error',
         access_log=False,
         lifespan='off',
@@ -155,6 +158,20 @@ class Server:
     policy = {'id': 'policy', 'object': 'model', 'created': 0}
     data = [{**policy, 'owned_by': 'jaxrl_llm'}]
     return JSONResponse({'object': 'list', 'data': data})
+
+  async def _paid(self, request: Request) -> Response:
+    """Rewards an answer of the episode, the last one or that of an id."""
+    episode = self._episode(request)
+    try:
+      amount, identity = wire.reward(_read(await self._body(request)))
+    except ClientDisconnect:
+      return Response(status_code=_GONE)
+    _check(episode)
+    try:
+      episode.ledger.pay(amount, identity)
+    except ValueError as error:
+      raise wire.Refused(str(error), code='no_such_answer') from error
+    return JSONResponse({'reward': amount})
 
   async def _complete(self, request: Request) -> Response:
     episode = self._episode(request)

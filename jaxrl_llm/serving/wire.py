@@ -29,6 +29,10 @@ _READ = (
 )
 _ROLES = ('system', 'developer', 'user', 'assistant', 'tool')
 _STOPS = 4
+# What the names of answers begin with.
+_NAMED = 'chatcmpl-'
+# Of a payment; more would leave no precision to other rewards.
+LARGEST_REWARD = 1e6
 
 
 class Refused(Exception):
@@ -101,7 +105,7 @@ def request(body: Any) -> Request:
   messages = given.get('messages')
   if not isinstance(messages, list) or not messages:
     raise Refused('messages must be a list with at least one message')
-  read = [_message(each) for each in messages]
+  read = _answered([_message(each) for each in messages])
   if read[-1]['role'] == 'assistant':
     raise Refused(
       'the last message is of the assistant, and answers cannot go on from '
@@ -118,6 +122,30 @@ def request(body: Any) -> Request:
     usage=bool(_options(given).get('include_usage')),
     overruled=(*overruled, *(['tool_choice'] if forced else [])),
   )
+
+
+def reward(body: Any) -> tuple[float, int]:
+  """Reads the JSON of a payment, {"reward": 0.5, "id": "chatcmpl-..."}.
+
+  Returns:
+    The amount, and the identity of the answer that is paid, -1 for the last.
+
+  Raises:
+    Refused: it pays nothing that is known.
+  """
+  if not isinstance(body, dict) or not {*body} <= {'reward', 'id'}:
+    raise Refused('a payment is a JSON object of reward and, if need be, id')
+  amount, name = body.get('reward'), body.get('id')
+  if isinstance(amount, bool) or not isinstance(amount, (int, float)):
+    raise Refused(f'reward {amount!r:.40} must be a number')
+  if not abs(amount) <= LARGEST_REWARD:
+    raise Refused(f'reward {amount!r:.40} is beyond {LARGEST_REWARD:g}')
+  if name is None:
+    return float(amount), -1
+  try:
+    return float(amount), int(str(name).removeprefix(_NAMED), 16)
+  except ValueError as error:
+    raise Refused(f'id {name!r:.40} is that of no answer') from error
 
 
 def _truth(given: Mapping[str, Any], name: str) -> bool:
@@ -197,6 +225,39 @@ def _message(given: Any) -> dict[str, Any]:
   if role == 'tool' and 'tool_call_id' not in message:
     raise Refused('a message of a tool needs tool_call_id')
   return message
+
+
+def _answered(messages: Sequence[Message]) -> list[Message]:
+  """The messages, with the results of a turn in the order of its calls.
+
+  Programs that make several calls at once may send results as they come, and
+  no row depends on when.
+
+  Raises:
+    Refused: a call has no result or two, or a result is that of no call.
+  """
+  found: list[Message] = []
+  waiting = list(messages)
+  while waiting:
+    message = waiting.pop(0)
+    if message['role'] == 'tool':
+      raise Refused(
+        f'tool_call_id {message["tool_call_id"]!r:.40}: a result follows the '
+        'message that calls, once for each of its calls'
+      )
+    found.append(message)
+    names = [call['id'] for call in message.get('tool_calls') or ()]
+    results: dict[str, Message] = {}
+    while waiting and waiting[0].get('tool_call_id') in {*names} - {*results}:
+      result = waiting.pop(0)
+      results[result['tool_call_id']] = result
+    if {*names} != {*results}:
+      raise Refused(
+        f'the call {min({*names} - {*results})!r:.40} has no result; answer '
+        'each of tool_calls by a message of a tool with its tool_call_id'
+      )
+    found += [results[name] for name in names]
+  return found
 
 
 def _words(given: Mapping[str, Any]) -> str:
@@ -336,7 +397,7 @@ class Answer(NamedTuple):
 
   def _named(self, kind: str) -> dict[str, Any]:
     return {
-      'id': f'chatcmpl-{self.identity:016x}',
+      'id': f'{_NAMED}{self.identity:016x}',
       'object': kind,
       'created': self.created,
       'model': self.model,

@@ -5,11 +5,11 @@
 
 An environment is ordinary Python over lists of texts. Its states are its own
 business: any object that `step` does not change in place. The first thing the
-policy sees is the question's prompt. What an environment says next is the
-message of a user where the prompt went through a chat template, and else is put
-behind the policy's words as it stands; control tokens in it are text. An action
-is a text that also knows whether the budget of tokens cut it, see
-`speech.Said`.
+policy sees is the question's prompt, or that of an `Opening`. What an
+environment says next is the message of a user where the prompt went through a
+chat template, and else is put behind the policy's words as it stands; control
+tokens in it are text. An action is a text that also knows whether the budget of
+tokens cut it, see `speech.Said`.
 """
 
 from __future__ import annotations
@@ -35,6 +35,23 @@ STOPS = (
   *('said', 'tool', 'calls', 'errors', 'seconds', 'failed'),
   *('requests', 'rows'),
 )
+
+
+class Opening(NamedTuple):
+  """A state before the first turn, and what the policy is asked in it.
+
+  Episodes of one question are compared, and begin alike.
+
+  Attributes:
+    state: of the episode.
+    prompt: in place of the record's, a text or chat messages.
+    tools: that may be called beside those of the environment, as JSON schemas,
+      in place of the record's.
+  """
+
+  state: Any
+  prompt: str | Sequence[Message]
+  tools: Sequence[Any] = ()
 
 
 class Step(NamedTuple):
@@ -77,7 +94,7 @@ class Environment(Protocol):
   """
 
   def reset(self, rows: Sequence[Row]) -> list[Any]:
-    """A state for each row of the data."""
+    """A state for each row of the data, or the `Opening` of an episode."""
 
   def step(self, states: Sequence[Any], actions: Sequence[Said]) -> list[Step]:
     """How each state answers the action taken in it; the states stay."""

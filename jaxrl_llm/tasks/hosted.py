@@ -10,7 +10,7 @@ from absl import logging
 
 from jaxrl_llm.tasks import pool as pool_lib
 from jaxrl_llm.tasks import toolbox
-from jaxrl_llm.tasks.environments import Row, Step
+from jaxrl_llm.tasks.environments import Opening, Row, Step
 from jaxrl_llm.tasks.speech import Said
 
 DEFAULT = toolbox.Limits()
@@ -96,15 +96,15 @@ class Hosted:
     jobs = [(self._spec, ('reset',), row) for row in rows]
     self._begun(self._pool.map(jobs))
 
-  def reset(self, rows: Sequence[Row]) -> list[Episode]:
-    """New episodes.
+  def reset(self, rows: Sequence[Row]) -> list[Any]:
+    """New episodes, with what is asked in them where they say it.
 
     Raises:
       ValueError: none could begin.
     """
     return self._begun(self._outcomes([(('reset',), row) for row in rows]))
 
-  def _begun(self, found: Sequence[pool_lib.Outcome]) -> list[Episode]:
+  def _begun(self, found: Sequence[pool_lib.Outcome]) -> list[Any]:
     """The episodes that came of as many resets."""
     failed = [detail for kind, _, detail in found if kind != 'ok']
     if failed:
@@ -114,7 +114,7 @@ class Hosted:
         raise ValueError(said)
       logging.warning('%s', said)
     return [
-      Episode(json.loads(detail)['state'] if kind == 'ok' else '')
+      _opened(**json.loads(detail)) if kind == 'ok' else Episode('')
       for kind, _, detail in found
     ]
 
@@ -145,6 +145,7 @@ class Hosted:
       ended, self._rewards([steps[row].state for row in ended])
     ):
       stop = steps[row].stop if kind == 'ok' else 'failed'
+      reward += steps[row].reward
       steps[row] = steps[row]._replace(reward=reward, stop=stop)
     return steps
 
@@ -166,10 +167,10 @@ class Hosted:
     if found is None:
       stop = 'calls' if said.calls else 'said'
       return Step(state, done=True, stop=stop)
-    kind, seconds, detail = found
+    (kind, seconds, detail), earned = found, 0.0
     if kind == 'ok':
       told = json.loads(detail)
-      results, ended = told['results'], told['ended']
+      results, ended, earned = told['results'], told['ended'], told['earned']
       state = state._replace(state=told['state'])
     elif kind == 'errors':
       logging.warning('an episode of %s failed: %s', self._spec, detail)
@@ -188,7 +189,7 @@ class Hosted:
     )
     stop = self._stop(state, ended)
     if stop:
-      return Step(state, done=True, stop=stop)
+      return Step(state, reward=earned, done=True, stop=stop)
     messages = [
       {
         'role': 'tool',
@@ -198,7 +199,7 @@ class Hosted:
       }
       for call, (_, text) in zip(said.calls, results, strict=True)
     ]
-    return Step(state, messages, call=said.start)
+    return Step(state, messages, earned, call=said.start)
 
   def _stop(self, state: Episode, ended: bool) -> str:
     """Why an episode ends after its calls; '' where it goes on."""
@@ -233,6 +234,11 @@ class Hosted:
     found = self._pool.map([(self._spec, *job) for job in mine])
     told = self._join([json.dumps(each) for each in found], len(jobs))
     return [tuple(json.loads(text)) for text in told]
+
+
+def _opened(state: str, opened: Any) -> Episode | Opening:
+  episode = Episode(state)
+  return episode if opened is None else Opening(episode, opened)
 
 
 def _longest(limits: toolbox.Limits) -> int:

@@ -37,15 +37,19 @@ import dataclasses
 import importlib
 import inspect
 import json
+import math
 import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from jaxrl_llm.tasks import conversations
 from jaxrl_llm.tasks.speech import Call
 
 # Bytes of a pickled instance.
 LARGEST_STATE = 1 << 20
+# Characters, as JSON, of what an episode begins with.
+LARGEST_OPENING = 1 << 18
 _TYPES: Mapping[str, tuple[type, ...]] = {
   'integer': (int,),
   'number': (int, float),
@@ -64,15 +68,22 @@ class Toolbox:
 
   Attributes:
     said: what the policy said last, once its episode has ended.
+    earned: by the turn whose tools are called; they add to it.
   """
 
   said: str = ''
+  earned: float = 0.0
 
-  def reset(self, row: Mapping[str, Any]) -> None:
-    """Begins an episode on a record of the data."""
+  def reset(self, row: Mapping[str, Any]) -> Any:
+    """Begins an episode on a record of the data.
+
+    Returns:
+      What the policy is asked, a text or chat messages; None for the prompt of
+      the record.
+    """
 
   def reward(self) -> float:
-    """What the episode earned, asked once, at its end."""
+    """What the episode earned beside its turns, asked once, at its end."""
     return 0.0
 
 
@@ -178,19 +189,16 @@ def outcome(
 
   Returns:
     A kind, 'ok' or 'errors'; the reward, or the seconds that calls took; and
-    JSON of what else came out, or what went wrong.
+    JSON of what else came out, as what the turn earned, or what went wrong.
   """
   try:
     what, *rest = given
     if what == 'reset':
       box = resolve(spec)()
-      begun: Any = box.reset
-      if begun(row) is not None:
-        raise TypeError(
-          'reset returned something; what the policy is asked is the prompt of '
-          'the record'
-        )
-      return 'ok', 0.0, json.dumps({'state': _kept(box)})
+      opened = box.reset(row)
+      if opened is not None:
+        opened = _opening(opened)
+      return 'ok', 0.0, json.dumps({'state': _kept(box), 'opened': opened})
     box = pickle.loads(base64.b64decode(rest[0]))
     if what == 'reward':
       box.said = rest[1]
@@ -198,6 +206,21 @@ def outcome(
     return _called(box, *rest[1:])
   except (Exception, SystemExit) as error:
     return 'errors', 0.0, f'{type(error).__name__}: {error}'
+
+
+def _opening(given: Any) -> Any:
+  """What reset returned: a text, or messages.
+
+  Raises:
+    ValueError: something else, or something too large.
+  """
+  if not (isinstance(given, str) and given):
+    given = conversations.conversation('what reset returned', given)
+  if len(json.dumps(given)) > LARGEST_OPENING:
+    raise ValueError(
+      f'reset returned more than {LARGEST_OPENING:,} characters; say less'
+    )
+  return given
 
 
 def _kept(box: Toolbox) -> str:
@@ -220,7 +243,7 @@ def _called(
 ) -> tuple[str, float, str]:
   """The results of a turn's calls, in their order."""
   start = time.monotonic()
-  results, ended = [], False
+  results, ended, box.earned = [], False, 0.0
   for call in calls:
     try:
       if ended:
@@ -233,7 +256,15 @@ def _called(
     except (Exception, SystemExit) as error:
       result, good = f'error: {type(error).__name__}: {error}', False
     results.append([good, shortened(result, characters)])
-  found = {'state': _kept(box), 'results': results, 'ended': ended}
+  earned = float(box.earned)
+  if not math.isfinite(earned):
+    raise ValueError(f'the turn earned {earned}')
+  found = {
+    'state': _kept(box),
+    'results': results,
+    'ended': ended,
+    'earned': earned,
+  }
   return 'ok', time.monotonic() - start, json.dumps(found)
 
 

@@ -50,6 +50,37 @@ def test_the_environment_is_read_and_the_policy_chosen():
   np.testing.assert_allclose(scores.components, [[1.2]], rtol=1e-6)
 
 
+class Opens(environments.Lookup):
+  """Asks the question itself, as its record says."""
+
+  def reset(self, rows):
+    states = super().reset(rows)
+    opened = [environments.Opening(state, 'q') for state in states]
+    # A state by itself is opened as the others.
+    return [opened[0], states[1], *opened[2:]]
+
+
+def test_what_reset_opens_with_stands_in_place_of_the_record():
+  plan = episodes.multi_turn(samples=3, turns=4)
+  wanted, marks = collect(plan)
+  lent = tools()
+  lent.environment = Opens()
+  found, scores, _ = plan.collect(lent, scripted.ask('no'), (), KEY)
+  np.testing.assert_array_equal(found.content.prompt, wanted.content.prompt)
+  np.testing.assert_array_equal(found.content.response, wanted.content.response)
+  np.testing.assert_array_equal(found.group, wanted.group)
+  np.testing.assert_array_equal(scores.components, marks.components)
+
+
+def test_episodes_of_one_question_open_alike():
+  lent = tools()
+  lent.environment = environments.Lookup()
+  begun = environments.Opening(None, 'q'), environments.Opening(None, 'r')
+  lent.environment.reset = lambda rows: begun
+  with pytest.raises(ValueError, match="with 'q' and with 'r'"):
+    collect(episodes.multi_turn(samples=2, turns=2), lent)
+
+
 def test_extras_say_where_turns_are_in_a_row():
   rollouts, _ = collect(episodes.multi_turn(samples=2, turns=4))
   extras = rollouts.extras

@@ -140,6 +140,10 @@ class Scripted:
     prompts = ask(*texts, width=self.width)
     return prompts.replace(task=jnp.asarray(tasks, jnp.int32))
 
+  def opened(self, tasks, openings):
+    prompts = self.prompts(tasks, [each.prompt for each in openings])
+    return prompts, ['' for _ in openings]
+
   def fits(self, tasks, texts):
     return [self.width is None or len(text) <= self.width for text in texts]
 

@@ -1,37 +1,72 @@
 """Programs that tests run, with nothing but the standard library."""
 
+import functools
 import json
 import random
 import time
 import urllib.request
 
-from jaxrl_llm.tasks import environments
+from jaxrl_llm.tasks import environments, toolboxes
 
 
 def ask(url, key, messages, **fields):
   """The message that answers."""
   body = {'model': 'policy', 'messages': messages, **fields}
+  found = post(f'{url}/chat/completions', key, body)
+  return found['choices'][0]['message']
+
+
+def post(address, key, body):
+  """What comes back."""
   request = urllib.request.Request(
-    f'{url}/chat/completions',
-    json.dumps(body).encode(),
-    {'Authorization': f'Bearer {key}'},
+    address, json.dumps(body).encode(), {'Authorization': f'Bearer {key}'}
   )
   with urllib.request.urlopen(request, timeout=60) as answer:
-    return json.load(answer)['choices'][0]['message']
+    return json.load(answer)
 
 
 def spell(row, url, key):
   """Asks as `environments.Lookup` answers, and leaves the verdict to others."""
+  return spell_for(row, url, key, lambda reward: None)
+
+
+def spell_for_pay(row, url, key):
+  """The same, and pays every answer what that environment pays."""
+  pay = functools.partial(post, f'{url}/reward', key)
+  return spell_for(row, url, key, lambda reward: pay({'reward': reward}))
+
+
+def spell_for(row, url, key, pay):
   lookup = environments.Lookup()
   [state] = lookup.reset([row])
   messages = [{'role': 'user', 'content': row['prompt']}]
   for _ in range(4):
     said = ask(url, key, messages)
     [step] = lookup.step([state], [said['content']])
+    pay(step.reward)
     if step.done:
       return
     state = step.state
     messages += [said, {'role': 'user', 'content': step.observation}]
+
+
+def prices_backwards(row, url, key):
+  """As `experiments.programs.prices`, with the last result first."""
+  box = toolboxes.Prices()
+  box.reset(row)
+  messages = [{'role': 'user', 'content': row['prompt']}]
+  while calls := (said := ask(url, key, messages, tools=row['tools'])).get(
+    'tool_calls'
+  ):
+    messages.append(said)
+    for call in reversed(calls):
+      name, arguments = (call['function'][x] for x in ('name', 'arguments'))
+      try:
+        result = str(getattr(box, name)(**json.loads(arguments)))
+      except KeyError as error:
+        result = f'error: KeyError: {error}'
+      told = {'role': 'tool', 'tool_call_id': call['id'], 'name': name}
+      messages.append({**told, 'content': result})
 
 
 def wandering(row, url, key):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from jaxrl_llm.serving import ledger as ledger_lib
 from jaxrl_llm.serving import wire
+from jaxrl_llm.tasks.speech import Said
 from tests.serving.letters import TOOLS, Letters
 
 
@@ -100,6 +101,54 @@ def test_what_nobody_drew_begins_a_new_row():
   added = [user('hi'), said, user('a'), {**said, 'content': 'b'}, user('c')]
   client.ask(added, said='x|')
   assert len(client.rows) == 5
+
+
+def test_history_of_the_template_makes_a_row_of_what_it_rewrites():
+  """Thoughts are left out when the chat writes the history anew."""
+  for anew, count in ((False, 1), (True, 2)):
+    client = Client()
+    client.ledger = ledger_lib.Ledger(lambda tools: Letters(), anew=anew)
+    first = client.ask([user('hi')], said='think~ yes|')
+    client.ask([user('hi'), first, user('and')], said='no|')
+    assert len(client.rows) == count
+    assert sum(len(row.turns) for row in client.rows) == 2
+  assert ''.join(map(chr, client.rows[1].ids)) == 'uhi|a yes|uand|ano|'
+  assert len(client.rows[1].turns) == 1
+
+
+class Unended(Letters):
+  """What ends a turn is no part of its text."""
+
+  def read(self, ids, tools=(), *, cut=False):
+    said = super().read(ids, tools, cut=cut)
+    return Said(said.rstrip('|'), ids=ids, ended=said.ended)
+
+
+def test_history_of_a_template_that_keeps_it_is_one_row():
+  client = Client()
+  client.ledger = ledger_lib.Ledger(lambda tools: Unended(), anew=True)
+  first = client.ask([user('hi')], said='yes|')
+  client.ask([user('hi'), first, user('and')], said='no|')
+  [row] = client.rows
+  assert ''.join(map(chr, row.ids)) == 'uhi|ayes|uand|ano|'
+  assert len(row.turns) == 2
+
+
+def test_an_answer_is_paid_by_its_name_or_as_the_last():
+  client = Client()
+  ledger = client.ledger
+  with pytest.raises(ValueError, match='no such answer'):
+    ledger.pay(1.0)
+  unheard = ledger.asked([user('hi')])
+  client.ask([user('ho')], said='yes|')
+  [identity] = ledger._places
+  client.ask([user('ha')], said='no|')
+  ledger.pay(0.5)
+  ledger.pay(0.25, identity)
+  ledger.pay(0.25, identity)
+  with pytest.raises(ValueError, match='no such answer'):
+    ledger.pay(1.0, unheard.identity)
+  assert [turn.earned for turn in ledger.turns] == [0.5, 0.5]
 
 
 def test_answers_of_one_meaning_are_told_apart_by_thought_or_call():

@@ -256,6 +256,32 @@ def test_fewer_tokens_and_stops_end_an_answer():
     assert len(ledger_lib.rows(episode.ledger.turns)) == 2
 
 
+def pay(server, key, **body):
+  with client_of(server, key) as client:
+    return client.post('/reward', body=body, cast_to=object)
+
+
+def test_answers_are_paid_by_the_key_of_their_episode():
+  with served() as server:
+    mine, other = begin(server, 1), begin(server, 2)
+    with pytest.raises(openai.BadRequestError, match='no such answer'):
+      pay(server, mine.key, reward=1.0)
+    first = ask(server, mine.key)
+    ask(server, mine.key, [HI, HI])
+    pay(server, mine.key, reward=0.5)
+    pay(server, mine.key, reward=0.25, id=first.id)
+    with pytest.raises(openai.BadRequestError, match='no such answer'):
+      pay(server, other.key, reward=1.0, id=first.id)
+    with pytest.raises(openai.BadRequestError, match="reward '1'"):
+      pay(server, mine.key, reward='1')
+    with pytest.raises(openai.AuthenticationError):
+      pay(server, 'nobody', reward=1.0)
+    server.end(mine)
+    with pytest.raises(openai.PermissionDeniedError):
+      pay(server, mine.key, reward=1.0)
+  assert [turn.earned for turn in mine.ledger.turns] == [0.25, 0.5]
+
+
 def test_what_the_chat_cannot_write_is_refused():
   class Strict(Letters):
     def begin(self, prompt, tools=()):

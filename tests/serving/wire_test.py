@@ -89,8 +89,74 @@ def test_an_answer_reads_as_it_was_sent():
   assert sent['tool_calls'][0]['function']['arguments'] == '{"a": "é"}'
   names = [call['id'] for call in sent['tool_calls']]
   assert len({*names}) == 2 and all(len(x) == 9 for x in names)
-  result = {'role': 'tool', 'tool_call_id': names[0], 'content': '1'}
-  assert wire.request({'messages': [HI, sent, result]}).messages[1] == message
+  results = [
+    {'role': 'tool', 'tool_call_id': name, 'content': '1'} for name in names
+  ]
+  read = wire.request({'messages': [HI, sent, *results]}).messages
+  assert read[1] == message
+
+
+def called(*names):
+  calls = [
+    {'id': name, 'function': {'name': 'add', 'arguments': '{}'}}
+    for name in names
+  ]
+  return {'role': 'assistant', 'content': None, 'tool_calls': calls}
+
+
+def told(name):
+  return {'role': 'tool', 'tool_call_id': name, 'content': f'of {name}'}
+
+
+def test_results_stand_in_the_order_of_their_calls():
+  made = called('x', 'y', 'z')
+  for order in ('xyz', 'zxy', 'yzx'):
+    read = asked(messages=[HI, made, *map(told, order), HI]).messages
+    assert [m['content'] for m in read[2:5]] == ['of x', 'of y', 'of z']
+    assert [m['role'] for m in read[5:]] == ['user']
+
+
+@pytest.mark.parametrize(
+  ('messages', 'words'),
+  [
+    ([HI, called('x', 'y'), told('x')], "the call 'y' has no result"),
+    ([HI, called('x', 'y'), told('x'), HI], "the call 'y' has no result"),
+    ([HI, called('x'), HI], "the call 'x' has no result"),
+    ([HI, called('x'), told('x'), told('x')], "tool_call_id 'x': a result"),
+    ([HI, called('x'), told('x'), told('y')], "tool_call_id 'y': a result"),
+    ([HI, told('x')], "tool_call_id 'x': a result follows"),
+    ([told('x')], "tool_call_id 'x': a result follows"),
+  ],
+)
+def test_every_call_has_one_result(messages, words):
+  with pytest.raises(wire.Refused, match=words):
+    asked(messages=messages)
+
+
+def test_a_call_that_cannot_be_read_makes_text_of_those_beside_it():
+  made = [
+    Call('call00000', 'add', {'a': 1}),
+    Call('call00001', 'add', {}, 'the call cannot be read'),
+  ]
+  said = Said('<call><cal', content='', calls=made)
+  assert wire.message(said, 7) == {'role': 'assistant', 'content': '<call><cal'}
+
+
+def test_a_payment_is_a_number_and_perhaps_an_answer():
+  assert wire.reward({'reward': 1}) == (1.0, -1)
+  assert wire.reward({'reward': -0.5, 'id': 'chatcmpl-00ff'}) == (-0.5, 255)
+  for body, words in (
+    ([], 'JSON object'),
+    ({'reward': 1, 'to': 'me'}, 'JSON object'),
+    ({}, 'reward None'),
+    ({'reward': True}, 'reward True'),
+    ({'reward': '1'}, "reward '1'"),
+    ({'reward': float('nan')}, 'reward nan is beyond'),
+    ({'reward': 10**400}, 'is beyond'),
+    ({'reward': 1, 'id': 'me'}, "id 'me' is that of no answer"),
+  ):
+    with pytest.raises(wire.Refused, match=words):
+      wire.reward(body)
 
 
 def test_a_call_that_cannot_be_read_is_text():

@@ -112,14 +112,54 @@ class Empty(Toolbox):
 
 
 class Talkative(Toolbox):
-  """Answers where nobody asked."""
+  """Begins with what is neither text nor messages."""
 
   def reset(self, row):
-    return 'Welcome'
+    return 'Welcome' * 99_999 if row.get('long') else 3
 
   def look(self) -> str:
     """Looks."""
     return ''
+
+
+class Paying(Shop):
+  """Says itself what is asked, and pays for asking where it is cheap."""
+
+  def reset(self, row):
+    super().reset(row)
+    if row.get('fails'):
+      raise OSError('no room')
+    things = ' or '.join(self.prices)
+    return [
+      {'role': 'system', 'content': 'You buy.'},
+      {'role': 'user', 'content': f'Which of {things}?'},
+    ]
+
+  def price(self, item: str) -> int:
+    """The price of an item.
+
+    Args:
+      item: its name.
+    """
+    self.earned += 0.25 if self.prices[item] < 3 else -0.5
+    return self.prices[item]
+
+  @final
+  def rob(self) -> str:
+    """Takes all that there is."""
+    self.earned = float('inf')
+    return 'gone'
+
+  @final
+  def buy(self, item: str, count: int = 1):
+    """Buys an item, and is done.
+
+    Args:
+      item: its name.
+      count: how many.
+    """
+    self.earned += 2.0
+    super().buy(item, count)
 
 
 class Careful(Shop):

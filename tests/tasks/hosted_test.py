@@ -69,6 +69,28 @@ def test_an_episode_is_asked_answered_and_paid(shop):
   assert shop.truncated([steps[0].state]) == [0.0]
 
 
+def test_turns_are_paid_by_their_tools_and_episodes_open_as_they_say():
+  with running('tests.tasks.boxes:Paying') as host:
+    opened, failed = host.reset([ROW, {**ROW, 'fails': True}])
+    assert [m['content'] for m in opened.prompt] == [
+      'You buy.',
+      'Which of a or b?',
+    ]
+    assert failed.state == ''
+    both = said(('price', {'item': 'a'}), ('price', {'item': 'b'}))
+    first = one(host, opened.state, both)
+    assert first.reward == -0.25 and not first.done
+    # Of a turn, not of the episode; and beside what its end earned.
+    again = one(host, first.state, said(('price', {'item': 'b'})))
+    assert again.reward == 0.25
+    last = one(host, again.state, said(('buy', {'item': 'b'})))
+    assert (last.done, last.reward) == (True, 3.0)
+    wrong = one(host, again.state, said(('price', {'item': '-'})))
+    assert (wrong.done, wrong.reward) == (False, 0.0)
+    assert one(host, first.state, said(('rob', {}))).stop == 'failed'
+    assert host.truncated([first.state]) == [0.0]
+
+
 def test_rows_in_another_order_have_the_same_episodes(shop):
   rows = [ROW, {'prices': {'a': 7, 'b': 1}}, {'prices': {'a': 1, 'b': 9}}]
   ask = said(('price', {'item': 'a'}))

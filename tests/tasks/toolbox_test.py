@@ -123,7 +123,7 @@ def test_a_long_result_loses_its_middle():
 @pytest.mark.parametrize(
   ('spec', 'given', 'words'),
   [
-    ('tests.tasks.boxes:Talkative', ('reset',), 'TypeError: reset returned'),
+    ('tests.tasks.boxes:Talkative', ('reset',), 'what reset returned: mess'),
     ('tests.tasks.boxes:Nobody', ('reset',), 'AttributeError'),
     ('json:JSONDecoder', ('reset',), 'is no Toolbox'),
     (SHOP, ('reset',), "KeyError: 'prices'"),
@@ -133,6 +133,13 @@ def test_a_long_result_loses_its_middle():
 def test_what_fails_beside_the_calls_is_told(spec, given, words):
   kind, score, detail = toolbox.outcome(spec, given, {})
   assert (kind, score) == ('errors', 0.0) and words in detail
+
+
+def test_an_opening_has_a_limit():
+  kind, _, detail = toolbox.outcome(
+    'tests.tasks.boxes:Talkative', ('reset',), {'long': True}
+  )
+  assert kind == 'errors' and 'more than 262,144 characters' in detail
 
 
 def test_limits_are_positive():

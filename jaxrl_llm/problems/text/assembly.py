@@ -127,7 +127,8 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   if talks or (config.program and tokenizer.chat_template is not None):
     report = inspection.inspect(chats.templated)
     report.check()
-    if not report.keeps:
+    anew = config.program and config.serve.history == 'template'
+    if not report.keeps and not anew:
       logging.warning(
         'the chat template writes the history anew, and episodes keep it as it '
         'was said; who asks this model through the template later shows it '

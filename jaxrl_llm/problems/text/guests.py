@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from jaxrl_llm import credit
 from jaxrl_llm.objectives import aggregate
-from jaxrl_llm.plans import sampled, served
+from jaxrl_llm.plans import episodes, sampled, served
 from jaxrl_llm.policies.language import hf, parameters
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.recipe import Recipe
@@ -129,11 +129,12 @@ def asked_by_program(config: ConfigDict, recipe: Recipe) -> Recipe:
       rows in a way that episodes do not.
   """
   plan = recipe.plan
-  if not isinstance(plan, sampled.Independent):
+  kinds = sampled.Independent, episodes.MultiTurn, episodes.Steps
+  if not isinstance(plan, kinds):
     raise ValueError(
       f'program={config.program!r} and the plan {type(plan).__name__} of the '
       'recipe both say how rows are made; choose a recipe that samples '
-      'independently, such as grpo'
+      'independently, such as grpo, or one of turns, such as step_grpo'
     )
   if jax.process_count() > 1:
     raise ValueError(
@@ -141,9 +142,12 @@ def asked_by_program(config: ConfigDict, recipe: Recipe) -> Recipe:
       'programs are answered by one; start one process'
     )
   rows = config.serve.rows
-  recipe = dataclasses.replace(
-    recipe, plan=served.Served(plan.samples, rows, plan.columns)
-  )
+  if isinstance(plan, episodes.Steps):
+    # Their recipes know what is of one episode.
+    made = served.Served(plan.episodes, plan.turns, apart=True)
+    return dataclasses.replace(recipe, plan=made)
+  made = served.Served(plan.samples, rows, plan.contract.columns)
+  recipe = dataclasses.replace(recipe, plan=made)
   return _by_episode(recipe) if rows > 1 else recipe
 
 

@@ -85,10 +85,18 @@ class Questions:
     Raises:
       ValueError: a text over the budget of a prompt.
     """
-    tokens, mask, too_long = self._reworded(tasks, texts)
+    return self.encoded(tasks, self._reworded(tasks, texts))
+
+  def encoded(self, tasks, asked: Sequence[Asked]) -> Prompts:
+    """Prompts of some rows of the table that ask something else.
+
+    Raises:
+      ValueError: one over the budget of a prompt.
+    """
+    tokens, mask, too_long = _encoded(self.chats, asked, self.tokens.shape[1])
     if len(too_long):
       raise ValueError(
-        f'the prompt {texts[too_long[0]]!r} exceeds sample.max_prompt='
+        f'the prompt {asked[too_long[0]].prompt!r} exceeds sample.max_prompt='
         f'{self.tokens.shape[1]} tokens; raise it'
       )
     prompts = self.prompts(tasks)
@@ -96,21 +104,25 @@ class Questions:
 
   def fit(self, tasks, texts: Sequence[Any]) -> list[bool]:
     """Which of these texts are within the budget of a prompt."""
-    too_long = set(self._reworded(tasks, texts)[2])
+    asked = self._reworded(tasks, texts)
+    too_long = set(_encoded(self.chats, asked, self.tokens.shape[1])[2])
     return [number not in too_long for number in range(len(texts))]
 
-  def _reworded(self, tasks, texts):
-    asked = [
+  def _reworded(self, tasks, texts) -> list[Asked]:
+    return self.changed(tasks, [{'prompt': said} for said in texts])
+
+  def changed(self, tasks, changes: Sequence[Mapping[str, Any]]) -> list[Asked]:
+    """What is asked by some rows of the table, with other fields."""
+    return [
       asked_of(
         self.places[task],
-        self.rows[task] | {'prompt': said},
+        self.rows[task] | change,
         self.system,
         self.is_message,
         self.shots,
       )
-      for task, said in zip(np.asarray(tasks), texts, strict=True)
+      for task, change in zip(np.asarray(tasks), changes, strict=True)
     ]
-    return _encoded(self.chats, asked, self.tokens.shape[1])
 
 
 def load(

@@ -101,10 +101,16 @@ class TextSession(Session):
     return self.answering.oracle is not None
 
   def working_memory(self):
-    """Keys and values of an iteration's prompts and of its responses."""
+    """Keys and values of an iteration's prompts and of its responses.
+
+    Of programs, of the contexts that stay and of those that are at work.
+    """
     spec, dtype = self.spec, jnp.dtype(self.config.model.dtype)
     rows = self.config.sample.prompts, spec.rows
     lengths = spec.prompt_length, spec.response_length
+    if self.config.program:
+      serve, whole = self.config.serve, sum(lengths)
+      rows, lengths = (serve.kept, serve.workers), (whole, whole)
     axes: dict[tuple[str, ...], tuple[str | None, ...]] = {
       # Of layers with other sizes, too: what does not divide is whole.
       ('k',): ('rows', 'kv_heads', 'head_dim', None),

@@ -103,9 +103,12 @@ class Speaker:
   def prompts(self, tasks: Array, texts: Sequence[Any]) -> Prompts:
     """Prompts of other texts than those of the tasks' records."""
     prompts = self._questions.reworded(np.asarray(tasks), texts)
+    self._check_prompts(prompts)
+    return prompts
+
+  def _check_prompts(self, prompts: Prompts) -> None:
     found = np.where(prompts.mask, prompts.tokens, 0)
     self._check(np.unique(found).tolist(), 'a prompt')
-    return prompts
 
   def fits(self, tasks: Array, texts: Sequence[Any]) -> list[bool]:
     """Which of such prompts are within the budget of a prompt."""
@@ -149,6 +152,18 @@ class Speaker:
     """The conversations that begin with the prompts of tasks."""
     asked = map(self._questions.asked, np.asarray(tasks).tolist())
     return [chats_lib.Talk(each.prompt, each.tools) for each in asked]
+
+  def opened(self, tasks: Array, openings: Sequence[Any]):
+    """Prompts of tasks as an environment opens them, and their talks."""
+    tasks = np.asarray(tasks)
+    changes: list[Mapping[str, Any]] = [
+      {'prompt': each.prompt, 'tools': list(each.tools)} if each.prompt else {}
+      for each in openings
+    ]
+    asked = self._questions.changed(tasks, changes)
+    prompts = self._questions.encoded(tasks, asked)
+    self._check_prompts(prompts)
+    return prompts, [chats_lib.Talk(each.prompt, each.tools) for each in asked]
 
   def chat(self, tools: Sequence[Any]) -> speech.Chat:
     """The chat of a program's conversations with these tools."""

@@ -31,11 +31,26 @@ def dr_mas(case, *, clip_low, clip_high, kl_weight, epsilon):
 
 
 @entry()
-def m_grpo(case, *, clip_low, clip_high, epsilon):
-  """Arxiv 2511.13288: main agent and sub-agents are normalised apart."""
+def m_grpo(case, *, own, clip_low, clip_high, epsilon):
+  """Arxiv 2511.13288: main agent and sub-agents are normalised apart.
+
+  Each turn earns what it was paid, and the outcome that was not paid to any.
+  """
+  r = _paid_apart(case, own)
   roles = case.alike(case.group, case.extras['agent'])
-  a = normalised(case, case.rewards, epsilon, roles)
-  return like_grpo(case, a, clip_low, clip_high)
+  a = normalised(case, r, epsilon, roles)
+  return like_grpo(case, a, clip_low, clip_high, rewards=r)
+
+
+def _paid_apart(case, own=1.0):
+  """f64[N]: the reward of a trajectory, with a step's pay for that of all."""
+  r, paid = case.rewards.copy(), case.extras['step_reward']
+  for rows in case.groups:
+    names = case.extras['trajectory'][rows]
+    for i, name in zip(rows, names):
+      path = [j for j, other in zip(rows, names) if other == name]
+      r[i] += own * (paid[i] - sum(paid[j] for j in path))
+  return r
 
 
 def _trajectories(case, epsilon=None):
@@ -104,9 +119,10 @@ def flow_grpo_agent(case, *, clip_low, clip_high, kl_weight, epsilon):
 @entry()
 def hi_agent(case, *, clip_low, clip_high, epsilon):
   """Arxiv 2510.14388, abstract alone: the subgoals of one state."""
+  r = _paid_apart(case)
   states = case.alike(case.group, case.extras['anchor'])
-  a = normalised(case, case.rewards, epsilon, states)
-  return like_grpo(case, a, clip_low, clip_high)
+  a = normalised(case, r, epsilon, states)
+  return like_grpo(case, a, clip_low, clip_high, rewards=r)
 
 
 @entry()

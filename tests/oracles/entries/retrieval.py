@@ -62,10 +62,24 @@ def rank_grpo(case, *, clip_low, clip_high, kl_weight, epsilon):
 
 @entry()
 def step_grpo(case, *, clip_low, clip_high, kl_weight, epsilon):
-  """Arxiv 2505.22095: each step of a question is a prompt of its own."""
+  """Arxiv 2505.22095: each step of a question is a prompt of its own.
+
+  It earns what it was paid, and the last one what is left of the outcome.
+  """
+  r, paid = np.zeros(len(case.valid)), case.extras['step_reward']
+  for rows in case.groups:
+    paths = {}
+    for i in rows:
+      paths.setdefault(case.extras['trajectory'][i], []).append(i)
+    for path in paths.values():
+      latest = max(case.extras['step'][i] for i in path)
+      last = next(i for i in path if case.extras['step'][i] == latest)
+      for i in path:
+        r[i] = paid[i]
+      r[last] += case.rewards[last] - sum(paid[i] for i in path)
   steps = case.alike(case.group, case.extras['step'])
-  a = normalised(case, case.rewards, epsilon, steps)
-  return like_grpo(case, a, clip_low, clip_high, kl_weight)
+  a = normalised(case, r, epsilon, steps)
+  return like_grpo(case, a, clip_low, clip_high, kl_weight, rewards=r)
 
 
 @entry()

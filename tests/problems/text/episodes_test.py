@@ -112,6 +112,40 @@ def test_rows_hold_what_was_drawn_and_nothing_else_is_an_action(run):
   ]
 
 
+class Opens(Echo):
+  """Begins every other question with words of its own."""
+
+  def reset(self, rows):
+    tool = {'type': 'function', 'function': {'name': 'add'}}
+    return [
+      environments.Opening(None, 'zz=', [tool]) if row % 2 else None
+      for row in range(len(rows))
+    ]
+
+
+def test_what_is_asked_first_is_what_reset_says(run):
+  speaker = Scripted(run, LINES)
+  speaker.environment = Opens()
+  prompts = run.train.prompts(np.arange(len(LINES)))
+  found, log = episodes.play(speaker, prompts, KEY, samples=1, turns=4)
+  said = run.train.reworded(np.arange(len(LINES)), ['zz='] * len(LINES))
+  decode = run.answering.tokenizer.decode
+  for row in range(len(LINES)):
+    wanted = said if row % 2 else prompts
+    ids = np.asarray(found.content.prompt[row])[found.content.prompt_mask[row]]
+    plain = np.asarray(wanted.tokens[row])[wanted.mask[row]]
+    # The tool is shown where the template writes the prompt.
+    shown = row % 2 == 1 and run.train.in_messages
+    assert ('add' in decode(ids)) == shown
+    np.testing.assert_array_equal(
+      ids[len(ids) - len(plain) + shown :], plain[shown:]
+    )
+  talk = log.talk[1, 1]
+  words = talk.prompt
+  assert 'zz=' in (words if isinstance(words, str) else words[-1]['content'])
+  assert talk.turns[0]['content'].startswith('xxx')
+
+
 def test_rows_read_as_the_conversation(run):
   """Text and control tokens; what the environment says has none of them."""
   _, rollouts, log = played(run)

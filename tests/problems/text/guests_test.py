@@ -10,7 +10,7 @@ from jaxrl_llm.notes import base as notes
 from jaxrl_llm.notes import passes
 from jaxrl_llm.plans import episodes, sampled, served
 from jaxrl_llm.problems.text import guests
-from jaxrl_llm.recipe import Recipe
+from jaxrl_llm.recipe import Recipe, missing
 from jaxrl_llm.tasks import environments, hosted
 from jaxrl_llm.tasks.speech import Said
 
@@ -138,6 +138,16 @@ def test_a_program_takes_the_place_of_independent_responses():
   assert guests.program(settings()) is None
 
 
+def test_a_program_takes_the_place_of_an_environment():
+  """Recipes of turns read where they are, those of steps have them as rows."""
+  found = asked('poad').plan
+  assert (found.samples, found.rows, found.apart) == (1, 1, False)
+  assert not missing(asked('poad')) and missing(asked('otc')) == ['tool_calls']
+  found = asked('step_grpo', serve__rows=3).plan
+  assert (found.samples, found.rows, found.apart) == (8, 4, True)
+  assert found.contract.provides >= episodes.steps().contract.provides
+
+
 def test_episodes_of_several_rows_count_once():
   found = asked(serve__rows=3)
   assert found.plan.contract.samples == 3 * found.plan.samples
@@ -149,7 +159,7 @@ def test_episodes_of_several_rows_count_once():
 @pytest.mark.parametrize(
   ('name', 'changes', 'words'),
   [
-    ('gigpo', {}, 'the plan Steps'),
+    ('refuel', {}, 'the plan Resampled'),
     ('dapo', {}, 'the plan Refill'),
     ('spo_tree', {'serve__rows': 2}, 'both say how rows are made'),
     ('dr_grpo', {'serve__rows': 2}, 'counts rows'),

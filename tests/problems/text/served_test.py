@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from experiments.configs import agent, program
+from jaxrl_llm import credit, types
 from jaxrl_llm.plans import episodes, prefixes
 from jaxrl_llm.problems.text import assembly
 from jaxrl_llm.problems.text.tools import Speaker
@@ -25,8 +26,8 @@ KEY = jax.random.key(0)
 AGENTS = 'tests.serving.agents'
 
 
-def config_of(program, **settings):
-  config = tiny.get_config('grpo')
+def config_of(program, recipe='grpo', **settings):
+  config = tiny.get_config(recipe)
   config.warm_start.steps = 0
   config.data.size = 16
   config.update_from_flattened_dict(
@@ -97,6 +98,28 @@ class Shopping(Scripted):
     return [*ids, tokenizer.eos_token_id]
 
 
+class Bulk(Shopping):
+  """Asks for all prices in one turn, and for one that nobody knows."""
+
+  def _line(self, ids):
+    tokenizer = self._answering.tokenizer
+    text = tokenizer.decode(ids)
+    [word] = re.findall(r'prices of (\w+)', text)
+    said = ''.join(re.findall('r:(\\d)', text))
+    if not said:
+      said = ''.join(f'[price {{"item":"{item}"}}]' for item in f'{word}-')
+    [ids] = self.encode([said])
+    return [*ids, tokenizer.eos_token_id]
+
+
+class Thinking(Shopping):
+  """Thinks before it says anything, which clients do not send back."""
+
+  def _line(self, ids):
+    [thought] = self.encode(['<think>hm</think>'])
+    return [*thought, *super()._line(ids)]
+
+
 @contextlib.contextmanager
 def assembled(config, folder):
   parts, _ = assembly.assemble(config, folder, abstract=True)
@@ -137,26 +160,135 @@ def test_a_program_makes_the_rows_that_its_environment_makes(tmp_path):
   assert found.extras['episode'].tolist() == list(range(8))
 
 
-def test_tools_are_called_alike_over_http_and_in_process(tmp_path):
-  """Through a chat template, with calls that go wrong among them."""
+@pytest.mark.parametrize('kind', [Shopping, Bulk])
+def test_tools_are_called_alike_over_http_and_in_process(tmp_path, kind):
+  """Through a chat template, with calls that go wrong among them.
+
+  Of several calls at once the program sends the results back to front.
+  """
   configs = program.get_config(), agent.get_config()
   for config in configs:
     config.unlock()
-    config.sample.max_response, config.warm_start.steps = 144, 0
+    config.sample.max_response, config.warm_start.steps = 288, 0
     config.data.size, config.data.held_out = 16, 4
     config.recipe.samples, config.eval.every = 4, 0
+  configs[0].serve.answer = 96
+  configs[0].program = f'{AGENTS}:prices_backwards'
   with assembled(configs[0], tmp_path) as parts:
-    _, prompts, found, scores = collected(parts, Shopping(parts))
+    _, prompts, found, scores = collected(parts, kind(parts))
   with assembled(configs[1], tmp_path) as parts:
-    speaker = Shopping(parts, parts.answering.environment)
+    speaker = kind(parts, parts.answering.environment)
     check_equal(speaker, prompts, found, scores, turns=3)
+    texts = parts.answering.texts(found, whole=True)
   said = np.asarray(scores.components)
-  assert 0 < said.mean() < 1
+  if kind is Shopping:
+    assert 0 < said.mean() < 1
+  else:
+    calls = re.findall(r'(?:\[price[^]]*\])+', texts[0])
+    assert [call.count('price') for call in calls] == [3]
+    assert texts[0].count('KeyError') == 1 and (said == 1).all()
+
+
+PAID = {'verify.names': ('returned',), 'verify.weights': (1.0,)}
+
+
+def test_what_answers_are_paid_is_what_the_environment_pays(tmp_path):
+  """Lookup pays the first turn, and the credit puts it there."""
+  with assembled(config_of('spell_for_pay', **PAID), tmp_path) as parts:
+    speaker, prompts, found, scores = collected(
+      parts, Scripted(parts, environments.Lookup())
+    )
+    plan = episodes.multi_turn(samples=4, turns=4)
+    wanted, marks, _ = plan.collect(speaker, prompts, None, KEY)
+  np.testing.assert_array_equal(scores.components, marks.components)
+  np.testing.assert_array_equal(found.paid, wanted.paid)
+  mask = np.asarray(found.response_mask)
+  for name in ('turn', 'action_end', 'decision_reward'):
+    mine, theirs = (np.asarray(x.extras[name]) for x in (found, wanted))
+    np.testing.assert_array_equal(mine[mask], theirs[mask])
+  earned = np.asarray(credit.earned(scores.components[:, 0], found))
+  for row in range(8):
+    own = np.flatnonzero(found.action_mask[row])
+    [first, *_] = np.flatnonzero(found.extras['action_end'][row])
+    assert earned[row, first] == np.float32(0.1) and first in own
+    total = np.float32(scores.components[row, 0])
+    assert earned[row].sum() == pytest.approx(total) and total > 0.1
+
+
+def test_steps_of_a_program_are_those_of_its_environment(tmp_path):
+  """And each is compared by what it earned, with those of its time."""
+  config = config_of('spell_for_pay', 'step_grpo', **PAID)
+  with assembled(config, tmp_path) as parts:
+    speaker, prompts, found, scores = collected(
+      parts, Scripted(parts, environments.Lookup())
+    )
+    plan = episodes.steps(samples=4, turns=4)
+    wanted, marks, _ = plan.collect(speaker, prompts, None, KEY)
+    made = parts.recipe.credit
+  np.testing.assert_array_equal(found.valid, wanted.valid)
+  for name in ('trajectory', 'step', 'step_reward'):
+    np.testing.assert_array_equal(found.extras[name], wanted.extras[name])
+  assert (np.asarray(found.extras['step_reward'])[::4] == 0.1).all()
+  advantages = []
+  for rows, judged in ((found, scores), (wanted, marks)):
+    start = types.initial_credit(rows, judged)
+    start = start.replace(rewards=start.components[:, 0])
+    got, _ = made.update(start, rows, made.init(None))
+    advantages.append(np.asarray(got.advantages).sum(axis=1))
+  lengths = (np.asarray(x.action_mask).sum(axis=1) for x in (found, wanted))
+  np.testing.assert_array_equal(*lengths)
+  np.testing.assert_allclose(*advantages, atol=1e-6)
+
+
+def test_rows_of_what_the_template_rewrites_count_as_one_episode(tmp_path):
+  """Every token that was drawn is in a row, once, and weighs the same."""
+  drawn, weight, values = {}, {}, {}
+  for history, rows in (('append', 1), ('template', 3)):
+    config = program.get_config().unlock()
+    config.sample.max_response, config.warm_start.steps = 288, 0
+    config.data.size, config.data.held_out = 16, 4
+    config.recipe.samples, config.eval.every = 4, 0
+    config.serve.answer, config.serve.rows = 96, rows
+    config.serve.history = history
+    with assembled(config, tmp_path) as parts:
+      speaker, _, found, scores = collected(parts, Thinking(parts))
+      recipe = parts.recipe
+    assert speaker.notes['stop/done'] == 1
+    valid = np.asarray(found.valid).reshape(8, rows)
+    assert (valid.sum(axis=1) > 1).any() == (history == 'template')
+    start = types.initial_credit(found, scores)
+    start = start.replace(rewards=start.components[:, 0])
+    made, _ = recipe.credit.update(start, found, recipe.credit.init(None))
+    share = recipe.aggregate(found.loss_mask, made.keep, found.group)
+    for name, x in (
+      (drawn, found.action_mask),
+      (weight, share),
+      (values, share * made.advantages),
+    ):
+      name[history] = np.asarray(x).reshape(8, -1).sum(axis=1)
+  np.testing.assert_array_equal(drawn['append'], drawn['template'])
+  np.testing.assert_allclose(
+    weight['append'] / weight['append'].sum(),
+    weight['template'] / weight['template'].sum(),
+    rtol=1e-6,
+  )
+  np.testing.assert_allclose(
+    values['append'] / weight['append'],
+    values['template'] / weight['template'],
+    atol=1e-6,
+  )
 
 
 def test_an_episode_may_have_several_rows(tmp_path):
   with assembled(config_of('helped', **{'serve.rows': 2}), tmp_path) as parts:
     speaker, _, rollouts, scores = collected(parts)
+    kept = parts.working_memory()['KV cache']
+  # Contexts that stay, and those of requests that are answered.
+  config, model = parts.config, parts.model
+  whole = config.sample.max_prompt + config.sample.max_response
+  each = 2 * model.layers * model.kv_heads * model.head_dim
+  count = sum(np.prod(x.shape) for x in jax.tree.leaves(kept))
+  assert count == (config.serve.kept + config.serve.workers) * whole * each
   assert rollouts.valid.all() and len(rollouts.valid) == 16
   pairs = np.asarray(scores.components).reshape(8, 2)
   assert (pairs[:, 0] == pairs[:, 1]).all()
