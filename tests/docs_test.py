@@ -14,7 +14,7 @@ import pytest
 from jaxrl_llm import reads, recipes, registry
 
 DOCS = pathlib.Path(__file__).parents[1] / 'docs'
-GUIDES = sorted(DOCS.glob('adding_*.md'))
+GUIDES = [DOCS / 'agents.md', *sorted(DOCS.glob('adding_*.md'))]
 
 
 @pytest.mark.parametrize('path', GUIDES, ids=[p.stem for p in GUIDES])

@@ -5,7 +5,7 @@
       --config.program=my_agent:solve
 
 any recipe that samples independently, and any program, see
-docs/adding_an_agent.md. The server is in the extra `serve`.
+docs/agents.md. The server is in the extra `serve`.
 
 The first command takes 185 seconds of CPU time. Of sampled answers to held-out
 questions 0.445 are right before, and 0.898 after 60 iterations; a second run,

@@ -1,7 +1,12 @@
-"""Clients that mean no good: each is refused, and nobody else notices."""
+"""Clients that mean no good: each is refused, and nobody else notices.
+
+python -m tests.serving.hostile_test    writes what comes back to the page
+"""
 
 import contextlib
 import json
+import pathlib
+import re
 import socket
 import time
 import urllib.parse
@@ -14,13 +19,14 @@ server_lib = pytest.importorskip('jaxrl_llm.serving.server')
 from tests.serving.server_test import HI, ask, begin, served  # noqa: E402
 
 PATH = '/v1/chat/completions'
+PAY = 'POST /v1/reward HTTP/1.1'
 GOOD = {'model': 'policy', 'messages': [HI]}
 
 
 def said(body=GOOD, *lines, line='', host='{host}', key='{key}', length=None):
   """The bytes of a request, wrong where it is said so."""
   body = body if isinstance(body, bytes) else json.dumps(body).encode()
-  head = [line or f'POST {PATH} HTTP/1.1', f'Host: {host}']
+  head = [line or f'POST {PATH} HTTP/1.1', f'Host: {host}', 'Connection: close']
   head += [f'Authorization: Bearer {key}', *lines]
   if length is None:
     head.append(f'Content-Length: {len(body)}')
@@ -88,10 +94,23 @@ HOSTILE = {
     spoken([{'type': 'image_url', 'image_url': {'url': 'file:///etc/passwd'}}])
   ),
   'more than there is room for': said(spoken('hi ' * 9_000)),
+  'a result of no call': said(
+    {
+      **GOOD,
+      'messages': [HI, {'role': 'tool', 'tool_call_id': 'x', 'content': '1'}],
+    }
+  ),
+  'pay without a key': said({'reward': 1}, line=PAY, key=''),
+  'pay for nothing': said({'reward': 1}, line=PAY),
+  'pay without end': said(b'{"reward": Infinity}', line=PAY),
+  'pay for the answer of another': said(
+    {'reward': 1, 'id': 'chatcmpl-0000000000000001'}, line=PAY
+  ),
 }
+PAGE = pathlib.Path('experiments', 'results', 'hostile.md')
 
 
-def answer_to(server, key, request, *, wait=0.5):
+def answer_to(server, key, request, *, wait=2.0):
   """What comes back, as far as it comes."""
   place = urllib.parse.urlsplit(server.url)
   request = request.replace(b'{host}', place.netloc.encode())
@@ -99,9 +118,56 @@ def answer_to(server, key, request, *, wait=0.5):
   with socket.create_connection((place.hostname, place.port), wait) as pipe:
     with contextlib.suppress(OSError):
       pipe.sendall(request)
+    found = b''
     with contextlib.suppress(OSError):
-      return pipe.recv(1 << 16)
-  return b''
+      while part := pipe.recv(1 << 16):
+        found += part
+  return found
+
+
+def brief(found):
+  """What came back, in a line: status and code, or the words."""
+  if not found:
+    return 'nothing'
+  head, _, body = found.partition(b'\r\n\r\n')
+  # It may go on with another, and come in chunks.
+  body = re.sub(rb'(?m)^[0-9a-f]+\r$', b'', body.partition(b'HTTP/1.1')[0])
+  status = head.split(b'\r\n')[0].split(b' ', 1)[1].decode()
+  with contextlib.suppress(ValueError, TypeError, KeyError):
+    error = json.loads(body)['error']
+    # Ports, and the keys of episodes, are others every time.
+    words = re.sub(r'\d{3,}', 'N', error['message'])
+    return f'{status}: {words[:90]}'.replace('|', '/')
+  words = body[:60].decode(errors='replace').strip()
+  return status if words in status else f'{status}: {words}'
+
+
+def written():
+  """What the page says of each."""
+  rows = re.findall(r'^\| (.+?) \| (.+?) \|$', PAGE.read_text(), re.MULTILINE)
+  return dict(rows[2:])
+
+
+def main():
+  lines = [
+    '# What comes back to clients that mean no good',
+    '',
+    'Each of these was sent to the server of programs, with the key of an',
+    'episode but where it says otherwise. Nothing of any is learned from, and',
+    'the next request of another program is answered.',
+    '',
+    '```',
+    'python -m tests.serving.hostile_test',
+    '```',
+    '',
+    '| request | what comes back |',
+    '| --- | --- |',
+  ]
+  with served() as server:
+    for name, request in HOSTILE.items():
+      found = answer_to(server, begin(server).key, request)
+      lines.append(f'| {name} | {brief(found)} |')
+  PAGE.write_text('\n'.join(lines) + '\n')
 
 
 @pytest.fixture(scope='module')
@@ -112,9 +178,7 @@ def plain():
 
 def test_the_request_that_they_are_made_of_is_answered(plain):
   episode = begin(plain)
-  assert answer_to(plain, episode.key, said(), wait=9).startswith(
-    b'HTTP/1.1 200 '
-  )
+  assert answer_to(plain, episode.key, said()).startswith(b'HTTP/1.1 200 ')
   assert len(episode.ledger.turns) == 1
 
 
@@ -123,6 +187,7 @@ def test_a_hostile_request_is_refused_and_costs_nobody_else(plain, name):
   victim = begin(plain)
   found = answer_to(plain, victim.key, HOSTILE[name])
   assert not found or found.startswith(b'HTTP/1.1 4'), found[:200]
+  assert not found or brief(found) == written()[name]
   assert b'root:' not in found and b'Access-Control' not in found
   assert b'Traceback' not in found and b'site-packages' not in found
   assert not victim.ledger.turns
@@ -142,3 +207,7 @@ def test_who_sends_nothing_keeps_nobody_waiting():
       started = time.monotonic()
     # Nor is the end of the episodes kept waiting.
     assert time.monotonic() - started < 5
+
+
+if __name__ == '__main__':
+  main()

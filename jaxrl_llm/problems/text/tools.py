@@ -155,13 +155,12 @@ class Speaker:
 
   def opened(self, tasks: Array, openings: Sequence[Any]):
     """Prompts of tasks as an environment opens them, and their talks."""
-    tasks = np.asarray(tasks)
     changes: list[Mapping[str, Any]] = [
       {'prompt': each.prompt, 'tools': list(each.tools)} if each.prompt else {}
       for each in openings
     ]
-    asked = self._questions.changed(tasks, changes)
-    prompts = self._questions.encoded(tasks, asked)
+    asked = self._questions.changed(np.asarray(tasks), changes)
+    prompts = self._questions.encoded(np.asarray(tasks), asked)
     self._check_prompts(prompts)
     return prompts, [chats_lib.Talk(each.prompt, each.tools) for each in asked]
 
