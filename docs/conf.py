@@ -30,6 +30,7 @@ html_theme_options = {
   'use_download_button': False,
 }
 html_copy_source = False
+highlight_language = 'text'
 smartquotes = False
 toc_object_entries = False  # sidebars copy every page's entries
 add_module_names = False

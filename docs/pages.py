@@ -98,7 +98,7 @@ def _recipes() -> Iterator[tuple[str, str]]:
         entry=entry,
         about=command.about(entry),
         family=_family(entry),
-        config=_config(entry),
+        config=config_of(entry),
         needs={name: reads.find(name).says for name in sorted(built.needs)},
         said=meanings.meanings(entry),
         slots={name: meanings.slots(entry, name) for name in entry.defaults},
@@ -113,7 +113,7 @@ def _recipes() -> Iterator[tuple[str, str]]:
     )
 
 
-def _config(entry) -> str:
+def config_of(entry) -> str:
   """The file of experiments/configs that runs it on generated data."""
   if 'environment' in entry.factory().plan.contract.asks:
     return 'agent'

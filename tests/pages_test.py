@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from experiments import settings
 from jaxrl_llm import recipes
 from jaxrl_llm.recipes import pieces
 
@@ -174,6 +175,13 @@ def test_a_verdict_that_begins_with_no_verdict_is_refused(pages, monkeypatch):
   )
   with pytest.raises(ValueError, match="'maybe' .* yes, partly, not shown, no"):
     studies.claims.__wrapped__()
+
+
+def test_the_config_that_a_page_names_takes_its_recipe(pages):
+  for name in recipes.names():
+    file = pages.config_of(recipes.get(name))
+    config = importlib.import_module(f'experiments.configs.{file}')
+    settings.check_values(config.get_config(name))
 
 
 def test_recipes_that_the_guide_names_exist():

@@ -27,7 +27,12 @@ def test_objective_of_the_readme_is_a_config_with_its_recipe(monkeypatch):
 
 
 def test_every_file_the_readme_links_exists():
-  links = re.findall(r'\]\(([^)#]+)\)', README.read_text())
+  links = re.findall(r'\]\(([^)#]*)(?:#([^)]*))?\)', README.read_text())
   assert links
-  for link in links:
-    assert (README.parent / link).exists(), link
+  for path, place in links:
+    page = README.parent / path if path else README
+    assert page.exists(), path
+    if place:
+      heads = re.findall(r'^#+ (.*)$', page.read_text(), re.MULTILINE)
+      plain = [re.sub(r'[^\w -]', '', head.lower()) for head in heads]
+      assert place in [head.replace(' ', '-') for head in plain], place
