@@ -11,8 +11,9 @@ clustered into actions (LSPO, arXiv 2502.04686).
 
 from __future__ import annotations
 
+import collections
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -53,13 +54,36 @@ def solve(rounds: int) -> dict[str, float]:
 
   Source: Zinkevich et al. 2007, equations 8 to 10.
   """
+  found = latent(rounds, collections.defaultdict(lambda: (0.0, 1.0)))
+  return {key: float(chances[1]) for key, chances in found.items()}
+
+
+def latent(
+  rounds: int, bets: Mapping[str, Sequence[float]]
+) -> dict[str, np.ndarray]:
+  """`solve` over latent actions, which bet by chance.
+
+  v(I, c) = (1 - m_c) v(I, pass) + m_c v(I, bet). What is seen of an action is
+  what was done.
+
+  Args:
+    bets: of each information set f64[C], the chance m_c that a latent action
+      bets: a cluster of texts, the share of them that do.
+
+  Returns:
+    By information set f64[C], the chances of the latent actions.
+
+  Source: LSPO, arXiv 2502.04686, its policy optimisation in the latent space,
+    in this game in place of Werewolf.
+  """
   regrets: dict[str, np.ndarray] = {}
   totals: dict[str, np.ndarray] = {}
 
   def sigma(key):
-    positive = np.maximum(regrets.setdefault(key, np.zeros(2)), 0)
+    count = len(bets[key])
+    positive = np.maximum(regrets.setdefault(key, np.zeros(count)), 0)
     total = positive.sum()
-    return positive / total if total else np.full(2, 0.5)
+    return positive / total if total else np.full(count, 1 / count)
 
   def walk(cards, history, reach):
     """The acting player's value; `reach` of the first and the second."""
@@ -67,18 +91,20 @@ def solve(rounds: int) -> dict[str, float]:
     if history in _OVER:
       return _payoff(cards, history) * (1 if player == 0 else -1)
     key = cards[player] + history
-    policy = sigma(key)
+    policy, bet = sigma(key), np.asarray(bets[key])
+    does = np.stack([1 - bet, bet], axis=1)
     values = np.zeros(2)
     for action, letter in enumerate('pb'):
       further = list(reach)
-      further[player] *= policy[action]
+      further[player] *= policy @ does[:, action]
       values[action] = -walk(cards, history + letter, further)
-    mean = policy @ values
-    regrets[key] = regrets[key] + reach[1 - player] * (values - mean)
-    totals[key] = totals.get(key, np.zeros(2)) + reach[player] * policy
+    gains = does @ values
+    mean = policy @ gains
+    regrets[key] = regrets[key] + reach[1 - player] * (gains - mean)
+    totals[key] = totals.get(key, np.zeros(len(bet))) + reach[player] * policy
     return mean
 
   for _ in range(rounds):
     for cards in itertools.permutations(CARDS, 2):
       walk(cards, '', [1.0, 1.0])
-  return {key: float(t[1] / t.sum()) for key, t in totals.items()}
+  return {key: total / total.sum() for key, total in totals.items()}

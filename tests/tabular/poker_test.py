@@ -44,6 +44,22 @@ def test_regret_minimisation_finds_a_member_of_the_family():
     np.testing.assert_allclose(found[key], expected[key], atol=0.05)
 
 
+def test_latent_actions_find_the_same_equilibrium_where_texts_mix_them():
+  """A cluster that never bets, one that always does, and one that does both."""
+  keys = list(family(0.0))
+  found = poker.latent(1500, dict.fromkeys(keys, (0.0, 0.5, 1.0)))
+  strategy = {key: float(p @ (0.0, 0.5, 1.0)) for key, p in found.items()}
+  np.testing.assert_allclose([p.sum() for p in found.values()], 1)
+  np.testing.assert_allclose(poker.value(strategy), -1 / 18, atol=0.01)
+  assert 0 <= _best(strategy, 0) + _best(strategy, 1) < 0.03
+
+
+def test_what_no_cluster_does_is_not_done():
+  """Who has only texts that pass is exploited as one who always passes."""
+  found = poker.latent(50, dict.fromkeys(family(0.0), (0.0, 0.0)))
+  assert all(np.allclose(p, 0.5) for p in found.values())
+
+
 def test_always_passing_is_exploited():
   timid = dict.fromkeys(family(0.0), 0.0)
   assert poker.value(timid) == 0

@@ -141,6 +141,14 @@ def fronts(points):
   )
 
 
+def said(rounds):
+  """What is done in poker by texts that never bet, sometimes, and always."""
+  chances = 0.0, 0.5, 1.0
+  bets = dict.fromkeys(poker.solve(1), chances)
+  found = poker.latent(rounds, bets)
+  return {key: float(p @ chances) for key, p in found.items()}
+
+
 STEPS = {
   'games.anchored_step': in_game(anchored),
   'games.egpo_step': in_game(extragradient),
@@ -221,6 +229,13 @@ SOLVERS = STEPS | {
   ),
   'poker.solve': Solver(
     lambda rounds: poker.value(poker.solve(rounds)),
+    (3,),
+    ((300,), -1 / 18),
+    near=0.01,
+    host=True,
+  ),
+  'poker.latent': Solver(
+    lambda rounds: poker.value(said(rounds)),
     (3,),
     ((300,), -1 / 18),
     near=0.01,
