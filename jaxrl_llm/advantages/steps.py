@@ -181,6 +181,41 @@ def equal_turns(advantages, rollouts):
   return advantages * share * numerics.safe_divide(length * 1.0, turns)
 
 
+@reads('turn', 'decision_reward')
+def key_turns(rewards, rollouts, *, discount=0.99):
+  """What a turn led to, where key turns earn 1 and the last the outcome.
+
+      s_k = 1 of a key turn, else r of the last turn, else 0
+      G_k = s_k + discount G_{k+1}            A_k = G_k / max_j |G_j|
+
+  A turn is key where one of its tokens earned more than 0 by itself.
+
+  Args:
+    rewards: f32[N], outcomes r. rollouts: reads the extras `turn` i32[N, T] in
+      [0, T) and `decision_reward` f32[N, T]. discount: gamma in [0, 1].
+
+  Returns:
+    f32[N, T] in [-1, 1]; 0 for a row without key turns and without a reward.
+
+  Source: EPO, arXiv 2502.12486, and its code, `preprocessing.py`, where a
+    language model says which turns were key.
+  """
+  mask, columns = rollouts.loss_mask, jnp.arange(rollouts.loss_mask.shape[1])
+  turn = jnp.where(mask, rollouts.extras['turn'], -1)
+  paid = mask & (rollouts.extras['decision_reward'] > 0)
+  last = jnp.max(turn, axis=1, initial=-1)[:, None]
+  key = jax.vmap(lambda row, at: jnp.zeros_like(at).at[row].max(at))(
+    jnp.maximum(turn, 0), paid
+  )
+  final = jnp.where(columns == last, rewards[:, None], 0.0)
+  score = jnp.where(key, 1.0, final)
+  value = numerics.discounted_sum(score, columns <= last, decay=discount)
+  most = jnp.max(jnp.abs(value), axis=1, keepdims=True)
+  value = numerics.safe_divide(value, most)
+  here = jnp.take_along_axis(value, jnp.maximum(turn, 0), axis=1)
+  return jnp.where(mask, here, 0.0)
+
+
 @reads('item', 'gain')
 def ranked_items(rewards, rollouts, *, epsilon=1e-4):
   """Each place of a ranked list is compared with that place in its group.

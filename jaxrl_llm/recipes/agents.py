@@ -367,6 +367,41 @@ def aspo(
 
 
 @register(
+  Paper(
+    'EPO: Explicit Policy Optimization for Strategic Reasoning in LLMs via '
+    'Reinforcement Learning',
+    '2502.12486',
+  )
+)
+def epo(
+  *,
+  samples: int = 8,
+  turns: int = 4,
+  discount: float = 0.99,
+  epochs: int = 3,
+  minibatches: int = 1,
+) -> Recipe:
+  """Strategies are imitated as far as key turns and the outcome follow.
+
+  The plan provides `turn` and `decision_reward`; a row is a whole episode, and
+  a turn that the environment pays is key. The policy says strategies, which the
+  environment carries out.
+
+  Deviates: who judges which turns were key, and the frozen agent that is told
+  the strategy, are the environment's; so is the opponent, the last policy's
+  agent in the paper's self-play. Losses are averaged over tokens, ours.
+  """
+  return Recipe(
+    plan=episodes.multi_turn(samples=samples, turns=turns),
+    credit=estimate_tokens(steps.key_turns, discount=discount),
+    objective=policy_gradient(surrogates.score_function),
+    aggregate=aggregate.token_mean,
+    epochs=epochs,
+    minibatches=minibatches,
+  )
+
+
+@register(
   Paper('Agentic Reinforced Policy Optimization', '2507.19849'),
   Limit('grpo', {}, {'kl_weight': 0.0}),
 )

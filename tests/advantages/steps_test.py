@@ -193,3 +193,45 @@ def test_key_of_the_prompt_is_the_usual_estimator(names):
   plain = group.norm(rewards, *_arrays(rollouts), ddof=0)
   expected = jnp.where(rollouts.loss_mask, plain[:, None], 0)
   np.testing.assert_allclose(credit.advantages, expected, rtol=1e-6)
+
+
+def _turns(turn, paid, mask=None):
+  """Key turns of one row of four tokens, by the tokens' turns and pay."""
+  mask = np.ones((1, 4), bool) if mask is None else np.array([mask])
+  rollouts = cases.rollouts(groups=1)
+  rollouts = jax.tree.map(lambda x: x[:1], rollouts)
+  columns = rollouts.action_mask.shape[1]
+  wide = ((0, 0), (0, columns - 4))
+  extras = {
+    'turn': jnp.asarray(np.pad([turn], wide), jnp.int32),
+    'decision_reward': jnp.asarray(np.pad([paid], wide), jnp.float32),
+  }
+  return rollouts.replace(
+    action_mask=jnp.asarray(np.pad(mask, wide)),
+    valid=jnp.ones(1, bool),
+    extras=extras,
+  )
+
+
+def test_key_turns_and_the_outcome_go_back_and_the_most_is_one():
+  rows = _turns([0, 1, 1, 2], [0, 0, 0.3, 0])
+  found = steps.key_turns(jnp.array([0.5]), rows, discount=0.5)[0, :4]
+  # Scores 0, 1 and 0.5, returns 0.625, 1.25 and 0.5.
+  np.testing.assert_allclose(found, [0.5, 1.0, 1.0, 0.4], rtol=1e-6)
+
+
+def test_a_last_turn_that_was_key_earns_one_in_place_of_the_outcome():
+  rows = _turns([0, 0, 1, 1], [0, 0, 1, 0])
+  found = steps.key_turns(jnp.array([-3.0]), rows, discount=0.5)[0, :4]
+  np.testing.assert_allclose(found, [0.5, 0.5, 1.0, 1.0])
+
+
+def test_episodes_that_earned_nothing_weigh_nothing():
+  rows = _turns([0, 1, 2, 3], [0, 0, 0, 0])
+  assert not np.any(steps.key_turns(jnp.zeros(1), rows))
+
+
+def test_what_others_wrote_is_neither_key_nor_last():
+  rows = _turns([0, 0, 1, 1], [0, 1, 0, 1], mask=[True, False, True, False])
+  found = steps.key_turns(jnp.array([2.0]), rows, discount=0.5)[0, :4]
+  np.testing.assert_allclose(found, [0.5, 0.0, 1.0, 0.0])

@@ -17,8 +17,10 @@ from tests.oracles.parts import (
   normalised,
   on_tokens,
   over_tokens,
+  score_function,
   sequence_mean,
   spread,
+  token_mean,
 )
 
 
@@ -114,6 +116,27 @@ def flow_grpo_agent(case, *, clip_low, clip_high, kl_weight, epsilon):
       share = 1 / len({*turns}) / turns.count(turn)
       a[i, t] = z[i] * share * len(turns)
   return like_grpo(case, a, clip_low, clip_high, kl_weight)
+
+
+@entry()
+def epo(case, *, discount):
+  """Arxiv 2502.12486, as `preprocessing.py` and `test_loss.py` have it."""
+  turn, paid = case.extras['turn'], case.extras['decision_reward']
+  a = np.zeros(case.mask.shape)
+  for i in case.rows:
+    last = max(turn[i, t] for t in case.columns(i))
+    scores = [0.0] * last + [case.rewards[i]]
+    for t in case.columns(i):
+      if paid[i, t] > 0:
+        scores[turn[i, t]] = 1.0
+    for k in reversed(range(last)):
+      scores[k] += discount * scores[k + 1]
+    most = max(map(abs, scores))
+    for t in case.columns(i):
+      a[i, t] = scores[turn[i, t]] / most if most else 0.0
+  w = token_mean(case)
+  loss = over_tokens(case, w, score_function(case, a))
+  return Answer(loss, advantages=a, weights=w)
 
 
 @entry()
