@@ -463,6 +463,9 @@ _TABLE |= {
   'exit': _of_plan(
     'i32[N]', 'After which part of a thought it was broken off, from 0.'
   ),
+  'compared': _of_plan(
+    'i32[N]', 'Rows with equal numbers are compared.', _below(3)
+  ),
   'form': _of_plan('f32[N]', 'How well a response keeps its form.', _uniform()),
   'gain': _of_plan('f32[N, I]', 'What each place of a list earns.', _uniform()),
   'greedy_reward': _of_plan(
@@ -500,6 +503,11 @@ _TABLE |= {
     'bool[N]',
     "Rows of the policy's opponent.",
     _of_places(lambda place: place % 2 == 1),
+  ),
+  'proposed': _of_plan(
+    'bool[N]',
+    'Questions that the policy proposes.',
+    _of_places(lambda place: place == 0),
   ),
   'paper': _of_plan(
     'i32[N]', 'Responses of a bundle that make one whole.', _places

@@ -26,6 +26,7 @@ beside this module are
     begun           rows with beginnings that are assigned to them
     offline_states  groups that act once where a demonstration led
     guides          responses that two policies write in turn
+    proposed        questions that the policy proposes and solves
     budgeted        groups of different sizes
     replay          earlier groups in place of those without a signal
     retried         groups asked again in other words, where they fell short

@@ -12,7 +12,7 @@ from jaxrl_llm.credit import chain, estimate, estimate_tokens, shape
 from jaxrl_llm.notes import base as notes
 from jaxrl_llm.objectives import aggregate, costs, ranked, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
-from jaxrl_llm.plans import episodes, sampled
+from jaxrl_llm.plans import episodes, proposed, sampled
 from jaxrl_llm.plans import wordings as wordings_lib
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
@@ -27,30 +27,31 @@ from jaxrl_llm.rewards import steps as step_rewards
 )
 def dr_zero(
   *,
-  samples: int = 1,
   solvers: int = 5,
+  parse: str = 'jaxrl_llm.plans.proposed:tagged',
   form_weight: float = 0.5,
   kl_weight: float = 0.001,
   epsilon: float = 1e-6,
 ) -> Recipe:
-  """Proposed questions compared with those of as many hops (HRPO).
+  """Questions compared with those of as many hops (HRPO), answers by question.
 
-  The verifier's reward is the share of `solvers` answers that were right; the
-  data gives `hops`, and a verifier named form the rest. The KL weight is ours.
+  The policy proposes a question to each document, answers it itself `solvers`
+  times, and learns from both. The data give `hops`, and `parse` is a function
+  of yours that finds question and answer in a text. The KL weight is ours.
 
-  Deviates: a question alone with its number of hops gets 0, where the published
-  code leaves the raw reward.
+  Deviates: one policy proposes and solves, in one step and with one loss; the
+  paper has two models, trained in turns, and solvers learn by GRPO's clip. A
+  proposal keeps its form or does not. A question alone with its number of hops
+  gets 0, where the published code leaves the raw reward. Tools that search are
+  left out: answers are single turns.
   """
   return Recipe(
-    plan=notes.noted(
-      sampled.independent(samples=samples, columns=('hops',)),
-      notes.Judged(('form',)),
-    ),
+    plan=proposed.proposed(solvers=solvers, parse=parse),
     credit=chain(
       shape(
         behaviour.solvable_but_hard, solvers=solvers, form_weight=form_weight
       ),
-      keys.EstimateBy(partial(group.norm, epsilon=epsilon), ('hops',)),
+      keys.EstimateBy(partial(group.norm, epsilon=epsilon), ('compared',)),
     ),
     objective=policy_gradient(
       surrogates.score_function, kl=Cost(costs.k3, kl_weight)

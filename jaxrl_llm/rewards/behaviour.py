@@ -107,24 +107,28 @@ def stable_information(
   return rewards + information_weight * information - stability_weight * swing
 
 
-@reads('form')
+@reads('form', 'proposed')
 def solvable_but_hard(rewards, rollouts, *, solvers=5, form_weight=0.5):
   """A proposed question earns by how few, but not none, can solve it.
+
+  Other rows keep their reward.
 
       form_weight form_i + (n - k) / (n - 1)      0 < k < n
       form_weight form_i                          k = 0 or k = n
 
   Args:
     rewards: f32[N], k / n, the share of n solvers that were right.
-    rollouts: reads the extra `form` f32[N] in [0, 1], how well the question
-      is formed. solvers: n >= 2. form_weight: in reward units.
+    rollouts: reads the extras `proposed` bool[N], which rows are questions, and
+      `form` f32[N] in [0, 1], how well a question is formed.
+    solvers: n >= 2. form_weight: in reward units.
 
   Source: Dr. Zero, arXiv 2601.07055, equation 3 and its code.
   """
   right = jnp.round(rewards * solvers)
   mixed = (right > 0) & (right < solvers)
   difficulty = jnp.where(mixed, (solvers - right) / (solvers - 1), 0.0)
-  return form_weight * rollouts.extras['form'] + difficulty
+  earned = form_weight * rollouts.extras['form'] + difficulty
+  return jnp.where(rollouts.extras['proposed'], earned, rewards)
 
 
 @reads('tool_calls')

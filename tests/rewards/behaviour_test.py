@@ -117,12 +117,14 @@ def test_stable_information_pays_for_entropy_and_charges_its_swing():
 
 def test_question_earns_most_when_a_single_solver_is_right():
   form = np.full(16, 0.5, np.float32)
-  rollouts = cases.rollouts(form=form)
+  rollouts = cases.rollouts(form=form, proposed=np.arange(16) != 15)
   right = np.arange(16) % 6
   ours = behaviour.solvable_but_hard(
     (right / 5).astype('f'), rollouts, solvers=5, form_weight=0.4
   )
   expected = [0.2 + {1: 1, 2: 0.75, 3: 0.5, 4: 0.25}.get(k, 0) for k in right]
+  # The last row is no proposal.
+  expected[-1] = 3 / 5
   np.testing.assert_allclose(ours, expected, rtol=1e-5)
 
 

@@ -25,12 +25,12 @@ from tests.oracles.parts import (
 @entry()
 def dr_zero(case, *, solvers, form_weight, kl_weight, epsilon):
   """Arxiv 2601.07055, equation 3 and its code: questions of as many hops."""
-  r = np.zeros(len(case.valid))
-  for i in np.flatnonzero(case.valid):
-    right = round(solvers * case.rewards[i])
+  r = np.array(case.rewards, np.float64)
+  for i in np.flatnonzero(case.valid & case.extras['proposed']):
+    right = round(solvers * r[i])
     hard = (solvers - right) / (solvers - 1) if 0 < right < solvers else 0.0
     r[i] = form_weight * case.extras['form'][i] + hard
-  a = normalised(case, r, epsilon, case.alike(case.extras['hops']))
+  a = normalised(case, r, epsilon, case.alike(case.extras['compared']))
   w = sequence_sum(case)
   terms = score_function(case, a), penalty(case, kl_weight, k3)
   return Answer(
