@@ -41,7 +41,7 @@ from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.advantages import keys
 from jaxrl_llm.credit import stages_of
 from jaxrl_llm.objectives import base, gates, grouped
-from jaxrl_llm.reads import provided, reads_of, statistics
+from jaxrl_llm.reads import find, provided, reads_of, statistics
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.types import Scores, Spec, initial_credit
@@ -375,7 +375,9 @@ def _teaches_alone(stage):
   if read - provided(read, 'pass'):
     return True  # It reads more than can be made up here.
   rollouts = policy.as_rollouts(jnp.zeros((2, 1)), jnp.ones((2, 1)))
-  rollouts = rollouts.replace(extras={n: jnp.zeros((2, 1)) for n in read})
+  shapes = {n: (2,) + (1,) * (len(find(n).axes) - 1) for n in read}
+  extras = {n: jnp.zeros(shape) for n, shape in shapes.items()}
+  rollouts = rollouts.replace(extras=extras)
   credit = initial_credit(rollouts, Scores(jnp.zeros((2, 1)), jnp.ones(1)))
   credit = dataclasses.replace(credit, rewards=jnp.arange(2.0))
   state = stage.init(Spec(2, 1, 1, 1, tasks=1))

@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from jaxrl_llm import compose as compose_lib
-from jaxrl_llm import control, credit, parts, reads, recipes, reference
+from jaxrl_llm import control, credit, digests, parts, reads, recipes, reference
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.compose import compose, told
 from jaxrl_llm.objectives import base, costs
@@ -265,6 +265,13 @@ def generous(recipe):
 EXTRAS = reads.provided(reads.names(), 'plan') - {'recorded'}
 
 
+DIGESTS = digests.among(
+  reads.united(
+    parts.bound(part, (), {}) for part in parts.fitting('advantage').values()
+  )
+)
+
+
 @functools.cache
 def scored():
   """Rows with all that a part may read, one structure for all of them."""
@@ -273,9 +280,10 @@ def scored():
   state = cases.begin(generous(recipes.build('grpo')))
   start, move, ref = cases.tables(cases.groups_of(8)[1] * 8, cases.LENGTH + 1)
   del move
-  wanted = reads.statistics(reads.names())
+  wanted = reads.statistics({*reads.names(), *DIGESTS})
   stats = cases.score(start, case.rollouts, wanted)
-  said = {f'old_{name}': getattr(stats, name) for name in (*wanted, 'logp')}
+  said = {f'old_{name}': stats.said(name) for name in (*wanted, 'logp')}
+  said |= {digest: stats.said(digest.now) for digest in DIGESTS}
   extras = {k: x for k, x in said.items() if x is not None}
   extras |= case.rollouts.extras
   extras['ref_logp'] = cases.score(ref, case.rollouts).logp

@@ -15,6 +15,8 @@ import chex
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
+from jaxrl_llm.credit import earned
+from jaxrl_llm.digests import Digest, at
 from jaxrl_llm.reads import reads
 
 
@@ -52,6 +54,80 @@ def minus_predicted(rewards, rollouts):
   """
   advantages = rewards - rollouts.extras['predicted_reward']
   return jnp.broadcast_to(advantages[:, None], rollouts.response_mask.shape)
+
+
+def energy(log_probs, seen):
+  """|e_a - pi|^2 = 1 - 2 pi_a + sum_v pi_v^2 of each token a, [..., 1]."""
+  chance = jnp.exp(at(log_probs, seen.token))
+  collision = jnp.sum(jnp.exp(2 * log_probs), axis=-1)
+  return (1 - 2 * chance + collision)[..., None]
+
+
+ENERGY = Digest(energy).old
+
+
+@reads(ENERGY)
+def centre_by_energy(rewards, rollouts):
+  """The return minus the baseline of least variance at each position.
+
+      A_it = G_it - sum_j W_jt G_jt / sum_j W_jt,   j the group's rows at t
+      W_jt = sum_{u <= t} |e_{a_u} - pi_u|^2
+
+  W is how much a row's score function can be by then, up to the model's own
+  slopes: rows of unlikely tokens say most about where the baseline should be.
+
+  Args:
+    rewards: f32[N]. rollouts: reads the extra `ENERGY`; G is what is earned
+      from a token on.
+
+  Returns:
+    f32[N, T], reward units. Where a row is the only one that is so long, its
+    return is its baseline; a row alone in its group keeps its return.
+
+  Source: Optimal Token Baseline, arXiv 2602.07078; verl's
+    `optimal_token_baseline`.
+  """
+  mask, group = rollouts.loss_mask, rollouts.group
+  returns = numerics.discounted_sum(earned(rewards, rollouts), mask)
+  here = jnp.where(mask, rollouts.extras[ENERGY][..., 0], 0.0)
+  weight = jnp.where(mask, jnp.cumsum(here, axis=1), 0.0)
+  live = rollouts.valid & jnp.any(mask, axis=1)
+  total = numerics.group_sum(weight, group, live)
+  mean = numerics.group_sum(weight * returns, group, live)
+  several = numerics.group_count(group, live) > 1
+  baseline = jnp.where(several[:, None], numerics.safe_divide(mean, total), 0.0)
+  return jnp.where(mask, returns - baseline, 0.0)
+
+
+@reads('old_logp', 'ref_logp')
+@dataclasses.dataclass(frozen=True)
+class RunningScore:
+  """Stage: the mean score of all responses so far, in an advantage's place.
+
+      h_i = sum_t m_t (old_logp_t - ref_logp_t),   A_it = mean of h so far
+
+  over the rows of this iteration and of all before. It is the reference point
+  of `objectives.unary.classified`; without a row it stays.
+
+  Source: BCO, arXiv 2404.04656; TRL's `BCOTrainer`, before its beta.
+  """
+
+  def init(self, spec):
+    del spec
+    return {'sum': jnp.float32(0), 'count': jnp.float32(0)}
+
+  def update(self, credit, rollouts, state):
+    mask, extras = rollouts.loss_mask, rollouts.extras
+    h = numerics.masked_sum(
+      extras['old_logp'] - extras['ref_logp'], mask, axis=1
+    )
+    live = jnp.any(mask, axis=1)
+    state = {
+      'sum': state['sum'] + numerics.masked_sum(h, live),
+      'count': state['count'] + jnp.sum(live),
+    }
+    point = numerics.safe_divide(state['sum'], state['count'])
+    return credit.replace(advantages=jnp.where(mask, point, 0.0)), state
 
 
 def _visited(task, valid, tasks):

@@ -105,6 +105,32 @@ def norm(rewards, group, valid, *, epsilon=1e-6, ddof=1):
   return centred / (std + epsilon)
 
 
+def centre_softly(rewards, group, valid, *, temperature=1.0):
+  """Reward minus its group's value at a temperature.
+
+      A_i = r_i - T log mean_g e^(r / T)
+
+  The value is between the group's mean, to which it tends where T is large, and
+  its best reward. It is that of the policy tilted by e^(r / T).
+
+  Args:
+    rewards: f32[N]. group: i32[N]. valid: bool[N].
+    temperature: T > 0, in reward units.
+
+  Returns:
+    f32[N], reward units. Exactly 0 in a group of equal rewards.
+
+  Source: the second baseline of OPMD, arXiv 2509.24203, and the V* of A*-PO,
+    arXiv 2505.20686, of the group's own rows.
+  """
+  _check(rewards, group, valid)
+  top = jnp.where(valid, numerics.group_max(rewards, group, valid), 0)
+  below = jnp.where(valid, rewards - top, 0)
+  mean = numerics.group_mean(jnp.exp(below / temperature), group, valid)
+  value = temperature * jnp.log(jnp.where(valid, mean, 1))
+  return jnp.where(valid, below - value, 0)
+
+
 def softmax(rewards, group, valid, *, temperature=1.0):
   """The share of a row in its group, by the exponential of its reward.
 

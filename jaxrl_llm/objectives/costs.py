@@ -69,7 +69,8 @@ from jaxrl_llm.objectives import critics
 from jaxrl_llm.reads import reads
 
 
-def _difference(stats, batch, other):
+def difference(stats, batch, other):
+  """f32[N, T]: logp - other on the policy's own tokens, held to +-20."""
   x = jnp.where(batch.rollouts.action_mask, stats.logp - other, 0.0)
   return jnp.clip(x, -numerics.LOG_RATIO_LIMIT, numerics.LOG_RATIO_LIMIT)
 
@@ -85,7 +86,7 @@ def k2(stats, batch, *, ref_logp):
   In expectation, given the prefix and on the policy's own tokens; its value
   is not that KL. On an older policy's tokens the gradient is biased.
   """
-  return _difference(stats, batch, ref_logp) ** 2 / 2
+  return difference(stats, batch, ref_logp) ** 2 / 2
 
 
 @reads('ref_logp')
@@ -98,7 +99,7 @@ def k3(stats, batch, *, ref_logp):
 
   Source: GRPO, arXiv 2402.03300, equation 4.
   """
-  return _k3(_difference(stats, batch, ref_logp))
+  return _k3(difference(stats, batch, ref_logp))
 
 
 @reads('ref_logp')
@@ -112,7 +113,7 @@ def straight_k3(stats, batch, *, ref_logp):
 
   Source: verl's `low_var_kl+`.
   """
-  x = _difference(stats, batch, ref_logp)
+  x = difference(stats, batch, ref_logp)
   square = x**2 / 2
   return square + jax.lax.stop_gradient(_k3(x) - square)
 
@@ -127,7 +128,7 @@ def straight_k1(stats, batch, *, ref_logp):
 
   Source: verl's `k1+`.
   """
-  x = _difference(stats, batch, ref_logp)
+  x = difference(stats, batch, ref_logp)
   square = x**2 / 2
   return square + jax.lax.stop_gradient(x - square)
 
@@ -140,7 +141,7 @@ def absolute(stats, batch, *, ref_logp):
 
   Source: verl's `abs`.
   """
-  return jnp.abs(_difference(stats, batch, ref_logp))
+  return jnp.abs(difference(stats, batch, ref_logp))
 
 
 @reads('ref_logp')
@@ -155,8 +156,8 @@ def weighted_k3(stats, batch, *, ref_logp):
   Source: DeepSeek-V3.2, arXiv 2512.02556, section 3.1; TRL's
     `use_bias_correction_kl`.
   """
-  x = _difference(stats, batch, ref_logp)
-  d = _difference(stats, batch, batch.old_logp)
+  x = difference(stats, batch, ref_logp)
+  d = difference(stats, batch, batch.old_logp)
   return jnp.exp(d) * _k3(x)
 
 
@@ -174,7 +175,7 @@ def score_k3(stats, batch, *, ref_logp):
   """
   mask = batch.rollouts.action_mask
   d = jnp.where(mask, stats.logp - jax.lax.stop_gradient(stats.logp), 0.0)
-  return jnp.exp(d) * _k3(_difference(stats, batch, ref_logp))
+  return jnp.exp(d) * _k3(difference(stats, batch, ref_logp))
 
 
 @reads('ref_logp')
@@ -186,18 +187,7 @@ def capped_k3(stats, batch, *, ref_logp, most=10.0):
 
   Source: verl's `low_var_kl`, whose clamp OpenRLHF and SkyRL share.
   """
-  return jnp.minimum(_k3(_difference(stats, batch, ref_logp)), most)
-
-
-@reads('teacher_logp')
-def teacher_k2(stats, batch, *, teacher_logp):
-  """(logp - teacher_logp)^2 / 2: distillation on the student's own samples.
-
-  Its gradient is that of KL(policy || teacher), given the prefix.
-
-  Source: KDRL, arXiv 2506.02208, equation 8 (read at second hand).
-  """
-  return _difference(stats, batch, teacher_logp) ** 2 / 2
+  return jnp.minimum(_k3(difference(stats, batch, ref_logp)), most)
 
 
 @reads('ref_logp', 'rewards', 'group', 'valid')
@@ -222,7 +212,7 @@ def difficulty_k3(
   mixed = (rate > 0) & (rate < 1)
   released = mixed & (batch.credit.advantages > 0)
   scale = jnp.where(released, 1 - jnp.exp(-math.e * rate), 1.0)
-  return scale * _k3(_difference(stats, batch, ref_logp))
+  return scale * _k3(difference(stats, batch, ref_logp))
 
 
 def proximal_kl(stats, batch):
@@ -232,7 +222,7 @@ def proximal_kl(stats, batch):
 
   Source: on-policy MDPO, arXiv 2005.09814.
   """
-  d = _difference(stats, batch, batch.old_logp)
+  d = difference(stats, batch, batch.old_logp)
   ratio = jnp.exp(d)
   return ratio * d - ratio + 1
 
@@ -244,7 +234,7 @@ def trust_kl(stats, batch, *, old_logp):
   Zero with zero slope at the old policy, where its curvature is the Fisher
   information: the constraint of TRPO.
   """
-  d = _difference(stats, batch, old_logp)
+  d = difference(stats, batch, old_logp)
   return jnp.exp(d) - 1 - d
 
 
@@ -255,7 +245,7 @@ def old_k3(stats, batch):
   in value and gradient, given the prefix: either KL to second order in the
   move.
   """
-  return _k3(_difference(stats, batch, batch.old_logp))
+  return _k3(difference(stats, batch, batch.old_logp))
 
 
 def ratio_variance(stats, batch):
@@ -266,7 +256,7 @@ def ratio_variance(stats, batch):
 
   Source: R2VPO, arXiv 2601.03320.
   """
-  d = _difference(stats, batch, batch.old_logp)
+  d = difference(stats, batch, batch.old_logp)
   return (jnp.exp(d) - 1) ** 2
 
 
@@ -278,7 +268,7 @@ def square_move(stats, batch):
 
   Source: OPMD as in arXiv 2509.24203.
   """
-  return _difference(stats, batch, batch.old_logp) ** 2
+  return difference(stats, batch, batch.old_logp) ** 2
 
 
 def negative_logp(stats, batch):
@@ -306,7 +296,7 @@ def action_fall(stats, batch, *, turn):
   mask = batch.rollouts.loss_mask
   chex.assert_equal_shape([turn, mask])
   rows, tokens = mask.shape
-  fall = -_difference(stats, batch, batch.old_logp)
+  fall = -difference(stats, batch, batch.old_logp)
   action = tokens * jnp.arange(rows)[:, None] + turn
   total = jax.ops.segment_sum(
     jnp.where(mask, fall, 0.0).ravel(), action.ravel(), rows * tokens

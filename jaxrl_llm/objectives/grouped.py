@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
+from jaxrl_llm.digests import Digest, at
 from jaxrl_llm.objectives import base
 from jaxrl_llm.reads import chosen, reads, united
 from jaxrl_llm.selection import pairs
@@ -59,10 +60,7 @@ def mean_to_reference(logp, old_logp, mask, *, ref_logp):
 
 
 def to_iterate(logp, old_logp, mask):
-  """sum_t (logp_t - old_logp_t): the log-ratio to the last iterate.
-
-  That is the policy at the start of the iteration.
-  """
+  """sum_t (logp_t - old_logp_t), to the policy as the iteration began."""
   return numerics.masked_sum(logp - old_logp, mask, axis=-1)
 
 
@@ -86,8 +84,7 @@ def to_extrapolated(logp, old_logp, mask, *, ref_logp, momentum=0.3):
   With the iterate before the last as the reference, the anchor is the last
   one carried on in the direction of the last move, not normalised.
 
-  Source: APO, arXiv 2410.06293, whose policies are these
-    anchors.
+  Source: APO, arXiv 2410.06293, whose policies are these anchors.
   """
   anchor = (1 + momentum) * old_logp - momentum * ref_logp
   return numerics.masked_sum(logp - anchor, mask, axis=-1)
@@ -111,14 +108,12 @@ def to_iterate_in_turn(logp, old_logp, mask, *, turn, resampled):
 def to_reference_by_length(logp, old_logp, mask, *, ref_logp, alpha=0.5):
   """h + alpha sum_t 1: the log-ratio, and so much for each token.
 
-  A longer chosen response so needs less of a margin, and what the policy
-  learns of length is less by what its preference for length explains.
+  A longer chosen response so needs less of a margin.
 
   Args:
-    alpha: nats per token; the paper's alpha is this times its beta.
+    alpha: nats per token; the paper's is this times its beta. Ours.
 
-  Source: R-DPO, arXiv 2403.19159, read at second hand. The sign follows from
-    a reward less alpha times the length; the number is ours.
+  Source: R-DPO, arXiv 2403.19159, at second hand.
   """
   h = to_reference(logp, old_logp, mask, ref_logp=ref_logp)
   return h + alpha * jnp.sum(mask, axis=-1)
@@ -297,6 +292,44 @@ class GroupLoss(_Composed):
 
   def _by_group(self, x):
     return x.reshape(-1, self.samples, *x.shape[1:])
+
+
+def aligned(log_probs, seen):
+  """log p_a - log sum_v p_v^2 of each token a, [..., 1]."""
+  collision = jax.nn.logsumexp(2 * log_probs, axis=-1)
+  return (at(log_probs, seen.token) - collision)[..., None]
+
+
+ALIGNED = Digest(aligned)
+
+
+@dataclasses.dataclass(frozen=True)
+class WeighedByChance(_Composed):
+  """A loss of groups, times how likely the policy is to write their rows.
+
+      prod_i sg exp(mean_t (log p_t - log sum_v p_tv^2)) loss,   i in the group
+
+  Source: WPO, arXiv 2406.11827, equation 2; TRL's `use_weighting`.
+  """
+
+  loss: GroupLoss
+
+  @property
+  def pieces(self):
+    return (self.loss,)
+
+  @property
+  def reads(self):
+    return super().reads | {ALIGNED}
+
+  def __call__(self, logp, old_logp, advantages, mask, **arrays):
+    given = chosen(self.loss, arrays)
+    losses = self.loss(logp, old_logp, advantages, mask, **given)
+    alike = jax.lax.stop_gradient(arrays[ALIGNED][..., 0])
+    alike = numerics.masked_mean(alike, mask, axis=-1)
+    alike = jnp.where(arrays['valid'], alike, 0.0)
+    total = jnp.sum(alike.reshape(-1, self.loss.samples), axis=1)
+    return losses * jnp.repeat(numerics.bounded_exp(total), self.loss.samples)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -84,6 +84,39 @@ def kto(
   return jnp.where(jnp.any(mask, axis=-1), losses, 0.0)
 
 
+@reads('ref_logp', 'rewards')
+def classified(
+  logp,
+  old_logp,
+  advantages,
+  mask,
+  *,
+  ref_logp,
+  rewards,
+  weight=0.1,
+  correct=0.5,
+):
+  """Good or bad, of each response alone, about a reference point.
+
+      -log sigmoid(+-weight (h_i - z_i)),   + where r_i > correct
+
+  Args:
+    advantages: z_i on the tokens of a row, as `baselines.RunningScore` says it.
+    weight: beta > 0, per nat.
+
+  Returns:
+    f32[N]; 0 for a row without tokens.
+
+  Source: BCO, arXiv 2404.04656; TRL's `BCOTrainer`.
+  """
+  del old_logp
+  log_ratio = numerics.masked_sum(logp - ref_logp, mask, axis=-1)
+  point = numerics.masked_mean(advantages, mask, axis=-1)
+  sign = jnp.where(rewards > correct, weight, -weight)
+  losses = -jax.nn.log_sigmoid(sign * (log_ratio - point))
+  return jnp.where(jnp.any(mask, axis=-1), losses, 0.0)
+
+
 @reads('own_samples', 'ref_logp', 'group', 'valid')
 def divergence(logp, old_logp, advantages, mask, *, ref_logp, group, valid):
   """sg(h_i - mean_{j != i} h_j) h_i: its gradient is that of KL(policy || ref).

@@ -293,6 +293,12 @@ TABLE: dict[str, tuple[Name, ...]] = {
     Name('all `rloo`', 'grpo advantage=leave_one_out'),
     Name('OpenRLHF `rloo`', 'grpo advantage=leave_one_out_to_go'),
     Name('verl `opo`', 'grpo advantage=centre_by_tokens', confidence='run'),
+    Name(
+      'verl `optimal_token_baseline`',
+      'grpo advantage=centre_by_energy',
+      apart='also by turns, and with the ratio to the sampler',
+    ),
+    Name('Trinity OPMD `logavgexp`', 'opmd advantage=centre_softly'),
     Name('verl `remax`', 'remax'),
     Name('verl, OpenRLHF, SkyRL `reinforce++`', 'reinforce_plus_plus'),
     Name('the same with a baseline', 'reinforce_plus_plus_baseline'),
@@ -337,6 +343,15 @@ TABLE: dict[str, tuple[Name, ...]] = {
     Name('TRL `apo_down`', 'dpo link=anchored_down', confidence='run'),
     Name('TRL `discopop`', 'dpo link=discovered', confidence='run'),
     Name('TRL `sppo_hard`', 'sppo_hard'),
+    Name('TRL `aot`', 'aot'),
+    Name('TRL `aot_unpaired`', 'aot_unpaired'),
+    Name('TRL BCO', 'bco', apart='also with ratios of densities of prompts'),
+    Name('TRL `use_weighting`', 'wpo'),
+    Name(
+      'TRL `sigmoid`, `bco_pair`, `sft` at 0.8, 0.2, 1',
+      'mpo',
+      apart='the mean is over the tokens of all chosen responses',
+    ),
     Name('DPO-Positive', 'dpo link=positive', 'second hand'),
     Name('R-DPO', 'dpo score=to_reference_by_length', 'second hand'),
     Name('TRL `ld_alpha`', 'dpo score=to_reference_past_shortest'),
@@ -389,6 +404,16 @@ TABLE: dict[str, tuple[Name, ...]] = {
       'read',
       'a cost of the same slope in place of an advantage',
     ),
+    Name(
+      'KDRL, on failed responses',
+      'kdrl costs=failed_teacher_k2:0.002',
+      'second hand',
+    ),
+    Name(
+      'KDRL, on failed groups',
+      'kdrl costs=lost_teacher_k2:0.002',
+      'second hand',
+    ),
   ),
 }
 
@@ -404,9 +429,11 @@ ABSENT = {
   'multiply a gate by `truncated_importance`',
   'GKD, top-k and MiniLLM distillation, SDPO, SDFT': 'no plan gives a '
   "teacher's whole distribution",
-  'AOT, WPO, XPO, BNF': 'not done',
-  'BCO with its running reference point': 'not done; `classify` has none',
-  'PRIME, GTPO (2508.03772), SimKO, RAE, OTB': 'not done',
+  'XPO': 'rows of the reference are judged here, and not learned from',
+  'BNF': 'not done',
+  'PRIME': 'a second model that learns beside the policy; not done',
+  'SimKO': 'the log-probs of K candidates of the old policy; not done',
+  'GTPO (2508.03772), RAE': 'not done',
 }
 
 # What peers' code does and ours does not.

@@ -7,7 +7,7 @@ from jaxrl_llm.advantages import group, targets, tokens
 from jaxrl_llm.credit import chain, estimate, estimate_tokens, refine
 from jaxrl_llm.notes import base as notes
 from jaxrl_llm.notes import passes
-from jaxrl_llm.objectives import aggregate, costs, surrogates
+from jaxrl_llm.objectives import aggregate, costs, distillation, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.plans import sampled
 from jaxrl_llm.recipe import Recipe
@@ -142,7 +142,8 @@ def kdrl(
   The teacher is the policy of `teacher.paths`. Its weight falls linearly, the
   best of the paper's schedules; `iterations` is the length of the run.
 
-  Deviates: its masks by reward, of responses and of groups, are left out.
+  Its masks by reward, of responses and of groups, are other costs:
+  --config.slots.costs=failed_teacher_k2:0.002, or lost_teacher_k2.
   """
   weight = control.Linear(first_weight, last_weight, iterations)
   return Recipe(
@@ -152,7 +153,7 @@ def kdrl(
       surrogates.clip,
       low=clip_low,
       high=clip_high,
-      teacher=Cost(costs.teacher_k2, weight),
+      teacher=Cost(distillation.teacher_k2, weight),
     ),
     aggregate=aggregate.token_mean,
     minibatches=minibatches,

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm.advantages import baselines
+from jaxrl_llm.advantages import baselines, group
 from jaxrl_llm.types import Scores, Spec, initial_credit
 from tests.advantages import cases
 from tests.oracles import advantages as oracle
@@ -96,3 +96,62 @@ def test_predicted_baseline_gives_zero_to_what_was_expected():
   rollouts = cases.rollouts(predicted_reward=rewards)
   ours = baselines.minus_predicted(rewards, rollouts)
   np.testing.assert_array_equal(ours, np.zeros((16, 6)))
+
+
+def _energies(rows):
+  """|e_a - pi|^2 of each token a, by its definition."""
+  rows = np.asarray(rows, np.float64)
+  response = np.asarray(cases.rollouts().content.response)
+  out = np.zeros(response.shape)
+  for it in np.ndindex(*response.shape):
+    chosen = np.arange(rows.shape[-1]) == response[it]
+    out[it] = np.sum((chosen - np.exp(rows[it])) ** 2)
+  return out
+
+
+def test_energy_baseline_equals_the_loops_of_each_position():
+  rng = np.random.default_rng(0)
+  rows = jax.nn.log_softmax(rng.normal(size=(16, 6, 5)).astype('f'))
+  rollouts = cases.digested(cases.rollouts(), rows, baselines.centre_by_energy)
+  rewards = rng.normal(size=16).astype('f')
+  ours = baselines.centre_by_energy(rewards, rollouts)
+  mask, ids = np.asarray(rollouts.loss_mask), np.asarray(rollouts.group)
+  energy = _energies(rows)
+  for i, t in np.argwhere(mask):
+    peers = [j for j in range(16) if ids[j] == ids[i] and mask[j].any()]
+    here = [j for j in peers if mask[j, t]]
+    weights = [energy[j, : t + 1][mask[j, : t + 1]].sum() for j in here]
+    baseline = np.average(rewards[here], weights=weights) if peers[1:] else 0.0
+    np.testing.assert_allclose(ours[i, t], rewards[i] - baseline, atol=1e-5)
+  assert not np.asarray(ours)[~mask].any()
+
+
+def test_equal_energies_of_equal_lengths_are_the_mean_of_the_group():
+  rollouts = cases.rollouts()
+  ones = jnp.ones_like(rollouts.response_mask)
+  rollouts = rollouts.replace(
+    response_mask=ones, action_mask=ones, valid=ones[:, 0]
+  )
+  rows = np.full((16, 6, 5), -np.log(5), 'f')
+  rollouts = cases.digested(rollouts, rows, baselines.centre_by_energy)
+  rewards = np.random.default_rng(0).normal(size=16).astype('f')
+  ours = baselines.centre_by_energy(rewards, rollouts)
+  wanted = group.centre(rewards, rollouts.group, rollouts.valid)
+  np.testing.assert_allclose(ours, wanted[:, None] * np.ones(6), atol=1e-5)
+
+
+def test_the_running_score_is_the_mean_of_all_rows_so_far():
+  rng, scores = np.random.default_rng(0), []
+  stage = baselines.RunningScore()
+  state = stage.init(None)
+  for seed in (0, 1):
+    old, ref = rng.normal(size=(2, 16, 6)).astype('f')
+    rollouts = cases.rollouts(seed, old_logp=old, ref_logp=ref)
+    mask = np.asarray(rollouts.loss_mask)
+    sums = np.where(mask, old - ref, 0).sum(axis=1)
+    scores += list(sums[mask.any(axis=1)])
+    credit = _credit(rollouts, np.zeros(16))
+    credit, state = stage.update(credit, rollouts, state)
+    found = np.asarray(credit.advantages)
+    np.testing.assert_allclose(found[mask], np.mean(scores), rtol=1e-5)
+    assert not found[~mask].any()

@@ -36,6 +36,10 @@ PAIRS = {
   'norm_by_batch': (group.norm_by_batch, oracle.lite_ppo),
   'norm_by_deviation': (group.norm_by_deviation, oracle.dgae),
   'harder_first': (group.harder_first, oracle.dgpo),
+  'centre_softly': (
+    functools.partial(group.centre_softly, temperature=0.3),
+    functools.partial(oracle.centre_softly, temperature=0.3),
+  ),
 }
 ESTIMATORS = [pair[0] for pair in PAIRS.values()] + [group.norm_by_beta]
 
@@ -255,3 +259,13 @@ def test_reward_has_no_baseline():
 def test_shapes_that_differ_are_refused():
   with pytest.raises(AssertionError):
     group.centre(jnp.zeros(3), jnp.zeros(4, jnp.int32), jnp.ones(4, bool))
+
+
+def test_the_soft_value_lies_between_the_mean_and_the_best():
+  rewards, ids, valid = cases.rows('real')
+  hot = group.centre_softly(rewards, ids, valid, temperature=1e3)
+  mean = group.centre(rewards, ids, valid)
+  np.testing.assert_allclose(hot, mean, atol=5e-3)
+  cold = np.asarray(group.centre_softly(rewards, ids, valid, temperature=1e-3))
+  best = [rewards[(ids == g) & valid].max() for g in ids]
+  np.testing.assert_allclose(cold[valid], (rewards - best)[valid], atol=5e-3)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxrl_llm.advantages import tokens
-from jaxrl_llm.objectives import costs, critics
+from jaxrl_llm.objectives import costs, critics, distillation
 from jaxrl_llm.reads import given, reads
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.types import Batch, Scores, Stats, initial_credit
@@ -104,7 +104,9 @@ def test_capped_k3_binds_far_away_and_is_k3_without_a_cap():
 def test_teacher_cost_is_k2_to_the_teacher():
   logp, _, ref, _, mask, batch = _random()
   expected = oracle.k2(logp, ref, mask)
-  for ours, theirs in zip(_both(costs.teacher_k2, logp, batch), expected):
+  for ours, theirs in zip(
+    _both(distillation.teacher_k2, logp, batch), expected
+  ):
     _close(ours, theirs)
 
 
@@ -370,7 +372,7 @@ def test_k1_as_a_loss_has_no_gradient(world):
     costs.weighted_k3,
     costs.score_k3,
     costs.straight_k1,
-    costs.teacher_k2,
+    distillation.teacher_k2,
   ],
 )
 def test_gradient_is_that_of_the_kl_given_the_prefix(world, cost):
@@ -528,3 +530,27 @@ def test_costs_to_the_old_policy_agree_to_first_order_in_the_move():
   # The next order is 1e-3 of the first.
   for slope in slopes[1:]:
     np.testing.assert_allclose(slope, slopes[0], rtol=5e-3, atol=1e-6)
+
+
+def test_a_teacher_is_heard_on_failures_or_where_all_failed():
+  logp, _, ref, _, mask, batch = _random()
+  rewards = jnp.array([1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.0])
+  group, valid = jnp.arange(8) // 4, jnp.ones(8, bool)
+  whole = oracle.k2(logp, ref, mask)
+  told = {'teacher_logp': batch.rollouts.extras['teacher_logp']}
+  failed = _both(
+    distillation.failed_teacher_k2, logp, batch, rewards=rewards, **told
+  )
+  lost = _both(
+    distillation.lost_teacher_k2,
+    logp,
+    batch,
+    rewards=rewards,
+    group=group,
+    valid=valid,
+    **told,
+  )
+  # A reward of exactly the bound is a failure.
+  for part in range(2):
+    _close(failed[part], np.where((rewards > 0.5)[:, None], 0, whole[part]))
+    _close(lost[part], np.where((group == 0)[:, None], 0, whole[part]))

@@ -40,6 +40,13 @@ def dr_grpo(rewards, group, valid):
   return _filled(rewards, group, valid, lambda r: r - r.mean())
 
 
+def centre_softly(rewards, group, valid, temperature=1.0):
+  def of_group(r):
+    return r - temperature * np.log(np.mean(np.exp(r / temperature)))
+
+  return _filled(rewards, group, valid, of_group)
+
+
 def over_mean(rewards, group, valid):
   def of_group(r):
     return (r - r.mean()) / r.mean() if r.mean() > 0 else 0 * r

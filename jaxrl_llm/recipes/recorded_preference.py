@@ -1,0 +1,129 @@
+"""Entries that learn from preferences by more than one loss of a pair.
+
+Of single responses about a reference point, of whole steps, of pairs that weigh
+as the policy finds them likely, and of several losses at once. As in
+`preference`, offline pairs are groups of two whose rewards are 1 and 0.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from jaxrl_llm.advantages import baselines
+from jaxrl_llm.objectives import grouped, preference, transport, unary
+from jaxrl_llm.objectives.base import row_losses
+from jaxrl_llm.plans import sampled
+from jaxrl_llm.recipe import Recipe
+from jaxrl_llm.registry import Limit, Paper, register
+
+_AOT = Paper(
+  'Distributional Preference Alignment of LLMs via Optimal Transport',
+  '2406.05882',
+  'VERIFIED-2',
+)
+
+
+@register(_AOT)
+def aot(*, samples: int = 2, weight: float = 0.01) -> Recipe:
+  """Margins of the policy above those of the reference at every rank."""
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    objective=row_losses(
+      transport.paired_transport, weight=weight, samples=samples
+    ),
+  )
+
+
+@register(_AOT)
+def aot_unpaired(*, samples: int = 2, weight: float = 0.01) -> Recipe:
+  """Chosen responses above rejected ones at every rank, whoever they are of."""
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    objective=row_losses(
+      transport.unpaired_transport, weight=weight, samples=samples
+    ),
+  )
+
+
+@register(
+  Paper(
+    'Binary Classifier Optimization for Large Language Model Alignment',
+    '2404.04656',
+    'VERIFIED-2',
+  )
+)
+def bco(
+  *, samples: int = 2, weight: float = 0.1, correct: float = 0.5
+) -> Recipe:
+  """Single responses, good or bad, about the mean score of all so far.
+
+  Deviates: without the weights by which the paper corrects for prompts that
+  only good or only bad responses have.
+  """
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    credit=baselines.RunningScore(),
+    objective=row_losses(unary.classified, weight=weight, correct=correct),
+  )
+
+
+@register(
+  Paper(
+    'WPO: Enhancing RLHF with Weighted Preference Optimization',
+    '2406.11827',
+    'VERIFIED-2',
+  )
+)
+def wpo(*, samples: int = 2, weight: float = 0.01) -> Recipe:
+  """DPO, pairs weighing more that the policy itself could have written."""
+  pair = grouped.GroupLoss(
+    grouped.Pairs(partial(preference.logistic, weight=weight)),
+    grouped.to_reference,
+    samples,
+  )
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    objective=row_losses(grouped.WeighedByChance(pair), samples=samples),
+  )
+
+
+@register(
+  Paper(
+    'Enhancing the Reasoning Ability of Multimodal Large Language Models via '
+    'Mixed Preference Optimization',
+    '2411.10442',
+    'VERIFIED-2',
+  ),
+  Limit(
+    'dpo',
+    {'preference_weight': 1.0, 'quality_weight': 0.0, 'imitation': 0.0},
+    {'weight': 0.1},
+  ),
+)
+def mpo(
+  *,
+  samples: int = 2,
+  weight: float = 0.1,
+  preference_weight: float = 0.8,
+  quality_weight: float = 0.2,
+  imitation: float = 1.0,
+) -> Recipe:
+  """Which is better, how good each is, and how the better one is written.
+
+  Deviates: quality has no running reference point, as `bco` has; the mean is
+  over the tokens of each chosen response.
+  """
+
+  def pairs(link, score):
+    return grouped.GroupLoss(grouped.Pairs(link), score, samples)
+
+  parts = (
+    pairs(partial(preference.logistic, weight=weight), grouped.to_reference),
+    pairs(partial(preference.classify, weight=weight), grouped.to_reference),
+    pairs(preference.imitation, grouped.mean_likelihood),
+  )
+  weights = preference_weight, quality_weight, imitation
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    objective=row_losses(grouped.Total(parts, weights), samples=samples),
+  )
