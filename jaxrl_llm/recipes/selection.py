@@ -23,7 +23,7 @@ from jaxrl_llm.selection import weights
   ),
   Limit(
     'dapo',
-    {'rows': 1.0, 'tokens': 1.0},
+    {'rows': 1.0, 'tokens': 1.0, 'first_rows': 1.0, 'first_tokens': 1.0},
     {'rounds': 1, 'clip_high': 0.2},
     up_to_scale=True,
   ),
@@ -35,21 +35,23 @@ def d3s(
   clip_high: float = 0.2,
   rows: float = 0.5,
   tokens: float = 0.5,
+  first_rows: float = 0.25,
+  first_tokens: float = 0.25,
+  iterations: int = 1000,
   minibatches: int = 1,
 ) -> Recipe:
   """The rows of most varied advantages, then their most telling tokens.
 
-  Every token that is kept counts alike.
+  Every token that is kept counts alike. Both shares grow linearly over the run,
+  `iterations` long.
 
-  Deviates: the paper widens the two shares linearly over the run; they are
-  constant here, and ours.
+  Deviates: the shares at both ends are ours.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
     credit=chain(
       estimate(group.norm),
-      weigh_tokens(weights.spread_rows, share=rows),
-      weights.SpreadTokens(share=tokens),
+      weights.Spread(rows, tokens, first_rows, first_tokens, iterations),
     ),
     objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
     aggregate=aggregate.token_mean,

@@ -14,7 +14,6 @@ import math
 import jax.numpy as jnp
 
 from jaxrl_llm import grouping, numerics
-from jaxrl_llm.credit import Memoryless
 from jaxrl_llm.digests import Digest
 from jaxrl_llm.reads import reads
 
@@ -156,21 +155,40 @@ def spread_tokens(advantages, entropy, mask, *, share=0.5):
 
 @reads('old_entropy')
 @dataclasses.dataclass(frozen=True)
-class SpreadTokens(Memoryless):
-  """Stage: token_keep <- `spread_tokens` among the tokens still kept.
+class Spread:
+  """Stage: `spread_rows`, then `spread_tokens` of theirs, and more over time.
+
+      share_k = first + (last - first) min(k / iterations, 1)
+
+  of rows and of the tokens still kept, after k iterations.
 
   Attributes:
-    share: of those tokens, in (0, 1].
+    rows, tokens: the last shares, in (0, 1]. first_rows, first_tokens: those
+      at the beginning. iterations: until the last ones.
+
+  Source: D3S, arXiv 2509.22115, section 3, read at second hand.
   """
 
-  share: float = 0.5
+  rows: float = 0.5
+  tokens: float = 0.5
+  first_rows: float = 0.25
+  first_tokens: float = 0.25
+  iterations: int = 1000
 
-  def apply(self, credit, rollouts):
-    kept = credit.token_keep * (credit.keep > 0)[:, None] > 0
-    weight = spread_tokens(
-      credit.advantages, rollouts.extras['old_entropy'], kept, share=self.share
-    )
-    return credit.replace(token_keep=credit.token_keep * weight)
+  def init(self, spec):
+    del spec
+    return jnp.int32(0)
+
+  def update(self, credit, rollouts, state):
+    progress = jnp.minimum(state / self.iterations, 1.0)
+    rows = self.first_rows + (self.rows - self.first_rows) * progress
+    tokens = self.first_tokens + (self.tokens - self.first_tokens) * progress
+    weight = spread_rows(credit.advantages, rollouts, share=rows)
+    weight = credit.token_keep * weight
+    kept = weight * (credit.keep > 0)[:, None] > 0
+    entropy = rollouts.extras['old_entropy']
+    taken = spread_tokens(credit.advantages, entropy, kept, share=tokens)
+    return credit.replace(token_keep=weight * taken), state + 1
 
 
 @reads('quality')

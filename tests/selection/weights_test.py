@@ -133,12 +133,29 @@ def test_stage_chooses_among_the_tokens_still_kept():
   credit = credit.replace(
     advantages=jnp.where(mask, value, 0), token_keep=0.5 * jnp.asarray(few)
   )
-  stage = weights.SpreadTokens(share=0.5)
-  after, _ = stage.update(credit, rollouts, ())
+  stage = weights.Spread(1.0, 0.5, first_rows=1.0, first_tokens=0.5)
+  after, _ = stage.update(credit, rollouts, stage.init(None))
   taken = np.sort(value[few])[few.sum() // 2 :]
   np.testing.assert_array_equal(
     after.token_keep, 0.5 * (few & np.isin(value, taken))
   )
+
+
+def test_shares_grow_from_the_first_to_the_last_and_stay():
+  rollouts = cases.rollouts(old_entropy=np.ones((16, 6), 'f'))
+  credit = initial_credit(rollouts, Scores(jnp.zeros((16, 1)), jnp.ones(1)))
+  mask = np.asarray(rollouts.loss_mask)
+  rows = np.arange(1.0, 17.0)[:, None] * mask
+  credit = credit.replace(advantages=jnp.asarray(rows))
+  stage = weights.Spread(
+    1.0, 1.0, first_rows=0.5, first_tokens=1.0, iterations=2
+  )
+  state, kept = stage.init(None), []
+  for _ in range(4):
+    after, state = stage.update(credit, rollouts, state)
+    kept.append(np.any(after.token_keep > 0, axis=1).sum())
+  live = mask.any(axis=1).sum()
+  assert kept == [np.ceil(share * live) for share in (0.5, 0.75, 1, 1)]
 
 
 @pytest.mark.parametrize('gap', [0.0, 0.2, 0.5])

@@ -74,12 +74,25 @@ def _most_varied(values, size):
   return [mean(j in chosen for j in peers) for peers in alike]
 
 
-@entry()
-def d3s(case, *, clip_low, clip_high, rows, tokens):
+@entry(values={'iterations': 2})
+def d3s(
+  case,
+  *,
+  clip_low,
+  clip_high,
+  rows,
+  tokens,
+  first_rows,
+  first_tokens,
+  iterations,
+):
   """Arxiv 2509.22115, section 3: rows by Var A, then tokens by |A| H.
 
-  The loss is divided by the tokens that are kept.
+  The loss is divided by the tokens that are kept. Shares grow linearly.
   """
+  part = min((len(case.history) - 1) / iterations, 1)
+  rows = first_rows + (rows - first_rows) * part
+  tokens = first_tokens + (tokens - first_tokens) * part
   a = normalised(case, case.rewards, 1e-6)
   values = [round(a[i], 4) for i in case.rows]
   shares = np.zeros(len(a))
