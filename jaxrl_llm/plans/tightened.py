@@ -51,7 +51,12 @@ class Tightened(Plan):
 
   @property
   def contract(self):
-    return Contract(self.samples, provides={'budget'}, may_lag=True)
+    return Contract(
+      self.samples,
+      provides={'budget'},
+      may_lag=True,
+      rewords=bool(self.sentence),
+    )
 
   def init(self, spec):
     del spec

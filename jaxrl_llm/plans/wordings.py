@@ -166,6 +166,7 @@ class Orders(Plan):
       self.samples,
       provides={'bundle', 'paper'},
       may_lag=True,
+      rewords=True,
       groups=self.orders,
       checks=checks,
     )

@@ -38,6 +38,11 @@ def test_a_sentence_tells_the_budget_of_the_iteration():
   assert scripted.words(rollouts) == ['2', '2']
 
 
+def test_a_sentence_alone_asks_in_other_words():
+  assert not tightened.tightened().contract.rewords
+  assert tightened.tightened(sentence=' in {budget}').contract.rewords
+
+
 @pytest.mark.parametrize(
   ('content', 'more'),
   [

@@ -102,6 +102,13 @@ def test_orders_are_judged_by_their_own_answers_and_paired():
   assert shaped.tolist() == [0, 0, 0, 0, 0, 1, 0, 1]
 
 
+@pytest.mark.parametrize(
+  'plan', [wordings.wordings(), wordings.variants(), wordings.orders()]
+)
+def test_all_say_that_they_ask_in_other_words(plan):
+  assert plan.contract.rewords
+
+
 def test_orders_without_answers_of_their_own_are_refused():
   _, check = wordings.orders(samples=1).contract.checks
   with pytest.raises(ValueError, match='2 of 2 questions have fewer, .* .a.;'):
