@@ -98,16 +98,29 @@ def draw(lines: list[dict], figure: Figure, path: pathlib.Path) -> pathlib.Path:
     sharex=True,
     sharey=True,
   )
+  # A line has one colour in all panels, some of which may be without it.
+  handles = {}
+  names = dict.fromkeys(
+    name for row in grid for _, found in row for name in found
+  )
+  colours = {name: f'C{place}' for place, name in enumerate(names)}
   for axes, (title, curves) in zip(places.flat, sum(grid, [])):
     for label, (x, mean, error) in curves.items():
-      axes.errorbar(
-        x, mean, error, label=label, marker='o', markersize=3, capsize=2
+      handles[label] = axes.errorbar(
+        x,
+        mean,
+        error,
+        color=colours[label],
+        marker='o',
+        markersize=3,
+        capsize=2,
       )
     axes.set_title(title, fontsize='small')
     axes.label_outer()
   canvas.supxlabel(figure.x, fontsize='medium')
   canvas.supylabel(figure.y, fontsize='medium')
-  canvas.suptitle(figure.title)
+  # At the left, where no legend is.
+  canvas.suptitle(figure.title, x=0.01, horizontalalignment='left')
   # Panels share both scales.
   if 'x' in figure.log:
     places[0, 0].set_xscale('log')
@@ -115,8 +128,12 @@ def draw(lines: list[dict], figure: Figure, path: pathlib.Path) -> pathlib.Path:
     places[0, 0].set_yscale('log')
   if figure.series:
     # Beside the curves, since none of its corners is free in every figure.
-    handles = places[0, 0].get_legend_handles_labels()
-    canvas.legend(*handles, title=figure.series, loc='outside right upper')
+    canvas.legend(
+      list(handles.values()),
+      list(handles),
+      title=figure.series,
+      loc='outside right upper',
+    )
   canvas.savefig(path, dpi=120)
   pyplot.close(canvas)
   return path

@@ -125,3 +125,40 @@ def over_seeds(fn, seeds, *numbers):
   keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
   traced = [jnp.asarray(number, jnp.float32) for number in numbers]
   return jax.device_get(jax.jit(jax.vmap(fn))(keys, *traced))
+
+
+def course(programs, start, earned, measure, seeds, *, steps: int):
+  """What is measured after each iteration on all questions, for every seed.
+
+  Args:
+    programs: stages of `steps` iterations each, of as many samples. Each
+      begins with the policy that the one before has learned, and nothing else.
+    start: f(key) -> params, and anything that the others are told.
+    earned: f(world, rows, key) -> extras of rows, and their rewards.
+    measure: f(world, params) -> pytree, stacked over all iterations.
+  """
+
+  def train(key):
+    make, learn_key = jax.random.split(key)
+    params, world = start(make)
+    tasks = jnp.arange(len(params['logits']))
+    samples = programs[0].recipe.plan.contract.samples
+    found = []
+    for program, key in zip(programs, jax.random.split(learn_key, 9)):
+
+      def step(state, key, program=program):
+        draw, judge, update = jax.random.split(key, 3)
+        rows = policy.sample(state.params, draw, tasks, samples=samples)
+        extras, rewards = earned(world, rows, judge)
+        rows = rows.replace(extras={**rows.extras, **extras})
+        state, _ = learn(program, state, rows, rewards, update)
+        return state, measure(world, state.params)
+
+      state = begin(program, params, prompts=len(tasks))
+      keys = jax.random.split(key, steps)
+      state, measured = jax.lax.scan(step, state, keys)
+      params = state.params
+      found.append(measured)
+    return jax.tree.map(lambda *x: jnp.concatenate(x), *found)
+
+  return over_seeds(train, seeds)
