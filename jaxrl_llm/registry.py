@@ -17,6 +17,7 @@ from typing import Any
 from jaxrl_llm.recipe import JOINTS, Recipe, functions
 
 _DEVIATES = 'Deviates:'
+_UNLIMITED = 'No limit:'
 # What others are told apart from, the plainest first.
 BASES = ('reinforce', 'ppo', 'grpo', 'dpo')
 
@@ -122,6 +123,11 @@ class Entry:
     It names every known difference from the paper; '' where none is known.
     """
     return paragraph(self.text, _DEVIATES)
+
+  @property
+  def unlimited(self) -> str:
+    """The paragraph that begins 'No limit:', why it is never another entry."""
+    return paragraph(self.text, _UNLIMITED)
 
 
 @functools.cache

@@ -19,8 +19,11 @@ python -m jaxrl_llm.recipes pairs        how many estimators and surrogates
 from __future__ import annotations
 
 import argparse
+import ast
+import functools
 import itertools
 import pathlib
+import re
 import shlex
 import shutil
 import sys
@@ -33,6 +36,8 @@ from jaxrl_llm.recipes import grid, meanings, peers
 from jaxrl_llm.recipes import pieces as pieces_lib
 
 TABLE = 'PAPERS.md'
+STUDIES = pathlib.Path('experiments/ablations')
+_ARXIV = re.compile(r'\b\d{4}\.\d{5}\b')
 _INDENT = '  '
 
 
@@ -297,6 +302,7 @@ def table() -> str:
     'defaults',
     'limits',
     'confidence',
+    'studies',
     'deviates',
   )
   lines = [
@@ -308,7 +314,9 @@ def table() -> str:
     'what is left out, do not count. A limit is a special case that\nthe '
     'tests verify in loss and gradient. Confidence says how the method is '
     'known: VERIFIED in\npublished text or code, VERIFIED-2 in a third '
-    "party's, RECALLED, or ABSTRACT (reconstructed\nfrom it). Deviates names "
+    "party's, RECALLED, or ABSTRACT (reconstructed\nfrom it). Studies test "
+    'what its paper claims, with the outcomes in '
+    '[their table](experiments/results/README.md).\nDeviates names '
     'every known difference from the paper; empty where none is known.',
     '',
     _row(columns),
@@ -320,12 +328,9 @@ def table() -> str:
     'Functions and classes of `jaxrl_llm` that have no slots, with what their '
     'docstrings say of\ntheir source.',
     '',
-    _row(('kind', 'name', 'what it is', 'source')),
-    _row(['---'] * 4),
-    *(
-      _row((piece.kind, f'`{piece.name}`', piece.summary, piece.source))
-      for piece in pieces_lib.pieces()
-    ),
+    _row(('kind', 'name', 'what it is', 'source', 'studies')),
+    _row(['---'] * 5),
+    *map(_row, map(_told, pieces_lib.pieces())),
   ]
   return '\n'.join(lines) + '\n'
 
@@ -339,10 +344,33 @@ def _cells(entry: registry.Entry) -> list[str]:
     link if paper.arxiv else '',
     _joints(entry),
     _values(entry.defaults),
-    '; '.join(map(limited, entry.limits)),
+    '; '.join(map(limited, entry.limits)) or entry.unlimited,
     paper.confidence,
+    _links(paper.arxiv),
     entry.deviates,
   ]
+
+
+@functools.cache
+def studies() -> dict[str, list[str]]:
+  """Files of `experiments/ablations` here, by the arXiv ids they speak of."""
+  found: dict[str, list[str]] = {}
+  for path in sorted(STUDIES.glob('*.py')):
+    text = ast.get_docstring(ast.parse(path.read_text(encoding='utf-8')))
+    for arxiv in set(_ARXIV.findall(text or '')):
+      found.setdefault(arxiv, []).append(path.as_posix())
+  return found
+
+
+def _links(arxiv: str) -> str:
+  paths = map(pathlib.Path, studies().get(arxiv, ()))
+  return ', '.join(f'[{path.stem}]({path.as_posix()})' for path in paths)
+
+
+def _told(piece: pieces_lib.Piece) -> list[str]:
+  links = map(_links, _ARXIV.findall(piece.source))
+  found = ', '.join(filter(None, links))
+  return [piece.kind, f'`{piece.name}`', piece.summary, piece.source, found]
 
 
 def _joints(entry: registry.Entry) -> str:

@@ -381,6 +381,8 @@ def faker_air(
   Deviates: forecasts of a group are independent, not in pairs of opposite
   noise; the temperature and the growth are ours; the loss is the mean over
   rows, a factor of 1 / samples; and the first stage, supervised, is left out.
+
+  No limit: a row weighs what its group's softmax gives it, at any temperature.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),

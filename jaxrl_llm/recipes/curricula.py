@@ -329,6 +329,9 @@ def qwenlong_l1(
   Deviates: phases are equal parts of the data by prompt length, where the
   paper's end at 20 and 60 thousand tokens; how many questions of before come
   again is ours. GRPO takes the step, of the two algorithms of the paper.
+
+  No limit: any verifier that is content suffices; with one of them and one
+  phase it is `grpo`.
   """
   return Recipe(
     curriculum=curricula.Phases(phases, iterations, share),
@@ -403,6 +406,9 @@ def arpo_replay(
   sees a screen. Questions are not chosen beforehand by whether 16 runs have a
   success among them. That all tokens of a step count alike is recalled, the
   bound on the rows kept of all questions ours.
+
+  No limit: rows that were replayed are marked by the plan; without any, the
+  step is that of `dapo` on all groups.
   """
   return Recipe(
     plan=replay.Successes(samples, each, capacity, spread, low, earned),

@@ -218,6 +218,9 @@ def critique_grpo(
 
   Deviates: critiques say what the verifier found, and the reference answer, as
   the code's simple-gt does; those that a critic model reasons out are left out.
+
+  No limit: rows that were refined are marked by the plan; without any, the step
+  is that of `dr_grpo` on policy.
   """
   return Recipe(
     plan=retried.Retried(
@@ -316,6 +319,9 @@ def agent_r(
   Deviates: episodes are independent, where the paper searches a tree; the first
   wrong turn is that at which the two part, not one that the policy finds; both
   bounds are constant, and recalled; general data are not mixed in.
+
+  No limit: all rows that count are imitated alike, where `sft` weighs them by
+  their rewards.
   """
   plan = reflected.Reflected(samples, turns, good, gap, revisions)
   taught = partial(group.outcomes, right=1.0, wrong=0.0, correct=good)

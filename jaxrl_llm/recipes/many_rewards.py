@@ -37,6 +37,9 @@ def maxmin_rlhf(
   One verifier, or reward model, for each group of people.
 
   Deviates: GRPO takes the step, in place of PPO.
+
+  No limit: how many groups of people there are is the run's; with one it is
+  `grpo`.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),

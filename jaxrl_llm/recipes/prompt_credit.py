@@ -264,6 +264,9 @@ def dr_irl(
   Deviates: means are those of the iteration, not of the question's category;
   its reward models, one for each category, are `irl_reward_model`'s, trained
   apart.
+
+  No limit: what responses cover of a demonstration is always read; where all
+  prompts are alike it is `grpo`.
   """
   return Recipe(
     plan=notes.noted(sampled.independent(samples=samples), passes.Coverage()),

@@ -53,6 +53,8 @@ def unary_reward_model(*, samples: int = 1, correct: float = 0.5) -> Recipe:
   """The log-odds that a response alone is liked: binary cross-entropy.
 
   Learns from single labelled responses, which need no rival.
+
+  No limit: no other entry fits the odds of a single label.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
@@ -106,6 +108,8 @@ def regression_reward_model(*, samples: int = 1) -> Recipe:
 
   Deviates: reconstructed from the abstract. One model regresses all labels
   there, and each its own here.
+
+  No limit: no other entry fits a number to a score.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
@@ -130,6 +134,8 @@ def irl_reward_model(*, samples: int = 2, bound: float = 0.05) -> Recipe:
 
   Deviates: responses are recorded once, where the paper's policy moves with
   the reward; the bound is ours.
+
+  No limit: a margin of two rewards has no logistic at any bound.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),

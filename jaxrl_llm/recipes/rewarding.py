@@ -75,7 +75,13 @@ def gcpo(
     'FAPO: Flawed-Aware Policy Optimization for Efficient and Reliable '
     'Reasoning',
     '2510.22543',
-  )
+  ),
+  Limit(
+    'dapo',
+    {'penalty': 0.0},
+    {'rounds': 1, 'epsilon': 5e-7},
+    up_to_scale=True,
+  ),
 )
 def fapo(
   *,
@@ -280,6 +286,9 @@ def graphrag_r1(
   judges the form. What the environment wrote is not learned.
 
   Deviates: recalled; all numbers are ours. Phases are iterations of one run.
+
+  No limit: the form is always rewarded; where all have it, with no phase and no
+  cost, it is `grpo`.
   """
   return Recipe(
     plan=notes.noted(

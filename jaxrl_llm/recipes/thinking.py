@@ -47,6 +47,8 @@ def thinkless(
   Deviates: the KL is weighed as the loss is, first tokens apart, where the
   published code averages it over all tokens. Of a mode that the tokenizer
   writes in several tokens, the first is the one averaged apart.
+
+  No limit: all right responses of a mode earn the same, whatever they earned.
   """
   return Recipe(
     plan=notes.noted(
@@ -195,6 +197,8 @@ def hbpo(
 
   Deviates: the published code adds the term within a budget twice, which
   `weight` = 2 does; the paper has it once, as here.
+
+  No limit: what a right response earns depends on its length at any budget.
   """
   texts = tuple(beginning.replace('{budget}', str(b)) for b in budgets)
   return Recipe(
@@ -240,6 +244,8 @@ def hgpo_modes(
 
   Deviates: rows that tie for the best of their mode are all the best, where
   the order of rows would decide.
+
+  No limit: the best of a mode count alike, whatever they earn.
   """
   return Recipe(
     plan=begun.begun((think, at_once), samples=samples, chosen=True),
@@ -354,9 +360,15 @@ def s_grpo(
 
   Rows of a group are the exits of one response, and that response.
 
-  Deviates: without a KL, whose weight is not known to us, as the clip is not;
-  losses are averaged within each row, and then over rows. An exit leaves
-  `sample.max_response` room for what is said and one token.
+  Losses are averaged within each row and then over rows, which here gives the
+  tokens of short exits the most weight; a mean over all tokens,
+  --config.slots.aggregate=token_mean, learns better (`short_thoughts.py`).
+
+  Deviates: the clip is not known to us, nor whether what is said at an exit is
+  learned, which it is not here. An exit leaves `sample.max_response` room for
+  what is said and one token.
+
+  No limit: with a base of 1 it is GRPO without the spread, which is no entry.
   """
   return Recipe(
     plan=exits.exits(samples=samples, said=said, end=end),
@@ -394,6 +406,8 @@ def brpo(
   all later budgets, where the published code gives each its own. Thoughts and
   answers are rows of their own, not branches of one, and no more is said at an
   exit than the end of the thought. `share` of a response is the thought's.
+
+  No limit: thoughts are judged by the answers of other rows.
   """
   return Recipe(
     plan=anytime.anytime(

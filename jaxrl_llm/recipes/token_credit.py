@@ -276,6 +276,8 @@ def text2grad(
 
   Deviates: the weight of the KL is constant, where the code adapts it to a
   target of 3 nats. Numbers but that weight and the epochs are TRL's, recalled.
+
+  No limit: rewards of spans alone are read, which no other entry reads.
   """
   error = partial(costs.squared_value_error, clip=value_clip)
   return Recipe(

@@ -1,5 +1,6 @@
 import inspect
 import pathlib
+import re
 
 import pytest
 
@@ -27,10 +28,10 @@ def _cells():
   return {row[0].strip('`'): row for row in cells}
 
 
-def test_table_has_one_row_of_eight_cells_for_each_recipe():
+def test_table_has_one_row_of_nine_cells_for_each_recipe():
   cells = _cells()
   assert sorted(cells) == recipes.names()
-  assert {len(row) for row in cells.values()} == {8}
+  assert {len(row) for row in cells.values()} == {9}
 
 
 def test_table_says_how_every_entry_deviates():
@@ -39,6 +40,26 @@ def test_table_says_how_every_entry_deviates():
     told = inspect.getdoc(recipes.get(name).factory).split('Deviates:')
     words = ' '.join(told[1].split('\n\n')[0].split()) if told[1:] else ''
     assert cells[name][-1] == words.replace('|', '/'), name
+
+
+def test_table_links_the_studies_that_name_the_paper():
+  links = {name: row[7] for name, row in _cells().items()}
+  assert '[dr_grpo_difficulty](experiments/' in links['dr_grpo']
+  assert links['grpo'] == ''
+  told = {
+    name: re.findall(r'\]\(([^)]*)\)', text) for name, text in links.items()
+  }
+  for name, paths in told.items():
+    for path in paths:
+      text = pathlib.Path(path).read_text(encoding='utf-8')
+      assert recipes.get(name).paper.arxiv in text
+
+
+def test_what_has_no_limit_says_why_and_nothing_else_does():
+  for name in recipes.names():
+    entry = recipes.get(name)
+    assert not (entry.limits and entry.unlimited), name
+  assert _cells()['text2grad'][5] == recipes.get('text2grad').unlimited != ''
 
 
 def test_deviations_are_the_paragraph_that_begins_with_the_word():
