@@ -23,6 +23,8 @@ tokens. Expected: HGPO and A2FM think at the hard levels alone; GRPO everywhere
 that thinking is any better; TON's drops let it skip.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -40,7 +42,7 @@ RIGHT = jnp.stack([jnp.repeat(LEVELS, 4), jnp.full(20, 0.95)], axis=1)
 LENGTH = jnp.array([2, 33])
 TASKS, TOKENS, STEPS, IMITATED, RATE = 20, 33, 300, 100, 0.05
 
-LEARNERS = {
+LEARNERS: dict[str, dict[str, Any]] = {
   'grpo': {'kl_weight': 0.0},
   'thinkless': {'kl_weight': 0.0, 'minibatches': 1},
   'hgpo_modes': {'kl_weight': 0.0},

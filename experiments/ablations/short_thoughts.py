@@ -28,6 +28,7 @@ claimed.
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +50,7 @@ BUDGETS, LAST, STAGE = (6, 12, 18, 30), 12.0, 80
 BEFORE, AFTER = (0.3, 0.69, 0.01), (0.3, 0.6, 0.1)
 DECAY = (LAST / TOKENS) ** 0.25  # 48 to 12 in five steps
 
-LEARNERS = {
+LEARNERS: dict[str, dict[str, Any]] = {
   'grpo': {'kl_weight': 0.0, 'samples': 8},
   's_grpo': {},
   's_grpo by tokens': {},
