@@ -8,7 +8,7 @@
 tools, so the schema of `calculator.py` and the form of a call are words of the
 system's message, and one worked example stands before the question. The policy
 calls, reads the result, and answers; the verifier judges the last words.
-Measured: the share of right greedy answers to 32 held-out questions, and to 16
+Measured: the share of right greedy answers to 16 held-out questions, and to 16
 others without the example, set `bare`, before and after GRPO of episodes.
 Expected: with the example the model often calls, not always rightly, and
 training mends that.
@@ -34,7 +34,7 @@ def cells():
 def get_config(recipe: str = 'flow_grpo_agent'):
   """Four episodes of two turns about each of four products."""
   config = pretrained(recipe).unlock()
-  config.steps = 4
+  config.steps = 3
   config.model.path = str(prepare.MODEL)
   config.model.remat = False
   config.recipe.samples = 4
@@ -43,7 +43,7 @@ def get_config(recipe: str = 'flow_grpo_agent'):
   config.recipe.kl_weight = 0.0
   config.environment = 'experiments.real.calculator:Calculator'
   config.data.path = str(prepare.PRODUCTS)
-  config.data.held_out = 32
+  config.data.held_out = 16
   config.verify.names = ('numeric',)
   config.sample.prompts = 4
   config.sample.max_prompt = 272
@@ -53,10 +53,10 @@ def get_config(recipe: str = 'flow_grpo_agent'):
   config.learn.microbatches = 1
   config.optimizer.learning_rate = 1e-5
   config.optimizer.warmup = 0
-  config.eval.every = 4
+  config.eval.every = 3
   config.eval.prompts = 16
   config.eval.sets = (f'bare={prepare.BARE}',)
   config.eval.saved = -1
   config.log.samples = 16
-  config.checkpoint.every = 4
+  config.checkpoint.every = 3
   return config.lock()

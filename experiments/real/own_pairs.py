@@ -17,10 +17,11 @@ The model answers 128 sums five times, once of them greedily; the verifier says
 which answers are right, and a right and a wrong one to the same question are a
 pair. DPO and a reward model begin at that model and see the pairs alone.
 Measured: for DPO the share of greedy answers that are right on 64 sums that
-nobody was asked, set `sums`, before and after; for both, on 16 held-out pairs,
-how often the right answer is rated higher, DPO's rating being the log-ratio to
-the model it began as. Expected: DPO raises the accuracy, by less than as many
-iterations of GRPO do, whose answers are of the policy as it learns.
+nobody was asked, set `sums`, before and after; for both, on the pairs of 16
+questions that are held out, how often the right answer is rated higher, DPO's
+rating being the log-ratio to the model it began as. Expected: DPO raises the
+accuracy, by less than as many iterations of GRPO do, whose answers are of the
+policy as it learns.
 """
 
 from experiments.ablations.study import over
@@ -35,7 +36,7 @@ def cells():
 
 
 def get_config(recipe: str = 'dpo'):
-  """Eight pairs an iteration, twelve iterations."""
+  """Eight pairs an iteration; DPO has twelve of them, a reward model eight."""
   config = sums.get_config(recipe).unlock()
   config.sample.max_prompt = 40
   config.sample.unroll = False  # Much to compile, and little to sample.
@@ -49,11 +50,12 @@ def get_config(recipe: str = 'dpo'):
   config.sample.prompts = 8
   config.learn.microbatches = 1
   config.eval.prompts = 16
-  config.eval.every = config.checkpoint.every = config.steps
   if 'reward model' in recipes.get(presets.find(recipe).recipe).joints:
+    config.steps = 8
     # It writes nothing that could be verified.
     config.verify.names = config.verify.weights = ()
     config.data.answer_field = ''
   else:
     config.eval.sets = (f'sums={prepare.KEPT}',)
+  config.eval.every = config.checkpoint.every = config.steps
   return config.lock()

