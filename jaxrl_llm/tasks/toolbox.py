@@ -147,6 +147,12 @@ def schemas(kind: type[Toolbox]) -> list[dict[str, Any]]:
   # Half a second of import that the processes of tools do not need.
   from transformers.utils import get_json_schema
 
+  for name in ('said', 'earned'):
+    if callable(getattr(kind, name)):
+      raise ValueError(
+        f'{kind.__name__}.{name} is no tool: by this name it holds what was '
+        f'{name}; give the tool another'
+      )
   made = []
   for name in names(kind):
     # Bound, so that `self` is no argument; no code of the class runs.

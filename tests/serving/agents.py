@@ -90,6 +90,23 @@ def helped(row, url, key):
   return float(len(second['content']) % 3)
 
 
+def delegating(row, url, key):
+  """A helper, who is paid for its answer, and the one who asked for help."""
+
+  def said(system):
+    messages = [
+      {'role': 'system', 'content': system},
+      {'role': 'user', 'content': row['prompt']},
+    ]
+    body = {'model': 'policy', 'messages': messages}
+    return post(f'{url}/chat/completions', key, body)['id']
+
+  helped = said('1=')
+  said('2=')
+  post(f'{url}/reward', key, {'reward': 0.25, 'id': helped})
+  return 1.0
+
+
 async def misbehave(row, url, key):
   """What a program may do wrong, by the first letter of the prompt."""
   messages = [{'role': 'user', 'content': row['prompt']}]

@@ -107,6 +107,14 @@ class Silent(Toolbox):
     """
 
 
+class Shadow(Toolbox):
+  """Has a tool by the name of something else."""
+
+  def earned(self) -> float:
+    """What was earned."""
+    return 1.0
+
+
 class Empty(Toolbox):
   """Has no tools."""
 

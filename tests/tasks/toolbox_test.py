@@ -42,6 +42,7 @@ def test_methods_are_tools_and_schemas_say_what_they_take():
   [
     (boxes.Silent, r'the tool Silent.look cannot be shown .*place.*type'),
     (boxes.Empty, 'Empty has no tools; give it a method'),
+    (boxes.Shadow, 'Shadow.earned is no tool: .*; give the tool another'),
   ],
 )
 def test_tools_that_cannot_be_shown_are_named(kind, words):

@@ -240,6 +240,24 @@ def test_steps_of_a_program_are_those_of_its_environment(tmp_path):
   np.testing.assert_allclose(*advantages, atol=1e-6)
 
 
+def test_a_helper_is_paid_and_compared_with_helpers(tmp_path):
+  config = config_of('delegating', 'm_grpo', **PAID)
+  with assembled(config, tmp_path) as parts:
+    _, _, found, scores = collected(parts)
+    shaped = parts.recipe.credit.stages[0]
+  own = np.asarray(found.valid)
+  assert own.sum() == 16
+  agent, paid = (
+    np.asarray(found.extras[name])[own] for name in ('agent', 'step_reward')
+  )
+  helper = agent[paid > 0]
+  assert (len(helper), {*helper}, {*agent}) == (8, {helper[0]}, {*agent[:2]})
+  start = types.initial_credit(found, scores)
+  start = start.replace(rewards=start.components[:, 0])
+  made, _ = shaped.update(start, found, ())
+  np.testing.assert_allclose(np.asarray(made.rewards)[own], 1.0 + paid)
+
+
 def test_rows_of_what_the_template_rewrites_count_as_one_episode(tmp_path):
   """Every token that was drawn is in a row, once, and weighs the same."""
   drawn, weight, values = {}, {}, {}
