@@ -1,6 +1,6 @@
 """A calculator, as a tool of an agent."""
 
-from jaxrl_llm.tasks import toys
+from jaxrl_llm.tasks import expressions
 from jaxrl_llm.tasks.toolbox import Toolbox
 
 
@@ -13,4 +13,4 @@ class Calculator(Toolbox):
     Args:
       expression: such as 2 * 3.
     """
-    return str(toys.evaluate(expression)[0])
+    return str(expressions.evaluate(expression)[0])

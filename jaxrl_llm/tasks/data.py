@@ -23,10 +23,10 @@ from jaxrl_llm import spelling
 from jaxrl_llm.tasks import (
   addresses,
   conversations,
+  generated,
   numbers,
   options,
   records,
-  toys,
 )
 
 Row = dict[str, Any]
@@ -237,7 +237,7 @@ def generate(
   their seeds and sizes.
 
   Args:
-    name: a key of `toys.TOYS`, or `reasoning_gym:TASK`.
+    name: a key of `generated.TOYS`, or `reasoning_gym:TASK`.
     size: rows.
     seed: of the questions.
     part: 'train' or 'held_out' (a quarter of all questions).
@@ -282,15 +282,15 @@ def generate(
 
 def _toy_rows(name, seed, level, options):
   """Rows and the domains they are of, the names of those, and the verifier."""
-  if name not in toys.TOYS:
-    near = spelling.nearest(name, toys.TOYS)
+  if name not in generated.TOYS:
+    near = spelling.nearest(name, generated.TOYS)
     raise ValueError(
       f'unknown task {name!r}; '
       + (f'did you mean {near!r}? ' if near else '')
-      + f'known: {", ".join(sorted(toys.TOYS))}, {_GYM}TASK, OWNER/NAME '
+      + f'known: {", ".join(sorted(generated.TOYS))}, {_GYM}TASK, OWNER/NAME '
       'of the Hugging Face hub, or an existing file or folder'
     )
-  toy = toys.TOYS[name]
+  toy = generated.TOYS[name]
   count = len(toy.levels)
   if not 0 <= level <= count or (level == 0 and count == 1):
     several = ', or 0 for all of them' if count > 1 else ''

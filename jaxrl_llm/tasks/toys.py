@@ -5,23 +5,19 @@ a row: the question 'prompt', the reference 'answer', a 'demonstration' (what a
 teacher would have written) and whatever its verifier reads. Where there is more
 to say than the answer, 'solution' is what a careful teacher would have written,
 and 'hints' are larger and larger parts of it. The standard library alone,
-because verifier processes import it.
+because verifier processes import it. Its verifier and its difficulties stand in
+`generated`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import operator
 import random
-import re
 import string
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from fractions import Fraction
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxrl_llm.tasks import answers
+from jaxrl_llm.tasks import answers, expressions
 
 Row = dict[str, Any]
 
@@ -49,9 +45,9 @@ def chain_sum(
   Raises:
     ValueError: fewer than 2 terms, no number above 0, or no probability.
   """
-  _check(terms >= 2, 'terms', terms, 'at least 2')
-  _check(largest >= 1, 'largest', largest, 'at least 1')
-  _check(0 <= worked <= 1, 'worked', worked, 'in [0, 1]')
+  check(terms >= 2, 'terms', terms, 'at least 2')
+  check(largest >= 1, 'largest', largest, 'at least 1')
+  check(0 <= worked <= 1, 'worked', worked, 'in [0, 1]')
   numbers = [rng.randint(0, largest) for _ in range(terms)]
   signs = [rng.choice('+-') for _ in numbers[1:]]
   tails = [
@@ -94,8 +90,8 @@ def sort(
   Raises:
     ValueError: no length, no symbols, or no probability.
   """
-  _check(0 <= careless <= 1, 'careless', careless, 'in [0, 1]')
-  text = _word(rng, length, symbols)
+  check(0 <= careless <= 1, 'careless', careless, 'in [0, 1]')
+  text = word(rng, length, symbols)
   answer = ''.join(sorted(text))
   return {
     'prompt': f'sort {text}=',
@@ -116,7 +112,7 @@ def reverse(
     length: symbols drawn, with repetition.
     symbols: to draw from.
   """
-  text = _word(rng, length, symbols)
+  text = word(rng, length, symbols)
   return {
     'prompt': f'reverse {text}=',
     'answer': text[::-1],
@@ -142,15 +138,15 @@ def countdown(
   Raises:
     ValueError: an option out of its range.
   """
-  _check(numbers >= 2, 'numbers', numbers, 'at least 2')
-  _check(largest >= 1, 'largest', largest, 'at least 1')
-  _check(bool(signs) and set(signs) <= set('+-*'), 'signs', signs, 'of +-*')
+  check(numbers >= 2, 'numbers', numbers, 'at least 2')
+  check(largest >= 1, 'largest', largest, 'at least 1')
+  check(bool(signs) and set(signs) <= set('+-*'), 'signs', signs, 'of +-*')
   given = [rng.randint(1, largest) for _ in range(numbers)]
   used = rng.sample(given, numbers)
   expression = str(used[0])
   for number in used[1:]:
     expression += rng.choice(signs) + str(number)
-  target = evaluate(expression)[0]
+  target = expressions.evaluate(expression)[0]
   return {
     'prompt': f'{" ".join(map(str, given))} > {target}=',
     'answer': expression,
@@ -160,9 +156,10 @@ def countdown(
   }
 
 
-def _word(rng: random.Random, length: int, symbols: str) -> str:
-  _check(length >= 1, 'length', length, 'at least 1')
-  _check(bool(symbols), 'symbols', symbols, 'not empty')
+def word(rng: random.Random, length: int, symbols: str) -> str:
+  """Symbols drawn with return."""
+  check(length >= 1, 'length', length, 'at least 1')
+  check(bool(symbols), 'symbols', symbols, 'not empty')
   return ''.join(rng.choice(symbols) for _ in range(length))
 
 
@@ -187,8 +184,8 @@ def lookup(
   Raises:
     ValueError: no length, fewer symbols, or no probability.
   """
-  _check(1 <= length <= len(symbols), 'length', length, '1 to len(symbols)')
-  _check(0 <= careless <= 1, 'careless', careless, 'in [0, 1]')
+  check(1 <= length <= len(symbols), 'length', length, '1 to len(symbols)')
+  check(0 <= careless <= 1, 'careless', careless, 'in [0, 1]')
   word = ''.join(rng.sample(symbols, length))
   digits, guess = (
     {letter: str(rng.randint(1, 9)) for letter in word} for _ in range(2)
@@ -228,8 +225,8 @@ def prices(
   Raises:
     ValueError: no letters, fewer symbols, or no probability.
   """
-  _check(1 <= count <= len(symbols), 'count', count, '1 to len(symbols)')
-  _check(0 <= careless <= 1, 'careless', careless, 'in [0, 1]')
+  check(1 <= count <= len(symbols), 'count', count, '1 to len(symbols)')
+  check(0 <= careless <= 1, 'careless', careless, 'in [0, 1]')
   things = rng.sample(symbols, count)
   known, guess = (
     {thing: rng.randint(1, 9) for thing in things} for _ in range(2)
@@ -281,8 +278,8 @@ def line(rng: random.Random, *, largest: int = 9, checked: int = 3) -> Row:
   Raises:
     ValueError: no points to test.
   """
-  _check(checked >= 1, 'checked', checked, 'at least 1')
-  _check(largest > checked, 'largest', largest, f'more than {checked}')
+  check(checked >= 1, 'checked', checked, 'at least 1')
+  check(largest > checked, 'largest', largest, f'more than {checked}')
   slope, offset = rng.randint(0, largest), rng.randint(0, largest)
   points = rng.sample(range(largest + 1), checked + 2)
   values = [slope * x + offset for x in points]
@@ -319,8 +316,8 @@ def series(
   Raises:
     ValueError: nothing to add up, or no probability.
   """
-  _check(count >= 3, 'count', count, 'at least 3')
-  _check(0 <= careless <= 1, 'careless', careless, 'in [0, 1]')
+  check(count >= 3, 'count', count, 'at least 3')
+  check(0 <= careless <= 1, 'careless', careless, 'in [0, 1]')
   a, b = rng.randint(0, largest), rng.randint(0, largest)
   loop = f'def f(n): return sum({a}*i+{b} for i in range(n))'
   short = f'def f(n): return {a}*n*(n-1)//2+{b}*n'
@@ -362,10 +359,10 @@ def cycle(
   Raises:
     ValueError: fewer than 3 symbols, or no probability.
   """
-  _check(len(symbols) >= 3, 'symbols', symbols, 'at least 3')
-  _check(0 <= careless <= 1, 'careless', careless, 'in [0, 1]')
-  _check(0 <= favourite <= 1, 'favourite', favourite, 'in [0, 1]')
-  number = _word(rng, digits, '0123456789')
+  check(len(symbols) >= 3, 'symbols', symbols, 'at least 3')
+  check(0 <= careless <= 1, 'careless', careless, 'in [0, 1]')
+  check(0 <= favourite <= 1, 'favourite', favourite, 'in [0, 1]')
+  number = word(rng, digits, '0123456789')
   first = rng.random() < favourite
   thrown = symbols[0] if first else rng.choice(symbols[1:])
   return {
@@ -404,315 +401,7 @@ def cycle_duel(
   return chances
 
 
-def judge(
-  rng: random.Random,
-  *,
-  length: int = 4,
-  symbols: str = '0123456789',
-  careless: float = 0.0,
-) -> Row:
-  """Which of two words is sorted: `A 0113 B 3101=` is answered `A`.
-
-  The question with the two words exchanged is in 'wordings', and the answers
-  to both are in 'answers'. A careless judge says A without reading.
-
-  Args:
-    rng: source of randomness.
-    length: symbols of a word, of which two at least differ.
-    symbols: to draw from; their order is that of characters.
-    careless: probability that the demonstration is A.
-
-  Raises:
-    ValueError: words or symbols without an order, or no probability.
-  """
-  _check(0 <= careless <= 1, 'careless', careless, 'in [0, 1]')
-  _check(length >= 2, 'length', length, 'at least 2')
-  _check(len(set(symbols)) >= 2, 'symbols', symbols, 'of two kinds at least')
-  letters = [*rng.sample(sorted(set(symbols)), 2)]
-  letters += [rng.choice(symbols) for _ in range(length - 2)]
-  good = ''.join(sorted(letters))
-  bad = good
-  while bad == good:
-    rng.shuffle(letters)
-    bad = ''.join(letters)
-  words = [good, bad]
-  rng.shuffle(words)
-  asked = ['A {} B {}='.format(*pair) for pair in (words, words[::-1])]
-  right = 'AB' if words[0] == good else 'BA'
-  return {
-    'prompt': asked[0],
-    'wordings': asked[1:],
-    'answer': right[0],
-    'answers': [*right],
-    'demonstration': 'A' if rng.random() < careless else right[0],
-  }
-
-
-def screen(
-  rng: random.Random,
-  *,
-  things: int = 2,
-  largest: int = 9,
-  careless: float = 0.0,
-) -> Row:
-  """An action on a screen: `tap b: a3,4 b7,1=` is answered `tap 7 1`.
-
-  Places that are off by one count too. One task in four is `back`, which has
-  no place. A careless hand taps what is named first.
-
-  Args:
-    rng: source of randomness.
-    things: on the screen, named by letters.
-    largest: coordinates are uniform in [0, largest].
-    careless: probability that the demonstration is of the first thing.
-
-  Raises:
-    ValueError: no thing or more than there are letters, or no probability.
-  """
-  letters = string.ascii_lowercase
-  _check(1 <= things <= len(letters), 'things', things, '1 to 26')
-  _check(0 <= careless <= 1, 'careless', careless, 'in [0, 1]')
-  names = letters[:things]
-  at = {
-    name: (rng.randint(0, largest), rng.randint(0, largest)) for name in names
-  }
-  shown = ' '.join(f'{name}{x},{y}' for name, (x, y) in at.items())
-  name = rng.choice(names)
-  (x, y), first = at[name], at[names[0]]
-  back = rng.random() < 0.25
-  said = 'back' if back else f'tap {x} {y}'
-  copied = 'tap {} {}'.format(*first)
-  row = {
-    'prompt': f'{"back" if back else f"tap {name}"}: {shown}=',
-    'answer': said,
-    'demonstration': copied if rng.random() < careless else said,
-    'action': 'back' if back else 'tap',
-  }
-  return row if back else row | {'box': [x - 1, y - 1, x + 1, y + 1]}
-
-
-def send(
-  rng: random.Random, *, symbols: str = 'abcdefgh', careless: float = 0.0
-) -> Row:
-  """A call of a function: `5 to a=` is answered `send(to="a",amount=5)`.
-
-  A careless caller exchanges the two names of the arguments.
-
-  Args:
-    rng: source of randomness. symbols: letters to draw from.
-    careless: probability that the demonstration exchanges the names.
-
-  Raises:
-    ValueError: no symbols, or no probability.
-  """
-  _check(0 <= careless <= 1, 'careless', careless, 'in [0, 1]')
-  letter, number = _word(rng, 1, symbols), rng.randint(0, 99)
-  call = f'send(to="{letter}",amount={number})'
-  swapped = f'send(amount="{letter}",to={number})'
-  return {
-    'prompt': f'{number} to {letter}=',
-    'answer': call,
-    'demonstration': swapped if rng.random() < careless else call,
-  }
-
-
-def proof(
-  rng: random.Random,
-  *,
-  terms: int = 4,
-  wrong: float = 0.5,
-  careless: float = 0.0,
-) -> Row:
-  """The first wrong step of a sum: `7-2+9=5+9=15:` is answered `1`.
-
-  Steps are counted from 0; where all are right, the answer is -1. A careless
-  judge always says that they are.
-
-  Args:
-    rng: source of randomness. terms: of the sum, at least 2.
-    wrong: probability of an error. careless: that the demonstration is -1.
-
-  Raises:
-    ValueError: fewer than 2 terms, or no probability.
-  """
-  for name, value in (('wrong', wrong), ('careless', careless)):
-    _check(0 <= value <= 1, name, value, 'in [0, 1]')
-  row = chain_sum(rng, terms=terms)
-  steps = row['demonstration'].split('=')
-  first = rng.randrange(len(steps)) if rng.random() < wrong else -1
-  if first >= 0:
-    # What follows goes on from the wrong number, and is right in itself.
-    by = rng.choice((-1, 1))
-    for place in range(first, len(steps)):
-      number, rest = re.split(r'(?<=\d)(?!\d)', steps[place], maxsplit=1)
-      steps[place] = f'{int(number) + by}{rest}'
-  return {
-    'prompt': f'{row["prompt"]}{"=".join(steps)}:',
-    'answer': str(first),
-    'demonstration': '-1' if rng.random() < careless else str(first),
-    'steps': len(steps),
-  }
-
-
-def _check(holds: bool, name: str, value: Any, bound: str) -> None:
+def check(holds: bool, name: str, value: Any, bound: str) -> None:
+  """Raises a ValueError that names an option, its value and what it must be."""
   if not holds:
     raise ValueError(f'{name}={value!r} must be {bound}')
-
-
-@dataclasses.dataclass(frozen=True)
-class Toy:
-  """A toy with its verifier and its difficulty levels, easiest first."""
-
-  row: Callable[..., Row]
-  verifier: str
-  levels: tuple[Mapping[str, Any], ...]
-
-
-TOYS = {
-  'chain_sum': Toy(
-    chain_sum,
-    'numeric',
-    (
-      {'terms': 3, 'largest': 9},
-      {'terms': 4, 'largest': 9, 'worked': 0.3},
-      {'terms': 5, 'largest': 20, 'worked': 0.3},
-      {'terms': 8, 'largest': 99, 'worked': 0.3},
-    ),
-  ),
-  'countdown': Toy(
-    countdown,
-    'countdown',
-    (
-      {'numbers': 3, 'largest': 9, 'signs': '+-'},
-      {'numbers': 4, 'largest': 9, 'signs': '+-'},
-      {'numbers': 4, 'largest': 20, 'signs': '+-*'},
-    ),
-  ),
-  'judge': Toy(judge, 'exact', ({'length': 3}, {'length': 4, 'careless': 0.5})),
-  'line': Toy(line, 'code', ({'largest': 9},)),
-  'cycle': Toy(cycle, 'listed', ({}, {'careless': 0.4})),
-  'lookup': Toy(
-    lookup, 'numeric', ({'length': 3}, {'length': 3, 'careless': 0.7})
-  ),
-  'prices': Toy(
-    prices,
-    'exact',
-    (
-      {'count': 2},
-      {'count': 2, 'careless': 0.5},
-      {'count': 2, 'careless': 0.5, 'listed': True},
-    ),
-  ),
-  'proof': Toy(proof, 'exact', ({'terms': 3}, {'terms': 4, 'careless': 0.5})),
-  'reverse': Toy(
-    reverse, 'exact', ({'length': 4}, {'length': 8}, {'length': 16})
-  ),
-  'screen': Toy(
-    screen,
-    'place',
-    (
-      {'things': 1, 'careless': 0.5},
-      {'things': 2, 'careless': 0.5},
-      {'things': 4, 'careless': 0.5},
-    ),
-  ),
-  'send': Toy(send, 'same_call', ({}, {'careless': 0.5})),
-  'series': Toy(series, 'code', ({}, {'careless': 0.5})),
-  'sort': Toy(
-    sort,
-    'exact',
-    ({'length': 5}, {'length': 8, 'careless': 0.7}, {'length': 16}),
-  ),
-}
-
-_OPERATORS = {'+': operator.add, '-': operator.sub, '*': operator.mul}
-# Numbers of a longer expression could not be few and small anyway.
-_MAX_EXPRESSION = 200
-_MAX_DEPTH = 20
-
-
-def evaluate(expression: str) -> tuple[Fraction, list[int]]:
-  """The value of an arithmetic expression, and the numbers it uses.
-
-  Integers, `+ - * /`, parentheses and spaces, with the usual precedence and
-  no unary signs. Parsed by recursive descent; nothing is executed as code.
-
-  Raises:
-    ValueError: anything else, a division by 0, or an expression that is very
-      long or deep.
-  """
-  tokens = _tokens(expression)
-  numbers: list[int] = []
-
-  def atom(depth: int) -> Fraction:
-    token = tokens.pop() if tokens else ''
-    if token.isdecimal():
-      numbers.append(int(token))
-      return Fraction(numbers[-1])
-    if token != '(' or depth >= _MAX_DEPTH:
-      raise ValueError(f'no expression: {expression!r}')
-    value = total(depth + 1)
-    if not tokens or tokens.pop() != ')':
-      raise ValueError(f'unbalanced parentheses: {expression!r}')
-    return value
-
-  def product(depth: int) -> Fraction:
-    value = atom(depth)
-    while tokens and tokens[-1] in '*/':
-      divide = tokens.pop() == '/'
-      factor = atom(depth)
-      if divide and factor == 0:
-        raise ValueError(f'division by 0: {expression!r}')
-      value = value / factor if divide else value * factor
-    return value
-
-  def total(depth: int) -> Fraction:
-    value = product(depth)
-    while tokens and tokens[-1] in '+-':
-      value = _OPERATORS[tokens.pop()](value, product(depth))
-    return value
-
-  value = total(0)
-  if tokens:
-    raise ValueError(f'no expression: {expression!r}')
-  return value, numbers
-
-
-def _tokens(expression: str) -> list[str]:
-  """Numbers and symbols, last first."""
-  if len(expression) > _MAX_EXPRESSION or not expression.isascii():
-    raise ValueError(f'no expression: {expression[:40]!r}')
-  for symbol in '+-*/()':
-    expression = expression.replace(symbol, f' {symbol} ')
-  tokens = expression.split()
-  for token in tokens:
-    if not (token.isdecimal() or token in '+-*/()'):
-      raise ValueError(f'{token!r} is no number and no sign')
-  return tokens[::-1]
-
-
-def countdown_score(
-  responses: Sequence[str], rows: Sequence[Mapping[str, Any]]
-) -> list[float]:
-  """1 where the expression makes the target from exactly the numbers, else 0.
-
-  Args:
-    responses: the final answer (`answers.final`) is an expression, or
-      `expression=target`; anything else scores 0.
-    rows: 'numbers', each to be used once, and 'target'.
-  """
-  return [
-    _makes_target(answers.final(response), row)
-    for response, row in zip(responses, rows, strict=True)
-  ]
-
-
-def _makes_target(answer: str, row: Mapping[str, Any]) -> float:
-  expression, equals, claim = answer.partition('=')
-  try:
-    value, numbers = evaluate(expression)
-  except ValueError:
-    return 0.0
-  honest = not equals or claim.strip() == str(row['target'])
-  every = Counter(numbers) == Counter(row['numbers'])
-  return float(honest and every and value == row['target'])

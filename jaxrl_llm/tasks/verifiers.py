@@ -33,7 +33,7 @@ BUILTINS = {
   'format': 'jaxrl_llm.tasks.verifiers:matches',
   'math': 'jaxrl_llm.tasks.symbolic:equal',
   'reasoning_gym': 'jaxrl_llm.tasks.gym:score',
-  'countdown': 'jaxrl_llm.tasks.toys:countdown_score',
+  'countdown': 'jaxrl_llm.tasks.expressions:countdown_score',
   'returned': 'jaxrl_llm.tasks.verifiers:returned',
   'code': 'jaxrl_llm.tasks.programs:score',
   'action': 'jaxrl_llm.tasks.structured:action',

@@ -12,18 +12,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxrl_llm.tabular import games
-from jaxrl_llm.tasks import toys, verifiers
+from jaxrl_llm.tasks import (
+  expressions,
+  generated,
+  structured_toys,
+  toys,
+  verifiers,
+)
 
 LEVELS = [
   (name, level)
-  for name, toy in toys.TOYS.items()
+  for name, toy in generated.TOYS.items()
   for level in range(len(toy.levels))
 ]
 
 
 @pytest.mark.parametrize(('name', 'level'), LEVELS)
 def test_verifier_accepts_demonstrations_and_answers(name, level, request):
-  toy = toys.TOYS[name]
+  toy = generated.TOYS[name]
   if toy.verifier == 'code':
     request.getfixturevalue('namespaces')
   careful = {k: v for k, v in toy.levels[level].items() if k != 'careless'}
@@ -55,7 +61,7 @@ def test_a_careless_teacher_copies_as_often_as_asked():
 
 @pytest.mark.parametrize(('name', 'level'), LEVELS)
 def test_row_is_a_function_of_the_generator(name, level):
-  toy = toys.TOYS[name]
+  toy = generated.TOYS[name]
   make = [
     [toy.row(random.Random(seed), **toy.levels[level]) for seed in range(5)]
     for _ in range(2)
@@ -109,7 +115,7 @@ def test_countdown_accepts_every_right_expression_and_no_other():
         str(x) for pair in zip(numbers, [*signs, '']) for x in pair
       )
       expected = float(eval(text) == 11)
-      assert toys.countdown_score([text], [row]) == [expected]
+      assert expressions.countdown_score([text], [row]) == [expected]
       right |= {text} if expected else set()
   assert len(right) > 1
 
@@ -133,7 +139,7 @@ def test_countdown_accepts_every_right_expression_and_no_other():
 )
 def test_countdown_score(response, expected):
   row = {'numbers': [2, 5, 8], 'target': 11}
-  assert toys.countdown_score([response], [row]) == [expected]
+  assert expressions.countdown_score([response], [row]) == [expected]
 
 
 @given(
@@ -149,15 +155,15 @@ def test_countdown_score(response, expected):
 def test_evaluation_agrees_with_python(expression):
   exact = ''.join(
     f'Fraction({token})' if token.isdecimal() else token
-    for token in toys._tokens(expression)[::-1]
+    for token in expressions._tokens(expression)[::-1]
   )
   try:
     expected = eval(exact, {'Fraction': Fraction})
   except ZeroDivisionError:
     with pytest.raises(ValueError, match='division by 0'):
-      toys.evaluate(expression)
+      expressions.evaluate(expression)
     return
-  assert toys.evaluate(expression)[0] == expected
+  assert expressions.evaluate(expression)[0] == expected
 
 
 @pytest.mark.parametrize(
@@ -165,7 +171,7 @@ def test_evaluation_agrees_with_python(expression):
 )
 def test_evaluation_refuses_what_is_no_expression(text):
   with pytest.raises(ValueError):
-    toys.evaluate(text)
+    expressions.evaluate(text)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +247,7 @@ def test_a_teacher_of_the_cycle_copies_or_favours_the_first_as_often_as_asked():
 
 def test_a_judged_pair_has_two_orders_with_two_answers():
   for i in range(50):
-    row = toys.judge(random.Random(i), length=3)
+    row = structured_toys.judge(random.Random(i), length=3)
     for asked, answer in zip(
       [row['prompt'], *row['wordings']], row['answers'], strict=True
     ):
@@ -253,7 +259,7 @@ def test_a_judged_pair_has_two_orders_with_two_answers():
 def test_the_first_wrong_step_of_a_proof_is_the_answer():
   found = set()
   for i in range(100):
-    row = toys.proof(random.Random(i))
+    row = structured_toys.proof(random.Random(i))
     first, *steps = map(eval, row['prompt'].removesuffix(':').split('='))
     values = [first, *steps]
     wrong = [k for k in range(len(steps)) if values[k] != values[k + 1]]
