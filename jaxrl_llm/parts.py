@@ -82,6 +82,7 @@ ESTIMATORS = (
   critics.PenalisedGAE,
   segments.ActionGAE,
   baselines.BetaTracker,
+  baselines.RoleBaseline,
   risk.MixedValueAtRisk,
 )
 # What a critic says; a cost that reads it trains the critic.

@@ -99,6 +99,45 @@ def centre_by_energy(rewards, rollouts):
   return jnp.where(mask, returns - baseline, 0.0)
 
 
+@reads('agent')
+@dataclasses.dataclass(frozen=True)
+class RoleBaseline:
+  """Stage: reward minus a running mean of its role's rewards.
+
+      A_i = r_i - b[role_i],   read before   b <- decay b + (1 - decay) mean r
+
+  over the iteration's rows of each role; it begins at 0. In a game of unlike
+  sides each is so compared with what its side usually earns.
+
+  Attributes:
+    decay: of b, in [0, 1). roles: how many there are.
+
+  Source: role-conditioned advantage estimation, SPIRAL, arXiv 2506.24119, at
+    second hand.
+  """
+
+  decay: float = 0.95
+  roles: int = 2
+
+  def init(self, spec):
+    del spec
+    return jnp.zeros(self.roles)
+
+  def update(self, credit, rollouts, state):
+    role, valid = rollouts.extras['agent'], rollouts.valid
+    row = jnp.where(valid, credit.rewards - state[role], 0.0)
+    advantages = jnp.where(rollouts.loss_mask, row[:, None], 0.0)
+    rows = jnp.zeros(self.roles).at[role].add(valid * 1.0)
+    total = (
+      jnp.zeros(self.roles).at[role].add(jnp.where(valid, credit.rewards, 0.0))
+    )
+    mean = numerics.safe_divide(total, rows)
+    moved = self.decay * state + (1 - self.decay) * mean
+    return credit.replace(advantages=advantages), jnp.where(
+      rows > 0, moved, state
+    )
+
+
 @reads('old_logp', 'ref_logp')
 @dataclasses.dataclass(frozen=True)
 class RunningScore:

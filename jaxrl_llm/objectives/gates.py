@@ -132,6 +132,29 @@ def exponential_advantage(logp, old_logp, advantages, mask, *, temperature=1.0):
   return numerics.bounded_exp(advantages / temperature)
 
 
+def gains(logp, old_logp, advantages, mask):
+  """1 where the advantage is positive, 0 elsewhere.
+
+  Source: A-LoL without a reference, arXiv 2305.14718, and its code.
+  """
+  del old_logp
+  return jnp.where(mask & (advantages > 0), jnp.ones_like(logp), 0.0)
+
+
+@reads('ref_logp')
+def leftover_tokens(logp, old_logp, advantages, mask, *, ref_logp, clip=0.9):
+  """`gains`, times each token's ratio to the reference within 1 -+ clip.
+
+  Args:
+    ref_logp: f32[N, T], the policy that wrote the responses.
+
+  Source: A-LoL seq., arXiv 2305.14718, and its code.
+  """
+  gained = gains(logp, old_logp, advantages, mask)
+  ratio = numerics.bounded_exp(jnp.where(mask, logp - ref_logp, 0.0))
+  return gained * jnp.clip(ratio, 1 - clip, 1 + clip)
+
+
 def chance(logp, old_logp, advantages, mask):
   """p = e^logp: the gradient of the likelihood, not of its logarithm.
 

@@ -116,8 +116,10 @@ def a_lol(
 
   Deviates: the paper learns offline, values prompts by a head and draws rows in
   proportion to A; here rows are fresh, the group's mean is the value, and all
-  rows are used once. Its variants by sequence, without a reference and with a
-  KL are left out.
+  rows are used once.
+
+  Its other forms are parts: `gate=leftover_tokens` has a ratio for each token,
+  `gate=gains` none, and `gate=gains costs=negative_logp:-0.05` the KL.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),

@@ -312,6 +312,9 @@ TABLE: dict[str, tuple[Name, ...]] = {
     Name('PSR', 'reinforce advantage=outcomes(right=1.0,wrong=0.0)', 'read'),
     Name('NSR', 'reinforce advantage=outcomes(right=0.0,wrong=-1.0)', 'read'),
     Name('W-REINFORCE', 'reinforce advantage=outcomes', 'read'),
+    Name(
+      'prime-rl `rae`; SPIRAL', 'dr_mas advantage=role_baseline', 'second hand'
+    ),
     Name('RL-ZVP', 'grpo advantage=by_entropy_if_uniform', 'second hand'),
     Name(
       'ScaleRL',
@@ -433,7 +436,7 @@ ABSENT = {
   'BNF': 'not done',
   'PRIME': 'a second model that learns beside the policy; not done',
   'SimKO': 'the log-probs of K candidates of the old policy; not done',
-  'GTPO (2508.03772), RAE': 'not done',
+  'GTPO (2508.03772)': 'not done',
 }
 
 # What peers' code does and ours does not.

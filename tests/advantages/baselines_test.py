@@ -155,3 +155,21 @@ def test_the_running_score_is_the_mean_of_all_rows_so_far():
     found = np.asarray(credit.advantages)
     np.testing.assert_allclose(found[mask], np.mean(scores), rtol=1e-5)
     assert not found[~mask].any()
+
+
+def test_a_role_is_compared_with_what_it_earned_before():
+  role = (np.arange(16) % 3).clip(max=1)
+  rollouts = cases.rollouts(agent=role)
+  valid, mask = np.asarray(rollouts.valid), np.asarray(rollouts.loss_mask)
+  stage = baselines.RoleBaseline(decay=0.9, roles=3)
+  state, level = stage.init(None), np.zeros(3)
+  for seed in (0, 1):
+    rewards = np.random.default_rng(seed).normal(size=16).astype('f')
+    credit, state = stage.update(_credit(rollouts, rewards), rollouts, state)
+    expected = np.where(mask, (rewards - level[role])[:, None], 0)
+    np.testing.assert_allclose(credit.advantages, expected, rtol=1e-5)
+    for k in (0, 1):
+      own = rewards[valid & (role == k)]
+      level[k] = 0.9 * level[k] + 0.1 * own.mean()
+    np.testing.assert_allclose(state, level, rtol=1e-5)
+  assert state[2] == 0

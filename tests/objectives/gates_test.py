@@ -20,6 +20,8 @@ _CASES = [
   (gates.sequence_one_side, {}),
   (gates.sequence_one_side, {'low': 0.2, 'high': 0.1}),
   (gates.exponential_advantage, {'temperature': 0.5}),
+  (gates.gains, {}),
+  (gates.leftover_tokens, {'clip': 0.3}),
   (gates.chance, {}),
   (gates.doubt, {}),
   (gates.doubt, {'most': 0.5}),

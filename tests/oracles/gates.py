@@ -44,6 +44,19 @@ def exponential_advantage(r, a, temperature=1.0):
   return math.exp(a / temperature)
 
 
+@_each
+def gains(r, a):
+  return float(a > 0)
+
+
+def leftover_tokens(logp, old, advantages, mask, *, ref_logp, clip=0.9):
+  out = np.zeros(logp.shape)
+  for i, t in np.argwhere(mask & (advantages > 0)):
+    ratio = math.exp(logp[i, t] - ref_logp[i, t])
+    out[i, t] = min(max(ratio, 1 - clip), 1 + clip)
+  return out
+
+
 def chance(logp, old, advantages, mask):
   return np.where(mask, np.exp(np.minimum(logp, 0)), 0)
 
