@@ -324,7 +324,8 @@ def folder(flag: str, value: str) -> pathlib.Path:
   if '://' in value:
     raise Refused(
       f'--{flag}={value} is no folder of this machine; mount the bucket, as '
-      'gcsfuse and s3fs do, and name the folder'
+      'gcsfuse and s3fs do, and name the folder. Of a run, checkpoints alone '
+      'can be in a bucket: --workdir=FOLDER --checkpoints=gs://BUCKET/PATH'
     )
   return pathlib.Path(value)
 
@@ -353,12 +354,17 @@ def commit() -> str:
 def use_compilation_cache(folder) -> None:
   """Keeps compiled programs in `folder`/.compiled, for the next start.
 
-  Unless JAX_COMPILATION_CACHE_DIR names another place.
+  Unless JAX_COMPILATION_CACHE_DIR names another place. All of them are kept
+  there, too, unless the environment says which are not worth it: by itself JAX
+  leaves out those that compile in a second, and a run has a hundred.
   """
   import jax
 
-  if jax.config.values['jax_compilation_cache_dir']:
-    return
-  jax.config.update('jax_compilation_cache_dir', str(folder / '.compiled'))
-  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
-  jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
+  if not jax.config.values['jax_compilation_cache_dir']:
+    jax.config.update('jax_compilation_cache_dir', str(folder / '.compiled'))
+  for name, value in (
+    ('jax_persistent_cache_min_compile_time_secs', 0.0),
+    ('jax_persistent_cache_min_entry_size_bytes', -1),
+  ):
+    if name.upper() not in os.environ:
+      jax.config.update(name, value)

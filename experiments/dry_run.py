@@ -50,10 +50,11 @@ def report(config: ConfigDict) -> int:
       f'{parts.program.steps} optimizer steps; '
       f'{spec.tasks} questions, {parts.asked} held out'
     )
-    for name, compiled in _programs(parts, state).items():
+    for name, (compiled, seconds) in _programs(parts, state).items():
       memory = compiled.memory_analysis()
+      took = f'{seconds:.1f} s of processors to compile'
       if memory is None:
-        print(f'  {name}: compiled; this backend gives no memory analysis')
+        print(f'  {name:8}this backend gives no memory analysis; {took}')
         continue
       parts_of = {
         'arguments': memory.argument_size_in_bytes,
@@ -61,14 +62,14 @@ def report(config: ConfigDict) -> int:
         'activations': memory.temp_size_in_bytes,
       }
       listed = ', '.join(f'{k} {_size(v)}' for k, v in parts_of.items())
-      print(f'  {name:8}per device: {listed}')
+      print(f'  {name:8}per device: {listed}; {took}')
       for line in collectives.table(collectives.of_program(compiled)):
         print(f'    {line}')
   return 0
 
 
 def _programs(parts, state):
-  """What is compiled, in the order of an iteration.
+  """What is compiled, and in what time, in the order of an iteration.
 
   First what the sampler is given once an iteration: all parameters, out of the
   places where they are kept between programs.
@@ -80,11 +81,10 @@ def _programs(parts, state):
 
   key, place = jax.random.key(0), parts.layout.abstract
   params = jax.eval_shape(parts.sampling_params, state)
+  whole = place(params, whole='data')
   compiled = {
-    'gather': jax.jit(parts.sampling_params).lower(state).compile(),
-    'sample': jax.jit(parts.sample)
-    .lower(place(params, whole='data'), key)
-    .compile(),
+    'gather': _compiled(jax.jit(parts.sampling_params), state),
+    'sample': _compiled(jax.jit(parts.sample), whole, key),
   }
   if parts.recipe.plan.contract.provides:
     # What the plan adds to the rows is known when it runs.
@@ -97,16 +97,23 @@ def _programs(parts, state):
   )
   score = parts.compiled.score
   if parts.program.passes:
-    passes = score.lower(state, parts.fixed, rollouts)
-    compiled['score'] = passes.compile()
+    compiled['score'] = _compiled(score, state, parts.fixed, rollouts)
   rollouts = jax.eval_shape(score, state, parts.fixed, rollouts)
   credit, _, _ = jax.eval_shape(
     parts.compiled.assign, state.method['credit'], rollouts, scores
   )
-  learn = parts.compiled.learn.lower(
-    state, parts.fixed, place(rollouts), place(credit), key
-  )
-  return compiled | {'learn': learn.compile()}
+  rows = place(rollouts), place(credit)
+  learn = _compiled(parts.compiled.learn, state, parts.fixed, *rows, key)
+  return compiled | {'learn': learn}
+
+
+def _compiled(program, *arguments):
+  """The program, and the seconds of all processors that tracing it took too."""
+  import time
+
+  start = time.process_time()
+  compiled = program.lower(*arguments).compile()
+  return compiled, time.process_time() - start
 
 
 def _bytes(tree, layout=None) -> int:

@@ -37,10 +37,24 @@ def config_of(workdir: pathlib.Path) -> ConfigDict:
 
 
 def _register(config, path: str) -> None:
-  """Executes a config file where it is what enters the recipe of a run."""
+  """Executes a config file that enters the recipe, or family, of a run."""
   name = dict(config.get('recipe', {})).get('name')
-  if name not in recipes.names() and os.path.isfile(path):
+  known = name in recipes.names() and _family_is_known(config)
+  if not known and os.path.isfile(path):
     runpy.run_path(path, run_name='config')
+
+
+def _family_is_known(config) -> bool:
+  """Whether the model that a run began with is of a family of ours."""
+  from jaxrl_llm.policies.language.hf import families
+
+  folder = dict(config.get('model', {})).get('path', '')
+  try:
+    said = json.loads((pathlib.Path(folder) / 'config.json').read_bytes())
+    family = said.get('model_type', '')
+  except (OSError, ValueError, AttributeError):
+    return True  # Of the hub, made by the run, or refused by who reads it.
+  return family in families.FAMILIES or family in families.COMPOSITES
 
 
 def _tuples(value):
@@ -71,7 +85,8 @@ def restore(workdir: pathlib.Path):
   target = checkpoint.shapes(parts.init(params))
   del params  # One state at a time.
   # Rows that wait to be learned from stay where they are.
-  restored = checkpoint.load(workdir / 'checkpoints', target, partial=True)
+  folder = workdir_lib.checkpoints(workdir)
+  restored = checkpoint.load(folder, target, partial=True)
   if restored is None:
     parts.close()
     raise Refused(
@@ -82,7 +97,7 @@ def restore(workdir: pathlib.Path):
     logging.warning(
       'checkpoint %d in %s is damaged (%s); reading that of iteration %d',
       step,
-      workdir / 'checkpoints',
+      folder,
       why,
       restored.step,
     )

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import importlib.util
 import os
 import pathlib
 import platform
@@ -36,6 +37,12 @@ _WORKDIR = flags.DEFINE_string(
   '',
   'Run folder (default: runs/CONFIG-RECIPE-SEED).',
   allow_override=True,
+)
+_CHECKPOINTS = flags.DEFINE_string(
+  'checkpoints',
+  '',
+  'Where checkpoints are kept, a folder or gs://BUCKET/PATH, of this run alone '
+  '(default: in the run folder).',
 )
 _DRY_RUN = flags.DEFINE_bool(
   'dry_run', False, 'Build, check and compile, print sizes, run nothing.'
@@ -132,6 +139,45 @@ def _workdir() -> pathlib.Path:
   return pathlib.Path('runs') / f'{path}-{config.recipe.name}-{config.seed}'
 
 
+def _checkpoints(workdir: pathlib.Path) -> str:
+  """Where this run keeps its checkpoints.
+
+  Raises:
+    Refused: elsewhere than it began to, an address that nothing here can write
+      to, or a place that has checkpoints of another run.
+  """
+  from jaxrl_llm.training import checkpoint
+  from jaxrl_llm.training import workdir as workdir_lib
+
+  asked, began = _CHECKPOINTS.value, (workdir / 'config.json').exists()
+  kept = workdir_lib.checkpoints(workdir)
+  if not asked:
+    return kept
+  if '://' not in asked:
+    asked = os.path.abspath(asked)
+  elif not asked.startswith('gs://'):
+    raise command.Refused(
+      f'--checkpoints={asked}: of buckets those of gs:// are written to; mount '
+      'another, as s3fs does, and name the folder'
+    )
+  elif importlib.util.find_spec('gcsfs') is None:
+    raise command.Refused(
+      f'--checkpoints={asked} is written with packages of Google: pip install '
+      'gcsfs google-cloud-storage'
+    )
+  if began and asked != kept:
+    raise command.Refused(
+      f'--checkpoints={asked}: the run in {workdir} keeps its checkpoints in '
+      f'{kept}; leave the flag out, or choose another workdir'
+    )
+  if not began and checkpoint.steps(asked):
+    raise command.Refused(
+      f'--checkpoints={asked} has those of another run: in {workdir} none has '
+      'begun; choose another place, or delete them'
+    )
+  return asked
+
+
 def config_file() -> str:
   """The path of the config file that was given."""
   from ml_collections import config_flags
@@ -149,12 +195,22 @@ def _locked(config, workdir: pathlib.Path, stopping: Stopper) -> int:
   with lock:
     try:
       if _FRESH.value:
-        hosts.on_first(lambda: workdir_lib.clear(workdir))
+        hosts.on_first(lambda: _clear(workdir))
       started = _started(config, workdir)
     except Exception:
       lock.withdraw()
       raise
     return _train(config, workdir, started, stopping)
+
+
+def _clear(workdir: pathlib.Path) -> None:
+  """Deletes a run, its checkpoints first, whose place its record says."""
+  from jaxrl_llm.training import checkpoint
+  from jaxrl_llm.training import workdir as workdir_lib
+
+  if (workdir / 'config.json').exists():
+    checkpoint.remove(workdir_lib.checkpoints(workdir))
+  workdir_lib.clear(workdir)
 
 
 def _started(config, workdir: pathlib.Path):
@@ -175,6 +231,7 @@ def _started(config, workdir: pathlib.Path):
     workdir_lib.check_files(workdir, found, kind=kind)
   # What a failed start leaves would pass for the work of the next one, which
   # may have other settings.
+  checkpoints = _checkpoints(workdir)
   made = [
     workdir / name
     for name in ('config.json', *sources.FOLDERS)
@@ -183,15 +240,19 @@ def _started(config, workdir: pathlib.Path):
   try:
     # Models are written by a library that knows no error of the disk.
     with writers.says_disk_full(workdir):
-      return _start(config, workdir, read)
+      return _start(config, workdir, read, checkpoints)
   except Exception:
     for path in made if hosts.is_first() else ():
       shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     raise
 
 
-def _start(config, workdir: pathlib.Path, read: dict[str, dict[str, str]]):
-  """The session, its checkpoints, and the state to go on from."""
+def _start(config, workdir: pathlib.Path, read, checkpoints: str):
+  """The session, its checkpoints, and the state to go on from.
+
+  Args:
+    read: fingerprints of files and of code. checkpoints: where they are.
+  """
   from jaxrl_llm import problems
   from jaxrl_llm.training import (
     checkpoint,
@@ -206,12 +267,14 @@ def _start(config, workdir: pathlib.Path, read: dict[str, dict[str, str]]):
   programs.count()  # Begins to.
   # First, so that whatever an interrupted start leaves has an owner.
   record = _record(config, problems.recipe_of(config)) | read
+  if checkpoints != str(workdir / 'checkpoints'):
+    record |= {'checkpoints': checkpoints}
   hosts.on_first(lambda: writers.write_config(workdir, record))
   parts, params = problems.assemble(config, workdir)
   hosts.on_first(parts.try_out)
   state, counts, step = loop.begin(parts, params), {}, None
   checkpointer = checkpoint.Checkpointer(
-    workdir / 'checkpoints',
+    checkpoints,
     every=config.checkpoint.every,
     keep=config.checkpoint.keep,
     keep_every=config.checkpoint.keep_every,

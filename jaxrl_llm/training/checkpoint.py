@@ -7,6 +7,9 @@ all; the fingerprints catch what happens to its files later.
 
     <workdir>/checkpoints/<step>/      the newest ones, by step
     <workdir>/checkpoints/corrupt/     moved aside, never read again
+
+The folder may be a bucket's, gs://BUCKET/PATH: what Orbax and tensorstore read
+and write themselves.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from absl import logging
+from etils import epath
 from jax import lax
 
 from jaxrl_llm.training import hosts, writers
@@ -89,7 +93,7 @@ class Checkpointer:
       if count < least:
         raise ValueError(f'{name} is {count}; use {least} or more')
     self._every = every
-    self._folder = pathlib.Path(folder).absolute()
+    self._folder = _placed_at(folder)
     policies = ocp.checkpoint_managers
     kept = [policies.LatestN(keep)]
     if keep_every:
@@ -200,15 +204,15 @@ def load(
     WorkdirError: the checkpoint holds another state (the leaves that differ
       are named), or none of the checkpoints can be read (each is named).
   """
-  folder = pathlib.Path(folder).absolute()
-  if not folder.is_dir():
+  at = _placed_at(folder)
+  if not at.is_dir():
     return None
   target = shapes(target)
   options = ocp.CheckpointManagerOptions(
     read_only=True, create=False, save_interval_steps=0
   )
   damaged = {}
-  with _read_only(folder, options) as manager:
+  with _read_only(at, options) as manager:
     for step in sorted(manager.all_steps(), reverse=True):
       try:
         state, metadata = _read(manager, step, target, partial)
@@ -225,6 +229,26 @@ def load(
       ' them to train from the start, or choose another workdir'
     )
   return None
+
+
+def remove(folder: str | os.PathLike) -> None:
+  """Deletes the checkpoints of a folder; what else is in it stays."""
+  for path in [*steps(folder), _placed_at(folder) / _SET_ASIDE]:
+    if path.exists():
+      path.rmtree()
+
+
+def steps(folder: str | os.PathLike) -> list[epath.Path]:
+  """Where the checkpoints of a folder are; none where there is no folder."""
+  at = _placed_at(folder)
+  there = at.iterdir() if at.is_dir() else ()
+  return sorted(path for path in there if path.name.isdecimal())
+
+
+def _placed_at(folder: str | os.PathLike) -> epath.Path:
+  """A folder, which is no other from another one, or that of a bucket."""
+  bucket = '://' in os.fspath(folder)
+  return epath.Path(folder if bucket else pathlib.Path(folder).absolute())
 
 
 def shapes(tree: PyTree) -> PyTree:
@@ -360,7 +384,7 @@ def _placed(leaf: Any) -> jax.ShapeDtypeStruct:
   return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
 
-def _move_aside(folder: pathlib.Path, step: int) -> pathlib.Path:
+def _move_aside(folder: epath.Path, step: int) -> epath.Path:
   """Moves a checkpoint to the first free name in the folder of bad ones."""
   aside = folder / _SET_ASIDE
   aside.mkdir(exist_ok=True)

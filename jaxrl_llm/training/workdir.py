@@ -98,6 +98,12 @@ class Lock:
     self.close()
 
 
+def checkpoints(workdir: str | os.PathLike) -> str:
+  """Where the checkpoints of a run are: in its folder, or where it says."""
+  elsewhere = (_recorded(workdir) or {}).get('checkpoints')
+  return elsewhere or str(pathlib.Path(workdir) / 'checkpoints')
+
+
 def clear(workdir: str | os.PathLike) -> None:
   """Deletes what a run has written; other files of the folder stay.
 
@@ -193,7 +199,7 @@ def _recorded(workdir: str | os.PathLike) -> dict[str, Any] | None:
     return None
   try:
     record = json.loads(path.read_text())
-    kinds = {kind: record.get(kind) for kind in ('files', 'code')}
+    kinds = {k: record.get(k) for k in ('files', 'code', 'checkpoints')}
     return {'config': record['config'], **kinds}
   except (
     ValueError, RecursionError, KeyError, TypeError, AttributeError

@@ -2,10 +2,13 @@
 
 import errno
 import importlib
+import json
+import os
 import pathlib
 import re
 import subprocess
 import sys
+import types
 
 import pytest
 
@@ -154,3 +157,65 @@ def test_a_config_of_ours_is_found_by_its_name(monkeypatch, tmp_path):
     assert command._found(word) == word
   (tmp_path / 'sft').touch()  # What is there is meant.
   assert command._found('--config=sft') == '--config=sft'
+
+
+@pytest.mark.parametrize('mine', [True, False])
+def test_a_second_start_compiles_nothing_wherever_programs_are_kept(
+  mine, tmp_path
+):
+  code = (
+    'import sys, pathlib; from experiments import command; '
+    'command.use_compilation_cache(pathlib.Path(sys.argv[1])); '
+    'from jaxrl_llm.training import programs; programs.count(); '
+    'import jax; jax.jit(lambda x: x + 1)(1.0); '
+    'print(programs.count().compiled)'
+  )
+  # What tests themselves say of it is what is being asked for here.
+  kept = {k: v for k, v in os.environ.items() if 'CACHE' not in k}
+  if mine:
+    kept |= {'JAX_COMPILATION_CACHE_DIR': str(tmp_path / 'mine')}
+  starts = [
+    subprocess.run(
+      [sys.executable, '-c', code, str(tmp_path)],
+      env=kept,
+      capture_output=True,
+      text=True,
+      check=True,
+    ).stdout
+    for _ in range(2)
+  ]
+  assert [int(x) > 0 for x in starts] == [True, False]
+  assert any((tmp_path / ('mine' if mine else '.compiled')).iterdir())
+
+
+def test_checkpoints_elsewhere_are_those_of_one_run(tmp_path, monkeypatch):
+  train = importlib.import_module('experiments.train')
+  run, other = tmp_path / 'run', tmp_path / 'other'
+
+  def at(value):
+    flag = types.SimpleNamespace(value=value)
+    monkeypatch.setattr(train, '_CHECKPOINTS', flag)
+    return train._checkpoints(run)
+
+  assert at('') == str(run / 'checkpoints')
+  assert at(str(other)) == str(other)
+  with pytest.raises(
+    command.Refused, match='s3://b/c: of buckets those of gs:'
+  ):
+    at('s3://b/c')
+  monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+  with pytest.raises(command.Refused, match='pip install gcsfs'):
+    at('gs://b/c')
+  (other / '12').mkdir(parents=True)
+  with pytest.raises(command.Refused, match='has those of another run'):
+    at(str(other))
+  run.mkdir()
+  record = {'config': {}, 'checkpoints': str(other)}
+  (run / 'config.json').write_text(json.dumps(record))
+  assert at('') == at(str(other)) == str(other)
+  with pytest.raises(
+    command.Refused, match=f'keeps its checkpoints in {other}'
+  ):
+    at(str(tmp_path / 'third'))
+  train._clear(run)
+  assert other.exists() and not any(other.iterdir())

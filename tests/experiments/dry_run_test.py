@@ -76,6 +76,7 @@ def test_every_program_says_what_it_keeps_and_sends(said):
   for start, end in zip(starts, [*starts[1:], len(said)]):
     for part in ('arguments', 'results', 'activations'):
       assert re.search(rf'{part} [\d.]+ [KM]?i?B', said[start])
+    assert re.search(r'; [\d.]+ s of processors to compile$', said[start])
     sent = said[start + 1 : end]
     assert any('all-gather' in line for line in sent), said[start]
     assert all(line.endswith(('bytes', 'loop')) for line in sent)

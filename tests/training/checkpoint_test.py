@@ -376,3 +376,69 @@ def test_checkpoints_deleted_under_a_run_are_followed_by_new_ones(
   saver.close()
   restored = checkpoint.load(tmp_path / 'c', {'x': jnp.zeros(4, int)})
   assert restored.step == 3 and restored.state['x'].tolist() == [3] * 4
+
+
+@pytest.fixture
+def bucket(tmp_path, monkeypatch):
+  """gs:// paths, whose objects are files here: the transport alone is ours."""
+  from etils.epath import backend
+  from fsspec.implementations import local
+  from orbax.checkpoint._src.path import gcs_utils
+
+  root = tmp_path / 'bucket'
+  root.mkdir()
+
+  class Objects(local.LocalFileSystem):
+    protocol = ('gcs', 'gs')
+
+    @classmethod
+    def _strip_protocol(cls, path):
+      path = str(path).removesuffix('/')
+      if path.startswith('gs://'):
+        path = f'{root}/{path.removeprefix("gs://")}'
+      return super()._strip_protocol(path)
+
+    def glob(self, path, **options):
+      found = super().glob(path, **options)
+      return [each.removeprefix(f'{root}/') for each in found]
+
+  objects = Objects()
+  monkeypatch.setattr(
+    type(backend.fsspec_backend), 'fs', lambda self, path: objects
+  )
+
+  def of_gcs(path):
+    name, inside = gcs_utils.parse_gcs_path(path, add_trailing_slash=False)
+    return {'driver': 'file', 'path': f'{root}/{name}/{inside}'}
+
+  monkeypatch.setattr(gcs_utils, 'get_kvstore_for_gcs', of_gcs)
+  monkeypatch.setattr(
+    gcs_utils, 'is_hierarchical_namespace_enabled', lambda path: False
+  )
+  (root / 'some').mkdir()
+  return root / 'some'
+
+
+def test_checkpoints_in_a_bucket_are_those_of_a_folder(bucket, tmp_path):
+  folder = 'gs://some/run'
+  saver = checkpoint.Checkpointer(folder, keep=2, asynchronous=True)
+  for step in (1, 2, 3):
+    saver.save(step, _state(step), {'cursor': step})
+  saver.close()
+  assert [path.name for path in checkpoint.steps(folder)] == ['2', '3']
+  assert sorted(path.name for path in (bucket / 'run').iterdir()) == ['2', '3']
+  assert not pathlib.Path('gs:').exists()
+  restored = checkpoint.load(folder, _state(0))
+  assert restored.step == 3 and restored.metadata == {'cursor': 3}
+  assert _bytes(restored.state) == _bytes(_state(3))
+  # Its newest is damaged, and goes out of the way.
+  for file in (bucket / 'run' / '3' / 'state').rglob('*'):
+    if file.is_file():
+      file.write_bytes(b'no')
+  saver = checkpoint.Checkpointer(folder, keep=2)
+  assert saver.restore(_state(0)).step == 2
+  saver.close()
+  assert checkpoint.load('gs://some/none', _state(0)) is None
+  (bucket / 'run' / 'mine').mkdir()
+  checkpoint.remove(folder)
+  assert [path.name for path in (bucket / 'run').iterdir()] == ['mine']
