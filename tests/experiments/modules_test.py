@@ -54,6 +54,42 @@ def test_the_config_file_and_what_the_settings_name_are_remembered(own):
     path.write_text(whole)
 
 
+def test_what_functions_import_is_remembered_before_they_are_called(own):
+  (own / 'given_config.py').write_text(
+    'def f():\n  import given_later\n  from numpy import linalg\n'
+  )
+  (own / 'given_later.py').write_text(
+    'def f():\n  from given_package import inner, absent\n'
+    '  from . import nothing\n'
+  )
+  package = own / 'given_package'
+  package.mkdir()
+  (package / '__init__.py').write_text("raise RuntimeError('imported')\n")
+  (package / 'inner.py').write_text(
+    'def f():\n  from . import beside\n  from .under.deep import x\n'
+  )
+  (package / 'beside.py').write_text('syntax error\n')
+  (package / 'under').mkdir()
+  (package / 'under' / 'deep.py').write_text('x = 1\n')
+  (package / 'alone.py').write_text('')
+  config, path = default.get_config(), str(own / 'given_config.py')
+  before = modules.fingerprints(config, path)
+  names = {name for name in before if 'given' in name}
+  assert names == {
+    'config given_config.py',
+    'module given_later',
+    'module given_package',
+    'module given_package.beside',
+    'module given_package.inner',
+    'module given_package.under.deep',
+  }
+  assert 'given_package' not in sys.modules
+  (package / 'under' / 'deep.py').write_text('x = 2\n')
+  after = modules.fingerprints(config, path)
+  changed = {name for name in before if before[name] != after[name]}
+  assert changed == {'module given_package.under.deep'}
+
+
 def test_a_run_on_a_recipe_of_its_config_file_is_read_back(own, monkeypatch):
   monkeypatch.setattr(registry, 'ENTRIES', dict(registry.ENTRIES))
   path = own / 'given_recipe.py'
