@@ -37,8 +37,11 @@ def remedy(kind: str, name: str) -> str:
   Args:
     kind: model or dataset.
   """
-  of = ' --repo-type=dataset' if kind == 'dataset' else ''
+  once = {
+    'model': f'run `hf download {name}`',
+    'dataset': f'call datasets.load_dataset for {name}',
+  }
   return (
-    f'run `hf download {name}{of}` where there is a network, with the same '
-    'HF_HOME, or copy its files here and give their folder'
+    f'{once[kind]} once where there is a network, with the same HF_HOME, or '
+    'copy its files here and give their folder'
   )

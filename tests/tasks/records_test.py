@@ -252,7 +252,7 @@ def test_of_a_streamed_dataset_some_rows_are_read_and_none_are_kept(
 def test_without_the_hub_a_dataset_is_refused_at_once(monkeypatch):
   datasets = pytest.importorskip('datasets')
   monkeypatch.setattr(hub_lib, 'absence', lambda: 'it gave no answer')
-  with pytest.raises(ValueError, match='it gave no answer; run `hf download '):
+  with pytest.raises(ValueError, match='it gave no answer; call datasets.load'):
     read('owner/nobody-has-this')
   assert not datasets.config.HF_HUB_OFFLINE  # As others found it.
 
