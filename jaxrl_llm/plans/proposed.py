@@ -43,10 +43,11 @@ class Proposed(Plan):
       x ~ policy(. | document)      (question, answer) = parse(x)
       y_1 ... y_n ~ policy(. | question), judged by that answer
 
-  The first score of a proposal is the share of its solvers that were right. The
-  first row of a group is the proposal, the others are its solvers. Those of a
-  text without a question, or with one over the budget of prompts, do not count,
-  and the share is 0. The extras:
+  The first row of a group is the proposal, the others are its solvers. The
+  first score of a proposal is the share of its solvers that were right, and it
+  has no other. Solvers of a text without a question or without an answer, or
+  whose question is over the budget of prompts, do not count, and the share is
+  0. The extras:
 
       proposed   bool[N], the proposals
       form       f32[N], 1 for a proposal with a question, else 0
@@ -82,33 +83,30 @@ class Proposed(Plan):
     records = tools.rows(first.task)
     parse = verifiers.imported(f'parse {self.parse!r}', self.parse)
     read = [parse(text) for text in tools.decode(first)]
+    read = [pair if pair and all(pair) else None for pair in read]
     plain = [record['prompt'] for record in records]
     texts = [pair[0] if pair else text for pair, text in zip(read, plain)]
     asked, fits = hints.fitting(tools, first.task, texts, plain)
     there = fits & np.array([pair is not None for pair in read])
     known = [
-      {**record, 'prompt': text, 'answer': pair[1] if pair else ''}
-      for record, text, pair in zip(records, texts, read, strict=True)
+      {**record, 'prompt': pair[0], 'answer': pair[1]} if pair else record
+      for record, pair in zip(records, read, strict=True)
     ]
-    rows = [record for record in known for _ in range(self.solvers)]
-    first, own = tools.verify(first)
+    judged = [record for record in known for _ in range(self.solvers)]
     said, scores = tools.verify(
-      tools.generate(asked, solve, self.solvers), rows=rows
+      tools.generate(asked, solve, self.solvers), rows=judged
     )
     said = said.replace(valid=said.valid & jnp.repeat(there, self.solvers))
-    right = jnp.where(said.valid, scores.components[:, 0], 0.0)
-    share = jnp.mean(right.reshape(-1, self.solvers), axis=1)
-    own = own.replace(components=own.components.at[:, 0].set(share))
+    solved = jnp.where(said.valid[:, None], scores.components, 0.0)
+    share = jnp.mean(solved[:, 0].reshape(-1, self.solvers), axis=1)
+    own = jnp.zeros_like(solved[: len(read)]).at[:, 0].set(share)
     tools.note('plan/proposed', float(there.mean()))
     tools.note('plan/solved', float(share.mean()))
     first, said = _told(first, said, there, self.solvers)
     count = len(read)
-    components = prefixes.together(count, own.components, scores.components)
-    return (
-      prefixes.together(count, first, said),
-      own.replace(components=components),
-      state,
-    )
+    components = prefixes.together(count, own, solved)
+    rows = prefixes.together(count, first, said)
+    return rows, scores.replace(components=components), state
 
 
 def _told(first: Rollouts, said: Rollouts, there, solvers: int):

@@ -8,7 +8,7 @@ from tests.plans import scripted
 
 KEY = jax.random.key(0)
 # What is proposed to each document, and how its solvers answer.
-PROPOSALS = {'da': 'q:x', 'db': 'nothing', 'dc': 'r:y', 'dd': 'toolong:z'}
+PROPOSALS = {'da': 'q:x', 'db': 'no:', 'dc': 'r:y', 'dd': 'toolong:z'}
 ANSWERS = {'q': 'xxyz', 'r': 'zzzz', 'db': 'zzzz', 'dd': 'zzzz'}
 
 
@@ -20,6 +20,11 @@ def parse(text):
 
 def reply(text, i):
   return PROPOSALS[text] if text in PROPOSALS and i == 0 else ANSWERS[text][i]
+
+
+def judge(text, record):
+  """None, a verifier that fails, where a record has no answer."""
+  return float(text == record['answer']) if 'answer' in record else None
 
 
 class Tools(scripted.Scripted):
@@ -41,8 +46,9 @@ class Tools(scripted.Scripted):
 def made():
   tools = Tools(
     reply,
-    lambda text, record: float(text == record['answer']),
-    records=[{'prompt': d, 'answer': 'q:x', 'kept': d} for d in PROPOSALS],
+    judge,
+    # Documents have no answers.
+    records=[{'prompt': document} for document in PROPOSALS],
     columns=12,
     width=2,
   )
