@@ -11,7 +11,7 @@ import numpy as np
 from jaxrl_llm.notes.base import Stateless
 from jaxrl_llm.plans.begun import begins_with
 from jaxrl_llm.tasks import feedback as feedback_lib
-from jaxrl_llm.tasks import verifiers
+from jaxrl_llm.tasks import imports
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,11 +121,11 @@ class Spans(Stateless):
   provides = frozenset({'span_reward'})
 
   def __post_init__(self):
-    verifiers.imported(f'feedback {self.feedback!r}', self.feedback)
+    imports.imported(f'feedback {self.feedback!r}', self.feedback)
 
   def write(self, tools, rollouts, scores, state):
     del scores
-    read = verifiers.imported(f'feedback {self.feedback!r}', self.feedback)
+    read = imports.imported(f'feedback {self.feedback!r}', self.feedback)
     pieces = tools.pieces(rollouts)
     texts = list(map(''.join, pieces))
     said = read(texts, tools.rows(rollouts.task))

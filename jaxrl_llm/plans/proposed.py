@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxrl_llm.plans import hints, prefixes
 from jaxrl_llm.plans.base import Contract, Plan
-from jaxrl_llm.tasks import verifiers
+from jaxrl_llm.tasks import imports
 from jaxrl_llm.types import Rollouts
 
 _TAGGED = re.compile(
@@ -65,7 +65,7 @@ class Proposed(Plan):
   parse: str = 'jaxrl_llm.plans.proposed:tagged'
 
   def __post_init__(self):
-    verifiers.imported(f'parse {self.parse!r}', self.parse)
+    imports.imported(f'parse {self.parse!r}', self.parse)
 
   @property
   def contract(self):
@@ -81,7 +81,7 @@ class Proposed(Plan):
     propose, solve = jax.random.split(key)
     first = tools.generate(prompts, propose, 1)
     records = tools.rows(first.task)
-    parse = verifiers.imported(f'parse {self.parse!r}', self.parse)
+    parse = imports.imported(f'parse {self.parse!r}', self.parse)
     read = [parse(text) for text in tools.decode(first)]
     read = [pair if pair and all(pair) else None for pair in read]
     plain = [record['prompt'] for record in records]

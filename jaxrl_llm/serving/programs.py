@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import importlib
 import inspect
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from jaxrl_llm.tasks import imports
 
 NONE, REWARD = 'none', 'reward'
 HISTORIES = ('append', 'template')
@@ -84,13 +85,10 @@ def resolve(spec: str) -> Callable[..., Any]:
   Raises:
     ValueError: there is none, or it does not take `row, url, key`.
   """
-  module, colon, name = spec.partition(':')
+  found = imports.imported(f'program {spec!r}', spec)
   try:
-    if not (module and colon and name):
-      raise ValueError('give package.module:function')
-    found = getattr(importlib.import_module(module), name)
     inspect.signature(found).bind({}, '', '')
-  except (ImportError, AttributeError, TypeError, ValueError) as error:
+  except (TypeError, ValueError) as error:
     raise ValueError(f'program {spec!r}: {error}') from error
   return found
 

@@ -15,14 +15,13 @@ tokens cut it, see `speech.Said`.
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from jaxrl_llm import spelling
-from jaxrl_llm.tasks import toolboxes
+from jaxrl_llm.tasks import imports, toolboxes
 from jaxrl_llm.tasks.speech import Said
 
 Row = Mapping[str, Any]
@@ -231,18 +230,14 @@ def kind_of(name: str) -> Callable[[], Any]:
   """
   if name in ENVIRONMENTS:
     return ENVIRONMENTS[name]
-  module, colon, attribute = name.partition(':')
-  if not colon:
+  if ':' not in name:
     near = spelling.nearest(name, ENVIRONMENTS)
     raise ValueError(
       f'unknown environment {name!r}; '
       + (f'did you mean {near!r}? ' if near else '')
       + f'known: {", ".join(sorted(ENVIRONMENTS))}, or package.module:Class'
     )
-  try:
-    return getattr(importlib.import_module(module), attribute)
-  except (ModuleNotFoundError, AttributeError) as error:
-    raise ValueError(f'environment {name!r}: {error}') from error
+  return imports.imported(f'environment {name!r}', name)
 
 
 def resolve(name: str) -> Environment:

@@ -34,7 +34,6 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import importlib
 import inspect
 import json
 import math
@@ -43,7 +42,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from jaxrl_llm.tasks import conversations
+from jaxrl_llm.tasks import conversations, imports
 from jaxrl_llm.tasks.speech import Call
 
 # Bytes of a pickled instance.
@@ -175,8 +174,7 @@ def schemas(kind: type[Toolbox]) -> list[dict[str, Any]]:
 
 def resolve(spec: str) -> type[Toolbox]:
   """The class at `package.module:Class`."""
-  module, _, name = spec.partition(':')
-  found = getattr(importlib.import_module(module), name)
+  found = imports.imported(f'tools {spec!r}', spec)
   if not (isinstance(found, type) and issubclass(found, Toolbox)):
     raise TypeError(f'{spec} is no Toolbox')
   return found

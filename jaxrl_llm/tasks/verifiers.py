@@ -13,7 +13,6 @@ verifier processes import it.
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
 import math
 import re
@@ -21,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jaxrl_llm import spelling
-from jaxrl_llm.tasks import answers, numbers, options, sandbox
+from jaxrl_llm.tasks import answers, imports, numbers, options, sandbox
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -261,14 +260,14 @@ def resolve(spec: str) -> Callable[..., Any]:
   name, colon, parameter = spec.partition(':')
   if name not in BUILTINS:
     if colon and parameter:
-      return imported(f'verifier {spec!r}', spec)
+      return imports.imported(f'verifier {spec!r}', spec)
     near = spelling.nearest(name, BUILTINS)
     raise ValueError(
       f'unknown verifier {spec!r}; '
       + (f'did you mean {near!r}? ' if near else '')
       + f'known: {", ".join(sorted(BUILTINS))}, or package.module:function'
     )
-  function = imported(f'verifier {spec!r}', BUILTINS[name])
+  function = imports.imported(f'verifier {spec!r}', BUILTINS[name])
   if name in ('code', 'faster'):
     sandbox.require()
   if not colon:
@@ -294,39 +293,6 @@ def own_seconds(spec: str) -> float:
     return 0.0
   option = inspect.signature(function).parameters.get('seconds')
   return option.default if option else 0.0
-
-
-def imported(whose: str, path: str) -> Callable[..., Any]:
-  """The function at `package.module:function`.
-
-  Args:
-    whose: who asks, for messages.
-
-  Raises:
-    ValueError: there is no such module or function.
-  """
-  module_name, _, attribute = path.partition(':')
-  if module_name == '__main__':
-    raise ValueError(
-      f'{whose}: verifier processes cannot import __main__; move '
-      'the function into a module of its own'
-    )
-  try:
-    module = importlib.import_module(module_name)
-  except ModuleNotFoundError as error:
-    # Only the module that was asked for is the caller's mistake to explain;
-    # a missing import inside it is told by its own words.
-    if not f'{module_name}.'.startswith(f'{error.name}.'):
-      raise
-    raise ValueError(
-      f'{whose}: there is no module {error.name!r} on the path'
-    ) from error
-  function = getattr(module, attribute, None)
-  if not callable(function):
-    raise ValueError(
-      f'{whose}: module {module_name} has no function {attribute!r}'
-    )
-  return function
 
 
 def score(spec: str, response: Any, row: Any) -> tuple[str, Any, str]:

@@ -125,7 +125,7 @@ def test_a_long_result_loses_its_middle():
   ('spec', 'given', 'words'),
   [
     ('tests.tasks.boxes:Talkative', ('reset',), 'what reset returned: mess'),
-    ('tests.tasks.boxes:Nobody', ('reset',), 'AttributeError'),
+    ('tests.tasks.boxes:Nobody', ('reset',), 'no function or class'),
     ('json:JSONDecoder', ('reset',), 'is no Toolbox'),
     (SHOP, ('reset',), "KeyError: 'prices'"),
     (SHOP, ('call', 'no state', [], 9), 'Error'),

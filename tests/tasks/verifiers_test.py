@@ -246,7 +246,7 @@ def test_reasoning_gym_scores_with_the_task_itself():
     ('exact:1', 'takes no parameter'),
     ('no_such_module_here:f', "no module 'no_such_module_here'"),
     ('math:f', 'takes no parameter'),
-    ('json:no_such', "module json has no function 'no_such'"),
+    ('json:no_such', "json has no function or class 'no_such'"),
     ('__main__:f', 'cannot import __main__'),
   ],
 )

@@ -24,7 +24,7 @@ import numpy as np
 
 from jaxrl_llm import spelling
 from jaxrl_llm.problems.text import reward_models
-from jaxrl_llm.tasks import verifiers
+from jaxrl_llm.tasks import imports
 
 Rows = Sequence[Mapping[str, Any]]
 Oracle = Callable[[Sequence[str], Sequence[str], Rows], Sequence[float]]
@@ -53,9 +53,9 @@ def load(spec: str) -> Oracle | None:
     return _MODELS[name](models)
   whose = f'verify.preference={spec!r}'
   if name in BUILTINS and not rest:
-    return verifiers.imported(whose, BUILTINS[name])
+    return imports.imported(whose, BUILTINS[name])
   if rest:
-    return verifiers.imported(whose, spec)
+    return imports.imported(whose, spec)
   known = [*BUILTINS, *_MODELS]
   near = spelling.nearest(name, known)
   raise ValueError(

@@ -64,7 +64,7 @@ def test_oracles_go_by_name_or_import_path():
     ('cyle', "did you mean 'cycle'"),
     ('reward_model', 'reward_model:FOLDER'),
     ('nowhere:f', "no module 'nowhere'"),
-    ('jaxrl_llm.tasks.toys:duel', "no function 'duel'"),
+    ('jaxrl_llm.tasks.toys:duel', "no function or class 'duel'"),
   ],
 )
 def test_an_oracle_that_is_not_there_is_named(spec, message):
