@@ -2,7 +2,8 @@
 
 An entry hands each of its numbers to a part: `clip_high` of `dapo` is `high`
 of `surrogates.clip`, whose docstring says what that is. So the number is
-changed, the slots that change with it are looked up, and their words quoted.
+changed, the slots that change with it are looked up, and their words quoted:
+those on the argument, else the first line.
 """
 
 from __future__ import annotations
@@ -29,22 +30,30 @@ def meanings(entry: Entry) -> dict[str, str]:
     >>> meanings(get('grpo'))['minibatches']
     'optimizer steps of a pass.'
   """
-  parts = recipe_lib.parts_of(entry.factory())
-  return {name: _meaning(entry, name, parts) for name in entry.defaults}
+  return {name: _meaning(entry, name) for name in entry.defaults}
 
 
 def slots(entry: Entry, name: str) -> list[str]:
   """Those that the hyper-parameter sets, found by another value of it."""
-  before = recipe_lib.describe(entry.factory())
+  return _changed(entry, name)[0]
+
+
+def _changed(entry, name) -> tuple[list[str], recipe_lib.Recipe]:
+  """Slots that are others with another value, and the recipe with that."""
+  recipe = entry.factory()
+  before = recipe_lib.describe(recipe)
   for value in _others(entry.defaults[name]):
     try:
-      after = recipe_lib.describe(entry.factory(**{name: value}))
+      other = entry.factory(**{name: value})
     except (ValueError, TypeError):  # not every number is admitted
       continue
+    after, parts = recipe_lib.describe(other), recipe_lib.parts_of(other)
     changed = [slot for slot in before if before[slot] != after.get(slot)]
-    if changed:
-      return changed
-  return []
+    # A weight of 0 leaves out what it weighs.
+    added = [x for x in after if x not in before and x not in parts]
+    if changed or added:
+      return changed or added, other
+  return [], recipe
 
 
 def _others(value) -> tuple[Any, ...]:
@@ -60,15 +69,20 @@ def _others(value) -> tuple[Any, ...]:
   return ((*value, 'a'), ())
 
 
-def _meaning(entry, name, parts) -> str:
-  for slot in slots(entry, name):
+def _meaning(entry, name) -> str:
+  changed, recipe = _changed(entry, name)
+  parts = recipe_lib.parts_of(recipe)
+  told = []
+  for slot in changed:
     owner, _, key = slot.rpartition('.')
     while owner and owner not in parts:  # of a tuple, say
       owner, _, key = owner.rpartition('.')
-    text = documented(parts.get(owner, recipe_lib.Recipe)).get(key, '')
-    if text:
+    part = parts.get(owner, recipe_lib.Recipe)
+    if text := documented(part).get(key):
       return text
-  return ''
+    summary = (inspect.getdoc(part) or '').partition('\n')[0]
+    told.append(f'`{key}` of `{part.__qualname__}`: {summary}')
+  return told[0] if told else ''
 
 
 @functools.cache
