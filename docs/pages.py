@@ -91,6 +91,9 @@ def _recipes() -> Iterator[tuple[str, str]]:
     built, paper = entry.factory(), entry.paper
     base = recipes.build(entry.base) if entry.base else built
     limits = [(x.other, command.limited(x)) for x in entry.limits]
+    claims = studies.of_paper(paper.arxiv)
+    about = map(pathlib.Path, command.studies().get(paper.arxiv, ()))
+    figures = [claim.study for claim in claims] + [x.stem for x in about]
     yield (
       f'recipes/{entry.name}',
       filling.page(
@@ -108,7 +111,8 @@ def _recipes() -> Iterator[tuple[str, str]]:
         limits=[(other, x.removeprefix(other)) for other, x in limits],
         inside=inside[entry.name],
         sure=SURE[paper.confidence],
-        claims=studies.of_paper(paper.arxiv),
+        claims=claims,
+        figures=list(dict.fromkeys(figures)),
       ),
     )
 
