@@ -197,7 +197,7 @@ def test_help_lists_what_fits_each_slot(capsys):
 
 
 def test_learners_and_solvers_are_listed_with_their_sources():
-  rows = [r for r in command.table().splitlines() if '`learners.' in r]
+  rows = [r for r in command.table().splitlines() if '`learners.bandits.' in r]
   named = {row.split('`')[1].rpartition('.')[2] for row in rows}
   here = bandits.__name__
   found = {k for k, v in vars(bandits).items() if inspect.isclass(v)}
