@@ -68,7 +68,7 @@ def write(folder: pathlib.Path) -> int:
 
 def _outside() -> Iterator[tuple[str, str]]:
   for path, page in prose.outside().items():
-    if page.split('/')[0] in ('results', 'project'):
+    if not page.endswith('index'):
       text = (ROOT / path).read_text(encoding='utf-8')
       text = studies.page(text) if path == studies.TABLE else text
       yield page, prose.linked(text, str(pathlib.Path(path).parent))

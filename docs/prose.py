@@ -19,7 +19,7 @@ from jaxrl_llm import recipes
 from jaxrl_llm.recipes import meanings, pieces
 
 ROOT = pathlib.Path(__file__).parents[1]
-STUDIES = 'results/studies'
+STUDIES = 'recipes/studies'
 # Fenced code, links and pictures, code in a line; the rest is left alone.
 _SPANS = re.compile(
   r'(?P<fence>^(?P<mark>`{3,})[^\n]*\n.*?^(?P=mark)`*$)'

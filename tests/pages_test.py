@@ -162,7 +162,7 @@ max(-r A, 0)
   ],
 )
 def test_links_are_led_to_pages_of_the_site(pages, text, led):
-  study = 'as [`gdpo_groups.py`](/results/studies.md#gdpo_groups) says'
+  study = 'as [`gdpo_groups.py`](/recipes/studies.md#gdpo_groups) says'
   assert pages.prose.linked(text, 'docs') == (led or study)
 
 
