@@ -26,6 +26,18 @@ def teacher_k2(stats, batch, *, teacher_logp):
   return costs.difference(stats, batch, teacher_logp) ** 2 / 2
 
 
+@reads('teacher_logp')
+def teacher_k3(stats, batch, *, teacher_logp):
+  """e^-x - 1 + x, x = logp - teacher_logp; its value is KL(policy || teacher).
+
+  Its gradient is that of KL(teacher || policy), given the prefix.
+
+  Source: KDRL, arXiv 2506.02208, which compares both (at second hand).
+  """
+  x = costs.difference(stats, batch, teacher_logp)
+  return jnp.exp(-x) - 1 + x
+
+
 @reads('teacher_logp', 'rewards')
 def failed_teacher_k2(stats, batch, *, teacher_logp, rewards, correct=0.5):
   """`teacher_k2` on failed responses alone; a success is left as it is.

@@ -142,8 +142,9 @@ def kdrl(
   The teacher is the policy of `teacher.paths`. Its weight falls linearly, the
   best of the paper's schedules; `iterations` is the length of the run.
 
-  Its masks by reward, of responses and of groups, are other costs:
-  --config.slots.costs=failed_teacher_k2:0.002, or lost_teacher_k2.
+  Its masks by reward, of responses and of groups, and its other estimate of the
+  KL are other costs: --config.slots.costs=failed_teacher_k2:0.002,
+  lost_teacher_k2 or teacher_k3.
   """
   weight = control.Linear(first_weight, last_weight, iterations)
   return Recipe(

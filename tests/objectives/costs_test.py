@@ -101,12 +101,12 @@ def test_capped_k3_binds_far_away_and_is_k3_without_a_cap():
     np.testing.assert_array_equal(ours, plain)
 
 
-def test_teacher_cost_is_k2_to_the_teacher():
+@pytest.mark.parametrize('kind', ['k2', 'k3'])
+def test_costs_to_the_teacher_equal_those_to_a_reference(kind):
   logp, _, ref, _, mask, batch = _random()
-  expected = oracle.k2(logp, ref, mask)
-  for ours, theirs in zip(
-    _both(distillation.teacher_k2, logp, batch), expected
-  ):
+  expected = getattr(oracle, kind)(logp, ref, mask)
+  found = _both(getattr(distillation, f'teacher_{kind}'), logp, batch)
+  for ours, theirs in zip(found, expected):
     _close(ours, theirs)
 
 

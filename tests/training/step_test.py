@@ -510,3 +510,28 @@ def test_rows_that_share_a_prompt_straddle_neither_group_nor_device(
 
 def test_groups_of_several_prompts_share_none():
   assert shared_rows(Contract(8, one_prompt=False), 8) == 1
+
+
+@pytest.mark.parametrize('widths', [(), (2, 4)])
+def test_microbatches_do_not_cut_groups_that_a_digest_compares(widths):
+  """Eight rows in eight pieces, but for their groups of four."""
+  recipe = recipes.build('tw_grpo', samples=4)
+  params = policy.init(jax.random.key(0), tasks=2, vocab=3, length=4, scale=1.0)
+  length = jnp.array([4, 1, 2, 0, 2, 2, 1, 2])
+  group = jnp.arange(8) // 4
+  rollouts = policy.as_rollouts(
+    jnp.arange(32).reshape(8, 4) % 3,
+    jnp.arange(4) < length[:, None],
+    task=group,
+    group=group,
+  )
+
+  def scored(**options):
+    program = Program(recipe, policy.score, optax.sgd(1.0), **options)
+    state = program.init(params, Spec(8, 4, 1, 4, tasks=2))
+    return program.score(state, {}, rollouts).extras[emphasis.DIVERGENCE]
+
+  whole = scored()
+  assert np.any(whole != 0)
+  cut = scored(microbatches=8, widths=widths)
+  np.testing.assert_allclose(cut, whole, rtol=1e-5)
