@@ -21,6 +21,11 @@ from jaxrl_llm.rewards import duels
 from jaxrl_llm.selection import pairs
 
 _NASH = Paper('Nash Learning from Human Feedback', '2312.00886', 'VERIFIED-2')
+_INPO = Paper(
+  'Iterative Nash Policy Optimization: Aligning LLMs with General '
+  'Preferences via No-Regret Learning',
+  '2407.00617',
+)
 _EGPO = Paper(
   'Extragradient Preference Optimization (EGPO): Beyond Last-Iterate '
   'Convergence for Nash Learning from Human Feedback',
@@ -29,11 +34,7 @@ _EGPO = Paper(
 
 
 @register(
-  Paper(
-    'Iterative Nash Policy Optimization: Aligning LLMs with General '
-    'Preferences via No-Regret Learning',
-    '2407.00617',
-  ),
+  _INPO,
   Limit('online_ipo', {'share': 1.0}, {'weight': 0.002}),
 )
 def inpo(
@@ -50,19 +51,45 @@ def inpo(
   that draw, (D - (P - 1/2) / eta)^2 but for a constant.
 
   Deviates: every two rows of a group are a pair, where the published code
-  pairs the best with the worst of 8, which a tournament finds.
+  pairs the best with the worst, as `inpo_best_worst` does.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
     credit=duels.Duels(duels.against_others, samples),
-    objective=pair_losses(
-      preference.regression,
-      partial(grouped.to_mixture, share=share),
-      scale=1 / weight,
-      among=pairs.every,
-      gap=grouped.of_preferences,
-      samples=samples,
-    ),
+    objective=_mirrored(samples, weight, share, pairs.every),
+    minibatches=minibatches,
+  )
+
+
+def _mirrored(samples, weight, share, among):
+  """Margins to the iterate and the reference regressed on preferences."""
+  return pair_losses(
+    preference.regression,
+    partial(grouped.to_mixture, share=share),
+    scale=1 / weight,
+    among=among,
+    gap=grouped.of_preferences,
+    samples=samples,
+  )
+
+
+@register(_INPO)
+def inpo_best_worst(
+  *,
+  samples: int = 8,
+  weight: float = 0.002,
+  share: float = 1 / 3,
+  minibatches: int = 1,
+) -> Recipe:
+  """INPO on the best and the worst of a group, as its code pairs them.
+
+  Deviates: all rows of a group meet, where a tournament finds the two; the
+  code's better one has won, here its chance of winning counts.
+  """
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    credit=duels.Duels(duels.against_others, samples),
+    objective=_mirrored(samples, weight, share, pairs.best_and_worst),
     minibatches=minibatches,
   )
 

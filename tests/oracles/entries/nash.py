@@ -132,8 +132,8 @@ def _game(case, loss, weight):
   return Answer(loss, advantages=0 * rewards, rewards=rewards, preference=p)
 
 
-def _regressed(case, anchor, weight):
-  """(D - (P - 1/2) / weight)^2 over every two rows of a group."""
+def _regressed(case, anchor, weight, pairs=every):
+  """(D - (P - 1/2) / weight)^2 over every two rows of a group, or others."""
   p = preferences(case)
 
   def loss(now):
@@ -143,7 +143,7 @@ def _regressed(case, anchor, weight):
       gap = p[i, j % case.samples] - 0.5
       return (h[i] - h[j] - gap / weight) ** 2
 
-    return over_pairs(case, every, pair)
+    return over_pairs(case, pairs, pair)
 
   return _game(case, loss, lambda i, j: float(i != j))
 
@@ -157,6 +157,20 @@ def inpo(case, *, weight, share):
   """
   anchor = share * case.ref_logp + (1 - share) * case.old.logp
   return _regressed(case, anchor, weight)
+
+
+@entry(judged=True)
+def inpo_best_worst(case, *, weight, share):
+  """The same of the rows of a group that win most and least."""
+  anchor = share * case.ref_logp + (1 - share) * case.old.logp
+  won = chances(case, lambda i, j: float(i != j))
+
+  def extremes(rows):
+    high, low = (f(won[i] for i in rows) for f in (max, min))
+    best, worst = ([i for i in rows if won[i] == x] for x in (high, low))
+    return [(i, j) for i in best for j in worst if high > low]
+
+  return _regressed(case, anchor, weight, extremes)
 
 
 @entry(judged=True)
