@@ -118,6 +118,7 @@ _INERT = (
       'sample.slots',
       'sample.widths',
       'sample.support',
+      'model.replay_routes',
       'sample.stop',
       'sample.special',
     )

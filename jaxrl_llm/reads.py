@@ -34,7 +34,7 @@ from jaxrl_llm.types import Array, Batch, Rollouts, Stats
 
 PAGE = pathlib.Path('docs') / 'reads.md'
 Draw = Callable[[np.random.Generator, tuple[int, ...], Rollouts], np.ndarray]
-_KINDS = {'f32': np.float32, 'i32': np.int32, 'bool': bool}
+_KINDS = {'f32': np.float32, 'i8': np.int8, 'i32': np.int32, 'bool': bool}
 # Axes that no array of the rollouts has, in examples.
 _SIZES = {'C': 2, 'I': 3, 'L': 2, 'S': 4, 'V': 5}
 
@@ -316,7 +316,12 @@ def _of_plan(shape, says, draw=None):
   return Read(shape, 'plan', says, draw=draw)
 
 
-_DRAWS = {'f32': _normal, 'i32': _below(3), 'bool': _odds(0.4)}
+_DRAWS = {
+  'f32': _normal,
+  'i8': _below(3),
+  'i32': _below(3),
+  'bool': _odds(0.4),
+}
 
 # What a policy says of decisions: each now, and of the old policy as a pass.
 _OF_POLICY = {
@@ -367,6 +372,11 @@ _TABLE |= {
   ),
   'support': Read(
     'i32[N, T, S]', 'sampler', 'Tokens that truncation kept, where asked; -1.'
+  ),
+  'routes': Read(
+    'i8[N, T, L, S]',
+    'sampler',
+    'Experts of the token before each decision, where asked; -1.',
   ),
   'rewards': Read('f32[N]', 'credit', 'What the credit stages made of scores.'),
   'components': Read('f32[N, K]', 'credit', 'Scores of the verifiers.'),

@@ -61,6 +61,10 @@ SETTINGS = {
     'inside sequences: tiles; cudnn on GPUs of NVIDIA; splash on a TPU; auto: '
     "the machine's own where it fits the model, else tiles",
   ),
+  'model.replay_routes': (
+    False,
+    'of experts: a token has the same ones in the learner as in the sampler',
+  ),
   'model.remat': (False, 'recompute layers in the backward pass'),
   'model.unroll': (True, 'the layers of the update: faster, longer to compile'),
   'model.chunk': (64, 'response positions whose logits exist at once; 0: all'),

@@ -21,7 +21,7 @@ import numpy as np
 from jaxrl_llm.types import Array, Prompts, PyTree, Rollouts, Tokens
 
 # What the sampler says of every token, and its value where there is none.
-EMPTY = {'log_mass': 0.0, 'support': -1}
+EMPTY = {'log_mass': 0.0, 'support': -1, 'routes': -1}
 
 
 @jax.jit

@@ -8,6 +8,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from jaxrl_llm.policies.language import routes
 from jaxrl_llm.policies.language.config import READS, Config
 from jaxrl_llm.types import Array
 
@@ -31,10 +32,15 @@ def empty_cache(
     For each layer 'k' dtype[N, K, h, T] and 'v' dtype[N, K, T, h]: the layout
     in which both products of attention read rows of memory in order. Or
     `delta.States`, which have no length; of readers nothing. Not unrolled, for
-    each layer of a period, periods being axis 1.
+    each layer of a period, periods being axis 1. Under `config.replay`, also
+    'routes' [N, k], the experts of the last token that was read.
   """
 
   def empty(kind):
+    said = {'routes': routes.none(config, rows)} if config.replay else {}
+    return said | mixed(kind)
+
+  def mixed(kind):
     if config.delta and kind == 'delta':
       return config.delta.empty(rows, dtype)
     if kind in READS:
@@ -94,7 +100,7 @@ def widened(cache: Cache, length: int) -> Cache:
     return jnp.pad(x, more)
 
   return tuple(
-    {'k': widen(layer['k'], -1), 'v': widen(layer['v'], -2)}
+    layer | {'k': widen(layer['k'], -1), 'v': widen(layer['v'], -2)}
     if 'k' in layer
     else layer
     for layer in cache

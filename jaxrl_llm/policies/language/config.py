@@ -69,6 +69,8 @@ class Config:
     delta: sizes of the delta nets, and deltas: one per layer, True on those
       that have one in place of attention; () means none.
     kernel: what computes attention inside sequences, see `fused.resolve`.
+    replay: the sampler keeps which experts its tokens had, and the scorer goes
+      through the same ones, see `routes`.
   """
 
   vocab: int
@@ -117,6 +119,7 @@ class Config:
   delta: Delta | None = None
   deltas: tuple[bool, ...] = ()
   kernel: str = 'tiles'
+  replay: bool = False
 
   def __post_init__(self):
     if self.heads % self.kv_heads:
@@ -170,6 +173,11 @@ class Config:
       )
     if self.shared_width and not self.experts:
       raise ValueError('shared_width is beside experts, of which there are 0.')
+    if self.replay and not self.experts:
+      raise ValueError(
+        'model.replay_routes keeps which experts a token had, and this model '
+        'has none; leave it out.'
+      )
     fewest = 1 if self.experts else 0
     if not fewest <= self.experts_per_token <= self.experts:
       raise ValueError(

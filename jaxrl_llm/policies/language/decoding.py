@@ -253,11 +253,17 @@ def _over_layers(
 
   def one(kind, layer, x, said, caches, read=None, period=None):
     window, rotation, own = said
+    held = [{k: x for k, x in c.items() if k != 'routes'} for c in caches]
     if kind == 'delta':
-      mix = recur(*caches, period)
+      mix = recur(*held, period)
     else:
-      mix = attend(window, *caches, period)
-    x, kept, _ = block(layer, config, kind, x, rotation, mix, own, read)
+      mix = attend(window, *held, period)
+    x, kept, _, chosen = block(layer, config, kind, x, rotation, mix, own, read)
+    if config.replay:
+      own = {'routes': caches[1]['routes']}
+      # Of blocks, which others wrote, nothing is asked.
+      one = x.ndim == 2
+      kept |= _kept(own, {'routes': chosen}, period) if one else own
     return x, {} if read else kept
 
   if isinstance(layers, tuple):

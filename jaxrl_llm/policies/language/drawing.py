@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_llm.policies.language import decoding, truncation
+from jaxrl_llm.policies.language import routes as routes_lib
 from jaxrl_llm.types import Array, PyTree
 
 # What stands after the end of a response. Masked everywhere: any token of any
@@ -38,12 +39,19 @@ def initial(sampler, n: int) -> State:
   def outputs(fill, *axes):
     return jnp.full((sampler.max_tokens, n, *axes), fill)
 
+  config = sampler.config
+  said = {}
+  if config.replay:
+    said['routes'] = routes_lib.none(
+      config, sampler.max_tokens, n, config.layers
+    )
   return State(
     t=jnp.int32(0),
     token=jnp.zeros(n, jnp.int32),
     ended=jnp.zeros(n, bool),
     progress=jnp.zeros(n, jnp.int32),
-    outputs={
+    outputs=said
+    | {
       'token': outputs(jnp.int32(_PADDING)),
       'mask': outputs(False),
       'logp': outputs(jnp.float32(0)),
@@ -72,7 +80,17 @@ def unstacked(params: PyTree, sampler) -> tuple[PyTree, PyTree]:
   return layers, rest
 
 
-def draw(sampler, logits, keys, t, live, progress, sampling, stop_table):
+def draw(
+  sampler,
+  logits,
+  keys,
+  t,
+  live,
+  progress,
+  sampling,
+  stop_table,
+  routes=None,
+):
   """Draws the next token of every row and finds out which rows it ends.
 
   Args:
@@ -80,6 +98,7 @@ def draw(sampler, logits, keys, t, live, progress, sampling, stop_table):
     t: i32[] or i32[N], tokens that each row has before this one.
     live: bool[N], rows that go on; others get padding.
     progress: i32[N], states of the stop automaton before this token.
+    routes: [N, L, k], experts of the token before it, where they are kept.
 
   Returns:
     what `State.outputs` keeps of it, leading axis N; bool[N], rows that end;
@@ -98,6 +117,12 @@ def draw(sampler, logits, keys, t, live, progress, sampling, stop_table):
     'log_mass': jnp.where(live, drawn.log_mass, 0.0),
     'support': jnp.where(live[:, None], drawn.support, -1),
   }
+  if sampler.config.replay:
+    if routes is None:
+      routes = routes_lib.none(
+        sampler.config, *live.shape, sampler.config.layers
+      )
+    new['routes'] = jnp.where(live[:, None, None], routes, -1)
   stop = jnp.asarray(sampler.stop_tokens, jnp.int32)
   ended = jnp.any(token[:, None] == stop, axis=-1)
   if stop_table is not None:

@@ -57,7 +57,11 @@ _FEWEST, _MOST = 8, 128
 
 
 def mixture(
-  params, config: Config, x: Array, gated: Callable[[Array, Array], Array]
+  params,
+  config: Config,
+  x: Array,
+  gated: Callable[[Array, Array], Array],
+  routed: tuple[Array, Array] | None = None,
 ) -> Array:
   """What the chosen experts say of every token.
 
@@ -66,12 +70,13 @@ def mixture(
       [E, D, F] and 'down' [E, F, D], and biases of the names, '_bias' added.
     x: dtype[..., D], n tokens in all.
     gated: f(gate, up) -> what goes down; act(gate) * up above.
+    routed: what `route` said of x; None asks it.
 
   Returns:
     dtype[..., D]. Weights and their sum are float32, products are of x's
     dtype. The backward pass computes the products with gate and up again.
   """
-  weights, chosen = route(params['router'], config, x)
+  weights, chosen = routed or route(params['router'], config, x)
   kernels = {name: y.astype(x.dtype) for name, y in params['experts'].items()}
   biases = kernels.pop('down_bias', None)
   k = config.experts_per_token
@@ -95,17 +100,22 @@ def mixture(
   return y.astype(x.dtype)
 
 
-def route(router, config: Config, x: Array) -> tuple[Array, Array]:
+def route(
+  router, config: Config, x: Array, routes: Array | None = None
+) -> tuple[Array, Array]:
   """The weights of the experts of each token, and which they are.
 
   Args:
     router: 'kernel' [D, E] and, where there is one, 'bias' [E].
     x: dtype[..., D].
+    routes: i8 or i16[..., k], experts that tokens have whatever their
+      probabilities, -1 where they choose; None is -1 everywhere. Weights, and
+      so the router's gradient, are of the experts that a token has.
 
   Returns:
-    f32[..., k], falling, and i32[..., k]; of equal experts the first ones.
-    Below float32, Qwen's published code rounds the weights to x's dtype and
-    Mixtral's does not; here they are not rounded.
+    f32[..., k], falling where tokens choose, and i32[..., k]; of equal experts
+    the first ones. Below float32, Qwen's published code rounds the weights to
+    x's dtype and Mixtral's does not; here they are not rounded.
   """
   scores = jnp.tensordot(x, router['kernel'].astype(x.dtype), 1)
   if 'bias' in router:
@@ -118,6 +128,8 @@ def route(router, config: Config, x: Array) -> tuple[Array, Array]:
     taken = jnp.arange(config.experts) == ranked[-1][..., None]
     left = jnp.where(taken, -1.0, left)
   chosen = jnp.stack(ranked, axis=-1)
+  if routes is not None:
+    chosen = jnp.where(routes >= 0, routes.astype(chosen.dtype), chosen)
   weights = jnp.take_along_axis(probs, chosen, axis=-1)
   if config.experts_norm:
     weights = weights / jnp.sum(weights, axis=-1, keepdims=True)

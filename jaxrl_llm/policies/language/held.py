@@ -22,7 +22,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.policies.language import caches, decoding, drawing, transformer
+from jaxrl_llm.policies.language import (
+  caches,
+  decoding,
+  drawing,
+  routes,
+  transformer,
+)
 from jaxrl_llm.policies.language import sampler as sampler_lib
 from jaxrl_llm.policies.language.caches import Cache
 from jaxrl_llm.policies.language.sampler import Sampler
@@ -168,9 +174,11 @@ def _write(
   samples = len(going) // len(prompts.mask)
   before = jnp.repeat(prompts.mask.sum(-1, dtype=jnp.int32), samples)
 
-  def following(state, last):
+  def following(state, last, had=None):
     logits = transformer.logits(rest, sampler.config, last)
-    return sampler_lib.emit(sampler, state, logits, keys, sampling, stop_table)
+    return sampler_lib.emit(
+      sampler, state, logits, keys, sampling, stop_table, had
+    )
 
   def step(carry):
     state, rows = carry
@@ -189,7 +197,8 @@ def _write(
     # Of rows that have ended no token is read.
     own = caches.where(~state.ended, own, rows.cache)
     length = rows.length + ~state.ended
-    return following(state, last), Rows(own, length, last)
+    had = routes.of_step(sampler.config, own)
+    return following(state, last, had), Rows(own, length, last)
 
   def unfinished(carry):
     state, _ = carry

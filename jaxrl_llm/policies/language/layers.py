@@ -24,7 +24,9 @@ _ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
 }
 
 
-def block(layer, config, kind, x, rotation, mix, told=None, read=None):
+def block(
+  layer, config, kind, x, rotation, mix, told=None, read=None, routes=None
+):
   """One layer on [..., D], of one of `Config.kinds`.
 
   Args:
@@ -33,9 +35,11 @@ def block(layer, config, kind, x, rotation, mix, told=None, read=None):
       of `delta.sequence`.
     told: [..., d], what the tokens say to this layer; None where nothing.
     read: keys and values, of a reader.
+    routes: [..., k], experts that tokens have, see `experts.route`.
 
   Returns:
-    [..., D], the cache, and the keys and values of attention.
+    [..., D], the cache, the keys and values of attention, and i32[..., k], the
+    experts of each token, or None.
   """
   y = norm(layer['attention_norm'], config, x) if config.pre_norms else x
   if kind == 'delta':
@@ -48,7 +52,7 @@ def block(layer, config, kind, x, rotation, mix, told=None, read=None):
     y = norm(layer['post_attention_norm'], config, y)
   x = x + config.residual_scale * y
   y = norm(layer['mlp_norm'], config, x) if config.pre_norms else x
-  y = _mlp(layer, config, y)
+  y, chosen = _mlp(layer, config, y, routes)
   if config.post_norms:
     y = norm(layer['post_mlp_norm'], config, y)
   x = x + config.residual_scale * y
@@ -59,7 +63,7 @@ def block(layer, config, kind, x, rotation, mix, told=None, read=None):
   if config.layer_scale:
     scale = jax.lax.stop_gradient(layer['layer_scale']['scale'])
     x = x * scale.astype(x.dtype)
-  return x, kept, pair
+  return x, kept, pair, chosen
 
 
 def _attention(layer, config, x, rotation, mix, read):
@@ -104,7 +108,7 @@ def _delta(layer, config, x, mix):
   return linear(layer['delta_o'], y, inputs=2), kept
 
 
-def _mlp(layer, config, x):
+def _mlp(layer, config, x, routes):
   gated = _gated(config.activation, config.gate_limit)
 
   def mlp(gate, up, down):
@@ -112,12 +116,13 @@ def _mlp(layer, config, x):
     return linear(layer[down], y)
 
   if not config.experts:
-    return mlp('gate', 'up', 'down')
-  y = experts.mixture(layer, config, x, gated)
+    return mlp('gate', 'up', 'down'), None
+  routed = experts.route(layer['router'], config, x, routes)
+  y = experts.mixture(layer, config, x, gated, routed)
   if config.shared_width:
     weight = jax.nn.sigmoid(linear(layer['shared_weight'], x))
     y = y + weight * mlp('shared_gate', 'shared_up', 'shared_down')
-  return y
+  return y, routed[1]
 
 
 @functools.cache  # one function for all layers, by which programs are shared

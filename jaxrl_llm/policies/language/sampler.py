@@ -27,6 +27,7 @@ from jaxrl_llm.policies.language import (
   caches,
   decoding,
   drawing,
+  routes,
   slots,
   transformer,
 )
@@ -126,7 +127,7 @@ class Sampler:
       `valid` is True everywhere, `action_mask` is `response_mask`, `group` is
       the row of the prompt. extras: those of the prompts, `log_mass`
       f32[N, T], and `support` i32[N, T, S] where S is positive; 0 and -1 off
-      the mask.
+      the mask. Under `config.replay` also `routes`.
     """
     check_uids(prompts, uids, samples)
     params = decoded(params)
@@ -159,7 +160,9 @@ def _write(
   def step(carry):
     state, cache = carry
     logits, cache = following(state, cache)
-    return emit(sampler, state, logits, keys, sampling, stop_table), cache
+    had = routes.of_step(sampler.config, cache)
+    state = emit(sampler, state, logits, keys, sampling, stop_table, had)
+    return state, cache
 
   state = until_ended(sampler, step, state, cache, caches.widened)
   return finished(prompts, state)
@@ -274,11 +277,23 @@ def until_ended(sampler, step, state, cache, widened):
   return state
 
 
-def emit(sampler, state, logits, keys, sampling, stop_table):
-  """The state with the next token of every row drawn and written down."""
+def emit(sampler, state, logits, keys, sampling, stop_table, had=None):
+  """The state with the next token of every row drawn and written down.
+
+  Args:
+    had: [N, L, k], experts of the tokens before; None is unknown.
+  """
   live = ~state.ended
   new, ended, progress = drawing.draw(
-    sampler, logits, keys, state.t, live, state.progress, sampling, stop_table
+    sampler,
+    logits,
+    keys,
+    state.t,
+    live,
+    state.progress,
+    sampling,
+    stop_table,
+    had,
   )
   outputs = {
     name: jax.lax.dynamic_update_index_in_dim(array, new[name], state.t, 0)
@@ -305,6 +320,8 @@ def finished(prompts, state) -> Rollouts:
   extras['log_mass'] = outputs['log_mass']
   if outputs['support'].shape[-1]:
     extras['support'] = outputs['support']
+  if 'routes' in outputs:
+    extras['routes'] = outputs['routes']
   return Rollouts(
     content=Tokens(
       prompt=by_row(prompts.tokens),

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jaxrl_llm import digests
 from jaxrl_llm.policies.language import blocks, heads, packing, transformer
+from jaxrl_llm.policies.language import routes as routes_lib
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.types import Array, Places, PyTree, Rollouts, Stats
 
@@ -108,7 +109,10 @@ def score(
   options = {'dtype': dtype, 'remat': remat, 'unroll': unroll}
   token, packed = rollouts.content.response, None
   if places is None:
-    x, after = _states(params, config, rollouts, shared, **options)
+    routes = _routes(config, rollouts)
+    x, after = _states(
+      params, config, rollouts, shared, routes=routes, **options
+    )
   else:
     packed = packing.pack(rollouts, places)
     tokens, segments, token = packed.tokens, packed.segments, packed.following
@@ -169,7 +173,14 @@ def score(
   return Stats(log_probs=log_probs, digests=made, **found)
 
 
-def _states(params, config, rollouts, shared, **options):
+def _routes(config, rollouts):
+  """Experts that the tokens of responses have, or None."""
+  if not config.replay or 'routes' not in rollouts.extras:
+    return None
+  return routes_lib.of_tokens(rollouts.extras['routes'])
+
+
+def _states(params, config, rollouts, shared, *, routes, **options):
   """States before and after every response token, both [N, T, D]."""
   prompt, prompt_mask = rollouts.content.prompt, rollouts.content.prompt_mask
   response, mask = rollouts.content.response, rollouts.response_mask
@@ -181,7 +192,12 @@ def _states(params, config, rollouts, shared, **options):
   if shared == 1:
     tokens = jnp.concatenate([prompt, response], axis=1)
     whole = jnp.concatenate([prompt_mask, mask], axis=1)
-    x = transformer.hidden(params, config, tokens, whole, **options)
+    if routes is not None:
+      chosen = routes_lib.none(config, n, first, config.layers)
+      routes = jnp.concatenate([chosen, routes], axis=1)
+    x = transformer.hidden(
+      params, config, tokens, whole, routes=routes, **options
+    )
     return x[:, first - 1 : -1], x[:, first:]
   last, after = transformer.hidden_of_groups(
     params,
@@ -190,6 +206,7 @@ def _states(params, config, rollouts, shared, **options):
     prompt_mask[::shared],
     response,
     mask,
+    routes=routes,
     **options,
   )
   last = jnp.repeat(last, shared, axis=0)[:, None]

@@ -29,7 +29,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.policies.language import caches, decoding, drawing, transformer
+from jaxrl_llm.policies.language import (
+  caches,
+  decoding,
+  drawing,
+  routes,
+  transformer,
+)
 from jaxrl_llm.policies.language.caches import Cache
 from jaxrl_llm.types import Array
 
@@ -129,6 +135,7 @@ def write(
       slots.progress,
       sampling,
       stop_table,
+      routes.of_step(config, cache),
     )
     # Idle slots are row N, which is out of bounds and dropped.
     outputs = {

@@ -32,6 +32,7 @@ def apply(
   dtype,
   remat,
   unroll,
+  routes=None,
 ):
   """All layers over tokens [..., S] of rows as long as `columns` at most.
 
@@ -40,6 +41,7 @@ def apply(
   Args:
     attend: mixes the tokens of a layer, told its window. recur: the same of a
       delta net.
+    routes: [..., S, L, k], experts that tokens have, see `experts.route`.
 
   Returns:
     States after the final norm, and what the layers keep, by run of layers.
@@ -52,7 +54,8 @@ def apply(
     kind = config.kinds[place]
     window, rotation, told = said(config, ropes, place, own)
     mix = recur if kind == 'delta' else functools.partial(attend, window)
-    return block(layer, config, kind, x, rotation, mix, told, read)
+    routes = own.get('routes')
+    return block(layer, config, kind, x, rotation, mix, told, read, routes)[:3]
 
   if remat:
     # Inside a loop nothing can merge the recomputation with the original;
@@ -76,6 +79,8 @@ def apply(
     own, shared = looked_up(config, segment, ropes, tokens.shape[-1])
     if told is not None:
       own['told'] = told[segment[0] : segment[1]]
+    if routes is not None:
+      own['routes'] = jnp.moveaxis(routes, -2, 0)[segment[0] : segment[1]]
     inputs = periods(config, segment, params['layers'], own)
     body = functools.partial(period_of, segment[0], segment[2], shared)
     carry, caches = jax.lax.scan(body, carry, inputs, unroll=unroll)

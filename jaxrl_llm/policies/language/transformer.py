@@ -31,6 +31,7 @@ def hidden(
   mask: Array,
   *,
   segments: Array | None = None,
+  routes: Array | None = None,
   causal: bool = True,
   dtype=jnp.float32,
   remat: bool = False,
@@ -46,6 +47,7 @@ def hidden(
     mask: bool[N, S], True on tokens; others are never attended to.
     segments: i32[N, S], of rows that hold several sequences, each without
       gaps: equal ids are of one, which is read as if it were alone.
+    routes: [N, S, L, k], experts that tokens have, see `experts.route`.
     causal: False lets every token see those after it as well.
     dtype: of the arithmetic; norms and softmax are float32 in any case.
     remat: recompute each layer in the backward pass instead of keeping it.
@@ -66,12 +68,14 @@ def hidden(
   order = None
   if segments is None:
     tokens, mask, order = without_gaps(config, tokens, mask, mask)
+    routes = _ordered(routes, order)
   x, _ = sequence(
     params,
     config,
     tokens,
     mask,
     segments=segments,
+    routes=routes,
     causal=causal,
     dtype=dtype,
     remat=remat,
@@ -88,6 +92,7 @@ def hidden_of_groups(
   response: Array,
   response_mask: Array,
   *,
+  routes: Array | None = None,
   dtype=jnp.float32,
   remat: bool = False,
   unroll: int | bool = 1,
@@ -101,6 +106,7 @@ def hidden_of_groups(
   Args:
     prompt: i32[B, P]. prompt_mask: bool[B, P], at least one token each.
     response: i32[N, T]. response_mask: bool[N, T].
+    routes: [N, T, L, k], experts that tokens of responses have.
     dtype, remat, unroll: as in `hidden`.
 
   Returns:
@@ -116,6 +122,11 @@ def hidden_of_groups(
   response, response_mask, order = without_gaps(
     config, response, response_mask, ~response_mask
   )
+  if routes is not None:
+    routes = _ordered(routes, order).reshape(b, -1, *routes.shape[2:])
+    routes = jnp.pad(
+      routes, [(0, 0), (p, 0), (0, 0), (0, 0)], constant_values=-1
+    )
   # One row a group, so that its tokens stay on one device of a mesh: the
   # prompt, then the responses one after the other.
   own = response_mask.reshape(b, -1, t)
@@ -142,6 +153,7 @@ def hidden_of_groups(
     dtype=dtype,
     remat=remat,
     unroll=unroll,
+    routes=routes,
   )
   return x[:, p - 1], _back(x[:, p:].reshape(n, t, -1), order)
 
@@ -169,6 +181,7 @@ def sequence(
   *,
   dtype,
   segments=None,
+  routes=None,
   causal=True,
   remat=False,
   unroll=1,
@@ -197,6 +210,7 @@ def sequence(
     dtype=dtype,
     remat=remat,
     unroll=unroll,
+    routes=routes,
   )
 
 
@@ -225,6 +239,13 @@ def without_gaps(config, tokens, mask, later):
   order = jnp.argsort(later, axis=1, stable=True)
   tokens, mask = (jnp.take_along_axis(x, order, 1) for x in (tokens, mask))
   return tokens, mask, order
+
+
+def _ordered(routes, order):
+  """Routes [N, S, L, k] in the order of `without_gaps`."""
+  if order is None or routes is None:
+    return routes
+  return jnp.take_along_axis(routes, order[..., None, None], 1)
 
 
 def _back(x, order):

@@ -82,7 +82,8 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   kernel = fused.resolve(
     config.model.attention, model, config.model.dtype, mesh.shape
   )
-  model = dataclasses.replace(model, kernel=kernel)
+  replay = config.model.replay_routes
+  model = dataclasses.replace(model, kernel=kernel, replay=replay)
   tokenizer = sources.tokenizer_of(source)
   ends = sources.end_tokens(tokenizer, source, model.vocab)
   from_data = recordings.used(config)
