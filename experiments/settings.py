@@ -395,8 +395,7 @@ def check_values(config) -> None:
       raise Refused(f'{name} is {values[leaf]}; use {least} or more')
   _check_length(config)
   _check_numbers(config)
-  for name in ('data', 'model'):
-    size = config.mesh[name]
+  for name, size in config.mesh.items():
     if size < 1 and size != -1:
       raise Refused(f'mesh.{name} is {size}; use 1 or more, or -1 for the rest')
   from jaxrl_llm import problems

@@ -4,7 +4,7 @@
   python -m experiments.benchmarks.mixtures --part=gap
 
 gap      log-probs of sampled tokens in bfloat16, sampler beside scorer, of a
-         random mixture of 30 layers: tokens that choose their experts twice,
+         random mixture of 20 layers: tokens that choose their experts twice,
          and those that keep the sampler's (`model.replay_routes`)
 ragged   one layer, forth and back: a loop over blocks of rows, which is what a
          CPU and GPUs are given, beside `jax.lax.ragged_dot`, which TPUs are
@@ -50,7 +50,7 @@ _HEAD = {
 }
 
 
-def gap(layers: int = 30, rows: int = 16, tokens: int = 64) -> Iterator[tuple]:
+def gap(layers: int = 20, rows: int = 16, tokens: int = 64) -> Iterator[tuple]:
   """Differences of log-probs in nats, with experts of both or the sampler's."""
   import jax
   import jax.numpy as jnp
@@ -81,7 +81,7 @@ def gap(layers: int = 30, rows: int = 16, tokens: int = 64) -> Iterator[tuple]:
     prompt = jax.random.randint(jax.random.key(1), (rows // 2, 32), 1, 512)
     row = jnp.arange(rows // 2)
     prompts = Prompts(prompt, jnp.ones(prompt.shape, bool), row, 0 * row)
-    sampler = Sampler(config, tokens, dtype=jnp.bfloat16, unroll=False)
+    sampler = Sampler(config, tokens, dtype=jnp.bfloat16, unroll=True)
     rollouts = sampler(
       params,
       prompts,

@@ -332,6 +332,10 @@ SETTINGS = {
   'checkpoint.asynchronous': (True, 'write while training goes on'),
   'mesh.data': (1, 'devices that rows are split over; -1: the rest'),
   'mesh.model': (1, 'devices that a layer is split over; -1: the rest'),
+  'mesh.context': (
+    1,
+    'devices that the tokens of a row are split over while it is learned from',
+  ),
   'log.samples': (8, 'responses kept per iteration in samples.jsonl'),
   'log.tokens': (
     True,
@@ -383,7 +387,8 @@ PURE = {
 _SHARED = (
   *('problem', 'seed', 'steps', 'max_bad_steps', 'max_idle_steps', 'pipeline'),
   *('sample.prompts', 'slots', 'learn.microbatches', 'optimizer'),
-  *('eval.every', 'eval.samples', 'checkpoint', 'mesh', 'log.samples'),
+  *('eval.every', 'eval.samples', 'checkpoint', 'mesh.data'),
+  *('mesh.model', 'log.samples'),
   *('log.trackers', 'log.project'),
 )
 

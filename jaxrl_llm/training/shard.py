@@ -1,10 +1,11 @@
 """Meshes and where arrays live on them.
 
-Two mesh axes: rows of a batch are split over `data`, and so is all that is
-kept between programs (FSDP); heads, MLP columns, experts and the vocabulary
-are split over `model` (tensor and expert parallelism). Every parameter names
-its logical axes once, in the model's table; `RULES` maps a logical axis to a
-mesh axis, and `Layout` derives from the two where everything else lives.
+Mesh axes: rows of a batch are split over `data`, and so is all that is kept
+between programs (FSDP); heads, MLP columns, experts and the vocabulary are
+split over `model` (tensor and expert parallelism); `context`, where there is
+one, splits the tokens of rows while they are learned from. Every parameter
+names its logical axes once, in the model's table; `RULES` maps a logical axis
+to a mesh axis, and `Layout` derives from the two where everything else lives.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 from flax import traverse_util
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+AXES = ('data', 'model', 'context')
 RULES: Mapping[str | None, str | None] = {
   'rows': 'data',
   'layers': None,
@@ -41,33 +43,41 @@ RULES: Mapping[str | None, str | None] = {
 }
 
 
-def make_mesh(data: int = -1, model: int = 1, devices=None) -> Mesh:
+def make_mesh(
+  data: int = -1, model: int = 1, devices=None, *, context: int = 1
+) -> Mesh:
   """A ('data', 'model') mesh; -1 takes the rest of the devices.
+
+  Beyond 1, `context` is its third axis.
 
   Raises:
     ValueError: the axes do not multiply to the number of devices, or leave a
       process without one.
   """
   devices = jax.devices() if devices is None else devices
-  sizes = [data, model]
+  sizes = [data, model] + [context] * (context != 1)
   if -1 in sizes:
     known = -int(np.prod(sizes))
     sizes[sizes.index(-1)] = max(len(devices) // known, 1)
-  if sizes[0] * sizes[1] > len(devices):
+  asked = ', '.join(
+    f'{name}={size}' for name, size in zip(AXES, (data, model, context))
+  )
+  count = int(np.prod(sizes))
+  if count > len(devices):
     raise ValueError(
-      f'mesh data={data}, model={model} needs {sizes[0] * sizes[1]} devices '
-      f'and there are {len(devices)}; use -1 for the rest'
+      f'mesh {asked} needs {count} devices and there are {len(devices)}; use '
+      '-1 for the rest'
     )
-  used = devices[: sizes[0] * sizes[1]]
+  used = devices[:count]
   if len({each.process_index for each in used}) < jax.process_count():
     raise ValueError(
-      f'mesh data={data}, model={model} leaves some of the '
-      f'{jax.process_count()} processes without a device; use -1 for the rest'
+      f'mesh {asked} leaves some of the {jax.process_count()} processes '
+      'without a device; use -1 for the rest'
     )
   return jax.make_mesh(
     sizes,
-    ('data', 'model'),
-    axis_types=(AxisType.Auto, AxisType.Auto),
+    AXES[: len(sizes)],
+    axis_types=(AxisType.Auto,) * len(sizes),
     devices=used,
   )
 

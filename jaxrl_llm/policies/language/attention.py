@@ -73,6 +73,37 @@ def within_sequence(
   return y[:, 0]
 
 
+def over_context(
+  q: Array,
+  k: Array,
+  v: Array,
+  mask: Mask,
+  *,
+  cap: float = 0.0,
+  sinks: Array | None = None,
+) -> Array:
+  """`within_sequence` of rows whose tokens are split over the axis 'context'.
+
+  Each device has S tokens of every row, and reads the keys and values of all,
+  which are sent once a layer, and their gradients back once.
+
+  Args:
+    q, k, v, mask: the device's own; cap, sinks: as there.
+  """
+  whole = jax.tree.map(
+    lambda x: jax.lax.all_gather(x, 'context', axis=1, tiled=True),
+    tiles.Part(k, v, mask.valid, mask.positions),
+  )
+  first = jax.lax.axis_index('context') * q.shape[1]
+  q, part, positions = jax.tree.map(
+    lambda x: x[:, None], (q, whole, mask.positions)
+  )
+  y = tiles.attend(
+    q, (part,), (mask.causal,), positions, mask.window, cap, sinks, first
+  )
+  return y[:, 0]
+
+
 def within_group(
   q: Array,
   prompt_k: Array,

@@ -30,10 +30,10 @@ section 4.
 On a TPU, `jax.lax.ragged_dot` multiplies all blocks of a lane at once, and each
 device of a mesh has one lane; elsewhere they are a loop. Where there is no
 routine of the platform, `ragged_dot` multiplies every row by every expert and
-masks the rest. So it is on a CPU: on two cores a layer of 8 experts, 2 a token,
-took 4.8 times as long forth, and one of 32, 4 a token, 29 times. And so it is
-on GPUs of NVIDIA, for which XLA expands it by default; the kernel that JAX has
-for them is in none of its packages (jax-ml/jax issue 40888).
+masks the rest. So it is on a CPU (6 to 35 times as long, `python -m
+experiments.benchmarks.mixtures`), and on GPUs of NVIDIA, for which XLA expands
+it by default; the kernel that JAX has for them is in none of its packages
+(jax-ml/jax issue 40888).
 """
 
 from __future__ import annotations

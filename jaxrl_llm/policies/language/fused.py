@@ -60,6 +60,8 @@ def refusal(kernel: str, config: Config, dtype, mesh: Mapping[str, int]) -> str:
   dtype = jnp.dtype(dtype)
   if kernel == 'tiles':
     return ''
+  if mesh.get('context', 1) > 1:
+    return f'mesh.context={mesh["context"]} splits the tokens of a row'
   # A window that is looked up in a loop over layers is no constant.
   for first, end, period in config.segments:
     windows = {*config.layer_windows[first:end]}

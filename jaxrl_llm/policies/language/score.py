@@ -130,7 +130,7 @@ def score(
   seen = digests.seen(rollouts, rollouts.content.response)
 
   def of_tokens(x, token, support, mask):
-    scores, made = scaled(x), {}
+    scores, made = scaled(transformer.over_context(x)), {}
     if told:
       here = seen._replace(token=token, mask=mask)
       made = digests.made(told, jax.nn.log_softmax(scores), here)

@@ -76,7 +76,7 @@ def apply(
 
   carry, kept = (x, _unread(config, x)), []
   for segment in config.segments:
-    own, shared = looked_up(config, segment, ropes, tokens.shape[-1])
+    own, shared = looked_up(config, segment, ropes, columns)
     if told is not None:
       own['told'] = told[segment[0] : segment[1]]
     if routes is not None:

@@ -80,6 +80,7 @@ def attend(
   window: int | Array | None,
   cap: float,
   sinks: Array | None = None,
+  first: Array | None = None,
 ) -> Array:
   """One softmax over the keys of all parts, which no copy joins.
 
@@ -90,6 +91,8 @@ def attend(
     positions: i32[B, G, T], of the queries.
     window: as in `attention.Mask`. cap: bounds the scores, see `capped`.
     sinks: [H], their scores, which `cap` leaves alone; None is no sinks.
+    first: i32[], the place of the first query among the keys of causal parts,
+      whose blocks are then all visited; None is 0.
 
   Returns:
     [B, G, T, H, h]. A query that sees nothing gets 0.
@@ -103,22 +106,23 @@ def attend(
   room = max(most // (rows * min(t, edge)), 1)
   keys = tuple(_even(part.k.shape[2], room) for part in parts)
   plan = _Plan(_even(t, edge), keys, causal, cap)
-  return _mix(plan, q, parts, positions, window, sinks)
+  return _mix(plan, q, parts, positions, window, sinks, first)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _mix(plan, q, parts, positions, window, sinks):
-  return _forward(plan, q, parts, positions, window, sinks)[0]
+def _mix(plan, q, parts, positions, window, sinks, first):
+  return _forward(plan, q, parts, positions, window, sinks, first)[0]
 
 
-def _forward(plan, q, parts, positions, window, sinks):
+def _forward(plan, q, parts, positions, window, sinks, first):
   queries = _query_blocks(plan, q, parts)
   none = jnp.zeros(queries.shape[:-1], jnp.float32)
   sums = none + UNSEEN, none, jnp.zeros(queries.shape, jnp.float32)
   if sinks is not None:
     # What is seen first: its weight is exp(0), its value 0.
     sums = none + _of_heads(sinks, parts), none + 1.0, sums[2]
-  for pairs, keys, seen in _visits(plan, parts, positions, window):
+  visits = _visits(plan, parts, positions, window, first)
+  for pairs, keys, seen in visits:
 
     def add(sums, i, j, keys=keys, seen=seen):
       top, total, y = _at(sums, i)
@@ -137,16 +141,17 @@ def _forward(plan, q, parts, positions, window, sinks):
   top, total, y = sums
   total = jnp.where(total > 0, total, 1.0)
   y = _from_query_blocks(y / total[..., None], q)
-  return y, (q, parts, positions, window, sinks, y, top + jnp.log(total))
+  lse = top + jnp.log(total)
+  return y, (q, parts, positions, window, sinks, first, y, lse)
 
 
 def _backward(plan, known, slope):
-  q, parts, positions, window, sinks, y, lse = known
+  q, parts, positions, window, sinks, first, y, lse = known
   queries, y, slope = (_query_blocks(plan, x, parts) for x in (q, y, slope))
   slope = slope.astype(jnp.float32)
   mean = jnp.sum(slope * y, axis=-1)
   of_q, of_parts = jnp.zeros(queries.shape, jnp.float32), []
-  visits = _visits(plan, parts, positions, window)
+  visits = _visits(plan, parts, positions, window, first)
   for part, (pairs, keys, seen) in zip(parts, visits):
 
     def add(sums, i, j, keys=keys, seen=seen):
@@ -176,13 +181,14 @@ def _backward(plan, known, slope):
     # Over all axes but those of the heads.
     of_sinks = -jnp.sum(weights * mean, axis=(0, 1, 3, 5))
     of_sinks = of_sinks.reshape(sinks.shape).astype(sinks.dtype)
-  return _from_query_blocks(of_q, q), tuple(of_parts), None, None, of_sinks
+  of_q = _from_query_blocks(of_q, q)
+  return of_q, tuple(of_parts), None, None, of_sinks, None
 
 
 _mix.defvjp(_forward, _backward)
 
 
-def _visits(plan, parts, positions, window):
+def _visits(plan, parts, positions, window, first):
   """For each part: pairs of blocks, keys and values, and a pair's mask.
 
   Yields:
@@ -200,6 +206,7 @@ def _visits(plan, parts, positions, window):
       there = _at(valid, j)[:, :, None]
       if causal:
         t = i * plan.queries + jnp.arange(plan.queries)
+        t = t if first is None else first + t
         there &= j * size + jnp.arange(size) <= t[:, None]
       if window is not None:
         far = _at(of_query, i)[..., None] - _at(of_key, j)[:, :, None]
@@ -211,7 +218,7 @@ def _visits(plan, parts, positions, window):
       for i in range(len(of_query))
       for j in range(len(valid))
       # A block whose first key comes after the last query is seen by none.
-      if not causal or j * size < (i + 1) * plan.queries
+      if not causal or first is not None or j * size < (i + 1) * plan.queries
     ]
     yield np.array(pairs, np.int32), keys, seen
 

@@ -17,6 +17,7 @@ import functools
 import chex
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
 from jaxrl_llm.policies.language import attention, delta, fused, stack, tiles
 from jaxrl_llm.policies.language.config import Config
@@ -69,19 +70,82 @@ def hidden(
   if segments is None:
     tokens, mask, order = without_gaps(config, tokens, mask, mask)
     routes = _ordered(routes, order)
+  options = {'causal': causal, 'dtype': dtype, 'remat': remat, 'unroll': unroll}
+  devices = jax.sharding.get_abstract_mesh().shape.get('context', 1)
+  if devices > 1:
+    check_context(config, devices)
+    if segments is not None:
+      raise ValueError(
+        f'mesh.context={devices} splits rows of one sequence each, and packed '
+        'rows hold several; use mesh.context=1 or no learn.packing.'
+      )
+    return _over_context(params, config, tokens, mask, devices, options)
   x, _ = sequence(
-    params,
-    config,
-    tokens,
-    mask,
-    segments=segments,
-    routes=routes,
-    causal=causal,
-    dtype=dtype,
-    remat=remat,
-    unroll=unroll,
+    params, config, tokens, mask, segments=segments, routes=routes, **options
   )
   return _back(x, order)
+
+
+def over_context(x: Array) -> Array:
+  """Columns [N, S, ...] split over the axis 'context', if it divides them."""
+  devices = jax.sharding.get_abstract_mesh().shape.get('context', 1)
+  if devices == 1 or x.shape[1] % devices:
+    return x
+  rest = [PartitionSpec.UNCONSTRAINED] * (x.ndim - 1)
+  place = PartitionSpec(rest[0], 'context', *rest[1:])
+  return jax.lax.with_sharding_constraint(x, place)
+
+
+def check_context(config: Config, devices: int) -> None:
+  """Refuses models whose rows cannot be split over `mesh.context` devices.
+
+  Raises:
+    ValueError: a delta net, which reads a row from its first token on, experts,
+      which would be computed on every device, or a fused kernel.
+  """
+  reasons = {
+    'delta nets, which read a row from its first token on': config.delta,
+    'experts, which every device would compute': config.experts,
+    'fused kernels of attention': config.kernel != 'tiles',
+  }
+  for reason, there in reasons.items():
+    if devices > 1 and there:
+      raise ValueError(
+        f'mesh.context={devices} splits the tokens of a row and there are '
+        f'{reason}; use mesh.context=1.'
+      )
+
+
+def _over_context(params, config, tokens, mask, devices, options):
+  """`hidden` of rows whose tokens are split over the axis 'context'."""
+  columns = tokens.shape[1]
+  positions = stack.positions_of(mask)
+  more = -columns % devices
+
+  def own(params, *rows):
+    tokens, mask, positions = rows
+    attend = functools.partial(
+      _attend_context,
+      config,
+      attention.Mask(mask, positions, causal=options['causal']),
+    )
+    rest = {k: x for k, x in options.items() if k != 'causal'}
+    return stack.apply(
+      params, config, tokens, positions, columns, attend, None, **rest
+    )[0]
+
+  split = PartitionSpec(None, 'context')
+  rows = (jnp.pad(x, ((0, 0), (0, more))) for x in (tokens, mask, positions))
+  x = jax.shard_map(
+    own,
+    in_specs=(PartitionSpec(), split, split, split),
+    out_specs=split,
+    axis_names={'context'},
+    # What the loops over tiles begin with is alike on all devices, which the
+    # check would not let become different.
+    check_vma=False,
+  )(params, *rows)
+  return x[:, :columns]
 
 
 def hidden_of_groups(
@@ -272,6 +336,14 @@ def _attend_sequence(config, kernel, mask, keep, window, q, k, v, sinks):
   if not keep:
     return y, None
   return y, {'k': k.transpose(0, 2, 3, 1), 'v': v.transpose(0, 2, 1, 3)}
+
+
+def _attend_context(config, mask, window, q, k, v, sinks):
+  mask = mask.replace(window=window)
+  y = attention.over_context(
+    q, k, v, mask, cap=config.attention_cap, sinks=sinks
+  )
+  return y, None
 
 
 def _attend_group(config, prompt_mask, mask, window, q, k, v, sinks):

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from jaxrl_llm import compose, digests, optimizers
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.plans import recorded
-from jaxrl_llm.policies.language import fused, hf, lora
+from jaxrl_llm.policies.language import fused, hf, lora, transformer
 from jaxrl_llm.policies.language.sampler import Sampler
 from jaxrl_llm.policies.language.truncation import Sampling
 from jaxrl_llm.problems.text import chats as chats_lib
@@ -63,7 +63,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
       the message names it, its value and the remedy.
   """
   recipe = recipe_of(config)
-  mesh = shard.make_mesh(config.mesh.data, config.mesh.model)
+  mesh = shard.make_mesh(**config.mesh)
   terms = recipe.plan.contract
   rows = config.sample.prompts * terms.groups * terms.samples
   guests.check(config, recipe)
@@ -84,6 +84,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   )
   replay = config.model.replay_routes
   model = dataclasses.replace(model, kernel=kernel, replay=replay)
+  transformer.check_context(model, config.mesh.context)
   tokenizer = sources.tokenizer_of(source)
   ends = sources.end_tokens(tokenizer, source, model.vocab)
   from_data = recordings.used(config)
@@ -157,6 +158,8 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   def program_of(recipe, tx):
     piece = rows // (recipe.minibatches * config.learn.microbatches)
     shared = step.shared_rows(terms, piece, mesh.shape['data'])
+    # Tokens are split of whole rows, each with its prompt.
+    shared = shared if config.mesh.context == 1 else 1
     shared = 1 if config.learn.packing else shared
     return step.Program(
       recipe=recipe,
