@@ -306,3 +306,29 @@ def test_the_manifest_leaves_every_restart_to_the_job_set():
   assert pod['restartPolicy'] == 'Never'
   # There is time to save after SIGTERM.
   assert pod['terminationGracePeriodSeconds'] >= 60
+
+
+@pytest.mark.parametrize(
+  ('asked', 'said'),
+  [
+    ({}, ''),
+    ({'DETERMINISTIC': '0', 'XLA_FLAGS': '--one'}, '--one'),
+    (
+      {'DETERMINISTIC': '1', 'XLA_FLAGS': '--one'},
+      '--one --xla_gpu_deterministic_ops=true',
+    ),
+  ],
+)
+def test_gpus_add_in_one_order_where_asked(tmp_path, asked, said):
+  shutil.copy(_FOLDER / 'gpu.sh', tmp_path)
+  cluster = tmp_path / 'local_cluster.sh'
+  cluster.write_text('#!/bin/sh\necho "$XLA_FLAGS|$JAX_PLATFORMS|$*"\n')
+  cluster.chmod(0o755)
+  done = subprocess.run(
+    [tmp_path / 'gpu.sh', 'a.module', '--flag'],
+    env={'PATH': os.environ['PATH'], 'GPUS': '2'} | asked,
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  assert done.stdout == f'{said}|cuda|2 a.module --flag\n'
