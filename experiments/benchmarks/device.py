@@ -147,7 +147,7 @@ def decode(size: Size, found) -> dict[str, float]:
   }
 
 
-def learn(size: Size, found) -> dict[str, float]:
+def learn(size: Size, found) -> dict[str, Any]:
   """Seconds of an optimizer step, and the share of the matmul's rate."""
   import jax
 
@@ -173,6 +173,7 @@ def learn(size: Size, found) -> dict[str, float]:
   return {
     'seconds': seconds,
     'bad_steps': float(metrics['bad_steps']),
+    'attention': _config(size.model, size.dtype).kernel,
     **shares,
   }
 
@@ -271,18 +272,27 @@ _MEASURES = {
 }
 
 
+def _config(model, dtype):
+  """The decoder of a model, with the attention that a run of it would have."""
+  from experiments.benchmarks import folders
+  from jaxrl_llm.policies.language import fused, hf
+
+  config = hf.config_of(folders.description(model))
+  kernel = fused.resolve('auto', config, dtype, {})
+  return dataclasses.replace(config, kernel=kernel)
+
+
 def _sampling(model, shape, dtype):
   """A sampler of a random model, to be called with its arguments."""
   import jax
   import jax.numpy as jnp
 
-  from experiments.benchmarks import folders
-  from jaxrl_llm.policies.language import hf, parameters
+  from jaxrl_llm.policies.language import parameters
   from jaxrl_llm.policies.language.sampler import Sampler
   from jaxrl_llm.policies.language.truncation import Sampling
   from jaxrl_llm.types import Prompts
 
-  config = hf.config_of(folders.description(model))
+  config = _config(model, dtype)
   params = jax.jit(parameters.init, static_argnums=0)(config, jax.random.key(0))
   tokens = jnp.array(cases.prompts(model, shape))
   row = jnp.arange(shape.prompts)

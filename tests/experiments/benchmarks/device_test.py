@@ -28,6 +28,7 @@ def test_rates_are_fractions_of_what_this_machine_can_do(found):
   assert decode['tokens'] == pytest.approx(tokens / decode['seconds'])
   assert decode['share'] == decode['floor'] / decode['seconds'] > 0
   assert learn['mfu'] > 0 and learn['bad_steps'] == 0
+  assert learn['attention'] == 'tiles'
   assert found['memory']['bytes'] > 1e7
   # Nothing is said of a chip that is not there.
   assert found['device']['platform'] == jax.default_backend()
