@@ -2,8 +2,8 @@
 
   python -m experiments.benchmarks.requests
 
-As `episodes`, with the same model and lengths, but 8 programs at once that ask a
-server on this machine: each sends its conversation back with 16 tokens more,
+As `episodes`, with the same model and lengths, but 8 programs at once that ask
+a server on this machine: each sends its conversation back with 16 tokens more,
 8 times, and is answered 48. With keys kept between the requests
 (`policies/language/prefix_cache.py`), and every request read anew, as with
 `sample.keep=False`. All programs wait for each other before a turn; its seconds
@@ -11,9 +11,9 @@ are CPU time of the process, programs and server included, from then until all
 are answered, the least of the rounds, so that others on the machine count for
 little.
 
-What was predicted, of 32 rows in process 0.47 and 2.5 seconds by the clock on two
-cores: kept reads the answer once more, so 2 to 3 blocks of 32 in place of one,
-and 8 requests over HTTP take some 5 ms each, so 0.4 whatever the turn; read
+What was predicted, of 32 rows in process 0.47 and 2.5 seconds by the clock on
+two cores: kept reads the answer once more, so 2 to 3 blocks of 32 in place of
+one, and 8 requests over HTTP take some 5 ms each, so 0.4 whatever the turn; read
 anew, requests are read in widths near their own, so from 0.5 to 1.4.
 """
 
