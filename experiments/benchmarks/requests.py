@@ -13,8 +13,8 @@ little.
 
 What was predicted, of 32 rows in process 0.47 and 2.5 seconds by the clock on
 two cores: kept reads the answer once more, so 2 to 3 blocks of 32 in place of
-one, and 8 requests over HTTP take some 5 ms each, so 0.4 whatever the turn; read
-anew, requests are read in widths near their own, so from 0.5 to 1.4.
+one, and 8 requests over HTTP take some 5 ms each, so 0.4 whatever the turn;
+read anew, requests are read in widths near their own, so from 0.5 to 1.4.
 """
 
 from __future__ import annotations
