@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import math
 import re
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -69,10 +70,10 @@ def faster(
       1 + clip(log2 S, -1, 3)     else; S = (t' - t_0) / (t - t_0)
 
   t' and t are wall times of all tests, of the row's program and of this one,
-  t_0 of as many empty programs: the least of `repeats` rounds in which each of
-  the three runs after the others, so that a busy machine slows all alike.
-  Where t' and t are nearer than either of them varied, S is 1: noise earns
-  nothing.
+  t_0 of as many empty programs. The three run after each other in each of
+  `repeats` rounds, so that a busy machine slows all alike, and S is the middle
+  of the rounds. Where most rounds are farther from it than it is from 1, S is
+  1: noise earns nothing.
 
   Args:
     responses: read by `program`.
@@ -140,13 +141,15 @@ def speed_up(
     start, before, after: seconds of each round, of the empty program, the
       reference and the response.
   """
-  noise = max(_spread(before), _spread(after))
-  if abs(min(before) - min(after)) <= noise:
-    return 0.0
   # What is left of a program beside its start may be too short to be seen.
   least = max(_spread(start), 1e-3)
-  own, other = (max(min(x) - min(start), least) for x in (before, after))
-  return min(max(math.log2(own / other), -1.0), 3.0)
+  logs = [
+    math.log2(max(before - start, least) / max(after - start, least))
+    for start, before, after in zip(start, before, after, strict=True)
+  ]
+  middle = statistics.median(logs)
+  noise = statistics.median(abs(log - middle) for log in logs)
+  return 0.0 if abs(middle) <= noise else min(max(middle, -1.0), 3.0)
 
 
 def _spread(seconds: Sequence[float]) -> float:

@@ -150,10 +150,13 @@ def test_a_reference_that_is_missing_or_wrong_is_refused(reference):
     ((1, 1, 1), (5, 5, 5), (3, 3, 3), 1.0),
     ((1, 1, 1), (2, 2, 2), (9, 9, 9), -1.0),
     ((1, 1, 1), (99, 99, 99), (1, 1, 1), 3.0),
-    # One of them varied by more than they are apart.
-    ((1, 1, 1), (5, 5, 5), (4, 6, 6), 0.0),
-    # A single slow round is not what varies.
+    # Rounds are farther apart than the programs are.
+    ((1, 1, 1), (5, 5, 5), (3, 9, 4.8), 0.0),
+    # A machine that is busy for a round slows all that run in it.
+    ((1, 2, 4), (5, 10, 20), (3, 6, 12), 1.0),
+    # A single slow round, or run, is not what varies.
     ((1, 1, 1), (5, 5, 50), (3, 3, 30), 1.0),
+    ((1, 1, 1), (5, 5, 5), (3, 3, 30), 1.0),
   ],
 )
 def test_a_difference_within_noise_earns_nothing(start, before, after, wanted):
