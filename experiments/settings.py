@@ -167,6 +167,11 @@ _INERT = (
     for name in ('environment_seconds', 'sample.keep')
   ),
   ('serve', lambda c: not c.program, 'program is empty'),
+  (
+    'model.replay_routes',
+    lambda c: bool(c.program),
+    'answers to a program are kept without their experts',
+  ),
   ('verify.seconds', _inline, 'these verifiers need no process'),
   ('verify.workers', _inline, 'these verifiers need no process'),
 )

@@ -69,7 +69,7 @@ def _check(rollouts, kept):
   if unknown:
     raise ValueError(
       f'the buffer cannot keep {unknown} of earlier responses; sample '
-      'without them (sample.support = 0)'
+      'without them (sample.support=0, model.replay_routes=False)'
     )
 
 

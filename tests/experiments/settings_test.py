@@ -118,6 +118,11 @@ def test_defaults_and_extremes_that_mean_something_pass():
     ('data.answer_field', {}, 'data.path is a generated task'),
     ('data.held_out', {'data__held_out_path': 'x.jsonl'}, 'held_out_path'),
     ('verify.seconds', {}, 'these verifiers need no process'),
+    (
+      'model.replay_routes',
+      {'program': 'package.module:function'},
+      'kept without their experts',
+    ),
   ],
 )
 def test_a_flag_without_effect_is_refused(monkeypatch, name, settings, why):
