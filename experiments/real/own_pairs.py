@@ -7,10 +7,9 @@
   python -m experiments.pairs --responses=runs/real/answers.jsonl \\
       --most=2 --cut --output=runs/real/pairs.jsonl
   python -m experiments.sweep --all --study=experiments/real/own_pairs.py
-  python -m experiments.export \\
+  python -m experiments.export --output=runs/real/judge \\
       --workdir=runs/own_pairs/recipe=reward_model,seed=0
-  python -m experiments.rate \\
-      --models=runs/own_pairs/recipe=reward_model,seed=0/export \\
+  python -m experiments.rate --models=runs/real/judge \\
       --config.data.path=runs/real/pairs.jsonl --config.data.held_out=16
 
 The model answers 128 sums five times, once of them greedily; the verifier says
