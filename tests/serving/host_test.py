@@ -62,7 +62,7 @@ def test_a_failure_is_told_with_what_was_refused(caplog, monkeypatch):
 @pytest.mark.parametrize(
   ('spec', 'words'),
   [
-    ('nothing', 'package.module:function'),
+    ('nothing', 'package.module:name'),
     ('no_such_module:f', 'no_such_module'),
     ('tests.serving.agents:nobody', 'nobody'),
     ('tests.serving.letters:Letters', "'tests.serving.letters:Letters'"),
