@@ -7,7 +7,14 @@ from jaxrl_llm import credit, recipe, recipes
 from jaxrl_llm.advantages import group
 from jaxrl_llm.objectives import grouped, preference, surrogates
 from jaxrl_llm.objectives.base import PolicyGradient
-from jaxrl_llm.plans import budgeted, episodes, retried, sampled, wordings
+from jaxrl_llm.plans import (
+  budgeted,
+  episodes,
+  proposed,
+  retried,
+  sampled,
+  wordings,
+)
 from jaxrl_llm.reads import reads
 
 
@@ -144,7 +151,8 @@ def test_only_plans_of_several_prompts_a_group_read_each_row_alone(name):
   plan = recipes.build(name).plan
   innermost = getattr(plan, 'plan', plan)
   several = isinstance(
-    innermost, budgeted.Budgeted | episodes.Steps | wordings.Variants
+    innermost,
+    budgeted.Budgeted | episodes.Steps | proposed.Proposed | wordings.Variants,
   )
   if isinstance(plan, retried.Retried):
     several = plan.take is retried.best_success
