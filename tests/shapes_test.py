@@ -196,7 +196,7 @@ def test_one_score_for_all_tokens_is_refused():
   rollouts = policy.as_rollouts(ARRAYS['item'], ARRAYS['mask'])
   extras = {
     'hidden_square': ARRAYS['logp'],
-    'old_log_probs': np.zeros((3, 1, 5)),
+    weights.OWN_SCORE: np.zeros((3, 1, 2)),
   }
   with pytest.raises(AssertionError):
     weights.small_curvature(

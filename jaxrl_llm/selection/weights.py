@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import chex
 import jax.numpy as jnp
 
 from jaxrl_llm import grouping, numerics
@@ -257,6 +258,7 @@ def small_curvature(
   """
   length, spread = jnp.moveaxis(rollouts.extras[OWN_SCORE], -1, 0)
   hidden = rollouts.extras['hidden_square']
+  chex.assert_equal_shape([advantages, hidden, length])
   size = advantages * hidden
   along = size * length
   policy = (learning_rate * along) ** 2 / 2
