@@ -1,34 +1,22 @@
-"""A pretrained model learns to multiply with a calculator, in two turns.
+"""A pretrained model with a calculator, in two turns of its chat template.
 
   python -m experiments.real.prepare
-  python -m experiments.sweep --all --study=experiments/real/agent.py
-  python -m experiments.show runs/agent/seed=0
+  python -m experiments.eval --config=experiments/real/agent.py --samples=0 \\
+      --questions=runs/real/products.jsonl:rows=16 \\
+      --questions=runs/real/bare.jsonl --output=runs/real/agent.json
 
 "What is a times b?" for numbers from 11 to 99. The chat template knows no
 tools, so the schema of `calculator.py` and the form of a call are words of the
-system's message, and one worked example stands before the question. The policy
-calls, reads the result, and answers; the verifier judges the last words.
-Measured: the share of right greedy answers to 16 held-out questions, and to 16
-others without the example, set `bare`, before and after GRPO of episodes.
-Expected: with the example the model often calls, not always rightly, and
-training mends that.
+system's message; before the questions of `products` stands a worked example,
+before those of `bare` none. The policy calls, reads the result, and answers;
+the verifier judges the last words. Measured: the share of right greedy answers,
+and whether the tool is called. What came out, experiments/results/real.md says:
+of 32 answers none calls, so that `experiments.train` with this config needs a
+model that has seen calls, as of `experiments/configs/sft.py`.
 """
 
-from experiments.ablations.study import Figure, over
 from experiments.configs.model import get_config as pretrained
 from experiments.real import prepare
-
-CONFIG = 'experiments/real/agent.py'
-
-FIGURE = Figure(
-  y='eval/accuracy',
-  x='iteration',
-  title='SmolLM2-135M-Instruct, "What is a times b?", with a calculator',
-)
-
-
-def cells():
-  return over(seed=[0])
 
 
 def get_config(recipe: str = 'flow_grpo_agent'):

