@@ -174,7 +174,11 @@ def over_caches(
   b, kv = prompt['k'].shape[:2]
   prompt, own = jax.tree.map(lambda x: x.astype(q.dtype), (prompt, own))
   q = q.reshape(b, n // b, kv, -1, h)
-  far = tiles.scored('bgkrh,bkhp->bgkrp', q, prompt['k'], cap)
+  # As a product of matrices: XLA runs no other one on a CPU in a loop over
+  # layers, of bfloat16 with a sum in float32.
+  rows = q.swapaxes(1, 2).reshape(b, kv, -1, h)
+  far = tiles.scored('bkqh,bkhp->bkqp', rows, prompt['k'], cap)
+  far = far.reshape(b, kv, n // b, -1, far.shape[-1]).swapaxes(1, 2)
   far = jnp.where(prompt_seen[:, :, None, None], far, tiles.UNSEEN)
   q, far = q.reshape(n, kv, -1, h), far.reshape(n, kv, -1, far.shape[-1])
   near = tiles.scored('nkrh,nkht->nkrt', q, own['k'], cap)

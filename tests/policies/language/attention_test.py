@@ -140,3 +140,22 @@ def test_writing_changes_one_slot_and_keeps_the_dtype():
   k, v = new['k'].astype(jnp.float32), new['v'].astype(jnp.float32)
   assert k[..., 2].all() and v[:, :, 2].all()
   assert not k[..., [0, 1, 3]].any() and not v[:, :, [0, 1, 3]].any()
+
+
+def test_caches_are_read_in_bfloat16_in_a_loop_over_layers():
+  """Of more than one head a key, and more than one row a prompt."""
+  q = jnp.asarray(_random(4, 4, 8), jnp.bfloat16)
+  prompt = {'k': _random(2, 3, 2, 8, 5), 'v': _random(2, 3, 2, 5, 8)}
+  own = {'k': _random(4, 3, 2, 8, 6, seed=1), 'v': _random(4, 3, 2, 6, 8)}
+  caches = jax.tree.map(lambda x: jnp.asarray(x, jnp.bfloat16), (prompt, own))
+
+  def layer(i, q):
+    here = jax.tree.map(lambda x: x[:, i], caches)
+    seen = jnp.ones((2, 1, 5), bool), jnp.ones((4, 6), bool)
+    return attention.over_caches(q, *here, *seen)
+
+  looped = jax.jit(lambda q: jax.lax.fori_loop(0, 3, layer, q))(q)
+  written_out = functools.reduce(lambda q, i: layer(i, q), range(3), q)
+  np.testing.assert_allclose(
+    np.float32(looped), np.float32(written_out), atol=0.05
+  )
