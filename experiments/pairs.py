@@ -78,9 +78,22 @@ def main() -> None:
 
 
 def read(path: pathlib.Path) -> list[Line]:
-  """The lines of a file, but a last one that is still being written."""
-  whole = path.read_bytes().rpartition(b'\n')[0]
-  return [json.loads(line) for line in whole.splitlines()]
+  """The lines of a file, but a last one that is still being written.
+
+  Raises:
+    Refused: another one is no JSON.
+  """
+  found, texts = [], path.read_bytes().split(b'\n')
+  for number, text in enumerate(texts, 1):
+    try:
+      found += [json.loads(text)] if text.strip() else []
+    except ValueError as error:
+      if number < len(texts):
+        raise command.Refused(
+          f'{path}:{number} {text[:40]!r} is no JSON; a response is an object '
+          'on a line, as a run and experiments.eval write them'
+        ) from error
+  return found
 
 
 def paired(
@@ -104,7 +117,8 @@ def paired(
 
 def _comparable(line: Line, cut: bool) -> bool:
   """Whether a response was judged, and has an end or needs none."""
-  if not isinstance(line.get('response'), str) or 'prompt' not in line:
+  known = isinstance(line, dict) and isinstance(line.get('response'), str)
+  if not known or 'prompt' not in line:
     raise command.Refused(
       'these lines have no prompt and response in words; pairs are made of '
       'what a policy of text said'
@@ -115,7 +129,12 @@ def _comparable(line: Line, cut: bool) -> bool:
 
 
 def _earned(line: Line) -> Any:
-  return line['reward'] if 'reward' in line else line['scores'][0]
+  """The reward or, where it is not said, the first score; None of neither."""
+  [first, *_] = line.get('scores') or [None]
+  reward = line.get('reward', first)
+  if reward is not None and not isinstance(reward, (int, float)):
+    raise command.Refused(f'the reward {reward!r:.40} is no number')
+  return reward
 
 
 if __name__ == '__main__':

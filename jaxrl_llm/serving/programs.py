@@ -15,11 +15,10 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import inspect
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jaxrl_llm.tasks import imports
+from jaxrl_llm.tasks import imports, pool
 
 NONE, REWARD = 'none', 'reward'
 HISTORIES = ('append', 'template')
@@ -111,8 +110,6 @@ def outcome(
       reward = asyncio.run(reward)
     if reward is None:
       return 'ok', 0.0, NONE
-    if not math.isfinite(reward):
-      raise ValueError(f'it returned {reward}')
-    return 'ok', float(reward), REWARD
+    return 'ok', pool.reward('it returned', reward), REWARD
   except (Exception, SystemExit) as error:
     return 'errors', 0.0, f'{type(error).__name__}: {error}'

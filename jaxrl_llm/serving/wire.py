@@ -7,6 +7,7 @@ run's own distribution, or refused. Nothing else is let pass.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -31,6 +32,7 @@ _ROLES = ('system', 'developer', 'user', 'assistant', 'tool')
 _STOPS = 4
 # What the names of answers begin with.
 _NAMED = 'chatcmpl-'
+_DIGITS = re.compile('[0-9a-f]{1,16}')
 # Of a payment; more would leave no precision to other rewards.
 LARGEST_REWARD = 1e6
 
@@ -142,10 +144,10 @@ def reward(body: Any) -> tuple[float, int]:
     raise Refused(f'reward {amount!r:.40} is beyond {LARGEST_REWARD:g}')
   if name is None:
     return float(amount), -1
-  try:
-    return float(amount), int(str(name).removeprefix(_NAMED), 16)
-  except ValueError as error:
-    raise Refused(f'id {name!r:.40} is that of no answer') from error
+  digits = name.removeprefix(_NAMED) if isinstance(name, str) else ''
+  if not _DIGITS.fullmatch(digits):
+    raise Refused(f'id {name!r:.40} is that of no answer')
+  return float(amount), int(digits, 16)
 
 
 def _truth(given: Mapping[str, Any], name: str) -> bool:

@@ -29,6 +29,8 @@ from typing import IO, Any
 # Start of an interpreter and import of the verifier's module, which the limit
 # of an item leaves out.
 START_SECONDS = 120.0
+# Of float32; rewards are added up in it.
+LARGEST = float.fromhex('0x1.fffffep+127')
 # Of all that the verifiers of a pool print; the rest is dropped.
 SHOWN_BYTES = 1 << 20
 _READ_BYTES = 1 << 16
@@ -99,6 +101,17 @@ class _Worker:
         break
     self.output.close()
     return code
+
+
+def reward(what: str, value: float) -> float:
+  """A number that float32 holds, in which rewards are added up.
+
+  Raises:
+    ValueError: it is not finite there.
+  """
+  if not abs(float(value)) <= LARGEST:
+    raise ValueError(f'{what} {value}, which float32 does not hold')
+  return float(value)
 
 
 def _outcome(message: bytes, count: int) -> Any:

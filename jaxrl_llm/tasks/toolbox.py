@@ -36,13 +36,12 @@ import base64
 import dataclasses
 import inspect
 import json
-import math
 import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from jaxrl_llm.tasks import conversations, imports
+from jaxrl_llm.tasks import conversations, imports, pool
 from jaxrl_llm.tasks.speech import Call
 
 # Bytes of a pickled instance.
@@ -206,7 +205,7 @@ def outcome(
     box = pickle.loads(base64.b64decode(rest[0]))
     if what == 'reward':
       box.said = rest[1]
-      return 'ok', float(box.reward()), ''
+      return 'ok', pool.reward('the episode earned', box.reward()), ''
     return _called(box, *rest[1:])
   except (Exception, SystemExit) as error:
     return 'errors', 0.0, f'{type(error).__name__}: {error}'
@@ -260,9 +259,7 @@ def _called(
     except (Exception, SystemExit) as error:
       result, good = f'error: {type(error).__name__}: {error}', False
     results.append([good, shortened(result, characters)])
-  earned = float(box.earned)
-  if not math.isfinite(earned):
-    raise ValueError(f'the turn earned {earned}')
+  earned = pool.reward('the turn earned', box.earned)
   found = {
     'state': _kept(box),
     'results': results,

@@ -17,12 +17,11 @@ import numpy as np
 from absl import logging
 
 from jaxrl_llm.tasks import verifiers as verifiers_lib
-from jaxrl_llm.tasks.pool import Outcome, Pool
+from jaxrl_llm.tasks.pool import LARGEST, Outcome, Pool
 
 KINDS = ('errors', 'timeouts', 'crashes', 'nan')
 # Characters of a response or row in the log.
 SHOWN = 400
-LARGEST = float(np.finfo(np.float32).max)
 # f(responses, rows) -> scores.
 Judge = Callable[[Sequence[str], Sequence[Mapping[str, Any]]], Sequence[float]]
 

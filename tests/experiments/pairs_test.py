@@ -48,7 +48,8 @@ def test_a_reward_goes_before_scores():
 
 
 @pytest.mark.parametrize(
-  'flaw', [{'valid': False}, {'truncated': True}, {'reward': None}]
+  'flaw',
+  [{'valid': False}, {'truncated': True}, {'reward': None}, {'scores': []}],
 )
 def test_what_was_not_judged_or_has_no_end_is_left_out(flaw):
   lines = [line('2', 1.0), line('3', 0.0, **flaw), line('4', 0.0)]
@@ -64,6 +65,30 @@ def test_what_was_cut_is_kept_where_it_is_asked_for():
 def test_what_has_no_words_is_refused():
   with pytest.raises(Refused, match='no prompt and response in words'):
     made([{'task': 3, 'content': {}, 'reward': 1.0}])
+
+
+@pytest.mark.parametrize('said', [[1, 2], 'x', {'response': 3, 'prompt': ''}])
+def test_what_is_no_response_is_refused(said):
+  with pytest.raises(Refused, match='no prompt and response in words'):
+    made([said])
+
+
+def test_rewards_that_are_no_numbers_are_refused():
+  with pytest.raises(Refused, match="reward 'good' is no number"):
+    made([line('2', 1.0), line('3', 0.0, reward='good')])
+
+
+def test_a_line_that_is_no_json_is_refused_by_its_place(tmp_path):
+  path = tmp_path / 'notes.txt'
+  path.write_text('{}\n\nnot JSON\n')
+  with pytest.raises(Refused, match='notes.txt:3 .* is no JSON'):
+    pairs.read(path)
+
+
+def test_a_last_line_needs_no_end(tmp_path):
+  path = tmp_path / 'answers.jsonl'
+  path.write_text('{"reward": 1}\n{"reward": 0}')
+  assert pairs.read(path) == [{'reward': 1}, {'reward': 0}]
 
 
 def test_lines_of_an_evaluation_and_of_a_run_that_goes_on_are_read(tmp_path):

@@ -122,6 +122,6 @@ async def misbehave(row, url, key):
   if how == 'endless':
     while True:
       ask(url, key, messages)
-  if how == 'nan':
-    return float('nan')
+  if how in ('nan', '1e300'):
+    return float(how)
   return 1.0

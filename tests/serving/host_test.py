@@ -36,7 +36,7 @@ def played(spec, rows, **limits):
 
 
 def test_each_way_to_end_has_a_name():
-  hows = ('fine', 'hang', 'raise', 'endless', 'nan', 'silent')
+  hows = ('fine', 'hang', 'raise', 'endless', 'nan', '1e300', 'silent')
   rows = [{'prompt': 'p', 'how': how} for how in hows]
   spec = 'tests.serving.agents:misbehave'
   assert played(spec, rows, seconds=3.0, requests=3) == {
@@ -46,6 +46,7 @@ def test_each_way_to_end_has_a_name():
     # It had what it may have, and earned nothing with it.
     'endless': ('requests', 0.0),
     'nan': ('failed', None),
+    '1e300': ('failed', None),
     'silent': ('failed', 1.0),
   }
 

@@ -154,6 +154,9 @@ def test_a_payment_is_a_number_and_perhaps_an_answer():
     ({'reward': float('nan')}, 'reward nan is beyond'),
     ({'reward': 10**400}, 'is beyond'),
     ({'reward': 1, 'id': 'me'}, "id 'me' is that of no answer"),
+    ({'reward': 1, 'id': '-1'}, "id '-1' is that of no answer"),
+    ({'reward': 1, 'id': 'chatcmpl--1'}, 'is that of no answer'),
+    ({'reward': 1, 'id': 12}, 'id 12 is that of no answer'),
   ):
     with pytest.raises(wire.Refused, match=words):
       wire.reward(body)

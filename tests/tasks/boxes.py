@@ -115,6 +115,21 @@ class Shadow(Toolbox):
     return 1.0
 
 
+class Payer(Toolbox):
+  """Pays what the record says."""
+
+  def reset(self, row):
+    self.amount = row['amount']
+
+  def work(self) -> str:
+    """Works."""
+    self.earned = self.amount
+    return 'done'
+
+  def reward(self):
+    return self.amount
+
+
 class Empty(Toolbox):
   """Has no tools."""
 

@@ -67,6 +67,18 @@ def test_an_earlier_state_is_as_it_was():
   assert toolbox.outcome(SHOP, ('reward', before, ''), {})[1] == 0.0
 
 
+@pytest.mark.parametrize('amount', [float('nan'), float('inf'), 1e300, -1e300])
+def test_what_float32_cannot_hold_is_no_reward(amount):
+  spec = 'tests.tasks.boxes:Payer'
+  _, _, detail = toolbox.outcome(spec, ('reset',), {'amount': amount})
+  state = json.loads(detail)['state']
+  work = [Call('1', 'work', {})]
+  for job in (('call', state, work, 99), ('reward', state, '')):
+    kind, reward, detail = toolbox.outcome(spec, job, {})
+    assert (kind, reward) == ('errors', 0.0)
+    assert str(amount) in detail
+
+
 @pytest.mark.parametrize(
   ('call', 'words'),
   [
