@@ -88,10 +88,11 @@ class Address(NamedTuple):
         f'{self.path}:{key}={self.keys[key]}: records have no {key!r}. '
         f'{spelling.suggestion(key, [*_READ, "weight"])}'
       )
-    if 'seed' in self.keys and 'stream' not in self.keys:
+    if 'seed' in self.keys and self.keys.get('stream', '1') == '1':
       raise ValueError(
-        f'{self.path}:seed={self.keys["seed"]} would do nothing: it is that of '
-        'a stream; say stream=, or leave it out'
+        f'{self.path}:seed={self.keys["seed"]} would do nothing: rows are '
+        'drawn from the buffer of a stream; say stream=2 or '
+        'more, or leave it out'
       )
     found = {_READ[k]: self.keys[k] for k in _READ if k in self.keys}
     return found | {k: self._count(k) for k in _COUNTS if k in self.keys}
@@ -119,10 +120,10 @@ class Address(NamedTuple):
     return Address(self.path, {k: v for k, v in self.keys.items() if k != key})
 
   def _count(self, key: str) -> int:
-    text = self.keys[key]
-    if not text.isdecimal() or not int(text):
+    text, least = self.keys[key], 0 if key == 'seed' else 1
+    if not text.isdecimal() or int(text) < least:
       raise ValueError(
-        f'{self.path}:{key}={text} must be a whole number above 0'
+        f'{self.path}:{key}={text} must be a whole number of at least {least}'
       )
     return int(text)
 

@@ -154,11 +154,15 @@ KINDS: dict[str, Callable[..., Tracker]] = {
 
 
 def check(names: Sequence[str]) -> None:
-  """Refuses trackers that are unknown or not installed.
+  """Refuses trackers that are unknown, named twice or not installed.
 
   Raises:
     ValueError: naming it and the remedy.
   """
+  if len({*names}) < len(names):
+    raise ValueError(
+      f'log.trackers {tuple(names)} names one twice; say it once'
+    )
   for name in names:
     if name not in KINDS:
       raise ValueError(f'log.trackers has {name!r}. {suggestion(name, KINDS)}')

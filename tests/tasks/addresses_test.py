@@ -70,10 +70,12 @@ def test_held_out_questions_may_be_generated_elsewhere():
   ('text', 'words'),
   [
     ('a.jsonl:promt=q', "records have no 'promt'. Did you mean 'prompt'"),
-    ('o/n:stream=x', 'stream=x must be a whole number above 0'),
+    ('o/n:stream=x', 'stream=x must be a whole number of at least 1'),
     ('o/n:rows=4:seed=2', 'seed=2 would do nothing: .* say stream='),
-    ('a.jsonl:rows=0', 'rows=0 must be a whole number above 0'),
-    ('sort:rows=x', 'rows=x must be a whole number above 0'),
+    ('o/n:rows=4:stream=1:seed=2', 'seed=2 would do nothing'),
+    ('o/n:stream=9:seed=-1', 'seed=-1 must be a whole number of at least 0'),
+    ('a.jsonl:rows=0', 'rows=0 must be a whole number of at least 1'),
+    ('sort:rows=x', 'rows=x must be a whole number of at least 1'),
     ('a.jsonl:rows=1:rows=2', 'rows is given twice'),
     ('a.jsonl:rows=1:more', "'more' behind the keys is no KEY=VALUE"),
     ('sort:depth=2', r"sort has no options \['depth'\]; known: \['length'"),
@@ -84,6 +86,11 @@ def test_held_out_questions_may_be_generated_elsewhere():
 def test_a_key_that_means_nothing_is_refused(text, words):
   with pytest.raises(ValueError, match=words):
     data.load(settings(path=text), seed=0)
+
+
+def test_a_stream_may_have_the_seed_zero():
+  [address] = addresses.training(settings(path='o/n:rows=4:stream=9:seed=0'))
+  assert address.arguments['seed'] == address.which['seed'] == 0
 
 
 def file_of(path, *prompts):

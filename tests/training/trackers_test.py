@@ -166,6 +166,8 @@ def test_what_cannot_be_opened_is_refused_with_the_remedy(
 ):
   with pytest.raises(ValueError, match="'wandb2'.*Did you mean 'wandb'"):
     trackers.check(['wandb2'])
+  with pytest.raises(ValueError, match='names one twice'):
+    trackers.check(['wandb', 'trackio', 'wandb'])
   monkeypatch.setitem(trackers.KINDS, 'nowhere', trackers.Wandb)
   with pytest.raises(ValueError, match=r"pip install 'jaxrl_llm\[nowhere\]'"):
     trackers.check(['nowhere'])
