@@ -77,10 +77,10 @@ def test_other_stages_stay():
 
 
 def test_what_rows_are_compared_by_stays():
-  before = recipes.build('step_grpo').credit
-  after = composed('step_grpo', advantage='centre').credit
-  assert after == dataclasses.replace(before, fn=after.fn)
-  assert after.fn is parts.fitting('advantage')['centre']
+  *before, was = recipes.build('step_grpo').credit.stages
+  *after, now = composed('step_grpo', advantage='centre').credit.stages
+  assert after == before and now == dataclasses.replace(was, fn=now.fn)
+  assert now.fn is parts.fitting('advantage')['centre']
 
 
 def test_a_critic_keeps_its_cost():

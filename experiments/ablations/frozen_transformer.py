@@ -9,12 +9,12 @@ digits. Its careless teacher copies 7 of 10 words and sorts the others; here it
 also does as the one or two examples before a question do, which are sorted or
 copied as often. After 300 steps of imitation in `runs/frozen_transformer`, five
 minutes of CPU time, the model stays as it is. 16 of 64 questions a step, 5
-answers to each, 6 steps. `experiences` is `TrainingFreeGRPO` with two of them;
-`nearest` and `likely` show two earlier cases, without saying which were right.
-Measured: right answers to 128 other questions, one sample each, before the
-first step and after each. Expected: as in `training_free.py` and
-`case_banks.py`: experiences and likely cases teach it to sort, the nearest
-cases to copy.
+answers to each, 6 steps, three seeds of questions and samples on the one model.
+`experiences` is `TrainingFreeGRPO` with two of them; `nearest` and `likely`
+show two earlier cases, without saying which were right. Measured: right answers
+to 128 other questions, one sample each, before the first step and after each.
+Expected: as in `training_free.py` and `case_banks.py`: experiences and likely
+cases teach it to sort, the nearest cases to copy.
 """
 
 import functools
@@ -41,7 +41,7 @@ FIGURE = Figure(
 
 
 def cells():
-  return over(learner=LEARNERS, seed=[0])
+  return over(learner=LEARNERS, seed=range(3))
 
 
 def record(rng, examples):
@@ -67,20 +67,20 @@ def record(rng, examples):
 
 
 @functools.cache
-def policy_of(seed):
-  """The transformer after its imitation, as a function of prompts."""
-  workdir = pathlib.Path('runs', 'frozen_transformer', str(seed))
+def policy():
+  """The one transformer, after its imitation, as a function of prompts."""
+  workdir = pathlib.Path('runs', 'frozen_transformer', '0')
   workdir.mkdir(parents=True, exist_ok=True)
-  rng, path = random.Random(seed), workdir / 'questions.jsonl'
+  rng, path = random.Random(0), workdir / 'questions.jsonl'
   records = [record(rng, (0, 1, 2)) for _ in range(RECORDS)]
   path.write_text('\n'.join(map(json.dumps, records)))
   config = default.get_config()
   with config.unlocked():
-    config.seed, config.data.path = seed, str(path)
+    config.seed, config.data.path = 0, str(path)
     config.sample.max_prompt, config.sample.max_response = 64, LENGTH + 2
     config.warm_start.steps = 300
   session, params = problems.assemble(config, workdir)
-  lent = session.lend(loop.begin(session, params), jax.random.key(seed))
+  lent = session.lend(loop.begin(session, params), jax.random.key(0))
   return texts.speaking(lent)
 
 
@@ -104,7 +104,7 @@ def run(seeds, *, learner):
   """Shares of right answers before and after each step."""
   found = []
   for seed in map(int, seeds):
-    made = learner_of(learner, policy_of(seed))
+    made = learner_of(learner, policy())
     rng = random.Random(1000 + seed)
     asked = [record(rng, (0,))['prompt'] for _ in range(64 + 128)]
     key = jax.random.key(seed)

@@ -151,6 +151,10 @@ def test_a_packed_run_continues_byte_for_byte(tmp_path):
     ({}, 'learn.microbatches=1 leaves one; set it to 2 or more'),
     ({'learn__widths': 2, 'learn__microbatches': 2}, 'choose one'),
     ({'data__responses': 'sampled'}, 'use learn.widths for sampled ones'),
+    (
+      {'mesh__context': 2, 'learn__microbatches': 2},
+      'mesh.context=2 splits rows of one',
+    ),
   ],
 )
 def test_packing_that_would_do_nothing_is_refused(settings, words, tmp_path):

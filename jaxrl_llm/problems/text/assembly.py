@@ -222,6 +222,12 @@ def _check_packing(config: ConfigDict, recipe: recipe_lib.Recipe) -> None:
       'learn.packing makes do with fewer microbatches, and '
       'learn.microbatches=1 leaves one; set it to 2 or more'
     )
+  if config.mesh.context != 1:
+    raise ValueError(
+      'learn.packing fills a row with several sequences, and mesh.context='
+      f'{config.mesh.context} splits rows of one; use mesh.context=1, or leave '
+      'learn.packing out'
+    )
   read = recipe.statistics
   if 'log_probs' in read or digests.among(read):
     raise ValueError(
