@@ -22,7 +22,7 @@ from ml_collections import config_flags
 
 from experiments import modules
 from experiments.configs import base
-from jaxrl_llm.spelling import nearest
+from jaxrl_llm.spelling import nearest, suggestion
 
 _DEBUG = flags.DEFINE_bool('debug', False, 'Show tracebacks of errors.')
 
@@ -30,6 +30,13 @@ _DEBUG = flags.DEFINE_bool('debug', False, 'Show tracebacks of errors.')
 # keeps its traceback.
 USER_ERRORS = (ValueError, KeyError, OSError, ImportError)
 
+
+# Ours, by name.
+_CONFIGS = {
+  path.stem
+  for path in pathlib.Path(base.__file__).parent.glob('[a-z]*.py')
+  if path.stem != 'base'
+}
 
 # Characters of an error in one line.
 _LONGEST = 800
@@ -165,10 +172,9 @@ def _parse(argv: Sequence[str]) -> list[str]:
 def _found(word: str) -> str:
   """A config of ours by its name, as the file: `--config=preference:dpo`."""
   match = re.fullmatch(r'(--?config=)(\w+)(:.*)?', word, re.DOTALL)
-  if match and not os.path.isfile(match[2]):
-    path = here('configs', f'{match[2]}.py')
-    if os.path.isfile(path):
-      return f'{match[1]}{os.path.relpath(path)}{match[3] or ""}'
+  if match and match[2] in _CONFIGS and not os.path.isfile(match[2]):
+    path = os.path.relpath(here('configs', f'{match[2]}.py'))
+    return f'{match[1]}{path}{match[3] or ""}'
   return word
 
 
@@ -177,9 +183,11 @@ def _check_files(argv) -> None:
   for word in argv:
     match = re.match(r'--?config=([^:]*)', word)
     if match and not os.path.isfile(match.group(1)):
-      raise Refused(
-        f'no config file at {match.group(1)!r}' + _of_recipe(match.group(1))
-      )
+      name = match.group(1)
+      hint = _of_recipe(name)
+      if not hint and re.fullmatch(r'\w+', name):
+        hint = f', nor of that name among ours. {suggestion(name, _CONFIGS)}'
+      raise Refused(f'no config file at {name!r}{hint}')
 
 
 def _of_recipe(name: str) -> str:

@@ -219,3 +219,12 @@ def test_checkpoints_elsewhere_are_those_of_one_run(tmp_path, monkeypatch):
     at(str(tmp_path / 'third'))
   train._clear(run)
   assert other.exists() and not any(other.iterdir())
+
+
+def test_a_misspelt_config_is_told_the_nearest():
+  with pytest.raises(command.Refused, match="'contrl', nor .*mean 'control'?"):
+    command._check_files(['train', '--config=contrl'])
+  with pytest.raises(command.Refused, match="Known: .'agent', 'control', 'de"):
+    command._check_files(['train', '--config=xyzzy'])
+  with pytest.raises(command.Refused, match="at 'a/nosuch.py'$"):
+    command._check_files(['train', '--config=a/nosuch.py'])
