@@ -87,6 +87,7 @@ def run(folder, module, *flags):
   return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_family_in_a_module_of_the_user_is_trained_resumed_and_exported(
   folder,
 ):

@@ -62,9 +62,9 @@ def _logp(config, params, rollouts, shared):
 @pytest.mark.parametrize(
   ('kind', 'options'),
   [
-    ('plain', {'widths': 2}),
+    pytest.param('plain', {'widths': 2}, marks=pytest.mark.slow),
     ('plain', {'slots': 2, 'stop_tokens': (7, 9)}),
-    ('periods', {'unroll': False}),
+    pytest.param('periods', {'unroll': False}, marks=pytest.mark.slow),
     pytest.param('delta', {'unroll': False}, marks=pytest.mark.slow),
     pytest.param('delta', {}, marks=pytest.mark.slow),
   ],
