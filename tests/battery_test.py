@@ -60,15 +60,15 @@ OWN_REWARDS = {
 each_limit = pytest.mark.parametrize(
   'entry, limit',
   thinned.every(
-    3, [(n, limit) for n in NAMES for limit in recipes.get(n).limits]
+    6, [(n, limit) for n in NAMES for limit in recipes.get(n).limits]
   ),
   ids=lambda x: x if isinstance(x, str) else x.other,
 )
 
 
-@pytest.fixture(scope='module', params=thinned.every(3, NAMES))
+@pytest.fixture(scope='module', params=thinned.every(6, NAMES))
 def name(request):
-  """Every third recipe in turn, the others by `pytest -m slow`.
+  """Every sixth recipe in turn, the others by `pytest -m slow`.
 
   The module scope keeps the programs of one together.
   """
@@ -76,7 +76,7 @@ def name(request):
 
 
 def one_in(number):
-  """Of what costs most, one recipe in so many: a multiple of three."""
+  """Of what costs most, one recipe in so many: a multiple of six."""
   return pytest.mark.parametrize(
     'name', thinned.every(number, NAMES), indirect=True
   )
@@ -165,7 +165,7 @@ def test_order_of_groups_and_rows_is_inert(name):
   assert_same(usual(name), outcome)
 
 
-@one_in(15)
+@one_in(18)
 def test_sharded_microbatches_equal_the_whole(name):
   recipe = twice(name)
   whole = recipe.objective.block == 'batch'
@@ -247,7 +247,7 @@ def clipped(name, learned):
   return (learned & silent).sum() / learned.sum()
 
 
-@one_in(6)
+@one_in(12)
 def test_metrics_mean_what_their_table_says(name):
   found = {k: np.asarray(x) for k, x in usual(name).metrics.items()}
   assert found.pop('scores').shape == (len(WEIGHTS),)  # named by the loop

@@ -12,7 +12,6 @@ ENTERED = ('recipes', '__main__')
 # what agents of one's own are made of.
 OFFERED = {
   'jaxrl_llm.reads.declare',
-  'jaxrl_llm.learners.texts.speaking',
   'jaxrl_llm.tasks.verifiers.batched',
   'jaxrl_llm.tasks.toolbox.final',
   'jaxrl_llm.tasks.toolboxes.Search',

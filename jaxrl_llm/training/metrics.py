@@ -327,6 +327,13 @@ _TABLE: dict[str, Metric] = {
     'count', 'steps', 'Of the sampler, before its limit ended them.'
   ),
   'plan/replayed': _count('count', 'groups', 'Groups shown again.'),
+  'plan/nodes': _count('mean over trees', 'nodes', 'That a search made.'),
+  'plan/proposed': _share(
+    'share of rows', 'How many proposals are questions with an answer.'
+  ),
+  'plan/solved': _share(
+    'mean over proposals', 'How many of their solutions are right.'
+  ),
   'plan/retried': _share(
     'share of groups', 'How many have rows that were asked in other words.'
   ),

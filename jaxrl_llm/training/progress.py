@@ -21,7 +21,7 @@ _SAID = (
   ('accuracy', ('accuracy', 'preference/accuracy')),
   ('KL', ('reference/kl', 'policy/kl')),
   ('entropy', ('policy/entropy',)),
-  ('length', ('response/length',)),
+  ('len', ('response/length',)),
 )
 
 

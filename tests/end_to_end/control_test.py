@@ -50,7 +50,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize(
-  ('kind', 'recipe'), thinned.every(5, itertools.product(KINDS, RECIPES))
+  ('kind', 'recipe'), thinned.every(10, itertools.product(KINDS, RECIPES))
 )
 def test_recipes_of_text_serve_them_unchanged(kind, recipe, tmp_path):
   module, changed = KINDS[kind]

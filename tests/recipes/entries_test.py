@@ -49,7 +49,7 @@ def test_oracle_reads_every_number_of_the_entry(name):
   assert keys - read == set()
 
 
-@pytest.mark.parametrize('name', thinned.every(12, NAMES))
+@pytest.mark.parametrize('name', thinned.every(24, NAMES))
 def test_oracle_notices_a_part_that_is_gone_or_another(name):
   """In one of the cases, but for neighbours that mean the same there."""
   noticed, unnoticed = set(), set()

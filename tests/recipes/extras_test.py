@@ -150,7 +150,11 @@ def _credit(recipe, spec, rollouts, scores):
 
 @pytest.mark.parametrize(
   'name',
-  thinned.every(2, [name for name in recipes.names() if _needed(name)]),
+  # The scripted policy proposes nothing that dr_zero could solve; its oracle
+  # and tests/plans/proposed_test.py compare rows by what it proposes.
+  thinned.every(
+    5, [n for n in recipes.names() if _needed(n) and n != 'dr_zero']
+  ),
 )
 def test_credit_depends_on_what_the_plan_says(name):
   recipe = _built(name)

@@ -71,7 +71,7 @@ def test_two_lines_fit_a_terminal_of_80_columns():
     shown.show(line)
     seen = read()
     shown.close()
-  words = 'reward -0.712  accuracy 0.500  KL 0.012  entropy 11.2  length 1.31k'
+  words = 'reward -0.712  accuracy 0.500  KL 0.012  entropy 11.2  len 1.31k'
   assert words in seen and 'tok/s' in seen
 
 

@@ -15,7 +15,7 @@ def test_no_recipe_reads_an_array_over_the_vocabulary(name):
   assert not [need for need in needs if 'V' in reads.find(need).axes]
 
 
-@pytest.mark.parametrize('name', thinned.every(9, FIRST))
+@pytest.mark.parametrize('name', thinned.every(18, FIRST))
 def test_programs_are_small_beside_all_log_probs(name):
   """A chunk is 1 / 32 of all, and the learner holds a few of them."""
   found = vocabulary.measured(name)

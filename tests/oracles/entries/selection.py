@@ -74,7 +74,14 @@ def _most_varied(values, size):
   return [mean(j in chosen for j in peers) for peers in alike]
 
 
-@entry(values={'iterations': 2})
+@entry(
+  values={'iterations': 2},
+  same={
+    ('objective.surrogate', 'dual_clip'): (
+      'of the tokens that are left none is pushed down with a ratio above 3'
+    )
+  },
+)
 def d3s(
   case,
   *,

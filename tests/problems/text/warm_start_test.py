@@ -14,7 +14,7 @@ from tests.problems.text import templates
 def questions(*demonstrations):
   count = len(demonstrations)
   return Questions(
-    rows=[{'demonstration': said} for said in demonstrations],
+    rows=[{'prompt': 'q', 'demonstration': said} for said in demonstrations],
     tokens=np.zeros((count, 1), np.int32),
     mask=np.ones((count, 1), bool),
     domain=np.zeros(count, np.int32),
