@@ -44,6 +44,16 @@ def main() -> int:
     name: [play(*parts) for _ in range(_ROUNDS.value)]
     for name, play in kinds.items()
   }
+  write(times, _ROUNDS.value, pathlib.Path(_RESULTS.value, 'episodes.jsonl'))
+  return 0
+
+
+def write(times, rounds: int, path: pathlib.Path) -> None:
+  """Prints and writes the least of each turn over the rounds.
+
+  Args:
+    times: by name, `kept` and `read anew`, a list of turns for each round.
+  """
   lines: list[dict[str, object]] = []
   for turn in range(TURNS):
     best = {
@@ -53,10 +63,8 @@ def main() -> int:
     gain = round(best['read anew'] / best['kept'], 2)
     lines.append({'turn': turn + 1, **best, 'times faster': gain})
     print(json.dumps(lines[-1]), flush=True)
-  lines.append({'rounds': _ROUNDS.value, 'git_commit': command.commit()})
-  text = ''.join(json.dumps(line) + '\n' for line in lines)
-  (pathlib.Path(_RESULTS.value) / 'episodes.jsonl').write_text(text)
-  return 0
+  lines.append({'rounds': rounds, 'git_commit': command.commit()})
+  path.write_text(''.join(json.dumps(line) + '\n' for line in lines))
 
 
 def _parts():

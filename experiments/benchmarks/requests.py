@@ -68,18 +68,8 @@ def main() -> int:
     name: [_played(parts, keep) for _ in range(_ROUNDS.value + 1)][1:]
     for name, keep in kinds.items()
   }
-  lines: list[dict[str, object]] = []
-  for turn in range(episodes.TURNS):
-    best = {
-      name: round(min(each[turn] for each in found), 3)
-      for name, found in times.items()
-    }
-    gain = round(best['read anew'] / best['kept'], 2)
-    lines.append({'turn': turn + 1, **best, 'times faster': gain})
-    print(json.dumps(lines[-1]), flush=True)
-  lines.append({'rounds': _ROUNDS.value, 'git_commit': command.commit()})
-  text = ''.join(json.dumps(line) + '\n' for line in lines)
-  (pathlib.Path(_RESULTS.value) / 'requests.jsonl').write_text(text)
+  path = pathlib.Path(_RESULTS.value, 'requests.jsonl')
+  episodes.write(times, _ROUNDS.value, path)
   return 0
 
 

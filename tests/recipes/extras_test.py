@@ -34,7 +34,16 @@ RECORD = {
 }
 KEY = jax.random.key(0)
 # A mark that the sayings have, and the phase that reads everything.
-VALUES = {'funrl': {'end': ' '}, 'graphrag_r1': {'formal': 0}}
+VALUES = {
+  'funrl': {'end': ' '},
+  'graphrag_r1': {'formal': 0},
+  'dr_zero': {'parse': 'tests.recipes.extras_test:question'},
+}
+
+
+def question(text):
+  """As wide as ours, with its answer; nothing where somebody hesitates."""
+  return None if 'hm' in text else ('qqq', 'a')
 
 
 def _built(name):
@@ -150,11 +159,7 @@ def _credit(recipe, spec, rollouts, scores):
 
 @pytest.mark.parametrize(
   'name',
-  # The scripted policy proposes nothing that dr_zero could solve; its oracle
-  # and tests/plans/proposed_test.py compare rows by what it proposes.
-  thinned.every(
-    5, [n for n in recipes.names() if _needed(n) and n != 'dr_zero']
-  ),
+  thinned.every(5, [n for n in recipes.names() if _needed(n)]),
 )
 def test_credit_depends_on_what_the_plan_says(name):
   recipe = _built(name)
