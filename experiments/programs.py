@@ -24,7 +24,7 @@ def prices(row, url, key):
       name, arguments = (call['function'][x] for x in ('name', 'arguments'))
       try:
         result = str(getattr(box, name)(**json.loads(arguments)))
-      except (AttributeError, KeyError, TypeError) as error:
+      except (AttributeError, LookupError, TypeError, ValueError) as error:
         result = f'error: {type(error).__name__}: {error}'
       told = {'role': 'tool', 'tool_call_id': call['id'], 'name': name}
       messages.append({**told, 'content': result})

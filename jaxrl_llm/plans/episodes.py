@@ -333,25 +333,36 @@ def stops(tools, log: Turns) -> Array:
 
 
 def calls(tools, rollouts: Rollouts, log: Turns):
-  """How often each episode called a tool, and where it did so first.
-
-  Returns:
-    `tool_calls` and `tool_start` of `MultiTurn`. A call begins in the token
-    that holds its first character.
-  """
+  """`tool_calls` and `tool_start` of `MultiTurn`."""
+  first = np.full(len(log.call), -1, np.int32)
+  at, start, end = first.copy(), first.copy(), first.copy()
   called = log.call >= 0
-  turn = called.argmax(axis=1)
-  first = np.full(len(called), -1, np.int32)
-  some = np.flatnonzero(called.any(axis=1))
-  first[some] = log.start[some, turn[some]]
-  inside = [row for row in some if log.call[row, turn[row]] > 0]
-  pieces = tools.pieces(rollouts) if inside else []
+  some, turn = np.flatnonzero(called.any(axis=1)), called.argmax(axis=1)
+  for mine, every in ((at, log.call), (start, log.start), (end, log.end)):
+    mine[some] = every[some, turn[some]]
+  return {
+    'tool_calls': jnp.asarray(called.sum(axis=1), jnp.int32),
+    'tool_start': begun(tools, rollouts, at, start, end),
+  }
+
+
+def begun(tools, rollouts: Rollouts, at, start, end) -> Array:
+  """i32[N]: the columns where calls begin, -1 in rows without one.
+
+  A call begins in the token that holds its first character.
+
+  Args:
+    at: i32[N], in characters of the turn, -1 without a call.
+    start, end: i32[N], the columns of the turn.
+  """
+  first = np.where(at < 0, -1, start).astype(np.int32)
+  inside = np.flatnonzero(at > 0)
+  pieces = tools.pieces(rollouts) if inside.size else []
   for row in inside:
-    start, end = log.start[row, turn[row]], log.end[row, turn[row]]
-    ends = np.cumsum([len(piece) for piece in pieces[row][start:end]])
-    first[row] += np.searchsorted(ends, log.call[row, turn[row]], side='right')
-  arrays = {'tool_calls': called.sum(axis=1), 'tool_start': first}
-  return {name: jnp.asarray(x, jnp.int32) for name, x in arrays.items()}
+    own = pieces[row][start[row] : end[row]]
+    ends = np.cumsum([len(piece) for piece in own])
+    first[row] += np.searchsorted(ends, at[row], side='right')
+  return jnp.asarray(first)
 
 
 def located(log: Turns, columns: int):

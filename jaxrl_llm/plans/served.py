@@ -41,6 +41,8 @@ _WIDTHS = 4
 _FACTS = ('logp', 'log_mass', 'support')
 # Where answers are in a row, and what they earned.
 _PLACES = ('turn', 'action_end', 'decision_reward')
+# How often tools were called, and where first.
+_CALLS = ('tool_calls', 'tool_start')
 
 
 class Log(NamedTuple):
@@ -73,6 +75,10 @@ class Served(Plan):
       turn             i32[N, T], the answer of its row that was begun last
       action_end       bool[N, T], the last tokens of answers
       decision_reward  f32[N, T], what the program paid, on tokens of answers
+      tool_calls       i32[N], answers of its episode that called tools whose
+                       results came back
+      tool_start       i32[N], the column where the first of its row begins, or
+                       -1
 
   and, where every request is a row, those of `episodes.Steps`. A step is then
   the place of a request among those of its episode, by how much it reads; who
@@ -95,7 +101,9 @@ class Served(Plan):
     return Contract(
       self.samples * self.rows,
       asks={'program'},
-      provides=frozenset({'episode', 'stop', *_PLACES, *named, *self.columns}),
+      provides=frozenset(
+        {'episode', 'stop', *_PLACES, *_CALLS, *named, *self.columns}
+      ),
       columns=self.columns,
       one_prompt=False,
     )
@@ -167,7 +175,8 @@ def play(
       record['return'] = (each.reward or 0.0) + earned
   # One that does not count keeps the rows that there are places for.
   kept = [found[:rows] for found in made]
-  rollouts = _rollouts(tools, prompts, kept, stops, samples, rows, room)
+  rollouts = _rollouts(prompts, kept, stops, samples, rows, room)
+  rollouts = _with_calls(tools, rollouts, kept, rows, room)
   if apart:
     extras = {**rollouts.extras, **_steps(kept, samples, rows)}
     rollouts = rollouts.replace(extras=extras)
@@ -299,7 +308,7 @@ def _drawn(rollouts: Rollouts, count: int) -> list[Drawn]:
   ]
 
 
-def _rollouts(tools, prompts, made, stops, samples, rows, room) -> Rollouts:
+def _rollouts(prompts, made, stops, samples, rows, room) -> Rollouts:
   """Rows of tokens as arrays, `rows` of them an episode."""
   blank = jax.tree.map(
     np.array, prefixes.blank(prompts, samples * rows, room.response)
@@ -354,6 +363,28 @@ def _rollouts(tools, prompts, made, stops, samples, rows, room) -> Rollouts:
       extras=extras,
     ),
   )
+
+
+def _with_calls(tools, rollouts: Rollouts, made, rows, room) -> Rollouts:
+  """The rows with the extras that say where tools were called."""
+  count = len(made) * rows
+  calls, at, start, end = np.zeros((4, count), np.int32) - [[0], [1], [1], [1]]
+  for episode, found in enumerate(made):
+    calls[episode * rows : (episode + 1) * rows] = sum(
+      turn.call >= 0 for row in found for _, turn in row.turns
+    )
+    for number, row in enumerate(found, episode * rows):
+      called = [pair for pair in row.turns if pair[1].call >= 0]
+      if called:
+        begins, turn = called[0]
+        begins -= min(row.first, room.prompt)
+        at[number], start[number] = turn.call, begins
+        end[number] = begins + len(turn.said)
+  found = {
+    'tool_calls': jnp.asarray(calls, jnp.int32),
+    'tool_start': episodes.begun(tools, rollouts, at, start, end),
+  }
+  return rollouts.replace(extras={**rollouts.extras, **found})
 
 
 def _note(tools, log: Log, rows: int) -> None:

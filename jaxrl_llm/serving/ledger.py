@@ -58,6 +58,7 @@ class Turn(NamedTuple):
     ids: what was read. said: what was drawn behind it.
     facts: arrays with an entry for each token that was drawn, by name.
     agent: names who asked. earned: what the program paid it.
+    call: where it calls a tool whose result came back, in characters; else -1.
   """
 
   ids: tuple[int, ...]
@@ -65,6 +66,7 @@ class Turn(NamedTuple):
   facts: Mapping[str, Any]
   agent: int = 0
   earned: float = 0.0
+  call: int = -1
 
 
 class Row(NamedTuple):
@@ -84,6 +86,7 @@ class Row(NamedTuple):
 
 
 class _Answer(NamedTuple):
+  number: int
   turn: Turn
   said: Said
   message: Message
@@ -134,6 +137,7 @@ class Ledger:
     self._answers: dict[str, list[_Answer]] = {}
     self._times: dict[tuple[int, ...], int] = {}
     self._places: dict[int, int] = {}
+    self._unread: set[str] = set()
     self.turns: list[Turn] = []
 
   def asked(
@@ -142,8 +146,9 @@ class Ledger:
     """The tokens of a request, and what is random in its answer.
 
     Args:
-      messages: with texts as contents, arguments of calls as mappings, and the
-        last of others than the assistant.
+      messages: with texts as contents, arguments of calls as mappings, or as
+        the text of an answer that could not be read, and the last of others
+        than the assistant.
       tools: JSON schemas of what may be called.
 
     Raises:
@@ -154,8 +159,10 @@ class Ledger:
       place = _below(place, meaning(message))
       if message['role'] == 'assistant' and place in self._answers:
         found = index, _nearest(self._answers[place], message)
+        self._told(found[1])
+    messages = [self._readable(message) for message in messages]
     if found and not self._anew and _others(messages[found[0] + 1 :]):
-      index, (turn, said, _) = found
+      index, (_, turn, said, _) = found
       new = chat.after(messages[:index], said, messages[index + 1 :], tools)
       ids = (*turn.ids, *turn.said, *new)
     else:
@@ -194,8 +201,37 @@ class Ledger:
     self._places[asked.identity] = len(self.turns)
     self.turns.append(turn)
     place = _below(asked.place, meaning(message))
-    answer = _Answer(turn, said, message)
+    answer = _Answer(len(self.turns) - 1, turn, said, message)
     self._answers.setdefault(place, []).append(answer)
+    self._unread |= {
+      call['function']['arguments']
+      for call in message.get('tool_calls') or ()
+      if isinstance(call['function']['arguments'], str)
+    }
+
+  def _told(self, answer: _Answer) -> None:
+    """Notes that an answer was gone on from, with the results of its calls."""
+    turn = self.turns[answer.number]
+    self.turns[answer.number] = turn._replace(call=answer.said.start)
+
+  def _readable(self, message: Message) -> Message:
+    """A message in which calls that could not be read have no arguments.
+
+    Raises:
+      ValueError: arguments that are no object, and that no answer had.
+    """
+    calls = []
+    for call in message.get('tool_calls') or ():
+      given = call['function']['arguments']
+      if isinstance(given, str):
+        if given not in self._unread:
+          raise ValueError(
+            f'the arguments {given!r:.80} of a call are no object of JSON, and '
+            'no answer had them; give answers back as they came'
+          )
+        call = {**call, 'function': {**call['function'], 'arguments': {}}}
+      calls.append(call)
+    return {**message, 'tool_calls': calls} if calls else message
 
   def pay(self, amount: float, identity: int = -1) -> None:
     """Rewards an answer, beside what the program returns at its end.
@@ -246,7 +282,9 @@ def _nearest(answers: Sequence[_Answer], given: Message) -> _Answer:
 
 def in_order(turns: Sequence[Turn]) -> list[Turn]:
   """Turns by how much was read, in an order that depends on tokens alone."""
-  return sorted(turns, key=lambda t: (len(t.ids), t.ids, t.said, t.earned))
+  return sorted(
+    turns, key=lambda t: (len(t.ids), t.ids, t.said, t.earned, t.call)
+  )
 
 
 def rows(

@@ -280,13 +280,13 @@ def _words(given: Mapping[str, Any]) -> str:
 
 
 def _call(given: Any) -> dict[str, Any]:
-  """A call in the history, with its arguments read."""
+  """A call in the history, with its arguments read if they can be."""
   try:
     name, arguments = given['function']['name'], given['function']['arguments']
-    read = json.loads(arguments) if isinstance(arguments, str) else arguments
-    if not isinstance(name, str) or not isinstance(read, dict):
+    read = _object(arguments) if isinstance(arguments, str) else arguments
+    if not isinstance(name, str) or not isinstance(read, (dict, str)):
       raise ValueError('a name and an object of arguments are needed')
-  except (KeyError, TypeError, ValueError, RecursionError) as error:
+  except (KeyError, TypeError, ValueError) as error:
     raise Refused(f'the call {given!r:.80} cannot be read: {error}') from error
   return {
     'id': str(given.get('id', '')),
@@ -295,28 +295,40 @@ def _call(given: Any) -> dict[str, Any]:
   }
 
 
+def _object(text: str) -> dict[str, Any] | str:
+  """An object of JSON, or the text that is none."""
+  try:
+    found = json.loads(text)
+  except (ValueError, RecursionError):
+    return text
+  return found if isinstance(found, dict) else text
+
+
 def message(said: Said, identity: int) -> dict[str, Any]:
   """An answer as a message, in the form that `request` reads.
 
-  A turn with a call that cannot be read is text, as it was drawn.
+  A call that cannot be read has what was written in place of arguments, which
+  is no object of JSON.
 
   Args:
     identity: of its request; it names the calls.
   """
-  calls = () if any(call.error for call in said.calls) else said.calls
-  words = said.content if calls or said.thought else str(said)
+  words = said.content if said.calls or said.thought else str(said)
   found: dict[str, Any] = {'role': 'assistant', 'content': words}
   if said.thought:
     found['reasoning_content'] = said.thought
-  if calls:
+  if said.calls:
     found['tool_calls'] = [
       {
         # Nine letters or digits, which is all that some templates take.
         'id': f'{digest(identity, number):016x}'[-9:],
         'type': 'function',
-        'function': {'name': call.name, 'arguments': dict(call.arguments)},
+        'function': {
+          'name': call.name,
+          'arguments': call.written if call.error else dict(call.arguments),
+        },
       }
-      for number, call in enumerate(calls)
+      for number, call in enumerate(said.calls)
     ]
   return found
 
@@ -330,14 +342,19 @@ def written(answer: Mapping[str, Any]) -> dict[str, Any]:
       **call,
       'function': {
         'name': call['function']['name'],
-        'arguments': json.dumps(
-          call['function']['arguments'], ensure_ascii=False
-        ),
+        'arguments': _argued(call['function']['arguments']),
       },
     }
     for call in answer['tool_calls']
   ]
   return {**answer, 'content': answer['content'] or None, 'tool_calls': calls}
+
+
+def _argued(arguments: Any) -> str:
+  """Arguments as text, as which those come that cannot be read."""
+  if isinstance(arguments, str):
+    return arguments
+  return json.dumps(arguments, ensure_ascii=False)
 
 
 class Answer(NamedTuple):

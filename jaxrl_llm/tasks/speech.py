@@ -15,12 +15,14 @@ class Call(NamedTuple):
     id: names it in its turn, for the message with its result.
     name: of the tool. arguments: by name.
     error: why it could not be read, '' where it could.
+    written: what stands behind the name where it could not.
   """
 
   id: str
   name: str
   arguments: Mapping[str, Any]
   error: str = ''
+  written: str = ''
 
 
 class Said(str):

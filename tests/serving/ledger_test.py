@@ -163,6 +163,31 @@ def test_answers_of_one_meaning_are_told_apart_by_thought_or_call():
   assert [len(row.turns) for row in client.rows] == [2, 2]
 
 
+class Broken(Letters):
+  """No argument can be read."""
+
+  def read(self, ids, tools=(), *, cut=False):
+    said = super().read(ids, tools, cut=cut)
+    calls = [c._replace(error='no JSON', written='{a') for c in said.calls]
+    return Said(said, ids=ids, content=said.content, calls=calls, start=0)
+
+
+def test_a_call_that_cannot_be_read_is_answered_and_gone_on_from():
+  for anew in (False, True):
+    client = Client()
+    client.ledger = ledger_lib.Ledger(lambda tools: Broken(), anew=anew)
+    said = client.ask([user('hi')], TOOLS, said='add!')
+    [call] = said['tool_calls']
+    assert call['function'] == {'name': 'add', 'arguments': '{a'}
+    told = {'role': 'tool', 'tool_call_id': call['id'], 'content': 'no JSON'}
+    client.ask([user('hi'), said, told], TOOLS, said='2|')
+    assert [turn.call for turn in client.ledger.turns] == [0, -1]
+    assert len(client.rows) == 1 + anew
+  call['function']['arguments'] = '{b'
+  with pytest.raises(ValueError, match="arguments '{b' of a call are no obj"):
+    client.ask([user('hi'), said, told], TOOLS)
+
+
 def test_an_identity_is_of_episode_context_and_count():
   def identities(name, texts):
     ledger = ledger_lib.Ledger(lambda tools: Letters(), name)

@@ -133,13 +133,20 @@ def test_every_call_has_one_result(messages, words):
     asked(messages=messages)
 
 
-def test_a_call_that_cannot_be_read_makes_text_of_those_beside_it():
+@pytest.mark.parametrize('broken', ['{"a": ', '[1]', '', '{"a": 1} {}'])
+def test_a_call_that_cannot_be_read_is_sent_as_it_was_written(broken):
   made = [
     Call('call00000', 'add', {'a': 1}),
-    Call('call00001', 'add', {}, 'the call cannot be read'),
+    Call('call00001', '', {}, 'the call cannot be read', broken),
   ]
-  said = Said('<call><cal', content='', calls=made)
-  assert wire.message(said, 7) == {'role': 'assistant', 'content': '<call><cal'}
+  message = wire.message(Said('<call><cal', content='', calls=made), 7)
+  sent = json.loads(json.dumps(wire.written(message)))
+  assert [call['function'] for call in sent['tool_calls']] == [
+    {'name': 'add', 'arguments': '{"a": 1}'},
+    {'name': '', 'arguments': broken},
+  ]
+  results = [told(call['id']) for call in sent['tool_calls']]
+  assert asked(messages=[HI, sent, *results]).messages[1] == message
 
 
 def test_a_payment_is_a_number_and_perhaps_an_answer():
@@ -160,11 +167,6 @@ def test_a_payment_is_a_number_and_perhaps_an_answer():
   ):
     with pytest.raises(wire.Refused, match=words):
       wire.reward(body)
-
-
-def test_a_call_that_cannot_be_read_is_text():
-  said = Said('<call>', content='', calls=[Call('call00000', '', {}, 'what?')])
-  assert wire.message(said, 7) == {'role': 'assistant', 'content': '<call>'}
 
 
 def test_events_add_up_to_the_answer():

@@ -55,6 +55,10 @@ class Form(Protocol):
   def opener(self) -> str:
     """What stands before a name."""
 
+  @property
+  def closer(self) -> str:
+    """What stands behind the arguments."""
+
   def arguments(
     self, text: str, start: int, types: Mapping[str, str]
   ) -> tuple[dict[str, Any], int]:
@@ -170,8 +174,10 @@ def read(
   mark = re.split(r'["{\s]', form.opener.strip(), maxsplit=1)[0]
   opener = re.compile(rf'{_spaced(form.opener)}\s*([\w.-]+)')
   found: list[Call] = []
+  named: list[int] = []
   content, at, first = '', 0, -1
-  for begun in _openings(opener, mark, text):
+  openings = list(_openings(opener, mark, text))
+  for begun in openings:
     if begun.start() < at:
       continue
     name = begun[1] if begun.re is opener else ''
@@ -179,6 +185,7 @@ def read(
       continue
     content += text[at : begun.start()]
     first = begun.start() if first < 0 else first
+    named.append(begun.end())
     call = Call(f'call{len(found):05d}', name, {})
     try:
       if not name:
@@ -186,13 +193,29 @@ def read(
       arguments, at = form.arguments(text, begun.end(), types.get(name, {}))
       found.append(call._replace(arguments=arguments))
     except ValueError as error:
-      at = begun.end()
-      found.append(call._replace(error=f'the call cannot be read: {error}'))
+      reason = f'the call cannot be read: {error}'
+      at = _broken(form, text, begun.end(), openings)
+      written = text[begun.end() : at]
+      found.append(call._replace(error=reason, written=written))
   content = (content + text[at:]).strip() if found else text
   if most and len(found) > most:
     many = f'{len(found)} calls in a turn, and {most} may be made; none was'
-    found = [call._replace(error=many) for call in found[:most]]
+    found = [
+      call._replace(error=many, written=text[start:at])
+      for call, start in zip(found[:most], named)
+    ]
   return Reading(tuple(found), content, first)
+
+
+def _broken(
+  form: Form, text: str, start: int, openings: Sequence[re.Match[str]]
+) -> int:
+  """Where a call ends that cannot be read, before the next at the latest."""
+  later = [begun.start() for begun in openings if begun.start() >= start]
+  end = min(later, default=len(text))
+  closer = re.compile(_spaced(form.closer))
+  closed = [found.end() for found in closer.finditer(text, start, end)]
+  return max(closed, default=end)
 
 
 def _openings(

@@ -128,6 +128,18 @@ def test_a_call_that_cannot_be_read_says_why(text, words):
   )
 
 
+def test_what_was_written_of_a_broken_call_is_no_content():
+  broken = '<tool_call>\n{"name": "add", "arguments": {"a": }}\n</tool_call>'
+  whole = broken.replace('"a": ', '"a": 1')
+  said = read('qwen2.5', f'So {broken} and {whole} then')
+  first, second = said.calls
+  assert first.written == '", "arguments": {"a": }}\n</tool_call>'
+  assert first.error and (second.error, second.written) == ('', '')
+  assert said.content == 'So  and  then'
+  [call] = read('qwen2.5', broken[:-15]).calls
+  assert call.written == '", "arguments": {"a": '
+
+
 def test_an_unfinished_list_of_arguments_is_no_call():
   [call] = read('glm', '<tool_call>add\n<arg_key>a</arg_key>').calls
   assert "'</tool_call>' is missing" in call.error
@@ -144,6 +156,9 @@ def test_of_several_calls_where_one_may_be_made_none_is():
   said = read('llama3.2', '{"name": "add", "parameters": {}};' * 2)
   [call] = said.calls
   assert call.error == '2 calls in a turn, and 1 may be made; none was'
+  assert (
+    call.written == '", "parameters": {}};{"name": "add", "parameters": {}}'
+  )
 
 
 def test_what_is_thought_or_cut_calls_nothing():

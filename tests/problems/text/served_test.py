@@ -179,7 +179,13 @@ def test_tools_are_called_alike_over_http_and_in_process(tmp_path, kind):
   with assembled(configs[1], tmp_path) as parts:
     speaker = kind(parts, parts.answering.environment)
     check_equal(speaker, prompts, found, scores, turns=3)
+    rows, *_ = episodes.multi_turn(samples=4, turns=3).collect(
+      speaker, prompts, None, KEY
+    )
     texts = parts.answering.texts(found, whole=True)
+  for name in ('tool_calls', 'tool_start'):
+    np.testing.assert_array_equal(found.extras[name], rows.extras[name])
+  assert np.asarray(found.extras['tool_calls']).min() == 1
   said = np.asarray(scores.components)
   if kind is Shopping:
     assert 0 < said.mean() < 1
