@@ -32,8 +32,11 @@ from absl import flags
 from experiments import command, settings
 
 _CONFIG = command.config_flag(command.here('configs', 'preference.py'))
-_MODELS = flags.DEFINE_list(
-  'models', [], 'Folders of reward models.', allow_override=True
+_MODELS = flags.DEFINE_multi_string(
+  'models',
+  [],
+  'Folders of reward models, with commas between them or a flag each.',
+  allow_override=True,
 )
 _OUTPUT = flags.DEFINE_string(
   'output', 'parts', 'Folder to write.', allow_override=True
@@ -42,13 +45,14 @@ _MOST = 16  # responses of a record
 
 
 def main() -> int:
-  if len(_MODELS.value) < 2:
+  models = command.folders(_MODELS.value)
+  if len(models) < 2:
     raise command.Refused(
       'one model explains everybody: give --models=FOLDER,FOLDER'
     )
   config = _CONFIG.value
   settings.check_values(config)
-  parts, people = assign(_MODELS.value, config)
+  parts, people = assign(models, config)
   output = pathlib.Path(_OUTPUT.value)
   output.mkdir(parents=True, exist_ok=True)
   for number, rows in enumerate(parts):
@@ -56,7 +60,7 @@ def main() -> int:
     (output / f'{number}.jsonl').write_text(lines, encoding='utf-8')
   told = json.dumps(people, indent=2) + '\n'
   (output / 'annotators.json').write_text(told, encoding='utf-8')
-  for folder, own, rows in zip(_MODELS.value, people, parts):
+  for folder, own, rows in zip(models, people, parts):
     print(f'{folder}: {len(own)} annotators, {len(rows)} records')
   return 0
 

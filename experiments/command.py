@@ -38,6 +38,8 @@ _CONFIGS = {
   if path.stem != 'base'
 }
 
+# A word that names a config file.
+_FILE = re.compile(r'--?config=')
 # Characters of an error in one line.
 _LONGEST = 800
 
@@ -137,6 +139,17 @@ def config_flag(default: str) -> flags.FlagHolder:
 _default_config = ''
 
 
+def folders(values: Sequence[str]) -> list[str]:
+  """Folders of a flag that may be repeated, or that holds several.
+
+  A value is split at its commas unless it is a folder as it stands.
+  """
+  found = []
+  for value in values:
+    found += [value] if os.path.isdir(value) else value.split(',')
+  return [each for each in found if each]
+
+
 def results_flag() -> flags.FlagHolder[str]:
   """The flag `--results=FOLDER`, for modules that are imported side by side."""
   return flags.DEFINE_string(
@@ -148,7 +161,7 @@ def results_flag() -> flags.FlagHolder[str]:
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
-  argv = list(map(_found, argv))
+  argv = _file_first(list(map(_found, argv)))
   given = any(re.match(r'--?config(=|$)', word) for word in argv)
   if _default_config and not given:
     argv.insert(1, f'--config={_default_config}')
@@ -167,6 +180,12 @@ def _parse(argv: Sequence[str]) -> list[str]:
     sys.exit(2)
   logging.set_verbosity(logging.INFO if _DEBUG.value else logging.WARNING)
   return rest
+
+
+def _file_first(argv: Sequence[str]) -> list[str]:
+  """The words with the config file before its settings, as the library asks."""
+  command, *words = argv
+  return [command, *sorted(words, key=lambda x: not _FILE.match(x))]
 
 
 def _found(word: str) -> str:
@@ -196,8 +215,8 @@ def _of_recipe(name: str) -> str:
 
   if not _default_config or name not in presets.names():
     return ''
-  path = os.path.relpath(_default_config)
-  return f'; the recipe {name} is --config={path}:{name}'
+  stem = pathlib.Path(_default_config).stem  # It is one of ours.
+  return f'; the recipe {name} is --config={stem}:{name}'
 
 
 def _unknown(error: Exception, argv: Sequence[str]) -> str:

@@ -31,7 +31,12 @@ from absl import flags
 from experiments import command, settings
 
 _CONFIG = command.config_flag(command.here('configs', 'preference.py'))
-_MODELS = flags.DEFINE_list('models', [], 'Folders of reward models.')
+_MODELS = flags.DEFINE_multi_string(
+  'models',
+  [],
+  'Folders of reward models, with commas between them or a flag each.',
+  allow_override=True,
+)
 _BIASES = flags.DEFINE_list(
   'biases',
   [],
@@ -62,14 +67,15 @@ _UNREAD = (
 
 
 def main() -> int:
-  if not _MODELS.value:
+  models = command.folders(_MODELS.value)
+  if not models:
     raise command.Refused('nothing to rate with: give --models=FOLDER,FOLDER')
   if _SAMPLES.value < 1:
     raise command.Refused(f'--samples={_SAMPLES.value} must be 1 or more')
   check(command.overridden())
   config = _CONFIG.value
   settings.check_values(config)
-  found = measure(_MODELS.value, config, _SAMPLES.value, _BIASES.value)
+  found = measure(models, config, _SAMPLES.value, _BIASES.value)
   print(table(found))
   output = pathlib.Path(_OUTPUT.value)
   output.parent.mkdir(parents=True, exist_ok=True)

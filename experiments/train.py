@@ -178,6 +178,27 @@ def _checkpoints(workdir: pathlib.Path) -> str:
   return asked
 
 
+def _make(checkpoints: str) -> None:
+  """The folder of checkpoints, before anything is read that takes long.
+
+  Raises:
+    Refused: it cannot be made, or nobody may write to it.
+  """
+  if '://' in checkpoints:
+    return
+  try:
+    os.makedirs(checkpoints, exist_ok=True)
+    writable = os.access(checkpoints, os.W_OK | os.X_OK)
+    why = '' if writable else 'Permission denied'
+  except OSError as error:
+    why = error.strerror or str(error)
+  if why:
+    raise command.Refused(
+      f'checkpoints cannot be kept in {checkpoints} ({why}); make it a folder '
+      'that you may write to, or choose another with --checkpoints=FOLDER'
+    )
+
+
 def config_file() -> str:
   """The path of the config file that was given."""
   from ml_collections import config_flags
@@ -233,11 +254,14 @@ def _started(config, workdir: pathlib.Path):
   # may have other settings.
   checkpoints = _checkpoints(workdir)
   made = [
-    workdir / name
+    path
     for name in ('config.json', *sources.FOLDERS)
-    if not (workdir / name).exists()
+    if not (path := workdir / name).exists()
   ]
+  if '://' not in checkpoints and not os.path.exists(checkpoints):
+    made.append(pathlib.Path(checkpoints))
   try:
+    _make(checkpoints)
     # Models are written by a library that knows no error of the disk.
     with writers.says_disk_full(workdir):
       return _start(config, workdir, read, checkpoints)

@@ -8,9 +8,11 @@ those on the argument, else the first line.
 
 from __future__ import annotations
 
+import ast
 import functools
 import inspect
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from jaxrl_llm import recipe as recipe_lib
@@ -72,17 +74,40 @@ def _others(value) -> tuple[Any, ...]:
 def _meaning(entry, name) -> str:
   changed, recipe = _changed(entry, name)
   parts = recipe_lib.parts_of(recipe)
+  values = recipe_lib.describe(entry.factory()), recipe_lib.describe(recipe)
   told = []
   for slot in changed:
+    which = _which(slot, *values)
     owner, _, key = slot.rpartition('.')
     while owner and owner not in parts:  # of a tuple, say
       owner, _, key = owner.rpartition('.')
     part = parts.get(owner, recipe_lib.Recipe)
     if text := documented(part).get(key):
-      return text
+      return which + text
     summary = (inspect.getdoc(part) or '').partition('\n')[0]
-    told.append(f'`{key}` of `{part.__qualname__}`: {summary}')
+    told.append(f'{which}`{key}` of `{part.__qualname__}`: {summary}')
   return told[0] if told else ''
+
+
+def _which(slot: str, before: Mapping[str, str], after: Mapping[str, str]):
+  """Which one of several, where a slot holds a tuple; '' elsewhere.
+
+  Where the part beside it has as many parts, by what tells that one from the
+  others: weight 2 of three losses is that of the second loss.
+  """
+  try:
+    pair = [ast.literal_eval(x.get(slot, '')) for x in (before, after)]
+    [place] = [i for i, (a, b) in enumerate(zip(*pair, strict=True)) if a != b]
+  except (ValueError, SyntaxError, TypeError):
+    return ''
+  owner, found = slot.rpartition('.')[0], []
+  numbered = re.compile(rf'{re.escape(owner)}\.(\w+)\.(\d+)\.(.+)')
+  told = {m.groups(): v for k, v in before.items() if (m := numbered.match(k))}
+  for (group, number, rest), value in told.items():
+    others = [v for (g, n, r), v in told.items() if (g, r) == (group, rest)]
+    if number == str(place) and '.' in value and others.count(value) == 1:
+      found.append(f'`{value}`')
+  return f'{" of ".join(found[:1]) or f"number {place + 1}"}: '
 
 
 @functools.cache

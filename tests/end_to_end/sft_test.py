@@ -165,3 +165,12 @@ def test_packing_that_would_do_nothing_is_refused(settings, words, tmp_path):
     )
   with pytest.raises(ValueError, match=words):
     assembly.assemble(config, tmp_path)
+
+
+def test_a_loss_of_a_whole_step_has_no_remedy_but_to_leave_packing(tmp_path):
+  for microbatches in (1, 4):  # Each was once told the other number.
+    config = preference_test.config_of(
+      'kto', learn__packing=True, learn__microbatches=microbatches
+    )
+    with pytest.raises(ValueError, match='kto compares all.*leave learn.packi'):
+      assembly.assemble(config, tmp_path)

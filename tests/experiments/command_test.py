@@ -101,7 +101,7 @@ def test_a_misspelt_setting_is_found_by_its_path(flag, line):
 @pytest.mark.parametrize(
   ('flag', 'line'),
   [
-    ('--recipe=dapo', 'the recipe dapo is --config='),
+    ('--recipe=dapo', 'the recipe dapo is --config=default:dapo'),
     ('--steps=3', 'Did you mean --config.steps?'),
     ('--blah', 'unknown flag --blah; --help lists them'),
   ],
@@ -118,6 +118,18 @@ def test_a_recipe_in_the_place_of_a_config_file_is_told_how(monkeypatch):
   monkeypatch.setattr(command, '_default_config', default.__file__)
   with pytest.raises(command.Refused, match="at 'dapo'; the recipe dapo is "):
     command._check_files(['train', '--config=dapo'])
+
+
+def test_settings_may_stand_before_their_file():
+  words = ['train', '--config.steps=7', '--quiet', '--config=mine.py']
+  assert command._file_first(words) == [words[i] for i in (0, 3, 1, 2)]
+
+
+def test_folders_are_split_at_commas_that_are_in_no_name(tmp_path):
+  named = tmp_path / 'a,b'
+  named.mkdir()
+  assert command.folders([str(named), 'c,d']) == [str(named), 'c', 'd']
+  assert command.folders([f'{named},c']) == [*str(named).split(','), 'c']
 
 
 def test_a_bucket_is_no_folder():
@@ -186,6 +198,16 @@ def test_a_second_start_compiles_nothing_wherever_programs_are_kept(
   ]
   assert [int(x) > 0 for x in starts] == [True, False]
   assert any((tmp_path / ('mine' if mine else '.compiled')).iterdir())
+
+
+def test_checkpoints_where_nothing_can_be_made_are_refused(tmp_path):
+  train = importlib.import_module('experiments.train')
+  (tmp_path / 'file').touch()
+  with pytest.raises(command.Refused, match=r'file/x \(Not a dir.*another'):
+    train._make(str(tmp_path / 'file' / 'x'))
+  train._make('gs://bucket/path')
+  train._make(str(tmp_path / 'a' / 'b'))
+  assert (tmp_path / 'a' / 'b').is_dir()
 
 
 def test_checkpoints_elsewhere_are_those_of_one_run(tmp_path, monkeypatch):

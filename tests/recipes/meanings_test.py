@@ -36,6 +36,16 @@ def test_a_part_that_does_not_explain_its_argument_is_named():
   assert said['low'].startswith('`low` of `two_side`: ')
 
 
+def test_one_of_several_is_told_from_the_others():
+  said = meanings.meanings(recipes.get('mpo'))
+  assert said['quality_weight'].startswith(
+    '`preference.classify`: `weights` of'
+  )
+  assert said['imitation'].startswith('`preference.imitation`: `weights` of ')
+  said = meanings.meanings(recipes.get('thinkless'))
+  assert said['think'].startswith('number 2: one a mode')
+
+
 def test_nearly_every_number_has_a_meaning():
   """But for those that show in no slot at any value that is tried."""
   said = [text for e in ENTRIES for text in meanings.meanings(e).values()]

@@ -67,7 +67,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   terms = recipe.plan.contract
   rows = config.sample.prompts * terms.groups * terms.samples
   guests.check(config, recipe)
-  _check_packing(config, recipe)
+  _check_packing(config, recipe, rows)
   for part in filter(None, (recipe, terms.sampler)):
     recipe_lib.check(part, rows=rows, microbatches=config.learn.microbatches)
   verifiers = verify.Verifiers(
@@ -203,7 +203,9 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   return session, trainable
 
 
-def _check_packing(config: ConfigDict, recipe: recipe_lib.Recipe) -> None:
+def _check_packing(
+  config: ConfigDict, recipe: recipe_lib.Recipe, rows: int
+) -> None:
   """Refuses packing where it would do nothing or cannot be done."""
   if not config.learn.packing:
     return
@@ -216,6 +218,12 @@ def _check_packing(config: ConfigDict, recipe: recipe_lib.Recipe) -> None:
     raise ValueError(
       f'learn.widths={config.learn.widths} narrows rows, and learn.packing '
       'fills them; choose one, for recorded responses learn.packing'
+    )
+  if recipe.objective.block in ('batch', rows // recipe.minibatches):
+    raise ValueError(
+      'learn.packing makes do with fewer microbatches, and the recipe '
+      f'{config.recipe.name} compares all rows of an optimizer step, which are '
+      'then one microbatch; leave learn.packing out'
     )
   if config.learn.microbatches == 1:
     raise ValueError(
