@@ -80,6 +80,7 @@ ESTIMATORS = (
   tokens.GAE,
   tokens.AdaptiveGAE,
   critics.PenalisedGAE,
+  critics.SteeredGAE,
   segments.ActionGAE,
   baselines.BetaTracker,
   baselines.RoleBaseline,

@@ -82,6 +82,37 @@ class PenalisedGAE(Memoryless):
     return credit.replace(advantages=advantages, targets=targets)
 
 
+@dataclasses.dataclass(frozen=True)
+class SteeredGAE(PenalisedGAE):
+  """Stage: `PenalisedGAE` whose weight steers the KL to a target.
+
+      kl_weight <- kl_weight (1 + gain clip(KL / target - 1, -0.2, 0.2))
+
+  KL is the mean of old_logp - ref_logp over the tokens of the iteration, which
+  still uses the weight from before.
+
+  Attributes:
+    target: nats per token, > 0. gain: of a correction.
+
+  Source: NLPO, arXiv 2210.01241, and its published code; Ziegler et al. 2019,
+    arXiv 1909.08593, section 2.2.
+  """
+
+  target: float = 1.0
+  gain: float = 0.1
+
+  def init(self, spec):
+    del spec
+    return jnp.float32(self.kl_weight)
+
+  def update(self, credit, rollouts, state):
+    held = dataclasses.replace(self, kl_weight=state)
+    kl = rollouts.extras['old_logp'] - rollouts.extras['ref_logp']
+    mean = numerics.masked_mean(kl, rollouts.loss_mask)
+    error = jnp.clip(mean / self.target - 1, -0.2, 0.2)
+    return held.apply(credit, rollouts), state * (1 + self.gain * error)
+
+
 @reads('old_values', 'old_logp', 'ref_logp', 'span_reward')
 @dataclasses.dataclass(frozen=True)
 class SpanGAE(Memoryless):

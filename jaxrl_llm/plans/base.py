@@ -210,6 +210,21 @@ class Tools(Protocol):
   ) -> Rollouts:
     """Responses of the policy mixed with the opponent of its reference."""
 
+  def masked(
+    self,
+    prompts: Prompts,
+    key: Array,
+    samples: int,
+    *,
+    share: float,
+    least: int,
+  ) -> Rollouts:
+    """Responses among the tokens that the reference's opponent would keep.
+
+    Args:
+      share: of its mass, at least. least: tokens, at least.
+    """
+
   def ahead(self, rollouts: Rollouts, scores: Scores, key: Array):
     """What generates as the policy would after a step on these rows."""
 

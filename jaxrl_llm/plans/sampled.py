@@ -38,30 +38,45 @@ class Independent(Plan):
 
 
 @dataclasses.dataclass(frozen=True)
-class WithinSupport(Plan):
-  """Independent responses from a sampler that records what it kept.
+class Masked(Plan):
+  """Independent responses among the tokens that a masking policy keeps.
 
-  The learner's log-probs are then among the recorded tokens, so that every
-  step of the iteration stays within the set that the policy at its start
-  would have kept.
+  It is the opponent that the recipe's reference names, and it keeps its most
+  probable tokens, as many as have a mass of `share` and no fewer than `least`.
+  The sampler records which of them the policy could draw, and the learner's
+  log-probs are among these, so that every step stays within them.
+
+  Attributes:
+    samples: rows of a group. share: of the masking policy's mass, in (0, 1].
+    least: tokens.
 
   Raises:
-    ValueError: a sampler that records nothing.
+    ValueError: a share outside of (0, 1], or a sampler that records nothing.
+
+  Source: NLPO, arXiv 2210.01241, algorithm 1.
   """
 
   samples: int = 1
+  share: float = 0.9
+  least: int = 100
+
+  def __post_init__(self):
+    if not 0 < self.share <= 1:
+      raise ValueError(f'a share of {self.share} is not in (0, 1]; 1 keeps all')
 
   @property
   def contract(self):
-    return Contract(self.samples, provides={'support'}, may_lag=True)
+    return Contract(self.samples, provides={'support'}, refers=True)
 
   def collect(self, tools, prompts, state, key):
-    rollouts = tools.generate(prompts, key, self.samples)
+    rollouts = tools.masked(
+      prompts, key, self.samples, share=self.share, least=self.least
+    )
     if 'support' not in rollouts.extras:
       raise ValueError(
-        'the recipe learns among the tokens that the sampler kept, which it '
-        'does not record; set sample.support to 100, say, and sample.top_p '
-        'to 0.9'
+        'the recipe learns among the tokens that a masking policy keeps, which '
+        'the sampler does not record; set sample.support to '
+        f'{2 * self.least}, say'
       )
     return *tools.verify(rollouts), state
 
@@ -152,9 +167,9 @@ def independent(
   return Independent(samples, columns)
 
 
-def within_support(*, samples: int = 1) -> WithinSupport:
-  """Independent responses, learned among the tokens that were kept."""
-  return WithinSupport(samples)
+def masked(*, samples: int = 1, share: float = 0.9, least: int = 100) -> Masked:
+  """Independent responses among the tokens that a masking policy keeps."""
+  return Masked(samples, share, least)
 
 
 def refill(live: Callable, *, samples: int = 8, rounds: int = 4) -> Refill:

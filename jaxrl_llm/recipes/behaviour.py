@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from jaxrl_llm import update
+from jaxrl_llm import reference, update
 from jaxrl_llm.advantages import critics, group, tokens
 from jaxrl_llm.credit import chain, estimate, refine
 from jaxrl_llm.objectives import aggregate, costs, gates, surrogates
@@ -158,35 +158,43 @@ def d2lols(
 def nlpo(
   *,
   samples: int = 1,
+  share: float = 0.9,
+  least: int = 100,
+  every: int = 5,
   clip: float = 0.2,
   discount: float = 1.0,
   trace: float = 0.95,
   kl_weight: float = 0.1,
+  kl_target: float = 1.0,
   value_weight: float = 0.5,
   value_clip: float = 0.2,
+  epochs: int = 5,
   minibatches: int = 4,
 ) -> Recipe:
   """PPO within the top-p set of an older copy of the policy.
 
-  Run it with `sample.top_p` = 0.9 and `sample.support` = 100, the paper's:
-  the sampler records the tokens it kept, and the learner's ratios are among
-  those.
+  The copy is made anew `every` iterations. Run it with `sample.support` = 200,
+  say: so many of the tokens that the copy keeps, those likeliest under the
+  policy, are recorded and drawn from, and the learner's ratios are among
+  them. Numbers are the published ones of its sentiment task.
 
-  Deviates: the copy that masks is the policy at the start of the iteration,
-  where the published code refreshes it every 5 to 20 of them; it also keeps
-  at least 100 tokens and adapts `kl_weight` to a target.
+  Deviates: the copy is made after the steps of its iteration, there before
+  them. The KL is of the distributions that are masked, there of whole ones. Of
+  special tokens those that end a response are always kept, there all.
   """
   error = partial(costs.squared_value_error, clip=value_clip)
   return Recipe(
-    plan=sampled.within_support(samples=samples),
+    plan=sampled.masked(samples=samples, share=share, least=least),
     credit=chain(
-      critics.PenalisedGAE(discount, trace, kl_weight),
+      critics.SteeredGAE(discount, trace, kl_weight, kl_target),
       refine(tokens.whiten_batch),
     ),
     objective=policy_gradient(
       surrogates.clip, low=clip, high=clip, value=Cost(error, value_weight)
     ),
     aggregate=aggregate.token_mean,
+    reference=reference.Beside(reference.Frozen(), reference.Periodic(every)),
+    epochs=epochs,
     minibatches=minibatches,
   )
 

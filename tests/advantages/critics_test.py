@@ -75,6 +75,25 @@ def test_penalised_advantages_equal_the_loops():
   np.testing.assert_allclose(after.targets, wanted, atol=1e-5)
 
 
+def test_the_weight_of_the_penalty_steers_the_kl_to_its_target():
+  rollouts, credit, _, mask = _given(np.zeros(8, bool))
+  extras, weight = rollouts.extras, 0.3
+  kl = np.asarray(extras['old_logp'] - extras['ref_logp'], np.float64)
+  mean = kl[mask].mean()
+  for target in (mean / 1.1, 10 * abs(mean)):
+    stage = critics.SteeredGAE(0.9, 0.7, weight, target, gain=0.5)
+    state = stage.init(Spec(8, 1, 1, 6))
+    after, state = stage.update(credit, rollouts, state)
+    plain, _ = critics.PenalisedGAE(0.9, 0.7, weight).update(
+      credit, rollouts, ()
+    )
+    np.testing.assert_allclose(after.advantages, plain.advantages, atol=1e-6)
+    weight *= 1 + 0.5 * np.clip(mean / target - 1, -0.2, 0.2)
+    np.testing.assert_allclose(state, weight, rtol=1e-5)
+  # The second target is far off: the correction is as large as it may be.
+  np.testing.assert_allclose(weight, 0.3 * 1.05 * 0.9, rtol=1e-5)
+
+
 def test_scaled_rewards_use_all_rows_so_far():
   valid = np.arange(8) != 2
   rollouts, credit, _, _ = _given(np.zeros(8, bool), valid)

@@ -89,7 +89,7 @@ def iterate(parts, state, count=2):
       ('hnpg', {}),
       ('props', {}),
       ('critique_grpo', {'sample.max_prompt': 48}),
-      ('nlpo', {'sample.top_p': 0.9, 'sample.support': 8}),
+      ('nlpo', {'recipe.least': 4, 'sample.support': 8}),
     ],
   ),
 )

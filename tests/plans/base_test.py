@@ -125,20 +125,30 @@ def test_refill_keeps_the_shapes_of_one_round(rounds):
 
 
 class Recorder(Lender):
-  """A sampler that kept token 0 and token 1."""
+  """A sampler that records as many tokens as a masking policy keeps."""
 
-  def generate(self, prompts, key, samples):
-    rollouts = super().generate(prompts, key, samples)
+  records = True
+
+  def masked(self, prompts, key, samples, *, share, least):
+    assert share == 0.8
+    rollouts = self.generate(prompts, key, samples)
     rows = rollouts.valid.shape[0]
-    support = jnp.tile(jnp.arange(2, dtype=jnp.int32), (rows, 1, 1))
-    return rollouts.replace(extras={'support': support})
+    support = jnp.tile(jnp.arange(least, dtype=jnp.int32), (rows, 1, 1))
+    extras = {'support': support} if self.records else {}
+    return rollouts.replace(extras=extras)
 
 
-def test_within_support_needs_a_sampler_that_records_what_it_kept():
-  plan = sampled.within_support(samples=SAMPLES)
+def test_masked_needs_a_sampler_that_records_what_it_kept():
+  plan = sampled.masked(samples=SAMPLES, share=0.8, least=50)
+  assert plan.contract.refers
   tools = Recorder(())
   rollouts, _, _ = plan.collect(tools, tools.draw(), (), KEY)
-  assert plan.contract.provides <= rollouts.extras.keys()
-  tools = Lender(())
+  assert rollouts.extras['support'].shape[-1] == 50
+  tools.records = False
   with pytest.raises(ValueError, match='set sample.support to 100'):
     plan.collect(tools, tools.draw(), (), KEY)
+
+
+def test_a_mask_keeps_something():
+  with pytest.raises(ValueError, match=r'a share of 0.0 is not in \(0, 1\]'):
+    sampled.masked(share=0.0)

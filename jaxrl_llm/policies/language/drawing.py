@@ -90,6 +90,7 @@ def draw(
   sampling,
   stop_table,
   routes=None,
+  allowed=None,
 ):
   """Draws the next token of every row and finds out which rows it ends.
 
@@ -99,6 +100,7 @@ def draw(
     live: bool[N], rows that go on; others get padding.
     progress: i32[N], states of the stop automaton before this token.
     routes: [N, L, k], experts of the token before it, where they are kept.
+    allowed: bool[N, V], tokens that may be drawn; None is all.
 
   Returns:
     what `State.outputs` keeps of it, leading axis N; bool[N], rows that end;
@@ -108,7 +110,9 @@ def draw(
   uniform = jax.vmap(
     lambda key, t: jax.random.uniform(jax.random.fold_in(key, t), (2,))
   )(keys, t)
-  drawn = truncation.draw(logits, uniform, sampling, support=sampler.support)
+  drawn = truncation.draw(
+    logits, uniform, sampling, support=sampler.support, allowed=allowed
+  )
   token = jnp.where(live, drawn.token, _PADDING)
   new = {
     'token': token,

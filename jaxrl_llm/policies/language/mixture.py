@@ -1,12 +1,14 @@
-"""Samples from a geometric mixture of two policies, token by token.
+"""Samples from what two policies say of every next token.
 
-    mix(v | prefix) ~ first(v | prefix)^(1 - share) second(v | prefix)^share
+    Mixture   mix(v | prefix) ~ first(v | prefix)^(1 - share)
+                                second(v | prefix)^share
+    Masked    first(v | prefix) among the tokens that the second would keep
 
 Two compiled programs as in `sampler`: one reads the prompts with both models,
 the other draws tokens, each of which both models then read. The product of
-these next-token distributions is not the mixture of the distributions over
-whole responses, whose normaliser is a sum over all of them; it is what
-Nash-MD samples from.
+the next-token distributions of a mixture is not the mixture of the
+distributions over whole responses, whose normaliser is a sum over all of them;
+it is what Nash-MD samples from.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_llm.policies.language import caches as caches_lib
-from jaxrl_llm.policies.language import drawing
+from jaxrl_llm.policies.language import drawing, truncation
 from jaxrl_llm.policies.language import sampler as sampler_lib
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.policies.language.sampler import Sampler
@@ -59,7 +61,7 @@ class Mixture:
     uids: Array,
     key: Array,
     sampling: Sampling,
-    share: Array | float,
+    share: PyTree,
     *,
     samples: int = 1,
   ) -> Rollouts:
@@ -71,18 +73,42 @@ class Mixture:
       sampling: of the mixture. The temperature is that of both policies; what
         truncation keeps is decided on the mixture.
       share: in [0, 1], of the second policy; traced. At 0 and 1 the responses
-        are those that the one `Sampler` or the other draws.
+        are those that the one `Sampler` or the other draws. Of `Masked`, what
+        the second keeps.
 
     Returns:
       Rollouts as of `Sampler`; their `logp` is that of the mixture.
     """
     sampler_lib.check_uids(prompts, uids, samples)
     params = tuple(map(sampler_lib.decoded, params))
-    sampling, share = sampling.checked(), jnp.float32(share)
+    sampling, share = sampling.checked(), jax.tree.map(jnp.float32, share)
     keys = sampler_lib.row_keys(key, uids)
     shared = prompts, keys, sampling, share, self.first.stop_table
     state, caches = _read(self, samples, params, *shared)
     return _write(self, params, *shared, caches, state)
+
+  def combined(self, first: Array, second: Array, share):
+    """Logits f32[N, V] to draw from, and what may be drawn of them."""
+    return mixed(first, second, share), None
+
+
+@dataclasses.dataclass(frozen=True)
+class Masked(Mixture):
+  """How responses of the first policy are generated among what another keeps.
+
+  It keeps its most probable tokens, see `truncation.nucleus` for whose `share`
+  and `least` a pair stands in the place of `share`, and those that end a
+  response. Its temperature is 1, whatever that of the sampling; what that
+  keeps is decided among these tokens, and `log_mass` counts all others.
+
+  Source: NLPO, arXiv 2210.01241, algorithm 1, and its published code, which
+    keeps all special tokens.
+  """
+
+  def combined(self, first, second, share):
+    allowed = truncation.nucleus(second, *share)
+    ends = jnp.asarray(self.first.stop_tokens, jnp.int32)
+    return first.astype(jnp.float32), allowed.at[:, ends].set(True)
 
 
 def mixed(first: Array, second: Array, share: Array) -> Array:
@@ -104,13 +130,15 @@ def _read(mixture, samples, params, prompts, keys, sampling, share, stop_table):
   ]
   (first, second), caches = zip(*both)
   state = drawing.initial(mixture.first, keys.shape[0])
+  logits, allowed = mixture.combined(first, second, share)
   state = sampler_lib.emit(
     mixture.first,
     state,
-    mixed(first, second, share),
+    logits,
     keys,
     sampling,
     stop_table,
+    allowed=allowed,
   )
   return state, caches
 
@@ -131,13 +159,15 @@ def _write(
     state, caches = carry
     both = [f(state, cache) for f, cache in zip(following, caches)]
     (first, second), caches = zip(*both)
+    logits, allowed = mixture.combined(first, second, share)
     state = sampler_lib.emit(
       mixture.first,
       state,
-      mixed(first, second, share),
+      logits,
       keys,
       sampling,
       stop_table,
+      allowed=allowed,
     )
     return state, caches
 

@@ -277,11 +277,21 @@ def until_ended(sampler, step, state, cache, widened):
   return state
 
 
-def emit(sampler, state, logits, keys, sampling, stop_table, had=None):
+def emit(
+  sampler,
+  state,
+  logits,
+  keys,
+  sampling,
+  stop_table,
+  had=None,
+  allowed=None,
+):
   """The state with the next token of every row drawn and written down.
 
   Args:
     had: [N, L, k], experts of the tokens before; None is unknown.
+    allowed: bool[N, V], tokens that may be drawn; None is all.
   """
   live = ~state.ended
   new, ended, progress = drawing.draw(
@@ -294,6 +304,7 @@ def emit(sampler, state, logits, keys, sampling, stop_table, had=None):
     sampling,
     stop_table,
     had,
+    allowed,
   )
   outputs = {
     name: jax.lax.dynamic_update_index_in_dim(array, new[name], state.t, 0)

@@ -95,7 +95,12 @@ class Draw(struct.PyTreeNode):
 
 
 def draw(
-  logits: Array, uniform: Array, sampling: Sampling, *, support: int = 0
+  logits: Array,
+  uniform: Array,
+  sampling: Sampling,
+  *,
+  support: int = 0,
+  allowed: Array | None = None,
 ) -> Draw:
   """One token per row by inverting the distribution function.
 
@@ -108,6 +113,9 @@ def draw(
       greedy, and greedy takes the first of tied tokens.
     support: S. When positive only the S largest logits (the first of tied
       ones) are candidates, and the kept ones are returned.
+    allowed: bool[N, V], tokens that may be kept, at least one of each row;
+      None is all. The rules above then see the others as forbidden, and
+      `log_mass` counts their mass as dropped.
 
   Returns:
     a Draw. Its token always has positive probability.
@@ -123,8 +131,12 @@ def draw(
     )
   greedy = jnp.less(sampling.temperature, jnp.finfo(jnp.float32).tiny)
   scaled = _scaled(logits.astype(jnp.float32), greedy, sampling.temperature)
-  whole = jnp.sum(jnp.exp(scaled), axis=-1)
-  ids = None
+  whole, ids = jax.nn.logsumexp(scaled, axis=-1), None
+  if allowed is not None:
+    scaled = jnp.where(allowed, scaled, -jnp.inf)
+    # The likeliest of those may be far below the likeliest of all.
+    best = jnp.max(scaled, axis=-1)
+    scaled, whole = scaled - best[:, None], whole - best
   if support:
     scaled, ids = jax.lax.top_k(scaled, support)
   weights = jax.lax.cond(
@@ -136,7 +148,7 @@ def draw(
   kept = jnp.sum(weights, axis=-1)
   index = _invert(weights, uniform)
   logp = _at(scaled, index) - jnp.log(kept)
-  log_mass = jnp.minimum(jnp.log(kept) - jnp.log(whole), 0.0)
+  log_mass = jnp.minimum(jnp.log(kept) - whole, 0.0)
   if ids is None:
     token, kept_ids = index, jnp.zeros((n, 0), jnp.int32)
   else:
@@ -173,6 +185,26 @@ def truncate(weights: Array, sampling: Sampling) -> Array:
     weights,
   )
   return jnp.where(weights >= sampling.min_p, weights, 0.0)
+
+
+def nucleus(logits: Array, share: ArrayLike, least: ArrayLike) -> Array:
+  """The fewest most probable tokens with a share of the mass.
+
+  Args:
+    logits: f32[N, V]. share: in (0, 1].
+    least: tokens that are kept at any rate.
+
+  Returns:
+    bool[N, V], with all that tie with the last of them.
+  """
+  weights = jnp.exp(_scaled(logits.astype(jnp.float32), jnp.bool_(False), 1.0))
+  wanted = share * jnp.sum(weights, axis=-1)
+
+  def enough(kept):
+    number = jnp.sum(kept > 0, axis=-1)
+    return (jnp.sum(kept, axis=-1) >= wanted) & (number >= least)
+
+  return _largest(weights, enough) > 0
 
 
 def _scaled(logits: Array, greedy: Array, temperature: ArrayLike) -> Array:

@@ -16,7 +16,6 @@ import numpy as np
 
 from jaxrl_llm.plans import episodes, prefixes, served
 from jaxrl_llm.policies.language import held as held_lib
-from jaxrl_llm.policies.language import mixture as mixture_lib
 from jaxrl_llm.policies.language.prefix_cache import BLOCK, PrefixCache
 from jaxrl_llm.policies.language.sampler import Sampler, row_keys
 from jaxrl_llm.policies.language.truncation import Sampling
@@ -210,9 +209,13 @@ class Answering:
       rows=rows,
     )
 
-  def mixed(self, params, prompts, key, samples, share) -> Rollouts:
-    """Responses of a mixture of two policies of the model, see `mixture`."""
-    mixture = mixture_lib.Mixture(self.sampler, self.sampler.config)
+  def of_two(self, kind, params, prompts, key, samples, share) -> Rollouts:
+    """Responses that two policies of the model decide on, see `mixture`.
+
+    Args:
+      kind: `Mixture` or `Masked`, of which `share` is an argument.
+    """
+    mixture = kind(self.sampler, self.sampler.config)
     uids = jnp.arange(prompts.tokens.shape[0] * samples)
     with self.layout.known():
       rollouts = mixture(

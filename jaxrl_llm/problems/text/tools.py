@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxrl_llm.plans import prefixes
 from jaxrl_llm.policies.language import states
+from jaxrl_llm.policies.language.mixture import Masked, Mixture
 from jaxrl_llm.policies.language.truncation import Sampling
 from jaxrl_llm.problems.text import chats as chats_lib
 from jaxrl_llm.problems.text import dialogue, turns
@@ -346,7 +347,24 @@ class Tools(Speaker):
         rollouts = answering.generate(other, prompts, key, samples)
       else:
         both = (self._params, other)
-        rollouts = answering.mixed(both, prompts, key, samples, share)
+        rollouts = answering.of_two(Mixture, both, prompts, key, samples, share)
+      return jax.block_until_ready(rollouts)
+
+  def masked(
+    self,
+    prompts: Prompts,
+    key: Array,
+    samples: int,
+    *,
+    share: float,
+    least: int,
+  ) -> Rollouts:
+    """Responses among the tokens that the reference's opponent would keep."""
+    with self._timed('time/sample'):
+      both = self._params, self._session.opponent_params(self._state)
+      rollouts = self._answering.of_two(
+        Masked, both, prompts, key, samples, (share, least)
+      )
       return jax.block_until_ready(rollouts)
 
   def ahead(self, rollouts: Rollouts, scores: Scores, key: Array) -> Speaker:

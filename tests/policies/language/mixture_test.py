@@ -12,7 +12,7 @@ import pytest
 
 from jaxrl_llm.policies.language import hf, parameters, score
 from jaxrl_llm.policies.language import mixture as mixture_lib
-from jaxrl_llm.policies.language.mixture import Mixture
+from jaxrl_llm.policies.language.mixture import Masked, Mixture
 from jaxrl_llm.policies.language.sampler import Sampler
 from jaxrl_llm.policies.language.truncation import Sampling
 from jaxrl_llm.tabular import policy
@@ -148,3 +148,34 @@ def test_two_vocabularies_do_not_mix():
   other = dataclasses.replace(SECOND, vocab=5)
   with pytest.raises(ValueError, match='a mixture of 4 and 5 tokens'):
     Mixture(SAMPLER, other)
+
+
+def test_masked_draws_are_the_first_policys_among_what_the_second_keeps():
+  """A share of 0 keeps the likeliest token alone; the end is always kept."""
+  sampler = dataclasses.replace(SAMPLER, support=3)
+  drawn = Masked(sampler, SECOND)(
+    (one, two),
+    prompts_of(64),
+    jnp.arange(128),
+    jax.random.key(0),
+    SAMPLING,
+    (0.0, 1),
+    samples=2,
+  )
+  responses, masks, (first, second) = laws()
+  allowed = second == second.max(-1, keepdims=True)
+  allowed[..., STOP] = True
+  logits = np.where(allowed, first, -np.inf)
+  logps = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+  rows = {tuple(row): i for i, row in enumerate(responses)}
+  found = np.asarray(drawn.content.response)
+  assert len(np.unique(found, axis=0)) > 2
+  for i, response in enumerate(found):
+    row = rows[tuple(response.tolist())]
+    for t in np.flatnonzero(masks[row]):
+      wanted = logps[row, t, response[t]]
+      np.testing.assert_allclose(drawn.logp[i, t], wanted, atol=2e-5)
+      kept = drawn.extras['support'][i, t]
+      assert set(kept[kept >= 0].tolist()) == set(
+        np.flatnonzero(allowed[row, t]).tolist()
+      )

@@ -241,3 +241,38 @@ def test_values_out_of_range_are_named(values):
 def test_a_support_larger_than_the_vocabulary_is_named():
   with pytest.raises(ValueError, match=r'support 9 is not in \[0, 4\]'):
     _drawn(_logits(1, 4), _uniform(1), support=9)
+
+
+@pytest.mark.parametrize(('share', 'least'), [(0.6, 1), (0.6, 9), (1.0, 2)])
+def test_nucleus_has_the_share_and_the_number(share, least):
+  logits = _logits(32, 37)
+  found = np.asarray(truncation.nucleus(jnp.asarray(logits), share, least))
+  wanted = [oracle.nucleus(row, share, least) for row in logits]
+  np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize(
+  'values', [{}, {'temperature': 0.7, 'top_p': 0.8, 'support': 8}], ids=str
+)
+def test_only_what_is_allowed_is_drawn_and_all_else_counts_as_dropped(values):
+  logits = _logits(32, 37)
+  allowed = np.random.default_rng(1).random((32, 37)) < 0.3
+  # A row whose likeliest tokens are all forbidden by far.
+  logits[0] = np.where(allowed[0], logits[0] - 200, logits[0])
+  support = values.get('support', 0)
+  rest = {name: x for name, x in values.items() if name != 'support'}
+  got = truncation.draw(
+    jnp.asarray(logits),
+    _uniform(32),
+    Sampling(**rest).checked(),
+    support=support,
+    allowed=jnp.asarray(allowed),
+  )
+  assert allowed[np.arange(32), np.asarray(got.token)].all()
+  for i, (token, logp) in enumerate(zip(got.token, got.logp)):
+    p, log_mass = oracle.probabilities(logits[i], allowed=allowed[i], **values)
+    np.testing.assert_allclose(logp, np.log(p[token]), atol=1e-5)
+    np.testing.assert_allclose(got.log_mass[i], log_mass, rtol=1e-5, atol=1e-5)
+    if support:
+      kept = got.support[i][got.support[i] >= 0]
+      assert sorted(kept.tolist()) == np.flatnonzero(p).tolist()
