@@ -166,7 +166,23 @@ _INERT = (
     (name, lambda c: not c.environment, 'environment is empty')
     for name in ('environment_seconds', 'sample.keep')
   ),
-  ('serve', lambda c: not c.program, 'program is empty'),
+  *(
+    (f'serve.{name}', lambda c: not c.program, 'program is empty')
+    for name in ('workers', 'seconds', 'requests', 'tokens', 'answer')
+    + ('bytes', 'kept')
+  ),
+  (
+    'serve.history',
+    lambda c: not (c.program or c.environment),
+    'program and environment are empty',
+  ),
+  (
+    'serve.rows',
+    lambda c: (
+      not (c.program or (c.environment and c.serve.history == 'template'))
+    ),
+    'program is empty, and no history of episodes is written anew',
+  ),
   (
     'model.replay_routes',
     lambda c: bool(c.program),

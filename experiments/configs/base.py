@@ -218,8 +218,9 @@ SETTINGS = {
   'serve.history': (
     _SERVE.history,
     'append: answers stay in sight as they were drawn; template: every request '
-    'is what the chat template writes of its messages, which may leave out '
-    'thoughts and so makes several rows of an episode, see serve.rows',
+    'or turn of an environment reads what the chat template writes of the '
+    'messages, which may leave out thoughts and so makes several rows of an '
+    'episode, see serve.rows',
   ),
   'teacher.paths': (
     (),

@@ -172,13 +172,40 @@ def equal_turns(advantages, rollouts):
 
   Source: Flow-GRPO of AgentFlow, arXiv 2510.05592, equation 5.
   """
+  share, turns, length = _turns(rollouts)
+  return advantages * share * numerics.safe_divide(length, turns)[:, None]
+
+
+@reads('turn', 'episode')
+def equal_turns_by_episode(advantages, rollouts):
+  """`equal_turns` where an episode has several rows, which it counts as one.
+
+      A_it len_e / (turns_e len_turn(t))      e the episode of row i
+
+  Rows weigh what they have of their episode's tokens, `WeighByEpisode`.
+
+  Args:
+    advantages: f32[N, T]. rollouts: reads the extras `turn` i32[N, T] in
+      [0, T) and `episode` i32[N] in [0, N).
+
+  Returns:
+    f32[N, T]; that of `equal_turns` for episodes of one row.
+
+  Source: Flow-GRPO of AgentFlow, arXiv 2510.05592, equation 5.
+  """
+  share, turns, length = _turns(rollouts)
+  own, valid = rollouts.extras['episode'], rollouts.valid
+  turns, length = (numerics.group_sum(x, own, valid) for x in (turns, length))
+  return advantages * share * numerics.safe_divide(length, turns)[:, None]
+
+
+def _turns(rollouts):
+  """f32[N, T]: 1 / len of each token's turn; f32[N]: turns, and tokens."""
   mask = rollouts.loss_mask
-  turn = rollouts.extras['turn']
-  tokens = jax.vmap(numerics.group_count)(turn, mask)
+  tokens = jax.vmap(numerics.group_count)(rollouts.extras['turn'], mask)
   share = numerics.safe_divide(jnp.ones_like(tokens), tokens)
-  turns = numerics.masked_sum(share, mask, axis=-1)[:, None]
-  length = jnp.sum(mask, axis=-1)[:, None]
-  return advantages * share * numerics.safe_divide(length * 1.0, turns)
+  turns = numerics.masked_sum(share, mask, axis=-1)
+  return share, turns, jnp.sum(mask * 1.0, axis=-1)
 
 
 @reads('turn', 'decision_reward')

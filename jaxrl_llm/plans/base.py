@@ -18,7 +18,9 @@ beside this module are
     episodes        several turns with an environment between them
     forked          episodes that part where the policy became unsure
     reflected       episodes that went wrong, rewritten to turn good
+    rewritten       the same, where the template writes the history anew
     served          what programs asked the policy over HTTP
+    noted           rows of answers behind tokens of their own
     wordings        one question in several words
     opponents       groups that two policies write
     demonstrations  rows that somebody else wrote

@@ -83,6 +83,17 @@ def play(tools, prompts, key, *, samples: int, turns: int):
   Raises:
     ValueError: fewer tokens than turns.
   """
+  prompts, log = begin(tools, prompts, samples=samples, turns=turns)
+  rollouts = prefixes.blank(prompts, samples, tools.columns)
+  return go_on(tools, rollouts, log, np.zeros(len(log.taken), int), key)
+
+
+def begin(tools, prompts, *, samples: int, turns: int):
+  """The prompts of episodes as they open, and their log before any turn.
+
+  Raises:
+    ValueError: fewer tokens than turns.
+  """
   if tools.columns < turns:
     raise ValueError(
       f'{tools.columns} response tokens do not hold {turns} turns; raise '
@@ -96,11 +107,10 @@ def play(tools, prompts, key, *, samples: int, turns: int):
     talks = [talk for talk in talks for _ in range(samples)]
   else:
     talks = tools.talks(tasks)
-  rollouts = prefixes.blank(prompts, samples, tools.columns)
   log = _empty(len(tasks), turns)
   for row, (state, talk) in enumerate(zip(states, talks, strict=True)):
     log.state[row, 0], log.talk[row, 0] = state, talk
-  return go_on(tools, rollouts, log, np.zeros(len(tasks), int), key)
+  return prompts, log
 
 
 def _opened(begun, samples: int):
@@ -158,43 +168,65 @@ def go_on(tools, rollouts: Rollouts, log: Turns, first: np.ndarray, key):
     rollouts = prefixes.joined(rollouts, cut, more, jnp.asarray(going))
     acting = np.flatnonzero(going)
     here = acting, at[acting]
-    log.taken[here] = True
     log.start[here] = np.asarray(cut)[acting]
     log.end[here] = np.asarray(rollouts.length)[acting]
     told: list[Sequence[int]] = [()] * rows
     said = tools.read(more, {row: log.talk[row, at[row]] for row in acting})
-    for row, words in said.items():
-      log.action[row, at[row]] = words
-    steps = tools.environment.step(
-      list(log.state[here]), list(log.action[here])
-    )
-    for row, step in zip(acting, steps, strict=True):
-      last[row] = step.state
-      log.reward[row, at[row]] = step.reward
-      log.answered[row, at[row]] = not step.done
-      log.call[row, at[row]] = -1 if step.done else step.call
-      if step.done or at[row] + 1 == turns:
-        log.stop[row, at[row]] = _reason(tools, step)
-        continue
-      told[row], talk = tools.after(
-        log.talk[row, at[row]], said[row], step.observation
-      )
-      _enter(log, row, at[row] + 1, step, talk)
+    for row, ids in answered(tools, log, at, said, last).items():
+      told[row] = ids
     going &= log.stop[np.arange(rows), np.minimum(at, turns - 1)] < 0
     rollouts, late = _told(tools, rollouts, told, going)
     log.stop[late, at[late]] = STOPS.index('tokens')
     going[late] = False
     if not going.any():
       break
-  late = np.isin(log.ended, [STOPS.index('turns'), STOPS.index('tokens')])
-  _settle(tools, log, np.flatnonzero(late), last)
-  failed = jnp.asarray(log.ended == STOPS.index('failed'))
+  late, failed = settled(tools, log, last)
   rollouts = rollouts.replace(
     truncated=jnp.asarray(late),
-    valid=rollouts.valid & ~failed,
+    valid=rollouts.valid & ~jnp.asarray(failed),
     paid=_paid(log, tools.columns),
   )
   return rollouts, log
+
+
+def answered(tools, log: Turns, at, said, last) -> dict[int, Sequence[int]]:
+  """Takes a turn of some episodes, and notes it.
+
+  Args:
+    log: filled in place, up to the turn that comes then.
+    at: i32[N], the turn of each. said: by row, what was said.
+    last: states after the turn, which are filled in.
+
+  Returns:
+    By row, the tokens before the turn that comes then, where one does.
+  """
+  acting = np.array(list(said), int)
+  here = acting, at[acting]
+  log.taken[here] = True
+  for row, words in said.items():
+    log.action[row, at[row]] = words
+  told = {}
+  steps = tools.environment.step(list(log.state[here]), list(log.action[here]))
+  for row, step in zip(said, steps, strict=True):
+    last[row] = step.state
+    log.reward[row, at[row]] = step.reward
+    log.answered[row, at[row]] = not step.done
+    log.call[row, at[row]] = -1 if step.done else step.call
+    if step.done or at[row] + 1 == log.taken.shape[1]:
+      log.stop[row, at[row]] = _reason(tools, step)
+      continue
+    told[row], talk = tools.after(
+      log.talk[row, at[row]], said[row], step.observation
+    )
+    _enter(log, row, at[row] + 1, step, talk)
+  return told
+
+
+def settled(tools, log: Turns, last):
+  """Which episodes a budget ended, which are paid, and which failed."""
+  late = np.isin(log.ended, [STOPS.index('turns'), STOPS.index('tokens')])
+  _settle(tools, log, np.flatnonzero(late), last)
+  return late, log.ended == STOPS.index('failed')
 
 
 def _reason(tools, step) -> int:

@@ -20,17 +20,15 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from jaxrl_llm.plans import episodes, prefixes
+from jaxrl_llm.plans import episodes, noted
 from jaxrl_llm.plans.base import Contract, Plan
 from jaxrl_llm.serving import ledger as ledger_lib
 from jaxrl_llm.serving import programs
 from jaxrl_llm.serving.engine import Ask, Drawn, Engine, Room
-from jaxrl_llm.tasks.environments import STOPS
 from jaxrl_llm.types import Prompts, Rollouts
 
 # Why episodes of programs end, and those that do not count.
@@ -38,11 +36,6 @@ _ENDS = ('done', 'requests', 'tokens', 'rows', 'seconds', 'failed')
 _LOST = ('rows', 'seconds', 'failed')
 # Widths that requests are read in anew, each half of the next.
 _WIDTHS = 4
-_FACTS = ('logp', 'log_mass', 'support')
-# Where answers are in a row, and what they earned.
-_PLACES = ('turn', 'action_end', 'decision_reward')
-# How often tools were called, and where first.
-_CALLS = ('tool_calls', 'tool_start')
 
 
 class Log(NamedTuple):
@@ -68,20 +61,9 @@ class Served(Plan):
   """Episodes of a program, of one row each or several.
 
   Rows that an episode does not need are not valid, nor are those of episodes
-  that failed, were late, or needed more. The extras are
-
-      episode          i32[N], which one a row is of, in [0, N)
-      stop             i32[N], why it ended, a place in `environments.STOPS`
-      turn             i32[N, T], the answer of its row that was begun last
-      action_end       bool[N, T], the last tokens of answers
-      decision_reward  f32[N, T], what the program paid, on tokens of answers
-      tool_calls       i32[N], answers of its episode that called tools whose
-                       results came back
-      tool_start       i32[N], the column where the first of its row begins, or
-                       -1
-
-  and, where every request is a row, those of `episodes.Steps`. A step is then
-  the place of a request among those of its episode, by how much it reads; who
+  that failed, were late, or needed more. The extras are those of `noted`, and,
+  where every request is a row, those of `episodes.Steps`. A step is then the
+  place of a request among those of its episode, by how much it reads; who
   acts is told by tools and system, and a state is the tokens before the answer.
 
   Attributes:
@@ -101,9 +83,7 @@ class Served(Plan):
     return Contract(
       self.samples * self.rows,
       asks={'program'},
-      provides=frozenset(
-        {'episode', 'stop', *_PLACES, *_CALLS, *named, *self.columns}
-      ),
+      provides=frozenset({*noted.PROVIDED, *named, *self.columns}),
       columns=self.columns,
       one_prompt=False,
     )
@@ -175,8 +155,17 @@ def play(
       record['return'] = (each.reward or 0.0) + earned
   # One that does not count keeps the rows that there are places for.
   kept = [found[:rows] for found in made]
-  rollouts = _rollouts(prompts, kept, stops, samples, rows, room)
-  rollouts = _with_calls(tools, rollouts, kept, rows, room)
+  rollouts = noted.rollouts(
+    tools,
+    prompts,
+    kept,
+    room,
+    samples=samples,
+    rows=rows,
+    stops=stops,
+    late=[stop != 'done' for stop in stops],
+    lost=[stop in _LOST for stop in stops],
+  )
   if apart:
     extras = {**rollouts.extras, **_steps(kept, samples, rows)}
     rollouts = rollouts.replace(extras=extras)
@@ -194,10 +183,7 @@ def _made(turns, room: Room, apart: bool) -> list[ledger_lib.Row]:
   """The rows of an episode."""
   if not apart:
     return ledger_lib.rows(turns, room.fits)
-  return [
-    ledger_lib.Row((*turn.ids, *turn.said), ((len(turn.ids), turn),))
-    for turn in ledger_lib.in_order(turns)
-  ]
+  return noted.apart(ledger_lib.in_order(turns))
 
 
 def _steps(made, samples: int, rows: int):
@@ -252,7 +238,7 @@ def writer(tools, prompts: Prompts, key, room: Room, limits: programs.Limits):
     del width
     filled = [*asks, *[asks[0]] * (limits.workers - len(asks))]
     contexts = [ask.ids for ask in asks]
-    return _drawn(answers(contexts, key, _uids(filled)), len(asks))
+    return noted.drawn(answers(contexts, key, _uids(filled)), len(asks))
 
   return write, [whole]
 
@@ -268,123 +254,21 @@ def _anew(tools, prompts: Prompts, key, room: Room, size: int):
   def write(asks: Sequence[Ask], width: int) -> list[Drawn]:
     # Filled up with copies, which end when their originals do.
     filled = [*asks, *[asks[0]] * (size - len(asks))]
-    tokens = np.zeros((size, width), np.int32)
-    mask = np.zeros((size, width), bool)
-    for row, ask in enumerate(filled):
-      tokens[row, width - len(ask.ids) :] = ask.ids
-      mask[row, width - len(ask.ids) :] = True
     rollouts = tools.generate(
-      Prompts(
-        tokens=jnp.asarray(tokens),
-        mask=jnp.asarray(mask),
-        task=jnp.repeat(task, size),
-        domain=jnp.repeat(domain, size),
+      noted.prompts(
+        [ask.ids for ask in filled],
+        width,
+        jnp.repeat(task, size),
+        jnp.repeat(domain, size),
       ),
       key,
       1,
       most=room.answer,
       uids=_uids(filled),
     )
-    return _drawn(rollouts, len(asks))
+    return noted.drawn(rollouts, len(asks))
 
   return write
-
-
-def _drawn(rollouts: Rollouts, count: int) -> list[Drawn]:
-  """What was drawn in the first `count` rows."""
-  given = {'logp': rollouts.logp, **rollouts.extras}
-  facts = {name: np.asarray(given[name]) for name in _FACTS if name in given}
-  ids, length, cut = (
-    np.asarray(x)
-    for x in (rollouts.content.response, rollouts.length, rollouts.truncated)
-  )
-  return [
-    Drawn(
-      tuple(ids[row, : length[row]].tolist()),
-      {name: x[row, : length[row]] for name, x in facts.items()},
-      bool(cut[row]),
-    )
-    for row in range(count)
-  ]
-
-
-def _rollouts(prompts, made, stops, samples, rows, room) -> Rollouts:
-  """Rows of tokens as arrays, `rows` of them an episode."""
-  blank = jax.tree.map(
-    np.array, prefixes.blank(prompts, samples * rows, room.response)
-  )
-  content, logp = blank.content, blank.logp
-  content.prompt[:], content.prompt_mask[:] = 0, False
-  facts: dict[str, np.ndarray] = {'logp': logp}
-  count = len(blank.valid)
-  shape = count, room.response
-  turns = np.zeros(shape, np.int32)
-  ends, earned = np.zeros(shape, bool), np.zeros(shape, np.float32)
-  for episode, found in enumerate(made):
-    for place, row in enumerate(found):
-      number = episode * rows + place
-      cut = min(row.first, room.prompt)
-      content.prompt[number, room.prompt - cut :] = row.ids[:cut]
-      content.prompt_mask[number, room.prompt - cut :] = True
-      rest = len(row.ids) - cut
-      content.response[number, :rest] = row.ids[cut:]
-      blank.response_mask[number, :rest] = True
-      for at, (begins, turn) in enumerate(row.turns):
-        own = slice(begins - cut, begins - cut + len(turn.said))
-        blank.action_mask[number, own] = True
-        turns[number, own.start :] = at
-        ends[number, own.stop - 1] = True
-        earned[number, own] = turn.earned
-        for name, x in turn.facts.items():
-          if name not in facts:
-            wide = (*shape, *np.shape(x)[1:])
-            empty = prefixes.EMPTY[name]
-            facts[name] = np.full(wide, empty, np.asarray(x).dtype)
-          facts[name][number, own] = x
-    # A row without tokens is no response.
-    blank.valid[episode * rows + len(found) : (episode + 1) * rows] = False
-  lost = np.repeat([stop in _LOST for stop in stops], rows)
-  late = np.repeat([stop != 'done' for stop in stops], rows)
-  extras = {
-    **blank.extras,
-    **{name: x for name, x in facts.items() if name != 'logp'},
-    'episode': np.repeat(np.arange(len(made), dtype=np.int32), rows),
-    'stop': np.repeat([STOPS.index(x) for x in stops], rows).astype(np.int32),
-    **dict(zip(_PLACES, (turns, ends, earned))),
-  }
-  if 'log_mass' not in extras:
-    extras['log_mass'] = np.zeros_like(logp)
-  return jax.tree.map(
-    jnp.asarray,
-    blank.replace(
-      valid=blank.valid & ~lost,
-      paid=np.where(ends, earned, 0.0),
-      truncated=late,
-      extras=extras,
-    ),
-  )
-
-
-def _with_calls(tools, rollouts: Rollouts, made, rows, room) -> Rollouts:
-  """The rows with the extras that say where tools were called."""
-  count = len(made) * rows
-  calls, at, start, end = np.zeros((4, count), np.int32) - [[0], [1], [1], [1]]
-  for episode, found in enumerate(made):
-    calls[episode * rows : (episode + 1) * rows] = sum(
-      turn.call >= 0 for row in found for _, turn in row.turns
-    )
-    for number, row in enumerate(found, episode * rows):
-      called = [pair for pair in row.turns if pair[1].call >= 0]
-      if called:
-        begins, turn = called[0]
-        begins -= min(row.first, room.prompt)
-        at[number], start[number] = turn.call, begins
-        end[number] = begins + len(turn.said)
-  found = {
-    'tool_calls': jnp.asarray(calls, jnp.int32),
-    'tool_start': episodes.begun(tools, rollouts, at, start, end),
-  }
-  return rollouts.replace(extras={**rollouts.extras, **found})
 
 
 def _note(tools, log: Log, rows: int) -> None:

@@ -138,6 +138,33 @@ def test_one_turn_changes_nothing():
   np.testing.assert_allclose(steps.equal_turns(ones, rollouts), ones, 1e-6)
 
 
+def test_turns_of_an_episode_count_alike_whatever_rows_they_are_in():
+  """Two rows of an episode are one of twice the tokens, and other turns."""
+  rng = np.random.default_rng(0)
+  turn = rng.integers(0, 3, (16, 6)).astype(np.int32)
+  episode = np.repeat(np.arange(8, dtype=np.int32), 2)
+  rollouts = cases.rollouts(turn=turn, episode=episode)
+  rollouts = rollouts.replace(valid=jnp.ones(16, bool))
+  advantages = rng.normal(size=(16, 6)).astype(np.float32)
+  mask = np.asarray(rollouts.loss_mask)
+  scaled = steps.equal_turns_by_episode(advantages, rollouts)
+  keep = np.repeat(mask.reshape(8, 12).any(axis=1) * 1.0, 2)
+  length = mask.sum(axis=1)
+  keep *= length / np.maximum(np.repeat(length.reshape(8, 2).sum(1), 2), 1)
+  ours = np.sum(keep / np.maximum(length, 1) * np.sum(scaled * mask, axis=1))
+  later = (turn + 3 * (np.arange(16) % 2)[:, None]).reshape(8, 12)
+  rows = oracle.turn_means(
+    advantages.reshape(8, 12), later, mask.reshape(8, 12)
+  )
+  np.testing.assert_allclose(ours, rows.sum(), 1e-4)
+  alone = {**rollouts.extras, 'episode': jnp.arange(16)}
+  np.testing.assert_allclose(
+    steps.equal_turns_by_episode(advantages, rollouts.replace(extras=alone)),
+    steps.equal_turns(advantages, rollouts),
+    rtol=1e-5,
+  )
+
+
 def test_ranked_items_equal_their_oracle():
   rng = np.random.default_rng(0)
   gain = rng.random((16, 3)).astype(np.float32)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import episodes, prefixes, served
+from jaxrl_llm.plans import episodes, prefixes, rewritten, served
 from jaxrl_llm.policies.language import held as held_lib
 from jaxrl_llm.policies.language.prefix_cache import BLOCK, PrefixCache
 from jaxrl_llm.policies.language.sampler import Sampler, row_keys
@@ -48,6 +48,7 @@ class Answering:
     layout: where prompts and responses live.
     keep: keys and values from turn to turn of an episode, and from request to
       request of programs.
+    anew: the chat template writes the history of episodes before every turn.
   """
 
   sampler: Sampler
@@ -64,6 +65,7 @@ class Answering:
   program: Any = None
   layout: shard.Layout = shard.ALONE
   keep: bool = True
+  anew: bool = False
 
   @property
   def greedy(self) -> Sampling:
@@ -354,6 +356,17 @@ class Answering:
         speaker, prompts, key, samples=samples, rows=1, first=True
       )
       return *served.judged(speaker, rollouts, told, 1), told.said
+    if self.turns and self.anew:
+      rollouts, log = rewritten.play(
+        speaker,
+        prompts,
+        key,
+        samples=samples,
+        turns=self.turns,
+        rows=1,
+        first=True,
+      )
+      return *rewritten.judged(speaker, rollouts, log, 1), log.last
     if self.turns:
       rollouts, log = episodes.play(
         speaker, prompts, key, samples=samples, turns=self.turns

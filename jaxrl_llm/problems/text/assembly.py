@@ -129,8 +129,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   if talks or (config.program and tokenizer.chat_template is not None):
     report = inspection.inspect(chats.templated)
     report.check()
-    anew = config.program and config.serve.history == 'template'
-    if not report.keeps and not anew:
+    if not report.keeps and config.serve.history != 'template':
       logging.warning(
         'the chat template writes the history anew, and episodes keep it as it '
         'was said; who asks this model through the template later shows it '
@@ -318,6 +317,8 @@ def recipe_of(config: ConfigDict) -> recipe_lib.Recipe:
     )
   if config.program:
     recipe = guests.asked_by_program(config, recipe)
+  elif guests.is_rewritten(config):
+    recipe = guests.rewritten_by_template(config, recipe)
   return pipeline.corrected(recipe, config) if config.pipeline else recipe
 
 
@@ -386,4 +387,5 @@ def answering_of(
     turns=turns,
     layout=layout,
     keep=settings.keep,
+    anew=guests.is_rewritten(config),
   )

@@ -137,6 +137,19 @@ class Chats:
     """A turn of a conversation."""
     return self.of(talk.prompt).read(ids, self.tools, cut=cut)
 
+  def written(self, talk: Talk) -> list[int]:
+    """All of a conversation, up to where the next turn begins.
+
+    Raises:
+      ValueError: one that begins with a text, as no template writes it.
+    """
+    if isinstance(talk.prompt, str):
+      raise ValueError(
+        'serve.history=template: the prompt is a text, which no chat template '
+        'writes; give messages, or set serve.history=append'
+      )
+    return self.begin([*talk.prompt, *talk.turns], talk.tools)
+
   def after(
     self, talk: Talk, said: Said, observation: str | Sequence[Message]
   ) -> tuple[list[int], Talk]:

@@ -13,8 +13,9 @@ import jax
 from ml_collections import ConfigDict
 
 from jaxrl_llm import credit
+from jaxrl_llm.advantages import steps
 from jaxrl_llm.objectives import aggregate
-from jaxrl_llm.plans import episodes, sampled, served
+from jaxrl_llm.plans import episodes, rewritten, sampled, served
 from jaxrl_llm.policies.language import hf, parameters
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.recipe import Recipe
@@ -151,10 +152,48 @@ def asked_by_program(config: ConfigDict, recipe: Recipe) -> Recipe:
   return _by_episode(recipe) if rows > 1 else recipe
 
 
+def is_rewritten(config: ConfigDict) -> bool:
+  """Whether the template writes the history of episodes anew, without HTTP."""
+  anew = config.serve.history == 'template'
+  return bool(anew and config.environment and not config.program)
+
+
+def rewritten_by_template(config: ConfigDict, recipe: Recipe) -> Recipe:
+  """The recipe whose turns are drawn behind what the template writes anew.
+
+  Raises:
+    ValueError: as of `asked_by_program`.
+  """
+  plan = recipe.plan
+  if 'environment' not in plan.contract.asks:
+    return recipe
+  if jax.process_count() > 1:
+    raise ValueError(
+      f'serve.history=template in {jax.process_count()} processes: its rows '
+      'are found by one; start one process'
+    )
+  if isinstance(plan, episodes.Steps):
+    made = rewritten.Rewritten(plan.episodes, plan.turns, plan.turns, True)
+    return dataclasses.replace(recipe, plan=made)
+  if not isinstance(plan, episodes.MultiTurn):
+    raise ValueError(
+      f'serve.history=template and the plan {type(plan).__name__} of the '
+      'recipe, which goes on from the tokens of turns: set '
+      'serve.history=append, or choose a recipe such as flow_grpo_agent'
+    )
+  rows = config.serve.rows
+  made = rewritten.Rewritten(plan.samples, plan.turns, rows)
+  recipe = dataclasses.replace(recipe, plan=made)
+  return _by_episode(recipe) if rows > 1 else recipe
+
+
 def _by_episode(recipe: Recipe) -> Recipe:
   """The recipe that counts episodes where it counted rows."""
   stages: list[credit.Transform] = []
   for stage in credit.stages_of(recipe.credit):
+    if stage == credit.refine(steps.equal_turns):
+      stages.append(credit.refine(steps.equal_turns_by_episode))
+      continue
     if type(stage) is not credit.Estimate:
       raise ValueError(
         f'the stage {stage} of the recipe counts rows, of which an episode has '

@@ -33,6 +33,8 @@ class Hermes:
   def begin(self, prompt, tools=()):
     if isinstance(prompt, str):
       return self._inner.begin(f'{_schemas(tools)}\n\n{prompt}')
+    if any(m['role'] == 'tool' or m.get('tool_calls') for m in prompt):
+      prompt = _joined(prompt)
     return self._inner.begin(self._prefaced(prompt, tools))
 
   def after(self, history, said, new, tools=()):
@@ -48,16 +50,9 @@ class Hermes:
     return {'role': 'assistant', 'content': str(said)}
 
   def sample_of(self, history, message, tools=()):
-    written = [
-      calls.HERMES.written(
-        call['function']['name'], call['function']['arguments']
-      )
-      for call in message.get('tool_calls', ())
-    ]
-    words = '\n'.join(filter(None, [message['content'], *written]))
     return self._inner.sample_of(
       self._prefaced(_joined(history), tools),
-      {'role': 'assistant', 'content': words},
+      {'role': 'assistant', 'content': _words(message)},
     )
 
   def _prefaced(self, messages, tools):
@@ -72,11 +67,22 @@ def _schemas(tools: Sequence[Any]) -> str:
   return _HERMES.format(schemas='\n'.join(lines))
 
 
+def _words(message: Message) -> str:
+  """What a message says, with its calls in words."""
+  written = [
+    calls.HERMES.written(
+      call['function']['name'], call['function']['arguments']
+    )
+    for call in message.get('tool_calls', ())
+  ]
+  return '\n'.join(filter(None, [message['content'], *written]))
+
+
 def _joined(messages: Sequence[Message]) -> list[dict[str, Any]]:
-  """Messages in which results are a user's, whose messages are joined."""
+  """Messages without calls; results are a user's, whose messages are joined."""
   found: list[dict[str, Any]] = []
   for message in messages:
-    role, words = message['role'], message['content']
+    role, words = message['role'], _words(message)
     if role == 'tool':
       role = 'user'
       words = f'<tool_response>\n{words}\n</tool_response>\n'

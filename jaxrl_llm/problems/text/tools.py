@@ -187,6 +187,12 @@ class Speaker:
       for row, talk in talks.items()
     }
 
+  def written(self, talk) -> list[int]:
+    """Tokens of a conversation, as the chat template writes all of it."""
+    ids = self._answering.chats.written(talk)
+    self._check(ids, f'the text {str(talk.turns)[-60:]!r}')
+    return ids
+
   def after(self, talk, said, observation):
     """Tokens between a turn and the next, and the conversation until then."""
     ids, talk = self._answering.chats.after(talk, said, observation)

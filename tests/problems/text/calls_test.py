@@ -171,6 +171,19 @@ def test_what_is_thought_or_cut_calls_nothing():
   assert (said.thought, said.content) == ('hm', '')
 
 
+def test_a_history_with_calls_is_written_anew_by_any_chat():
+  prompt = [{'role': 'system', 'content': 'You add.'}, USER]
+  result = {'role': 'tool', 'name': 'add', 'content': 'seven'}
+  for name, chats in CHATS.items():
+    said = calls.message('So', made(('add', {'a': 1})))
+    talk = Talk(prompt if 'gemma' not in name else [USER], (), (said, result))
+    text = TOKENIZERS[name].decode(chats.written(talk))
+    said = text[text.rindex('Hi') : text.index('seven')]
+    assert 'add' in said and '1' in said, name
+  with pytest.raises(ValueError, match='the prompt is a text'):
+    chats.written(Talk('Hi'))
+
+
 def test_results_go_back_into_any_chat():
   for name, chats in CHATS.items():
     talk = Talk([USER])

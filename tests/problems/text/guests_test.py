@@ -149,6 +149,22 @@ def test_a_program_takes_the_place_of_an_environment():
   assert found.contract.provides >= episodes.steps().contract.provides
 
 
+@pytest.mark.parametrize(
+  ('name', 'changes', 'words'),
+  [
+    ('refuel', {}, 'the plan Resampled'),
+    ('otc', {'serve__rows': 2}, 'counts rows'),
+  ],
+)
+def test_histories_of_some_recipes_cannot_be_written_anew(name, changes, words):
+  config = settings(serve__history='template', environment='prices', **changes)
+  assert guests.is_rewritten(config)
+  with pytest.raises(ValueError, match=words):
+    guests.rewritten_by_template(config, recipes.build(name))
+  plain = recipes.build('grpo')
+  assert guests.rewritten_by_template(config, plain) is plain
+
+
 def test_episodes_of_several_rows_count_once():
   found = asked(serve__rows=3)
   assert found.plan.contract.samples == 3 * found.plan.samples

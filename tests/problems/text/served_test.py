@@ -264,6 +264,56 @@ def test_a_helper_is_paid_and_compared_with_helpers(tmp_path):
   np.testing.assert_allclose(np.asarray(made.rewards)[own], 1.0 + paid)
 
 
+@pytest.mark.parametrize('kind', [Shopping, Thinking])
+def test_a_template_writes_the_same_history_over_http_and_in_process(
+  tmp_path, kind
+):
+  """With thoughts that it leaves out, every turn is a row."""
+  configs, made = (program.get_config(), agent.get_config()), []
+  for config in configs:
+    config.unlock()
+    config.sample.max_response, config.warm_start.steps = 288, 0
+    config.data.size, config.data.held_out = 16, 4
+    config.recipe.samples, config.eval.every = 4, 0
+    config.serve.history, config.serve.rows = 'template', 3
+  configs[0].serve.answer = 96
+  for config in configs:
+    with assembled(config, tmp_path) as parts:
+      speaker = kind(parts, parts.answering.environment)
+      made.append(collected(parts, speaker))
+  (_, _, found, scores), (speaker, _, rows, marks) = made
+  for name in ('content', 'response_mask', 'action_mask', 'logp', 'valid'):
+    for a, b in zip(
+      *(jax.tree.leaves(getattr(each, name)) for each in (found, rows))
+    ):
+      np.testing.assert_array_equal(a, b)
+  np.testing.assert_array_equal(scores.components, marks.components)
+  for name in ('episode', 'turn', 'action_end', 'tool_calls', 'tool_start'):
+    np.testing.assert_array_equal(found.extras[name], rows.extras[name])
+  several = np.asarray(rows.valid).reshape(8, 3).sum(axis=1) > 1
+  assert several.all() == several.any() == (kind is Thinking)
+
+
+def test_steps_whose_history_is_written_anew_are_rows(tmp_path):
+  config = agent.get_config('step_grpo').unlock()
+  config.sample.max_response, config.warm_start.steps = 288, 0
+  config.data.size, config.data.held_out = 16, 4
+  config.recipe.samples, config.eval.every = 4, 0
+  config.serve.history = 'template'
+  with assembled(config, tmp_path) as parts:
+    speaker = Thinking(parts, parts.answering.environment)
+    _, prompts, found, _ = collected(parts, speaker)
+    plan = episodes.steps(samples=4, turns=3)
+    wanted, *_ = plan.collect(speaker, prompts, None, KEY)
+    judged = parts.answering._judged(speaker, prompts, KEY, 4)
+  for name in ('valid', 'logp', 'action_mask'):
+    mine, theirs = (np.asarray(getattr(x, name)) for x in (found, wanted))
+    assert mine.sum() == theirs.sum()
+  for name in ('trajectory', 'step', 'step_reward', 'anchor', 'node', 'agent'):
+    np.testing.assert_array_equal(found.extras[name], wanted.extras[name])
+  assert len(judged[0].valid) == 8 and judged[0].valid.all()
+
+
 def test_rows_of_what_the_template_rewrites_count_as_one_episode(tmp_path):
   """Every token that was drawn is in a row, once, and weighs the same."""
   drawn, weight, values = {}, {}, {}

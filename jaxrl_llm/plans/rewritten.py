@@ -1,0 +1,179 @@
+"""Episodes whose history the chat template writes anew before every turn.
+
+So a server without memory shows it, which leaves out what the template does,
+as Qwen 3 earlier thoughts. A turn that is not behind the tokens of the one
+before begins another row, and all rows of an episode count as one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrl_llm.plans import episodes, noted
+from jaxrl_llm.plans.base import Contract, Plan
+from jaxrl_llm.serving import ledger
+from jaxrl_llm.serving.engine import Room
+from jaxrl_llm.tasks.environments import STOPS
+from jaxrl_llm.types import Rollouts
+
+
+@dataclasses.dataclass(frozen=True)
+class Rewritten(Plan):
+  """Episodes in an environment, of one row each or several.
+
+  Rows that an episode does not need are not valid, nor are those of episodes
+  that failed or needed more. The extras are those of `noted`, and, where every
+  turn is a row, those of `episodes.Steps`.
+
+  Attributes:
+    samples: episodes of a prompt. turns: the most of an episode, each of which
+      may draw its share of the token budget.
+    rows: the most of an episode, as many as turns where they are apart.
+    apart: every turn is a row, also one that goes on from another.
+  """
+
+  samples: int = 8
+  turns: int = 4
+  rows: int = 1
+  apart: bool = False
+
+  @property
+  def contract(self):
+    named = episodes.Steps().contract.provides if self.apart else ()
+    return Contract(
+      self.samples * self.rows,
+      asks={'environment'},
+      provides=frozenset({*noted.PROVIDED, *named}),
+      may_lag=True,
+      one_prompt=False,
+      turns=self.turns,
+    )
+
+  def collect(self, tools, prompts, state, key):
+    rollouts, log = play(
+      tools,
+      prompts,
+      key,
+      samples=self.samples,
+      turns=self.turns,
+      rows=self.rows,
+      apart=self.apart,
+    )
+    episodes.stops(tools, log)
+    if self.apart:
+      extras = {**rollouts.extras, **episodes.named(log, self.samples)}
+      rollouts = rollouts.replace(extras=extras)
+    return *judged(tools, rollouts, log, self.rows), state
+
+
+def play(
+  tools,
+  prompts,
+  key,
+  *,
+  samples: int,
+  turns: int,
+  rows: int,
+  first: bool = False,
+  apart: bool = False,
+):
+  """`samples` episodes of at most `turns` turns from each prompt.
+
+  An episode also ends where its history leaves no room for a turn.
+
+  Args:
+    rows: of an episode. One that needs more does not count.
+    first: it does, and keeps the first of them.
+    apart: every turn is a row.
+
+  Returns:
+    Rollouts of `rows` rows an episode, not verified, and `episodes.Turns`,
+    whose columns are none.
+  """
+  prompts, log = episodes.begin(tools, prompts, samples=samples, turns=turns)
+  most = tools.columns // turns
+  room = Room(prompts.tokens.shape[1], tools.columns, most)
+  going, last = np.ones(len(log.taken), bool), [None] * len(log.taken)
+  said: list[list[ledger.Turn]] = [[] for _ in last]
+  for turn in range(turns):
+    contexts = {
+      row: tools.written(log.talk[row, turn]) for row in np.flatnonzero(going)
+    }
+    for row, ids in contexts.items():
+      if room.after(len(ids)) < most:
+        log.stop[row, max(turn - 1, 0)], going[row] = STOPS.index('tokens'), 0
+    if not going.any():
+      break
+    more = _drawn(tools, prompts, contexts, going, samples, room, key, turn)
+    words = tools.read(
+      more, {row: log.talk[row, turn] for row in np.flatnonzero(going)}
+    )
+    for row, each in enumerate(noted.drawn(more, len(going))):
+      if going[row]:
+        ids = tuple(contexts[row])
+        said[row].append(ledger.Turn(ids, each.ids, each.facts))
+    at = np.full(len(going), turn)
+    episodes.answered(tools, log, at, words, last)
+    going &= log.stop[:, turn] < 0
+  late, failed = episodes.settled(tools, log, last)
+  made = [_made(log, row, own, room, apart) for row, own in enumerate(said)]
+  many = [not first and len(found) > rows for found in made]
+  rollouts = noted.rollouts(
+    tools,
+    prompts,
+    [found[:rows] for found in made],
+    room,
+    samples=samples,
+    rows=rows,
+    stops=[
+      'rows' if more else STOPS[stop] for more, stop in zip(many, log.ended)
+    ],
+    late=late,
+    lost=failed | many,
+  )
+  tools.note('episodes/rows', float(np.mean(list(map(len, made)))))
+  return rollouts, log
+
+
+def _drawn(tools, prompts, contexts, going, samples, room, key, turn):
+  """The next words of all episodes; nobody reads those of ended ones."""
+  first = np.flatnonzero(going)[0]
+  return tools.generate(
+    noted.prompts(
+      [contexts[row if go else first] for row, go in enumerate(going)],
+      room.prompt + room.response,
+      jnp.repeat(prompts.task, samples),
+      jnp.repeat(prompts.domain, samples),
+    ),
+    jax.random.fold_in(key, turn),
+    1,
+    most=room.answer,
+  )
+
+
+def _made(log, row: int, said, room: Room, apart: bool) -> list[ledger.Row]:
+  """The rows of an episode, whose turns know now what they earned."""
+  turns = [
+    turn._replace(
+      agent=int(log.agent[row, number]),
+      earned=float(log.reward[row, number]),
+      call=int(log.call[row, number]),
+    )
+    for number, turn in enumerate(said)
+  ]
+  return noted.apart(turns) if apart else ledger.rows(turns, room.fits)
+
+
+def judged(tools, rollouts: Rollouts, log: episodes.Turns, rows: int):
+  """Verified episodes, every row of which has the scores of all."""
+  last = [words for words in log.last for _ in range(rows)]
+  total = np.repeat(log.reward.sum(axis=1), rows).tolist()
+  records = [
+    {**record, 'return': gained}
+    for record, gained in zip(tools.rows(rollouts.task), total)
+  ]
+  return tools.verify(rollouts, last, records)
