@@ -181,6 +181,25 @@ class WeighByEpisode(Memoryless):
     return credit.replace(keep=credit.keep * share)
 
 
+@dataclasses.dataclass(frozen=True)
+class WeighByCopies(Memoryless):
+  """keep_i <- keep_i (1 + aligned (c_i - 1)), c_i how often a row counts.
+
+  Attributes:
+    aligned: 0 leaves all as they are.
+  """
+
+  aligned: float = 1.0
+
+  @property
+  def reads(self) -> frozenset[str]:
+    return frozenset({'copies'})
+
+  def apply(self, credit, rollouts):
+    copies = rollouts.extras['copies'] * 1.0
+    return credit.replace(keep=credit.keep * (1 + self.aligned * (copies - 1)))
+
+
 class EstimateTokens(Stage):
   """advantages <- f(rewards, rollouts), token by token."""
 

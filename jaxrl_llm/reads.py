@@ -444,6 +444,9 @@ _TABLE |= {
     'Log-probs under the policies of the constraints.',
     _log_chance,
   ),
+  'copies': _of_plan(
+    'i32[N]', 'How often a turn counts, of as many in each episode.', _below(3)
+  ),
   'coverage': _of_plan(
     'f32[N]', 'How much of its demonstration the policy knows.', _of_groups
   ),

@@ -157,6 +157,41 @@ def tree(rewards, rollouts):
   return jnp.take_along_axis(added, rollouts.extras['level'], axis=1)
 
 
+@reads('agent', 'copies')
+def norm_of_copies(rewards, rollouts, *, epsilon=1e-6, aligned=1.0):
+  """What an agent's turn earned beside its others, each as often as it counts.
+
+      w_i = 1 + aligned (c_i - 1)      A_i = (r_i - m) / (s + epsilon)
+
+  with m and s mean and standard deviation, by n - 1, over the turns of one
+  agent on one prompt, w_i times each.
+
+  Args:
+    rewards: f32[N]. rollouts: reads the extras `agent` and `copies` c i32[N].
+    epsilon: in reward units. aligned: 0 counts every turn once.
+
+  Returns:
+    f32[N, T], without unit, the same for every token; 0 of what counts never,
+    and where all earned the same.
+
+  Source: M-GRPO, arXiv 2511.13288, equations 5 and 6.
+  """
+  valid = rollouts.valid
+  key = grouping.joint(rollouts.group, rollouts.extras['agent'])
+  weight = 1 + aligned * (rollouts.extras['copies'] - 1.0)
+  weight = jnp.where(valid, weight, 0.0)
+  count = numerics.group_sum(weight, key, valid)
+
+  def total(x):
+    return numerics.group_sum(jnp.where(weight > 0, weight * x, 0), key, valid)
+
+  centred = rewards - numerics.safe_divide(total(rewards), count)
+  square = total(centred**2) / jnp.maximum(count - 1, 1.0)
+  spread = jnp.sqrt(square)
+  advantages = jnp.where(weight > 0, centred / (spread + epsilon), 0.0)
+  return jnp.where(rollouts.loss_mask, advantages[:, None], 0.0)
+
+
 @reads('turn')
 def equal_turns(advantages, rollouts):
   """Scaled so that under `sequence_mean` every turn of a row counts alike.

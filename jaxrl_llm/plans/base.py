@@ -16,6 +16,7 @@ beside this module are
     branching       values of prefixes, trees of samples
     searched        steps of a tree search
     episodes        several turns with an environment between them
+    aligned         episodes with as many turns of sub-agents each
     forked          episodes that part where the policy became unsure
     reflected       episodes that went wrong, rewritten to turn good
     rewritten       the same, where the template writes the history anew

@@ -8,9 +8,17 @@ from __future__ import annotations
 from functools import partial
 
 from jaxrl_llm.advantages import group, keys, steps, targets
-from jaxrl_llm.credit import chain, estimate, estimate_tokens, refine, shape
+from jaxrl_llm.credit import (
+  WeighByCopies,
+  chain,
+  estimate,
+  estimate_tokens,
+  refine,
+  shape,
+)
 from jaxrl_llm.objectives import aggregate, costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
+from jaxrl_llm.plans import aligned as alignment
 from jaxrl_llm.plans import episodes, forked
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
@@ -62,13 +70,15 @@ def dr_mas(
     'Multi-Agent Deep Research: Training Multi-Agent Systems with M-GRPO',
     '2511.13288',
   ),
-  Limit('dr_mas', {'own': 0.0}, {'clip_high': 0.28}),
+  Limit('dr_mas', {'own': 0.0, 'aligned': 0.0}, {'clip_high': 0.28}),
 )
 def m_grpo(
   *,
   samples: int = 8,
   turns: int = 4,
+  calls: int = 4,
   own: float = 1.0,
+  aligned: float = 1.0,
   clip_low: float = 0.2,
   clip_high: float = 0.28,
   epsilon: float = 1e-6,
@@ -77,20 +87,23 @@ def m_grpo(
   """Main agent and sub-agents normalised apart, each with rewards of its own.
 
   A row is one turn, and the environment says whose, and what it pays it; the
-  outcome of the episode, which all of its turns share, comes besides. Without
-  such pay, or with `own` at 0, the estimator is that of `dr_mas`.
+  outcome of the episode, which all of its turns share, comes besides. Turns of
+  sub-agents are repeated or left out at random until every episode that has
+  any has `calls` of them. Without that, at `aligned` 0, and without pay, at
+  `own` 0, the estimator is that of `dr_mas`.
 
-  Deviates: all agents are one policy, and what of the composite rewards is not
-  the outcome must be paid by the environment, in terms that are added (in the
-  published code, MrlX, either agent earns 1 when the main one answers right,
-  and else 0.1 for its format). Sub-agents' rows are neither dropped nor
-  repeated to a common number.
+  Deviates: all agents are one policy, told apart by their prompts, where the
+  paper trains two models on two machines. A call of a sub-agent is one turn.
+  What of the composite rewards is not the outcome must be paid by the
+  environment, in terms that are added (in the published code, MrlX, either
+  agent earns 1 when the main one answers right, and else 0.1 for its format).
   """
   return Recipe(
-    plan=episodes.steps(samples=samples, turns=turns),
+    plan=alignment.aligned_steps(samples=samples, turns=turns, calls=calls),
     credit=chain(
       shape(step_rewards.shared, weight=own),
-      keys.EstimateBy(partial(group.norm, epsilon=epsilon), ('group', 'agent')),
+      estimate_tokens(steps.norm_of_copies, epsilon=epsilon, aligned=aligned),
+      WeighByCopies(aligned),
     ),
     objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
     aggregate=aggregate.sequence_mean,

@@ -19,6 +19,7 @@ EXTRAS = {
   'trajectory': np.array([0, 0, 0, 1, 1, 1]),
   'step': np.array([0, 1, 2, 0, 1, 2]),
   'agent': np.array([0, 1, 0, 0, 1, 0]),
+  'copies': np.ones(6),
   # The first turns are taken in one state, the second in two.
   'anchor': np.array([0, 1, 0, 0, 2, 0]),
 }

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from jaxrl_llm import credit
 from jaxrl_llm.advantages import steps
 from jaxrl_llm.objectives import aggregate
-from jaxrl_llm.plans import episodes, rewritten, sampled, served
+from jaxrl_llm.plans import aligned, episodes, rewritten, sampled, served
 from jaxrl_llm.policies.language import hf, parameters
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.recipe import Recipe
@@ -129,7 +129,7 @@ def asked_by_program(config: ConfigDict, recipe: Recipe) -> Recipe:
     ValueError: a plan that samples in a way of its own, or a part that counts
       rows in a way that episodes do not.
   """
-  plan = recipe.plan
+  plan = _inner(recipe.plan)
   kinds = sampled.Independent, episodes.MultiTurn, episodes.Steps
   if not isinstance(plan, kinds):
     raise ValueError(
@@ -145,8 +145,9 @@ def asked_by_program(config: ConfigDict, recipe: Recipe) -> Recipe:
   rows = config.serve.rows
   if isinstance(plan, episodes.Steps):
     # Their recipes know what is of one episode.
-    made = served.Served(plan.episodes, plan.turns, apart=True)
-    return dataclasses.replace(recipe, plan=made)
+    return _planned(
+      recipe, served.Served(plan.episodes, plan.turns, apart=True)
+    )
   made = served.Served(plan.samples, rows, plan.contract.columns)
   recipe = dataclasses.replace(recipe, plan=made)
   return _by_episode(recipe) if rows > 1 else recipe
@@ -164,7 +165,7 @@ def rewritten_by_template(config: ConfigDict, recipe: Recipe) -> Recipe:
   Raises:
     ValueError: as of `asked_by_program`.
   """
-  plan = recipe.plan
+  plan = _inner(recipe.plan)
   if 'environment' not in plan.contract.asks:
     return recipe
   if jax.process_count() > 1:
@@ -174,7 +175,7 @@ def rewritten_by_template(config: ConfigDict, recipe: Recipe) -> Recipe:
     )
   if isinstance(plan, episodes.Steps):
     made = rewritten.Rewritten(plan.episodes, plan.turns, plan.turns, True)
-    return dataclasses.replace(recipe, plan=made)
+    return _planned(recipe, made)
   if not isinstance(plan, episodes.MultiTurn):
     raise ValueError(
       f'serve.history=template and the plan {type(plan).__name__} of the '
@@ -185,6 +186,19 @@ def rewritten_by_template(config: ConfigDict, recipe: Recipe) -> Recipe:
   made = rewritten.Rewritten(plan.samples, plan.turns, rows)
   recipe = dataclasses.replace(recipe, plan=made)
   return _by_episode(recipe) if rows > 1 else recipe
+
+
+def _inner(plan: Any) -> Any:
+  """The plan that makes the rows, where another only aligns them."""
+  return plan.plan if isinstance(plan, aligned.Aligned) else plan
+
+
+def _planned(recipe: Recipe, made: Any) -> Recipe:
+  """The recipe with another plan that makes the rows."""
+  plan = recipe.plan
+  if isinstance(plan, aligned.Aligned):
+    made = dataclasses.replace(plan, plan=made)
+  return dataclasses.replace(recipe, plan=made)
 
 
 def _by_episode(recipe: Recipe) -> Recipe:

@@ -33,15 +33,25 @@ def dr_mas(case, *, clip_low, clip_high, kl_weight, epsilon):
 
 
 @entry()
-def m_grpo(case, *, own, clip_low, clip_high, epsilon):
+def m_grpo(case, *, own, aligned, clip_low, clip_high, epsilon):
   """Arxiv 2511.13288: main agent and sub-agents are normalised apart.
 
-  Each turn earns what it was paid, and the outcome that was not paid to any.
+  Each turn earns what it was paid, and the outcome that was not paid to any. A
+  turn is in the batch as often as the alignment says, or never.
   """
   r = _paid_apart(case, own)
-  roles = case.alike(case.group, case.extras['agent'])
-  a = normalised(case, r, epsilon, roles)
-  return like_grpo(case, a, clip_low, clip_high, rewards=r)
+  times = 1 + aligned * (case.extras['copies'] - 1.0)
+  a = np.zeros(len(r))
+  for rows in case.alike(case.group, case.extras['agent']):
+    count = sum(times[i] for i in rows)
+    middle = sum(times[i] * r[i] for i in rows) / count if count else 0.0
+    square = sum(times[i] * (r[i] - middle) ** 2 for i in rows)
+    std = (square / max(count - 1, 1)) ** 0.5
+    for i in rows:
+      a[i] = (times[i] > 0) * (r[i] - middle) / (std + epsilon)
+  w = sequence_mean(case, keep=times)
+  loss = over_tokens(case, w, clipped(case, a, clip_low, clip_high))
+  return Answer(loss, advantages=a, weights=w, rewards=r, keep=times)
 
 
 def _paid_apart(case, own=1.0):
