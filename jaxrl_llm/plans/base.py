@@ -15,6 +15,7 @@ beside this module are
     greedy          the greedy response as a baseline
     branching       values of prefixes, trees of samples
     searched        steps of a tree search
+    hardest         any of them on the questions of the largest perplexity
     episodes        several turns with an environment between them
     aligned         episodes with as many turns of sub-agents each
     forked          episodes that part where the policy became unsure

@@ -19,7 +19,14 @@ from jaxrl_llm.objectives import (
 )
 from jaxrl_llm.objectives.base import Cost, policy_gradient, row_losses
 from jaxrl_llm.objectives.grouped import group_losses, pair_losses
-from jaxrl_llm.plans import demonstrations, greedy, resets, sampled, searched
+from jaxrl_llm.plans import (
+  demonstrations,
+  greedy,
+  hardest,
+  resets,
+  sampled,
+  searched,
+)
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.rewards import constraints, duels
@@ -362,6 +369,7 @@ def itool(
   children: int = 2,
   depth: int = 3,
   explore: float = 1.0,
+  pool: int = 3,
   weight: float = 2.5,
   margin_ratio: float = 0.2,
   gap: float = 0.1,
@@ -369,19 +377,22 @@ def itool(
   """The best step from a node of a search tree against its worst, by SimPO.
 
   Five rounds of Monte-Carlo tree search, steered by the perplexity of steps; a
-  row is a step behind those before it.
+  row is a step behind those before it. Of `pool` questions the one is asked
+  whose demonstration the policy finds most unlikely. The paper's warm-up from
+  easy to hard is a run of `sft` before this one.
 
-  Deviates: questions are drawn as they come, where the paper takes the 30 % of
-  the highest perplexity, after a warm-up from easy to hard. A step is a share
-  of the tokens, not a phrase, and pairs of good steps that are too low in value
-  or too alike are not left out.
+  Deviates: a step is a share of the tokens, not a phrase, and pairs of good
+  steps that are too low in value or too alike are not left out.
   """
   link = partial(
     preference.logistic, weight=weight, offset=margin_ratio * weight
   )
   return Recipe(
-    plan=searched.searched(
-      samples=samples, children=children, depth=depth, explore=explore
+    plan=hardest.hardest(
+      searched.searched(
+        samples=samples, children=children, depth=depth, explore=explore
+      ),
+      pool=pool,
     ),
     objective=pair_losses(
       link,

@@ -322,6 +322,11 @@ _TABLE: dict[str, Metric] = {
     0.5,
   ),
   # What plans, verifiers and data note.
+  'plan/perplexity': _count(
+    'mean over prompts',
+    'exp of nats per token',
+    'Of the demonstrations of the questions that are asked.',
+  ),
   'plan/rounds': _count('count', 'rounds', 'Rounds of sampling until enough.'),
   'plan/steps_taken': _count(
     'count', 'steps', 'Of the sampler, before its limit ended them.'
@@ -389,6 +394,9 @@ _TABLE: dict[str, Metric] = {
   ),
   'programs/requests': _count(
     'mean over episodes', 'requests', 'That were answered.'
+  ),
+  'episodes/rows': _count(
+    'mean over episodes', 'rows', 'That their histories, written anew, made.'
   ),
   'programs/rows': _count(
     'mean over episodes', 'rows', 'That their requests made.'
