@@ -213,9 +213,11 @@ def mashost(
 
   The plan provides `decision_reward`.
 
-  Deviates: reconstructed from the abstract, and the weight is ours. No policy
-  builds graphs of agents: decisions and their rewards are those of the
-  environment.
+  A decision is an action of the environment, such as a role to add and the
+  agent that feeds it, whose tokens are drawn one after the other.
+
+  Deviates: reconstructed from abstract and reviews, and the weight is ours, as
+  is what an action earns: the environment says that.
   """
   return Recipe(
     plan=episodes.multi_turn(samples=samples, turns=turns),
@@ -403,6 +405,9 @@ def epo(
   Deviates: who judges which turns were key, and the frozen agent that is told
   the strategy, are the environment's; so is the opponent, the last policy's
   agent in the paper's self-play. Losses are averaged over tokens, ours.
+
+  No limit: without key turns and discount every row that earned more than 0 is
+  imitated alike, however much it was, which no other entry does.
   """
   return Recipe(
     plan=episodes.multi_turn(samples=samples, turns=turns),

@@ -383,6 +383,9 @@ def itool(
 
   Deviates: a step is a share of the tokens, not a phrase, and pairs of good
   steps that are too low in value or too alike are not left out.
+
+  No limit: a pair is of two steps from one node of a search, valued by all ends
+  below them, and no other entry pairs steps.
   """
   link = partial(
     preference.logistic, weight=weight, offset=margin_ratio * weight

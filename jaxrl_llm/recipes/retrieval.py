@@ -44,6 +44,9 @@ def dr_zero(
   proposal keeps its form or does not. A question alone with its number of hops
   gets 0, where the published code leaves the raw reward. Tools that search are
   left out: answers are single turns.
+
+  No limit: questions and the answers to them are rows of one step, compared by
+  hops and by question, which no other entry has together.
   """
   return Recipe(
     plan=proposed.proposed(solvers=solvers, parse=parse),
