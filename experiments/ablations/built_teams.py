@@ -113,7 +113,7 @@ class Graphs:
 def build(params, key, query):
   """Rows of graphs for queries i32[N], what is right, and their agents."""
   graphs, node_of = Graphs(query), jnp.zeros(len(query), jnp.int32)
-  said, read, own, earned = [], [], [], []
+  said, read, chosen, earned = [], [], [], []
   for _ in range(BUILDING):
     key, first, second = jax.random.split(key, 3)
     live = graphs.live
@@ -131,11 +131,11 @@ def build(params, key, query):
     pay = graphs.act(node, edge)
     said += [node, edge]
     read += [live, live]
-    own += [live, links]
+    chosen += [live, links]
     earned += [pay, pay]
   right, needed = graphs.judged()
   tokens = jnp.stack(said, axis=1).astype(jnp.int32)
-  own = jnp.stack(own, axis=1)
+  own = jnp.stack(chosen, axis=1)
   found = policy.as_rollouts(
     tokens,
     jnp.stack(read, axis=1),

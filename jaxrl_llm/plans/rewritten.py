@@ -105,17 +105,19 @@ def play(
     }
     for row, ids in contexts.items():
       if room.after(len(ids)) < most:
-        log.stop[row, max(turn - 1, 0)], going[row] = STOPS.index('tokens'), 0
+        log.stop[row, max(turn - 1, 0)] = STOPS.index('tokens')
+        going[row] = False
     if not going.any():
       break
     more = _drawn(tools, prompts, contexts, going, samples, room, key, turn)
     words = tools.read(
       more, {row: log.talk[row, turn] for row in np.flatnonzero(going)}
     )
-    for row, each in enumerate(noted.drawn(more, len(going))):
-      if going[row]:
-        ids = tuple(contexts[row])
-        said[row].append(ledger.Turn(ids, each.ids, each.facts))
+    drawn = noted.drawn(more, len(going))
+    for row in np.flatnonzero(going):
+      each = drawn[row]
+      ids = tuple(contexts[row])
+      said[row].append(ledger.Turn(ids, each.ids, each.facts))
     at = np.full(len(going), turn)
     episodes.answered(tools, log, at, words, last)
     going &= log.stop[:, turn] < 0
