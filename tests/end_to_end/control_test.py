@@ -82,9 +82,10 @@ def test_every_environment_runs(name, tmp_path):
   assert metrics['bad_steps'] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ('kind', 'changed'),
-  thinned.every(3, [('control', {}), ('flow', {}), ('masked', SMALL)]),
+  [('control', {}), ('flow', {}), ('masked', SMALL)],
 )
 def test_a_killed_run_ends_as_if_it_never_was(kind, changed, tmp_path):
   flags = (
@@ -136,10 +137,13 @@ def test_a_killed_run_ends_as_if_it_never_was(kind, changed, tmp_path):
 
 @pytest.mark.parametrize(
   ('module', 'changed', 'mesh'),
-  [
-    (control, {}, {'mesh.data': 4}),
-    (masked, SMALL, {'mesh.data': 2, 'mesh.model': 2}),
-  ],
+  thinned.every(
+    2,
+    [
+      (control, {}, {'mesh.data': 4}),
+      (masked, SMALL, {'mesh.data': 2, 'mesh.model': 2}),
+    ],
+  ),
   ids=['control', 'masked'],
 )
 def test_a_mesh_makes_and_learns_the_same_rows(module, changed, mesh, tmp_path):

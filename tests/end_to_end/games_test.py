@@ -10,6 +10,7 @@ from jaxrl_llm.problems.text import assembly
 from jaxrl_llm.problems.text import encoding as text
 from jaxrl_llm.tasks import toys
 from jaxrl_llm.training import loop
+from tests import thinned
 from tests.end_to_end import tiny
 
 
@@ -29,11 +30,14 @@ def game(recipe, **changed):
 
 @pytest.mark.parametrize(
   ('recipe', 'changed'),
-  [
-    ('nash_md', {'recipe__share': 0.3}),
-    ('nash_ema', {'recipe__decay': 0.5, 'model__lora_rank': 2}),
-    ('egpo', {'verify__names': ('listed',), 'verify__weights': (0.0,)}),
-  ],
+  thinned.every(
+    3,
+    [
+      ('nash_md', {'recipe__share': 0.3}),
+      ('nash_ema', {'recipe__decay': 0.5, 'model__lora_rank': 2}),
+      ('egpo', {'verify__names': ('listed',), 'verify__weights': (0.0,)}),
+    ],
+  ),
 )
 def test_an_oracle_judges_every_group(recipe, changed, tmp_path):
   parts, params = assembly.assemble(game(recipe, **changed), tmp_path)

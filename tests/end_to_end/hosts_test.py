@@ -108,7 +108,8 @@ def test_a_signal_to_one_process_saves_and_stops_all(tmp_path):
   assert clusters.metrics(tmp_path)[-1]['step'] == saved
 
 
-@pytest.mark.parametrize('number', thinned.every(2, [1, 0]))
+@pytest.mark.slow
+@pytest.mark.parametrize('number', [1, 0])
 def test_a_process_that_is_stopped_is_named_by_the_others(tmp_path, number):
   words = ('experiments.train', *RUN, f'--workdir={tmp_path}')
   running = start(

@@ -86,7 +86,7 @@ EXPERTS = ('grpo', {'model.path': 'experts'})
 @pytest.mark.parametrize(
   ('method', 'data', 'model'),
   thinned.every(
-    2,
+    4,
     [
       (GRPO, 4, 2),
       (EXPERTS, 2, 4),

@@ -189,6 +189,7 @@ def test_a_run_that_failed_ends_as_if_it_had_not(settings, tmp_path):
   assert any('waiting' in name for name in state)
 
 
+@pytest.mark.slow
 def test_a_longer_run_goes_on_from_a_shorter_one(tmp_path):
   train(tmp_path / 'whole')
   train(tmp_path / 'longer', steps=2)

@@ -11,6 +11,7 @@ from jaxrl_llm.plans import recorded
 from jaxrl_llm.problems.text import assembly, reward_models
 from jaxrl_llm.problems.text import encoding as text
 from jaxrl_llm.training import checkpoint, loop, writers
+from tests import thinned
 from tests.end_to_end import tiny
 
 PROMISED = {
@@ -76,14 +77,17 @@ def deterministic(line):
 
 @pytest.mark.parametrize(
   ('recipe', 'samples', 'settings'),
-  [
-    ('ipo', 2, {'learn__microbatches': 2}),
-    ('kto', 2, {}),
-    ('simpo', 2, {'model__lora_rank': 2}),
-    ('rebel', 2, {'recipe__minibatches': 2}),
-    ('lipo', 4, {}),
-    ('grpo', 4, {}),
-  ],
+  thinned.every(
+    3,
+    [
+      ('ipo', 2, {'learn__microbatches': 2}),
+      ('kto', 2, {}),
+      ('simpo', 2, {'model__lora_rank': 2}),
+      ('lipo', 4, {}),
+      ('rebel', 2, {'recipe__minibatches': 2}),
+      ('grpo', 4, {}),
+    ],
+  ),
 )
 def test_a_recipe_learns_from_records(recipe, samples, settings, tmp_path):
   config = config_of(recipe, samples, **settings)

@@ -13,6 +13,7 @@ from jaxrl_llm.tabular import games, policy
 from jaxrl_llm.training.step import Program
 from jaxrl_llm.types import Scores, Spec
 from tests import battery_cases as battery
+from tests import thinned
 
 NAMES = ['spo', 'online_ipo', 'nash_mp']
 
@@ -174,12 +175,15 @@ def _expected_slope(name, log_policy, *, opponents=0, **values):
 
 @pytest.mark.parametrize(
   ('name', 'values'),
-  [
-    ('inpo', {'share': 0.25, 'weight': 2.0}),
-    ('inpo', {'share': 1.0, 'weight': 0.5}),
-    ('online_ipo', {'weight': 0.5}),
-    ('egpo', {'weight': 0.5, 'opponents': 2}),
-  ],
+  thinned.every(
+    2,
+    [
+      ('inpo', {'share': 0.25, 'weight': 2.0}),
+      ('inpo', {'share': 1.0, 'weight': 0.5}),
+      ('online_ipo', {'weight': 0.5}),
+      ('egpo', {'weight': 0.5, 'opponents': 2}),
+    ],
+  ),
 )
 def test_methods_rest_at_the_regularised_equilibrium_alone(name, values):
   """Whose weight is tau: of INPO share times eta."""

@@ -19,7 +19,7 @@ ONE_PASS = KINDS['pair, no reference']
 @pytest.mark.parametrize(
   ('kind', 'mesh'),
   thinned.every(
-    4,
+    5,
     [
       ('pointwise', (1, 8)),
       ('sequence', (4, 2)),

@@ -404,13 +404,16 @@ def test_a_pass_splits_its_rows_over_devices_whatever_order_they_are_in():
 
 @pytest.mark.parametrize(
   'held',
-  [
-    reference.Frozen(),
-    reference.EMA(0.5),
-    reference.Periodic(2),
-    reference.Soup(2),
-    reference.Extrapolate(0.5),
-  ],
+  thinned.every(
+    2,
+    [
+      reference.Frozen(),
+      reference.EMA(0.5),
+      reference.Periodic(2),
+      reference.Soup(2),
+      reference.Extrapolate(0.5),
+    ],
+  ),
 )
 def test_donated_state_survives_several_iterations(held):
   # Programs that were evicted while many were loaded would spoil the count.

@@ -9,6 +9,7 @@ import pytest
 
 from jaxrl_llm.policies.language import attention, caches, decoding
 from jaxrl_llm.policies.language.rope import Rope
+from tests import thinned
 from tests.policies.language import decoders
 
 _decode = jax.jit(decoding.decode, static_argnums=2)
@@ -63,8 +64,11 @@ LOOPS = [name for name, c in decoders.CONFIGS.items() if len(c.segments) == 1]
 
 @pytest.mark.parametrize(
   ('name', 'unroll'),
-  [(name, True) for name in decoders.CONFIGS]
-  + [(name, False) for name in LOOPS if not decoders.CONFIGS[name].readers],
+  thinned.every(
+    2,
+    [(name, True) for name in decoders.CONFIGS]
+    + [(name, False) for name in LOOPS if not decoders.CONFIGS[name].readers],
+  ),
 )
 def test_blocks_of_tokens_and_single_ones_equal_the_full_forward(name, unroll):
   """Of rows that are never equally long, some of which read nothing."""

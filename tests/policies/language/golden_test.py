@@ -9,6 +9,7 @@ import pytest
 import safetensors.numpy
 
 from jaxrl_llm.policies.language import caches, decoding, hf, transformer
+from tests import thinned
 from tests.golden import make
 from tests.policies.language import families
 
@@ -39,7 +40,7 @@ def test_logits_equal_the_golden_ones(variant, tmp_path):
   )
 
 
-@pytest.mark.parametrize('variant', families.NAMES)
+@pytest.mark.parametrize('variant', thinned.every(4, families.NAMES))
 def test_prefill_and_decode_give_the_golden_logits(variant, tmp_path):
   golden, config, params = _load(variant, tmp_path)
   tokens, prompt_mask = golden['tokens'], golden['mask'][:, :_PROMPT]
