@@ -40,6 +40,9 @@ _CONFIGS = {
 
 # A word that names a config file.
 _FILE = re.compile(r'--?config=')
+# What begins a command; installed, the modules are none of the path.
+_INSTALLED = pathlib.Path(__file__).parents[1].name == 'commands'
+_CALL = 'jaxrl-llm ' if _INSTALLED else 'python -m experiments.'
 # Characters of an error in one line.
 _LONGEST = 800
 
@@ -66,6 +69,8 @@ def run(main: Callable[..., int | None], words: str = '') -> None:
   def guarded(argv):
     return _guarded((lambda: main(argv[1:])) if words else main)
 
+  # The config library reads it there, and wants its file before settings.
+  sys.argv[:] = _file_first(sys.argv)
   # The verdict of flags comes before the imports of `main`, most of a second.
   app.run(guarded, flags_parser=parse)
 
@@ -139,6 +144,11 @@ def config_flag(default: str) -> flags.FlagHolder:
 _default_config = ''
 
 
+def as_named(text: str) -> str:
+  """A text that names commands, by what they are called here."""
+  return text.replace('python -m experiments.', _CALL)
+
+
 def folders(values: Sequence[str]) -> list[str]:
   """Folders of a flag that may be repeated, or that holds several.
 
@@ -161,7 +171,7 @@ def results_flag() -> flags.FlagHolder[str]:
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
-  argv = _file_first(list(map(_found, argv)))
+  argv = list(map(_found, argv))
   given = any(re.match(r'--?config(=|$)', word) for word in argv)
   if _default_config and not given:
     argv.insert(1, f'--config={_default_config}')
@@ -183,7 +193,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 
 def _file_first(argv: Sequence[str]) -> list[str]:
-  """The words with the config file before its settings, as the library asks."""
+  """The words with the config file before its settings."""
   command, *words = argv
   return [command, *sorted(words, key=lambda x: not _FILE.match(x))]
 
@@ -279,7 +289,7 @@ def _spelt(name: str, argv: Sequence[str]) -> list[str]:
 def _help(argv: Sequence[str]) -> str:
   """The command's docstring, its flags, and every setting of the config."""
   main = sys.modules['__main__']
-  lines = [(main.__doc__ or '').strip(), '', 'Flags:']
+  lines = [as_named((main.__doc__ or '').strip()), '', 'Flags:']
   own = flags.FLAGS.flags_by_module_dict()
   shown = [*own.get(main.__name__, ()), *own.get(sys.argv[0], ())]
   for flag in {f.name: f for f in [*shown, *own.get(__name__, ())]}.values():
@@ -339,7 +349,7 @@ def _cut(text: str) -> str:
 
 def _say(error: BaseException | str) -> None:
   text = error if isinstance(error, str) else _message(error)
-  print(f'error: {text}', file=sys.stderr)
+  print(f'error: {as_named(text)}', file=sys.stderr)
 
 
 def folder(flag: str, value: str) -> pathlib.Path:

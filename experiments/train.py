@@ -411,7 +411,8 @@ def report(workdir: pathlib.Path) -> str:
 
 
 def _command() -> str:
-  return shlex.join(['python', '-m', 'experiments.train', *sys.argv[1:]])
+  words = shlex.join(['python', '-m', 'experiments.train', *sys.argv[1:]])
+  return command.as_named(words)
 
 
 def _record(config, method) -> dict:

@@ -1,5 +1,35 @@
-"""What there is to run, for who tries `python -m jaxrl_llm`."""
+"""The commands by name: `jaxrl-llm NAME`, or `python -m jaxrl_llm NAME`.
 
-print("""\
-python -m experiments          commands: train, eval, show, compare, export, ...
-python -m jaxrl_llm.recipes    the papers: list, search, describe, compose""")
+They are a package of their own, `experiments`, which a clone has beside this
+one. In a wheel it is below, in `commands`, since its name is one that others
+use; it is a package on the path in these processes alone, and in those that
+they start.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pathlib
+import sys
+
+
+def main() -> int:
+  """Runs a command by its name; without one lists them."""
+  place = str(folder())
+  # First, whatever is called so where it is run; its commands look there, too.
+  sys.path.insert(0, place)
+  inherited = os.environ.get('PYTHONPATH')
+  os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, (place, inherited)))
+  return importlib.import_module('experiments.__main__').main()
+
+
+def folder() -> pathlib.Path:
+  """Where the package `experiments` is."""
+  package = pathlib.Path(__file__).resolve().parent
+  installed = package / 'commands'
+  return installed if installed.is_dir() else package.parent
+
+
+if __name__ == '__main__':
+  sys.exit(main())

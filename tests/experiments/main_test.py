@@ -1,5 +1,6 @@
 """The list of commands, and the package as it is installed."""
 
+import json
 import os
 import pathlib
 import shutil
@@ -9,8 +10,17 @@ import sys
 import pytest
 
 from experiments import __main__ as cli
+from jaxrl_llm import __main__ as entry
 
 ROOT = pathlib.Path(__file__).parents[2]
+# A config of the user's, as README has it.
+MINE = """
+from experiments.configs import control
+
+
+def get_config(recipe: str = 'ppo'):
+  return control.get_config(recipe)
+"""
 
 
 def test_commands_are_the_scripts_of_the_package(capsys):
@@ -36,6 +46,16 @@ def test_a_command_is_run_with_what_follows_it(monkeypatch, capsys):
   assert end.value.code == 0 and 'dr_grpo' in capsys.readouterr().out
 
 
+def test_commands_are_found_beside_the_package_or_below_it(
+  tmp_path, monkeypatch
+):
+  assert entry.folder() == ROOT
+  package = tmp_path / 'jaxrl_llm'
+  (package / 'commands').mkdir(parents=True)
+  monkeypatch.setattr(entry, '__file__', str(package / '__main__.py'))
+  assert entry.folder() == package / 'commands'
+
+
 @pytest.mark.slow
 def test_the_wheel_trains_without_the_repository(tmp_path):
   source, wheels, site = (tmp_path / name for name in ('tree', 'out', 'site'))
@@ -43,7 +63,7 @@ def test_the_wheel_trains_without_the_repository(tmp_path):
     shutil.copytree(
       ROOT / name, source / name, ignore=shutil.ignore_patterns('results')
     )
-  for name in ('pyproject.toml', 'README.md', 'LICENSE'):
+  for name in ('pyproject.toml', 'setup.py', 'README.md', 'LICENSE'):
     shutil.copy(ROOT / name, source / name)
   pip = [sys.executable, '-m', 'pip']
   subprocess.run(
@@ -57,11 +77,18 @@ def test_the_wheel_trains_without_the_repository(tmp_path):
     check=True,
   )
   assert (site / 'jaxrl_llm' / 'py.typed').exists()
+  # One package of ours, and no name that others have.
+  tops = {path.name for path in site.iterdir() if path.suffix != '.dist-info'}
+  assert tops == {'jaxrl_llm', 'bin'}
   elsewhere = tmp_path / 'elsewhere'
   elsewhere.mkdir()
+  # A package of the user's that is called like the folder of our commands.
+  (elsewhere / 'experiments').mkdir()
+  (elsewhere / 'experiments' / '__init__.py').write_text('raise ImportError')
+  (elsewhere / 'mine.py').write_text(MINE)
   done = subprocess.run(
     [sys.executable, site / 'bin' / 'jaxrl-llm', 'train', '--quiet']
-    + ['--config=control', '--config.steps=2', '--workdir=run'],
+    + ['--config=mine.py', '--config.steps=2', '--workdir=run'],
     cwd=elsewhere,
     env=os.environ | {'PYTHONPATH': str(site)},
     capture_output=True,
@@ -72,5 +99,14 @@ def test_the_wheel_trains_without_the_repository(tmp_path):
   assert (
     len((elsewhere / 'run' / 'metrics.jsonl').read_text().splitlines()) == 3
   )
-  config = (elsewhere / 'run' / 'config.json').read_text()
-  assert f'{site}/experiments/configs/control.py' in config
+  record = json.loads((elsewhere / 'run' / 'config.json').read_text())
+  assert record['command'].startswith('jaxrl-llm train --quiet')
+  help_ = subprocess.run(
+    [sys.executable, '-m', 'jaxrl_llm', 'train', '--config=control', '--help'],
+    cwd=elsewhere,
+    env=os.environ | {'PYTHONPATH': str(site)},
+    capture_output=True,
+    text=True,
+    check=True,
+  ).stdout
+  assert 'site/jaxrl_llm/commands/experiments/configs/control.py' in help_
