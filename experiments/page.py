@@ -35,6 +35,7 @@ def of_run(workdir: pathlib.Path) -> str:
   from jaxrl_llm.training import curve, writers
 
   config = runs.config_of(workdir)
+  record = json.loads((workdir / 'config.json').read_bytes())
   history = writers.read(workdir / 'metrics.jsonl')
   lines = writers.read(workdir / 'samples.jsonl')
   name = config.recipe.name
@@ -50,7 +51,8 @@ def of_run(workdir: pathlib.Path) -> str:
     seed=config.seed,
     step=max((line['step'] for line in history), default=0),
     steps=config.steps,
-    command=json.loads((workdir / 'config.json').read_bytes())['command'],
+    command=record['command'],
+    origin=record.get('from'),
     held_out=runs.held_out(workdir),
     settings=changed(config, known),
     curve=base64.b64encode(curve.png(history)).decode(),

@@ -9,8 +9,8 @@
       your own Hugging Face model on your own questions
 
 The same command goes on where it was stopped or killed. Ctrl-C saves first.
---fresh begins anew; to go on from a trained policy under other settings, export
-it and give --config.model.path=RUN/export and --config.warm_start.steps=0.
+--fresh begins anew; --from=RUN begins with the policy of another run, under
+other settings.
 """
 
 from __future__ import annotations
@@ -54,6 +54,15 @@ _EXPORT = flags.DEFINE_bool(
 )
 _FRESH = flags.DEFINE_bool(
   'fresh', False, 'Delete the run that is in the folder, and begin anew.'
+)
+_FROM = flags.DEFINE_string(
+  'from',
+  '',
+  'Run whose newest policy this one begins with, under settings of its own.',
+  allow_override=True,
+)
+_FROM_OPTIMIZER = flags.DEFINE_bool(
+  'from_optimizer', False, "Of --from, the optimiser's state as well."
 )
 _QUIET = flags.DEFINE_bool('quiet', False, 'No progress, nor devices.')
 
@@ -119,6 +128,7 @@ def main() -> int:
   config, workdir = _CONFIG.value, _workdir()
   settings.check_overrides(config)
   settings.check_values(config)
+  asked = _asked()
   if _DRY_RUN.value:
     from experiments import dry_run
 
@@ -128,7 +138,19 @@ def main() -> int:
   with Stopper() as stopping:
     hosts.initialize()
     with hosts.ending_at_once(command.tell):
-      return _locked(config, workdir, stopping)
+      return _locked(config, workdir, stopping, asked)
+
+
+def _asked():
+  """What the command line has the run begin from, None for nothing."""
+  from experiments import fork
+
+  if _FROM_OPTIMIZER.value and not _FROM.value:
+    raise command.Refused('--from_optimizer would do nothing without --from')
+  if not _FROM.value:
+    return None
+  run = os.path.abspath(command.folder('from', _FROM.value))
+  return fork.Fork(run, _FROM_OPTIMIZER.value)
 
 
 def _workdir() -> pathlib.Path:
@@ -207,17 +229,21 @@ def config_file() -> str:
   return name.split(':')[0]
 
 
-def _locked(config, workdir: pathlib.Path, stopping: Stopper) -> int:
+def _locked(config, workdir: pathlib.Path, stopping: Stopper, asked) -> int:
   """The run, or no trace of it where it cannot start."""
+  from experiments import fork
   from jaxrl_llm.training import hosts
   from jaxrl_llm.training import workdir as workdir_lib
 
   lock = hosts.on_first(lambda: workdir_lib.Lock(workdir))
   with lock:
     try:
+      # Before anything is deleted for it.
+      if asked and (_FRESH.value or not (workdir / 'config.json').exists()):
+        fork.check(asked, config, workdir)
       if _FRESH.value:
         hosts.on_first(lambda: _clear(workdir))
-      started = _started(config, workdir)
+      started = _started(config, workdir, asked)
     except Exception:
       lock.withdraw()
       raise
@@ -234,8 +260,9 @@ def _clear(workdir: pathlib.Path) -> None:
   workdir_lib.clear(workdir)
 
 
-def _started(config, workdir: pathlib.Path):
+def _started(config, workdir: pathlib.Path, asked):
   """What `_start` gives, in a folder that belongs to this run or to none."""
+  from experiments import fork
   from jaxrl_llm import problems
   from jaxrl_llm.problems.text import sources
   from jaxrl_llm.training import hosts, writers
@@ -244,6 +271,7 @@ def _started(config, workdir: pathlib.Path):
   constant = config.optimizer.schedule == 'constant'
   free = ('steps', 'data.epochs') if constant else ()
   workdir_lib.check_config(workdir, config.to_dict(), allowed=(*_FREE, *free))
+  origin = fork.of(workdir, asked)
   read = {
     'files': problems.fingerprints(config),
     'code': modules.fingerprints(config, config_file()),
@@ -264,19 +292,21 @@ def _started(config, workdir: pathlib.Path):
     _make(checkpoints)
     # Models are written by a library that knows no error of the disk.
     with writers.says_disk_full(workdir):
-      return _start(config, workdir, read, checkpoints)
+      return _start(config, workdir, read, checkpoints, origin)
   except Exception:
     for path in made if hosts.is_first() else ():
       shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     raise
 
 
-def _start(config, workdir: pathlib.Path, read, checkpoints: str):
+def _start(config, workdir: pathlib.Path, read, checkpoints: str, origin):
   """The session, its checkpoints, and the state to go on from.
 
   Args:
     read: fingerprints of files and of code. checkpoints: where they are.
+    origin: the `fork.Fork` that the run begins from, or None.
   """
+  from experiments import fork
   from jaxrl_llm import problems
   from jaxrl_llm.training import (
     checkpoint,
@@ -286,6 +316,7 @@ def _start(config, workdir: pathlib.Path, read, checkpoints: str):
     trackers,
     writers,
   )
+  from jaxrl_llm.training import workdir as workdir_lib
 
   command.use_compilation_cache(workdir.parent)
   programs.count()  # Begins to.
@@ -293,10 +324,23 @@ def _start(config, workdir: pathlib.Path, read, checkpoints: str):
   record = _record(config, problems.recipe_of(config)) | read
   if checkpoints != str(workdir / 'checkpoints'):
     record |= {'checkpoints': checkpoints}
+  if origin:
+    record |= {'from': workdir_lib.forked(workdir) or origin._asdict()}
   hosts.on_first(lambda: writers.write_config(workdir, record))
+  # Once it has a checkpoint of its own, it needs the other run no more.
+  forks = origin and not checkpoint.steps(checkpoints)
+  if forks:
+    fork.check(origin, config, workdir)
+    hosts.on_first(lambda: fork.take_folders(origin, workdir))
   parts, params = problems.assemble(config, workdir)
   hosts.on_first(parts.try_out)
-  state, counts, step = loop.begin(parts, params), {}, None
+  counts, step = {}, None
+  if forks:
+    at, state = fork.begin(origin, parts, params)
+    record['from'] |= {'step': at}
+    hosts.on_first(lambda: writers.write_config(workdir, record))
+  else:
+    state = loop.begin(parts, params)
   checkpointer = checkpoint.Checkpointer(
     checkpoints,
     every=config.checkpoint.every,
@@ -304,6 +348,9 @@ def _start(config, workdir: pathlib.Path, read, checkpoints: str):
     keep_every=config.checkpoint.keep_every,
     asynchronous=config.checkpoint.asynchronous,
   )
+  if forks:
+    checkpointer.save(0, state, {})
+    checkpointer.wait()
   target = checkpoint.shapes(state)
   if checkpointer.latest is not None:
     del state, params  # One state at a time: what is there is read, or refused.
@@ -312,7 +359,8 @@ def _start(config, workdir: pathlib.Path, read, checkpoints: str):
     state, counts = restored.state, restored.metadata
     # Iteration 0 was saved before it was evaluated: it is logged anew.
     step = restored.step or None
-    hosts.say(f'going on from iteration {restored.step} of {workdir}')
+    if not forks:
+      hosts.say(f'going on from iteration {restored.step} of {workdir}')
   run = hosts.on_first(
     lambda: writers.Run(
       workdir,

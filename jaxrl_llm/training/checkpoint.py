@@ -56,6 +56,21 @@ class Restored(NamedTuple):
   damaged: dict[int, str]
 
 
+class OtherState(WorkdirError):
+  """A checkpoint of other arrays than those asked for.
+
+  Attributes:
+    names: of the leaves that differ. told: what their kinds are.
+  """
+
+  def __init__(self, step: int, names: list[str], told: str):
+    super().__init__(
+      f'checkpoint {step} holds another state: {told}. Resume with the config,'
+      ' code and data that wrote it, or choose another workdir'
+    )
+    self.names, self.told = names, told
+
+
 class Checkpointer:
   """Saves and restores the state of one run.
 
@@ -301,10 +316,7 @@ def _check_leaves(step, leaves, target, partial):
       for name in differ[:8]
     )
     more = f'; and {len(differ) - 8} more' if len(differ) > 8 else ''
-    raise WorkdirError(
-      f'checkpoint {step} holds another state: {listed}{more}. Resume with'
-      ' the config, code and data that wrote it, or choose another workdir'
-    )
+    raise OtherState(step, differ, f'{listed}{more}')
 
 
 def _record(state: PyTree, metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -104,6 +104,11 @@ def checkpoints(workdir: str | os.PathLike) -> str:
   return elsewhere or str(pathlib.Path(workdir) / 'checkpoints')
 
 
+def forked(workdir: str | os.PathLike) -> dict[str, Any] | None:
+  """What a run began from, if that was another run: its folder, and more."""
+  return (_recorded(workdir) or {}).get('from')
+
+
 def clear(workdir: str | os.PathLike) -> None:
   """Deletes what a run has written; other files of the folder stay.
 
@@ -199,8 +204,8 @@ def _recorded(workdir: str | os.PathLike) -> dict[str, Any] | None:
     return None
   try:
     record = json.loads(path.read_text())
-    kinds = {k: record.get(k) for k in ('files', 'code', 'checkpoints')}
-    return {'config': record['config'], **kinds}
+    names = 'files', 'code', 'checkpoints', 'from'
+    return {'config': record['config'], **{k: record.get(k) for k in names}}
   except (
     ValueError, RecursionError, KeyError, TypeError, AttributeError
   ) as error:  # fmt: skip
