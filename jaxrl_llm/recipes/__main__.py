@@ -9,9 +9,14 @@ python -m jaxrl_llm.recipes NAME surrogate=clip_weight costs=k2:0.01
                                          or other hyper-parameters
 python -m jaxrl_llm.recipes search WORDS those that have all words in name,
                                          paper, joints or text
+python -m jaxrl_llm.recipes for --have=verifier,pairs --want=hard
+                                         what to begin with, and why
 python -m jaxrl_llm.recipes diff A B     what differs between two
+python -m jaxrl_llm.recipes mine.py:mine one that a file of yours registers, in
+                                         any of these
 python -m jaxrl_llm.recipes table        writes PAPERS.md here
 python -m jaxrl_llm.recipes peers        writes docs/peers.md here
+python -m jaxrl_llm.recipes choosing     writes docs/choosing.md here
 python -m jaxrl_llm.recipes pairs        how many estimators and surrogates
                                          compose, and why others do not
 """
@@ -24,6 +29,7 @@ import functools
 import itertools
 import pathlib
 import re
+import runpy
 import shlex
 import shutil
 import sys
@@ -32,11 +38,12 @@ from collections.abc import Mapping, Sequence
 
 from jaxrl_llm import compose, parts, presets, recipes, registry, spelling
 from jaxrl_llm import recipe as recipe_lib
-from jaxrl_llm.recipes import grid, meanings, peers
+from jaxrl_llm.recipes import grid, meanings, peers, situations
 from jaxrl_llm.recipes import pieces as pieces_lib
 
 TABLE = 'PAPERS.md'
 STUDIES = pathlib.Path('experiments/ablations')
+_OF_FILE = re.compile(r'(.+\.py):(\w+)')
 _ARXIV = re.compile(r'\b\d{4}\.\d{5}\b')
 _INDENT = '  '
 
@@ -51,18 +58,63 @@ def main(arguments: Sequence[str] | None = None) -> int:
   parser.add_argument(
     'words',
     nargs='*',
-    metavar='NAME | NAME SLOT=PART ... | search WORDS | diff A B | table',
+    metavar='NAME | NAME SLOT=PART ... | search WORDS | diff A B | for | table',
     help='see above',
   )
-  words = parser.parse_args(arguments).words
+  for name, known in ('have', situations.HAVE), ('want', situations.WANT):
+    told = '; '.join(f'{word}: {text}' for word, text in known.items())
+    parser.add_argument(f'--{name}', default='', help=f'of for: {told}')
+  asked = parser.parse_args(arguments)
+  have, want = (
+    [word for word in text.split(',') if word]
+    for text in (asked.have, asked.want)
+  )
   try:
-    print(_answer(words), flush=True)
+    if (have or want) and asked.words != ['for']:
+      raise KeyError('--have and --want belong to for, as in for --have=pairs')
+    if asked.words == ['for']:
+      print(recommended(have, want), flush=True)
+    else:
+      print(_answer([_registered(word) for word in asked.words]), flush=True)
   except BrokenPipeError:  # piped into head, say
     sys.stdout = None
   except (KeyError, ValueError) as error:
     print(error.args[0], file=sys.stderr)
     return 2
   return 0
+
+
+def _registered(word: str) -> str:
+  """The name of a recipe; FILE.py:NAME once the file has registered it.
+
+  Raises:
+    KeyError: no such file, or it registers nothing of that name.
+  """
+  match = _OF_FILE.fullmatch(word)
+  if not match:
+    return word
+  file, name = match.groups()
+  if not pathlib.Path(file).is_file():
+    raise KeyError(f'no file at {file!r}')
+  before = set(recipes.names())
+  runpy.run_path(file, run_name='config')
+  new = sorted(set(recipes.names()) - before)
+  if name not in recipes.names():
+    raise KeyError(f'{file} registers no {name!r}, but {new or "nothing"}')
+  return name
+
+
+def recommended(have: Sequence[str], want: Sequence[str]) -> str:
+  """What to begin with in each situation that somebody is in."""
+  told = []
+  for row in situations.fitting(have, want):
+    about = {
+      'begin with': f'{row.recipe}: {recipes.get(row.recipe).summary}',
+      'because': row.why,
+      'look next': row.others.replace('`', '') or '-',
+    }
+    told.append('\n'.join([row.told, *_aligned(about)]))
+  return '\n\n'.join(told)
 
 
 def _answer(words: Sequence[str]) -> str:
@@ -77,6 +129,10 @@ def _answer(words: Sequence[str]) -> str:
       peers.PAGE.parent.mkdir(exist_ok=True)
       peers.PAGE.write_text(peers.page(), encoding='utf-8')
       return f'wrote the names of other trainers to {peers.PAGE.resolve()}'
+    case ['choosing']:
+      situations.PAGE.parent.mkdir(exist_ok=True)
+      situations.PAGE.write_text(situations.page(), encoding='utf-8')
+      return f'wrote what to begin with to {situations.PAGE.resolve()}'
     case ['pairs']:
       return grid.report()
     case ['diff', first, second]:
@@ -92,7 +148,7 @@ def _answer(words: Sequence[str]) -> str:
     case [name, *changes] if all('=' in change for change in changes):
       return composition(name, dict(x.split('=', 1) for x in changes))
   raise KeyError(
-    f'one recipe at a time, not {list(words)}; or: diff A B, search WORDS'
+    f'one recipe at a time, not {list(words)}; or: diff A B, search WORDS, for'
   )
 
 
