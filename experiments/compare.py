@@ -8,15 +8,21 @@
 Runs that differ in nothing but their seed are one: its curves are the mean over
 seeds with a band of one standard error, its results mean +- standard error. A
 single run has the 95 % interval of its questions instead, where its metrics
-have one.
+have one: of a success rate that of its Beta posterior.
+
+Behind success rates stand letters: runs that share one cannot be told apart by
+their questions. They speak of these policies; what another seed would have made
+of the method is in the error.
 """
 
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import math
 import pathlib
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -26,6 +32,7 @@ from flax import traverse_util
 
 from experiments import command
 from experiments.ablations import report
+from jaxrl_llm.problems.text import comparisons, evaluate
 
 _METRICS = flags.DEFINE_list(
   'metrics',
@@ -43,6 +50,8 @@ _TELLING = (
   *('reward/mean', 'loss', 'policy/entropy', 'response/length'),
 )
 _PANELS = 4
+# The chance of telling any two apart that are alike.
+_ALPHA = 0.05
 
 
 class Group(NamedTuple):
@@ -75,11 +84,20 @@ def main(words: Sequence[str]) -> int:
   heads = ['', 'folder', 'seeds', *differing]
   print(_columns([heads, *_settings(groups, differing)]))
   names = [name for name in _names(groups) if name.startswith('eval/')]
+  marks = {name: displayed(groups, name) for name in names}
   rows = [
-    [str(number), *(summary(group, name) for name in names)]
-    for number, group in enumerate(groups, start=1)
+    [
+      str(number + 1),
+      *(f'{summary(group, n)} {marks[n][number]}'.rstrip() for n in names),
+    ]
+    for number, group in enumerate(groups)
   ]
   print('\n' + _columns([['', *names], *rows]))
+  if any(any(mark) for mark in marks.values()):
+    print(
+      f'\nletters: rates that share one are not told apart at {1 - _ALPHA:.0%} '
+      'over all pairs, by Beta posteriors of their questions'
+    )
   metrics = _METRICS.value or _default_metrics(groups)
   for name in metrics:
     if not any(series(group, name)[0].size for group in groups):
@@ -162,11 +180,121 @@ def summary(group: Group, name: str) -> str:
   last = values[:, -1]
   if len(last) > 1:
     return report.told(*report.mean_and_error(last))
+  if found := trials(_last(group.histories[0], name), name):
+    low, high = comparisons.posterior_interval(*found)
+    return f'{last[0]:.4g} [{low:.4g}, {high:.4g}]'
   ends = [series(group, f'{name}/{end}')[1] for end in ('low', 'high')]
   if all(end.size for end in ends):
     low, high = (end[0, -1] for end in ends)
     return f'{last[0]:.4g} [{low:.4g}, {high:.4g}]'
   return f'{last[0]:.4g}'
+
+
+def trials(line: Mapping[str, Any], name: str) -> tuple[int, int] | None:
+  """(successes, trials) of a success rate, None where a metric is none.
+
+  The interval that is logged beside it is Wilson's, whose ends x are where
+
+      n (p - x)^2 = z^2 x (1 - x)
+
+  so they say how many trials there were.
+  """
+  rate = line.get(name)
+  both = [line.get(f'{name}/{end}') for end in ('low', 'high')]
+  ends = [end for end in both if end is not None]
+  if rate is None or len(ends) < 2:
+    return None
+  far = max(ends, key=lambda end: abs(end - rate))
+  if far == rate:
+    return None
+  z = statistics.NormalDist().inv_cdf(0.975)
+  number = round(z**2 * far * (1 - far) / (rate - far) ** 2)
+  won = round(rate * number)
+  # Of a mean of other numbers, or with another interval, there is none.
+  if not 0 <= won <= number or not number or abs(won - rate * number) > 0.01:
+    return None
+  same = np.allclose(evaluate.wilson_interval(won, number), ends, atol=1e-6)
+  return (won, number) if same else None
+
+
+def _last(lines: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
+  """The last line that has a metric, {} where none has."""
+  return next((x for x in reversed(lines) if x.get(name) is not None), {})
+
+
+def displayed(groups: Sequence[Group], name: str) -> list[str]:
+  """The letters of each group behind a success rate, '' where it is none.
+
+  Seeds are put together. Two rates are apart where the probability that one is
+  the higher is above 1 - alpha / 2, alpha shared by all pairs alike.
+  """
+  counts: dict[int, tuple[int, int]] = {}
+  for number, group in enumerate(groups):
+    found = [trials(_last(lines, name), name) for lines in group.histories]
+    known = [each for each in found if each]
+    if len(known) == len(found):
+      won, asked = zip(*known)
+      counts[number] = sum(won), sum(asked)
+  marks = [''] * len(groups)
+  if len(counts) < 2:
+    return marks
+  places = [*counts]
+  pairs = len(places) * (len(places) - 1) / 2
+  apart = np.zeros((len(places), len(places)), bool)
+  for (a, one), (b, other) in itertools.permutations(enumerate(places), 2):
+    more = comparisons.probability_of_more(*counts[one], *counts[other])
+    if more > 1 - _ALPHA / 2 / pairs:
+      apart[a, b] = apart[b, a] = True
+  rates = [won / asked for won, asked in counts.values()]
+  for number, text in zip(places, letters(rates, apart)):
+    marks[number] = text
+  return marks
+
+
+def letters(rates: Sequence[float], apart: np.ndarray) -> list[str]:
+  """A compact letter display: two share a letter unless they are apart.
+
+  All share one letter at first. For each pair that is apart, a letter that
+  both have becomes two, one without the first and one without the second, and
+  letters are dropped that only say what another one says.
+
+  Args:
+    rates: the best gets the first letter. apart: bool[k, k], symmetric.
+
+  Source: Piepho, An algorithm for a letter-based representation of all-pairwise
+    comparisons, JCGS 13(2), 2004: insert and absorb.
+
+  Example:
+    >>> far = np.zeros((3, 3), bool)
+    >>> far[0, 2] = far[2, 0] = True
+    >>> letters([0.9, 0.8, 0.1], far)
+    ['a', 'ab', 'b']
+  """
+  order = sorted(range(len(rates)), key=lambda i: -rates[i])
+  columns = [set(order)]
+  for one, other in itertools.combinations(order, 2):
+    if not apart[one, other]:
+      continue
+    split = [
+      column - {out}
+      for column in columns
+      for out in ((one, other) if {one, other} <= column else (None,))
+    ]
+    columns = []
+    for column in sorted(split, key=len, reverse=True):
+      if not any(column <= larger for larger in columns):
+        columns.append(column)
+  columns.sort(key=lambda c: sorted(order.index(i) for i in c))
+  names = [_letter(number) for number in range(len(columns))]
+  return [
+    ''.join(name for name, column in zip(names, columns) if i in column)
+    for i in range(len(rates))
+  ]
+
+
+def _letter(number: int) -> str:
+  """a, ..., z, a', ..."""
+  return chr(ord('a') + number % 26) + "'" * (number // 26)
 
 
 def draw(

@@ -23,6 +23,7 @@ KINDS = {
   'environments': 'environment',
   'problems/text/evaluate.py': 'statistic',
   'problems/text/biases.py': 'statistic',
+  'problems/text/comparisons.py': 'statistic',
   'tasks/programs.py': 'verifier',
   'tasks/structured.py': 'verifier',
 }

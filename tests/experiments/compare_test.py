@@ -1,10 +1,13 @@
+import itertools
 import json
 import math
 
+import numpy as np
 import pytest
 
 from experiments import compare
 from experiments.command import Refused
+from jaxrl_llm.problems.text import evaluate
 
 
 def run_of(folder, *, rate=1.0, seed=0, values=(0.1, 0.5), name='grpo'):
@@ -78,3 +81,51 @@ def test_a_run_without_metrics_is_refused(tmp_path):
   (tmp_path / 'a' / 'metrics.jsonl').write_text('')
   with pytest.raises(Refused, match='no metrics yet'):
     compare.read(tmp_path / 'a')
+
+
+@pytest.mark.parametrize('count', [1, 2, 10, 256])
+def test_trials_are_read_off_the_interval(count):
+  for won in {0, 1, count // 2, count - 1, count}:
+    low, high = evaluate.wilson_interval(won, count)
+    line = {'x': won / count, 'x/low': low, 'x/high': high}
+    assert compare.trials(line, 'x') == (won, count)
+  low, high = evaluate.wilson_interval(0.3 * count, count)
+  mean = {'x': 0.3, 'x/low': low, 'x/high': high}
+  assert (compare.trials(mean, 'x') is None) == (0.3 * count % 1 != 0)
+  assert compare.trials({'x': 0.5}, 'x') is compare.trials({}, 'x') is None
+  for low, high in (0.5, 0.5), (0.0, 1.0), (0.4, 0.6):  # Others' intervals.
+    assert compare.trials({'x': 0.5, 'x/low': low, 'x/high': high}, 'x') is None
+
+
+def test_runs_share_a_letter_unless_they_are_apart():
+  """Every graph of five runs, and no letter that says what others say."""
+  rates = [0.5, 0.9, 0.1, 0.7, 0.3]
+  pairs = [*itertools.combinations(range(5), 2)]
+  for chosen in itertools.product([False, True], repeat=len(pairs)):
+    apart = np.zeros((5, 5), bool)
+    for (a, b), far in zip(pairs, chosen):
+      apart[a, b] = apart[b, a] = far
+    found = [set(text) for text in compare.letters(rates, apart)]
+    assert all(found)
+    for a, b in pairs:
+      assert bool(found[a] & found[b]) != apart[a, b]
+    names = set.union(*found)
+    columns = [{i for i in range(5) if name in found[i]} for name in names]
+    assert not any(a < b for a, b in itertools.permutations(columns, 2))
+    assert 'a' in found[1]  # The best has the first one.
+
+
+def test_letters_stand_behind_rates(tmp_path):
+  runs = []
+  for number, won in enumerate((95, 90, 10)):
+    name = run_of(tmp_path / str(number), rate=1.0 + number)[0]
+    low, high = evaluate.wilson_interval(won, 100)
+    line = {'step': 5, 'eval/accuracy': won / 100, 'eval/return': 0.5}
+    line |= {'eval/accuracy/low': low, 'eval/accuracy/high': high}
+    text = json.dumps(line) + '\n'
+    (tmp_path / name / 'metrics.jsonl').write_text(text)
+    runs.append((name, *compare.read(tmp_path / name)))
+  groups = compare.grouped(runs)
+  assert compare.displayed(groups, 'eval/accuracy') == ['a', 'a', 'b']
+  assert compare.displayed(groups, 'eval/return') == ['', '', '']
+  assert compare.displayed(groups[:1], 'eval/accuracy') == ['']

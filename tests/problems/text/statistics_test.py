@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from jaxrl_llm.problems.text import biases, evaluate
+from jaxrl_llm.problems.text import biases, comparisons, evaluate
 from jaxrl_llm.recipes.pieces import pieces
 
 ANSWERS = ('a', 'b', 'a', '', 'c')
@@ -21,6 +21,12 @@ STATISTICS = {
   'evaluate.wilson_interval': lambda marks, answers: evaluate.wilson_interval(
     marks.sum(), len(marks)
   ),
+  'comparisons.posterior_interval': lambda marks, answers: (
+    comparisons.posterior_interval(marks.sum(), len(marks))
+  ),
+  'comparisons.probability_of_more': lambda marks, answers: [
+    comparisons.probability_of_more(marks.sum(), len(marks), 2, 7)
+  ],
   # A mark is a right verdict that an edit leaves as it was.
   'biases.robustness': lambda marks, answers: [
     biases.robustness(np.ones(len(marks)), 2.0 * marks - 1)[name]
@@ -68,5 +74,9 @@ def test_one_more_right_answer_lowers_nothing(name):
 @each
 def test_all_or_none_right_can_be_certain(name):
   none, *_, whole = MARKS
+  if name.startswith('comparisons.'):  # Posteriors are sure of nothing.
+    ends = [STATISTICS[name](marks, ANSWERS) for marks in (none, whole)]
+    assert 0 < ends[0][0] < ends[1][-1] < 1
+    return
   assert STATISTICS[name](none, ANSWERS)[0] == 0
   np.testing.assert_allclose(STATISTICS[name](whole, ANSWERS)[-1], 1)
