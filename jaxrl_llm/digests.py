@@ -16,6 +16,7 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from jaxrl_llm.types import Array, Rollouts
@@ -28,18 +29,22 @@ class Seen(NamedTuple):
     token: i32[N, C]. mask: bool[N, C], decisions that count.
     group: i32[N], ids within these rows. live: bool[N], rows with a decision
       that counts, here or elsewhere.
+    candidates: i32[N, C, S], entries that distributions are compared on, -1
+      none; None where the plan named no such.
   """
 
   token: Array
   mask: Array
   group: Array
   live: Array
+  candidates: Array | None = None
 
 
 def seen(rollouts: Rollouts, token: Array) -> Seen:
   """All positions of some rows, with the decisions that were made there."""
-  mask = rollouts.loss_mask
-  return Seen(token, mask, local(rollouts.group), jnp.any(mask, axis=1))
+  mask, named = rollouts.loss_mask, rollouts.extras.get('candidates')
+  group = local(rollouts.group)
+  return Seen(token, mask, group, jnp.any(mask, axis=1), named)
 
 
 class Digest(str):
@@ -110,3 +115,31 @@ def local(group: Array) -> Array:
 def at(log_probs: Array, token: Array) -> Array:
   """f32[N, C]: the log-probs of one entry each."""
   return jnp.take_along_axis(log_probs, token[..., None], axis=-1)[..., 0]
+
+
+def highest(log_probs: Array, seen: Seen, *, size: int) -> Array:
+  """The log-probs of the `size` most probable entries, then the entries.
+
+  Entries are written as numbers, which float32 has up to 2^24. With fewer
+  entries than `size` the rest are -1.
+  """
+  del seen
+  found, entries = jax.lax.top_k(log_probs, min(size, log_probs.shape[-1]))
+  more = [(0, 0)] * (log_probs.ndim - 1) + [(0, size - found.shape[-1])]
+  entries = jnp.pad(entries.astype(found.dtype), more, constant_values=-1)
+  return jnp.concatenate([jnp.pad(found, more), entries], axis=-1)
+
+
+def of_candidates(log_probs: Array, seen: Seen) -> Array:
+  """The log-probs of the candidates, 0 where there is none."""
+  named = seen.candidates
+  if named is None:
+    raise ValueError(
+      'the plan names no candidates to look up; note those of the policy or of '
+      'a teacher, see jaxrl_llm.notes.passes'
+    )
+  found = jnp.take_along_axis(log_probs, jnp.maximum(named, 0), axis=-1)
+  return jnp.where(named >= 0, found, 0.0)
+
+
+OF_CANDIDATES = Digest(of_candidates)

@@ -294,6 +294,22 @@ def _pairs(rng, shape, rollouts):
   return np.unique(pair, return_inverse=True)[1]
 
 
+def _two_of_them(rng, shape, rollouts):
+  """Two entries of three or more each, and no others."""
+  del rollouts
+  named = np.full(shape, -1)
+  named[..., 0] = rng.integers(0, 3, shape[:-1])
+  named[..., 1] = (named[..., 0] + rng.integers(1, 3, shape[:-1])) % 3
+  return rng.permuted(named, axis=-1)
+
+
+def _log_shares(rng, shape, rollouts):
+  """Logarithms of numbers that add up to less than 1."""
+  del rollouts
+  share = rng.exponential(1.0, (*shape[:-1], shape[-1] + 1))
+  return np.log(share / share.sum(axis=-1, keepdims=True))[..., :-1]
+
+
 def _of_places(fn):
   return lambda *given: fn(_places(*given))
 
@@ -439,6 +455,11 @@ _TABLE |= {
   'bundle': _of_plan(
     'i32[N]', 'Questions that are judged together.', _group_over(2)
   ),
+  'candidates': _of_plan(
+    'i32[N, T, S]',
+    'Tokens that distributions are compared on, different ones; -1 none.',
+    _two_of_them,
+  ),
   'constraint_logp': _of_plan(
     'f32[N, T, C]',
     'Log-probs under the policies of the constraints.',
@@ -568,6 +589,11 @@ _TABLE |= {
     'Why an episode ended, a place in `tasks.environments.STOPS`.',
     _below(11),
   ),
+  'teacher_candidates': _of_plan(
+    'f32[N, T, S]',
+    'Log-probs of the candidates under the teacher; 0 of none.',
+    _log_shares,
+  ),
   'teacher_logp': _of_plan(
     'f32[N, T]', 'Log-probs under the teacher.', _log_chance
   ),
@@ -607,10 +633,10 @@ def page() -> str:
     'One row a name of `@reads(...)`; written by `python -m jaxrl_llm.reads`.',
     'N rows, T decisions, P prompt tokens, V vocabulary, K scores, G rows of',
     'a group, C constraints, I items of a list, L levels of a tree, S tokens',
-    'kept. What is read now is of the policy that learns, with its slope; what',
-    'is old, of that at the start of the iteration. A stage finds a pass, and',
-    'what the plan or the sampler gives, in `rollouts.extras`; a part of an',
-    'objective gets whatever it reads by keyword.',
+    'kept or named. What is read now is of the policy that learns, with its',
+    'slope; what is old, of that at the start of the iteration. A stage finds',
+    'a pass, and what the plan or the sampler gives, in `rollouts.extras`; a',
+    'part of an objective gets whatever it reads by keyword.',
     '',
     '| name | shape | whose | given by | what it is |',
     '|---|---|---|---|---|',

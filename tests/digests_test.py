@@ -64,6 +64,25 @@ def test_a_table_makes_digests_of_its_rows():
     assert set(live[0]) == {2.0} and set(live[3][:4]) == {1.0}
 
 
+def test_the_highest_are_in_order_and_what_is_none_is_marked():
+  log_probs = jnp.log(jnp.array([[[0.2, 0.5, 0.3]]]))
+  found = digests.highest(log_probs, None, size=2)
+  np.testing.assert_allclose(found[0, 0], [*np.log([0.5, 0.3]), 1, 2])
+  found = digests.highest(log_probs, None, size=4)
+  assert found.shape == (1, 1, 8) and found[0, 0, 4:].tolist() == [1, 2, 0, -1]
+
+
+def test_candidates_are_looked_up_and_none_is_zero():
+  batch = rollouts()
+  named = jnp.stack([batch.content.response, jnp.full((4, 5), -1)], axis=-1)
+  batch = batch.replace(extras={'candidates': named})
+  params = policy.init(jax.random.key(0), tasks=2, vocab=3, length=5, scale=1.0)
+  stats = policy.score(params, batch, {digests.OF_CANDIDATES})
+  own, none = np.moveaxis(np.asarray(stats.said(digests.OF_CANDIDATES)), -1, 0)
+  np.testing.assert_allclose(own, np.where(batch.loss_mask, stats.logp, 0))
+  assert not none.any()
+
+
 def test_one_that_compares_says_so():
   assert Digest(powers, compares=True).compares and not TWO.compares
   assert [*digests.among({'values', TWO})] == [TWO]

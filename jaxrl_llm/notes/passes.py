@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm import numerics
+from jaxrl_llm import digests, numerics
+from jaxrl_llm.digests import Digest
 from jaxrl_llm.notes.base import Stateless
 from jaxrl_llm.plans import demonstrations, prefixes
 from jaxrl_llm.types import Array, Rollouts, Tokens
@@ -24,6 +25,41 @@ class Teacher(Stateless):
   def write(self, tools, rollouts, scores, state):
     del scores
     return {'teacher_logp': tools.teachers(rollouts)[..., 0]}, state
+
+
+@dataclasses.dataclass(frozen=True)
+class TeacherCandidates(Stateless):
+  """`candidates` i32[N, T, S] and `teacher_candidates` f32[N, T, S].
+
+  The tokens that the first policy of `teacher.paths` finds most likely after
+  each prefix, and its log-probs of them.
+
+  Attributes:
+    size: S; where it reaches the vocabulary nothing is left out.
+
+  Raises:
+    ValueError: less than one.
+  """
+
+  size: int = 64
+  provides = frozenset({'candidates', 'teacher_candidates'})
+  asks = frozenset({'teacher'})
+
+  def __post_init__(self):
+    _check_size(self.size)
+
+  def write(self, tools, rollouts, scores, state):
+    del scores
+    digest = Digest(digests.highest, size=self.size)
+    found = tools.taught(rollouts, digest).said(digest)
+    logp, named = jnp.split(found, 2, axis=-1)
+    named = named.astype(jnp.int32)
+    return {'candidates': named, 'teacher_candidates': logp}, state
+
+
+def _check_size(size):
+  if size < 1:
+    raise ValueError(f'{size} candidates say nothing; use at least 1')
 
 
 @dataclasses.dataclass(frozen=True)

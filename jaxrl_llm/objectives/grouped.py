@@ -195,6 +195,19 @@ def log_odds(logp, old_logp, mask):
   return mean - jnp.log(-jnp.expm1(mean))
 
 
+# Losses of groups.
+
+
+@reads('opponent')
+def of_opponents(scores, rewards, live, *, opponent):
+  """The mean score of the rows that the policy's opponent wrote, f32[B].
+
+  Source: XPO, arXiv 2405.21046, whose optimism is this of `likelihood`.
+  """
+  del rewards
+  return numerics.masked_mean(scores, live & opponent, axis=-1)
+
+
 # Gaps.
 
 

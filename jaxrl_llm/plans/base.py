@@ -25,6 +25,7 @@ beside this module are
     noted           rows of answers behind tokens of their own
     wordings        one question in several words
     opponents       groups that two policies write
+    rejected        responses that rejection sampling keeps
     demonstrations  rows that somebody else wrote
     resets          responses that go on from a demonstration
     begun           rows with beginnings that are assigned to them
@@ -205,6 +206,9 @@ class Tools(Protocol):
 
   def teachers(self, rollouts: Rollouts) -> Array:
     """f32[N, T, C], log-probs under the C policies of `teacher.paths`."""
+
+  def taught(self, rollouts: Rollouts, *needs: str) -> Stats:
+    """What the first policy of `teacher.paths` says of the rows."""
 
   def rival(self, prompts: Prompts, key: Array, samples: int) -> Rollouts:
     """Responses of the first policy of `teacher.paths`."""

@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
@@ -118,8 +119,52 @@ class WithDemonstration(Plan):
     return *tools.verify(rollouts), state
 
 
+@dataclasses.dataclass(frozen=True)
+class OrDemonstrations(Plan):
+  """Own responses, or in other iterations demonstrations.
+
+  Attributes:
+    samples: rows of a group; of a demonstration they are equal.
+    share: the probability that an iteration has the policy's own responses; 1
+      asks for no demonstrations.
+
+  Raises:
+    ValueError: a share outside [0, 1].
+
+  Source: GKD, arXiv 2306.13649, algorithm 1, whose lambda is the share.
+  """
+
+  samples: int = 1
+  share: float = 0.5
+
+  def __post_init__(self):
+    if not 0 <= self.share <= 1:
+      raise ValueError(f'a share of {self.share} is not in [0, 1]')
+
+  @property
+  def contract(self):
+    checks = (required,) if self.share < 1 else ()
+    return Contract(self.samples, checks=checks)
+
+  def collect(self, tools, prompts, state, key):
+    which, draw = jax.random.split(key)
+    if float(jax.random.uniform(which)) < self.share:
+      rollouts = tools.generate(prompts, draw, self.samples)
+    else:
+      shown = demonstrated(tools, prompts)
+      rollouts = prefixes.repeated(shown, self.samples)
+    return *tools.verify(rollouts), state
+
+
 def with_demonstration(
   *, samples: int = 9, optional: bool = False
 ) -> WithDemonstration:
   """Groups of own responses and the demonstration."""
   return WithDemonstration(samples, optional)
+
+
+def or_demonstrations(
+  *, samples: int = 1, share: float = 0.5
+) -> OrDemonstrations:
+  """Own responses, or in other iterations demonstrations."""
+  return OrDemonstrations(samples, share)

@@ -2,7 +2,7 @@
 
 The first half of every group is the policy's own, the second its opponent's.
 The extra `opponent` bool[N] marks the second half, whose tokens the policy did
-not choose: they are judged and not trained on.
+not choose: but for `BesideReference` they are judged and not trained on.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ def halves(own, other, prompts: int):
     Rollouts with the extra `opponent`.
   """
 
-  def marked(rollouts, mark):
-    opponent = jnp.full_like(rollouts.valid, mark)
-    extras = {**rollouts.extras, 'opponent': opponent}
-    return rollouts.replace(extras=extras)
-
   other = other.replace(
     action_mask=jnp.zeros_like(other.action_mask),
     logp=jnp.zeros_like(other.logp),
   )
-  return prefixes.together(prompts, marked(own, False), marked(other, True))
+  return prefixes.together(prompts, _marked(own, False), _marked(other, True))
+
+
+def _marked(rollouts, mark):
+  opponent = jnp.full_like(rollouts.valid, mark)
+  extras = {**rollouts.extras, 'opponent': opponent}
+  return rollouts.replace(extras=extras)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +100,28 @@ class Versus(_Duel):
     return *tools.verify(rollouts), state
 
 
+class BesideReference(_Duel):
+  """Beside responses of the reference, which are learned from as well.
+
+  Their `logp` is that of the current policy.
+  """
+
+  @property
+  def contract(self):
+    return super().contract.adding(refers=True)
+
+  def collect(self, tools, prompts, state, key):
+    mine, theirs = jax.random.split(key)
+    half = self.samples // 2
+    own = tools.generate(prompts, mine, half)
+    other = tools.opponent(prompts, theirs, half, 1.0)
+    prefixes.check_support(other, 'responses of the reference')
+    other = prefixes.scored_as(other, tools.score(other).logp)
+    count = prompts.tokens.shape[0]
+    parts = _marked(own, False), _marked(other, True)
+    return *tools.verify(prefixes.together(count, *parts)), state
+
+
 class VersusTeacher(_Duel):
   """Against the first policy of `teacher.paths`."""
 
@@ -141,6 +164,11 @@ class HalfStep(_Duel):
 def versus(*, samples: int = 8, share: float = 1.0) -> Versus:
   """Half of every group by a mixture with the reference's opponent."""
   return Versus(samples, share)
+
+
+def beside_reference(*, samples: int = 2) -> BesideReference:
+  """Half of every group by the reference, and learned from."""
+  return BesideReference(samples)
 
 
 def versus_teacher(*, samples: int = 8) -> VersusTeacher:

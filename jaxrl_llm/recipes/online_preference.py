@@ -23,6 +23,7 @@ from jaxrl_llm.plans import (
   demonstrations,
   greedy,
   hardest,
+  opponents,
   resets,
   sampled,
   searched,
@@ -248,6 +249,42 @@ def hypo(
     plan=sampled.independent(samples=samples),
     objective=row_losses(
       grouped.Total((pair, unary.divergence), (1.0, kl_weight)), samples=samples
+    ),
+  )
+
+
+@register(
+  Paper(
+    'Exploratory Preference Optimization: Harnessing Implicit Q*-Approximation '
+    'for Sample-Efficient RLHF',
+    '2405.21046',
+    'VERIFIED-2',
+  ),
+  Limit('dpo', {'optimism': 0.0}),
+)
+def xpo(
+  *, samples: int = 2, weight: float = 0.1, optimism: float = 1e-5
+) -> Recipe:
+  """Online DPO against the reference, whose responses become less likely.
+
+      -log sigmoid(weight (h_w - h_l)) + optimism log pi(the reference's)
+
+  What the reference already says is left, so that the policy tries what it has
+  not seen. Half of a group is the policy's, half the reference's.
+
+  Deviates: pairs are all of a group, of one such pair in the paper; its
+  optimism falls with the number of pairs so far, TRL's is constant or listed
+  by epochs.
+  """
+  pair = grouped.Pairs(partial(preference.logistic, weight=weight))
+  parts = (
+    grouped.GroupLoss(pair, grouped.to_reference, samples),
+    grouped.GroupLoss(grouped.of_opponents, grouped.likelihood, samples),
+  )
+  return Recipe(
+    plan=opponents.beside_reference(samples=samples),
+    objective=row_losses(
+      grouped.Total(parts, (1.0, optimism)), samples=samples
     ),
   )
 

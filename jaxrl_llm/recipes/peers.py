@@ -394,6 +394,12 @@ TABLE: dict[str, tuple[Name, ...]] = {
       'its weight 2.5 and margin 0.1 are link=logistic(2.5, offset=...)',
     ),
     Name(
+      'TRL XPO; oat `xpo`',
+      'xpo',
+      'second hand',
+      'TRL draws who wins where a judge is unsure; a tie teaches nothing here',
+    ),
+    Name(
       'TRL, OpenRLHF KTO',
       'kto',
       'read',
@@ -406,6 +412,28 @@ TABLE: dict[str, tuple[Name, ...]] = {
       'kdrl costs=teacher_k2:1.0',
       'read',
       'a cost of the same slope in place of an advantage',
+    ),
+    Name(
+      'TRL GKD; verl-recipe `gkd`',
+      'gkd',
+      'read',
+      'TRL has the whole vocabulary: size=V; verl-recipe KL(q || p) of few',
+    ),
+    Name(
+      'NeMo `distillation`, kl_type mixed',
+      'gkd share=1.0 costs=renormalised_divergence:1.0',
+    ),
+    Name(
+      'verl `forward_kl_topk`',
+      'gkd share=1.0 size=32 costs=partial_divergence:1.0',
+      'read',
+      'also as a policy gradient of minus itself',
+    ),
+    Name(
+      'TRL SDPO, its divergence with the rest as one token',
+      'gkd size=100',
+      'second hand',
+      'its teacher is the policy itself, shown what went wrong',
     ),
     Name(
       'KDRL, on failed responses',
@@ -430,8 +458,7 @@ ABSENT = {
   'ratios to the sampler in place of the old policy (verl `bypass_mode`, '
   'prime-rl)': 'with one optimizer step an iteration both are one; with more, '
   'multiply a gate by `truncated_importance`',
-  'GKD, top-k and MiniLLM distillation, SDPO, SDFT': 'no plan gives a '
-  "teacher's whole distribution",
+  'MiniLLM, SDPO, SDFT': "no plan gives a teacher's whole distribution",
   'XPO': 'rows of the reference are judged here, and not learned from',
   'BNF': 'not done',
   'PRIME': 'a second model that learns beside the policy; not done',

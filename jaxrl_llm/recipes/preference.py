@@ -12,7 +12,7 @@ from jaxrl_llm.credit import chain, weigh
 from jaxrl_llm.objectives import aggregate, costs, grouped, preference, unary
 from jaxrl_llm.objectives.base import Cost, row_losses
 from jaxrl_llm.objectives.grouped import pair_losses
-from jaxrl_llm.plans import episodes, sampled
+from jaxrl_llm.plans import episodes, rejected, sampled
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.selection import filters, pairs
@@ -149,14 +149,28 @@ def _with(link, score, samples, second, weight):
     '2309.06657',
   )
 )
-def rso(*, samples: int = 2, weight: float = 0.05) -> Recipe:
-  """A hinge on log-ratios, for pairs that rejection sampling drew.
+def rso(
+  *,
+  samples: int = 8,
+  candidates: int = 64,
+  temperature: float = 0.5,
+  weight: float = 0.05,
+) -> Recipe:
+  """A hinge on log-ratios, of pairs that rejection sampling drew.
 
-  Deviates: the rows of a group stand for what rejection sampling accepted: the
-  sampler, `selection.rejection.accepted`, is called by no plan.
+  The reference answers each question with `candidates` responses, of which
+  `samples` are kept in favour of high rewards.
+
+  Deviates: the paper draws all pairs before it learns, with a ranker's chance
+  of winning as the reward, and pairs the kept ones at random or in a
+  tournament; here pairs are drawn anew in every iteration, the reward is the
+  verifiers', and all pairs of a group count. Pairs that were drawn before are
+  learned by `dpo` with slots.link='hinge(weight=0.05)'.
   """
   return Recipe(
-    plan=sampled.independent(samples=samples),
+    plan=rejected.rejected(
+      samples=samples, candidates=candidates, temperature=temperature
+    ),
     objective=pair_losses(
       preference.hinge, grouped.to_reference, weight=weight, samples=samples
     ),

@@ -32,6 +32,15 @@ def weighted_sum(components, weights, rollouts):
   return jnp.sum(components * weights, axis=-1)
 
 
+def scaled(components, weights, rollouts, *, weight=1.0):
+  """`weighted_sum` times a weight, beside a loss that has a scale of its own.
+
+  Args:
+    weight: 0 learns nothing from rewards.
+  """
+  return weight * weighted_sum(components, weights, rollouts)
+
+
 def decoupled(components, weights, rollouts, *, fn):
   """Each component compared within its group before they are added.
 

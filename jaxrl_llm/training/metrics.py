@@ -345,6 +345,11 @@ _TABLE: dict[str, Metric] = {
   'plan/reflected': _share(
     'share of rows', 'How many bad episodes were rewritten to turn good.'
   ),
+  'plan/candidates': Metric(
+    'mean over candidates',
+    'reward',
+    'What all candidates earned, of which some were kept.',
+  ),
   'plan/too_long': _count(
     'count',
     'groups or rows',

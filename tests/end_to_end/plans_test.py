@@ -99,6 +99,39 @@ def test_a_plan_feeds_its_recipe(recipe, settings, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+  ('recipe', 'settings'),
+  [
+    ('xpo', {'recipe.samples': 2}),
+    ('rso', {'recipe.samples': 2, 'recipe.candidates': 6}),
+  ],
+)
+def test_responses_of_the_reference_are_learned_from(
+  recipe, settings, tmp_path
+):
+  with assembled(tiny_config(recipe, settings), tmp_path) as run:
+    iterate(*run)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('share', [0.0, 1.0])
+def test_a_teacher_that_is_the_policy_is_no_distance_away(share, tmp_path):
+  with assembled(tiny_config('grpo', {}), tmp_path) as (parts, state):
+    parts.export(state, tmp_path / 'teacher')
+  given = {'teacher.paths': (str(tmp_path / 'teacher'),), 'recipe.size': 300}
+  settings = given | {'recipe.share': share, 'recipe.samples': 1}
+  with assembled(tiny_config('gkd', settings), tmp_path) as (parts, state):
+    state, metrics, (rollouts, _) = loop.iterate(parts, state, 0)
+    named = np.asarray(rollouts.extras['candidates'])
+  assert abs(float(metrics['loss/teacher'])) < 1e-5
+  # All tokens are candidates, each once, and nothing fills up what remains.
+  vocab = parts.model.vocab
+  first = np.sort(named[0, 0])[::-1]
+  np.testing.assert_array_equal(first[:vocab], np.arange(vocab)[::-1])
+  assert (first[vocab:] == -1).all()
+
+
+@pytest.mark.slow
 def test_a_guide_completes_what_the_policy_began(tmp_path):
   with assembled(tiny_config('grpo', {}), tmp_path / 'guide'):
     guide = {'teacher.paths': (str(tmp_path / 'guide' / 'model'),)}

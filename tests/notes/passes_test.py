@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxrl_llm import digests
 from jaxrl_llm.notes import base as notes
 from jaxrl_llm.notes import passes
 from jaxrl_llm.plans import sampled
@@ -146,3 +147,27 @@ def test_coverage_is_the_mean_share_of_the_demonstrations_words():
 )
 def test_words_covered_counts_different_words(text, demonstration, share):
   assert passes.words_covered(text, demonstration) == share
+
+
+class Distributed(scripted.Scripted):
+  """A teacher that finds c likeliest, and then b, after every prefix."""
+
+  def taught(self, rollouts, *needs):
+    stats = self.score(rollouts)
+    rows = jnp.log(jnp.array([0.1, 0.05, 0.25, 0.6]))
+    log_probs = jnp.broadcast_to(rows, (*stats.logp.shape, 4))
+    seen = digests.seen(rollouts, rollouts.content.response)
+    return stats.replace(digests=digests.made(needs, log_probs, seen))
+
+
+def test_a_teacher_names_what_it_finds_likely():
+  tools = Distributed(lambda text, i: '')
+  rollouts = scripted.answer(scripted.ask('a'), ['b'], 3)
+  said, _ = passes.TeacherCandidates(2).write(tools, rollouts, None, ())
+  # 'b' and the end count, the third column does not.
+  assert said['candidates'].tolist() == [[[3, 2], [3, 2], [0, 0]]]
+  assert said['candidates'].dtype == jnp.int32
+  expected = [[np.log([0.6, 0.25]), np.log([0.6, 0.25]), [0, 0]]]
+  np.testing.assert_allclose(said['teacher_candidates'], expected, rtol=1e-6)
+  with pytest.raises(ValueError, match='at least 1'):
+    passes.TeacherCandidates(0)

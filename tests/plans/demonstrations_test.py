@@ -37,6 +37,34 @@ def test_a_demonstration_that_does_not_fit_does_not_count():
   assert rollouts.valid.tolist() == [True, True, True, False]
 
 
+def test_an_iteration_has_own_responses_or_demonstrations():
+  seen = set()
+  for seed in range(8):
+    plan, key = (
+      demonstrations.or_demonstrations(samples=2),
+      jax.random.key(seed),
+    )
+    rollouts, scores, _ = plan.collect(tools(), scripted.ask('q', 'r'), (), key)
+    assert rollouts.group.tolist() == [0, 0, 1, 1]
+    seen.add(tuple(scripted.words(rollouts)))
+    right = (scripted.words(rollouts)[0] == 'ab') * 1.0
+    assert scores.components[:, 0].tolist() == [right, right, 0, 0]
+  assert seen == {('x', 'y', 'x', 'y'), ('ab', 'ab', '', '')}
+
+
+@pytest.mark.parametrize(('share', 'first'), [(1.0, 'x'), (0.0, 'ab')])
+def test_a_share_may_be_all(share, first):
+  plan = demonstrations.or_demonstrations(share=share)
+  rollouts, _, _ = plan.collect(tools(), scripted.ask('q'), (), KEY)
+  assert scripted.words(rollouts) == [first]
+  assert len(plan.contract.checks) == (share < 1)
+
+
+def test_a_share_is_a_probability():
+  with pytest.raises(ValueError, match=r'not in \[0, 1\]'):
+    demonstrations.or_demonstrations(share=1.5)
+
+
 SHOWN, BARE = {'demonstration': 'a'}, {}
 OPTIONAL = demonstrations.with_demonstration(samples=2, optional=True)
 

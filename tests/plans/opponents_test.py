@@ -73,6 +73,18 @@ def test_the_second_half_of_a_group_is_the_teachers():
   assert scores.components[:, 0].tolist() == [0, 0, 1, 1] * 2
 
 
+def test_the_references_responses_are_learned_from_as_the_policys():
+  plan = opponents.beside_reference(samples=2)
+  _, rollouts, _ = duel(plan)
+  assert plan.contract.refers
+  assert scripted.words(rollouts) == ['q0', 'k0', 'r0', 'k0']
+  assert rollouts.extras['opponent'].tolist() == [False, True] * 2
+  assert rollouts.action_mask.any(axis=1).all()
+  # With the log-probs of the policy, which are those of scripted tokens.
+  own = scripted.Scripted(None).score(rollouts).logp
+  assert jnp.allclose(rollouts.logp, own) and jnp.any(own[1] < 0)
+
+
 def test_half_a_step_is_taken_on_self_play_and_answered_by_what_it_makes():
   tools, rollouts, _ = duel(opponents.half_step(samples=2))
   assert scripted.words(rollouts) == ['q0', 'y0', 'r0', 'y0']
@@ -86,7 +98,12 @@ def test_half_a_step_is_taken_on_self_play_and_answered_by_what_it_makes():
 
 @pytest.mark.parametrize(
   'plan',
-  [opponents.versus, opponents.versus_teacher, opponents.half_step],
+  [
+    opponents.versus,
+    opponents.versus_teacher,
+    opponents.half_step,
+    opponents.beside_reference,
+  ],
   ids=lambda plan: plan.__name__,
 )
 def test_odd_groups_have_no_halves(plan):

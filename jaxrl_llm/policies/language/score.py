@@ -129,15 +129,16 @@ def score(
   told = digests.among(needs)
   seen = digests.seen(rollouts, rollouts.content.response)
 
-  def of_tokens(x, token, support, mask):
+  def of_tokens(x, token, support, place):
     scores, made = scaled(transformer.over_context(x)), {}
     if told:
-      here = seen._replace(token=token, mask=mask)
+      mask, candidates = place
+      here = seen._replace(token=token, mask=mask, candidates=candidates)
       made = digests.made(told, jax.nn.log_softmax(scores), here)
     return *_tokens(scores, token, support, 'top_logp' in needs), made
 
-  mask_of_chunks = seen.mask if told else None
-  inputs = (x, token, rollouts.extras.get('support'), mask_of_chunks)
+  places_seen = (seen.mask, seen.candidates) if told else None
+  inputs = (x, token, rollouts.extras.get('support'), places_seen)
   made: dict[str, Array] = {}
   if block:
     logp, entropy, top = blocks.token_logp(

@@ -329,6 +329,11 @@ class Tools(Speaker):
     ]
     return jnp.stack(logps, axis=-1)
 
+  def taught(self, rollouts: Rollouts, *needs: str) -> Stats:
+    """What the first policy of `teacher.paths` says of the rows."""
+    scorer, params, _ = self._session.teachers[0]
+    return self._scored(scorer, params, rollouts, frozenset(needs))
+
   def rival(self, prompts: Prompts, key: Array, samples: int) -> Rollouts:
     """Responses of the first policy of `teacher.paths`."""
     _, params, model = self._session.teachers[0]

@@ -85,6 +85,27 @@ def seppo(case, *, weight):
   return Answer(loss)
 
 
+@entry(moved=({'optimism': 0.3},))
+def xpo(case, *, weight, optimism):
+  """Arxiv 2405.21046, algorithm 1: DPO, and alpha log pi of the reference's."""
+
+  def loss(now):
+    h = summed(case, now.logp - case.ref_logp)
+    s = summed(case, now.logp)
+    pairs = over_pairs(
+      case,
+      better(case.rewards),
+      lambda i, j: -log_sigmoid(weight * (h[i] - h[j])),
+    )
+
+    def seen(rows):
+      return mean(s[i] for i in rows if case.extras['opponent'][i])
+
+    return pairs + optimism * over_groups(case, seen)
+
+  return Answer(loss)
+
+
 @entry()
 def hypo(case, *, weight, kl_weight):
   """Arxiv 2406.01462: DPO, and the KL to the reference on the policy's rows.

@@ -322,21 +322,28 @@ def test_digests_are_those_of_whole_rows_in_value_and_gradient(chunk):
   rollouts = _rollouts('qwen3')
   # Whole rows are 0 where a response has ended; here none has.
   ones = jnp.ones_like(rollouts.response_mask)
-  rollouts = rollouts.replace(response_mask=ones, action_mask=ones)
+  named = jnp.stack([rollouts.content.response, 0 * ones - 1], axis=-1)
+  rollouts = rollouts.replace(
+    response_mask=ones, action_mask=ones, extras={'candidates': named}
+  )
   digest = digests.Digest(_pulled, compares=True)
+  both = frozenset({digest, digests.OF_CANDIDATES})
   weights = jnp.sin(jnp.arange(3.0 * ones.size)).reshape(*ones.shape, 3)
   seen = digests.seen(rollouts, rollouts.content.response)
 
+  def total(made):
+    # The token itself is a candidate; in the place of none stands 0.
+    own = jnp.sum(weights[..., :2] * made[digests.OF_CANDIDATES])
+    return jnp.sum(weights * made[digest]) + own
+
   def ours(params):
-    needs = frozenset({digest})
-    stats = score.score(params, config, rollouts, needs=needs, chunk=chunk)
-    return jnp.sum(weights * stats.said(digest))
+    stats = score.score(params, config, rollouts, needs=both, chunk=chunk)
+    return total(stats.digests)
 
   def plain(params):
     needs = frozenset({'log_probs'})
     stats = score.score(params, config, rollouts, needs=needs)
-    made = digests.made([digest], stats.log_probs, seen)
-    return jnp.sum(weights * made[digest])
+    return total(digests.made(both, stats.log_probs, seen))
 
   found, expected = (
     jax.jit(jax.value_and_grad(f))(params) for f in (ours, plain)
