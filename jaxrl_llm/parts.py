@@ -29,6 +29,7 @@ from jaxrl_llm.advantages import (
   baselines,
   critics,
   group,
+  implicit,
   prompts,
   risk,
   segments,
@@ -59,7 +60,10 @@ _TOKENS = ('logp', 'old_logp', 'advantages', 'mask')
 # Where the parts of a slot live, and what its functions are called with.
 _HOMES = {
   'advantage': (
-    (group, baselines, prompts, segments, steps, subsets, targets, tokens),
+    (
+      *(group, baselines, implicit, prompts, segments),
+      *(steps, subsets, targets, tokens),
+    ),
     (_ROWS, ('rewards', 'rollouts')),
   ),
   'surrogate': (

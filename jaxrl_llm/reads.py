@@ -510,6 +510,9 @@ _TABLE |= {
     'f32[N, T]', '|h|^2 of the state that a token is drawn from.', _uniform(1e4)
   ),
   'hops': _of_plan('i32[N]', 'Steps that a question takes.', _parity),
+  'implicit_reward': _of_plan(
+    'f32[N, T]', 'What a second policy that learns says a token earns.'
+  ),
   'information': _of_plan(
     'f32[N]', "The entropy of a response's words, nats.", _uniform()
   ),

@@ -117,6 +117,40 @@ def classified(
   return jnp.where(jnp.any(mask, axis=-1), losses, 0.0)
 
 
+@reads('ref_logp', 'rewards')
+def outcome_likelihood(
+  logp,
+  old_logp,
+  advantages,
+  mask,
+  *,
+  ref_logp,
+  rewards,
+  weight=0.05,
+  correct=0.5,
+):
+  """Right or wrong, by the log-ratio of the response: `classified` about 0.
+
+      -log sigmoid(+-weight h_i),   + where r_i > correct
+
+  Its sum over tokens is then the log-odds of success, and weight (log policy -
+  log reference) of each token what it adds to them.
+
+  Source: Free Process Rewards without Process Labels, arXiv 2412.01981, its
+    cross-entropy; PRIME, arXiv 2502.01456, equation 5.
+  """
+  return classified(
+    logp,
+    old_logp,
+    jnp.zeros_like(advantages),
+    mask,
+    ref_logp=ref_logp,
+    rewards=rewards,
+    weight=weight,
+    correct=correct,
+  )
+
+
 @reads('own_samples', 'ref_logp', 'group', 'valid')
 def divergence(logp, old_logp, advantages, mask, *, ref_logp, group, valid):
   """sg(h_i - mean_{j != i} h_j) h_i: its gradient is that of KL(policy || ref).

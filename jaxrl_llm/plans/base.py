@@ -38,6 +38,7 @@ beside this module are
     hints           what those words are
     stimuli         responses that are words for another model
     temperature     rows that are sampled hotter or colder
+    rated           rows whose tokens a second policy rates
     undersampled    rows of samplers that avoid what is there already
     recorded        responses that the data holds, with their scores
     exits           a thought that is broken off to answer
@@ -207,6 +208,12 @@ class Tools(Protocol):
   def teachers(self, rollouts: Rollouts) -> Array:
     """f32[N, T, C], log-probs under the C policies of `teacher.paths`."""
 
+  def rated(self, rollouts: Rollouts, scores: Scores) -> Array:
+    """f32[N, T], log-ratios of the policy of `Contract.rater` to its start.
+
+    After a step of it on these rows.
+    """
+
   def taught(self, rollouts: Rollouts, *needs: str) -> Stats:
     """What the first policy of `teacher.paths` says of the rows."""
 
@@ -273,6 +280,7 @@ class Contract:
       every row carries the log-probs it was sampled with, so that rows may be
       learned from a step later, see `training.pipeline`.
     sampler: a recipe by which the policy is moved where it samples, or None.
+    rater: a recipe by which a second policy learns beside the first, or None.
     written: texts that it puts into responses, at most one into each.
   """
 
@@ -290,6 +298,7 @@ class Contract:
   rewords: bool = False
   may_lag: bool = False
   sampler: Any = None
+  rater: Any = None
   written: tuple[str, ...] = ()
 
   def adding(

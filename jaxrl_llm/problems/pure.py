@@ -69,7 +69,7 @@ class Tools:
   def __init__(self, session: PureSession, state: TrainState, key: Array):
     self._session, self._params = session, session.sampling_params(state)
     self._key, self._draws = key, 0
-    self.curriculum = state.method['curriculum']
+    self.curriculum, self.rater = state.method['curriculum'], None
     self.columns = session.spec.response_length
     self.metrics: dict[str, Any] = {}
 

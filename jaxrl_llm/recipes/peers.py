@@ -315,6 +315,8 @@ TABLE: dict[str, tuple[Name, ...]] = {
     Name(
       'prime-rl `rae`; SPIRAL', 'dr_mas advantage=role_baseline', 'second hand'
     ),
+    Name('verl-recipe `prime`', 'prime'),
+    Name('GTPO; not TRL, which closed the request', 'gtpo', 'second hand'),
     Name('RL-ZVP', 'grpo advantage=by_entropy_if_uniform', 'second hand'),
     Name(
       'ScaleRL',
@@ -461,9 +463,7 @@ ABSENT = {
   'MiniLLM, SDPO, SDFT': "no plan gives a teacher's whole distribution",
   'XPO': 'rows of the reference are judged here, and not learned from',
   'BNF': 'not done',
-  'PRIME': 'a second model that learns beside the policy; not done',
   'SimKO': 'the log-probs of K candidates of the old policy; not done',
-  'GTPO (2508.03772)': 'not done',
 }
 
 # What peers' code does and ours does not.

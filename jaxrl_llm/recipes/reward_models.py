@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jaxrl_llm.objectives import listwise, rating
+from jaxrl_llm.objectives import listwise, rating, unary
 from jaxrl_llm.objectives.base import row_losses
 from jaxrl_llm.objectives.grouped import group_losses, pair_losses
 from jaxrl_llm.plans import sampled
@@ -59,6 +59,30 @@ def unary_reward_model(*, samples: int = 1, correct: float = 0.5) -> Recipe:
   return Recipe(
     plan=sampled.independent(samples=samples),
     objective=row_losses(rating.reaction, correct=correct),
+  )
+
+
+@register(
+  Paper(
+    'Free Process Rewards without Process Labels', '2412.01981', 'VERIFIED-2'
+  )
+)
+def implicit_prm(
+  *, samples: int = 1, weight: float = 0.05, correct: float = 0.5
+) -> Recipe:
+  """A policy whose log-ratio to its start is the log-odds of success.
+
+  What it says of single tokens is then a process reward without labels of
+  steps; see `prime`, which learns it beside the policy. It learns from single
+  labelled responses.
+
+  No limit: `bco` is this about a point that moves.
+  """
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    objective=row_losses(
+      unary.outcome_likelihood, weight=weight, correct=correct
+    ),
   )
 
 

@@ -9,6 +9,7 @@ from jaxrl_llm.advantages import (
   critics,
   emphasis,
   group,
+  implicit,
   segments,
   steps,
   tokens,
@@ -18,16 +19,17 @@ from jaxrl_llm.credit import (
   estimate,
   estimate_tokens,
   refine,
+  weigh,
   weigh_tokens,
 )
 from jaxrl_llm.notes import base as notes
 from jaxrl_llm.notes import parts, passes
-from jaxrl_llm.objectives import aggregate, costs, surrogates
-from jaxrl_llm.objectives.base import Cost, policy_gradient
-from jaxrl_llm.plans import branching, episodes, sampled
+from jaxrl_llm.objectives import aggregate, costs, surrogates, unary
+from jaxrl_llm.objectives.base import Cost, policy_gradient, row_losses
+from jaxrl_llm.plans import branching, episodes, rated, sampled
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
-from jaxrl_llm.selection import weights
+from jaxrl_llm.selection import filters, weights
 
 
 @register(
@@ -296,5 +298,60 @@ def text2grad(
     ),
     aggregate=aggregate.token_mean,
     epochs=epochs,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'Process Reinforcement through Implicit Rewards', '2502.01456', 'VERIFIED-2'
+  )
+)
+def prime(
+  *,
+  samples: int = 4,
+  process: float = 5.0,
+  outcome: float = 5.0,
+  weight: float = 0.05,
+  correct: float = 0.5,
+  low: float = 0.2,
+  high: float = 0.8,
+  rounds: int = 4,
+  clip: float = 0.2,
+  minibatches: int = 1,
+) -> Recipe:
+  """PPO's clip on outcomes and on what a second policy says of each token.
+
+  The second policy is the first one's twin, and learns from the same rows which
+  are right, by `implicit_prm`, before it rates them. Only questions of a middle
+  success rate are learned from.
+
+  Deviates: groups are drawn anew until enough are of a middle rate, where the
+  code draws four times as many at once, and whitens and scales what it keeps
+  alone; both policies have the run's optimizer.
+
+  No limit: without process rewards it is whitened leave-one-out, which no
+  other entry has.
+  """
+  middle = partial(filters.rate_between, low=low, high=high)
+  rater = Recipe(
+    plan=sampled.independent(samples=samples),
+    credit=weigh(middle),
+    objective=row_losses(
+      unary.outcome_likelihood, weight=weight, correct=correct
+    ),
+  )
+  plan = sampled.refill(middle, samples=samples, rounds=rounds)
+  return Recipe(
+    plan=rated.Rated(plan, rater, weight),
+    credit=chain(
+      weigh(middle),
+      estimate_tokens(
+        implicit.implicit_process, process=process, outcome=outcome
+      ),
+      refine(tokens.whiten_batch),
+    ),
+    objective=policy_gradient(surrogates.clip, low=clip, high=clip),
+    aggregate=aggregate.token_mean,
     minibatches=minibatches,
   )

@@ -142,13 +142,14 @@ class _Made(NamedTuple):
   """Steps 1 and 2: verified responses, and what remembers them.
 
   Attributes:
-    curriculum, plan: their states. metrics: by name, clocks among them.
+    curriculum, plan, rater: their states. metrics: by name, clocks among them.
   """
 
   rollouts: Rollouts
   scores: Scores
   curriculum: PyTree
   plan: PyTree
+  rater: TrainState | None
   metrics: Mapping[str, float]
 
 
@@ -171,7 +172,8 @@ def _collect(session, state, step, **options) -> _Made:
     tools, tools.draw(), state.method['plan'], key
   )
   scores = tools.compare(rollouts, scores)
-  return _Made(rollouts, scores, tools.curriculum, memory, tools.metrics)
+  states = tools.curriculum, memory, tools.rater
+  return _Made(rollouts, scores, *states, tools.metrics)
 
 
 def _learn(session, state, rollouts, scores, step) -> _Learned:
@@ -206,6 +208,8 @@ def _remembering(session, state, made, learned=None, **waiting) -> TrainState:
     )
   held = {'curriculum': curriculum, 'plan': made.plan, **waiting}
   held = session.layout.everywhere(held)
+  if made.rater is not None:
+    held |= {'rater': session.layout.kept(made.rater)}
   return state.replace(method=state.method | held)
 
 

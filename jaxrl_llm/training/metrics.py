@@ -345,6 +345,9 @@ _TABLE: dict[str, Metric] = {
   'plan/reflected': _share(
     'share of rows', 'How many bad episodes were rewritten to turn good.'
   ),
+  'plan/rater_loss': Metric(
+    'mean over rows', 'nats', 'The loss of a second policy before its step.'
+  ),
   'plan/candidates': Metric(
     'mean over candidates',
     'reward',

@@ -53,9 +53,11 @@ class Lent(Tools, Protocol):
 
   Attributes:
     curriculum: its state after the draws. metrics: what was noted.
+    rater: the state of a second policy that learned, None without one.
   """
 
   curriculum: PyTree
+  rater: TrainState | None
   metrics: dict[str, Any]
 
   def compare(self, rollouts: Rollouts, scores: Scores) -> Scores:

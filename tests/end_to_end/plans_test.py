@@ -132,6 +132,27 @@ def test_a_teacher_that_is_the_policy_is_no_distance_away(share, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_second_policy_learns_beside_the_first_and_is_resumed(tmp_path):
+  config = tiny_config('prime', {'recipe.low': 0.0, 'recipe.high': 1.0})
+  with assembled(config, tmp_path) as (parts, fresh):
+    first = jax.tree.leaves(fresh.method['rater'].params)
+    state, metrics, (rollouts, _) = loop.iterate(parts, fresh, 0)
+    assert metrics['bad_steps'] == 0 and metrics['plan/rater_loss'] > 0
+    said = np.asarray(rollouts.extras['implicit_reward'])
+    # It began as the policy, and has taken a step of its own.
+    assert said.any() and not said[~np.asarray(rollouts.action_mask)].any()
+    second = jax.tree.leaves(state.method['rater'].params)
+    own = jax.tree.leaves(state.params)
+    assert any(np.any(a != b) for a, b in zip(first, second))
+    assert any(np.any(a != b) for a, b in zip(own, second))
+    saver = checkpoint.Checkpointer(tmp_path / 'saved', asynchronous=False)
+    saver.save(1, state, {})
+    restored = saver.restore(jax.eval_shape(lambda: state)).state
+    rows = [loop.iterate(parts, s, 1)[2][0] for s in (state, restored)]
+  jax.tree.map(np.testing.assert_array_equal, *rows)
+
+
+@pytest.mark.slow
 def test_a_guide_completes_what_the_policy_began(tmp_path):
   with assembled(tiny_config('grpo', {}), tmp_path / 'guide'):
     guide = {'teacher.paths': (str(tmp_path / 'guide' / 'model'),)}

@@ -37,6 +37,7 @@ KEY = jax.random.key(0)
 VALUES = {
   'funrl': {'end': ' '},
   'graphrag_r1': {'formal': 0},
+  'prime': {'rounds': 1},
   'dr_zero': {'parse': 'tests.recipes.extras_test:question'},
 }
 
@@ -101,6 +102,10 @@ class Tools(scripted.Scripted):
 
   def hidden_square(self, rollouts):
     return 2e3 * (rollouts.content.response % 5)
+
+  def rated(self, rollouts, scores):
+    noise = self.rng.standard_normal(rollouts.content.response.shape)
+    return jnp.asarray(noise, jnp.float32)
 
   def teachers(self, rollouts):
     logp = -0.1 * (1 + rollouts.content.response % 7)

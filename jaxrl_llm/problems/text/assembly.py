@@ -68,7 +68,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   rows = config.sample.prompts * terms.groups * terms.samples
   guests.check(config, recipe)
   _check_packing(config, recipe, rows)
-  for part in filter(None, (recipe, terms.sampler)):
+  for part in filter(None, (recipe, terms.sampler, terms.rater)):
     recipe_lib.check(part, rows=rows, microbatches=config.learn.microbatches)
   verifiers = verify.Verifiers(
     config.verify.names,
@@ -171,10 +171,13 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
       packed=config.learn.packing,
     )
 
-  program, sampler = program_of(recipe, tx), None
-  if terms.sampler is not None:
-    sampler = program_of(terms.sampler, optimizer_of(config, terms.sampler))
-    sampler = sampler, sampler.compile()
+  def beside(recipe):
+    if recipe is None:
+      return None
+    program = program_of(recipe, optimizer_of(config, recipe))
+    return program, program.compile()
+
+  program = program_of(recipe, tx)
   session = TextSession(
     config=config,
     recipe=recipe,
@@ -197,7 +200,8 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
     scorer=rowwise,
     frozen=frozen,
     teachers=teachers,
-    sampler=sampler,
+    sampler=beside(terms.sampler),
+    rater=beside(terms.rater),
   )
   return session, trainable
 

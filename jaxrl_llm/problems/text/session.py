@@ -55,6 +55,7 @@ class TextSession(Session):
     scorer: the policy as objectives see it, row by row.
     teachers: other policies, each a scorer, parameters and configuration.
     sampler: the program that moves the policy where its plan asks for it.
+    rater: that of a second policy, which learns beside the first.
   """
 
   mesh: jax.sharding.Mesh
@@ -68,6 +69,7 @@ class TextSession(Session):
   sets: Mapping[str, Questions] = dataclasses.field(default_factory=dict)
   teachers: tuple[tuple[step.Scorer, PyTree, Config], ...] = ()
   sampler: tuple[step.Program, step.Compiled] | None = None
+  rater: tuple[step.Program, step.Compiled] | None = None
 
   @property
   def counts(self):
@@ -128,6 +130,14 @@ class TextSession(Session):
     )
     layout = shard.Layout(self.layout.mesh, axes)
     return {'KV cache': layout.abstract(caches)}
+
+  def init(self, trainable):
+    state = super().init(trainable)
+    if self.rater is None:
+      return state
+    start = jax.tree.map(jnp.copy, trainable)
+    second = self.layout.kept(self.rater[0].init(start, self.spec))
+    return state.replace(method=state.method | {'rater': second})
 
   def sample(self, params, key):
     prompts = self.train.prompts(np.zeros(self.config.sample.prompts, int))

@@ -240,6 +240,7 @@ class Tools(Speaker):
     self._draw_key, self._draws = key, 0
     self._meanwhile = meanwhile
     self.curriculum = state.method['curriculum']
+    self.rater: TrainState | None = state.method.get('rater')
     self.metrics: dict[str, Any] = {'time/sample': 0.0, 'time/verify': 0.0}
 
   def draw(self) -> Prompts:
@@ -410,6 +411,31 @@ class Tools(Speaker):
     self.note('plan/steps_taken', float(metrics['steps/taken']))
     params = session.sampling_params(state)
     return Speaker(self._answering, params, self._questions)
+
+  def rated(self, rollouts: Rollouts, scores: Scores) -> Array:
+    """f32[N, T], log-ratios of the second policy to its start.
+
+    After a step of it on these rows, 0 where the policy did not choose the
+    token.
+    """
+    session = self._session
+    _, compiled = session.rater
+    # The learner takes over the buffers of its state, and the run's has them.
+    state = jax.tree.map(jnp.copy, self.rater)
+    rows = compiled.score(state, session.fixed, rollouts)
+    memory = state.method['credit']
+    credit, memory, _ = compiled.assign(memory, rows, scores)
+    state = state.replace(method=state.method | {'credit': memory})
+    # Of a single step on all rows the key decides nothing.
+    key = jax.random.key(0)
+    self.rater, metrics = compiled.learn(
+      state, session.fixed, rows, credit, key
+    )
+    self.note('plan/rater_loss', float(metrics['loss']))
+    params = session.sampling_params(self.rater)
+    now = self._scored(session.scorer, params, rollouts).logp
+    ref_logp = jnp.where(rollouts.action_mask, rows.extras['ref_logp'], 0.0)
+    return now - ref_logp
 
   def note(self, name: str, value: float) -> None:
     """Adds a metric of this iteration."""

@@ -15,6 +15,7 @@ from tests.oracles.parts import (
   over_groups,
   over_pairs,
   row_weights,
+  summed,
 )
 
 
@@ -116,5 +117,18 @@ def irl_reward_model(case, *, bound):
       return r[j] - r[i] + bound * (r[i] ** 2 + r[j] ** 2)
 
     return over_pairs(case, better(label), pair)
+
+  return Answer(loss)
+
+
+@entry()
+def implicit_prm(case, *, weight, correct):
+  """Arxiv 2412.01981: cross-entropy of sigmoid(beta sum_t log pi / pi_ref)."""
+  w = row_weights(case)
+
+  def loss(now):
+    h = summed(case, now.logp - case.ref_logp)
+    signs = [1 if r > correct else -1 for r in case.rewards]
+    return -sum(w[i] * log_sigmoid(signs[i] * weight * h[i]) for i in case.rows)
 
   return Answer(loss)

@@ -14,6 +14,7 @@ from tests.oracles.parts import (
   entry,
   gae,
   k3,
+  leave_one_out,
   mean,
   normalised,
   over_tokens,
@@ -185,3 +186,33 @@ def text2grad(
   error = value_error(case, targets, value_weight, value_clip)
   loss = over_tokens(case, w, clipped(case, a, clip, clip), error)
   return Answer(loss, advantages=a, weights=w, targets=targets)
+
+
+@entry(moved=({'low': 0.7, 'high': 1.1},))
+def prime(case, *, process, outcome, low, high, clip):
+  """Arxiv 2502.01456, algorithm 1 and the advantages of its code."""
+  said = case.extras['implicit_reward']
+  ends = {i: case.columns(i)[-1] for i in case.rows}
+  q = np.zeros(case.mask.shape)
+  for i, t in case.tokens:
+    q[i, t] = 0 if t == ends[i] else said[i, t]
+  sums = [abs(sum(q[i, t:])) for i, t in case.tokens]
+  q /= max(sums) + 1e-6
+  others, paid = leave_one_out(case, case.rewards), np.zeros(case.mask.shape)
+  for rows in case.lists:
+    n = len(rows)
+    total = sum(mean(q[i, t] for t in case.columns(i)) for i in rows)
+    for i in rows:
+      for t in case.columns(i):
+        own = (n * q[i, t] - total) / (n - 1) if n > 1 else 0
+        paid[i, t] = process * own + (t == ends[i]) * outcome * others[i]
+  a, keep = np.zeros(case.mask.shape), np.zeros(len(case.mask))
+  for i, t in case.tokens:
+    a[i, t] = sum(paid[i, t:])
+  a = whitened(case, a)
+  for rows in case.groups:
+    rate = mean(case.rewards[i] for i in rows)
+    keep[rows] = low <= rate <= high
+  w = token_mean(case, keep)
+  loss = over_tokens(case, w, clipped(case, a, clip, clip))
+  return Answer(loss, advantages=a, weights=w, keep=keep)

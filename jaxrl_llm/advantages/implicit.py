@@ -1,0 +1,50 @@
+"""Advantages of rewards that a second policy says of single tokens."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from jaxrl_llm import numerics
+from jaxrl_llm.advantages import group
+from jaxrl_llm.reads import reads
+
+
+@reads('implicit_reward')
+def implicit_process(rewards, rollouts, *, process=5.0, outcome=5.0):
+  """Process rewards and the outcome, each less what the group's others have.
+
+      q_t = said_t / (max |sum_{u >= t} said_u| + 1e-6),   0 at the last token
+      p_it = n / (n - 1) q_it - sum_j mean_t q_jt / (n - 1)
+      o_it = r_i - mean_{j != i} r_j at the last token, 0 before
+      A_it = sum_{u >= t} (process p_iu + outcome o_iu)
+
+  The maximum is over the iteration, so that the scale of what is said does not
+  matter; j runs over the n rows of the group that have tokens, i among them.
+
+  Args:
+    rewards: f32[N]. rollouts: reads the extra `implicit_reward` f32[N, T].
+    process, outcome: what each weighs; whitening leaves their ratio.
+
+  Returns:
+    f32[N, T]; 0 for a row alone in its group.
+
+  Source: PRIME, arXiv 2502.01456, and `compute_rloo_advantage_return` of its
+    code.
+  """
+  mask = rollouts.loss_mask
+  place = jnp.cumsum(mask, axis=-1)
+  last = mask & (place == place[:, -1:])
+  said = jnp.where(mask & ~last, rollouts.extras['implicit_reward'], 0.0)
+  highest = jnp.max(jnp.abs(numerics.discounted_sum(said, mask)), initial=0.0)
+  said = said / (highest + 1e-6)
+  live = jnp.any(mask, axis=-1)
+  mean = numerics.masked_mean(said, mask, axis=-1)
+  count = numerics.group_count(rollouts.group, live)
+  total = count * numerics.group_mean(mean, rollouts.group, live)
+  others = jnp.maximum(count - 1, 0)
+  # A row alone has no others, and nothing to be compared with.
+  gap = count[:, None] * said - total[:, None]
+  own = numerics.safe_divide(gap, others[:, None] * jnp.ones_like(gap))
+  rows = group.leave_one_out(rewards, rollouts.group, rollouts.valid)
+  paid = process * own + jnp.where(last, outcome * rows[:, None], 0.0)
+  return numerics.discounted_sum(jnp.where(mask, paid, 0.0), mask)
