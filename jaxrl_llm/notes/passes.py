@@ -28,6 +28,30 @@ class Teacher(Stateless):
 
 
 @dataclasses.dataclass(frozen=True)
+class OwnCandidates(Stateless):
+  """`candidates` i32[N, T, S]: what the policy finds most likely, in order.
+
+  Attributes:
+    size: S.
+
+  Raises:
+    ValueError: less than one.
+  """
+
+  size: int = 3
+  provides = frozenset({'candidates'})
+
+  def __post_init__(self):
+    _check_size(self.size)
+
+  def write(self, tools, rollouts, scores, state):
+    del scores
+    digest = Digest(digests.highest, size=self.size)
+    found = tools.score(rollouts, digest).said(digest)
+    return {'candidates': found[..., self.size :].astype(jnp.int32)}, state
+
+
+@dataclasses.dataclass(frozen=True)
 class TeacherCandidates(Stateless):
   """`candidates` i32[N, T, S] and `teacher_candidates` f32[N, T, S].
 

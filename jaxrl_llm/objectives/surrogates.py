@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
+from jaxrl_llm.digests import OF_CANDIDATES
 from jaxrl_llm.reads import reads
 
 
@@ -308,3 +309,52 @@ def replayed_clip(
   """
   before = jnp.where(replayed[:, None], sampler_logp, old_logp)
   return clip(logp, before, advantages, mask, low=low, high=high)
+
+
+@reads('candidates', 'entropy', 'tokens', OF_CANDIDATES)
+def spread_clip(
+  logp,
+  old_logp,
+  advantages,
+  mask,
+  *,
+  candidates,
+  entropy,
+  tokens,
+  certain=0.8,
+  mix=0.01,
+  push=1.1,
+  low=0.2,
+  high=0.2,
+  **arrays,
+):
+  """PPO's clip that lifts other likely tokens, too, where the policy is torn.
+
+      A > 0:  r becomes (1 - mix) r + (mix / K) sum_k sg(r / p_k) p_k
+      A < 0:  A becomes push A, where the token was the likeliest
+
+  on tokens whose entropy is above the `certain` quantile of their row. p_k are
+  the chances of the K candidates; the value stays r, and each has a slope.
+
+  Args:
+    candidates: i32[N, T, K], the likeliest first. entropy: f32[N, T], nats.
+    tokens: i32[N, T]. certain: in [0, 1].
+    mix: of the candidates, and push: 0 and 1 are `clip`.
+    low, high: as in `clip`.
+
+  Source: SimKO, arXiv 2510.14807, and `compute_policy_loss_simko` of its code.
+  """
+  ratio = _ratio(logp, old_logp, advantages, mask)
+  unsure = jax.lax.stop_gradient(jnp.where(mask, entropy, jnp.nan))
+  bound = jnp.nanquantile(unsure, certain, axis=-1, keepdims=True)
+  torn = mask & (unsure > bound)
+  live = (candidates >= 0) & mask[..., None]
+  said = jnp.where(live, arrays[OF_CANDIDATES], 0.0)
+  once = jnp.exp(said - jax.lax.stop_gradient(said))
+  others = jax.lax.stop_gradient(ratio) * numerics.masked_mean(once, live, -1)
+  lifted = torn & (advantages > 0) & jnp.any(live, axis=-1)
+  ratio = jnp.where(lifted, (1 - mix) * ratio + mix * others, ratio)
+  first = torn & (advantages < 0) & (tokens == candidates[..., 0])
+  advantages = jnp.where(first, push * advantages, advantages)
+  clipped = jnp.clip(ratio, 1 - low, 1 + high)
+  return -jnp.minimum(ratio * advantages, clipped * advantages)

@@ -7,6 +7,8 @@ from functools import partial
 
 from jaxrl_llm.advantages import group
 from jaxrl_llm.credit import chain, estimate, shape, weigh
+from jaxrl_llm.notes import base as notes
+from jaxrl_llm.notes import passes
 from jaxrl_llm.objectives import adaptive, aggregate, regions, surrogates
 from jaxrl_llm.objectives.base import policy_gradient
 from jaxrl_llm.plans import sampled
@@ -279,6 +281,51 @@ def dppo(
       gate=partial(regions.total_variation, low=low, high=high),
       low=1.0,
       high=cap - 1,
+    ),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper('SimKO: Simple Pass@K Policy Optimization', '2510.14807'),
+  Limit(
+    'dapo',
+    {'mix': 0.0, 'push': 1.0},
+    {'rounds': 1, 'clip_high': 0.2},
+    up_to_scale=True,
+  ),
+)
+def simko(
+  *,
+  samples: int = 8,
+  size: int = 3,
+  certain: float = 0.8,
+  mix: float = 0.01,
+  push: float = 1.1,
+  clip: float = 0.2,
+  epsilon: float = 1e-6,
+  minibatches: int = 4,
+) -> Recipe:
+  """Right responses lift the likeliest tokens, wrong ones lower the first.
+
+  So that chances do not gather on one token, which pass@k suffers from; on a
+  row's tokens of high entropy alone.
+
+  Deviates: candidates are those of the policy at the start of the iteration,
+  where the code takes those of the policy that learns.
+  """
+  plan = sampled.independent(samples=samples)
+  return Recipe(
+    plan=notes.noted(plan, passes.OwnCandidates(size)),
+    credit=estimate(group.norm, epsilon=epsilon),
+    objective=policy_gradient(
+      surrogates.spread_clip,
+      certain=certain,
+      mix=mix,
+      push=push,
+      low=clip,
+      high=clip,
     ),
     aggregate=aggregate.token_mean,
     minibatches=minibatches,

@@ -240,6 +240,7 @@ TABLE: dict[str, tuple[Name, ...]] = {
       apart='one width for all tokens',
       confidence='run',
     ),
+    Name('SimKO', 'simko'),
     Name('ERC', 'grpo minibatches=4 gate=steady_entropy', 'read'),
     Name(
       'M2PO',
@@ -463,7 +464,6 @@ ABSENT = {
   'MiniLLM, SDPO, SDFT': "no plan gives a teacher's whole distribution",
   'XPO': 'rows of the reference are judged here, and not learned from',
   'BNF': 'not done',
-  'SimKO': 'the log-probs of K candidates of the old policy; not done',
 }
 
 # What peers' code does and ours does not.

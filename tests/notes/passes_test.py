@@ -150,14 +150,16 @@ def test_words_covered_counts_different_words(text, demonstration, share):
 
 
 class Distributed(scripted.Scripted):
-  """A teacher that finds c likeliest, and then b, after every prefix."""
+  """A policy and a teacher that find c likeliest after every prefix, then b."""
 
-  def taught(self, rollouts, *needs):
-    stats = self.score(rollouts)
+  def score(self, rollouts, *needs):
+    stats = super().score(rollouts)
     rows = jnp.log(jnp.array([0.1, 0.05, 0.25, 0.6]))
     log_probs = jnp.broadcast_to(rows, (*stats.logp.shape, 4))
     seen = digests.seen(rollouts, rollouts.content.response)
     return stats.replace(digests=digests.made(needs, log_probs, seen))
+
+  taught = score
 
 
 def test_a_teacher_names_what_it_finds_likely():
@@ -171,3 +173,13 @@ def test_a_teacher_names_what_it_finds_likely():
   np.testing.assert_allclose(said['teacher_candidates'], expected, rtol=1e-6)
   with pytest.raises(ValueError, match='at least 1'):
     passes.TeacherCandidates(0)
+
+
+def test_the_policy_names_what_it_finds_likely_itself():
+  tools = Distributed(lambda text, i: '')
+  rollouts = scripted.answer(scripted.ask('a'), ['b'], 3)
+  said, _ = passes.OwnCandidates(3).write(tools, rollouts, None, ())
+  assert said.keys() == passes.OwnCandidates.provides
+  assert said['candidates'][0, :2].tolist() == [[3, 2, 0], [3, 2, 0]]
+  with pytest.raises(ValueError, match='at least 1'):
+    passes.OwnCandidates(0)

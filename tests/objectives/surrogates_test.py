@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxrl_llm import digests
 from jaxrl_llm.objectives import adaptive, aggregate, sequence, surrogates
 from jaxrl_llm.reads import reads_of
 from tests.objectives import cases
@@ -148,6 +149,47 @@ def test_a_token_pushed_up_that_has_fallen_is_pushed_the_harder():
   rest = np.ones((1, 2), np.float32), np.ones((1, 2), bool)
   _, slope = _both(surrogates.flipped_clip, logp, old, *rest)
   _close(slope, [[-2.0, -1 / 1.1]])
+
+
+def _spread(said, logp, mix=0.3):
+  """One right and one wrong row, of which the last token is uncertain."""
+  mask = jnp.ones((2, 3), bool)
+  return surrogates.spread_clip(
+    logp,
+    jnp.zeros((2, 3)),
+    jnp.array([[1.0], [-1.0]]) * mask,
+    mask,
+    candidates=jnp.array([[[4, 2, -1]] * 3, [[5, 4, 2]] * 3]),
+    entropy=jnp.array([[0.1, 0.2, 0.9], [0.1, 0.2, 0.9]]),
+    tokens=jnp.array([[4, 4, 4], [5, 5, 5]]),
+    mix=mix,
+    push=2.0,
+    **{digests.OF_CANDIDATES: said},
+  )
+
+
+def test_spread_clip_lifts_candidates_of_right_rows_without_another_value():
+  said, logp = jnp.full((2, 3, 3), -2.0), jnp.full((2, 3), 0.1)
+  r = np.exp(0.1)
+  _close(_spread(said, logp), [[-r, -r, -r], [r, r, 2 * r]])
+
+  def total(said, logp):
+    return jnp.sum(_spread(said, logp))
+
+  candidates, own = jax.grad(total, (0, 1))(said, logp)
+  # The mix is shared by the two that there are, on the uncertain token alone.
+  wanted = np.zeros((2, 3, 3))
+  wanted[0, 2, :2] = -0.3 / 2 * r
+  _close(candidates, wanted)
+  _close(own, [[-r, -r, -0.7 * r], [r, r, 2 * r]])
+
+
+def test_spread_clip_of_no_candidates_is_the_clip():
+  said, logp = jnp.zeros((2, 3, 3)), jnp.full((2, 3), 0.5)
+  clipped = surrogates.clip(
+    logp, 0 * logp, jnp.ones((2, 3)), jnp.ones((2, 3), bool)
+  )
+  _close(_spread(said, logp, mix=0.0)[0], clipped[0])
 
 
 def test_the_parabola_rests_one_width_from_the_old_policy():

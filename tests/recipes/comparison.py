@@ -162,8 +162,12 @@ def expected(name, number) -> Expected:
   return Expected(found, answer.loss(case.now), slopes(answer.loss, case))
 
 
-def reads(name, number, key) -> bool:
-  """Whether the oracle's answer to a case depends on a hyper-parameter."""
+def reads(name, number, key, *, by_slope=False) -> bool:
+  """Whether the oracle's answer to a case depends on a hyper-parameter.
+
+  Args:
+    by_slope: look at the slopes of the loss, too, where nothing else differs.
+  """
   values = values_of(name, number)
   other = values_of(name, 0 if number else 1)[key]
   if other == values[key]:
@@ -174,7 +178,12 @@ def reads(name, number, key) -> bool:
   found = _arrays(name, answer, case, values)
   if not all(close(found[k], x) for k, x in whole.arrays.items()):
     return True
-  return not close(answer.loss(case.now), whole.loss, scale=whole.size)
+  if not close(answer.loss(case.now), whole.loss, scale=whole.size):
+    return True
+  if not by_slope:
+    return False
+  found = slopes(answer.loss, case)
+  return not all(close(found[k], x) for k, x in whole.slopes.items())
 
 
 def _arrays(name, answer, case, values) -> dict[str, np.ndarray]:

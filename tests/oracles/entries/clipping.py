@@ -175,3 +175,32 @@ def dppo(case, *, low, high, cap, epsilon):
     return -weight * adv * now.logp[it] if inside else 0.0
 
   return Answer(over_tokens(case, w, term), advantages=a, weights=w)
+
+
+@entry(moved=({'mix': 0.5, 'certain': 0.4}, {'mix': 0.3, 'push': 2.0}))
+def simko(case, *, certain, mix, push, clip, epsilon):
+  """Arxiv 2510.14807, equations 7 to 9, the clip as in its code."""
+  a = normalised(case, case.rewards, epsilon)
+  named, w = case.extras['candidates'], token_mean(case)
+  bound = {
+    i: np.quantile([case.now.entropy[i, t] for t in case.columns(i)], certain)
+    for i in case.rows
+  }
+
+  def term(now, it):
+    i, t = it
+    r, gain = ratio(case, now, it), a[i]
+    if case.now.entropy[it] > bound[i]:
+      tokens = [v for v in named[it] if v >= 0]
+      if gain > 0:
+        fixed = ratio(case, case.now, it)
+        others = [
+          fixed * exp(now.log_probs[it][v] - case.now.log_probs[it][v])
+          for v in tokens
+        ]
+        r = (1 - mix) * r + mix * mean(others)
+      if gain < 0 and case.response[it] == named[it][0]:
+        gain *= push
+    return ppo(r, gain, clip, clip)
+
+  return Answer(over_tokens(case, w, term), advantages=a, weights=w)
