@@ -76,9 +76,8 @@ def run(seeds, *, learner):
 
     values = {'tx': optax.sgd(RATE), 'weight': WEIGHT}
     pairwise = choices.linear('dpo', features, log_ref, **values)
-    divergence = choices.linear(
-      'hypo', features, log_ref, kl_weight=LEARNERS[learner], **values
-    )
+    values |= {'kl_weight': LEARNERS[learner], 'samples': 1}
+    divergence = choices.linear('hypo', features, log_ref, **values)
 
     def step(state, key):
       draw, judge, update = jax.random.split(key, 3)
@@ -93,7 +92,9 @@ def run(seeds, *, learner):
       else:
         state, _ = tables.learn(pairwise, state, recorded, chosen, update)
         equal = jnp.zeros_like(chosen)
-        state, _ = tables.learn(divergence, state, rollouts, equal, update)
+        own = rollouts.extras | {'recorded': equal > 0}
+        own = rollouts.replace(extras=own)
+        state, _ = tables.learn(divergence, state, own, equal, update)
       now = choices.log_policy(logits(state.params))
       chance = jnp.exp(now)
       off = jnp.sum(jnp.where(COVERED, 0.0, chance))

@@ -151,25 +151,33 @@ def outcome_likelihood(
   )
 
 
-@reads('own_samples', 'ref_logp', 'group', 'valid')
-def divergence(logp, old_logp, advantages, mask, *, ref_logp, group, valid):
+@reads('own_samples', 'recorded', 'ref_logp', 'group', 'valid')
+def divergence(
+  logp, old_logp, advantages, mask, *, recorded, ref_logp, group, valid
+):
   """sg(h_i - mean_{j != i} h_j) h_i: its gradient is that of KL(policy || ref).
 
   In expectation over rows of the policy itself, and of no other: on recorded
   responses it would shrink the variance of their log-ratios. The group's
-  other rows are the baseline.
+  other own rows are the baseline.
+
+  Args:
+    recorded: bool[N], rows that are not the policy's own.
 
   Returns:
-    f32[N]; 0 for a row without peers.
+    f32[N], whose mean over a group is that over its own rows; 0 for a row
+    without peers.
 
   Source: HyPO, arXiv 2406.01462, by leave-one-out. Recalled.
   """
   del old_logp, advantages
-  live = valid & jnp.any(mask, axis=-1)
+  all_rows = valid & jnp.any(mask, axis=-1)
+  live = all_rows & ~recorded
   log_ratio = numerics.masked_sum(logp - ref_logp, mask, axis=-1)
   log_ratio = jnp.where(live, log_ratio, 0.0)
   fixed = jax.lax.stop_gradient(log_ratio)
   count = numerics.group_count(group, live)
   centred = fixed - numerics.group_mean(fixed, group, live)
-  scale = numerics.safe_divide(count, jnp.maximum(count - 1, 0))
+  total = numerics.group_count(group, all_rows)
+  scale = numerics.safe_divide(total, jnp.maximum(count - 1, 0))
   return jnp.where(live, scale * centred * log_ratio, 0.0)

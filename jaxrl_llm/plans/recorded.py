@@ -20,6 +20,7 @@ import dataclasses
 
 import jax.numpy as jnp
 
+from jaxrl_llm.plans import prefixes
 from jaxrl_llm.plans.base import Contract, Plan
 from jaxrl_llm.types import Prompts, Rollouts, Scores, Tokens
 
@@ -45,6 +46,40 @@ class Recorded(Plan):
   def collect(self, tools, prompts, state, key):
     del tools, key
     return *rows(prompts), state
+
+
+@dataclasses.dataclass(frozen=True)
+class BesideOwn(Recorded):
+  """The recorded responses, and as many of the policy behind them.
+
+  The extra `recorded` tells them apart. The policy's are not judged and earn 0.
+
+  Attributes:
+    samples: recorded rows of a group, which has twice as many.
+
+  Source: HyPO, arXiv 2406.01462, algorithm 1.
+  """
+
+  @property
+  def contract(self):
+    return Contract(2 * self.samples, provides={'recorded'})
+
+  def collect(self, tools, prompts, state, key):
+    shown, scores = rows(prompts)
+    own = tools.generate(prompts, key, self.samples)
+    prefixes.check_support(own, 'recorded responses')
+    parts = [
+      (
+        part.replace(extras={'recorded': jnp.full_like(part.valid, mark)}),
+        components,
+      )
+      for part, components, mark in (
+        (shown, scores.components, True),
+        (own, jnp.zeros_like(scores.components), False),
+      )
+    ]
+    rollouts, components = prefixes.together(prompts.tokens.shape[0], *parts)
+    return rollouts, scores.replace(components=components), state
 
 
 def rows(prompts: Prompts) -> tuple[Rollouts, Scores]:

@@ -24,6 +24,7 @@ from jaxrl_llm.plans import (
   greedy,
   hardest,
   opponents,
+  recorded,
   resets,
   sampled,
   searched,
@@ -229,26 +230,29 @@ def seppo(
     '2406.01462',
     'RECALLED',
   ),
-  Limit('dpo', {'kl_weight': 0.0}),
 )
 def hypo(
   *, samples: int = 2, weight: float = 0.1, kl_weight: float = 0.01
 ) -> Recipe:
-  """DPO with the divergence from the reference on samples of the policy.
+  """DPO on recorded pairs, and the divergence from the reference on samples.
 
-  Deviates: recalled, and the KL weight is ours. The paper's pairs are of a
-  fixed data set; here pairs and divergence read the same responses of the
-  policy, and recorded pairs are refused.
+  `samples` responses to each prompt are the data's, and as many the policy's,
+  which nobody has to judge: experiments/configs/preference.py:hypo.
+
+  Deviates: recalled, and the KL weight is ours.
+
+  No limit: the pairs are those of recorded rows, which no other entry tells
+  from the policy's own.
   """
+  rows = 2 * samples
+  link = partial(preference.logistic, weight=weight)
   pair = grouped.GroupLoss(
-    grouped.Pairs(partial(preference.logistic, weight=weight)),
-    grouped.to_reference,
-    samples,
+    grouped.Pairs(link, pairs.better_recorded), grouped.to_reference, rows
   )
   return Recipe(
-    plan=sampled.independent(samples=samples),
+    plan=recorded.BesideOwn(samples),
     objective=row_losses(
-      grouped.Total((pair, unary.divergence), (1.0, kl_weight)), samples=samples
+      grouped.Total((pair, unary.divergence), (1.0, kl_weight)), samples=rows
     ),
   )
 

@@ -103,6 +103,16 @@ def demonstrated(scores, rewards, live, *, offline):
   return _shared(pair & _above(rewards))
 
 
+@reads('recorded')
+def better_recorded(scores, rewards, live, *, recorded):
+  """`better` among the rows that the data holds.
+
+  Args:
+    recorded: bool[B, G].
+  """
+  return better(scores, rewards, live & recorded)
+
+
 @reads('node_path')
 def siblings(scores, rewards, live, *, node_path, gap=0.0):
   """The best child of a node against its worst, where they differ enough.

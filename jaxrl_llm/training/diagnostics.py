@@ -142,6 +142,9 @@ def of_pairs(
     ValueError: a microbatch that cuts a group.
   """
   live = batch.rollouts.loss_mask
+  if 'recorded' in batch.rollouts.extras:
+    # Rows of the policy's own may stand beside them.
+    live = live & batch.rollouts.extras['recorded'][:, None]
   rows = live.shape[0]
   samples = rows if samples == 1 else samples
   if rows % samples:

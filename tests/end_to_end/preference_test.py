@@ -119,6 +119,17 @@ def test_dpo_learns_what_is_better_and_continues_byte_for_byte(tmp_path):
   assert [*map(deterministic, lines)] == [*map(deterministic, continued)]
 
 
+@pytest.mark.slow
+def test_own_samples_are_learned_from_beside_recorded_pairs(tmp_path):
+  config = config_of('hypo', verify__names=(), verify__weights=(), steps=2)
+  _, lines = train(config, tmp_path)
+  assert lines[-1]['preference/accuracy'] <= 1
+  assert {'eval/preference/accuracy', 'reference/kl'} <= lines[-1].keys()
+  # Recorded rows come with no log-probs, so none of a sampler is compared.
+  assert not any(name.startswith('sampler/') for name in lines[-1])
+  assert lines[-1]['bad_steps'] == 0
+
+
 def test_records_without_answers_need_no_verifier(tmp_path):
   config = config_of(verify__names=(), verify__weights=(), steps=2)
   _, lines = train(config, tmp_path)

@@ -295,6 +295,7 @@ def test_kto_equals_the_loop(seed, hyper):
 def test_divergence_equals_the_loop():
   (logp, old, mask), extras = batch()
   given = {k: extras[k] for k in ('ref_logp', 'group', 'valid')}
+  given['recorded'] = np.zeros(len(logp), bool)
 
   def total(x, ref_logp):
     losses = unary.divergence(
@@ -344,6 +345,7 @@ def test_divergence_descends_the_kl_of_the_policy():
           ref_logp=reference[rows],
           group=group,
           valid=valid,
+          recorded=~valid,
         )
         total += jnp.exp(start[i] + start[j]) * jnp.mean(losses)
     return total

@@ -7,6 +7,7 @@ import numpy as np
 from jaxrl_llm.plans import recorded
 from jaxrl_llm.problems.text import recordings
 from jaxrl_llm.types import Prompts
+from tests.plans import scripted
 
 END = 9
 
@@ -86,3 +87,26 @@ def test_the_plan_asks_nothing_of_its_tools():
   jax.tree.map(np.testing.assert_array_equal, (rollouts, scores), expected)
   assert after == state
   assert plan.contract.provides == rollouts.extras.keys()
+
+
+def test_own_responses_stand_behind_recorded_ones_and_earn_nothing():
+  plan = recorded.BesideOwn(samples=3)
+  tools = scripted.Scripted(lambda text, i: 'xyz'[i], columns=3)
+  asked = prompts(encoded()[0], [1, 0])
+  rollouts, scores, _ = plan.collect(tools, asked, (), jax.random.key(0))
+  assert plan.contract.samples == 6
+  assert plan.contract.provides == rollouts.extras.keys()
+  marks = rollouts.extras['recorded'].tolist()
+  assert marks == [True, True, True, False, False, False] * 2
+  shown, earned = recorded.rows(asked)
+  held = np.flatnonzero(marks)
+  for name in ('content', 'action_mask', 'logp', 'valid', 'task'):
+    pair = getattr(rollouts, name), getattr(shown, name)
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[held], b), *pair)
+  own = np.flatnonzero(~np.array(marks))
+  assert (
+    scripted.words(jax.tree.map(lambda x: x[own], rollouts)) == [*'xyz'] * 2
+  )
+  assert rollouts.group.tolist() == [0] * 6 + [1] * 6
+  np.testing.assert_array_equal(scores.components[held], earned.components)
+  assert not scores.components[own].any()

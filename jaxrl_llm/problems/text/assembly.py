@@ -317,7 +317,8 @@ def recipe_of(config: ConfigDict) -> recipe_lib.Recipe:
   elif isinstance(recipe.plan, recorded.Recorded):
     raise ValueError(
       f'the recipe {config.recipe.name} learns from what the data say; set '
-      'data.responses=demonstrated, or use experiments/configs/sft.py'
+      'data.responses=demonstrated, or recorded where it compares responses, '
+      'or use experiments/configs/sft.py or preference.py'
     )
   if config.program:
     recipe = guests.asked_by_program(config, recipe)

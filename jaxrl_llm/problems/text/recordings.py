@@ -72,6 +72,12 @@ def planned(recipe: recipe_lib.Recipe) -> recipe_lib.Recipe:
   return dataclasses.replace(recipe, plan=plan)
 
 
+def count(recipe: recipe_lib.Recipe) -> int:
+  """The most recorded responses to a prompt that its plan shows."""
+  assert isinstance(recipe.plan, recorded.Recorded)
+  return recipe.plan.samples
+
+
 def load(
   config: ConfigDict,
   tokenizer,
@@ -94,7 +100,7 @@ def load(
       f'policy answers, and data.responses={config.data.responses} brings the '
       'answers; write the examples into the prompts, or leave it out'
     )
-  samples = recipe.plan.contract.samples
+  samples = count(recipe)
   if config.data.responses == 'demonstrated':
     told = transcripts.load(config, tokenizer, samples, ends)
     _tell(told[0].counts)
@@ -141,7 +147,7 @@ def _tell(counts: Mapping[str, int]) -> None:
 def _check_compared(recipe: recipe_lib.Recipe, train: Questions) -> None:
   """Refuses single or equal responses where those to a prompt are compared."""
   most = max(len(row['responses']) for row in train.rows)
-  samples = recipe.plan.contract.samples
+  samples = count(recipe)
   if most == 1 and recipe.objective.samples:
     raise ValueError(
       'every record has one response, and the recipe learns from comparing '

@@ -238,7 +238,7 @@ class TextSession(Session):
     return recordings.evaluate(
       self.held_out,
       functools.partial(self.compiled.rate, state, self.fixed),
-      samples=self.spec.samples,
+      samples=recordings.count(self.recipe),
       size=self.config.sample.prompts,
       calibrated='after_values' in self.recipe.statistics,
     )

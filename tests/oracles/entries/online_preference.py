@@ -108,21 +108,24 @@ def xpo(case, *, weight, optimism):
 
 @entry()
 def hypo(case, *, weight, kl_weight):
-  """Arxiv 2406.01462: DPO, and the KL to the reference on the policy's rows.
+  """Arxiv 2406.01462: DPO on the data's, the KL on the policy's rows.
 
   The KL's gradient is that of sg(h_i - mean of the others' h) h_i.
   """
   held = summed(case, case.now.logp - case.ref_logp)
+  shown = case.extras['recorded']
+  above = better(case.rewards)
 
   def loss(now):
     h = summed(case, now.logp - case.ref_logp)
     pairs = over_pairs(
       case,
-      better(case.rewards),
+      lambda rows: above([i for i in rows if shown[i]]),
       lambda i, j: -log_sigmoid(weight * (h[i] - h[j])),
     )
 
     def divergence(rows):
+      rows = [i for i in rows if not shown[i]]
       if len(rows) < 2:
         return 0.0
       total = sum(held[i] for i in rows)

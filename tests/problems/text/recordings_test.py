@@ -35,7 +35,6 @@ def test_a_recipe_gets_the_plan_of_records_of_its_size():
 @pytest.mark.parametrize(
   ('recipe', 'refused'),
   [
-    ('hypo', True),
     ('sampler_truncated', True),
     ('unlikeliness', True),
     ('dpo', False),
@@ -44,7 +43,7 @@ def test_a_recipe_gets_the_plan_of_records_of_its_size():
   ],
 )
 def test_what_is_measured_on_own_samples_is_refused(recipe, refused):
-  """HyPO's divergence, ratios to a sampler, how likely a response was."""
+  """Ratios to a sampler, how likely a response was."""
   built = recipes.build(recipe)
   if refused:
     with pytest.raises(ValueError, match='data.responses=sampled'):
@@ -54,6 +53,12 @@ def test_what_is_measured_on_own_samples_is_refused(recipe, refused):
       recordings.planned(built).plan.contract
       == recorded.Recorded(built.plan.contract.samples).contract
     )
+
+
+def test_own_samples_may_stand_beside_recorded_ones():
+  recipe = recordings.planned(recipes.build('hypo', samples=3))
+  assert recipe.plan == recorded.BesideOwn(3)
+  assert recipe.plan.contract.samples == 6 and recordings.count(recipe) == 3
 
 
 def test_a_plan_with_a_way_of_its_own_is_refused():
