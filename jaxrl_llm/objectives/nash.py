@@ -46,11 +46,16 @@ def hard_regression(chosen, rejected, gap, *, scale=1e3):
   return (chosen - scale / 2) ** 2 + (rejected + scale / 2) ** 2
 
 
-def decisive(scores, rewards, live, *, best=5 / 6, gap=1 / 6):
+@reads('offline')
+def decisive(
+  scores, rewards, live, *, offline, best=5 / 6, gap=1 / 6, taught_gap=2 / 6
+):
   """Pairs of a good row and one that is clearly worse: the mean over pairs.
 
   Args:
+    offline: bool[B, G], rows of the teacher.
     best: the least reward of the better row. gap: by how much it is better.
+    taught_gap: the same where it is the teacher's.
 
   Source: DNO-Prct, arXiv 2404.03715, section 5.1: at least 5 of 6 points,
     and 1 point apart where the better row is the policy's own, 2 where it is
@@ -58,7 +63,8 @@ def decisive(scores, rewards, live, *, best=5 / 6, gap=1 / 6):
   """
   del scores
   # Points are sixths: differences of them are equal only to rounding.
-  far = rewards[..., :, None] - rewards[..., None, :] > gap - 1e-5
+  least = jnp.where(offline, taught_gap, gap)[..., :, None] - 1e-5
+  far = rewards[..., :, None] - rewards[..., None, :] > least
   good = (live & (rewards > best - 1e-5))[..., :, None]
   pair = (far & good & live[..., None, :]) * 1.0
   return numerics.safe_divide(pair, jnp.sum(pair, (-2, -1), keepdims=True))

@@ -108,7 +108,7 @@ class WithDemonstration(Plan):
     return Contract(self.samples, provides={'offline'}, checks=(check,))
 
   def collect(self, tools, prompts, state, key):
-    own = tools.generate(prompts, key, self.samples - 1)
+    own = self.others(tools, prompts, key)
     prefixes.check_support(own, 'demonstrations')
     shown = demonstrated(tools, prompts)
     count = prompts.tokens.shape[0]
@@ -117,6 +117,25 @@ class WithDemonstration(Plan):
     offline = place == self.samples - 1
     rollouts = rollouts.replace(extras={**rollouts.extras, 'offline': offline})
     return *tools.verify(rollouts), state
+
+  def others(self, tools, prompts, key):
+    """The rows before the demonstration, here the policy's own."""
+    return tools.generate(prompts, key, self.samples - 1)
+
+
+class BesideReference(WithDemonstration):
+  """Demonstrations behind responses of whom the recipe's reference names.
+
+  Their `logp` is that of the current policy.
+  """
+
+  @property
+  def contract(self):
+    return super().contract.adding(refers=True)
+
+  def others(self, tools, prompts, key):
+    drawn = tools.opponent(prompts, key, self.samples - 1, 1.0)
+    return prefixes.scored_as(drawn, tools.score(drawn).logp)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,6 +180,11 @@ def with_demonstration(
 ) -> WithDemonstration:
   """Groups of own responses and the demonstration."""
   return WithDemonstration(samples, optional)
+
+
+def beside_reference(*, samples: int = 2) -> BesideReference:
+  """Groups of the reference's responses and the demonstration."""
+  return BesideReference(samples)
 
 
 def or_demonstrations(

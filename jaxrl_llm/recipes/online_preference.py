@@ -202,16 +202,15 @@ def seppo(
   checkpoints: int = 7,
   every: int = 30,
 ) -> Recipe:
-  """Demonstrations against own responses, relative to a drawn checkpoint.
+  """Demonstrations against responses of a drawn checkpoint, relative to it.
 
   Both are raised where the policy is behind the checkpoint.
 
-  Deviates: the own responses are the policy's as it is, not the checkpoint's, a
-  demonstration must score higher than they do, and log-probs of whole responses
-  stand for the denoising errors of a diffusion model.
+  Deviates: log-probs of whole responses stand for the denoising errors of a
+  diffusion model.
   """
   return Recipe(
-    plan=demonstrations.with_demonstration(samples=samples),
+    plan=demonstrations.beside_reference(samples=samples),
     objective=pair_losses(
       preference.self_play,
       grouped.to_reference,

@@ -20,7 +20,7 @@ from jaxrl_llm.objectives import (
 )
 from jaxrl_llm.objectives.base import policy_gradient
 from jaxrl_llm.objectives.grouped import group_losses, pair_losses
-from jaxrl_llm.plans import sampled
+from jaxrl_llm.plans import demonstrations, sampled
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.rewards import duels
@@ -121,28 +121,28 @@ def dno(
 @register(_DNO)
 def dno_practical(
   *,
-  samples: int = 5,
+  samples: int = 6,
   weight: float = 0.1,
   best: float = 5 / 6,
   gap: float = 1 / 6,
+  taught_gap: float = 2 / 6,
   minibatches: int = 4,
 ) -> Recipe:
   """DPO from the last iterate on pairs that a judge finds far apart.
 
-  Rewards are points over six, those of the better row at least five.
+  Rewards are points over six, those of the better row at least five. The last
+  row of a group is a teacher's, the `demonstration` of its question.
 
-  Deviates: without the teacher's row that the paper adds to a group, so the
-  gap is one point, that of pairs whose better row is the policy's own; and
-  without the replay of earlier iterations' pairs.
+  Deviates: without the replay of earlier iterations' pairs.
   """
   return Recipe(
-    plan=sampled.independent(samples=samples),
+    plan=demonstrations.with_demonstration(samples=samples),
     objective=pair_losses(
       preference.logistic,
       grouped.to_iterate,
       weight=weight,
       samples=samples,
-      among=partial(nash.decisive, best=best, gap=gap),
+      among=partial(nash.decisive, best=best, gap=gap, taught_gap=taught_gap),
     ),
     minibatches=minibatches,
   )

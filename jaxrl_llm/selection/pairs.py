@@ -93,14 +93,13 @@ def by_rank(scores, rewards, live):
 
 @reads('offline')
 def demonstrated(scores, rewards, live, *, offline):
-  """Each demonstration against the policy's rows that score lower: the mean.
+  """Each demonstration against every other row, whatever they earn: the mean.
 
   Args:
-    offline: bool[B, G], rows that another policy wrote.
+    offline: bool[B, G], the demonstrations.
   """
-  del scores
-  pair = _outer(live & offline, live & ~offline)
-  return _shared(pair & _above(rewards))
+  del scores, rewards
+  return _shared(_outer(live & offline, live & ~offline))
 
 
 @reads('recorded')

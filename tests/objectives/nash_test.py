@@ -26,6 +26,7 @@ def _case(seed=0):
   arrays, extras = batch(seed, levels=7)
   extras['rewards'] = np.round(extras['rewards'] * 7) / 6
   extras['opponent'] = np.arange(len(arrays[0])) % SAMPLES == 1
+  extras['offline'] = np.arange(len(arrays[0])) % SAMPLES == 3
   return arrays, extras
 
 

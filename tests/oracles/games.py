@@ -42,12 +42,13 @@ def hard_regression(c, r, gap, hc, hr, scale=1e3):
   return (c - scale / 2) ** 2 + (r + scale / 2) ** 2
 
 
-def decisive(scores, rewards, live, x, best=5 / 6, gap=1 / 6):
+def decisive(scores, rewards, live, x, best=5 / 6, gap=1 / 6, taught=2 / 6):
   size = len(rewards)
   out = np.zeros((size, size))
   for i in range(size):
     for j in range(size):
-      far = rewards[i] - rewards[j] >= gap - 1e-9
+      least = taught if x['offline'][i] else gap
+      far = rewards[i] - rewards[j] >= least - 1e-9
       out[i, j] = live[i] and live[j] and rewards[i] >= best - 1e-9 and far
   return out / out.sum() if out.sum() else out
 

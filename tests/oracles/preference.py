@@ -157,8 +157,8 @@ def by_rank(scores, rewards, live, x):
 
 
 def demonstrated(scores, rewards, live, x):
-  pair = np.outer(x['offline'], ~x['offline'])
-  return _normalised(each_better(scores, rewards, live, x) * pair)
+  pair = np.outer(live & x['offline'], live & ~x['offline'])
+  return _normalised(pair * 1.0)
 
 
 def siblings(scores, rewards, live, x, gap=0.0):

@@ -31,6 +31,23 @@ def test_the_last_row_of_a_group_is_the_demonstration():
   assert row.action_mask.tolist() == [True, True, True, False]
 
 
+class Referring(scripted.Scripted):
+  def opponent(self, prompts, key, samples, share):
+    assert share == 1
+    said = scripted.Scripted(lambda text, i: 'uvw'[i], columns=self.columns)
+    return said.generate(prompts, key, samples)
+
+
+def test_the_references_responses_may_stand_before_the_demonstration():
+  plan = demonstrations.beside_reference(samples=3)
+  assert plan.contract.refers and plan.contract.provides == {'offline'}
+  tools = Referring(None, lambda text, record: 0.0, RECORDS, columns=4)
+  rollouts, _, _ = plan.collect(tools, scripted.ask('q'), (), KEY)
+  assert scripted.words(rollouts) == ['u', 'v', 'ab']
+  assert rollouts.extras['offline'].tolist() == [False, False, True]
+  np.testing.assert_allclose(rollouts.logp[0, :2], [-2.1, 0], rtol=1e-6)
+
+
 def test_a_demonstration_that_does_not_fit_does_not_count():
   plan = demonstrations.with_demonstration(samples=2)
   rollouts, _, _ = plan.collect(tools(), scripted.ask('q', 'r'), (), KEY)

@@ -63,15 +63,13 @@ def seppo(case, *, weight):
   """Arxiv 2410.05255, equations 7 and 8: -log sigmoid(beta (h_w - s h_l)).
 
   s = 1 where the policy is ahead of the checkpoint on the demonstration, else
-  -1; a pair is a demonstration and a worse own response.
+  -1; a pair is a demonstration and a response of the checkpoint.
   """
   shown = case.extras['offline']
   held = summed(case, case.now.logp - case.ref_logp)
 
   def pairs(rows):
-    return [
-      (i, j) for i, j in better(case.rewards)(rows) if shown[i] and not shown[j]
-    ]
+    return [(i, j) for i in rows for j in rows if shown[i] and not shown[j]]
 
   def loss(now):
     h = summed(case, now.logp - case.ref_logp)

@@ -119,16 +119,19 @@ def dno(case, *, weight):
 
 
 @entry()
-def dno_practical(case, *, weight, best, gap):
+def dno_practical(case, *, weight, best, gap, taught_gap):
   """Arxiv 2404.03715, algorithm 2: DPO of good rows above far worse ones."""
-  r = case.rewards
+  r, shown = case.rewards, case.extras['offline']
+
+  def least(i):
+    return taught_gap if shown[i] else gap
 
   def decisive(rows):
     return [
       (i, j)
       for i in rows
       for j in rows
-      if r[i] >= best - 1e-9 and r[i] - r[j] >= gap - 1e-9
+      if r[i] >= best - 1e-9 and r[i] - r[j] >= least(i) - 1e-9
     ]
 
   def loss(now):
