@@ -9,6 +9,7 @@ on a command line:
     surrogate   clip(0.2, 0.28)        the loss of a token
     gate        two_side               constant factors of it; every_token: none
                 two_side * own_tokens  the product of both
+    keep        ratio_band             a gate that leaves every count, too
     aggregate   budget_mean            how tokens are averaged
     costs       k2:0.01, negative_entropy:0.001     names and weights, or none
     link        square(0.5)            what a pair of responses costs
@@ -50,6 +51,7 @@ SLOTS: Mapping[str, str] = {
   'advantage': 'the estimator of advantages; the other stages of credit stay',
   'surrogate': 'the loss of a token, from its ratio and its advantage',
   'gate': 'constant factors of the surrogate',
+  'keep': 'a gate by sampler and old policy that every count heeds, or none',
   'aggregate': 'how the losses of tokens become one number',
   'costs': 'what is added to the loss: NAME:WEIGHT, NAME:WEIGHT, or none',
   'link': 'what a pair costs by the scores of its responses',
@@ -84,6 +86,8 @@ def compose(recipe: Recipe, **slots: str) -> Recipe:
   for slot, text in slots.items():
     if slot == 'costs':
       part = _costs(text)
+    elif slot == 'keep' and text.strip() == _NONE:
+      part = None
     else:
       part = _named(slot, parts.parsed(text))
     composed = _PUT[slot](composed, part)
@@ -102,12 +106,14 @@ def from_config(config) -> Recipe:
 
 
 def _named(slot, node):
-  if slot == 'gate' and isinstance(node, ast.BinOp):
+  if slot in ('gate', 'keep') and isinstance(node, ast.BinOp):
     if isinstance(node.op, ast.Mult):
       return gates.Product(_named(slot, node.left), _named(slot, node.right))
   name, given, values = parts.call(node)
   if name in parts.fitting(slot):
     return parts.bound(parts.fitting(slot)[name], given, values)
+  if slot == 'keep':
+    raise parts.unknown(slot, name)
   if given or name not in recipes.names():
     raise parts.unknown(slot, name, recipes.names())
   built = recipes.build(name, **values)
@@ -227,6 +233,17 @@ def _put_advantage(recipe, part):
   return dataclasses.replace(recipe, credit=credit)
 
 
+def _put_keep(recipe, part):
+  stages = [
+    stage
+    for stage in stages_of(recipe.credit)
+    if not isinstance(stage, credit_lib.KeepTokens)
+  ]
+  if part is not None:
+    stages.append(credit_lib.KeepTokens(part))
+  return dataclasses.replace(recipe, credit=credit_lib.chain(*stages))
+
+
 def _put_in_objective(recipe, part, *, slot):
   _check_policy_gradient(recipe, slot)
   objective = dataclasses.replace(recipe.objective, **{slot: part})
@@ -288,6 +305,7 @@ _PUT: Mapping[str, Callable] = {
   'advantage': _put_advantage,
   'surrogate': functools.partial(_put_in_objective, slot='surrogate'),
   'gate': functools.partial(_put_in_objective, slot='gate'),
+  'keep': _put_keep,
   'aggregate': _put_aggregate,
   'costs': _put_costs,
   'link': functools.partial(_put_in_losses, slot='link'),
@@ -418,6 +436,9 @@ def told(recipe: Recipe) -> dict[str, str]:
     if parts.fits('surrogate', objective.surrogate) and len(places) == 1:
       stage = stages_of(recipe.credit)[places[0]]
       found['advantage'] = getattr(stage, 'fn', stage)
+  for stage in stages_of(recipe.credit):
+    if isinstance(stage, credit_lib.KeepTokens):
+      found['keep'] = stage.gate
   losses = getattr(objective, 'losses', None)
   if isinstance(losses, grouped.GroupLoss):
     found['score'] = losses.score

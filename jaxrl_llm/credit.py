@@ -121,6 +121,33 @@ class WeighTokens(Stage):
     return credit.replace(token_keep=credit.token_keep * weight)
 
 
+@dataclasses.dataclass(frozen=True)
+class KeepTokens(Memoryless):
+  """token_keep <- token_keep * gate(old_logp, old_logp, advantages, mask).
+
+  What a gate takes out of the surrogate alone is so taken out of every count,
+  cost and bonus, too: as if it had not been sampled. Rewards have been compared
+  before.
+
+  Attributes:
+    gate: of `objectives.regions`, of the sampler and the old policy.
+  """
+
+  gate: Callable
+
+  @property
+  def reads(self) -> frozenset[str]:
+    return reads_of(self.gate) | {'old_logp'}
+
+  def apply(self, credit, rollouts):
+    old, mask = rollouts.extras['old_logp'], rollouts.loss_mask
+    weight = self.gate(
+      old, old, credit.advantages, mask, sampler_logp=rollouts.logp
+    )
+    of_shape(self.gate, weight, credit.token_keep.shape)
+    return credit.replace(token_keep=credit.token_keep * weight)
+
+
 class Estimate(Stage):
   """advantages <- f(rewards, group, valid), the same for every token."""
 

@@ -71,6 +71,7 @@ _HOMES = {
     (_TOKENS,),
   ),
   'gate': ((base, gates, regions), (_TOKENS,)),
+  'keep': ((regions,), (_TOKENS,)),
   'aggregate': ((aggregate,), (('mask', 'keep', 'group'),)),
   'costs': ((costs, distillation), (('stats', 'batch'),)),
   'link': ((preference,), (('chosen', 'rejected', 'gap'),)),
@@ -138,6 +139,8 @@ def _fits(slot, part, forms) -> bool:
   match slot:
     case 'costs':
       return not statistics(inputs) & CRITIC
+    case 'keep':
+      return inputs == {'sampler_logp'}
     case 'surrogate':
       return bool(inputs) or _reads_advantages(part)
     case 'aggregate':

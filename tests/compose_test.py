@@ -130,6 +130,18 @@ def test_gates_are_multiplied():
   assert recipe.needs == {'sampler_logp', 'ref_logp'}
 
 
+def test_a_region_is_kept_to_by_gate_or_by_every_count():
+  text = 'ratio_band(high=1.01) * outlier_rows'
+  recipe = composed('grpo', keep=text)
+  assert told(recipe)['keep'] == text
+  assert isinstance(recipe.credit.stages[-1], credit.KeepTokens)
+  assert recipe.needs >= {'sampler_logp', 'old_logp'}
+  again = compose(recipe, keep='divergence_band')
+  assert told(again)['keep'] == 'divergence_band'
+  assert len(again.credit.stages) == len(recipe.credit.stages)
+  assert 'keep' not in told(compose(recipe, keep='none'))
+
+
 def test_links_and_scores_of_pairs_are_exchanged():
   other = composed('dpo', link='ipo', score='mean_to_reference')
   assert compose_lib.same_as(other) == ['ipo_mean']
@@ -169,6 +181,7 @@ REFUSED = [
   ('grpo', 'gate', 'two_side + two_side', 'cannot be read'),
   ('grpo', 'gate', 'two_side * two_sides', "Did you mean 'two_side'"),
   ('grpo', 'surrogate', 'clip * clip', 'cannot be read'),
+  ('grpo', 'keep', 'total_variation', 'unknown keep'),
   ('grpo', 'gate', 'own_tokens', "need ['guide'] with every response"),
   ('grpo', 'aggregate', 'row_weights', 'unknown aggregate'),
   ('grpo', 'advantage', 'gae', 'begin with one that does, such as ppo'),

@@ -6,7 +6,7 @@ import pytest
 
 from jaxrl_llm import credit, recipe
 from jaxrl_llm.advantages import group
-from jaxrl_llm.objectives import aggregate
+from jaxrl_llm.objectives import aggregate, regions
 from jaxrl_llm.reads import reads, reads_of
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.types import Scores, Spec, initial_credit
@@ -57,6 +57,20 @@ def test_weights_of_several_stages_multiply():
   np.testing.assert_allclose(after.keep[:3], np.r_[1:4] / 3, rtol=1e-6)
   wanted = np.array([0, 0.5, 1.0]) * np.asarray(rollouts.loss_mask)
   np.testing.assert_array_equal(after.token_keep, wanted)
+
+
+def test_what_is_not_kept_leaves_the_counts_as_well_as_the_surrogate():
+  rollouts, before = start()
+  old = jnp.where(rollouts.loss_mask, rollouts.logp, 0.0)
+  old = old.at[1].add(0.5)
+  rollouts = rollouts.replace(extras={'old_logp': old})
+  stage = credit.KeepTokens(partial(regions.ratio_band, high=1.1))
+  assert stage.reads == {'old_logp', 'sampler_logp'}
+  after, _ = stage.update(before, rollouts, stage.init(SPEC))
+  kept = np.array(before.token_keep)
+  assert kept[1].any()
+  kept[1] = 0
+  np.testing.assert_array_equal(after.token_keep, kept)
 
 
 def of_episodes():

@@ -123,27 +123,23 @@ TABLE: dict[str, tuple[Name, ...]] = {
     ),
     Name(
       'verl `geo_rs`',
-      'grpo gate=ratio_band(low=0.999,high=1.001)',
-      apart='rows leave every count there; see below',
+      'grpo keep=ratio_band(low=0.999,high=1.001)',
       confidence='run',
     ),
     Name(
       'verl `seq_is_rs`',
-      'grpo gate=sequence_truncated_importance*'
-      'ratio_band(low=0.5,high=2.0,level="sum")',
-      apart='likewise',
+      'grpo gate=sequence_truncated_importance '
+      'keep=ratio_band(low=0.5,high=2.0,level="sum")',
       confidence='run',
     ),
     Name(
       'verl `k3_rs`',
-      'grpo gate=divergence_band',
-      apart='likewise',
+      'grpo keep=divergence_band',
       confidence='run',
     ),
     Name(
       'verl geometric rejection with token weights',
-      'grpo gate=truncated_importance*ratio_band',
-      apart='likewise',
+      'grpo gate=truncated_importance keep=ratio_band',
     ),
     Name('SkyRL outlier masks', 'grpo gate=outlier_rows', 'read'),
     Name(
@@ -456,8 +452,6 @@ ABSENT = {
   'k1 as a loss (slime default, verl `kl`)': 'its expected gradient is 0, see '
   '`objectives/costs.py`; in the reward it is right',
   'TRL `bnpo`': 'the mean over a microbatch depends on how rows are split',
-  'verl `rollout_rs` as a mask of costs and counts': 'gates leave both as they '
-  'are, as those of TRL, slime, SkyRL, OpenRLHF and NeMo do',
   'ratios to the sampler in place of the old policy (verl `bypass_mode`, '
   'prime-rl)': 'with one optimizer step an iteration both are one; with more, '
   'multiply a gate by `truncated_importance`',
