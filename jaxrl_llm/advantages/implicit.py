@@ -1,4 +1,4 @@
-"""Advantages of rewards that a second policy says of single tokens."""
+"""Advantages of what another policy says of single tokens."""
 
 from __future__ import annotations
 
@@ -48,3 +48,27 @@ def implicit_process(rewards, rollouts, *, process=5.0, outcome=5.0):
   rows = group.leave_one_out(rewards, rollouts.group, rollouts.valid)
   paid = process * own + jnp.where(last, outcome * rows[:, None], 0.0)
   return numerics.discounted_sum(jnp.where(mask, paid, 0.0), mask)
+
+
+@reads('old_logp', 'teacher_logp')
+def teacher_after(rewards, rollouts):
+  """How much likelier the teacher finds what follows a token, on average.
+
+      A_t = mean_{u > t} (teacher_logp_u - old_logp_u),   0 at the last token
+
+  Its policy gradient, with the exact KL(policy || teacher) of each token beside
+  it, is that of the KL of whole responses, but that the mean stands for the
+  sum, so that a late token is not worth less than an early one.
+
+  Args:
+    rewards: f32[N], which it does not heed.
+
+  Source: MiniLLM, arXiv 2306.08543, equations 4 and 6.
+  """
+  del rewards
+  mask = rollouts.loss_mask
+  extras = rollouts.extras
+  gap = jnp.where(mask, extras['teacher_logp'] - extras['old_logp'], 0.0)
+  after = numerics.discounted_sum(gap, mask) - gap
+  left = numerics.discounted_sum(mask * 1.0, mask) - 1
+  return jnp.where(mask & (left > 0), after / jnp.maximum(left, 1), 0.0)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 
+from jaxrl_llm.advantages import implicit
+from jaxrl_llm.credit import estimate_tokens
 from jaxrl_llm.notes import base as notes
 from jaxrl_llm.notes import passes
 from jaxrl_llm.objectives import aggregate, distillation, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
-from jaxrl_llm.plans import demonstrations
+from jaxrl_llm.plans import demonstrations, sampled
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.rewards import combine
@@ -59,4 +61,45 @@ def gkd(
       teacher=Cost(divergence, weight),
     ),
     aggregate=aggregate.token_mean,
+  )
+
+
+@register(
+  Paper(
+    'MiniLLM: Knowledge Distillation of Large Language Models',
+    '2306.08543',
+    'VERIFIED-2',
+  )
+)
+def minillm(
+  *,
+  samples: int = 1,
+  size: int = 64,
+  weight: float = 1.0,
+  clip: float = 0.2,
+  minibatches: int = 1,
+) -> Recipe:
+  """KL(policy || teacher) of responses: of each token, and of what follows.
+
+  The one is exact among the teacher's `size` most likely tokens and the rest as
+  one, the other a policy gradient.
+
+  Deviates: without samples of a mixture with the teacher, and without the
+  likelihood of a text corpus beside it.
+
+  No limit: no other entry has what a teacher says of later tokens.
+  """
+  exact = partial(distillation.generalised_divergence, beta=1.0)
+  return Recipe(
+    plan=notes.noted(
+      sampled.independent(samples=samples),
+      passes.Teacher(),
+      passes.TeacherCandidates(size),
+    ),
+    credit=estimate_tokens(implicit.teacher_after),
+    objective=policy_gradient(
+      surrogates.clip, low=clip, high=clip, teacher=Cost(exact, weight)
+    ),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
   )

@@ -429,6 +429,12 @@ TABLE: dict[str, tuple[Name, ...]] = {
       'also as a policy gradient of minus itself',
     ),
     Name(
+      'TRL MiniLLM',
+      'minillm',
+      'read',
+      'TRL leaves a gradient through the advantage, and a power of gamma',
+    ),
+    Name(
       'TRL SDPO, its divergence with the rest as one token',
       'gkd size=100',
       'second hand',
@@ -455,7 +461,7 @@ ABSENT = {
   'ratios to the sampler in place of the old policy (verl `bypass_mode`, '
   'prime-rl)': 'with one optimizer step an iteration both are one; with more, '
   'multiply a gate by `truncated_importance`',
-  'MiniLLM, SDPO, SDFT': "no plan gives a teacher's whole distribution",
+  'SDPO, SDFT': 'a teacher is another model here, not the policy shown more',
   'XPO': 'rows of the reference are judged here, and not learned from',
   'BNF': 'not done',
 }

@@ -1,4 +1,4 @@
-"""Process rewards of a second policy, as advantages."""
+"""What other policies say of tokens, as advantages."""
 
 import functools
 
@@ -58,3 +58,13 @@ def test_two_rows_by_hand(process):
   for row, paid in ((0, first), (1, second)):
     to_go = np.cumsum(paid[::-1])[::-1]
     np.testing.assert_allclose(found[row, : len(paid)], to_go, rtol=1e-5)
+
+
+def test_a_token_answers_for_the_mean_of_what_follows():
+  teacher = jnp.array([[0.5, -1.0, 3.0, 9.0], [2.0, 4.0, 9.0, 9.0]])
+  mask = jnp.arange(4) < jnp.array([3, 1])[:, None]
+  rollouts = policy.as_rollouts(jnp.zeros((2, 4), jnp.int32), mask)
+  extras = {'old_logp': jnp.ones((2, 4)), 'teacher_logp': teacher}
+  rollouts = rollouts.replace(extras=extras)
+  found = implicit.teacher_after(jnp.zeros(2), rollouts)
+  np.testing.assert_allclose(found, [[0.0, 2.0, 0, 0], [0, 0, 0, 0]])

@@ -118,7 +118,7 @@ def dno(case, *, weight):
   )
 
 
-@entry()
+@entry(moved=({'best': 0.4, 'taught_gap': 1.2},))
 def dno_practical(case, *, weight, best, gap, taught_gap):
   """Arxiv 2404.03715, algorithm 2: DPO of good rows above far worse ones."""
   r, shown = case.rewards, case.extras['offline']
