@@ -27,9 +27,9 @@ from jaxrl_llm.objectives import aggregate
 from jaxrl_llm.plans.base import Contract
 from jaxrl_llm.policies.language import lora
 from jaxrl_llm.recipe import Recipe
-from jaxrl_llm.training import diagnostics, packing
-from jaxrl_llm.training import pieces as pieces_lib
+from jaxrl_llm.training import diagnostics, pieces
 from jaxrl_llm.training import widths as widths_lib
+from jaxrl_llm.training.division import Division
 from jaxrl_llm.training.shard import ALONE, Layout
 from jaxrl_llm.types import (
   Batch,
@@ -221,7 +221,7 @@ class Program:
       )
     else:
       carry, stacked = jax.lax.scan(optimizer_step, carry, plans)
-      metrics = pieces_lib.merged(stacked, jnp.mean)
+      metrics = pieces.merged(stacked, jnp.mean)
     params, opt = carry
     metrics['bad_steps'] *= self.steps
     metrics['tokens/learned'] *= self.steps
@@ -287,18 +287,21 @@ class Program:
   def _gradient(self, params, frozen, batch, coefs, ids):
     """Loss, gradient and metrics of a step, summed over its microbatches.
 
-    Every device sums those of its own rows, whatever their number; sums over
-    devices are made once, at the end.
-
     Args:
       ids: that groups may have.
     """
     columns = batch.rollouts.response_mask.shape[1]
     wanted = reads.statistics(self.recipe.needs, 'now')
-    pieces, devices = self.microbatches, self._devices(batch.rollouts)
+    rows, unit = batch.rollouts.valid.shape[0], self._block(batch.rollouts)
+    if self.recipe.objective.block == 'batch':
+      unit = rows
+    division = self._division(self.microbatches, unit)
+    devices = division.devices(rows)
+    # As many parts have metrics of their own.
+    parts = self.microbatches * devices
     params, frozen = self.layout.gathered((params, frozen))
 
-    def loss_fn(params, batch, width, places=None):
+    def loss_fn(params, batch, width, places):
       stats = self._seen(
         lora.join(params, frozen), batch.rollouts, wanted, width, places
       )
@@ -311,61 +314,36 @@ class Program:
       metrics |= diagnostics.of_microbatch(self._valued(stats), batch)
       metrics |= {'loss': loss}
       if self.widths or self.packed:
-        metrics['learn/columns'] = width / columns / (pieces * devices)
+        metrics['learn/columns'] = width / columns / parts
       kinds = batch.rollouts.extras.keys() & {'recorded', 'demonstrated'}
       if kinds == {'recorded'}:
         metrics |= diagnostics.of_pairs(
           self._valued(stats),
           batch,
           samples=self.recipe.plan.contract.samples,
-          microbatches=devices if self.packed else pieces * devices,
+          microbatches=devices if self.packed else parts,
           counted=places.placed if self.packed else True,
         )
       return loss, jax.lax.stop_gradient(metrics)
 
-    def of_width(width, piece):
-      def gradient(rows):
-        return jax.grad(loss_fn, has_aux=True)(params, rows, width)
+    def gradient(batch, width, places):
+      if self.packed:
+        batch = batch.among(places.placed)
+      return jax.grad(loss_fn, has_aux=True)(params, batch, width, places)
 
-      if devices == 1:
-        return gradient(piece)
-      return jax.vmap(gradient)(pieces_lib.split(piece, devices))
-
-    def of_piece(piece):
-      piece = self.layout.rows(piece)
-      mask = self._read(piece)
-      return widths_lib.at_narrowest(of_width, self.widths, mask, piece)
-
-    def of_places(rows, places):
-      rows = rows.among(places.placed)
-      gradient = jax.grad(loss_fn, has_aux=True)
-      return gradient(params, rows, columns, places)
-
-    if self.packed:
-      waiting = jnp.any(self._read(batch), axis=1)
-      total = self._filled(
-        of_places, batch, waiting, batch.rollouts, pieces, devices
-      )
-    elif pieces == 1:
-      total = of_piece(batch)
-    else:
-      if self.widths:
-        order = self._by_length(self._read(batch), self._block(batch.rollouts))
-        batch = jax.tree.map(lambda x: x[order], batch)
-      # Rows in the order of their lengths are not where they were.
-      total = pieces_lib.accumulated(
-        of_piece, pieces_lib.split(batch, pieces, 1 if self.widths else devices)
-      )
-    grads, metrics = total if devices == 1 else pieces_lib.summed(total)
+    grads, metrics = division.total(gradient, batch, self._read)
     return self.layout.kept(grads), metrics
 
-  def _devices(self, rollouts):
-    """Devices with whole blocks of every microbatch of their own, or 1."""
-    rows = rollouts.valid.shape[0] // self.microbatches
-    block = self._block(rollouts)
-    if 'batch' in (block, self.recipe.objective.block):
-      return 1
-    return 1 if rows % (self.layout.data * block) else self.layout.data
+  def _division(self, pieces, unit):
+    return Division(
+      pieces=pieces,
+      samples=self.recipe.plan.contract.samples,
+      unit=unit,
+      shared=self.shared,
+      layout=self.layout,
+      widths=self.widths,
+      packed=self.packed,
+    )
 
   def _valued(self, stats):
     """The statistics with the critic's answers read as values."""
@@ -376,63 +354,17 @@ class Program:
   def _in_pieces(self, params, frozen, rollouts, needs):
     """The scorer over rows in as many pieces as an iteration has."""
     params = self.layout.gathered(lora.join(params, frozen))
-    pieces = self.microbatches * self.recipe.minibatches
-    rows, devices = rollouts.valid.shape[0], self.layout.data
-    block = 1
+    count, unit = self.microbatches * self.recipe.minibatches, 1
     if any(digest.compares for digest in digests.among(needs)):
-      block = self.recipe.plan.contract.samples
-      pieces = math.gcd(pieces, rows // block)
-    # Rows in the order of their lengths are not where they were.
-    alone = self.widths or rows % (pieces * devices * block)
-    devices = 1 if alone else devices
+      unit = self.recipe.plan.contract.samples
+      count = math.gcd(count, rollouts.valid.shape[0] // unit)
 
-    def of_width(width, piece):
-      return self._seen(params, piece, needs, width)
+    def stats(rollouts, width, places):
+      return self._seen(params, rollouts, needs, width, places)
 
-    def score(piece):
-      piece = self.layout.rows(piece)
-      mask = piece.response_mask
-      return widths_lib.at_narrowest(of_width, self.widths, mask, piece)
+    return self._division(count, unit).each(stats, rollouts)
 
-    def of_places(rollouts, places):
-      mask = places.placed[:, None] & rollouts.loss_mask
-      stats = self._seen(params, rollouts, needs, mask.shape[1], places)
-      return stats.on(mask), {}
-
-    rollouts = self.layout.rows(rollouts)
-    if self.packed:
-      waiting = jnp.any(rollouts.loss_mask, axis=1)
-      stats, _ = self._filled(
-        of_places, rollouts, waiting, rollouts, pieces, devices
-      )
-      stats = stats if devices == 1 else pieces_lib.joined(stats)
-      return self.layout.rows(stats)
-    if pieces == 1:
-      return score(rollouts)
-    if self.widths:
-      order = self._by_length(rollouts.response_mask, block)
-      rollouts = jax.tree.map(lambda x: x[order], rollouts)
-    stats = jax.lax.map(score, pieces_lib.split(rollouts, pieces, devices))
-    stats = pieces_lib.joined(stats, devices)
-    if self.widths:
-      stats = jax.tree.map(lambda x: x[jnp.argsort(order)], stats)
-    return self.layout.rows(stats)
-
-  def _filled(self, of_rows, tree, waiting, rollouts, pieces, devices):
-    """`packing.accumulated` of rows in microbatches of as many as without."""
-    there = rollouts.content.read(rollouts.response_mask)
-    return packing.accumulated(
-      of_rows,
-      tree,
-      waiting,
-      jnp.sum(there, axis=1, dtype=jnp.int32),
-      rows=there.shape[0] // (pieces * devices),
-      width=there.shape[1],
-      unit=self._block(rollouts),
-      devices=devices,
-    )
-
-  def _seen(self, params, rollouts, needs, width, places=None):
+  def _seen(self, params, rollouts, needs, width, places):
     """The scorer's statistics, computed in the first columns alone.
 
     Nothing that learns reads more of the scorer: here, and nowhere later,
@@ -462,15 +394,6 @@ class Program:
     # Where no row reads another, one without weight changes nothing.
     weighed = (batch.row_weights != 0) | jnp.any(batch.weights != 0, axis=1)
     return mask & weighed[:, None]
-
-  def _by_length(self, mask, block):
-    """The order of rows that puts those of similar length together."""
-    return widths_lib.order(
-      mask,
-      samples=self.recipe.plan.contract.samples,
-      unit=math.lcm(block, self.shared),
-      free=block == 1,
-    )
 
 
 def shared_rows(contract: Contract, rows: int, devices: int = 1) -> int:
