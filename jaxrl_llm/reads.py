@@ -486,6 +486,9 @@ _TABLE |= {
     'How far the policy moved since it was last asked, nats per token.',
     _uniform(0.1),
   ),
+  'earlier': _of_plan(
+    'bool[N, T]', 'Tokens that a policy of earlier iterations chose.', _head
+  ),
   'episode': _of_plan(
     'i32[N]',
     'The episode of a program that a row is of, in [0, N).',
@@ -620,6 +623,9 @@ _TABLE |= {
     _of_places(lambda place: place // 2),
   ),
   'turn': _of_plan('i32[N, T]', 'The turn that a token belongs to.', _below(2)),
+  'unfinished': _of_plan(
+    'bool[N]', 'Rows that go on in the next iteration.', _odds(0.4)
+  ),
 }
 
 

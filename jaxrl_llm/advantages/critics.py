@@ -12,15 +12,15 @@ from jaxrl_llm.credit import Memoryless, earned
 from jaxrl_llm.reads import reads
 
 
-@reads('old_values')
+@reads('old_values', 'unfinished')
 @dataclasses.dataclass(frozen=True)
 class ExtendedGAE(Memoryless):
-  """Stage: advantages of rows that the token budget cut off, too.
+  """Stage: advantages of rows that go on in the next iteration, too.
 
-  A finished row ends at value 0 with its reward. A truncated one has only
+  A finished row ends at value 0 with its reward. An unfinished one has only
   what it was paid so far, and the value after its last token is taken to be
   that before it, so that being cut off is neither good nor bad news. Critic
-  targets are the discounted rewards; those of truncated rows mean nothing, see
+  targets are the discounted rewards; those of unfinished rows mean nothing, see
   `costs.finished_value_error`.
 
   Attributes:
@@ -34,7 +34,7 @@ class ExtendedGAE(Memoryless):
 
   def apply(self, credit, rollouts):
     mask, values = rollouts.loss_mask, rollouts.extras['old_values']
-    cut = rollouts.truncated
+    cut = rollouts.extras['unfinished']
     paid = jnp.sum(rollouts.paid, axis=1, where=mask)
     outcome = earned(jnp.where(cut, paid, credit.rewards), rollouts)
     end = numerics.last_index(mask)[:, None]

@@ -387,14 +387,17 @@ def pessimistic_value_error(stats, batch, *, values, after_values):
   return jnp.where(batch.rollouts.action_mask, error, 0.0)
 
 
-@reads('values', 'old_values')
-def finished_value_error(stats, batch, *, clip=0.2, **values):
-  """`squared_value_error` of the rows that the token budget did not cut off.
+@reads('values', 'old_values', 'unfinished')
+def finished_value_error(stats, batch, *, unfinished, clip=0.2, **values):
+  """`squared_value_error` of the rows that do not go on, on all their tokens.
+
+  Args:
+    unfinished: bool[N], rows that go on in the next iteration.
 
   Source: Truncated PPO, arXiv 2506.15050.
   """
   error = squared_value_error(stats, batch, clip=clip, **values)
-  return jnp.where(batch.rollouts.truncated[:, None], 0.0, error)
+  return jnp.where(unfinished[:, None], 0.0, error)
 
 
 @reads('values', 'old_values', 'guide')

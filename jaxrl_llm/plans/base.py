@@ -33,6 +33,7 @@ beside this module are
     guides          responses that two policies write in turn
     proposed        questions that the policy proposes and solves
     budgeted        groups of different sizes
+    resumed         responses written a part at a time
     replay          earlier groups in place of those without a signal
     retried         groups asked again in other words, where they fell short
     hints           what those words are

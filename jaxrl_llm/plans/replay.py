@@ -15,70 +15,8 @@ import numpy as np
 
 from jaxrl_llm import numerics
 from jaxrl_llm.advantages import group as group_lib
+from jaxrl_llm.plans import kept as kept_lib
 from jaxrl_llm.plans.base import Contract, Plan
-from jaxrl_llm.types import Tokens
-
-_FIELDS = (
-  'content',
-  'response_mask',
-  'action_mask',
-  'logp',
-  'paid',
-  'task',
-  'domain',
-  'valid',
-  'truncated',
-)
-
-
-def _columns(rollouts, components):
-  """{name: [N, ...]}: what is kept of each row."""
-  columns = {name: getattr(rollouts, name) for name in _FIELDS}
-  return columns | dict(rollouts.extras) | {'components': components}
-
-
-def _blank(spec, *leading):
-  """The same, of rows [*leading] of zeros."""
-
-  def empty(dtype, *shape):
-    return jnp.zeros((*leading, *shape), dtype)
-
-  prompt, response = spec.prompt_length, spec.response_length
-  return {
-    'content': Tokens(
-      prompt=empty(jnp.int32, prompt),
-      prompt_mask=empty(bool, prompt),
-      response=empty(jnp.int32, response),
-    ),
-    'response_mask': empty(bool, response),
-    'action_mask': empty(bool, response),
-    'logp': empty(jnp.float32, response),
-    'paid': empty(jnp.float32, response),
-    'task': empty(jnp.int32),
-    'domain': empty(jnp.int32),
-    'valid': empty(bool),
-    'truncated': empty(bool),
-    'log_mass': empty(jnp.float32, response),
-    'components': empty(jnp.float32, spec.components),
-  }
-
-
-def _check(rollouts, kept):
-  """Refuses rows with more than what is kept of them."""
-  unknown = sorted(rollouts.extras.keys() - kept.keys())
-  if unknown:
-    raise ValueError(
-      f'the buffer cannot keep {unknown} of earlier responses; sample '
-      'without them (sample.support=0, model.replay_routes=False)'
-    )
-
-
-def _rows(rollouts, scores, columns):
-  """Rollouts and scores with these columns; group ids stay."""
-  components = columns.pop('components')
-  fields = {name: columns.pop(name) for name in _FIELDS}
-  rollouts = rollouts.replace(**fields, extras=columns)
-  return rollouts, scores.replace(components=components)
 
 
 @functools.partial(jax.jit, static_argnames=('most', 'power'))
@@ -154,7 +92,7 @@ class SelectiveBuffer(Plan):
     return Contract(self.samples, may_lag=True)
 
   def init(self, spec):
-    rows = _blank(spec, self.capacity, self.samples)
+    rows = kept_lib.blank(spec, self.capacity, self.samples)
     return {
       'rows': rows,
       'magnitude': jnp.zeros(self.capacity),
@@ -165,7 +103,7 @@ class SelectiveBuffer(Plan):
     sample_key, draw_key = jax.random.split(key)
     rollouts = tools.generate(prompts, sample_key, self.samples)
     rollouts, scores = tools.verify(rollouts)
-    _check(rollouts, state['rows'])
+    kept_lib.check(rollouts, state['rows'])
     rewards = scores.components @ scores.weights
     advantages = group_lib.norm(rewards, rollouts.group, rollouts.valid)
     magnitude = numerics.group_sum(
@@ -174,7 +112,7 @@ class SelectiveBuffer(Plan):
     groups = magnitude.shape[0]
     rows = jax.tree.map(
       lambda x: x.reshape(groups, self.samples, *x.shape[1:]),
-      _columns(rollouts, scores.components),
+      kept_lib.columns(rollouts, scores.components),
     )
     mixed, state, count = _mix(
       state,
@@ -186,7 +124,8 @@ class SelectiveBuffer(Plan):
     )
     mixed = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), mixed)
     tools.note('plan/replayed', int(count))
-    return *_rows(rollouts, scores, mixed), state
+    scores = scores.replace(components=mixed['components'])
+    return kept_lib.rows(rollouts, mixed), scores, state
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,7 +162,7 @@ class Successes(Plan):
 
   def init(self, spec):
     return {
-      'rows': _blank(spec, self.capacity),
+      'rows': kept_lib.blank(spec, self.capacity),
       'task': jnp.full(self.capacity, -1),
       'number': jnp.full(self.capacity, -1),
       'count': jnp.int32(0),
@@ -233,7 +172,7 @@ class Successes(Plan):
     sample_key, draw_key = jax.random.split(key)
     rollouts = tools.generate(prompts, sample_key, self.samples)
     rollouts, scores = tools.verify(rollouts)
-    _check(rollouts, state['rows'])
+    kept_lib.check(rollouts, state['rows'])
     rewards, valid, task = (
       np.asarray(x)
       for x in (
@@ -250,11 +189,12 @@ class Successes(Plan):
       if len(kept) and self._fails(rewards[own][valid[own]]):
         index[first] = len(task) + kept[int(chance[first] * len(kept))]
     place, memory = self._places(state, task, valid & (rewards > self.earned))
-    fresh = _columns(rollouts, scores.components)
+    fresh = kept_lib.columns(rollouts, scores.components)
     mixed, rows = _exchanged(fresh, state['rows'], index, place)
     replayed = index >= len(task)
     tools.note('plan/replayed', int(replayed.sum()))
-    rollouts, scores = _rows(rollouts, scores, mixed)
+    rollouts = kept_lib.rows(rollouts, mixed)
+    scores = scores.replace(components=mixed['components'])
     extras = {**rollouts.extras, 'replayed': jnp.asarray(replayed)}
     return rollouts.replace(extras=extras), scores, memory | {'rows': rows}
 

@@ -6,9 +6,9 @@ from functools import partial
 
 from jaxrl_llm.advantages import critics, tokens
 from jaxrl_llm.credit import chain, refine
-from jaxrl_llm.objectives import aggregate, costs, surrogates
+from jaxrl_llm.objectives import aggregate, costs, gates, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
-from jaxrl_llm.plans import sampled
+from jaxrl_llm.plans import resumed, sampled
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Paper, register
 
@@ -51,6 +51,7 @@ def ppo(
 def truncated_ppo(
   *,
   samples: int = 1,
+  windows: int = 3,
   clip_low: float = 0.2,
   clip_high: float = 0.28,
   discount: float = 1.0,
@@ -59,15 +60,21 @@ def truncated_ppo(
   value_clip: float = 0.2,
   minibatches: int = 4,
 ) -> Recipe:
-  """PPO that also learns from rows the token budget cut off.
+  """PPO on responses that are sampled a window at a time.
 
-  Deviates: only the advantages and the critic's loss. No plan keeps the rows
-  that were cut off, goes on with them later and trains each token once, so that
-  no time is saved. Details of the loss are recalled.
+  What is not done within its window goes on in the next iteration. The policy
+  learns from each token once, in the iteration that sampled it; the critic from
+  all tokens of a response, once that is done.
+
+  No limit: with a single window all rows are done at once, and the critic
+  learns from the rewards, where that of `ppo` learns from its own estimates.
+
+  Deviates: both losses are averaged over all tokens of the step, those of the
+  other one included. Details of the loss are recalled.
   """
   error = partial(costs.finished_value_error, clip=value_clip)
   return Recipe(
-    plan=sampled.independent(samples=samples),
+    plan=resumed.resumed(samples=samples, windows=windows),
     credit=chain(
       critics.ExtendedGAE(discount, trace), refine(tokens.whiten_batch)
     ),
@@ -75,6 +82,7 @@ def truncated_ppo(
       surrogates.clip,
       low=clip_low,
       high=clip_high,
+      gate=gates.new_tokens,
       value=Cost(error, value_weight),
     ),
     aggregate=aggregate.token_mean,

@@ -45,7 +45,9 @@ def of_microbatch(stats: Stats, batch: Batch) -> dict[str, jax.Array]:
     sampled = batch.rollouts.logp
     if 'support' not in extras:
       sampled = sampled + extras.get('log_mass', 0)
-    gap = jnp.where(mask, jnp.abs(batch.old_logp - sampled), 0)
+    # What an earlier policy sampled has no gap to this one's sampler.
+    own = mask & ~extras.get('earlier', jnp.zeros_like(mask))
+    gap = jnp.where(own, jnp.abs(batch.old_logp - sampled), 0)
     metrics['sampler/gap_mean'] = mean(gap)
     metrics['sampler/gap_max'] = jnp.max(gap)
   if 'ref_logp' in extras:

@@ -342,6 +342,9 @@ _TABLE: dict[str, Metric] = {
   'plan/retried': _share(
     'share of groups', 'How many have rows that were asked in other words.'
   ),
+  'plan/unfinished': _share(
+    'share of rows', 'They go on in the next iteration.'
+  ),
   'plan/reflected': _share(
     'share of rows', 'How many bad episodes were rewritten to turn good.'
   ),

@@ -9,15 +9,15 @@ from tests.objectives import cases
 from tests.oracles import critics as oracle
 
 
-def _given(truncated, valid=None):
+def _given(unfinished, valid=None):
   values, _, _, mask = cases.inputs()
   rng = np.random.default_rng(4)
   rewards = rng.standard_normal(8).astype('f')
   old, ref = rng.standard_normal((2, *mask.shape)).astype('f')
   rollouts = policy.as_rollouts(np.zeros(mask.shape, np.int32), mask)
   rollouts = rollouts.replace(
-    truncated=jnp.asarray(truncated),
     extras={
+      'unfinished': jnp.asarray(unfinished),
       'old_values': jnp.float32(values),
       'old_logp': old,
       'ref_logp': ref,
@@ -31,12 +31,12 @@ def _given(truncated, valid=None):
 
 @pytest.mark.parametrize('trace', [0.0, 0.6, 1.0])
 def test_extended_advantages_equal_the_loops(trace):
-  truncated = np.arange(8) % 3 == 1
-  rollouts, credit, values, mask = _given(truncated)
+  unfinished = np.arange(8) % 3 == 1
+  rollouts, credit, values, mask = _given(unfinished)
   stage = critics.ExtendedGAE(discount=0.9, trace=trace)
   after, _ = stage.update(credit, rollouts, stage.init(Spec(8, 1, 1, 6)))
   expected = oracle.extended(
-    credit.rewards, values, mask, truncated, discount=0.9, trace=trace
+    credit.rewards, values, mask, unfinished, discount=0.9, trace=trace
   )
   np.testing.assert_allclose(after.advantages, expected[0], atol=1e-5)
   np.testing.assert_allclose(after.targets, expected[1], atol=1e-5)
@@ -52,7 +52,7 @@ def test_finished_rows_get_ordinary_advantages():
 def test_being_cut_off_is_no_news():
   rollouts, credit, _, mask = _given(np.ones(8, bool))
   values = {'old_values': jnp.full(mask.shape, 3.0)}
-  rollouts = rollouts.replace(extras=values)
+  rollouts = rollouts.replace(extras=rollouts.extras | values)
   after, _ = critics.ExtendedGAE(1.0, 0.9).update(credit, rollouts, ())
   np.testing.assert_array_equal(after.advantages, 0)
 

@@ -84,6 +84,7 @@ def iterate(parts, state, count=2):
       ('single_stream', {}),
       ('progrpo', {}),
       ('spo_tree', {'recipe.depth': 2}),
+      ('truncated_ppo', {}),
       ('egpo', {}),
       ('aepo', {}),
       ('hnpg', {}),

@@ -52,8 +52,12 @@ def ppo(
 def truncated_ppo(
   case, *, clip_low, clip_high, discount, trace, value_weight, value_clip
 ):
-  """Arxiv 2506.15050: a row that was cut off goes on as it is valued there."""
-  cut, values = case.truncated, case.old.values
+  """Arxiv 2506.15050: a row that was cut off goes on as it is valued there.
+
+  The policy learns from new tokens, the critic from rows that are done.
+  """
+  cut, earlier = case.extras['unfinished'], case.extras['earlier']
+  values = case.old.values
   rewards, last = np.where(cut, 0.0, case.rewards), np.zeros(len(cut))
   for i in case.rows:
     last[i] = values[i, case.columns(i)[-1]] if cut[i] else 0.0
@@ -62,10 +66,15 @@ def truncated_ppo(
   a, w = whitened(case, raw), token_mean(case)
   error = value_error(case, targets, value_weight, value_clip)
 
+  policy = clipped(case, a, clip_low, clip_high)
+
   def finished(now, it):
     return 0.0 if cut[it[0]] else error(now, it)
 
-  loss = over_tokens(case, w, clipped(case, a, clip_low, clip_high), finished)
+  def new(now, it):
+    return 0.0 if earlier[it] else policy(now, it)
+
+  loss = over_tokens(case, w, new, finished)
   return Answer(loss, advantages=a, weights=w, targets=targets)
 
 

@@ -1,0 +1,69 @@
+"""Rows that a plan keeps until a later iteration, as columns by name."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from jaxrl_llm.types import Tokens
+
+_FIELDS = (
+  'content',
+  'response_mask',
+  'action_mask',
+  'logp',
+  'paid',
+  'task',
+  'domain',
+  'valid',
+  'truncated',
+)
+
+
+def columns(rollouts, components=None):
+  """{name: [N, ...]}: what is kept of each row, by name."""
+  found = {name: getattr(rollouts, name) for name in _FIELDS}
+  found |= rollouts.extras
+  return found if components is None else found | {'components': components}
+
+
+def blank(spec, *leading):
+  """The same, of rows [*leading] of zeros."""
+
+  def empty(dtype, *shape):
+    return jnp.zeros((*leading, *shape), dtype)
+
+  prompt, response = spec.prompt_length, spec.response_length
+  return {
+    'content': Tokens(
+      prompt=empty(jnp.int32, prompt),
+      prompt_mask=empty(bool, prompt),
+      response=empty(jnp.int32, response),
+    ),
+    'response_mask': empty(bool, response),
+    'action_mask': empty(bool, response),
+    'logp': empty(jnp.float32, response),
+    'paid': empty(jnp.float32, response),
+    'task': empty(jnp.int32),
+    'domain': empty(jnp.int32),
+    'valid': empty(bool),
+    'truncated': empty(bool),
+    'log_mass': empty(jnp.float32, response),
+    'components': empty(jnp.float32, spec.components),
+  }
+
+
+def check(rollouts, kept):
+  """Refuses rows with more than what is kept of them."""
+  unknown = sorted(rollouts.extras.keys() - kept.keys())
+  if unknown:
+    raise ValueError(
+      f'the buffer cannot keep {unknown} of earlier responses; sample '
+      'without them (sample.support=0, model.replay_routes=False)'
+    )
+
+
+def rows(rollouts, columns):
+  """The rollouts with these columns, without components; group ids stay."""
+  fields = {name: columns[name] for name in _FIELDS}
+  other = columns.keys() - {*_FIELDS, 'components'}
+  return rollouts.replace(**fields, extras={n: columns[n] for n in other})
