@@ -509,6 +509,11 @@ _TABLE |= {
     'f32[N]', "What the policy's greedy response earns.", _of_groups
   ),
   'guide': _of_plan('bool[N, T]', 'Tokens that a guide wrote.', _tail),
+  'heat': _of_plan(
+    'f32[N]',
+    "A row's temperature over that of the run, one for all that have another.",
+    lambda rng, shape, rollouts: np.where(rollouts.group % 3 == 2, 0.8, 1.0),
+  ),
   'hidden_square': _of_plan(
     'f32[N, T]', '|h|^2 of the state that a token is drawn from.', _uniform(1e4)
   ),
@@ -602,11 +607,6 @@ _TABLE |= {
   ),
   'teacher_logp': _of_plan(
     'f32[N, T]', 'Log-probs under the teacher.', _log_chance
-  ),
-  'tempered': _of_plan(
-    'bool[N]',
-    'Rows sampled at another temperature.',
-    _of_places(lambda place: place % 4 == 3),
   ),
   'thought': _of_plan(
     'bool[N, T]', 'Tokens that reason before an action.', _odds(0.5)

@@ -12,8 +12,9 @@ The quiz of `quiz.py`, 32 questions, one answer in 20 right, 150 iterations of 4
 minibatches with Adam, targets of 0.1 to 0.6 nats per token from about 1 at the
 start. A verifier that errs in 1 of 5 answers keeps groups mixed, as hard
 questions would: on a solved quiz no answer is left that could steer. `aepo`
-samples 2 of 10 answers tempered, `aepo_half` 5; `target_entropy`, a bonus whose
-weight follows the entropy, and GRPO have 10 plain ones. Measured over the last
+answers a fifth of the questions tempered, `aepo_half` half of them, others in
+every iteration; `target_entropy`, a bonus whose weight follows the entropy, and
+GRPO have plain answers alone. Measured over the last
 third of training: the entropy of a token, how far it is from the target (for
 GRPO from 0), and the expected reward. Expected: AEPO's entropy at the target,
 with GRPO's reward and more of it than under the bonus.
@@ -34,8 +35,8 @@ from jaxrl_llm.tabular import policy
 QUESTIONS, SAMPLES, STEPS, ERRS = 32, 10, 150, 0.2
 VALUES: dict[str, tuple[str, dict[str, Any]]] = {
   'grpo': ('grpo', {'kl_weight': 0.0}),
-  'aepo': ('aepo', {'tempered': 2}),
-  'aepo_half': ('aepo', {'tempered': 5}),
+  'aepo': ('aepo', {'tempered': 0.2}),
+  'aepo_half': ('aepo', {'tempered': 0.5}),
   'target_entropy': ('target_entropy', {}),
 }
 TRACED = ('target',)
@@ -110,26 +111,27 @@ def plain(program, state, key):
 
 def tempered(program, state, key):
   """What the recipe's plan collects, whose own form runs on the host."""
-  plan, task = program.recipe.plan, jnp.arange(QUESTIONS)
-  first, second = jax.random.split(key)
+  plan = program.recipe.plan
+  order, first, second = jax.random.split(key, 3)
+  task = jax.random.permutation(order, QUESTIONS)
+  count = plan.tempered(QUESTIONS)
   heat = exploration.steering_temperature(
     state.method['plan'], plan.target, hot=plan.hot, cold=plan.cold
   )
   heated = state.params | {'logits': state.params['logits'] / heat}
-  own = policy.sample(
-    state.params, first, task, samples=plan.samples - plan.count
-  )
-  rest = policy.sample(heated, second, task, samples=plan.count)
+
+  def sampled(params, key, task):
+    return policy.sample(params, key, task, samples=plan.samples)
+
+  own = sampled(state.params, first, task[:-count])
+  rest = sampled(heated, second, task[-count:])
   rest = rest.replace(logp=policy.score(state.params, rest).logp)
-
-  def together(a, b):
-    a, b = (x.reshape(QUESTIONS, -1, *x.shape[1:]) for x in (a, b))
-    both = jnp.concatenate([a, b], axis=1)
-    return both.reshape(-1, *both.shape[2:])
-
-  rollouts = jax.tree.map(together, own, rest)
-  place = jnp.arange(QUESTIONS * plan.samples) % plan.samples
-  extras = {'tempered': place >= plan.samples - plan.count}
+  rollouts = jax.tree.map(lambda *x: jnp.concatenate(x), own, rest)
+  rows = jnp.arange(QUESTIONS * plan.samples)
+  heats = jnp.where(rows < own.valid.shape[0], 1.0, heat)
   entropy = numerics.masked_mean(-own.logp, own.action_mask)
   method = state.method | {'plan': entropy}
-  return rollouts.replace(extras=extras), state.replace(method=method)
+  rollouts = rollouts.replace(
+    group=rows // plan.samples, extras={'heat': heats}
+  )
+  return rollouts, state.replace(method=method)

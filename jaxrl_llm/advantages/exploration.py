@@ -100,38 +100,44 @@ class TemperedMix:
     return credit.replace(advantages=advantages), state
 
 
-@reads('tempered')
+@reads('heat')
 @dataclasses.dataclass(frozen=True)
 class TemperedSuccesses(Memoryless):
-  """Stage: GRPO, beside rows sampled at another temperature that succeeded.
+  """Stage: GRPO, in which successes at another temperature replace rows.
 
-      own rows:       (r - mean) / (std + epsilon) among the group's own rows
-      tempered rows:  1 where their own such advantage, among the group's
-                      tempered rows, is above `least`; others are dropped
+      A    = (r - mean) / (std + epsilon)   within each group
+      S    = tempered rows with A > least,  n = min(most, |S|)
+      rows of the run's temperature: A,     weighed by 1 - n / their number
+      rows of S:                     1,     weighed by n / |S|
 
-  Times the score function at temperature 1, tempered rows are REINFORCE on
-  the successes of the tempered policy.
+  with half as many, rounded down, while the temperature is low; other tempered
+  rows are dropped. The weights are the chances of rows in a batch of which n
+  drawn ones are replaced by n drawn successes. Times the score function at the
+  run's temperature, these are REINFORCE on the tempered policy's successes.
 
   Attributes:
-    epsilon: reward units. least: in spreads.
+    epsilon: reward units. least: in spreads. most: rows.
 
-  Source: AEPO, arXiv 2510.08141, and its code.
+  Source: AEPO, arXiv 2510.08141, and its code, which takes the first rows.
   """
 
   epsilon: float = 1e-6
   least: float = 0.05
+  most: int = 60
 
   def apply(self, credit, rollouts):
-    tempered = rollouts.extras['tempered'].astype(bool)
-
-    def among(rows):
-      where = rollouts.valid & rows
-      return group.norm(
-        credit.rewards, rollouts.group, where, epsilon=self.epsilon
-      )
-
-    success = among(tempered) > self.least
-    row = jnp.where(tempered, success * 1.0, among(~tempered))
+    heat, valid = rollouts.extras['heat'], rollouts.valid
+    row = group.norm(
+      credit.rewards, rollouts.group, valid, epsilon=self.epsilon
+    )
+    own = valid & (heat == 1)
+    success = valid & (heat != 1) & (row > self.least)
+    found, others = (jnp.sum(x * 1.0) for x in (success, own))
+    number = jnp.minimum(found, self.most)
+    number = jnp.where(jnp.any(heat < 1), number // 2, number)
+    stays = jnp.maximum(1 - numerics.safe_divide(number, others), 0.0)
+    weight = jnp.where(success, numerics.safe_divide(number, found), 0.0)
+    weight = jnp.where(own, stays, weight)
+    row = jnp.where(heat == 1, row, success * 1.0)
     advantages = jnp.where(rollouts.loss_mask, row[:, None], 0.0)
-    keep = jnp.where(tempered & ~success, 0.0, credit.keep)
-    return credit.replace(advantages=advantages, keep=keep)
+    return credit.replace(advantages=advantages, keep=credit.keep * weight)

@@ -1,4 +1,4 @@
-"""Temperatures other than the run's, by row."""
+"""Temperatures other than the run's, by group."""
 
 from __future__ import annotations
 
@@ -9,45 +9,37 @@ import jax.numpy as jnp
 
 from jaxrl_llm import numerics
 from jaxrl_llm.advantages import exploration
-from jaxrl_llm.plans import prefixes
 from jaxrl_llm.plans.base import Contract, Plan
 
 
 @dataclasses.dataclass(frozen=True)
 class Tempered(Plan):
-  """Groups whose last rows are sampled at another temperature.
+  """Prompts of which the last are answered at another temperature.
 
   It is `exploration.steering_temperature` of the mean -log-prob of the own
-  tokens of the iteration before, 0 at first. The extra `tempered` bool[N]
-  marks these rows; their log-probs are the policy's at the run's temperature.
+  tokens of the iteration before, 0 at first. The extra `heat` f32[N] is that
+  temperature over the run's in these rows, whose log-probs are the policy's at
+  the run's temperature, and 1 in the others.
 
   Attributes:
-    samples: rows of a group. count: of which are tempered.
+    samples: rows of a group. share: of the prompts, rounded, and at least one.
     target: nats per token. hot, cold: temperatures.
 
   Raises:
-    ValueError: no row of the policy's own, or none that is tempered.
+    ValueError: no prompt that is answered as usual, or none otherwise.
 
-  Source: AEPO, arXiv 2510.08141, which tempers rows of a quarter of the
-    prompts and lets their successes replace others.
+  Source: AEPO, arXiv 2510.08141.
   """
 
-  samples: int = 10
-  count: int = 2
+  samples: int = 8
+  share: float = 0.2
   target: float = 0.3
   hot: float = 1.2
   cold: float = 0.8
 
-  def __post_init__(self):
-    if not 0 < self.count < self.samples:
-      raise ValueError(
-        f'{self.count} tempered rows of {self.samples} leave one kind '
-        'without a row; use 1 or more, and fewer than samples'
-      )
-
   @property
   def contract(self):
-    return Contract(self.samples, provides={'tempered'})
+    return Contract(self.samples, provides={'heat'})
 
   def init(self, spec):
     del spec
@@ -55,29 +47,43 @@ class Tempered(Plan):
 
   def collect(self, tools, prompts, state, key):
     plain, other = jax.random.split(key)
+    count = self.tempered(prompts.tokens.shape[0])
     heat = exploration.steering_temperature(
       state, self.target, hot=self.hot, cold=self.cold
     )
-    own = tools.generate(prompts, plain, self.samples - self.count)
-    rest = tools.tempered(prompts, other, self.count, float(heat))
+    first = jax.tree.map(lambda x: x[:-count], prompts)
+    last = jax.tree.map(lambda x: x[-count:], prompts)
+    own = tools.generate(first, plain, self.samples)
+    rest = tools.tempered(last, other, self.samples, float(heat))
 
-    rollouts = prefixes.together(prompts.tokens.shape[0], own, rest)
-    place = jnp.arange(rollouts.valid.shape[0]) % self.samples
-    tempered = place >= self.samples - self.count
-    extras = {**rollouts.extras, 'tempered': tempered}
+    rollouts = jax.tree.map(lambda *x: jnp.concatenate(x), own, rest)
+    rows = jnp.arange(rollouts.valid.shape[0], dtype=jnp.int32)
+    heats = jnp.where(rows < own.valid.shape[0], 1.0, heat)
+    rollouts = rollouts.replace(
+      group=rows // self.samples, extras={**rollouts.extras, 'heat': heats}
+    )
     tools.note('plan/temperature', float(heat))
     entropy = numerics.masked_mean(-own.logp, own.action_mask)
-    scored = tools.verify(rollouts.replace(extras=extras))
-    return *scored, entropy
+    return *tools.verify(rollouts), entropy
+
+  def tempered(self, prompts: int) -> int:
+    """How many of so many prompts are answered at another temperature."""
+    count = max(1, round(self.share * prompts))
+    if not 0 < count < prompts:
+      raise ValueError(
+        f'a share of {self.share} of {prompts} prompts leaves one kind without '
+        'a prompt; use more prompts, or a share between 0 and 1'
+      )
+    return count
 
 
 def tempered(
   *,
-  samples: int = 10,
-  count: int = 2,
+  samples: int = 8,
+  share: float = 0.2,
   target: float = 0.3,
   hot: float = 1.2,
   cold: float = 0.8,
 ) -> Tempered:
-  """Groups whose last rows are sampled hotter or colder."""
-  return Tempered(samples, count, target, hot, cold)
+  """Prompts of which the last are answered hotter or colder."""
+  return Tempered(samples, share, target, hot, cold)

@@ -61,10 +61,12 @@ def dcpo(
 )
 def aepo(
   *,
-  samples: int = 10,
-  tempered: int = 2,
+  samples: int = 8,
+  tempered: float = 0.2,
+  most: int = 60,
   clip_low: float = 0.2,
-  clip_high: float = 0.2,
+  clip_high: float = 0.3,
+  bound: float = 3.0,
   target: float = 0.5,
   hot: float = 1.2,
   cold: float = 0.8,
@@ -74,20 +76,20 @@ def aepo(
 ) -> Recipe:
   """GRPO beside successes sampled hotter or colder, as the entropy asks.
 
-  `tempered` rows of every group are.
+  `tempered` is the share of groups that are, a quarter as many as the others.
 
-  Deviates: the paper tempers rows of a quarter of the prompts, and lets at
-  most 60 successes of a batch, half as many when cold, take the place of
-  others. Tokens are averaged within each response, as in GRPO, where the
-  published code averages over all of the step's and clips twice.
+  Deviates: tempered groups answer prompts of their own, in the paper again
+  those of others. Rows are weighed by the chances to be exchanged.
   """
   return Recipe(
     plan=temperature.tempered(
-      samples=samples, count=tempered, target=target, hot=hot, cold=cold
+      samples=samples, share=tempered, target=target, hot=hot, cold=cold
     ),
-    credit=exploration.TemperedSuccesses(epsilon, least),
-    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
-    aggregate=aggregate.sequence_mean,
+    credit=exploration.TemperedSuccesses(epsilon, least, most),
+    objective=policy_gradient(
+      surrogates.dual_clip, low=clip_low, high=clip_high, bound=bound
+    ),
+    aggregate=aggregate.token_mean,
     minibatches=minibatches,
   )
 

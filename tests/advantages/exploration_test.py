@@ -107,21 +107,25 @@ def test_tempering_moves_the_entropy_of_a_bandit_towards_its_target():
   assert step(1.2) > step(1.0) > step(0.8)
 
 
-@pytest.mark.parametrize('reward', cases.NAMES[:4])
-def test_tempered_successes_equal_the_loops(reward):
-  tempered = np.arange(16) % 4 >= 2
-  rollouts, credit = _given(reward, tempered=tempered)
-  stage = exploration.TemperedSuccesses()
+@pytest.mark.parametrize('heat', [1.2, 0.8])
+@pytest.mark.parametrize(('share', 'most'), [(2, 60), (2, 1), (1, 60)])
+@pytest.mark.parametrize('reward', cases.NAMES[:2])
+def test_tempered_successes_equal_the_loops(reward, share, most, heat):
+  heats = np.where(np.arange(16) // 4 >= 4 - share, heat, 1.0).astype('f')
+  rollouts, credit = _given(reward, heat=heats)
+  stage = exploration.TemperedSuccesses(most=most)
   after, _ = stage.update(credit, rollouts, stage.init(SPEC))
   rows, keep = oracle.tempered_successes(
     np.asarray(credit.rewards, np.float64),
     np.asarray(rollouts.group),
     np.asarray(rollouts.valid),
-    tempered,
+    heats,
+    most=most,
   )
   expected = np.where(rollouts.loss_mask, rows[:, None], 0)
   np.testing.assert_allclose(after.advantages, expected, rtol=1e-4, atol=1e-5)
-  np.testing.assert_array_equal(after.keep, keep)
+  kept = np.where(rollouts.valid, after.keep, 0)
+  np.testing.assert_allclose(kept, keep, rtol=1e-6)
 
 
 def test_the_temperature_is_hot_up_to_the_target():

@@ -35,19 +35,23 @@ def _norm(rewards, peers, i):
   return (rewards[i] - np.mean(values)) / (np.std(values, ddof=1) + 1e-6)
 
 
-def tempered_successes(rewards, group, valid, tempered):
+def tempered_successes(rewards, group, valid, heat, *, most):
   """Advantage and weight of each row."""
-  out, keep = np.zeros(len(rewards)), np.asarray(valid, float)
-  for i in np.flatnonzero(valid):
-    peers = [
-      j
-      for j in np.flatnonzero(valid)
-      if group[j] == group[i] and tempered[j] == tempered[i]
-    ]
-    out[i] = _norm(rewards, peers, i)
-    if tempered[i]:
-      out[i] = float(out[i] > 0.05)
-      keep[i] = out[i]
+  out, keep = np.zeros(len(rewards)), np.zeros(len(rewards))
+  rows = np.flatnonzero(valid)
+  for i in rows:
+    out[i] = _norm(rewards, [j for j in rows if group[j] == group[i]], i)
+  own = [i for i in rows if heat[i] == 1]
+  found = [i for i in rows if heat[i] != 1 and out[i] > 0.05]
+  number = min(most, len(found))
+  if any(h < 1 for h in heat):
+    number //= 2
+  for i in rows:
+    if i in own:
+      keep[i] = max(1 - number / len(own), 0)
+    else:
+      out[i] = float(i in found)
+      keep[i] = number / len(found) if i in found else 0
   return out, keep
 
 

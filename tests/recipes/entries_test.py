@@ -97,7 +97,7 @@ SLOTS = {
   'questions': 'size',
   'sampler_minibatches': 'minibatches',
   'samples': 'episodes',
-  'tempered': 'count',
+  'tempered': 'share',
   'wordings': 'groups',
 }
 

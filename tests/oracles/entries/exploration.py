@@ -48,24 +48,31 @@ def dcpo(case, *, clip_low, clip_high, target, hot, cold, most, epsilon):
   return Answer(loss, advantages=a, weights=w)
 
 
-# Two rows of every group are tempered.
-@entry(values={'samples': 8}, moved=({'samples': 8, 'least': 0.5},))
-def aepo(case, *, clip_low, clip_high, least, epsilon):
-  """Arxiv 2510.08141: successes of tempered rows have the advantage 1."""
-  r, tempered = case.rewards, case.extras['tempered']
-  a, keep = np.zeros(len(r)), np.ones(len(r))
-  for group in case.groups:
-    for kind in (False, True):
-      rows = [i for i in group if tempered[i] == kind]
-      level, scale = mean(r[i] for i in rows), spread(r[i] for i in rows)
-      for i in rows:
-        a[i] = (r[i] - level) / (scale + epsilon)
-    for i in group:
-      if tempered[i]:
-        keep[i] = a[i] = float(a[i] > least)
-  w = sequence_mean(case, keep)
-  loss = over_tokens(case, w, clipped(case, a, clip_low, clip_high))
-  return Answer(loss, advantages=a, weights=w, keep=keep)
+# Two groups are cold.
+@entry(moved=({'least': 0.5}, {'most': 1}))
+def aepo(case, *, most, clip_low, clip_high, bound, least, epsilon):
+  """Arxiv 2510.08141 and its code: successes take the place of others.
+
+  Rows have the chances that they would have if all exchanges were drawn.
+  """
+  tempered = case.extras['heat'] != 1
+  a, keep = normalised(case, case.rewards, epsilon), np.zeros(len(tempered))
+  valid = np.flatnonzero(case.valid)
+  own = [i for i in valid if not tempered[i]]
+  found = [i for i in valid if tempered[i] and a[i] > least]
+  number = min(most, len(found)) // 2
+  keep[own] = 1 - number / len(own)
+  keep[found] = number / len(found)
+  a = np.where(tempered, 0.0, a)
+  a[found] = 1.0
+  w = token_mean(case, keep)
+
+  def loss(now, it):
+    r, x = ratio(case, now, it), a[it[0]]
+    clipped = ppo(r, x, clip_low, clip_high)
+    return min(clipped, -bound * x) if x < 0 else clipped
+
+  return Answer(over_tokens(case, w, loss), advantages=a, weights=w, keep=keep)
 
 
 def _by_tokens(case, epsilon):
