@@ -8,6 +8,8 @@ which counts has the neutral value named in each docstring.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -217,3 +219,63 @@ def discounted_sum(x: Array, mask: Array, *, decay=1.0) -> Array:
   start = jnp.zeros(x.shape[0], x.dtype)
   _, sums = jax.lax.scan(step, start, (x.T, mask.T), reverse=True)
   return jnp.where(mask, sums.T, 0)
+
+
+class EntropyScale(NamedTuple):
+  """Where the log-entropies of a step lie: f32[] each, nats' logarithms.
+
+  Attributes:
+    pivot: the quantile that separates uncertain tokens from sure ones.
+    above, below: the furthest deviations from it, >= 0 and <= 0.
+  """
+
+  pivot: ArrayLike
+  above: ArrayLike
+  below: ArrayLike
+
+
+def entropy_scale(entropy, share, *, quantile=0.8) -> EntropyScale:
+  """The scale of `entropy_rank` for the tokens of a step.
+
+      e = log max(H, 1e-8),   pivot = quantile of e (nearest rank)
+
+  Args:
+    entropy: f32[N, T], nats. share: f32[N, T], > 0 on the step's tokens.
+    quantile: in [0, 1].
+
+  Returns:
+    The scale, all 0 for a step without tokens.
+  """
+  counts = share > 0
+  e = _log_entropy(entropy)
+  ascending = jnp.sort(jnp.where(counts, e, jnp.inf).ravel())
+  last = jnp.maximum(jnp.sum(counts) - 1, 0)
+  pivot = ascending[jnp.round(quantile * last).astype(jnp.int32)]
+  pivot = jnp.where(jnp.any(counts), pivot, 0.0)
+  z = jnp.where(counts, e - pivot, 0.0)
+  return EntropyScale(pivot, jnp.max(z), jnp.min(z))
+
+
+def _log_entropy(entropy):
+  return jnp.log(jnp.maximum(entropy, 1e-8))
+
+
+def entropy_rank(entropy, scale: EntropyScale):
+  """h: where a token's log-entropy stands on a scale, in [-1, 1].
+
+      h = (e - pivot) / above      above the pivot
+      h = (e - pivot) / |below|    below it
+
+  The published code divides deviations below the pivot by their negative
+  minimum, which makes them positive; the paper's text needs the sign kept,
+  as here. It also divides by the root mean square first, which cancels.
+
+  Returns:
+    f32 like `entropy`; 0 on a side of the pivot where no token lies.
+
+  Source: HAPO, arXiv 2509.16591, and its published code.
+  """
+  z = _log_entropy(entropy) - scale.pivot
+  high = safe_divide(z, scale.above)
+  rank = jnp.where(z > 0, high, safe_divide(z, -scale.below))
+  return jnp.clip(rank, -1, 1)

@@ -7,7 +7,6 @@ no gradient passes through them.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import chex
 import jax
@@ -103,63 +102,6 @@ def consistent_clip(
   return clip(own) + clip(advantages - own)
 
 
-class EntropyScale(NamedTuple):
-  """Where the log-entropies of a step lie: f32[] each, nats' logarithms.
-
-  Attributes:
-    pivot: the quantile that separates uncertain tokens from sure ones.
-    above, below: the furthest deviations from it, >= 0 and <= 0.
-  """
-
-  pivot: jax.Array
-  above: jax.Array
-  below: jax.Array
-
-
-def entropy_scale(entropy, share, *, quantile=0.8) -> EntropyScale:
-  """The scale of `entropy_rank` for the tokens of a step.
-
-      e = log max(H, 1e-8),   pivot = quantile of e (nearest rank)
-
-  Args:
-    entropy: f32[N, T], nats. share: f32[N, T], > 0 on the step's tokens.
-    quantile: in [0, 1].
-
-  Returns:
-    The scale, all 0 for a step without tokens.
-  """
-  counts = share > 0
-  e = _log_entropy(entropy)
-  ascending = jnp.sort(jnp.where(counts, e, jnp.inf).ravel())
-  last = jnp.maximum(jnp.sum(counts) - 1, 0)
-  pivot = ascending[jnp.round(quantile * last).astype(jnp.int32)]
-  pivot = jnp.where(jnp.any(counts), pivot, 0.0)
-  z = jnp.where(counts, e - pivot, 0.0)
-  return EntropyScale(pivot, jnp.max(z), jnp.min(z))
-
-
-def _log_entropy(entropy):
-  return jnp.log(jnp.maximum(entropy, 1e-8))
-
-
-def entropy_rank(entropy, scale: EntropyScale):
-  """h: where a token's log-entropy stands, in [-1, 1] within its own step.
-
-      h = (e - pivot) / above      above the pivot
-      h = (e - pivot) / |below|    below it
-
-  The published code divides deviations below the pivot by their negative
-  minimum, which makes them positive; the paper's text needs the sign kept,
-  as here. It also divides by the root mean square first, which cancels.
-
-  Returns:
-    f32 like `entropy`; 0 on a side of the pivot where no token lies.
-  """
-  z = _log_entropy(entropy) - scale.pivot
-  high = numerics.safe_divide(z, scale.above)
-  return jnp.where(z > 0, high, numerics.safe_divide(z, -scale.below))
-
-
 @reads('entropy', 'share')
 def heterogeneous_clip(
   logp,
@@ -194,7 +136,8 @@ def heterogeneous_clip(
   Source: HAPO, arXiv 2509.16591, and its published code.
   """
   entropy = jax.lax.stop_gradient(entropy)
-  h = entropy_rank(entropy, entropy_scale(entropy, share, quantile=quantile))
+  scale = numerics.entropy_scale(entropy, share, quantile=quantile)
+  h = numerics.entropy_rank(entropy, scale)
   h = jnp.where(share > 0, h, 0.0)
   high = high * (1 + elasticity * jnp.maximum(h, 0))
   low = low * (1 - elasticity * jnp.minimum(h, 0))

@@ -56,6 +56,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, Protocol
 
+from jaxrl_llm.numerics import EntropyScale
 from jaxrl_llm.tasks.speech import Said
 from jaxrl_llm.types import (
   Array,
@@ -146,6 +147,24 @@ class Tools(Protocol):
     self, prompts: Prompts, key: Array, samples: int, temperature: float
   ) -> Rollouts:
     """Responses at another temperature; their log-probs are the policy's."""
+
+  def varied(
+    self,
+    prompts: Prompts,
+    key: Array,
+    samples: int,
+    *,
+    swing: float,
+    scale: EntropyScale,
+  ) -> tuple[Rollouts, Array]:
+    """Responses whose temperature follows the entropy of every draw.
+
+    Args:
+      swing, scale: as of `truncation.Sampling`.
+
+    Returns:
+      The rows, with the policy's log-probs, and its entropies f32[N, T].
+    """
 
   def greedy(self, prompts: Prompts) -> Rollouts:
     """The most probable token at every place, one response a prompt."""

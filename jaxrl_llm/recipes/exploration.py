@@ -110,18 +110,18 @@ def hapo(
   redistribution: float = 1.0,
   bound: float = 10.0,
   quantile: float = 0.8,
+  swing: float = 0.05,
   epsilon: float = 1e-6,
   minibatches: int = 4,
 ) -> Recipe:
-  """Bounds, advantages and averages that follow each token's entropy.
+  """Temperature, bounds, advantages and averages follow each token's entropy.
 
-  Deviates: the temperature of each draw by its entropy is left out, which the
-  sampler would have to apply; entropies are ranked within an
-  optimizer step, where the published code ranks them within a microbatch, and
-  keep their sign below the pivot, as in the paper.
+  Deviates: entropies are ranked within an optimizer step, where the published
+  code ranks them within a microbatch, and keep their sign below the pivot, as
+  in the paper.
   """
   return Recipe(
-    plan=sampled.independent(samples=samples),
+    plan=temperature.varied(samples=samples, swing=swing, quantile=quantile),
     credit=estimate_tokens(tokens.norm_by_tokens, epsilon=epsilon),
     objective=policy_gradient(
       adaptive.heterogeneous_clip,

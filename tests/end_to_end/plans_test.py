@@ -87,6 +87,7 @@ def iterate(parts, state, count=2):
       ('truncated_ppo', {}),
       ('egpo', {}),
       ('aepo', {}),
+      ('hapo', {}),
       ('hnpg', {}),
       ('props', {}),
       ('critique_grpo', {'sample.max_prompt': 48}),

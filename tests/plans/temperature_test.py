@@ -1,4 +1,5 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -14,6 +15,11 @@ class Thermal(scripted.Scripted):
     said = 'h' if temperature > 1 else 'c'
     other = scripted.Scripted(lambda text, i: said, columns=self.columns)
     return other.generate(prompts, key, samples)
+
+  def varied(self, prompts, key, samples, *, swing, scale):
+    self.scales = [*getattr(self, 'scales', []), (swing, *map(float, scale))]
+    rollouts = self.generate(prompts, key, samples)
+    return rollouts, jnp.exp(-rollouts.content.response * 1.0)
 
 
 def test_the_last_prompts_are_hot_until_the_entropy_exceeds_its_target():
@@ -43,3 +49,15 @@ def test_a_share_is_rounded_and_at_least_one_prompt():
 def test_there_are_prompts_of_both_kinds(share, prompts):
   with pytest.raises(ValueError, match='leaves one kind without a prompt'):
     temperature.tempered(share=share).tempered(prompts)
+
+
+def test_a_draw_is_ranked_among_those_of_the_iteration_before():
+  """Letters b and the end, 0, have log-entropies of -2 and 0."""
+  plan = temperature.varied(samples=2, swing=0.1, quantile=1.0)
+  tools, state = Thermal(lambda text, i: 'b'), plan.init(Spec(2, 2, 1, 6))
+  for _ in range(2):
+    _, scores, state = plan.collect(
+      tools, scripted.ask('q'), state, jax.random.key(0)
+    )
+  np.testing.assert_allclose(tools.scales, [(0.1, 0, 0, 0), (0.1, 0, 0, -2)])
+  assert scores.components.shape == (2, 1)

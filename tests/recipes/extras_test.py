@@ -75,6 +75,11 @@ class Tools(scripted.Scripted):
     del temperature
     return self.generate(prompts, key, samples)
 
+  def varied(self, prompts, key, samples, *, swing, scale):
+    del swing, scale
+    rollouts = self.generate(prompts, key, samples)
+    return rollouts, jnp.ones_like(rollouts.logp)
+
   def rival(self, prompts, key, samples):
     return self.generate(prompts, key, samples)
 

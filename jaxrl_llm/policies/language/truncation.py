@@ -27,6 +27,8 @@ import numpy as np
 from flax import struct
 from jax.typing import ArrayLike
 
+from jaxrl_llm.numerics import EntropyScale, entropy_rank
+
 Array = jax.Array
 
 # Weights are in [0, 1], so as integers they are at most the bits of 1.0,
@@ -42,12 +44,17 @@ class Sampling(struct.PyTreeNode):
     top_k: i32[], tokens kept; 0 keeps all.
     top_p: f32[], share of the mass kept, in (0, 1]; 1 keeps all.
     min_p: f32[], least weight kept, relative to the largest; 0 keeps all.
+    swing: f32[], >= 0, by how much of itself the temperature of a row follows
+      `entropy_rank` of its distribution at temperature 1; 0 is not at all.
+    scale: of that rank, an `EntropyScale` of f32[].
   """
 
   temperature: float | Array = 1.0
   top_k: int | Array = 0
   top_p: float | Array = 1.0
   min_p: float | Array = 0.0
+  swing: float | Array = 0.0
+  scale: EntropyScale = EntropyScale(0.0, 0.0, 0.0)
 
   def checked(self) -> Sampling:
     """The same values as arrays of one type each, so that 1 and 1.0 agree.
@@ -60,6 +67,7 @@ class Sampling(struct.PyTreeNode):
       'top_k': (lambda x: x >= 0, 'at least 0; 0 is off'),
       'top_p': (lambda x: 0 < x <= 1, 'in (0, 1]; 1 is off'),
       'min_p': (lambda x: 0 <= x <= 1, 'in [0, 1]; 0 is off'),
+      'swing': (lambda x: 0 <= x < 1, 'in [0, 1); 0 is off'),
     }
     for name, (inside, words) in ranges.items():
       value = getattr(self, name)
@@ -73,6 +81,8 @@ class Sampling(struct.PyTreeNode):
       top_k=jnp.asarray(self.top_k, jnp.int32),
       top_p=jnp.asarray(self.top_p, jnp.float32),
       min_p=jnp.asarray(self.min_p, jnp.float32),
+      swing=jnp.asarray(self.swing, jnp.float32),
+      scale=EntropyScale(*(jnp.asarray(x, jnp.float32) for x in self.scale)),
     )
 
 
@@ -130,7 +140,8 @@ def draw(
       f'support {support} is not in [0, {vocab}], the size of the vocabulary'
     )
   greedy = jnp.less(sampling.temperature, jnp.finfo(jnp.float32).tiny)
-  scaled = _scaled(logits.astype(jnp.float32), greedy, sampling.temperature)
+  logits = logits.astype(jnp.float32)
+  scaled = _scaled(logits, greedy, _temperature(logits, sampling))
   whole, ids = jax.nn.logsumexp(scaled, axis=-1), None
   if allowed is not None:
     scaled = jnp.where(allowed, scaled, -jnp.inf)
@@ -205,6 +216,19 @@ def nucleus(logits: Array, share: ArrayLike, least: ArrayLike) -> Array:
     return (jnp.sum(kept, axis=-1) >= wanted) & (number >= least)
 
   return _largest(weights, enough) > 0
+
+
+def _temperature(logits: Array, sampling: Sampling) -> Array:
+  """f32[N, 1], of each row."""
+  plain = jnp.broadcast_to(sampling.temperature, (logits.shape[0], 1))
+
+  def varied(logits):
+    logp = jax.nn.log_softmax(logits)
+    p = jnp.exp(logp)
+    entropy = -jnp.sum(p * jnp.where(p > 0, logp, 0.0), -1, keepdims=True)
+    return plain * (1 + sampling.swing * entropy_rank(entropy, sampling.scale))
+
+  return jax.lax.cond(sampling.swing > 0, varied, lambda _: plain, logits)
 
 
 def _scaled(logits: Array, greedy: Array, temperature: ArrayLike) -> Array:

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrl_llm.numerics import EntropyScale
 from jaxrl_llm.plans import prefixes
 from jaxrl_llm.policies.language import states
 from jaxrl_llm.policies.language.mixture import Masked, Mixture
@@ -277,6 +278,35 @@ class Tools(Speaker):
       )
       jax.block_until_ready(rollouts)
     return prefixes.scored_as(rollouts, self.score(rollouts).logp)
+
+  def varied(
+    self,
+    prompts: Prompts,
+    key: Array,
+    samples: int,
+    *,
+    swing: float,
+    scale: EntropyScale,
+  ) -> tuple[Rollouts, Array]:
+    """Responses whose temperature follows the entropy of every draw.
+
+    Args:
+      swing, scale: of `Sampling`.
+
+    Returns:
+      The rows, whose log-probs are the policy's at the run's temperature, and
+      its entropies f32[N, T].
+    """
+    sampling = self._answering.sampling.replace(
+      swing=jnp.float32(swing), scale=EntropyScale(*map(jnp.float32, scale))
+    )
+    with self._timed('time/sample'):
+      rollouts = self._answering.generate(
+        self._params, prompts, key, samples, sampling
+      )
+      jax.block_until_ready(rollouts)
+    stats = self.score(rollouts)
+    return prefixes.scored_as(rollouts, stats.logp), stats.entropy
 
   def greedy(self, prompts: Prompts) -> Rollouts:
     """The most probable token at every place, one response a prompt."""

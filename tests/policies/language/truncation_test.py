@@ -276,3 +276,20 @@ def test_only_what_is_allowed_is_drawn_and_all_else_counts_as_dropped(values):
     if support:
       kept = got.support[i][got.support[i] >= 0]
       assert sorted(kept.tolist()) == np.flatnonzero(p).tolist()
+
+
+def test_a_rows_temperature_follows_its_entropy():
+  """Each row is drawn as at the temperature that its entropy gives."""
+  logits = _logits(32, 37) * np.linspace(0.1, 4, 32, dtype='f')[:, None]
+  p = np.exp(logits - np.log(np.exp(logits).sum(1, keepdims=True)))
+  e = np.log(-(p * np.log(p)).sum(1))
+  scale = (0.5, 0.6, -1.5)
+  wanted = np.where(e > 0.5, (e - 0.5) / 0.6, (e - 0.5) / 1.5)
+  heats = 0.8 * (1 + 0.4 * np.clip(wanted, -1, 1))
+  assert (wanted < -1).any() and (wanted > 1).any()
+  values = {'temperature': 0.8, 'top_p': 0.9}
+  sampling = Sampling(**values, swing=0.4, scale=scale).checked()
+  got = _draw(jnp.asarray(logits), _uniform(32), sampling)
+  for row, heat, token, logp in zip(logits, heats, got.token, got.logp):
+    p, _ = oracle.probabilities(row, **values | {'temperature': heat})
+    np.testing.assert_allclose(logp, np.log(p[token]), atol=1e-4)
