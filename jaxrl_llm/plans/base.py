@@ -34,6 +34,7 @@ beside this module are
     proposed        questions that the policy proposes and solves
     budgeted        groups of different sizes
     resumed         responses written a part at a time
+    measured        responses, and a look at all questions now and then
     replay          earlier groups in place of those without a signal
     retried         groups asked again in other words, where they fell short
     hints           what those words are
@@ -142,6 +143,16 @@ class Tools(Protocol):
       openings: of the tasks, see `tasks.environments`; one whose prompt is ''
         has that of the record.
     """
+
+  @property
+  def tasks(self) -> int:
+    """Questions of the data, A."""
+
+  def questions(self, tasks: Any) -> Prompts:
+    """The prompts of tasks i[B]."""
+
+  def tell(self, scores: Any) -> None:
+    """Tells the curriculum a score of every question, f[A]."""
 
   def tempered(
     self, prompts: Prompts, key: Array, samples: int, temperature: float

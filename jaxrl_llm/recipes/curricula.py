@@ -8,7 +8,7 @@ from jaxrl_llm.advantages import group, robust
 from jaxrl_llm.credit import chain, estimate, shape, weigh
 from jaxrl_llm.objectives import aggregate, costs, gates, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
-from jaxrl_llm.plans import budgeted, replay, sampled
+from jaxrl_llm.plans import budgeted, measured, replay, sampled
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.rewards import combine, length
@@ -27,26 +27,36 @@ from jaxrl_llm.selection import (
     'Open Resources',
     '2509.21268',
   ),
-  Limit('grpo', {}, {'kl_weight': 0.0}),
+  Limit('grpo', {}, {'kl_weight': 0.01}),
 )
 def variance_aware(
   *,
   samples: int = 8,
   clip_low: float = 0.2,
   clip_high: float = 0.2,
+  kl_weight: float = 0.01,
   share: float = 0.5,
+  count: int = 16,
+  every: int = 56,
+  weight: float = 0.8,
   minibatches: int = 1,
 ) -> Recipe:
-  """GRPO on prompts drawn by the variance of their rewards (VAS).
+  """GRPO on prompts drawn by variance of rewards and variety of answers (VAS).
 
-  Deviates: the success rates are those of training itself, not measured
-  apart, and the diversity of responses does not enter.
+  Every `every` iterations all questions are answered `count` times for that.
   """
   return Recipe(
     curriculum=bandits.VarianceAware(share),
-    plan=sampled.independent(samples=samples),
+    plan=measured.measured(
+      samples=samples, count=count, every=every, weight=weight
+    ),
     credit=estimate(group.norm),
-    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
+    objective=policy_gradient(
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
+      kl=Cost(costs.k3, kl_weight),
+    ),
     aggregate=aggregate.sequence_mean,
     minibatches=minibatches,
   )

@@ -103,41 +103,40 @@ class Uncertain:
 
 @dataclasses.dataclass(frozen=True)
 class VarianceAware:
-  """A share of the draws by the variance of a task's last success rate.
+  """A share of the draws by scores of the tasks that somebody measures.
 
-      weight = p (1 - p), with replacement, for floor(share n) draws; the
-      rest are uniform
+      floor(share n) draws with replacement by score, the rest uniform
 
-  p is 1/2 until a task was first drawn. If every p is 0 or 1 all draws are
-  uniform.
+  Before it is told any, and if all of them are 0, all draws are uniform.
 
   Attributes:
     share: of the draws, in [0, 1].
 
-  Source: MMR1, arXiv 2509.21268, section 3.1, and its code, which measure p
-    with separate samples now and then, and add a diversity score of the
-    responses' text with weight 0.2.
+  Source: MMR1, arXiv 2509.21268, section 3.1, and its code. The scores are
+    those of `plans.measured`.
   """
 
   share: float = 0.5
 
   def init(self, spec):
-    return jnp.full(spec.tasks, 0.5, jnp.float32)
+    return jnp.zeros(spec.tasks, jnp.float32)
 
   def sample(self, state, key, n):
     first, second = jax.random.split(key)
     weighted = int(self.share * n)
-    variance = state * (1 - state)
-    weights = jnp.where(jnp.max(variance) > 0, variance, 1.0)
+    weights = jnp.where(jnp.max(state) > 0, state, 1.0)
     drawn = with_replacement(first, weights, weighted)
     rest = jax.random.randint(second, (n - weighted,), 0, state.shape[0])
     return jnp.concatenate([drawn, rest]).astype(jnp.int32), state
 
   def update(self, state, tasks, rewards, valid):
-    size = state.shape[0]
-    rows = _sums(jnp.ones_like(rewards), tasks, valid, size)
-    rate = numerics.safe_divide(_sums(rewards, tasks, valid, size), rows)
-    return jnp.where(rows > 0, jnp.clip(rate, 0, 1), state)
+    del tasks, rewards, valid
+    return state
+
+  def told(self, state, scores):
+    """The state with a score >= 0 of every task, f[A]."""
+    del state
+    return jnp.asarray(scores, jnp.float32)
 
 
 def domains_of(spec):

@@ -87,6 +87,7 @@ def iterate(parts, state, count=2):
       ('truncated_ppo', {}),
       ('egpo', {}),
       ('aepo', {}),
+      ('variance_aware', {}),
       ('hapo', {}),
       ('hnpg', {}),
       ('props', {}),

@@ -122,3 +122,28 @@ def test_a_text_is_one_other_wording_and_null_is_none(others):
     wordings.enough(records, 2)
   with pytest.raises(ValueError, match="1 of 1 questions have fewer.*'a'"):
     wordings.enough(records, 3 if others else 2)
+
+
+@pytest.mark.parametrize(
+  ('rows', 'wanted'),
+  [
+    ([], 0),
+    (['abc'], 0),
+    (['abcd', 'abcd', 'abcd'], 1),
+    # All of abc is found, in longer ones: exp(1 - 4 / 3) = 0.716531.
+    (
+      ['abc', 'abcd', 'xabc'],
+      (0.716531 + 2 * (3 / 4 * 2 / 3 * 1 / 2) ** (1 / 3)) / 3,
+    ),
+    # Nothing in common counts 0, for either.
+    (['abc', 'xyz'], 0),
+    # As often as in the one that has it most often.
+    (['aaaa', 'aab'], None),
+  ],
+)
+def test_self_bleu_is_that_of_each_to_all_others(rows, wanted):
+  if wanted is None:
+    first = (2 / 4 * 1 / 3 * 0.1 / 2) ** (1 / 3)
+    second = math.exp(1 - 4 / 3) * (2 / 3 * 1 / 2 * 0.1 / 1) ** (1 / 3)
+    wanted = (first + second) / 2
+  assert wordings.self_bleu(rows) == pytest.approx(wanted)

@@ -80,6 +80,14 @@ class Tools(scripted.Scripted):
     rollouts = self.generate(prompts, key, samples)
     return rollouts, jnp.ones_like(rollouts.logp)
 
+  tasks = len(QUESTIONS)
+
+  def questions(self, tasks):
+    return scripted.ask(*(QUESTIONS[task] for task in tasks))
+
+  def tell(self, scores):
+    assert len(scores) == self.tasks
+
   def rival(self, prompts, key, samples):
     return self.generate(prompts, key, samples)
 

@@ -138,15 +138,19 @@ def test_draws_with_replacement_follow_the_weights_exactly():
   np.testing.assert_allclose(counts / len(found), 0.09, atol=0.006)
 
 
-def test_variance_aware_gives_its_share_to_tasks_half_solved():
+def test_variance_aware_gives_its_share_by_the_scores_that_it_is_told():
   curriculum = bandits.VarianceAware(share=0.5)
-  state = jnp.array([0.5, 0.0, 1.0, 0.0, 1.0, 0.0])
+  scores = np.array([0.3, 0.0, 0.0, 0.0, 0.1, 0.0])
+  state = curriculum.told(curriculum.init(SPEC), scores)
+  # What training earns changes nothing.
+  state = curriculum.update(state, *_iteration(0))
   drawn = _draws(curriculum, state)
-  assert np.all(drawn[:, :3] == 0)
+  assert set(drawn[:, :3].ravel().tolist()) == {0, 4}
+  np.testing.assert_allclose(np.mean(drawn[:, :3] == 0), 0.75, atol=0.05)
   np.testing.assert_allclose(np.mean(drawn[:, 3:] == 0), 1 / 6, atol=0.05)
 
 
-def test_variance_aware_of_settled_tasks_is_uniform():
+def test_variance_aware_is_uniform_until_it_is_told_anything():
   drawn = _draws(bandits.VarianceAware(1.0), jnp.zeros(6))
   counts = np.bincount(drawn.ravel(), minlength=6) / drawn.size
   np.testing.assert_allclose(counts, 1 / 6, atol=0.04)

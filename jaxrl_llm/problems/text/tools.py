@@ -251,6 +251,30 @@ class Tools(Speaker):
     tasks, self.curriculum = self._session.draw(self.curriculum, key)
     return self._questions.prompts(np.asarray(tasks))
 
+  @property
+  def tasks(self) -> int:
+    """Questions of the data."""
+    return len(self._questions)
+
+  def questions(self, tasks: Any) -> Prompts:
+    """The prompts of tasks i[B]."""
+    return self._questions.prompts(np.asarray(tasks))
+
+  def tell(self, scores: Any) -> None:
+    """Tells the curriculum a score of every question.
+
+    Raises:
+      ValueError: one that nobody tells anything.
+    """
+    curriculum = self._session.recipe.curriculum
+    if not hasattr(curriculum, 'told'):
+      raise ValueError(
+        f'the plan measures questions, and {type(curriculum).__name__} draws '
+        'by something else; use a curriculum with told(state, scores), such '
+        'as VarianceAware'
+      )
+    self.curriculum = curriculum.told(self.curriculum, scores)
+
   def generate(self, prompts, key, samples, *, most=0, uids=None):
     """Responses to each prompt, at the temperature of the run."""
     with self._timed('time/sample'):

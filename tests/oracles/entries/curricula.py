@@ -32,9 +32,9 @@ def _grpo(case, low, high, kl_weight=0.0, weight=1.0):
 
 
 @entry()
-def variance_aware(case, *, clip_low, clip_high):
+def variance_aware(case, *, clip_low, clip_high, kl_weight):
   """Arxiv 2509.21268: GRPO, on other prompts."""
-  return _grpo(case, clip_low, clip_high)
+  return _grpo(case, clip_low, clip_high, kl_weight)
 
 
 @entry()
