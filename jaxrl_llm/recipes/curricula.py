@@ -250,17 +250,63 @@ def rollout_gdro(
 
   Numbers and the six edges of the bins are those of the authors' script.
 
-  Deviates: the split is the one that the paper's game is shown to tend to, its
-  square-root law with the variance of the rewards. Its bandit over numbers of
-  responses and its shadow price are not played: both are fed the policy loss,
-  which is 0 at a ratio of 1. An iteration is one minibatch, in the script two.
-  A full window forgets a share of all visits, not the oldest.
+  The split is the one that the paper's game is shown to tend to, its
+  square-root law with the variance of the rewards; `rollout_gdro_bandit` plays
+  the game.
+
+  Deviates: an iteration is one minibatch, in the script two. A full window
+  forgets a share of all visits, not the oldest.
   """
   return Recipe(
     plan=budgeted.ByDifficulty(
       samples=samples,
       least=least,
       most=most,
+      bins=difficulty.PassBins(window=window, margin=0.0),
+    ),
+    credit=estimate(group.norm),
+    objective=policy_gradient(
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
+      kl=Cost(costs.k3, kl_weight),
+    ),
+    aggregate=aggregate.sequence_mean,
+  )
+
+
+@register(_GDRO, Limit('grpo', {}, {'clip_high': 0.28, 'kl_weight': 0.001}))
+def rollout_gdro_bandit(
+  *,
+  samples: int = 4,
+  least: int = 2,
+  most: int = 12,
+  clip_low: float = 0.2,
+  clip_high: float = 0.28,
+  kl_weight: float = 0.001,
+  rate: float = 0.65,
+  floor: float = 0.01,
+  memory: float = 0.4,
+  window: int = 50,
+) -> Recipe:
+  """GRPO whose numbers of responses are bandits' choices, one a bin.
+
+  Numbers and the six edges of the bins are those of the authors' script.
+
+  Deviates: bandits are told the variance of a group's mean reward, which their
+  choice decides, where the script has the policy loss, which is 0 at a ratio of
+  1; they average it, there they add it up. Numbers of rows have no price, as
+  the budget is met. An iteration is one minibatch, in the script two. A full
+  window forgets a share of all visits, not the oldest.
+  """
+  return Recipe(
+    plan=budgeted.Bandits(
+      samples=samples,
+      least=least,
+      most=most,
+      rate=rate,
+      floor=floor,
+      memory=memory,
       bins=difficulty.PassBins(window=window, margin=0.0),
     ),
     credit=estimate(group.norm),

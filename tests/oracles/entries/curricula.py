@@ -147,6 +147,12 @@ def rollout_gdro(case, *, clip_low, clip_high, kl_weight):
   return _grpo(case, clip_low, clip_high, kl_weight)
 
 
+@entry()
+def rollout_gdro_bandit(case, *, clip_low, clip_high, kl_weight):
+  """Arxiv 2601.19280: GRPO, of other numbers of responses."""
+  return _grpo(case, clip_low, clip_high, kl_weight)
+
+
 @entry(moved=({'buffer': 2.0},))
 def qwenlong_l1(case, *, buffer, clip_low, clip_high):
   """Arxiv 2505.17667: the best of the judges' scores, less for a long one."""
