@@ -206,8 +206,9 @@ def tw_grpo(
 ) -> Recipe:
   """More weight on positions where the group's distributions differ.
 
-  Deviates: the paper's soft reward of multiple choice must come from a verifier
-  of the run, and questions are not inverted.
+  The paper's soft reward of multiple choice is the verifier `several`.
+
+  Deviates: questions are not inverted, so that several options are right.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),

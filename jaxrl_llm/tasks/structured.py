@@ -23,6 +23,10 @@ _ANSWER = re.compile(r'<answer>(.*?)</answer>', re.DOTALL)
 _THOUGHT = re.compile(r'<think>(.*?)</think>', re.DOTALL)
 _ACTION = re.compile(r'["\']action["\']\s*:\s*["\'](\w+)["\']')
 _WORD = re.compile(r'[^\W\d]\w*')
+# 'A' and 'I' before a word are English, unless the word speaks of options.
+_LETTER = re.compile(
+  r"(?<![\w'’])(?![AI]\s+(?!(?:and|or|is|are)\b)[a-z])[A-Z](?![\w'’])"
+)
 _NUMBER = re.compile(r'-?\d+(?:\.\d+)?')
 # Calls longer than these are none that anyone meant.
 _LONGEST_CALL = 1 << 14
@@ -63,6 +67,45 @@ def verdict(
     )
     for response, row in zip(responses, rows, strict=True)
   ]
+
+
+def several(responses: Sequence[str], rows: Rows) -> list[float]:
+  """How many of the right options are named, 0 where a wrong one is, too.
+
+      |named| / |right|   where right holds all that are named, else 0
+
+  Args:
+    responses: capital letters of their answers, those between answer tags or
+      else of `answers.final`, that stand alone name options, as in A, C.
+    rows: 'answer' names the right ones in the same way, or is a list of them.
+
+  Raises:
+    ValueError: an answer that names none.
+
+  Source: the soft reward of TW-GRPO, arXiv 2505.24718. Recalled.
+
+  Example:
+    >>> row = {'answer': 'A,C'}
+    >>> several(['<answer>A</answer>', 'C and A', 'A, B'], [row] * 3)
+    [0.5, 1.0, 0.0]
+  """
+  scores = []
+  for response, row in zip(responses, rows, strict=True):
+    given = row['answer']
+    right = set(
+      _LETTER.findall(given if isinstance(given, str) else ' '.join(given))
+    )
+    if not right:
+      raise ValueError(
+        f'the answer {given!r} names no option; write capital letters, such as '
+        'A,C'
+      )
+    tagged = _ANSWER.findall(response)
+    named = set(
+      _LETTER.findall(tagged[-1] if tagged else answers.final(response))
+    )
+    scores.append(len(named) / len(right) if named <= right else 0.0)
+  return scores
 
 
 def first_error(responses: Sequence[str], rows: Rows) -> list[float]:

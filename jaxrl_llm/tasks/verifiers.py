@@ -42,6 +42,7 @@ BUILTINS = {
   'reflected': 'jaxrl_llm.tasks.structured:reflected',
   'roles': 'jaxrl_llm.tasks.structured:roles',
   'same_call': 'jaxrl_llm.tasks.structured:same_call',
+  'several': 'jaxrl_llm.tasks.structured:several',
   'verdict': 'jaxrl_llm.tasks.structured:verdict',
 }
 

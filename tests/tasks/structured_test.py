@@ -9,6 +9,29 @@ def scores(name, row, *responses):
   return verifiers.resolve(name)(list(responses), [row] * len(responses))
 
 
+@pytest.mark.parametrize('answer', ['A,C', 'C and A', ['A', 'C'], '(A) (C)'])
+def test_options_earn_their_share_while_none_is_wrong(answer):
+  said = {
+    'A': 0.5,
+    '<answer>C, A</answer>': 1,
+    'B looked right. <answer>A</answer>': 0.5,
+    '#### A and C': 1,
+    'I choose A': 0.5,
+    'A good one is C': 0.5,
+    'A, B': 0,
+    'A, B, C': 0,
+    'I cannot say': 0,
+    '': 0,
+  }
+  row = {'answer': answer}
+  assert scores('several', row, *said) == list(said.values())
+
+
+def test_an_answer_names_options():
+  with pytest.raises(ValueError, match="'none' names no option"):
+    scores('several', {'answer': 'none'}, 'A')
+
+
 def test_a_judge_is_paid_by_its_distance_to_the_first_error():
   for steps, right, said in itertools.product([4], range(-1, 4), range(-1, 4)):
     if (right < 0) != (said < 0):
