@@ -275,7 +275,7 @@ def entropy_rank(entropy, scale: EntropyScale):
 
   Source: HAPO, arXiv 2509.16591, and its published code.
   """
-  z = _log_entropy(entropy) - scale.pivot
-  high = safe_divide(z, scale.above)
-  rank = jnp.where(z > 0, high, safe_divide(z, -scale.below))
+  pivot, above, below = map(jnp.asarray, scale)
+  z = _log_entropy(entropy) - pivot
+  rank = jnp.where(z > 0, safe_divide(z, above), safe_divide(z, -below))
   return jnp.clip(rank, -1, 1)

@@ -136,8 +136,8 @@ def heterogeneous_clip(
   Source: HAPO, arXiv 2509.16591, and its published code.
   """
   entropy = jax.lax.stop_gradient(entropy)
-  scale = numerics.entropy_scale(entropy, share, quantile=quantile)
-  h = numerics.entropy_rank(entropy, scale)
+  span = numerics.entropy_scale(entropy, share, quantile=quantile)
+  h = numerics.entropy_rank(entropy, span)
   h = jnp.where(share > 0, h, 0.0)
   high = high * (1 + elasticity * jnp.maximum(h, 0))
   low = low * (1 - elasticity * jnp.minimum(h, 0))

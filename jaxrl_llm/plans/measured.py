@@ -69,7 +69,8 @@ class Measured(Plan):
       # The last batch wraps around, to be of the same compiled shape.
       tasks = np.arange(start, start + size) % tools.tasks
       prompts = tools.questions(tasks)
-      earned, said = np.zeros(size), [[] for _ in tasks]
+      earned = np.zeros(size)
+      said: list[list[tuple[int, ...]]] = [[] for _ in tasks]
       rounds = -(-self.count // self.samples)
       for number in range(rounds):
         draw = jax.random.fold_in(key, start * rounds + number)
