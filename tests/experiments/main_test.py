@@ -100,7 +100,7 @@ def test_the_wheel_trains_without_the_repository(tmp_path):
     len((elsewhere / 'run' / 'metrics.jsonl').read_text().splitlines()) == 3
   )
   record = json.loads((elsewhere / 'run' / 'config.json').read_text())
-  assert record['command'].startswith('jaxrl-llm train --quiet')
+  assert record['command'].startswith('jaxrl-llm train --config=mine.py')
   help_ = subprocess.run(
     [sys.executable, '-m', 'jaxrl_llm', 'train', '--config=control', '--help'],
     cwd=elsewhere,
