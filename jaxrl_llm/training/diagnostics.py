@@ -18,6 +18,7 @@ from jax.typing import ArrayLike
 from jaxrl_llm import numerics
 from jaxrl_llm.objectives.rating import last_value
 from jaxrl_llm.selection import pairs
+from jaxrl_llm.tabular import information
 from jaxrl_llm.types import Array, Batch, Credit, Rollouts, Stats
 
 
@@ -98,9 +99,13 @@ def compared(
   preference/margin         rating of the better less that of the worse
   preference/chosen_logp    sequence log-prob of the better, nats
   preference/rejected_logp  of the worse
+  preference/information    sum_i w_i log(n w_i), w ~ e^rating
 
   The means over the pairs of a group of which one row is better. Where none
   is, each row is compared with each other, both ways: accuracy 1/2, margin 0.
+  The last is of all n rows of a group, in nats: 0 where all are rated alike,
+  log n where one has all weight. Of log-ratios to the reference it is what the
+  policy adds to it, as DID (arXiv 2505.23761) estimates it.
 
   Args:
     ratings, logp, rewards: f32[N]. live: bool[N]. samples: G, rows of a group.
@@ -116,11 +121,17 @@ def compared(
     return jnp.sum(weights * x, axis=(-2, -1))
 
   margin = ratings[:, :, None] - ratings[:, None, :]
+  count = jnp.sum(live, axis=-1)
+  # A group without rows adds nothing, and has nothing to normalise.
+  rated = jnp.where(live | (count == 0)[:, None], ratings, -jnp.inf)
+  entropy = information.entropy(jax.nn.log_softmax(rated))
+  gained = jnp.log(jnp.maximum(count, 1)) - entropy
   return {
     'preference/accuracy': 0.5 + 0.5 * mean(jnp.sign(margin)),
     'preference/margin': mean(margin),
     'preference/chosen_logp': mean(logp[:, :, None]),
     'preference/rejected_logp': mean(logp[:, None, :]),
+    'preference/information': jnp.where(count > 0, gained, 0.0),
   }
 
 

@@ -75,6 +75,11 @@ _PAIRS = {
     'nats',
     'Log-prob of the worse response.',
   ),
+  'preference/information': _count(
+    'mean over groups of sum_i w_i log(n w_i), w ~ e^s over n responses',
+    'nats',
+    'How unevenly the policy has come to rate the responses of a group.',
+  ),
 }
 
 _TABLE: dict[str, Metric] = {

@@ -143,11 +143,27 @@ def test_comparisons_equal_loops_over_the_pairs_of_each_group():
       'margin': share * np.sum(margins),
       'chosen_logp': share * sum(logp[g, i] for i, _ in pairs),
       'rejected_logp': share * sum(logp[g, j] for _, j in pairs),
+      'information': 0.0,
     }
+    if len(rows):
+      w = np.exp(ratings[g, rows]) / np.exp(ratings[g, rows]).sum()
+      expected['information'] = np.sum(w * np.log(len(rows) * w))
     for name, value in expected.items():
       np.testing.assert_allclose(
-        found[f'preference/{name}'][g], value, rtol=1e-6, err_msg=name
+        found[f'preference/{name}'][g],
+        value,
+        rtol=1e-5,
+        atol=1e-6,
+        err_msg=name,
       )
+
+
+def test_a_group_without_rows_has_no_information():
+  nothing = jnp.zeros(4)
+  found = diagnostics.compared(
+    nothing, nothing, nothing, jnp.array([0, 0, 1, 1]) > 0, samples=2
+  )
+  assert found['preference/information'].tolist() == [0, 0]
 
 
 def test_a_response_is_rated_by_head_then_by_reference_then_by_itself():
