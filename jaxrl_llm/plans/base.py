@@ -18,6 +18,7 @@ beside this module are
     hardest         any of them on the questions of the largest perplexity
     episodes        several turns with an environment between them
     aligned         episodes with as many turns of sub-agents each
+    led             turns behind what a leading episode said
     forked          episodes that part where the policy became unsure
     reflected       episodes that went wrong, rewritten to turn good
     rewritten       the same, where the template writes the history anew

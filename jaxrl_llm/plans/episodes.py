@@ -213,7 +213,7 @@ def answered(tools, log: Turns, at, said, last) -> dict[int, Sequence[int]]:
     log.answered[row, at[row]] = not step.done
     log.call[row, at[row]] = -1 if step.done else step.call
     if step.done or at[row] + 1 == log.taken.shape[1]:
-      log.stop[row, at[row]] = _reason(tools, step)
+      log.stop[row, at[row]] = reason(tools, step)
       continue
     told[row], talk = tools.after(
       log.talk[row, at[row]], said[row], step.observation
@@ -229,7 +229,7 @@ def settled(tools, log: Turns, last):
   return late, log.ended == STOPS.index('failed')
 
 
-def _reason(tools, step) -> int:
+def reason(tools, step) -> int:
   """Why an episode ends with a step, a place in `STOPS`."""
   if not step.done:
     return STOPS.index('turns')

@@ -12,7 +12,7 @@ from jaxrl_llm.credit import chain, estimate, estimate_tokens, shape
 from jaxrl_llm.notes import base as notes
 from jaxrl_llm.objectives import aggregate, costs, ranked, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
-from jaxrl_llm.plans import episodes, proposed, sampled
+from jaxrl_llm.plans import led, proposed, sampled
 from jaxrl_llm.plans import wordings as wordings_lib
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
@@ -128,14 +128,17 @@ def step_grpo(
 ) -> Recipe:
   """GRPO among the samples of one step of one question.
 
-  The plan provides `step`, and `step_reward`, in which the environment scores
-  sub-question and route of an intermediate step; the last step earns what of
-  the episode's reward is left, that of the answer.
+  Every turn of an episode of the policy's own is a question, answered by
+  `samples` turns that end there. In `step_reward` the environment scores
+  sub-question and route of an intermediate step; a step that ends the episode
+  earns the reward of its answer. Over HTTP the rows of a group are steps of the
+  same number, behind what each episode said before.
 
-  Deviates: the rows of a group do not share their prefix.
+  Deviates: the paper takes the steps before a question from data that another
+  model wrote.
   """
   return Recipe(
-    plan=episodes.steps(samples=samples, turns=turns),
+    plan=led.led_steps(samples=samples, turns=turns),
     credit=chain(
       shape(step_rewards.apart),
       keys.EstimateBy(partial(group.norm, epsilon=epsilon), ('group', 'step')),
