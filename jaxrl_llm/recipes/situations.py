@@ -289,16 +289,15 @@ def fitting(have: Collection[str], want: Collection[str] = ()):
 def page() -> str:
   """`docs/choosing.md`."""
   rows = [
-    f'| {row.told} | {_flags(row)} | `{row.recipe}`: {row.why} | {row.others} |'
+    f'| {row.told} | {_words(row)} | `{row.recipe}`: {row.why} | {row.others} |'
     for row in TABLE
   ]
   return '\n'.join([_HEAD, *rows, _FOOT])
 
 
-def _flags(row: Situation) -> str:
-  asked = [f'`--have={",".join(row.have)}`']
-  asked += [f'`--want={",".join(row.want)}`'] if row.want else []
-  return ' '.join(asked)
+def _words(row: Situation) -> str:
+  """Without the flags, so that the column stays narrow."""
+  return '; '.join(', '.join(words) for words in (row.have, row.want) if words)
 
 
 _HEAD = """\
@@ -313,7 +312,7 @@ python -m jaxrl_llm.recipes for --have=verifier,demonstrations
 python -m jaxrl_llm.recipes for --have=verifier --want=hard,short
 ```
 
-| what you have | asked for by | begin with | look at next |
+| what you have | have; want | begin with | look at next |
 |---|---|---|---|"""
 _FOOT = """\
 
