@@ -42,7 +42,8 @@ class UCB1:
 
   scale: float = 1.0
 
-  def init(self, spec):
+  def init(self, spec, key):
+    del key
     return _nothing(spec)
 
   def bounds(self, state, pulls):
@@ -81,7 +82,8 @@ class BetaThompson:
     first turned into a coin of that chance.
   """
 
-  def init(self, spec):
+  def init(self, spec, key):
+    del key
     return _nothing(spec)
 
   def act(self, state, observation, key):
@@ -120,7 +122,8 @@ class GaussianThompson:
   prior_mean: float = 0.0
   prior_spread: float = 1.0
 
-  def init(self, spec):
+  def init(self, spec, key):
+    del key
     return _nothing(spec)
 
   def posterior(self, state):

@@ -1,6 +1,6 @@
-"""Learners: what acts, observes and updates, without a gradient of log-probs.
+"""Learners: what acts, observes and updates by a rule of its own.
 
-    init(spec) -> state
+    init(spec, key) -> state
     act(state, observation, key) -> (action, state)
     update(state, observation, action, outcome) -> state
 
@@ -23,8 +23,11 @@ from jaxrl_llm.types import Array, PyTree
 class Learner(Protocol):
   """What learns by acting."""
 
-  def init(self, spec: Spec) -> PyTree:
+  def init(self, spec: Spec, key: Array) -> PyTree:
     """The state of one that has seen nothing.
+
+    Args:
+      key: of what is random in it, and later in `update`, which has none.
 
     Raises:
       ValueError: an environment that it cannot act in, and why.
@@ -93,8 +96,8 @@ def play(
       return (held, state), (observation, action, outcome)
 
     state = environment.reset(tasks, jax.random.fold_in(root, steps))
-    start = learner.init(environment.spec), state
-    (held, _), seen = jax.lax.scan(step, start, jnp.arange(steps))
+    held = learner.init(environment.spec, jax.random.fold_in(root, steps + 1))
+    (held, _), seen = jax.lax.scan(step, (held, state), jnp.arange(steps))
     observation, action, outcome = seen
     return History(observation, action, outcome, learner=held)
 

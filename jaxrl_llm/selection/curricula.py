@@ -262,9 +262,9 @@ class OfBandit:
       'first': np.searchsorted(arm[order], np.arange(count + 1)),
     }
     one = environments.Discrete(1)
-    arms = environments.Discrete(count)
+    world = environments.Spec(1, 1, one, environments.Discrete(count))
     return {
-      'learner': self.learner.init(environments.Spec(1, 1, one, arms)),
+      'learner': self.learner.init(world, jax.random.key(spec.seed)),
       **{name: jnp.asarray(x, jnp.int32) for name, x in facts.items()},
     }
 

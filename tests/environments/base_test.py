@@ -12,6 +12,7 @@ from jaxrl_llm.environments import (
   air,
   bandit,
   base,
+  distracted,
   grid,
   pendulum,
   point_mass,
@@ -26,6 +27,7 @@ ENVIRONMENTS = [
   bandit.Bernoulli(((0.2, 0.8, 0.5), (0.6, 0.1, 0.3))),
   bandit.Gaussian(((0.2, 0.8, 0.5), (0.6, 0.1, 0.3)), spread=0.5),
   grid.Grid(rows=('S.#', '.XG', '..S'), slip=0.4, horizon=6),
+  distracted.Distracted(pendulum.Pendulum(tasks=5, horizon=6), dimensions=4),
   pendulum.Pendulum(tasks=5, horizon=6),
   point_mass.PointMass(goals=3, horizon=6),
   quadratic.double_integrator(horizon=6),
@@ -124,8 +126,8 @@ def test_a_row_depends_on_its_task_and_uid_alone(environment):
 @EVERY
 def test_rows_of_one_task_begin_alike_and_go_their_own_ways(environment):
   (first, _), (_, _, outcome) = walk(environment, 0 * ROWS, ROWS)
-  for leaf in jax.tree.leaves(first.replace(uid=0 * ROWS)):
-    assert np.all(leaf == leaf[0])
+  for path, leaf in jax.tree_util.tree_leaves_with_path(first):
+    assert path[-1].name == 'uid' or np.all(leaf == leaf[0])
   assert len(np.unique(np.sum(outcome.reward, axis=0))) > 1
 
 

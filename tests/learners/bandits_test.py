@@ -168,7 +168,7 @@ def test_gaussian_thompson_pulls_by_the_chance_to_be_best():
 def test_states_keep_their_types_and_what_is_no_arm_is_no_pull(
   learner, environment
 ):
-  start = learner.init(environment.spec)
+  start = learner.init(environment.spec, KEY)
   state = environment.reset(jnp.zeros(4, jnp.int32), KEY)
   observation = environment.observe(state)
   action, held = jax.jit(learner.act)(start, observation, KEY)
@@ -188,7 +188,7 @@ def test_states_keep_their_types_and_what_is_no_arm_is_no_pull(
 def test_later_rows_know_what_earlier_rows_pull():
   learner = bandits.UCB1()
   act = jax.jit(learner.act)
-  arms, _ = act(learner.init(COINS.spec), jnp.zeros(7, jnp.int32), KEY)
+  arms, _ = act(learner.init(COINS.spec, KEY), jnp.zeros(7, jnp.int32), KEY)
   assert arms.tolist() == [0, 1, 2, 0, 1, 2, 0]
   state = {
     'count': jnp.array([4, 4, 400]), 'total': jnp.array([2.0, 2.4, 40.0]),

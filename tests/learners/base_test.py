@@ -19,7 +19,7 @@ WALK = grid.Grid(rows=('S..G', '.#.X', 'S...'), horizon=3)
 class Wanderer:
   """Acts at random and adds up what it hears."""
 
-  def init(self, spec):
+  def init(self, spec, key):
     return {'acts': jnp.int32(0), 'heard': jnp.float32(0)}
 
   def act(self, state, observation, key):
@@ -44,7 +44,7 @@ def test_play_acts_steps_and_tells_in_turn():
   chex.assert_shape(found.action, (2, 7, 3))
   learner, root = Wanderer(), jax.random.fold_in(KEY, 1)
   state = WALK.reset(jnp.array([1, 0, 1]), KEY)
-  held = learner.init(WALK.spec)
+  held = learner.init(WALK.spec, KEY)
   for t in range(7):
     acting, moving, _ = jax.random.split(jax.random.fold_in(root, t), 3)
     observation = WALK.observe(state)

@@ -149,9 +149,9 @@ class Told(learners.UCB1):
 
   told: list = dataclasses.field(default_factory=list)
 
-  def init(self, spec):
+  def init(self, spec, key):
     self.told.append(spec)
-    return super().init(spec)
+    return super().init(spec, key)
 
 
 def test_a_bandit_sees_one_thing_and_acts_once():
