@@ -21,6 +21,7 @@ KINDS = {
   'tabular': 'solver',
   'optimizers.py': 'optimizer',
   'environments': 'environment',
+  'policies/language/surgery.py': 'edit',
   'problems/text/evaluate.py': 'statistic',
   'problems/text/biases.py': 'statistic',
   'problems/text/comparisons.py': 'statistic',

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from experiments import eval as eval_command
-from experiments import runs
+from experiments import runs, surgery
 from jaxrl_llm.policies.language import hf, parameters
 from jaxrl_llm.problems.text import assembly
 from jaxrl_llm.training import writers
@@ -150,6 +150,27 @@ def test_export_refuses_a_folder_that_is_there(trained):
   assert done.returncode == 1
   assert done.stderr.startswith('error:') and 'not empty' in done.stderr
   assert 'Traceback' not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_behaviour_is_weakened_in_a_few_rows_of_the_gates(trained, tmp_path):
+  lines = writers.read(trained / 'samples.jsonl')
+  pattern = re.compile(lines[0]['response'][:1])
+  session, state = runs.restore(trained)
+  told, said = surgery.operated(
+    session, state, lines, pattern, share=0.1, scale=2.0
+  )
+  session.export(told, tmp_path / 'edited')
+  session.close()
+  _, edited = hf.load(tmp_path / 'edited')
+  _, before = hf.load(trained / 'export')
+  gates = [tree['layers'].pop('gate')['kernel'] for tree in (edited, before)]
+  jax.tree.map(np.testing.assert_array_equal, edited, before)
+  moved = np.any(gates[0] != gates[1], axis=1)
+  assert moved.sum() == round(0.1 * moved.size)
+  assert f'{moved.sum()} rows of gates were moved by 2 times' in said
+  count = sum(bool(pattern.search(line['response'])) for line in lines)
+  assert said.startswith(f'{count} of {len(lines)} responses match')
 
 
 def test_eval_of_a_run_equals_its_last_held_out_evaluation(trained, tmp_path):
