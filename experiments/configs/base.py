@@ -355,7 +355,7 @@ PURE = {
   'control': {
     'environment.name': (
       'regulator',
-      'regulator, point_mass, pendulum, air, grid or cliff',
+      'regulator, point_mass, pendulum, air, ranks, grid or cliff',
     ),
     'policy.widths': ((32, 32), 'hidden layers of policy and critic'),
     'policy.log_std': (-0.5, 'initial log of the spread of an action'),

@@ -14,6 +14,10 @@
       all steps from the start (recipe.first=4); GRPO, with recipe.samples=4 and
       recipe.kl_weight=0, reaches 1.88 for each
 
+  python -m experiments.train --config=experiments/configs/control.py \\
+      --config.environment.name=ranks
+      how many dimensions an attention keeps, segment by segment (Dynamic Rank)
+
 `eval/return` is held against `eval/optimum`, the value of the Riccati
 recursion or of dynamic programming.
 The first command takes it from -1116 to -2.771 of at most -2.738, with

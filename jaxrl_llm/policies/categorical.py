@@ -1,4 +1,4 @@
-"""One of a few actions in one of a few states: a table of log-odds."""
+"""One of a few actions, by a table of log-odds or by a network of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_llm import digests
+from jaxrl_llm.policies import network
 from jaxrl_llm.policies.protocol import Param
 from jaxrl_llm.types import Rollouts, Stats
 
@@ -49,6 +50,10 @@ class Categorical:
       logits = jnp.where(legal, logits, _ILLEGAL)
     return jax.nn.log_softmax(logits)
 
+  def values(self, params, observation):
+    """f32[...] of states i32[...]."""
+    return params['value'][observation]
+
   def act(self, params, observation, legal, keys):
     rows = self.log_probs(params, observation, legal)
     action = jax.vmap(jax.random.categorical)(keys, rows)
@@ -78,11 +83,42 @@ class Categorical:
     seen = digests.seen(rollouts, content.action)
     found = found.replace(digests=digests.made(needs, rows, seen))
     if 'values' in needs:
-      last = jnp.where(rollouts.truncated, params['value'][content.final], 0.0)
+      last = self.values(params, content.final)
       found = found.replace(
-        values=params['value'][content.observation], last_value=last
+        values=self.values(params, content.observation),
+        last_value=jnp.where(rollouts.truncated, last, 0.0),
       )
     return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Softmax(Categorical):
+  """The same over what is seen of a state: the log-odds are a network's.
+
+  Attributes:
+    states: numbers of an observation, f32[..., states].
+    widths: of the hidden layers of policy and critic.
+  """
+
+  widths: tuple[int, ...] = (32, 32)
+
+  def table(self):
+    hidden = (self.states, *self.widths)
+    found = {**network.table('logits', (*hidden, self.actions), last=0.01)}
+    if self.critic:
+      found |= network.table('value', (*hidden, 1))
+    return found
+
+  def log_probs(self, params, observation, legal=None):
+    """f32[..., A] of observations."""
+    logits = network.apply(params['logits'], observation)
+    if legal is not None:
+      logits = jnp.where(legal, logits, _ILLEGAL)
+    return jax.nn.log_softmax(logits)
+
+  def values(self, params, observation):
+    """f32[...] of observations."""
+    return network.apply(params['value'], observation)[..., 0]
 
 
 def _at(rows, action):

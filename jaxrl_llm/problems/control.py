@@ -15,10 +15,11 @@ from jaxrl_llm.environments import (
   pendulum,
   point_mass,
   quadratic,
+  ranks,
 )
 from jaxrl_llm.environments.base import Box, Discrete, Environment
 from jaxrl_llm.policies import acting
-from jaxrl_llm.policies.categorical import Categorical
+from jaxrl_llm.policies.categorical import Categorical, Softmax
 from jaxrl_llm.policies.gaussian import Gaussian
 from jaxrl_llm.policies.protocol import Actor
 from jaxrl_llm.problems import pure
@@ -34,6 +35,7 @@ ENVIRONMENTS: Mapping[str, Callable[[], Environment]] = {
   'pendulum': pendulum.Pendulum,
   'point_mass': point_mass.PointMass,
   'air': air.Air,
+  'ranks': ranks.Ranks,
   'grid': grid.Grid,
   'cliff': functools.partial(grid.Grid, rows=grid.CLIFF),
 }
@@ -87,9 +89,13 @@ def policy_of(
         log_std=config.policy.log_std,
         critic=critic,
       )
+    case Box(shape=(seen,)), Discrete(count=actions):
+      widths = tuple(config.policy.widths)
+      return Softmax(seen, actions, critic=critic, widths=widths)
     case Discrete(count=states), Discrete(count=actions):
       return Categorical(states, actions, critic=critic)
   raise ValueError(
     f'no policy sees {spec.observation} and does {spec.action}; there are '
-    'Gaussian (vectors to vectors) and Categorical (numbers to numbers)'
+    'Gaussian (vectors to vectors), Softmax (vectors to numbers) and '
+    'Categorical (numbers to numbers)'
   )

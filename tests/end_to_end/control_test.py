@@ -73,7 +73,15 @@ def test_recipes_of_text_serve_them_unchanged(kind, recipe, tmp_path):
   assert len(rollouts.valid) == session.spec.rows
 
 
-@pytest.mark.parametrize('name', ['point_mass', 'pendulum', 'cliff'])
+@pytest.mark.parametrize(
+  'name',
+  [
+    'point_mass',
+    'pendulum',
+    'cliff',
+    pytest.param('ranks', marks=pytest.mark.slow),
+  ],
+)
 def test_every_environment_runs(name, tmp_path):
   changed = {'environment.name': name}
   session, params = session_of(control, 'ppo', tmp_path, **changed)

@@ -17,6 +17,7 @@ from jaxrl_llm.environments import (
   pendulum,
   point_mass,
   quadratic,
+  ranks,
 )
 from tests import members
 
@@ -31,6 +32,7 @@ ENVIRONMENTS = [
   pendulum.Pendulum(tasks=5, horizon=6),
   point_mass.PointMass(goals=3, horizon=6),
   quadratic.double_integrator(horizon=6),
+  ranks.Ranks(sequences=3, horizon=6, length=6, width=4, ranks=(1, 2, 4)),
 ]
 EVERY = pytest.mark.parametrize('environment', ENVIRONMENTS)
 

@@ -14,8 +14,9 @@ from jaxrl_llm.environments.base import row_keys
 from jaxrl_llm.environments.grid import Grid
 from jaxrl_llm.environments.pendulum import Pendulum
 from jaxrl_llm.environments.quadratic import double_integrator
+from jaxrl_llm.environments.ranks import Ranks
 from jaxrl_llm.policies import acting
-from jaxrl_llm.policies.categorical import Categorical
+from jaxrl_llm.policies.categorical import Categorical, Softmax
 from jaxrl_llm.policies.flow import Flow
 from jaxrl_llm.policies.gaussian import Gaussian
 from jaxrl_llm.policies.language.config import Config
@@ -29,6 +30,16 @@ from tests import members
 KEY = jax.random.key(0)
 ROWS = 6
 SMALL_GRID = Grid(rows=('..G', 'S.X'), horizon=12)
+
+SMALL_RANKS = Ranks(
+  sequences=3,
+  horizon=4,
+  length=6,
+  width=4,
+  intrinsic=(1, 3),
+  ranks=(1, 2, 4),
+  tolerance=1.5,
+)
 
 
 def masked(**changed):
@@ -60,6 +71,11 @@ CASES = {
     policy := Categorical(6, 4),
     functools.partial(acting.unroll, policy, SMALL_GRID),
     0.0,
+  ),
+  'softmax': Case(
+    policy := Softmax(9, 3, widths=(8,)),
+    functools.partial(acting.unroll, policy, SMALL_RANKS),
+    1e-5,
   ),
   'flow': Case(
     policy := Flow(2, 2, steps=4, widths=(8,)),
