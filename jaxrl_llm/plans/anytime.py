@@ -125,15 +125,3 @@ class Anytime(Plan):
     number = jnp.arange(both.valid.shape[0]) // (both.valid.shape[0] // count)
     both = both.replace(group=number.astype(jnp.int32))
     return both, scores.replace(components=components)
-
-
-def anytime(
-  *,
-  samples: int = 8,
-  budgets: int = 4,
-  answers: int = 4,
-  share: float = 0.98,
-  end: str = '</think>',
-) -> Anytime:
-  """Thoughts, and answers to each from nested budgets of its tokens."""
-  return Anytime(samples, budgets, answers, share, end)

@@ -16,7 +16,9 @@ beside this module are
     branching       values of prefixes, trees of samples
     searched        steps of a tree search
     hardest         any of them on the questions of the largest perplexity
-    episodes        several turns with an environment between them
+    playing         several turns with an environment between them
+    turns           what happened in them, and where
+    episodes        such episodes, a row each or a row a turn
     aligned         episodes with as many turns of sub-agents each
     led             turns behind what a leading episode said
     forked          episodes that part where the policy became unsure
@@ -38,7 +40,9 @@ beside this module are
     measured        responses, and a look at all questions now and then
     replay          earlier groups in place of those without a signal
     retried         groups asked again in other words, where they fell short
+    choices         which those are, and what they take
     hints           what those words are
+    phrases         how they are put, and whether there is room
     stimuli         responses that are words for another model
     temperature     rows that are sampled hotter or colder
     rated           rows whose tokens a second policy rates

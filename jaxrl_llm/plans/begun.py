@@ -115,10 +115,3 @@ def _decided(tools, rollouts, tokens):
   rollouts = rollouts.replace(action_mask=actions)
   logp = jnp.where(tokens, tools.score(rollouts).logp, rollouts.logp)
   return rollouts.replace(logp=logp)
-
-
-def begun(
-  beginnings: tuple[str, ...], *, samples: int = 16, chosen: bool = False
-) -> Begun:
-  """Responses that go on from texts, as many from each."""
-  return Begun(beginnings, samples, chosen)

@@ -54,46 +54,27 @@ class Dropped(recorded.Recorded):
     [empty] = tools.encode([self.empty])
     said = tools.pieces(rollouts)
     response, mask, action = (
-      np.array(x)
+      np.asarray(x)
       for x in (
         rollouts.content.response,
         rollouts.response_mask,
         rollouts.action_mask,
       )
     )
-    columns = np.arange(response.shape[1])
+    texts = {}
     for row in np.flatnonzero(lost):
       there = mask[row]
       ids, own = response[row, there].tolist(), action[row, there].tolist()
       for first, last in reversed(self._thoughts(said[row])):
         if all(own[first:last]):
           ids[first:last], own[first:last] = empty, [True] * len(empty)
-      if len(ids) <= len(columns):
-        response[row, : len(ids)], action[row, : len(ids)] = ids, own
-        mask[row] = columns < len(ids)
+      if len(ids) <= response.shape[1]:
+        texts[int(row)] = ids, own
     tools.note('plan/dropped', float(jnp.mean(lost)))
-    content = rollouts.content.replace(response=jnp.asarray(response * mask))
-    rollouts = rollouts.replace(
-      content=content,
-      response_mask=jnp.asarray(mask),
-      action_mask=jnp.asarray(action & mask),
-    )
-    return rollouts, scores, state
+    return prefixes.rewritten(rollouts, texts), scores, state
 
   def _thoughts(self, pieces):
     """The first token of every thought, and the first one behind it."""
     pattern = f'{re.escape(self.begin)}(.*?){re.escape(self.end)}'
     found = re.finditer(pattern, ''.join(pieces), re.DOTALL)
     return [prefixes.inside(pieces, *thought.span(1)) for thought in found]
-
-
-def dropped(
-  *,
-  samples: int = 1,
-  share: float = 0.5,
-  begin: str = '<think>',
-  end: str = '</think>',
-  empty: str = '\n\n',
-) -> Dropped:
-  """The recorded responses, some of them with empty thoughts."""
-  return Dropped(samples, share, begin, end, empty)

@@ -111,13 +111,3 @@ class Exits(Plan):
     extras = {**rollouts.extras, 'exit': place}
     tools.note('plan/exit', float(jnp.mean(cut)))
     return *tools.verify(rollouts.replace(extras=extras)), state
-
-
-def exits(
-  *,
-  samples: int = 9,
-  said: str = SAID,
-  end: str = '</think>',
-) -> Exits:
-  """One response to a prompt, and answers from early exits of its thought."""
-  return Exits(samples, said, end)

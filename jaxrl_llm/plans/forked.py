@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import episodes, prefixes
+from jaxrl_llm.plans import playing, prefixes
+from jaxrl_llm.plans import turns as turns_lib
 from jaxrl_llm.plans.base import Contract, Plan
 
 
@@ -66,25 +67,25 @@ class Forked(Plan):
   def collect(self, tools, prompts, state, key):
     begin, draw, after = jax.random.split(key, 3)
     count, late = prompts.tokens.shape[0], self.samples - self.first
-    rollouts, log = episodes.play(
+    rollouts, log = playing.play(
       tools, prompts, begin, samples=self.first, turns=self.turns
     )
     if late:
       parts = self._parts(tools, rollouts, log, draw)
       source, turn = self._filled(parts, count)
       chosen = jax.tree.map(lambda x: x[source], rollouts)
-      past = episodes.Turns(*(x[source] for x in log))
-      chosen, past = episodes.parted(chosen, past, turn)
-      chosen, past = episodes.go_on(tools, chosen, past, turn, after)
+      past = turns_lib.Turns(*(x[source] for x in log))
+      chosen, past = turns_lib.parted(chosen, past, turn)
+      chosen, past = playing.go_on(tools, chosen, past, turn, after)
       rollouts = prefixes.together(count, rollouts, chosen)
-      log = episodes.Turns(*(_beside(count, *both) for both in zip(log, past)))
+      log = turns_lib.beside(count, log, past)
       tools.note('plan/forked', float(np.mean(turn > 0)))
     group = jnp.arange(count * self.samples) // self.samples
     rollouts = rollouts.replace(group=group.astype(jnp.int32))
-    rollouts, scores = episodes.judged(tools, rollouts, log)
+    rollouts, scores = playing.judged(tools, rollouts, log)
     extras = {
-      'turn': episodes.located(log, tools.columns)['turn'],
-      'stop': episodes.stops(tools, log),
+      'turn': turns_lib.located(log, tools.columns)['turn'],
+      'stop': playing.stops(tools, log),
     }
     extras = {**rollouts.extras, **extras}
     return rollouts.replace(extras=extras), scores, state
@@ -115,22 +116,3 @@ class Forked(Plan):
         source[here] = prompt * self.first + pair[0]
         turn[here] = pair[1] + 1
     return source, turn
-
-
-def _beside(count, first, late):
-  """Arrays [N, H] of episodes, those of each prompt after one another."""
-  split = [x.reshape(count, -1, x.shape[1]) for x in (first, late)]
-  return np.concatenate(split, axis=1).reshape(-1, first.shape[1])
-
-
-def forked(
-  *,
-  samples: int = 16,
-  first: int = 8,
-  turns: int = 4,
-  base: float = 0.5,
-  weight: float = 0.017,
-  tokens: int = 20,
-) -> Forked:
-  """Episodes that part after turns, where the policy became unsure."""
-  return Forked(samples, first, turns, base, weight, tokens)

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import episodes, prefixes
+from jaxrl_llm.plans import episodes, playing, prefixes
+from jaxrl_llm.plans import turns as turns_lib
 from jaxrl_llm.tasks.environments import STOPS
 
 
@@ -34,7 +35,7 @@ class Led(episodes.Steps):
 
   def collect(self, tools, prompts, state, key):
     lead, own = jax.random.split(key)
-    rollouts, log = episodes.play(
+    rollouts, log = playing.play(
       tools, prompts, lead, samples=1, turns=self.turns
     )
     count = len(log.taken)
@@ -51,14 +52,14 @@ class Led(episodes.Steps):
     own_step = place // self.episodes % self.turns
     ids = {'trajectory': place % self.samples, 'step': own_step}
     extras |= {name: jnp.asarray(x, jnp.int32) for name, x in ids.items()}
-    stop = episodes.stops(tools, whole)
+    stop = playing.stops(tools, whole)
     good = whole.taken[:, 0] & (whole.ended != STOPS.index('failed'))
     rows = rows.replace(
       valid=rows.valid & jnp.asarray(good),
       paid=_paid(rows, whole),
       extras={**rows.extras, **extras, 'stop': stop},
     )
-    return *episodes.judged(tools, rows, whole), state
+    return *playing.judged(tools, rows, whole), state
 
   def _turn(self, tools, rollouts, log, turn, key):
     """The rows of one turn of all leading episodes, and what happened there."""
@@ -69,7 +70,7 @@ class Led(episodes.Steps):
       self.episodes,
       most=tools.columns // self.turns,
     )
-    told = episodes.Turns(
+    told = turns_lib.Turns(
       *(np.repeat(x[:, turn : turn + 1], self.episodes, axis=0) for x in log)
     )
     # What the leading episode said there is not what is said now.
@@ -84,13 +85,13 @@ class Led(episodes.Steps):
     told.stop[~told.taken] = STOPS.index('turns')
     for row, step in zip(there, steps, strict=True):
       told.reward[row, 0] = step.reward
-      told.stop[row, 0] = episodes.reason(tools, step)
+      told.stop[row, 0] = playing.reason(tools, step)
     return more, told
 
 
-def _joined(logs, count: int) -> episodes.Turns:
+def _joined(logs, count: int) -> turns_lib.Turns:
   """One log of all turns, in the order of the rows."""
-  return episodes.Turns(
+  return turns_lib.Turns(
     *(
       np.concatenate([x.reshape(count, -1) for x in each], axis=1).reshape(
         -1, 1

@@ -22,7 +22,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import episodes, prefixes
+from jaxrl_llm.plans import prefixes
+from jaxrl_llm.plans import turns as turns_lib
 from jaxrl_llm.serving.engine import Drawn, Room
 from jaxrl_llm.serving.ledger import Row, Turn
 from jaxrl_llm.tasks.environments import STOPS
@@ -164,6 +165,6 @@ def _with_calls(tools, rollouts: Rollouts, made, rows, room) -> Rollouts:
         end[number] = begins + len(turn.said)
   found = {
     'tool_calls': jnp.asarray(calls, jnp.int32),
-    'tool_start': episodes.begun(tools, rollouts, at, start, end),
+    'tool_start': turns_lib.begun(tools, rollouts, at, start, end),
   }
   return rollouts.replace(extras={**rollouts.extras, **found})

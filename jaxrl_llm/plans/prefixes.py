@@ -11,7 +11,7 @@ prefix again. Rows keep their T columns throughout.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import chex
 import jax
@@ -213,6 +213,36 @@ def together(prompts: int, *parts: PyTree) -> PyTree:
     return both.reshape(-1, *both.shape[2:])
 
   return jax.tree.map(joint, *parts)
+
+
+def rewritten(
+  rollouts: Rollouts, texts: Mapping[int, tuple[Sequence[int], Sequence[bool]]]
+) -> Rollouts:
+  """The rows, some of them with other responses, for which nothing is paid.
+
+  Args:
+    texts: by row, at most T tokens, and which of them the policy is to say.
+  """
+  response, exists, chosen, paid = (
+    np.array(x)
+    for x in (
+      rollouts.content.response,
+      rollouts.response_mask,
+      rollouts.action_mask,
+      rollouts.paid,
+    )
+  )
+  for row, (said, learned) in texts.items():
+    for array in (response, exists, chosen, paid):
+      array[row] = 0
+    response[row, : len(said)], exists[row, : len(said)] = said, True
+    chosen[row, : len(said)] = learned
+  return rollouts.replace(
+    content=rollouts.content.replace(response=jnp.asarray(response)),
+    response_mask=jnp.asarray(exists),
+    action_mask=jnp.asarray(chosen),
+    paid=jnp.asarray(paid),
+  )
 
 
 def scored_as(rollouts: Rollouts, logp: Array) -> Rollouts:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import hints, prefixes
+from jaxrl_llm.plans import phrases, prefixes
 from jaxrl_llm.plans.base import Contract, Plan
 from jaxrl_llm.tasks import imports
 from jaxrl_llm.types import Rollouts
@@ -86,7 +86,7 @@ class Proposed(Plan):
     read = [pair if pair and all(pair) else None for pair in read]
     plain = [record['prompt'] for record in records]
     texts = [pair[0] if pair else text for pair, text in zip(read, plain)]
-    asked, fits = hints.fitting(tools, first.task, texts, plain)
+    asked, fits = phrases.fitting(tools, first.task, texts, plain)
     there = fits & np.array([pair is not None for pair in read])
     known = [
       {**record, 'prompt': pair[0], 'answer': pair[1]} if pair else record

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import episodes, prefixes
+from jaxrl_llm.plans import playing, prefixes
 from jaxrl_llm.plans.base import Contract, Plan
 
 
@@ -61,10 +61,10 @@ class Reflected(Plan):
 
   def collect(self, tools, prompts, state, key):
     act, choose = jax.random.split(key)
-    rows, log = episodes.play(
+    rows, log = playing.play(
       tools, prompts, act, samples=self.samples, turns=self.turns
     )
-    rows, scores = episodes.judged(tools, rows, log)
+    rows, scores = playing.judged(tools, rows, log)
     sentences = tools.encode(self.revisions)
     which = jax.random.randint(choose, rows.valid.shape, 0, len(sentences))
     rewards = np.asarray(scores.components @ scores.weights)
@@ -79,7 +79,8 @@ class Reflected(Plan):
     if not texts:
       return rows, scores, state
     changed = jnp.asarray(source != np.arange(len(rewards)))
-    rows = _written(rows, texts).replace(truncated=rows.truncated[source])
+    truncated = rows.truncated[source]
+    rows = prefixes.rewritten(rows, texts).replace(truncated=truncated)
     rows = prefixes.rescored(rows, changed, tools.score(rows).logp)
     components = scores.components[jnp.asarray(source)]
     return rows, scores.replace(components=components), state
@@ -112,27 +113,3 @@ def _spliced(rows, log, bad, good, words):
     return None
   learned = np.asarray(rows.action_mask)[good, since:end]
   return said, [*[False] * until, *[True] * len(words), *learned]
-
-
-def _written(rows, texts):
-  """The rows, some of them with other responses, for which nothing is paid."""
-  response, exists, chosen, paid = (
-    np.array(x)
-    for x in (
-      rows.content.response,
-      rows.response_mask,
-      rows.action_mask,
-      rows.paid,
-    )
-  )
-  for row, (said, learned) in texts.items():
-    for array in (response, exists, chosen, paid):
-      array[row] = 0
-    response[row, : len(said)], exists[row, : len(said)] = said, True
-    chosen[row, : len(said)] = learned
-  return rows.replace(
-    content=rows.content.replace(response=jnp.asarray(response)),
-    response_mask=jnp.asarray(exists),
-    action_mask=jnp.asarray(chosen),
-    paid=jnp.asarray(paid),
-  )

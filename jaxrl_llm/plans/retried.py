@@ -1,11 +1,9 @@
 """A plan that asks again, in other words, where the first answers fell short.
 
-    when    f(rewards f64[B, G], valid bool[B, G]) -> bool[B], groups to ask
-            again
-    change  f(tools, tries, level, key) -> M prompts for each of R groups, texts
-            or messages, those of a group adjacent; see `plans.hints`
-    take    f(rewards f64[R, C], fits bool[R, C]) -> i[R, K], which of the new
-            responses a group takes, -1 none
+    when, take, by  see `plans.choices`
+    change          f(tools, tries, level, key) -> M prompts for each of R
+                    groups, texts or messages, those of a group adjacent; see
+                    `plans.hints`
 
 A row keeps the prompt that it was sampled from, hint and all, so that its ratio
 is 1 where the policy has not moved.
@@ -14,72 +12,20 @@ is 1 where the policy has not moved.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import hints, prefixes
+from jaxrl_llm.plans import choices, phrases, prefixes
 from jaxrl_llm.plans.base import Check, Contract, Plan
+from jaxrl_llm.plans.hints import Tries
 from jaxrl_llm.types import Rollouts, Scores
 
 # No row is so numbered: keys of rows are the iteration's with their number.
 _APART = 2**31 - 1
-
-
-class Tries(NamedTuple):
-  """Groups that are asked again: R of them, G rows each.
-
-  Attributes:
-    tasks: i32[R]. records: [R], what the data says of them.
-    texts: [R][G], what was said. rewards: f64[R, G], 0 where none counts.
-  """
-
-  tasks: np.ndarray
-  records: Sequence[Mapping[str, Any]]
-  texts: Sequence[Sequence[str]]
-  rewards: np.ndarray
-
-
-def correctness(scores):
-  """f32[N]: the first score, which says what is right."""
-  return scores.components[:, 0]
-
-
-def reward(scores):
-  """f32[N]: what the scores add up to."""
-  return scores.components @ scores.weights
-
-
-def none_right(rewards, valid):
-  """Groups without a success."""
-  return ~np.any((rewards > 0) & valid, axis=1)
-
-
-def everyone(rewards, valid):
-  """All groups."""
-  del valid
-  return np.ones(len(rewards), bool)
-
-
-def whole(rewards, fits):
-  """All of them, G for G, unless the prompt did not fit."""
-  return np.where(fits.all(1)[:, None], np.arange(rewards.shape[1]), -1)
-
-
-def best(rewards, fits):
-  """The first of the best."""
-  rewards = np.where(fits, rewards, -np.inf)
-  found = rewards.argmax(axis=1)[:, None]
-  return np.where(fits.any(axis=1)[:, None], found, -1)
-
-
-def best_success(rewards, fits):
-  """The first of the best, if it earned anything."""
-  earned = np.where(fits, rewards, 0).max(axis=1) > 0
-  return np.where(earned[:, None], best(rewards, fits), -1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,8 +39,7 @@ class Retried(Plan):
 
   Attributes:
     plan: one group to each prompt, whose rows are those of the sampler.
-    when, change, take: see the module.
-    by: f(scores) -> f32[N], the rewards that they are given.
+    when, change, take, by: see the module.
     levels: retries at most. after: iterations that have none.
     samples: responses to each changed prompt; 0: as many as a group has rows.
     added: 1: a group has one row more, which does not count unless one is
@@ -112,8 +57,8 @@ class Retried(Plan):
   plan: Plan
   when: Callable
   change: Callable
-  take: Callable = whole
-  by: Callable = correctness
+  take: Callable = choices.whole
+  by: Callable = choices.correctness
   levels: int = 1
   after: int = 0
   samples: int = 0
@@ -129,7 +74,7 @@ class Retried(Plan):
         f'the plan asks a question in {inner.groups} wordings, which cannot be '
         'asked again; use a plan of one group a prompt'
       )
-    alike = self.take is whole or self.original
+    alike = self.take is choices.whole or self.original
     return dataclasses.replace(
       inner.adding(
         provides={'offline'} if self.original else frozenset(),
@@ -229,7 +174,7 @@ def _asked(tools, tries, changed):
   each = len(changed) // len(tries.tasks)
   tasks = tries.tasks.repeat(each)
   plain = [record['prompt'] for record in tries.records for _ in range(each)]
-  prompts, fits = hints.fitting(tools, tasks, changed, plain)
+  prompts, fits = phrases.fitting(tools, tasks, changed, plain)
   return prompts, fits.reshape(-1, each)
 
 

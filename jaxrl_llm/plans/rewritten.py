@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import episodes, noted
+from jaxrl_llm.plans import episodes, noted, playing
+from jaxrl_llm.plans import turns as turns_lib
 from jaxrl_llm.plans.base import Contract, Plan
 from jaxrl_llm.serving import ledger
 from jaxrl_llm.serving.engine import Room
@@ -63,7 +64,7 @@ class Rewritten(Plan):
       rows=self.rows,
       apart=self.apart,
     )
-    episodes.stops(tools, log)
+    playing.stops(tools, log)
     if self.apart:
       extras = {**rollouts.extras, **episodes.named(log, self.samples)}
       rollouts = rollouts.replace(extras=extras)
@@ -91,10 +92,10 @@ def play(
     apart: every turn is a row.
 
   Returns:
-    Rollouts of `rows` rows an episode, not verified, and `episodes.Turns`,
+    Rollouts of `rows` rows an episode, not verified, and `turns.Turns`,
     whose columns are none.
   """
-  prompts, log = episodes.begin(tools, prompts, samples=samples, turns=turns)
+  prompts, log = playing.begin(tools, prompts, samples=samples, turns=turns)
   most = tools.columns // turns
   room = Room(prompts.tokens.shape[1], tools.columns, most)
   going, last = np.ones(len(log.taken), bool), [None] * len(log.taken)
@@ -119,9 +120,9 @@ def play(
       ids = tuple(contexts[row])
       said[row].append(ledger.Turn(ids, each.ids, each.facts))
     at = np.full(len(going), turn)
-    episodes.answered(tools, log, at, words, last)
+    playing.answered(tools, log, at, words, last)
     going &= log.stop[:, turn] < 0
-  late, failed = episodes.settled(tools, log, last)
+  late, failed = playing.settled(tools, log, last)
   made = [_made(log, row, own, room, apart) for row, own in enumerate(said)]
   many = [not first and len(found) > rows for found in made]
   rollouts = noted.rollouts(
@@ -170,7 +171,7 @@ def _made(log, row: int, said, room: Room, apart: bool) -> list[ledger.Row]:
   return noted.apart(turns) if apart else ledger.rows(turns, room.fits)
 
 
-def judged(tools, rollouts: Rollouts, log: episodes.Turns, rows: int):
+def judged(tools, rollouts: Rollouts, log: turns_lib.Turns, rows: int):
   """Verified episodes, every row of which has the scores of all."""
   last = [words for words in log.last for _ in range(rows)]
   total = np.repeat(log.reward.sum(axis=1), rows).tolist()

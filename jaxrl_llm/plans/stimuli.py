@@ -10,7 +10,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.plans import hints
+from jaxrl_llm.plans import phrases
 from jaxrl_llm.plans.base import Contract, Plan
 
 
@@ -43,10 +43,10 @@ class Stimuli(Plan):
     records, said = tools.rows(rollouts.task), tools.decode(rollouts)
     plain = [record['prompt'] for record in records]
     texts = [
-      hints.phrased(self.phrase, prompt, stimulus=text)
+      phrases.phrased(self.phrase, prompt, stimulus=text)
       for prompt, text in zip(plain, said, strict=True)
     ]
-    asked, fits = hints.fitting(tools, rollouts.task, texts, plain)
+    asked, fits = phrases.fitting(tools, rollouts.task, texts, plain)
     answers = tools.rival(asked, other, 1)
     rollouts = rollouts.replace(valid=rollouts.valid & jnp.asarray(fits))
     tools.note('plan/too_long', int((~fits).sum()))

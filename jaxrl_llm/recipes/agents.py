@@ -447,7 +447,7 @@ def arpo(
   left out.
   """
   return Recipe(
-    plan=forked.forked(
+    plan=forked.Forked(
       samples=samples,
       first=first,
       turns=turns,

@@ -13,7 +13,15 @@ from jaxrl_llm.advantages import group, tokens
 from jaxrl_llm.credit import chain, estimate, refine, weigh
 from jaxrl_llm.objectives import aggregate, costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
-from jaxrl_llm.plans import hints, reflected, retried, sampled, stimuli
+from jaxrl_llm.plans import (
+  choices,
+  hints,
+  phrases,
+  reflected,
+  retried,
+  sampled,
+  stimuli,
+)
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.selection import filters
@@ -50,10 +58,10 @@ def ghpo(
   return Recipe(
     plan=retried.Retried(
       sampled.independent(samples=samples),
-      when=retried.none_right,
+      when=choices.none_right,
       change=partial(hints.share_of_solution, shares=shares, phrase=phrase),
       levels=len(shares),
-      checks=(hints.need('solution', 'which hints are made of'),),
+      checks=(phrases.need('solution', 'which hints are made of'),),
     ),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
@@ -95,13 +103,15 @@ def scaf_grpo(
   return Recipe(
     plan=retried.Retried(
       sampled.independent(samples=samples),
-      when=retried.none_right,
+      when=choices.none_right,
       change=partial(hints.tier, phrase=phrase),
-      take=retried.best_success,
+      take=choices.best_success,
       levels=levels,
       after=after,
       samples=1,
-      checks=(hints.need('hints', 'a list of texts that tell more and more'),),
+      checks=(
+        phrases.need('hints', 'a list of texts that tell more and more'),
+      ),
     ),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
@@ -140,10 +150,10 @@ def sage(
   return Recipe(
     plan=retried.Retried(
       sampled.independent(samples=samples),
-      when=retried.none_right,
+      when=choices.none_right,
       change=partial(hints.of_the_policy, ask=ask, phrase=phrase),
       levels=levels,
-      checks=(hints.need('solution', 'which hints are made of'),),
+      checks=(phrases.need('solution', 'which hints are made of'),),
     ),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
@@ -177,9 +187,9 @@ def igrpo(
   return Recipe(
     plan=retried.Retried(
       sampled.independent(samples=samples),
-      when=retried.everyone,
+      when=choices.everyone,
       change=partial(hints.best_draft, phrase=phrase),
-      by=retried.reward,
+      by=choices.reward,
     ),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
@@ -225,9 +235,9 @@ def critique_grpo(
   return Recipe(
     plan=retried.Retried(
       sampled.independent(samples=samples),
-      when=retried.everyone,
+      when=choices.everyone,
       change=partial(hints.critique, phrase=phrase, right=right, wrong=wrong),
-      take=retried.best,
+      take=choices.best,
       samples=1,
       added=1,
       original=True,

@@ -202,7 +202,7 @@ def hbpo(
   """
   texts = tuple(beginning.replace('{budget}', str(b)) for b in budgets)
   return Recipe(
-    plan=begun.begun(texts, samples=samples),
+    plan=begun.Begun(texts, samples=samples),
     credit=chain(
       shape(thinking.within_budget, budgets=budgets, longest=longest),
       estimate_tokens(
@@ -248,7 +248,7 @@ def hgpo_modes(
   No limit: the best of a mode count alike, whatever they earn.
   """
   return Recipe(
-    plan=begun.begun((think, at_once), samples=samples, chosen=True),
+    plan=begun.Begun((think, at_once), samples=samples, chosen=True),
     credit=estimate_tokens(
       modes.within_and_across, margin=margin, weight=weight, epsilon=epsilon
     ),
@@ -298,7 +298,7 @@ def adaptive_modes(
   """
   texts = tuple(beginning.replace('{mode}', name) for name in names)
   return Recipe(
-    plan=begun.begun((*texts, ''), samples=samples),
+    plan=begun.Begun((*texts, ''), samples=samples),
     credit=chain(
       shape(thinking.at_once_if_easy, threshold=threshold, power=power),
       estimate(group.norm, epsilon=epsilon),
@@ -333,7 +333,7 @@ def ton(
   Deviates: thoughts are left out anew in every epoch, where the published data
   are made once.
   """
-  plan = dropped.dropped(
+  plan = dropped.Dropped(
     samples=samples, share=share, begin=begin, end=end, empty=empty
   )
   return Recipe(plan=plan, aggregate=aggregate.token_mean)
@@ -371,7 +371,7 @@ def s_grpo(
   No limit: with a base of 1 it is GRPO without the spread, which is no entry.
   """
   return Recipe(
-    plan=exits.exits(samples=samples, said=said, end=end),
+    plan=exits.Exits(samples=samples, said=said, end=end),
     credit=chain(shape(thinking.decaying, base=base), estimate(group.centre)),
     objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
     aggregate=aggregate.sequence_mean,
@@ -410,7 +410,7 @@ def brpo(
   No limit: thoughts are judged by the answers of other rows.
   """
   return Recipe(
-    plan=anytime.anytime(
+    plan=anytime.Anytime(
       samples=samples,
       budgets=budgets,
       answers=answers,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxrl_llm import types
-from jaxrl_llm.plans import episodes
+from jaxrl_llm.plans import playing
 from jaxrl_llm.problems.text import assembly
 from jaxrl_llm.problems.text.tools import Speaker
 from jaxrl_llm.tasks import environments
@@ -247,7 +247,7 @@ def greedy_accuracy(parts, state):
   speaker = Speaker(answering, params, held_out, answering.greedy)
   prompts = held_out.prompts(np.arange(len(held_out)))
   key, turns = jax.random.key(0), parts.recipe.plan.contract.turns
-  _, log = episodes.play(speaker, prompts, key, samples=1, turns=turns)
+  _, log = playing.play(speaker, prompts, key, samples=1, turns=turns)
   answers = [row['answer'] for row in held_out.rows]
   return np.mean([a == b.strip() for a, b in zip(answers, log.last)])
 

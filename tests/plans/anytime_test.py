@@ -21,7 +21,7 @@ def collect(plan, thoughts, columns=10, judge=lambda text, record: 0.0):
 
 def test_every_thought_is_answered_from_every_budget():
   # (10 - 1) 0.9 = 8 tokens of a thought, budgets 4 and 8.
-  plan = anytime.anytime(samples=2, budgets=2, answers=2, share=0.9, end='>')
+  plan = anytime.Anytime(samples=2, budgets=2, answers=2, share=0.9, end='>')
   rollouts, _, _ = collect(plan, ['abcdef', 'xyz'])
   texts = scripted.words(rollouts)
   own = [
@@ -40,7 +40,7 @@ def test_every_thought_is_answered_from_every_budget():
 
 
 def test_a_thought_keeps_its_end_and_answers_are_actions_alone():
-  plan = anytime.anytime(samples=1, budgets=1, answers=1, share=0.9, end='>')
+  plan = anytime.Anytime(samples=1, budgets=1, answers=1, share=0.9, end='>')
   rollouts, _, _ = collect(plan, ['ab>c'])
   assert scripted.words(rollouts)[:2] == ['ab>', 'ab>40']
   actions = rollouts.action_mask.astype(int)
@@ -51,7 +51,7 @@ def test_a_thought_keeps_its_end_and_answers_are_actions_alone():
 
 
 def test_a_thought_has_the_mean_score_of_the_answers_that_could_be_judged():
-  plan = anytime.anytime(samples=1, budgets=2, answers=2, share=0.9, end='>')
+  plan = anytime.Anytime(samples=1, budgets=2, answers=2, share=0.9, end='>')
 
   def judge(text, record):
     return None if text == 'abcd>61' else float(text.startswith('abcd>'))
@@ -72,11 +72,11 @@ def test_a_thought_has_the_mean_score_of_the_answers_that_could_be_judged():
 )
 def test_plans_without_rows_or_room_are_refused(values, message):
   with pytest.raises(ValueError, match=message):
-    anytime.anytime(**values)
+    anytime.Anytime(**values)
 
 
 def test_more_budgets_than_tokens_are_refused():
-  plan = anytime.anytime(samples=1, budgets=9, end='>')
+  plan = anytime.Anytime(samples=1, budgets=9, end='>')
   with pytest.raises(
     ValueError, match='8 tokens of a thought are no 9 budgets'
   ):

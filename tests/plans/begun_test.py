@@ -15,7 +15,7 @@ def collect(plan, reply, columns=6, prompts=('q', 'r')):
 
 
 def test_rows_go_on_from_their_beginnings_as_many_from_each():
-  plan = begun.begun(('ab', 'c'), samples=4)
+  plan = begun.Begun(('ab', 'c'), samples=4)
   rollouts, tools = collect(plan, lambda text, i: f'x{len(text)}')
   said = ['abx3', 'abx3', 'cx2', 'cx2']
   assert scripted.words(rollouts) == said * 2
@@ -29,7 +29,7 @@ def test_rows_go_on_from_their_beginnings_as_many_from_each():
 
 @pytest.mark.parametrize('chosen', [False, True])
 def test_a_beginning_is_an_action_with_a_log_prob_where_it_is_chosen(chosen):
-  plan = begun.begun(('ab', 'c'), samples=2, chosen=chosen)
+  plan = begun.Begun(('ab', 'c'), samples=2, chosen=chosen)
   rollouts, _ = collect(plan, lambda text, i: 'x')
   mask, head = rollouts.response_mask, rollouts.extras['begun']
   actions = mask if chosen else mask & ~head
@@ -40,7 +40,7 @@ def test_a_beginning_is_an_action_with_a_log_prob_where_it_is_chosen(chosen):
 
 
 def test_free_rows_have_the_beginning_that_they_say():
-  plan = begun.begun(('a', 'b', ''), samples=6)
+  plan = begun.Begun(('a', 'b', ''), samples=6)
   said = iter(['x', 'x', 'x', 'x', 'bx', 'xb'])
   rollouts, _ = collect(plan, lambda text, i: next(said), prompts=('q',))
   assert scripted.words(rollouts) == ['ax', 'ax', 'bx', 'bx', 'bx', 'xb']
@@ -50,14 +50,14 @@ def test_free_rows_have_the_beginning_that_they_say():
 
 
 def test_without_a_text_rows_are_independent_ones():
-  plan = begun.begun(('',), samples=2)
+  plan = begun.Begun(('',), samples=2)
   rollouts, _ = collect(plan, lambda text, i: text + 'x')
   assert scripted.words(rollouts) == ['qx', 'qx', 'rx', 'rx']
   np.testing.assert_array_equal(rollouts.action_mask, rollouts.response_mask)
 
 
 def test_a_response_that_does_not_fit_behind_its_beginning_is_cut():
-  plan = begun.begun(('ab', ''), samples=2)
+  plan = begun.Begun(('ab', ''), samples=2)
   rollouts, _ = collect(plan, lambda text, i: 'xyz', columns=5, prompts=('q',))
   assert scripted.words(rollouts) == ['abxyz', 'xyz']
   assert rollouts.truncated.tolist() == [True, False]
@@ -72,9 +72,9 @@ def test_a_chosen_beginning_need_not_be_in_the_support_of_the_sampler():
       return rollouts.replace(extras=extras)
 
   tools, prompts = Recording(lambda text, i: 'x'), scripted.ask('q')
-  begun.begun(('a',), samples=1).collect(tools, prompts, (), KEY)
+  begun.Begun(('a',), samples=1).collect(tools, prompts, (), KEY)
   with pytest.raises(ValueError, match='set sample.support = 0'):
-    begun.begun(('a',), samples=1, chosen=True).collect(tools, prompts, (), KEY)
+    begun.Begun(('a',), samples=1, chosen=True).collect(tools, prompts, (), KEY)
 
 
 @pytest.mark.parametrize(
@@ -89,4 +89,4 @@ def test_beginnings_that_cannot_share_the_rows_are_refused(
   beginnings, samples, message
 ):
   with pytest.raises(ValueError, match=message):
-    begun.begun(beginnings, samples=samples)
+    begun.Begun(beginnings, samples=samples)

@@ -25,7 +25,7 @@ def asked(*texts, given=0):
 
 
 def collect(prompts, seed=0, **values):
-  plan = dropped.dropped(begin='<', end='>', **values)
+  plan = dropped.Dropped(begin='<', end='>', **values)
   tools = scripted.Scripted(lambda text, i: '')
   return plan.collect(tools, prompts, (), jax.random.key(seed))[0]
 
@@ -78,4 +78,4 @@ def test_tokens_that_hold_a_part_of_a_mark_stay():
 )
 def test_what_cannot_be_left_out_is_refused(values, message):
   with pytest.raises(ValueError, match=message):
-    dropped.dropped(**values)
+    dropped.Dropped(**values)

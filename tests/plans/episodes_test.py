@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxrl_llm.plans import episodes
+from jaxrl_llm.plans import episodes, playing
+from jaxrl_llm.plans import turns as turns_lib
 from jaxrl_llm.tasks import environments
 from tests.plans import scripted
 
@@ -252,10 +253,10 @@ def test_resampled_episodes_share_what_came_before_their_turn():
 
 
 def test_a_parted_episode_has_its_turns_before_and_the_state_it_goes_on_from():
-  rollouts, log = episodes.play(
+  rollouts, log = playing.play(
     tools(), scripted.ask('q'), KEY, samples=1, turns=3
   )
-  cut, kept = episodes.parted(rollouts, log, np.array([1]))
+  cut, kept = turns_lib.parted(rollouts, log, np.array([1]))
   assert scripted.words(cut) == ['a7\n']
   assert kept.taken.tolist() == [[True, False, False]]
   assert kept.state[0, 1] == (RECORDS[0]['digits'], 'a')

@@ -20,7 +20,7 @@ def collect(plan, thought, columns=12, prompts=('q', 'r')):
 
 
 def test_every_row_begins_as_the_thought_and_answers_where_it_left_it():
-  plan = exits.exits(samples=5, said='!', end='>')
+  plan = exits.Exits(samples=5, said='!', end='>')
   rollouts, _ = collect(plan, 'abcdef>x')
   texts = scripted.words(rollouts)
   for group in (texts[:5], texts[5:]):
@@ -35,7 +35,7 @@ def test_every_row_begins_as_the_thought_and_answers_where_it_left_it():
 
 
 def test_what_is_said_at_an_exit_is_no_action_and_all_else_is():
-  plan = exits.exits(samples=3, said='!', end='>')
+  plan = exits.Exits(samples=3, said='!', end='>')
   rollouts, _ = collect(plan, 'abc>x')
   tokens = np.asarray(rollouts.content.response)
   given = tokens == scripted.encode('!')[0]
@@ -55,7 +55,7 @@ def test_what_is_said_at_an_exit_is_no_action_and_all_else_is():
   ],
 )
 def test_exits_lie_within_the_thought_and_leave_room(thought, columns, longest):
-  plan = exits.exits(samples=9, said='!', end='>')
+  plan = exits.Exits(samples=9, said='!', end='>')
   rollouts, tools = collect(plan, thought, columns=columns)
   cuts = [len(text) - 2 for text in tools.asked[1]]
   assert max(cuts) == longest
@@ -83,4 +83,4 @@ def test_a_thought_that_the_budget_ended_is_all_there_is():
 
 def test_a_response_without_an_exit_is_refused():
   with pytest.raises(ValueError, match='no exit beside'):
-    exits.exits(samples=1)
+    exits.Exits(samples=1)

@@ -36,7 +36,7 @@ def collect(unsure, seed=0, **values):
     environments.Lookup(),
   )
   tools.unsure = unsure
-  plan = forked.forked(**values)
+  plan = forked.Forked(**values)
   prompts = scripted.ask('q', 'r')
   key = jax.random.key(seed)
   rollouts, scores, _ = plan.collect(tools, prompts, (), key)
@@ -94,4 +94,4 @@ def test_a_full_group_is_one_of_independent_episodes():
 @pytest.mark.parametrize('first', [0, 5])
 def test_groups_that_begin_with_no_episode_or_too_many_are_refused(first):
   with pytest.raises(ValueError, match=f'{first} first episodes are none'):
-    forked.forked(samples=4, first=first)
+    forked.Forked(samples=4, first=first)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import episodes, prefixes, rewritten, served
+from jaxrl_llm.plans import playing, prefixes, rewritten, served
 from jaxrl_llm.policies.language import held as held_lib
 from jaxrl_llm.policies.language.prefix_cache import BLOCK, PrefixCache
 from jaxrl_llm.policies.language.sampler import Sampler, row_keys
@@ -368,10 +368,10 @@ class Answering:
       )
       return *rewritten.judged(speaker, rollouts, log, 1), log.last
     if self.turns:
-      rollouts, log = episodes.play(
+      rollouts, log = playing.play(
         speaker, prompts, key, samples=samples, turns=self.turns
       )
-      return *episodes.judged(speaker, rollouts, log), log.last
+      return *playing.judged(speaker, rollouts, log), log.last
     rollouts = speaker.generate(prompts, key, samples)
     said = speaker.decode(rollouts)
     return *speaker.verify(rollouts, said), said

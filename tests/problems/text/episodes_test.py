@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxrl_llm import types
-from jaxrl_llm.plans import episodes, prefixes
+from jaxrl_llm.plans import episodes, playing, prefixes
 from jaxrl_llm.problems.text import assembly
 from jaxrl_llm.problems.text.tools import Speaker
 from jaxrl_llm.tasks import environments, tokens
@@ -89,7 +89,7 @@ LINES = [['one', 'two', 'stop'], ['x' * 30, 'stop'], ['stop'], ['y', 'y']]
 def played(parts):
   speaker = Scripted(parts, LINES)
   prompts = parts.train.prompts(np.arange(len(LINES)))
-  rollouts, log = episodes.play(speaker, prompts, KEY, samples=1, turns=4)
+  rollouts, log = playing.play(speaker, prompts, KEY, samples=1, turns=4)
   return speaker, rollouts, log
 
 
@@ -127,7 +127,7 @@ def test_what_is_asked_first_is_what_reset_says(run):
   speaker = Scripted(run, LINES)
   speaker.environment = Opens()
   prompts = run.train.prompts(np.arange(len(LINES)))
-  found, log = episodes.play(speaker, prompts, KEY, samples=1, turns=4)
+  found, log = playing.play(speaker, prompts, KEY, samples=1, turns=4)
   said = run.train.reworded(np.arange(len(LINES)), ['zz='] * len(LINES))
   decode = run.answering.tokenizer.decode
   for row in range(len(LINES)):

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxrl_llm.plans import episodes
+from jaxrl_llm.plans import episodes, playing
 from jaxrl_llm.problems.text import assembly
 from jaxrl_llm.problems.text.tools import Speaker
 from jaxrl_llm.tasks import environments
@@ -55,7 +55,7 @@ def speaker_of(run, **changed):
 
 def played(run, speaker, turns=4):
   prompts = run[0].train.prompts(np.arange(4))
-  return episodes.play(speaker, prompts, KEY, samples=3, turns=turns)
+  return playing.play(speaker, prompts, KEY, samples=3, turns=turns)
 
 
 def check_equal(found, wanted):

@@ -2,16 +2,18 @@
 
 import pytest
 
-from jaxrl_llm.plans import hints
+from jaxrl_llm.plans import phrases
 
 
 def test_a_phrase_says_where_words_go():
-  said = hints.phrased('{hint}, then {prompt}', 'why?', hint='so')
+  said = phrases.phrased('{hint}, then {prompt}', 'why?', hint='so')
   assert said == 'so, then why?'
 
 
 def test_braces_of_words_and_of_the_phrase_stay():
-  said = hints.phrased('{prompt} \\boxed{} {hint}', 'a{hint}b', hint='{prompt}')
+  said = phrases.phrased(
+    '{prompt} \\boxed{} {hint}', 'a{hint}b', hint='{prompt}'
+  )
   assert said == 'a{hint}b \\boxed{} {prompt}'
 
 
@@ -20,7 +22,7 @@ def test_the_last_message_of_a_conversation_is_rewritten():
     {'role': 'system', 'content': 's'},
     {'role': 'user', 'content': 'q', 'name': 'n'},
   ]
-  said = hints.phrased('{prompt}+{hint}', talk, hint='h')
+  said = phrases.phrased('{prompt}+{hint}', talk, hint='h')
   assert said == [talk[0], {'role': 'user', 'content': 'q+h', 'name': 'n'}]
   assert talk[1]['content'] == 'q'
 
@@ -28,4 +30,4 @@ def test_the_last_message_of_a_conversation_is_rewritten():
 @pytest.mark.parametrize('phrase', ['{prompt}', '{hint}', 'hint'])
 def test_a_phrase_that_leaves_something_out_is_refused(phrase):
   with pytest.raises(ValueError, match='leaves out {(hint|prompt)}; it is to'):
-    hints.phrased(phrase, 'q', hint='h')
+    phrases.phrased(phrase, 'q', hint='h')

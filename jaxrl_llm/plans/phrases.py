@@ -1,0 +1,77 @@
+"""Questions in other words, and whether there is room for them.
+
+A `phrase` says where things go: '{hint} {prompt}' is the hint, a space and the
+question. Of a conversation it rewrites the last message.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+
+def fitting(tools, tasks, texts, plain):
+  """Prompts of other texts, where these are within the budget of prompts.
+
+  Args:
+    tasks: i32[M]. texts: M of them. plain: what is asked where one is not.
+
+  Returns:
+    The prompts, and bool[M], which texts fit.
+  """
+  fits = np.asarray(tools.fits(tasks, texts))
+  asked = [new if fit else old for new, old, fit in zip(texts, plain, fits)]
+  return tools.prompts(tasks, asked), fits
+
+
+def phrased(phrase: str, prompt, **words: str):
+  """A prompt in the words of a phrase, whose {name}s stand for other words.
+
+  Args:
+    prompt: a text or messages.
+    words: by name. Braces in them, and others in the phrase, stay as they are.
+
+  Raises:
+    ValueError: a phrase that leaves out the prompt or one of the words.
+
+  Example:
+    >>> phrased('{hint} {prompt}', '1+2=', hint='3')
+    '3 1+2='
+  """
+  missing = [w for w in ('prompt', *words) if '{' + w + '}' not in phrase]
+  if missing:
+    raise ValueError(
+      f'the phrase {phrase!r} leaves out {{{missing[0]}}}; it is to say where '
+      f'{", ".join(("prompt", *words))} go'
+    )
+  if not isinstance(prompt, str):
+    *before, last = prompt
+    said = phrased(phrase, last['content'], **words)
+    return [*before, {**last, 'content': said}]
+  words = {'prompt': prompt, **words}
+  names = '|'.join(words)
+  return re.sub(
+    '{(' + names + ')}', lambda found: words[found.group(1)], phrase
+  )
+
+
+def required(
+  records: Sequence[Mapping[str, Any]], field: str, says: str
+) -> None:
+  """Refuses questions without a field, see `Contract.checks`."""
+  without = [record for record in records if not record.get(field)]
+  if without:
+    raise ValueError(
+      f'{len(without)} of {len(records)} questions have no field "{field}", '
+      f'{says}, among them {without[0]["prompt"]!r:.60}; add it to them, or '
+      'leave them out of the data'
+    )
+
+
+def need(field: str, says: str):
+  """The check that all records have a field."""
+  return functools.partial(required, field=field, says=says)
