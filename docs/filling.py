@@ -54,6 +54,17 @@ def docstring(path: str) -> str:
   return ast.get_docstring(tree(ROOT / path)) or ''
 
 
+def code(name: str) -> str:
+  """That of a function or class below the package, '' of a module."""
+  module, _, last = name.rpartition('.')
+  path = ROOT / 'jaxrl_llm' / f'{module.replace(".", "/")}.py'
+  if not path.exists():
+    return ''
+  nodes = {getattr(n, 'name', ''): n for n in tree(path).body}
+  text = path.read_text(encoding='utf-8')
+  return ast.get_source_segment(text, nodes[last]) or ''
+
+
 def undocumented(code: str) -> str:
   """Code of one definition without its docstring, which a page shows before."""
   first = ast.parse(code).body[0].body[0]

@@ -7,7 +7,6 @@ docstrings and tables of the repository, and `templates/` says in what order.
 
 from __future__ import annotations
 
-import ast
 import inspect
 import itertools
 import pathlib
@@ -15,6 +14,7 @@ from collections.abc import Iterator
 
 import filling
 import modules
+import papers
 import prose
 import studies
 
@@ -160,21 +160,17 @@ def _families() -> Iterator[tuple[str, str]]:
     'recipes/index',
     filling.page('recipes.jinja', families=found, told=told),
   )
+  yield 'recipes/papers', papers.page()
 
 
 def _methods() -> Iterator[tuple[str, str]]:
   for piece in pieces.pieces():
-    page = filling.page('method.jinja', piece=piece, code=_code(piece.name))
+    page = filling.page('method.jinja', piece=piece, code=_shown(piece.name))
     yield f'methods/{piece.name}', page
   yield 'methods/index', filling.page('methods.jinja', pieces=pieces.pieces())
 
 
-def _code(name: str) -> str:
-  """That of a function or class below the package, '' of a module."""
-  module, _, last = name.rpartition('.')
-  path = ROOT / 'jaxrl_llm' / f'{module.replace(".", "/")}.py'
-  if not path.exists():
-    return ''
-  nodes = {getattr(n, 'name', ''): n for n in filling.tree(path).body}
-  text = path.read_text(encoding='utf-8')
-  return filling.undocumented(ast.get_source_segment(text, nodes[last]) or '')
+def _shown(name: str) -> str:
+  """Code of a method that is no recipe, '' of a module."""
+  code = filling.code(name)
+  return filling.undocumented(code) if code else ''

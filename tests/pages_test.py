@@ -50,6 +50,20 @@ def test_every_recipe_and_method_has_a_page(site):
     assert head in site[f'methods/{piece.name}']
 
 
+def test_every_paper_has_a_line_with_its_size_and_outcome(site, pages):
+  lines = re.findall(r'^\|.*$', site['recipes/papers'], re.MULTILINE)
+  for entry in map(recipes.get, recipes.names()):
+    own = [x for x in lines if entry.paper.arxiv and entry.paper.arxiv in x]
+    assert len(own) == bool(entry.paper.arxiv), entry.name
+    assert not own or f'[`{entry.name}`]' in own[0]
+  [line] = (x for x in lines if 'Thinkless' in x)
+  assert '[held in part]{.verdict .partly} [thinkless\\_modes]' in line
+  assert 'same, whatever they earned' in line
+  code = '"""Told."""\n\n@register\ndef f(x):\n  """Of\n\n  x."""\n  # why\n'
+  assert pages.papers.size(f'{code}  return """x"""\n') == 3
+  assert pages.papers.size('class A:\n  """B."""\n  b: int = 1\n') == 2
+
+
 def _without_code(text):
   text = re.sub(r'^(`{3,})[^{].*?^\1`*$', '', text, flags=re.M | re.S)
   return re.sub(r'(?<!`)`[^`\n]+`(?!`)', '', text)
