@@ -9,11 +9,12 @@ annotators of each model, and parts/annotators.json, who they are. Training each
 model on its part, and assigning again until nobody moves, is the expectation
 maximisation of MaxMin-RLHF, arXiv 2402.08925:
 
-  python -m experiments.train --config.model.path=FOLDER --export \\
-      --config=experiments/configs/preference.py:reward_model \\
-      --config.data.path=parts/0.jsonl
+  python -m experiments.assign --models=FOLDER,FOLDER --output=parts \\
+      --rounds=5 --config.data.path=pairs.jsonl --config.steps=60
 
-Its head begins anew there, its decoder where it was.
+trains by experiments.train, with all settings that are given, in runs
+parts/round-1/0, ..., whose exports the next round goes on from. A decoder
+begins where it was, a head anew. A model without annotators stays as it is.
 
 The models are then the verifiers of the recipe `maxmin_rlhf`, one for each
 group of people. Models have to differ at first, as those of two seeds do.
@@ -23,7 +24,10 @@ from __future__ import annotations
 
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,7 +45,17 @@ _MODELS = flags.DEFINE_multi_string(
 _OUTPUT = flags.DEFINE_string(
   'output', 'parts', 'Folder to write.', allow_override=True
 )
+_ROUNDS = flags.DEFINE_integer(
+  'rounds',
+  0,
+  'Times that models are trained on their parts and people assigned again, at '
+  'most; 0 assigns once.',
+  allow_override=True,
+)
 _MOST = 16  # responses of a record
+
+# The records of each model's people, and who these are.
+Parts = tuple[list[list[dict[str, Any]]], list[list[str]]]
 
 
 def main() -> int:
@@ -50,22 +64,95 @@ def main() -> int:
     raise command.Refused(
       'one model explains everybody: give --models=FOLDER,FOLDER'
     )
+  if _ROUNDS.value < 0:
+    raise command.Refused(f'--rounds={_ROUNDS.value} must be 0 or more')
   config = _CONFIG.value
   settings.check_values(config)
-  parts, people = assign(models, config)
-  output = pathlib.Path(_OUTPUT.value)
-  output.mkdir(parents=True, exist_ok=True)
-  for number, rows in enumerate(parts):
-    lines = ''.join(json.dumps(row) + '\n' for row in rows)
-    (output / f'{number}.jsonl').write_text(lines, encoding='utf-8')
-  told = json.dumps(people, indent=2) + '\n'
-  (output / 'annotators.json').write_text(told, encoding='utf-8')
-  for folder, own, rows in zip(models, people, parts):
-    print(f'{folder}: {len(own)} annotators, {len(rows)} records')
+  output = command.folder('output', _OUTPUT.value)
+
+  def assigned(folders: Sequence[str], number: int) -> Parts:
+    parts, people = assign(folders, config)
+    _write(_place(output, number), parts, people)
+    for folder, own, rows in zip(folders, people, parts):
+      print(f'{folder}: {len(own)} annotators, {len(rows)} records', flush=True)
+    return parts, people
+
+  def trained(folder: str, number: int, model: int) -> str:
+    part = _place(output, number - 1) / f'{model}.jsonl'
+    workdir = _place(output, number) / str(model)
+    words = training(folder, part, workdir, command.overridden())
+    if code := subprocess.call(words):
+      raise command.Refused(f'exit status {code} of: {shlex.join(words)}')
+    return str(workdir / 'export')
+
+  alternated(models, _ROUNDS.value, assigned, trained)
   return 0
 
 
-def assign(folders: Sequence[str], config):
+def alternated(
+  folders: Sequence[str],
+  rounds: int,
+  assigned: Callable[[Sequence[str], int], Parts],
+  trained: Callable[[str, int, int], str],
+) -> list[str]:
+  """Assigns and trains in turn, until nobody moves or for so many rounds.
+
+  Args:
+    assigned: f(folders, round) -> `Parts`; round 0 is before any training.
+    trained: f(folder, round, model) -> the folder of that model, trained.
+
+  Returns:
+    The folders of the last models.
+  """
+  folders = list(folders)
+  parts, people = assigned(folders, 0)
+  for number in range(1, rounds + 1):
+    folders = [
+      trained(folder, number, model) if parts[model] else folder
+      for model, folder in enumerate(folders)
+    ]
+    before, (parts, people) = people, assigned(folders, number)
+    if people == before:
+      print(f'nobody moved in round {number}')
+      break
+  return folders
+
+
+def training(
+  folder: str,
+  part: pathlib.Path,
+  workdir: pathlib.Path,
+  given: Mapping[str, object],
+) -> list[str]:
+  """The command that trains a model on the records of its annotators."""
+  own = {
+    'warm_start.steps': 0,
+    **given,
+    'data.path': part,
+    'model.path': folder,
+  }
+  return [
+    *(sys.executable, '-m', 'experiments.train', '--quiet', '--export'),
+    f'--config={command.here("configs", "preference.py")}:reward_model',
+    *(f'--config.{name}={value}' for name, value in own.items()),
+    f'--workdir={workdir}',
+  ]
+
+
+def _place(output: pathlib.Path, number: int) -> pathlib.Path:
+  return output / f'round-{number}' if number else output
+
+
+def _write(folder: pathlib.Path, parts, people) -> None:
+  folder.mkdir(parents=True, exist_ok=True)
+  for number, rows in enumerate(parts):
+    lines = ''.join(json.dumps(row) + '\n' for row in rows)
+    (folder / f'{number}.jsonl').write_text(lines, encoding='utf-8')
+  told = json.dumps(people, indent=2) + '\n'
+  (folder / 'annotators.json').write_text(told, encoding='utf-8')
+
+
+def assign(folders: Sequence[str], config) -> Parts:
   """The records of each model's annotators, and who these are.
 
   Raises:

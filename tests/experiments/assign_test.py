@@ -52,6 +52,48 @@ def test_each_annotator_goes_to_the_model_that_chooses_alike(tmp_path):
     ]
 
 
+def test_models_are_trained_and_people_assigned_until_nobody_moves():
+  people = iter([[['a', 'b'], []], [['a'], ['b']], [['a'], ['b']], []])
+  heard = []
+
+  def assigned(folders, number):
+    heard.append((list(folders), number))
+    own = next(people)
+    return [[{'annotator': name} for name in each] for each in own], own
+
+  def trained(folder, number, model):
+    return f'{folder}+{number}'
+
+  found = assign.alternated(['x', 'y'], 5, assigned, trained)
+  # The second has no records at first, so it stays, and some afterwards.
+  assert found == ['x+1+2', 'y+2']
+  assert heard == [(['x', 'y'], 0), (['x+1', 'y'], 1), (['x+1+2', 'y+2'], 2)]
+
+
+def test_without_rounds_people_are_assigned_once():
+  calls = []
+
+  def assigned(folders, number):
+    calls.append(number)
+    return [[], []], [[], []]
+
+  assert assign.alternated(['x', 'y'], 0, assigned, None) == ['x', 'y']
+  assert calls == [0]
+
+
+def test_a_round_trains_with_the_settings_that_were_given(tmp_path):
+  given = {'steps': 3, 'data.path': 'all.jsonl', 'warm_start.steps': 1}
+  words = assign.training('model', tmp_path / '0.jsonl', tmp_path, given)
+  assert words[5].endswith('preference.py:reward_model')
+  assert words[6:] == [
+    '--config.warm_start.steps=1',
+    '--config.steps=3',
+    f'--config.data.path={tmp_path}/0.jsonl',
+    '--config.model.path=model',
+    f'--workdir={tmp_path}',
+  ]
+
+
 def test_a_choice_of_nobody_is_refused():
   with pytest.raises(command.Refused, match="'p' has no annotator"):
     assign._annotator({'prompt': 'p'})
