@@ -527,6 +527,11 @@ _TABLE |= {
   'item': _of_plan(
     'i32[N, T]', 'The place in a list that a token belongs to.', _below(4)
   ),
+  'judged': _of_plan(
+    'bool[N]',
+    'Rows whose outcome is their own.',
+    lambda rng, shape, rollouts: rollouts.group % 2 == 0,
+  ),
   'justified': _of_plan(
     'f32[N]',
     'By how much a judge prefers the evidence for a response to that for '
@@ -594,6 +599,7 @@ _TABLE |= {
     'When a step of a trajectory is taken.',
     _of_places(lambda place: place % 2),
   ),
+  'step_end': _of_plan('bool[N, T]', 'The last tokens of steps.'),
   'step_reward': _of_plan('f32[N]', 'What a single step earns.', _uniform()),
   'stop': _of_plan(
     'i32[N]',

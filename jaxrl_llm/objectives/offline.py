@@ -82,8 +82,8 @@ def advantage_regression(
     f32[N], least where policy = reference e^(A / weight). 0 for a row
     without tokens.
 
-  Source: Direct Advantage Policy Optimization, arXiv 2412.18279, with a
-    whole response as its step.
+  Source: Direct Advantage Policy Optimization, arXiv 2412.18279, of rows that
+    are one step each.
   """
   del old_logp
   target = _row_advantage(advantages, mask) / weight

@@ -37,6 +37,7 @@ beside this module are
     proposed        questions that the policy proposes and solves
     budgeted        groups of different sizes
     resumed         responses written a part at a time
+    stepwise        responses, then single steps from states of theirs
     measured        responses, and a look at all questions now and then
     replay          earlier groups in place of those without a signal
     retried         groups asked again in other words, where they fell short

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from jaxrl_llm.advantages import baselines, group
+from jaxrl_llm.advantages import baselines, critics, group
 from jaxrl_llm.credit import estimate, estimate_tokens
 from jaxrl_llm.objectives import aggregate, costs, offline
 from jaxrl_llm.objectives.base import Cost, row_losses
-from jaxrl_llm.plans import sampled
+from jaxrl_llm.plans import sampled, stepwise
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Paper, register
 
@@ -106,17 +106,31 @@ def copg(
   )
 )
 def direct_advantage(
-  *, samples: int = 8, weight: float = 0.1, minibatches: int = 4
+  *,
+  samples: int = 8,
+  first: int = 100,
+  end: str = '\n',
+  weight: float = 0.1,
+  value_weight: float = 1.0,
+  minibatches: int = 4,
 ) -> Recipe:
-  """The log-ratio to the reference regressed on the advantage.
+  """A critic first, then log-ratios of steps regressed on its advantages.
 
-  Deviates: a step is a whole response, and the group's mean stands for the
-  trained critic that estimates the advantages of steps.
+  No limit: no other entry has steps of groups that a critic compares.
+
+  Deviates: the critic is a head of the policy, which is held to the reference
+  while that learns, where the paper's is a model of its own; it learns from the
+  outcome of single responses, there from those of several behind each step.
+  States and steps are the policy's of then, in the paper recorded ones.
   """
   return Recipe(
-    plan=sampled.independent(samples=samples),
-    credit=estimate(group.centre),
-    objective=row_losses(offline.advantage_regression, weight=weight),
+    plan=stepwise.stepwise(samples=samples, first=first, end=end),
+    credit=critics.StepValues(),
+    objective=row_losses(
+      offline.advantage_regression,
+      weight=weight,
+      value=Cost(costs.step_value_error, value_weight),
+    ),
     minibatches=minibatches,
   )
 

@@ -160,3 +160,28 @@ def test_equal_returns_are_worth_nothing_beside_the_critics(valid):
   np.testing.assert_array_equal(after.targets, 0)
   expected = np.where(mask & valid, -values, 0)
   np.testing.assert_allclose(after.advantages, expected, rtol=1e-6)
+
+
+def test_steps_are_worth_their_chance_beside_their_group():
+  rollouts, credit, logits, mask = _given(np.zeros(8, bool), np.arange(8) != 2)
+  group, judged = np.arange(8) // 4, np.arange(8) == 5
+  rollouts = rollouts.replace(
+    group=jnp.asarray(group),
+    extras={'old_after_values': jnp.float32(logits), 'judged': judged},
+  )
+  after, _ = critics.StepValues().update(credit, rollouts, ())
+  chance = np.zeros(8)
+  for i in range(8):
+    if mask[i].any():
+      chance[i] = 1 / (1 + np.exp(-logits[i, np.flatnonzero(mask[i])[-1]]))
+  counts = mask.any(1) & (np.arange(8) != 2)
+  for i in range(8):
+    peers = counts & (group == group[i])
+    wanted = chance[i] - chance[peers].mean() if counts[i] else 0
+    wanted = 0 if judged[i] else wanted
+    expected = np.where(rollouts.loss_mask[i], wanted, 0)
+    np.testing.assert_allclose(after.advantages[i], expected, atol=1e-6)
+  wanted = np.clip(np.asarray(credit.rewards), 0, 1)[:, None]
+  np.testing.assert_allclose(
+    after.targets, np.where(rollouts.loss_mask, wanted, 0)
+  )

@@ -87,6 +87,7 @@ def iterate(parts, state, count=2):
       ('truncated_ppo', {}),
       ('egpo', {}),
       ('aepo', {}),
+      ('direct_advantage', {'recipe.first': 1}),
       ('variance_aware', {}),
       ('hapo', {}),
       ('hnpg', {}),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from math import exp, log
 
+import numpy as np
+
 from tests.oracles.parts import (
   Answer,
   averaged,
@@ -14,8 +16,11 @@ from tests.oracles.parts import (
   leave_one_out,
   log_sigmoid,
   mean,
+  on_tokens,
   over_groups,
   row_weights,
+  sequence_sum,
+  sigmoid,
   summed,
   token_mean,
 )
@@ -87,18 +92,31 @@ def copg(case, *, weight):
 
 
 @entry()
-def direct_advantage(case, *, weight):
-  """Arxiv 2412.18279: 1/2 (A / beta - log pi / pi_ref)^2.
+def direct_advantage(case, *, weight, value_weight):
+  """Arxiv 2412.18279: 1/2 (A / beta - log pi / pi_ref)^2 of a step.
 
-  A response is one step, and its value the mean of its group.
+  A is the critic's chance of success after it, less the mean of its group's.
+  Rows that are judged by themselves teach the critic those chances.
   """
-  a, w = centred(case, case.rewards), row_weights(case)
+  judged, ends = case.extras['judged'], case.extras['step_end']
+  chance = np.zeros(len(judged))
+  for i in case.rows:
+    chance[i] = sigmoid(case.old.after_values[i, case.columns(i)[-1]])
+  a = np.where(judged, 0.0, centred(case, chance, case.lists))
+  targets = on_tokens(case, np.clip(case.rewards, 0, 1))
+  rows, w = row_weights(case), sequence_sum(case)
+
+  def error(now, it):
+    x = now.after_values[it]
+    return -targets[it] * log_sigmoid(x) - (1 - targets[it]) * log_sigmoid(-x)
 
   def loss(now):
     h = summed(case, now.logp - case.ref_logp)
-    return sum(w[i] * (a[i] / weight - h[i]) ** 2 / 2 for i in case.rows)
+    steps = sum(rows[i] * (a[i] / weight - h[i]) ** 2 / 2 for i in case.rows)
+    taught = [it for it in case.tokens if ends[it] and judged[it[0]]]
+    return steps + value_weight * sum(w[it] * error(now, it) for it in taught)
 
-  return Answer(loss, advantages=a)
+  return Answer(loss, advantages=a, targets=targets, weights=w)
 
 
 def _discriminative(case, of_wrong, hinge, limit):
