@@ -527,11 +527,6 @@ _TABLE |= {
   'item': _of_plan(
     'i32[N, T]', 'The place in a list that a token belongs to.', _below(4)
   ),
-  'judged': _of_plan(
-    'bool[N]',
-    'Rows whose outcome is their own.',
-    lambda rng, shape, rollouts: rollouts.group % 2 == 0,
-  ),
   'justified': _of_plan(
     'f32[N]',
     'By how much a judge prefers the evidence for a response to that for '
@@ -590,6 +585,11 @@ _TABLE |= {
   ),
   'segment': _of_plan(
     'i32[N, T]', 'The part of a thought that a token lies in, from 0.'
+  ),
+  'single': _of_plan(
+    'bool[N]',
+    'Rows that are a single step.',
+    lambda rng, shape, rollouts: rollouts.group % 2 == 1,
   ),
   'span_reward': _of_plan(
     'f32[N, T]', 'What feedback says of the span that a token is in.'

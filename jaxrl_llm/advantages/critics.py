@@ -183,27 +183,27 @@ class PostDecision(Memoryless):
     return credit.replace(advantages=advantages, targets=targets)
 
 
-@reads('old_after_values', 'judged')
+@reads('old_after_values', 'single')
 @dataclasses.dataclass(frozen=True)
 class StepValues(Memoryless):
   """Stage: what a step is worth beside the other steps of its group.
 
       A_i = v_i - mean_g v,   v = sigmoid(V^x after the last token of the row)
 
-  Rows that are judged by themselves have A = 0; the reward of theirs, held to
-  [0, 1], is the target of the critic, a chance.
+  Rows of more than a single step have A = 0; their reward, held to [0, 1], is
+  the target of the critic, a chance.
 
   Source: Direct Advantage Policy Optimization, arXiv 2412.18279.
   """
 
   def apply(self, credit, rollouts):
-    mask, judged = rollouts.loss_mask, rollouts.extras['judged']
+    mask, single = rollouts.loss_mask, rollouts.extras['single']
     end = numerics.last_index(mask)[:, None]
     logits = rollouts.extras['old_after_values']
     last = jnp.take_along_axis(logits, jnp.maximum(end, 0), axis=1)[:, 0]
     spoken = rollouts.valid & jnp.any(mask, axis=1)
     steps = group.centre(jax.nn.sigmoid(last), rollouts.group, spoken)
-    rows = jnp.where(judged, 0.0, steps)[:, None]
+    rows = jnp.where(single, steps, 0.0)[:, None]
     chance = jnp.clip(credit.rewards, 0, 1)[:, None]
     return credit.replace(
       advantages=jnp.where(mask, rows, 0.0),

@@ -400,21 +400,21 @@ def finished_value_error(stats, batch, *, unfinished, clip=0.2, **values):
   return jnp.where(unfinished[:, None], 0.0, error)
 
 
-@reads('after_values', 'step_end', 'judged')
-def step_value_error(stats, batch, *, after_values, step_end, judged):
+@reads('after_values', 'step_end', 'single')
+def step_value_error(stats, batch, *, after_values, step_end, single):
   """-y log p - (1 - y) log(1 - p) after each step, for the target y.
 
   p = sigmoid(V^x), what the critic says once the last token of a step is
-  there. 0 elsewhere, and in rows that are not judged by themselves.
+  there. 0 elsewhere, and in rows that are a single step.
 
   Args:
-    step_end: bool[N, T]. judged: bool[N].
+    step_end: bool[N, T]. single: bool[N].
 
   Source: Direct Advantage Policy Optimization, arXiv 2412.18279.
   """
   target = batch.credit.targets
   error = jax.nn.softplus(after_values) - target * after_values
-  here = step_end & judged[:, None] & batch.rollouts.loss_mask
+  here = step_end & ~single[:, None] & batch.rollouts.loss_mask
   return jnp.where(here, error, 0.0)
 
 

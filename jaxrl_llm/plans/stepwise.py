@@ -22,8 +22,8 @@ class Stepwise(Plan):
   before is no action, and what the policy would say after the step decides on
   the row's scores alone.
 
-  Extras: `step_end` bool[N, T], the last tokens of steps, and `judged` bool[N],
-  rows of the first kind, whose outcome is their own.
+  Extras: `step_end` bool[N, T], the last tokens of steps, and `single` bool[N],
+  rows that are one step.
 
   Attributes:
     samples: rows of a group. first: iterations of whole responses.
@@ -39,7 +39,7 @@ class Stepwise(Plan):
 
   @property
   def contract(self):
-    return Contract(self.samples, provides={'step_end', 'judged'})
+    return Contract(self.samples, provides={'step_end', 'single'})
 
   def init(self, spec):
     del spec
@@ -56,7 +56,7 @@ class Stepwise(Plan):
     extras = {
       **rollouts.extras,
       'step_end': jnp.asarray(ends),
-      'judged': jnp.full(rollouts.valid.shape, whole),
+      'single': jnp.full(rollouts.valid.shape, not whole),
     }
     return rollouts.replace(extras=extras), scores, state + 1
 

@@ -164,10 +164,10 @@ def test_equal_returns_are_worth_nothing_beside_the_critics(valid):
 
 def test_steps_are_worth_their_chance_beside_their_group():
   rollouts, credit, logits, mask = _given(np.zeros(8, bool), np.arange(8) != 2)
-  group, judged = np.arange(8) // 4, np.arange(8) == 5
+  group, single = np.arange(8) // 4, np.arange(8) != 5
   rollouts = rollouts.replace(
     group=jnp.asarray(group),
-    extras={'old_after_values': jnp.float32(logits), 'judged': judged},
+    extras={'old_after_values': jnp.float32(logits), 'single': single},
   )
   after, _ = critics.StepValues().update(credit, rollouts, ())
   chance = np.zeros(8)
@@ -178,7 +178,7 @@ def test_steps_are_worth_their_chance_beside_their_group():
   for i in range(8):
     peers = counts & (group == group[i])
     wanted = chance[i] - chance[peers].mean() if counts[i] else 0
-    wanted = 0 if judged[i] else wanted
+    wanted = wanted if single[i] else 0
     expected = np.where(rollouts.loss_mask[i], wanted, 0)
     np.testing.assert_allclose(after.advantages[i], expected, atol=1e-6)
   wanted = np.clip(np.asarray(credit.rewards), 0, 1)[:, None]

@@ -33,7 +33,7 @@ def test_at_first_whole_responses_are_judged_and_their_steps_marked():
   plan = stepwise.stepwise(samples=2, first=1)
   rollouts, scores, state = collect(plan.init(SPEC))
   assert scripted.words(rollouts) == [LINES, LINES.replace('d', 'f')] * 2
-  assert rollouts.extras['judged'].all() and state == 1
+  assert not rollouts.extras['single'].any() and state == 1
   assert scores.components.shape == (4, 1)
   for ends in rollouts.extras['step_end']:
     # The line breaks, and the token that ends the response.
@@ -44,7 +44,7 @@ def test_then_a_group_is_next_steps_of_one_state_and_nothing_else_counts():
   said = set()
   for key in range(20):
     rollouts, scores, state = collect(np.int32(1), key)
-    assert state == 2 and not rollouts.extras['judged'].any()
+    assert state == 2 and rollouts.extras['single'].all()
     assert rollouts.group.tolist() == [0, 0, 1, 1]
     # Whole responses are judged, and cut off after the step.
     assert scores.components.tolist() == [[1], [1], [1], [1]]

@@ -96,13 +96,13 @@ def direct_advantage(case, *, weight, value_weight):
   """Arxiv 2412.18279: 1/2 (A / beta - log pi / pi_ref)^2 of a step.
 
   A is the critic's chance of success after it, less the mean of its group's.
-  Rows that are judged by themselves teach the critic those chances.
+  Rows of more than one step teach the critic those chances.
   """
-  judged, ends = case.extras['judged'], case.extras['step_end']
-  chance = np.zeros(len(judged))
+  whole, ends = ~case.extras['single'], case.extras['step_end']
+  chance = np.zeros(len(whole))
   for i in case.rows:
     chance[i] = sigmoid(case.old.after_values[i, case.columns(i)[-1]])
-  a = np.where(judged, 0.0, centred(case, chance, case.lists))
+  a = np.where(whole, 0.0, centred(case, chance, case.lists))
   targets = on_tokens(case, np.clip(case.rewards, 0, 1))
   rows, w = row_weights(case), sequence_sum(case)
 
@@ -113,7 +113,7 @@ def direct_advantage(case, *, weight, value_weight):
   def loss(now):
     h = summed(case, now.logp - case.ref_logp)
     steps = sum(rows[i] * (a[i] / weight - h[i]) ** 2 / 2 for i in case.rows)
-    taught = [it for it in case.tokens if ends[it] and judged[it[0]]]
+    taught = [it for it in case.tokens if ends[it] and whole[it[0]]]
     return steps + value_weight * sum(w[it] * error(now, it) for it in taught)
 
   return Answer(loss, advantages=a, targets=targets, weights=w)
