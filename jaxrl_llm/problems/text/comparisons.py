@@ -66,8 +66,8 @@ def probability_of_more(
     the number of trials is fixed before.
 
   Example:
-    >>> print(round(probability_of_more(9, 10, 5, 10), 3))
-    0.967
+    >>> print(round(probability_of_more(9, 10, 5, 10), 2))
+    0.97
   """
   _check(successes, trials)
   _check(other_successes, other_trials)
