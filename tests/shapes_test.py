@@ -31,7 +31,7 @@ ARRAYS = {
     ('logp', 'old_logp', 'advantages', 'share', 'ref_logp', 'sampler_logp'),
     np.zeros((ROWS, TOKENS), np.float32),
   ),
-  **dict.fromkeys(('mask', 'guide'), np.ones((ROWS, TOKENS), bool)),
+  **dict.fromkeys(('mask', 'guide', 'earlier'), np.ones((ROWS, TOKENS), bool)),
   **dict.fromkeys(('item', 'turn'), np.zeros((ROWS, TOKENS), np.int32)),
   **dict.fromkeys(
     ('rewards', 'keep', 'chosen', 'rejected', 'x'), np.ones(ROWS, np.float32)
