@@ -327,9 +327,9 @@ def prime(
   are right, by `implicit_prm`, before it rates them. Only questions of a middle
   success rate are learned from.
 
-  What the second policy says is scaled to one, so it is as loud while it cannot
-  tell right from wrong as once it can: a small model on few rows loses by it,
-  and `process` = 0 leaves it out.
+  What the second policy says is scaled to one, as loud while it cannot tell
+  right from wrong as once it can. The reward of a small model on few rows fell
+  with it in both seeds tried, and rose where `process` = 0 leaves it out.
 
   Deviates: groups are drawn anew until enough are of a middle rate, where the
   code draws four times as many at once, and whitens and scales what it keeps
