@@ -180,15 +180,18 @@ def norm_of_copies(rewards, rollouts, *, epsilon=1e-6, aligned=1.0):
   key = grouping.joint(rollouts.group, rollouts.extras['agent'])
   weight = 1 + aligned * (rollouts.extras['copies'] - 1.0)
   weight = jnp.where(valid, weight, 0.0)
-  count = numerics.group_sum(weight, key, valid)
+  counts = weight > 0
+  count = numerics.group_sum(weight, key, counts)
 
   def total(x):
-    return numerics.group_sum(jnp.where(weight > 0, weight * x, 0), key, valid)
+    return numerics.group_sum(jnp.where(counts, weight * x, 0), key, counts)
 
-  centred = rewards - numerics.safe_divide(total(rewards), count)
+  # As in `group_mean`: what is left of equal rewards is 0, not rounding.
+  above = rewards - numerics.group_min(rewards, key, counts)
+  centred = above - numerics.safe_divide(total(above), count)
   square = total(centred**2) / jnp.maximum(count - 1, 1.0)
   spread = jnp.sqrt(square)
-  advantages = jnp.where(weight > 0, centred / (spread + epsilon), 0.0)
+  advantages = jnp.where(counts, centred / (spread + epsilon), 0.0)
   return jnp.where(rollouts.loss_mask, advantages[:, None], 0.0)
 
 

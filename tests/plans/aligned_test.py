@@ -69,5 +69,14 @@ def test_a_turn_that_counts_twice_is_two_turns():
   )
   np.testing.assert_array_equal(found.keep[:11], copies[:11])
   assert not found.advantages[2].any() and not found.advantages[11].any()
-  whole = steps.norm_of_copies(jnp.ones(12), given)
-  np.testing.assert_array_equal(whole, jnp.zeros((12, 2)))
+
+
+@pytest.mark.parametrize('reward', [0.7, 5.3])
+def test_turns_that_earned_the_same_are_worth_nothing(reward):
+  """Whatever their mean is rounded to, and however often each counts."""
+  for copies in [1] * 12, [4, 2, 1, 1] * 3, [1, 2, 5, 0] * 3:
+    given = rows()
+    extras = {**given.extras, 'copies': jnp.array(copies)}
+    given = given.replace(extras=extras)
+    whole = steps.norm_of_copies(jnp.full(12, reward), given)
+    np.testing.assert_array_equal(whole, jnp.zeros((12, 2)))
