@@ -161,9 +161,12 @@ class Tools(Protocol):
     """Tells the curriculum a score of every question, f[A]."""
 
   def tempered(
-    self, prompts: Prompts, key: Array, samples: int, temperature: float
+    self, prompts: Prompts, key: Array, samples: int, heat: float
   ) -> Rollouts:
-    """Responses at another temperature; their log-probs are the policy's."""
+    """Responses at a temperature that is `heat` times the run's.
+
+    Their log-probs are the policy's at the run's temperature.
+    """
 
   def varied(
     self,

@@ -16,14 +16,14 @@ from jaxrl_llm.plans.base import Contract, Plan
 class Tempered(Plan):
   """Prompts of which the last are answered at another temperature.
 
-  It is `exploration.steering_temperature` of the mean -log-prob of the own
-  tokens of the iteration before, 0 at first. The extra `heat` f32[N] is that
-  temperature over the run's in these rows, whose log-probs are the policy's at
-  the run's temperature, and 1 in the others.
+  It is the run's times `exploration.steering_temperature` of the mean -log-prob
+  of the own tokens of the iteration before, 0 at first. The extra `heat` f32[N]
+  is that factor in these rows, whose log-probs are the policy's at the run's
+  temperature, and 1 in the others.
 
   Attributes:
     samples: rows of a group. share: of the prompts, rounded, and at least one.
-    target: nats per token. hot, cold: temperatures.
+    target: nats per token. hot, cold: factors of the run's temperature.
 
   Raises:
     ValueError: no prompt that is answered as usual, or none otherwise.

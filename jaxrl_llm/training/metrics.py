@@ -366,7 +366,9 @@ _TABLE: dict[str, Metric] = {
     'groups or rows',
     'Other words were longer than sample.max_prompt allows.',
   ),
-  'plan/temperature': _count('heat', '1', 'That of the rows it heats.'),
+  'plan/temperature': _count(
+    'heat', '1', "That of the rows it heats, over the run's."
+  ),
   'plan/segments': _count(
     'mean over rows', 'segments', 'Prefixes of a response that were valued.'
   ),

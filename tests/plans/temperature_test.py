@@ -11,8 +11,8 @@ from tests.plans import scripted
 class Thermal(scripted.Scripted):
   """Says h when sampled hot, c when cold."""
 
-  def tempered(self, prompts, key, samples, temperature):
-    said = 'h' if temperature > 1 else 'c'
+  def tempered(self, prompts, key, samples, heat):
+    said = 'h' if heat > 1 else 'c'
     other = scripted.Scripted(lambda text, i: said, columns=self.columns)
     return other.generate(prompts, key, samples)
 

@@ -71,8 +71,8 @@ class Tools(scripted.Scripted):
     )
     self.round = 0
 
-  def tempered(self, prompts, key, samples, temperature):
-    del temperature
+  def tempered(self, prompts, key, samples, heat):
+    del heat
     return self.generate(prompts, key, samples)
 
   def varied(self, prompts, key, samples, *, swing, scale):

@@ -45,7 +45,7 @@ class Sampling(struct.PyTreeNode):
     top_p: f32[], share of the mass kept, in (0, 1]; 1 keeps all.
     min_p: f32[], least weight kept, relative to the largest; 0 keeps all.
     swing: f32[], >= 0, by how much of itself the temperature of a row follows
-      `entropy_rank` of its distribution at temperature 1; 0 is not at all.
+      `entropy_rank` of its distribution at `temperature`; 0 is not at all.
     scale: of that rank, an `EntropyScale` of f32[].
   """
 
@@ -141,7 +141,7 @@ def draw(
     )
   greedy = jnp.less(sampling.temperature, jnp.finfo(jnp.float32).tiny)
   logits = logits.astype(jnp.float32)
-  scaled = _scaled(logits, greedy, _temperature(logits, sampling))
+  scaled = _scaled(logits, greedy, _temperature(logits, greedy, sampling))
   whole, ids = jax.nn.logsumexp(scaled, axis=-1), None
   if allowed is not None:
     scaled = jnp.where(allowed, scaled, -jnp.inf)
@@ -218,12 +218,14 @@ def nucleus(logits: Array, share: ArrayLike, least: ArrayLike) -> Array:
   return _largest(weights, enough) > 0
 
 
-def _temperature(logits: Array, sampling: Sampling) -> Array:
+def _temperature(logits: Array, greedy: Array, sampling: Sampling) -> Array:
   """f32[N, 1], of each row."""
   plain = jnp.broadcast_to(sampling.temperature, (logits.shape[0], 1))
 
   def varied(logits):
-    logp = jax.nn.log_softmax(logits)
+    # Scorers rank at the temperature of the run, so that is where to rank.
+    scaled = _scaled(logits, greedy, sampling.temperature)
+    logp = jax.nn.log_softmax(scaled)
     p = jnp.exp(logp)
     entropy = -jnp.sum(p * jnp.where(p > 0, logp, 0.0), -1, keepdims=True)
     return plain * (1 + sampling.swing * entropy_rank(entropy, sampling.scale))

@@ -291,11 +291,15 @@ class Tools(Speaker):
       return jax.block_until_ready(found)
 
   def tempered(
-    self, prompts: Prompts, key: Array, samples: int, temperature: float
+    self, prompts: Prompts, key: Array, samples: int, heat: float
   ) -> Rollouts:
-    """Responses at another temperature; their log-probs are the policy's."""
+    """Responses at a temperature that is `heat` times the run's.
+
+    Their log-probs are the policy's at the run's temperature.
+    """
     sampling = self._answering.sampling
-    sampling = sampling.replace(temperature=jnp.float32(temperature))
+    heated = jnp.float32(sampling.temperature * heat)
+    sampling = sampling.replace(temperature=heated)
     with self._timed('time/sample'):
       rollouts = self._answering.generate(
         self._params, prompts, key, samples, sampling

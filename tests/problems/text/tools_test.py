@@ -65,6 +65,23 @@ def test_passes_say_nothing_of_tokens_that_the_policy_did_not_choose(run):
     assert jnp.all(jnp.where(mask, logp, -1) < 0)
 
 
+def test_a_heat_of_one_is_the_temperature_of_the_run(run):
+  parts, state, _, prompts, _ = run
+  sampling = parts.answering.sampling.replace(temperature=jnp.float32(0.4))
+  answering = dataclasses.replace(parts.answering, sampling=sampling)
+  tools = Tools(dataclasses.replace(parts, answering=answering), state, KEY)
+  plain, same, hot = (
+    np.asarray(rollouts.content.response)
+    for rollouts in (
+      tools.generate(prompts, KEY, 2),
+      tools.tempered(prompts, KEY, 2, 1.0),
+      tools.tempered(prompts, KEY, 2, 2.5),
+    )
+  )
+  np.testing.assert_array_equal(same, plain)
+  assert np.any(hot != plain)
+
+
 def test_greedy_takes_the_most_probable_token_everywhere(run):
   _, _, tools, prompts, _ = run
   rollouts = tools.greedy(prompts)
