@@ -19,7 +19,8 @@ def implicit_process(rewards, rollouts, *, process=5.0, outcome=5.0):
       A_it = sum_{u >= t} (process p_iu + outcome o_iu)
 
   The maximum is over the iteration, so that the scale of what is said does not
-  matter; j runs over the n rows of the group that have tokens, i among them.
+  matter; j runs over the n rows of the group, i among them, of which those
+  without tokens say nothing and are not counted in p.
 
   Args:
     rewards: f32[N]. rollouts: reads the extra `implicit_reward` f32[N, T].
