@@ -245,7 +245,7 @@ class ModelBased:
     moved, rewards = _moved(model, seen, batch.action)
     errors = batch.observation + moved - batch.after
     slopes = model_errors.clipped(
-      self.slopes(state, batch.after), self.quantile
+      self.slopes(state, batch.after), self.quantile, where=batch.known
     )
     found = self.error(errors, slopes) + (rewards - batch.reward) ** 2
     every = jnp.concatenate(

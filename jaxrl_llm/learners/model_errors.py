@@ -52,7 +52,7 @@ def taylor(errors, slopes):
   return jnp.mean(jnp.sum(each * errors, axis=-1) ** 2, axis=0)
 
 
-def clipped(slopes, quantile=0.95):
+def clipped(slopes, quantile=0.95, *, where=True):
   """Slopes whose norms are at most that quantile of the norms of their value.
 
       slope * min(1, bound_c / |slope|)       bound_c = quantile_b |slope_cb|
@@ -61,8 +61,11 @@ def clipped(slopes, quantile=0.95):
   norms below 100,000 as they are, so that it does nothing; that is 1 here.
 
   Args:
-    slopes: f32[C, B, n].
+    slopes: f32[C, B, n]. where: bool[B], rows that the quantile is of; without
+      any the bound is 0.
   """
   norms = jnp.linalg.norm(slopes, axis=-1, keepdims=True)
-  bound = jnp.quantile(norms, quantile, axis=1, keepdims=True)
+  counted = jnp.where(jnp.reshape(where, (-1, 1)), norms, jnp.nan)
+  bound = jnp.nanquantile(counted, quantile, axis=1, keepdims=True)
+  bound = jnp.where(jnp.any(where), bound, 0.0)
   return slopes * jnp.minimum(1.0, numerics.safe_divide(bound, norms, 1.0))

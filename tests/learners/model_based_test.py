@@ -73,6 +73,19 @@ def in_numpy(batch):
   return {k: np.float64(v) for k, v in vars(batch).items()}
 
 
+def test_what_followed_an_unknown_step_is_not_heeded():
+  """Not even by the bound of the slopes of the others."""
+  state, batch = known()
+  loss = jax.jit(
+    lambda batch: SMALL.model_loss(state.params['model'], state, batch)
+  )
+  far = jnp.where(batch.known[:, None], batch.after, -batch.after[::-1])
+  np.testing.assert_allclose(
+    loss(batch), loss(batch.replace(after=far)), rtol=1e-6
+  )
+  assert loss(batch.replace(known=jnp.zeros_like(batch.known))) == 0
+
+
 @pytest.mark.parametrize('name', ['squared', 'value_weighted', 'taylor'])
 @pytest.mark.parametrize('early', [False, True])
 def test_the_model_s_loss_and_its_slope_are_the_formula_s(name, early):

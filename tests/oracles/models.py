@@ -25,12 +25,13 @@ def taylor(error, slopes):
   return total / len(slopes)
 
 
-def clipped(slopes, quantile):
-  """[C, B, n], each value by itself."""
+def clipped(slopes, quantile, known=None):
+  """[C, B, n], each value by itself; the quantile is of rows that are known."""
   found = np.array(slopes, np.float64)
   for each in found:
     norms = [np.sqrt(np.sum(slope**2)) for slope in each]
-    bound = np.quantile(norms, quantile)
+    own = [n for b, n in enumerate(norms) if known is None or known[b]]
+    bound = np.quantile(own, quantile)
     for slope, norm in zip(each, norms):
       if norm > bound:
         slope *= bound / norm
@@ -95,7 +96,8 @@ class Imagination:
       slopes(lambda s, c=critic: self.value(c, s, action), batch['after'])
       for critic in [*self.critics, *self.targets]
     ]
-    every, total, count = clipped(every, quantile), 0.0, 0
+    every = clipped(every, quantile, batch['known'])
+    total, count = 0.0, 0
     for model in self.models:
       x = np.concatenate([self.seen(batch['observation']), batch['action']], 1)
       out = network(model, x)
