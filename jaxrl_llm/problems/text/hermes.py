@@ -32,7 +32,7 @@ class Hermes:
 
   def begin(self, prompt, tools=()):
     if isinstance(prompt, str):
-      return self._inner.begin(f'{_schemas(tools)}\n\n{prompt}')
+      return self._inner.begin(f'{schemas(tools)}\n\n{prompt}')
     if any(m['role'] == 'tool' or m.get('tool_calls') for m in prompt):
       prompt = _joined(prompt)
     return self._inner.begin(self._prefaced(prompt, tools))
@@ -58,11 +58,12 @@ class Hermes:
   def _prefaced(self, messages, tools):
     """Messages that begin with the schemas of tools."""
     first, *rest = messages
-    said = f'{_schemas(tools)}\n\n{first["content"]}'
+    said = f'{schemas(tools)}\n\n{first["content"]}'
     return [{**first, 'content': said}, *rest]
 
 
-def _schemas(tools: Sequence[Any]) -> str:
+def schemas(tools: Sequence[Any]) -> str:
+  """What tools there are and how to call them, as a message begins."""
   lines = (json.dumps(tool, ensure_ascii=False) for tool in tools)
   return _HERMES.format(schemas='\n'.join(lines))
 
