@@ -225,17 +225,22 @@ def _last(lines: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
 def displayed(groups: Sequence[Group], name: str) -> list[str]:
   """The letters of each group behind a success rate, '' where it is none.
 
+  A metric that is no rate in one group, as where votes may be tied, is none in
+  the others either, even if it comes to whole successes there.
+
   Seeds are put together. Two rates are apart where the probability that one is
   the higher is above 1 - alpha / 2, alpha shared by all pairs alike.
   """
   counts: dict[int, tuple[int, int]] = {}
+  marks = [''] * len(groups)
   for number, group in enumerate(groups):
-    found = [trials(_last(lines, name), name) for lines in group.histories]
-    known = [each for each in found if each]
-    if len(known) == len(found):
+    lines = [_last(history, name) for history in group.histories]
+    known = [each for line in lines if (each := trials(line, name))]
+    if any(lines) and len(known) < len(lines):
+      return marks
+    if known:
       won, asked = zip(*known)
       counts[number] = sum(won), sum(asked)
-  marks = [''] * len(groups)
   if len(counts) < 2:
     return marks
   places = [*counts]

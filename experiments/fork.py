@@ -6,6 +6,7 @@ import os
 import pathlib
 import shlex
 import shutil
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -99,9 +100,11 @@ def check(fork: Fork, config, workdir: pathlib.Path) -> None:
     for name, text in told.items()
     if any(f'{name}.'.startswith(f'{prefix}.') for prefix in _SAME)
   ]
+  # First, as it is why the others differ.
+  differ.sort(key=lambda text: not text.startswith('problem '))
   if differ:
     raise command.Refused(
-      f'{fork.flags} trains another model: {"; ".join(differ)}. {_remedy(fork)}'
+      f'{fork.flags} trains another model: {_listed(differ)}. {_remedy(fork)}'
     )
 
 
@@ -146,11 +149,9 @@ def begin(fork: Fork, session, params: PyTree) -> tuple[int, TrainState]:
   if fork.optimizer:
     state = state.replace(opt=_unscheduled(state.opt, restored.state['opt']))
   told = _differences(runs.config_of(pathlib.Path(fork.run)), session.config)
-  found = [*told.values()]
-  more = f'; and {len(found) - _TOLD} more' if len(found) > _TOLD else ''
   hosts.say(
     f'beginning from iteration {restored.step} of {fork.run}; other settings: '
-    f'{"; ".join(found[:_TOLD]) or "none"}{more}'
+    f'{_listed([*told.values()]) or "none"}'
   )
   return restored.step, state
 
@@ -193,6 +194,12 @@ def _differences(there, here) -> dict[str, str]:
     for name in sorted({*one, *other})
     if one.get(name, ...) != other.get(name, ...)
   }
+
+
+def _listed(told: Sequence[str]) -> str:
+  """The first few, and how many more there are."""
+  more = f'; and {len(told) - _TOLD} more' if len(told) > _TOLD else ''
+  return f'{"; ".join(told[:_TOLD])}{more}'
 
 
 def _remedy(fork: Fork) -> str:

@@ -25,7 +25,7 @@ def config_of(workdir: pathlib.Path) -> ConfigDict:
   try:
     record = dict(json.loads(path.read_bytes()))
     config = dict(record['config'])
-  except FileNotFoundError:
+  except (FileNotFoundError, NotADirectoryError):
     raise Refused(f'{workdir} is no run folder: no {path.name}') from None
   except (ValueError, RecursionError, KeyError, TypeError) as error:
     raise Refused(

@@ -57,7 +57,7 @@ _FRESH = flags.DEFINE_bool(
 )
 _FROM = flags.DEFINE_string(
   'from',
-  '',
+  None,
   'Run whose newest policy this one begins with, under settings of its own.',
   allow_override=True,
 )
@@ -145,6 +145,10 @@ def _asked():
   """What the command line has the run begin from, None for nothing."""
   from experiments import fork
 
+  if _FROM.value == '':  # A variable of the shell that is not set, say.
+    raise command.Refused(
+      '--from= names no run; name its folder, or leave the flag out'
+    )
   if _FROM_OPTIMIZER.value and not _FROM.value:
     raise command.Refused('--from_optimizer would do nothing without --from')
   if not _FROM.value:

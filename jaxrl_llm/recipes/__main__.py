@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(f'--{name}', default='', help=f'of for: {told}')
   asked = parser.parse_args(arguments)
   have, want = (
-    [word for word in text.split(',') if word]
+    [word.strip() for word in text.split(',') if word.strip()]
     for text in (asked.have, asked.want)
   )
   try:
@@ -91,13 +91,19 @@ def _registered(word: str) -> str:
     KeyError: no such file, or it registers nothing of that name.
   """
   match = _OF_FILE.fullmatch(word)
+  if not match and word.endswith('.py'):
+    raise KeyError(f'name a recipe of the file as well: {word}:NAME')
   if not match:
     return word
   file, name = match.groups()
   if not pathlib.Path(file).is_file():
     raise KeyError(f'no file at {file!r}')
   before = set(recipes.names())
-  runpy.run_path(file, run_name='config')
+  try:
+    runpy.run_path(file, run_name='config')
+  except Exception as error:
+    why = f'{type(error).__name__}: {error}'
+    raise KeyError(f'{file}: {" ".join(why.split())}') from error
   new = sorted(set(recipes.names()) - before)
   if name not in recipes.names():
     raise KeyError(f'{file} registers no {name!r}, but {new or "nothing"}')
@@ -106,14 +112,17 @@ def _registered(word: str) -> str:
 
 def recommended(have: Sequence[str], want: Sequence[str]) -> str:
   """What to begin with in each situation that somebody is in."""
-  told = []
-  for row in situations.fitting(have, want):
+  told, found = [], situations.fitting(have, want)
+  for row in found:
     about = {
       'begin with': f'{row.recipe}: {recipes.get(row.recipe).summary}',
       'because': row.why,
       'look next': row.others.replace('`', '') or '-',
     }
     told.append('\n'.join([row.told, *_aligned(about)]))
+  for word in want:
+    if not any(word in row.want for row in found):
+      told.append(f'{word}: {situations.unanswered(have, [word])}')
   return '\n\n'.join(told)
 
 
@@ -139,8 +148,11 @@ def _answer(words: Sequence[str]) -> str:
       return comparison(first, second)
     case ['diff', *others]:
       raise KeyError(f'diff compares two recipes, not {len(others)}: diff A B')
-    case ['search', *wanted] if wanted:
+    case ['search', *wanted]:
       return search(wanted)
+    case ['for', *have]:
+      known = ' '.join(have)
+      raise KeyError(f'say what you have by a flag: for --have={known}')
     case ['compose', *rest]:
       return _answer(rest)
     case [name]:
@@ -169,8 +181,10 @@ def search(words: Sequence[str]) -> str:
   Words are found whatever their case, and within longer ones.
 
   Raises:
-    KeyError: nothing has them.
+    KeyError: nothing has them, or there are none.
   """
+  if not words:
+    raise KeyError('search what? search WORDS')
   told = {}
   for entry in map(recipes.get, recipes.names()):
     paper = entry.paper

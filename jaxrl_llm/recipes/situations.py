@@ -274,16 +274,25 @@ def fitting(have: Collection[str], want: Collection[str] = ()):
   if not have:
     raise KeyError(f'say what you have, --have={",".join(HAVE)}')
 
-  def wanted(row):
-    return bool(set(row.want) & set(want)) if want else not row.want
-
-  found = [r for r in TABLE if wanted(r) and set(r.have) <= set(have)]
+  found = [r for r in _wanted(want) if set(r.have) <= set(have)]
   if not found:
-    others = [r for r in TABLE if wanted(r) and set(r.have) & set(have)]
-    more = others or [r for r in TABLE if wanted(r)]
-    told = '; '.join(f'{",".join(r.have)}: {r.recipe}' for r in more)
-    raise KeyError(f'nothing begins with that alone. There is {told}')
+    raise KeyError(unanswered(have, want))
   return sorted(found, key=lambda row: -len(row.have))
+
+
+def unanswered(have: Collection[str], want: Collection[str]) -> str:
+  """What is said where nothing fits: what would."""
+  rows = _wanted(want)
+  near = [r for r in rows if set(r.have) & set(have)] or rows
+  told = '; '.join(f'{",".join(r.have)}: {r.recipe}' for r in near)
+  return f'nothing begins with that alone. There is {told}'
+
+
+def _wanted(want: Collection[str]) -> list[Situation]:
+  """Rows that answer a word, or without any those that want nothing."""
+  if not want:
+    return [row for row in TABLE if not row.want]
+  return [row for row in TABLE if set(row.want) & set(want)]
 
 
 def page() -> str:

@@ -129,3 +129,10 @@ def test_letters_stand_behind_rates(tmp_path):
   assert compare.displayed(groups, 'eval/accuracy') == ['a', 'a', 'b']
   assert compare.displayed(groups, 'eval/return') == ['', '', '']
   assert compare.displayed(groups[:1], 'eval/accuracy') == ['']
+  # Half a success in one: a rate in none of them, and not apart from any.
+  lines = groups[2].histories[0]
+  half = groups[2]._replace(histories=([lines[0] | {'eval/accuracy': 0.105}],))
+  assert compare.displayed([*groups[:2], half], 'eval/accuracy') == [''] * 3
+  without = groups[2]._replace(histories=([{'step': 5}],))
+  marks = compare.displayed([*groups[:2], without], 'eval/accuracy')
+  assert marks == ['a', 'a', '']

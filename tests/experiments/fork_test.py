@@ -2,14 +2,15 @@
 
 import json
 import shutil
+import types
 
 import jax
 import numpy as np
 import optax
 import pytest
 
-from experiments import command, fork
-from experiments.configs import control
+from experiments import command, fork, train
+from experiments.configs import control, sft
 from jaxrl_llm import problems
 from jaxrl_llm.training import checkpoint, writers
 from tests.end_to_end import processes
@@ -78,6 +79,16 @@ def test_what_does_not_fit_is_refused_with_the_way_out(run, tmp_path):
     fork.check(found, settings(), folder)
   with pytest.raises(command.Refused, match='is no run folder'):
     fork.check(fork.Fork(str(tmp_path), True), settings(), folder)
+  with pytest.raises(command.Refused, match='is no run folder'):
+    fork.check(
+      fork.Fork(str(folder / 'config.json'), True), settings(), tmp_path
+    )
+  with pytest.raises(command.Refused) as refused:
+    fork.check(found, sft.get_config(), tmp_path)
+  told = str(refused.value)
+  assert 'problem is control there and text here; ' in told
+  # An error is cut after so many characters, and the remedy stands at its end.
+  assert '--config.model.path=' in told and len(told) < 800
   shutil.copy(folder / 'config.json', tmp_path)
   with pytest.raises(command.Refused, match='no checkpoint yet'):
     fork.check(fork.Fork(str(tmp_path), True), settings(), folder)
@@ -107,6 +118,16 @@ def test_a_run_keeps_to_what_it_began_from(tmp_path):
   assert fork.of(tmp_path, None) is None
   with pytest.raises(command.Refused, match='began from no other run'):
     fork.of(tmp_path, asked)
+
+
+@pytest.mark.parametrize('optimizer', [False, True])
+def test_a_run_of_no_name_is_refused(optimizer, monkeypatch):
+  monkeypatch.setattr(train, '_FROM', types.SimpleNamespace(value=''))
+  monkeypatch.setattr(
+    train, '_FROM_OPTIMIZER', types.SimpleNamespace(value=optimizer)
+  )
+  with pytest.raises(command.Refused, match='--from= names no run'):
+    train._asked()
 
 
 def test_the_model_that_a_run_made_goes_along(tmp_path):

@@ -54,8 +54,11 @@ def test_what_uses_most_of_what_there_is_comes_first(capsys):
   said = capsys.readouterr().out
   names = re.findall(r'begin with +(\w+):', said)
   assert names == ['hpt', 'grpo', 'dpo', 'sft'] and '`' not in said
-  assert command.main(['for', '--have=pairs', '--want=light']) == 0
+  assert command.main(['for', '--have=pairs, labels', '--want= light']) == 0
   assert 'begin with  simpo: Mean log-probs' in capsys.readouterr().out
+  assert command.main(['for', '--have=pairs', '--want=light,hard']) == 0
+  said = capsys.readouterr().out
+  assert 'simpo' in said and 'hard: nothing begins with that alone' in said
 
 
 @pytest.mark.parametrize(
@@ -65,6 +68,8 @@ def test_what_uses_most_of_what_there_is_comes_first(capsys):
     (['for', '--have=verifer'], "Did you mean 'verifier'?"),
     (['for', '--have=teacher'], 'There is verifier,teacher: kdrl'),
     (['for', '--have=labels', '--want=light'], 'There is pairs: simpo'),
+    (['for', 'pairs'], '--have=pairs'),
+    (['search'], 'search WORDS'),
     (['grpo', '--have=pairs'], '--have and --want belong to for'),
   ],
 )
@@ -86,3 +91,23 @@ def test_a_recipe_in_a_file_is_described_and_compared(
   assert "no 'another'" in capsys.readouterr().err
   assert command.main([f'{tmp_path}/absent.py:mine']) == 2
   assert 'no file at' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  ('text', 'said'),
+  [
+    ('def broken(:', 'mine.py: SyntaxError: invalid syntax'),
+    ('import no_such_module', 'mine.py: ModuleNotFoundError: No module named'),
+    ('1 / 0', 'mine.py: ZeroDivisionError: division by zero'),
+  ],
+)
+def test_a_file_that_does_not_run_is_told_in_one_line(
+  text, said, tmp_path, capsys
+):
+  file = tmp_path / 'mine.py'
+  file.write_text(text)
+  assert command.main([f'{file}:mine']) == 2
+  told = capsys.readouterr().err
+  assert said in told and told.count('\n') == 1
+  assert command.main([str(file)]) == 2
+  assert f'{file}:NAME' in capsys.readouterr().err
