@@ -32,7 +32,7 @@ class Lent:
 
   def __init__(self, session, state, key, meanwhile=lambda: None):
     session.heard.append(('tasks', key))
-    self.curriculum = state.method['curriculum']
+    self.curriculum, self.rater = state.method['curriculum'], None
     self.metrics = {'time/sample': 0.0}
     self.meanwhile = meanwhile
 
