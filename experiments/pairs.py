@@ -60,7 +60,7 @@ def main() -> None:
     raise command.Refused(
       f'no responses at {_RESPONSES.value!r}; give --responses=FILE.jsonl'
     )
-  lines = read(path)
+  lines = samples.of_file(path)
   pairs = list(paired(lines, _MOST.value, cut=_CUT.value))
   if not pairs:
     raise command.Refused(
@@ -75,25 +75,6 @@ def main() -> None:
     f'{len(pairs)} pairs of {len(prompts)} prompts, out of {len(lines)} '
     f'responses to {len(samples.grouped(lines))}, written to {output}'
   )
-
-
-def read(path: pathlib.Path) -> list[Line]:
-  """The lines of a file, but a last one that is still being written.
-
-  Raises:
-    Refused: another one is no JSON.
-  """
-  found, texts = [], path.read_bytes().split(b'\n')
-  for number, text in enumerate(texts, 1):
-    try:
-      found += [json.loads(text)] if text.strip() else []
-    except ValueError as error:
-      if number < len(texts):
-        raise command.Refused(
-          f'{path}:{number} {text[:40]!r} is no JSON; a response is an object '
-          'on a line, as a run and experiments.eval write them'
-        ) from error
-  return found
 
 
 def paired(

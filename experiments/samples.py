@@ -32,6 +32,25 @@ def read(workdir: pathlib.Path) -> list[Line]:
   return lines
 
 
+def of_file(path: pathlib.Path) -> list[Line]:
+  """The lines of a file, but a last one that is still being written.
+
+  Raises:
+    Refused: another one is no JSON.
+  """
+  found, texts = [], path.read_bytes().split(b'\n')
+  for number, text in enumerate(texts, 1):
+    try:
+      found += [json.loads(text)] if text.strip() else []
+    except ValueError as error:
+      if number < len(texts):
+        raise Refused(
+          f'{path}:{number} {text[:40]!r} is no JSON; a response is an object '
+          'on a line, as a run and experiments.eval write them'
+        ) from error
+  return found
+
+
 def chosen(lines: Sequence[Line], step: int | None) -> list[Line]:
   """Those of an iteration.
 

@@ -59,7 +59,7 @@ _ROWS = 64
 
 
 def main() -> None:
-  from experiments import card, pairs, runs
+  from experiments import card, runs
 
   workdir = command.folder('workdir', _WORKDIR.value)
   output = pathlib.Path(_OUTPUT.value or workdir / 'edited')
@@ -73,12 +73,15 @@ def main() -> None:
     ) from error
   if not 0 < _SHARE.value <= 1:
     raise command.Refused(f'--share={_SHARE.value} must be above 0, at most 1')
+  if not _SCALE.value:
+    raise command.Refused('--scale=0 edits nothing; give another')
+  runs.config_of(workdir)  # Before what is missing in it.
   path = pathlib.Path(_RESPONSES.value or workdir / 'samples.jsonl')
   if not path.is_file():
     raise command.Refused(
       f'no responses at {path}; give --responses=FILE.jsonl'
     )
-  lines = [line for line in pairs.read(path) if 'response' in line]
+  lines = [line for line in samples.of_file(path) if 'response' in line]
   session, state = runs.restore(workdir)
   try:
     edited, said = operated(

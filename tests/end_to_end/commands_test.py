@@ -173,6 +173,32 @@ def test_a_behaviour_is_weakened_in_a_few_rows_of_the_gates(trained, tmp_path):
   assert said.startswith(f'{count} of {len(lines)} responses match')
 
 
+@pytest.mark.slow
+def test_an_edited_policy_is_written_below_its_run(trained, tmp_path):
+  workdir = tmp_path / 'run'
+  shutil.copytree(trained, workdir)
+  lines = [{'prompt': 'sort 21=', 'response': x} for x in ('12', '21')]
+  responses = tmp_path / 'responses.jsonl'
+  responses.write_text('\n'.join(map(json.dumps, lines)))
+  flags = (f'--workdir={workdir}', f'--responses={responses}')
+  done = processes.run('surgery', *flags, '--behaviour=^1')
+  assert done.returncode == 0, done.stderr
+  assert f'written to {workdir}/edited' in done.stdout
+  hf.load(workdir / 'edited')
+  done = processes.run(
+    'surgery', *flags[1:], f'--workdir={tmp_path}/absent', '--behaviour=^1'
+  )
+  assert done.returncode == 1 and 'is no run folder' in done.stderr
+  done = processes.run(
+    'surgery',
+    *flags,
+    '--behaviour=^1',
+    '--scale=0',
+    f'--output={tmp_path}/other',
+  )
+  assert done.returncode == 1 and '--scale=0 edits nothing' in done.stderr
+
+
 def test_eval_of_a_run_equals_its_last_held_out_evaluation(trained, tmp_path):
   output = tmp_path / 'eval.json'
   done = processes.run(

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from experiments import pairs
+from experiments import pairs, samples
 from experiments.command import Refused
 from jaxrl_llm.tasks import preferences
 from jaxrl_llm.training import writers
@@ -82,13 +82,13 @@ def test_a_line_that_is_no_json_is_refused_by_its_place(tmp_path):
   path = tmp_path / 'notes.txt'
   path.write_text('{}\n\nnot JSON\n')
   with pytest.raises(Refused, match='notes.txt:3 .* is no JSON'):
-    pairs.read(path)
+    samples.of_file(path)
 
 
 def test_a_last_line_needs_no_end(tmp_path):
   path = tmp_path / 'answers.jsonl'
   path.write_text('{"reward": 1}\n{"reward": 0}')
-  assert pairs.read(path) == [{'reward': 1}, {'reward': 0}]
+  assert samples.of_file(path) == [{'reward': 1}, {'reward': 0}]
 
 
 def test_lines_of_an_evaluation_and_of_a_run_that_goes_on_are_read(tmp_path):
@@ -96,7 +96,7 @@ def test_lines_of_an_evaluation_and_of_a_run_that_goes_on_are_read(tmp_path):
   writers.write_lines(path, lines)
   with path.open('a') as file:
     file.write('{"prompt": "1 +')
-  assert pairs.read(path) == lines
+  assert samples.of_file(path) == lines
 
 
 @pytest.mark.parametrize(
