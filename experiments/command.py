@@ -183,7 +183,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
     _check_files(argv)
     rest = flags.FLAGS(argv)
   except Exception as error:
-    known = (flags.Error, *USER_ERRORS, AttributeError, TypeError)
+    known = (flags.Error, *USER_ERRORS, AttributeError, TypeError, SyntaxError)
     if '--debug' in argv or not (isinstance(error, known) or _place(error)):
       raise
     _say(_unknown(error, argv) or _message(error))
@@ -326,6 +326,14 @@ def _message(error: BaseException) -> str:
   # The libraries have put a page around what a config file raised.
   while error.__context__ and 'whilst parsing config file' in str(error):
     error = error.__context__
+  if isinstance(error, SyntaxError) and error.filename:
+    place = os.path.relpath(error.filename)
+    return f'{place}, line {error.lineno}: {error.msg}'
+  if isinstance(error, AttributeError) and error.name == 'get_config':
+    return (
+      'the file of --config defines no function get_config, which returns the '
+      'settings; experiments/configs/default.py is one that does'
+    )
   place = _place(error)
   if place:
     text = ' '.join(f'{type(error).__name__}: {error}'.split())

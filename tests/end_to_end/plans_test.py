@@ -156,6 +156,11 @@ def test_a_second_policy_learns_beside_the_first_and_is_resumed(tmp_path):
   jax.tree.map(np.testing.assert_array_equal, *rows)
 
 
+def test_draws_that_are_masked_want_a_sampler_that_says_of_what(tmp_path):
+  with pytest.raises(ValueError, match='nlpo .* sample.support=0'):
+    assembly.assemble(tiny_config('nlpo', {}), tmp_path)
+
+
 @pytest.mark.slow
 def test_a_guide_completes_what_the_policy_began(tmp_path):
   with assembled(tiny_config('grpo', {}), tmp_path / 'guide'):

@@ -37,6 +37,28 @@ def test_an_error_is_one_line(error, line, capsys):
   assert capsys.readouterr().err == f'error: {line}\n'
 
 
+@pytest.mark.parametrize(
+  ('source', 'said'),
+  [
+    ('def get_config(:\n', 'mine.py, line 1: invalid syntax'),
+    ('x = 1\n', 'defines no function get_config'),
+  ],
+)
+def test_a_config_file_that_cannot_be_read_is_told_in_a_line(
+  source, said, tmp_path
+):
+  (tmp_path / 'mine.py').write_text(source)
+  done = subprocess.run(
+    [sys.executable, '-m', 'experiments.train', f'--config={tmp_path}/mine.py'],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 2
+  assert said in done.stderr and 'Traceback' not in done.stderr
+
+
 def test_commands_can_be_imported_side_by_side():
   """Several have flags of one name, which absl takes for a mistake."""
   files = (ROOT / 'experiments').rglob('*.py')

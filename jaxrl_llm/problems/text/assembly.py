@@ -68,6 +68,12 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   rows = config.sample.prompts * terms.groups * terms.samples
   guests.check(config, recipe)
   _check_packing(config, recipe, rows)
+  if 'support' in terms.provides and not config.sample.support:
+    raise ValueError(
+      f'the recipe {config.recipe.name} learns among the tokens that the '
+      'sampler could draw, of which sample.support=0 keeps none; set it to '
+      'several hundred'
+    )
   for part in filter(None, (recipe, terms.sampler, terms.rater)):
     recipe_lib.check(part, rows=rows, microbatches=config.learn.microbatches)
   verifiers = verify.Verifiers(
