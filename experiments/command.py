@@ -219,14 +219,24 @@ def _check_files(argv) -> None:
       raise Refused(f'no config file at {name!r}{hint}')
 
 
-def _of_recipe(name: str) -> str:
-  """How the recipe of that name is asked for, '' where there is none."""
+def _of_recipe(name: str, asked: bool = False) -> str:
+  """How the recipe of that name is asked for, '' where there is none.
+
+  Args:
+    asked: a recipe is meant, whether there is one of that name or not.
+  """
   from jaxrl_llm import presets
 
-  if not _default_config or name not in presets.names():
+  if not _default_config:
     return ''
   stem = pathlib.Path(_default_config).stem  # It is one of ours.
-  return f'; the recipe {name} is --config={stem}:{name}'
+  if name in presets.names():
+    return f'; the recipe {name} is --config={stem}:{name}'
+  if not asked:
+    return ''
+  near = nearest(name, presets.names())
+  hint = f'Did you mean {near!r}?' if near else 'Its names are in PAPERS.md'
+  return f'; a recipe is named as --config={stem}:NAME. {hint}'
 
 
 def _unknown(error: Exception, argv: Sequence[str]) -> str:
@@ -240,7 +250,7 @@ def _unknown(error: Exception, argv: Sequence[str]) -> str:
     near = _named(name, argv) if _default_config else []
     meant = ' or '.join(f'--config.{each}' for each in near)
     return f'unknown flag --{name}' + (
-      _of_recipe(value)
+      _of_recipe(value, asked=name == 'recipe')
       or (f'. Did you mean {meant}?' if near else '; --help lists them')
     )
   if _place(error):

@@ -124,6 +124,8 @@ def test_a_misspelt_setting_is_found_by_its_path(flag, line):
   ('flag', 'line'),
   [
     ('--recipe=dapo', 'the recipe dapo is --config=default:dapo'),
+    ('--recipe=gpro', "--config=default:NAME. Did you mean 'grpo'?"),
+    ('--recipe=mine', '--config=default:NAME. Its names are in PAPERS.md'),
     ('--steps=3', 'Did you mean --config.steps?'),
     ('--blah', 'unknown flag --blah; --help lists them'),
   ],
