@@ -15,7 +15,7 @@ does not shrink with the gradient, and the losses as such make little
 difference.
 """
 
-from experiments.ablations.study import Cell, Figure, chain, over
+from experiments.ablations.study import Cell, chain, over
 
 CONFIG = 'experiments/real/sums.py'
 RECIPES = ('grpo', 'rloo', 'dr_grpo', 'gspo', 'cispo', 'dapo', 'sapo')
@@ -30,13 +30,6 @@ SHORT: Cell = {
   'learn.microbatches': 1,
   'data.held_out': 64,
 }
-
-FIGURE = Figure(
-  y='after/accuracy',
-  x='recipe',
-  series='recipe.minibatches',
-  title='"What is a + b?", greedy and held out, after 5 iterations',
-)
 
 
 def cells():
