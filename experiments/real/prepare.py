@@ -92,34 +92,26 @@ def sums():
 def product(a: int, b: int, *, shown: bool = False):
   """A question that a calculator helps with, behind a worked one or not."""
   system, asked, *_ = conversation(a, b)
-  before = conversation(10, 12) if shown else [system]
+  before = hermes.joined(conversation(10, 12)) if shown else [system]
   return {'prompt': [*before, asked], 'answer': str(a * b)}
 
 
+def demonstration(a: int, b: int):
+  """A conversation as an agent has it whose chat template knows no tools."""
+  tools = toolbox.schemas(Calculator)
+  return {'messages': hermes.worded(conversation(a, b), tools)}
+
+
 def conversation(a: int, b: int):
-  """What an agent whose chat template knows no tools says and is told."""
+  """Asks for a product, calls the tool and says its result."""
   call = {'name': 'calculate', 'arguments': {'expression': f'{a} * {b}'}}
   return [
     {'role': 'system', 'content': 'Call the tool, then say the result.'},
     {'role': 'user', 'content': f'What is {a} times {b}?'},
-    {
-      'role': 'assistant',
-      'content': f'<tool_call>\n{json.dumps(call)}\n</tool_call>',
-    },
-    {
-      'role': 'user',
-      'content': f'<tool_response>\n{a * b}\n</tool_response>\n',
-    },
+    {'role': 'assistant', 'content': '', 'tool_calls': [{'function': call}]},
+    {'role': 'tool', 'content': str(a * b)},
     {'role': 'assistant', 'content': f'{a} times {b} is {a * b}.'},
   ]
-
-
-def demonstration(a: int, b: int):
-  """A conversation behind what an environment says of its tools."""
-  first, *rest = conversation(a, b)
-  told = hermes.schemas(toolbox.schemas(Calculator))
-  first = {**first, 'content': f'{told}\n\n{first["content"]}'}
-  return {'messages': [first, *rest]}
 
 
 def fetch(folder: str) -> pathlib.Path:

@@ -18,7 +18,7 @@ from experiments.real import (
   prepare,
   worded,
 )
-from jaxrl_llm.problems.text import assembly, calls
+from jaxrl_llm.problems.text import assembly, calls, hermes
 from jaxrl_llm.tasks import toolbox, verifiers
 
 
@@ -55,7 +55,7 @@ def test_products_are_right_and_all_others():
 
 
 def test_the_example_of_a_product_is_a_call_that_is_answered_so():
-  told = prepare.conversation(10, 12)
+  told = hermes.joined(prepare.conversation(10, 12))
   _, asked, call, result, said = (m['content'] for m in told)
   schemas = toolbox.schemas(calculator.Calculator)
   (given,) = calls.read(calls.HERMES, call, schemas).calls

@@ -32,16 +32,16 @@ class Hermes:
 
   def begin(self, prompt, tools=()):
     if isinstance(prompt, str):
-      return self._inner.begin(f'{schemas(tools)}\n\n{prompt}')
+      return self._inner.begin(f'{_schemas(tools)}\n\n{prompt}')
     if any(m['role'] == 'tool' or m.get('tool_calls') for m in prompt):
-      prompt = _joined(prompt)
-    return self._inner.begin(self._prefaced(prompt, tools))
+      prompt = joined(prompt)
+    return self._inner.begin(_prefaced(prompt, tools))
 
   def after(self, history, said, new, tools=()):
     told = history
     if isinstance(self._inner, dialogue.Templated):
-      told = self._prefaced(_joined(history), tools)
-    return self._inner.after(told, said, _joined(new))
+      told = worded(history, tools)
+    return self._inner.after(told, said, joined(new))
 
   def read(self, ids, tools=(), *, cut=False):
     return self._reader.read(ids, cut=cut, form=calls.HERMES, tools=tools)
@@ -51,19 +51,24 @@ class Hermes:
 
   def sample_of(self, history, message, tools=()):
     return self._inner.sample_of(
-      self._prefaced(_joined(history), tools),
+      worded(history, tools),
       {'role': 'assistant', 'content': _words(message)},
     )
 
-  def _prefaced(self, messages, tools):
-    """Messages that begin with the schemas of tools."""
-    first, *rest = messages
-    said = f'{schemas(tools)}\n\n{first["content"]}'
-    return [{**first, 'content': said}, *rest]
+
+def worded(messages: Sequence[Message], tools: Sequence[Any]) -> list[Any]:
+  """Messages whose tools, calls and results are words."""
+  return _prefaced(joined(messages), tools)
 
 
-def schemas(tools: Sequence[Any]) -> str:
-  """What tools there are and how to call them, as a message begins."""
+def _prefaced(messages, tools):
+  """Messages that begin with the schemas of tools."""
+  first, *rest = messages
+  said = f'{_schemas(tools)}\n\n{first["content"]}'
+  return [{**first, 'content': said}, *rest]
+
+
+def _schemas(tools: Sequence[Any]) -> str:
   lines = (json.dumps(tool, ensure_ascii=False) for tool in tools)
   return _HERMES.format(schemas='\n'.join(lines))
 
@@ -79,7 +84,7 @@ def _words(message: Message) -> str:
   return '\n'.join(filter(None, [message['content'], *written]))
 
 
-def _joined(messages: Sequence[Message]) -> list[dict[str, Any]]:
+def joined(messages: Sequence[Message]) -> list[dict[str, Any]]:
   """Messages without calls; results are a user's, whose messages are joined."""
   found: list[dict[str, Any]] = []
   for message in messages:
