@@ -220,6 +220,11 @@ class Scores(struct.PyTreeNode):
   weights: Array
   preference: Array | None = None
 
+  @property
+  def total(self) -> Array:
+    """f32[N]: what the components add up to, each with its weight."""
+    return self.components @ self.weights
+
 
 class Credit(struct.PyTreeNode):
   """How much each token of each row is worth.

@@ -93,7 +93,7 @@ class PrefixRewards(Stateless):
       # Past the end nothing is read; the whole text keeps the rows even.
       texts = [said[min(t, len(said) - 1)] for said in prefixes]
       _, found = tools.verify(rollouts, texts)
-      columns.append(found.components @ found.weights)
+      columns.append(found.total)
     reward = jnp.stack(columns, axis=1) / self.weight
     # A failed judgement may have left NaN.
     return {

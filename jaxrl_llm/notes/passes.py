@@ -264,7 +264,7 @@ class Coverage(Stateless):
       jnp.zeros(len(first), jnp.int32),
     )
     shown, judged = tools.verify(demonstrations.demonstrated(tools, shown))
-    earned = judged.components @ judged.weights
+    earned = judged.total
     return {
       'coverage': jnp.asarray(mean[place], jnp.float32),
       'demonstration_reward': earned[place],

@@ -30,7 +30,7 @@ def values_of_prefixes(tools, rollouts, cut, key, *, continuations):
   rows = prefixes.repeated(rollouts, continuations)
   rows = prefixes.joined(rows, jnp.repeat(cut, continuations), more)
   rows, scores = tools.verify(rows.replace(valid=jnp.ones_like(rows.valid)))
-  rewards = (scores.components @ scores.weights).reshape(-1, continuations)
+  rewards = scores.total.reshape(-1, continuations)
   return numerics.masked_mean(
     rewards, rows.valid.reshape(rewards.shape), axis=1
   )

@@ -74,7 +74,7 @@ class Budgeted(Plan):
     spread = jax.tree.map(lambda x: x[index], prompts)
     rollouts, scores = tools.verify(tools.generate(spread, key, 1))
     rollouts = rollouts.replace(group=jnp.asarray(index, jnp.int32))
-    rewards = scores.components @ scores.weights
+    rewards = scores.total
     tools.note('plan/largest_group', int(split.max()))
     return rollouts, scores, self.observed(state, rollouts, rewards)
 

@@ -32,7 +32,7 @@ class WithGreedy(Plan):
 
   def collect(self, tools, prompts, state, key):
     greedy, scores = tools.verify(tools.greedy(prompts))
-    baseline = jnp.repeat(scores.components @ scores.weights, self.samples)
+    baseline = jnp.repeat(scores.total, self.samples)
     known = jnp.repeat(greedy.valid, self.samples)
     rollouts = tools.generate(prompts, key, self.samples)
     rollouts, scores = tools.verify(rollouts)

@@ -76,7 +76,7 @@ class Measured(Plan):
         draw = jax.random.fold_in(key, start * rounds + number)
         rollouts = tools.generate(prompts, draw, self.samples)
         rollouts, judged = tools.verify(rollouts)
-        rewards = np.asarray(judged.components @ judged.weights)
+        rewards = np.asarray(judged.total)
         earned += rewards.reshape(size, -1).mean(axis=1) / rounds
         for row, tokens in enumerate(_tokens(rollouts)):
           said[row // self.samples].append(tokens)

@@ -67,7 +67,7 @@ class Reflected(Plan):
     rows, scores = playing.judged(tools, rows, log)
     sentences = tools.encode(self.revisions)
     which = jax.random.randint(choose, rows.valid.shape, 0, len(sentences))
-    rewards = np.asarray(scores.components @ scores.weights)
+    rewards = np.asarray(scores.total)
     rewards = np.where(rows.valid, rewards, -np.inf)
     source, texts = np.arange(len(rewards)), {}
     for row, best in self._pairs(rewards):

@@ -51,7 +51,7 @@ class Rejected(Plan):
     drawn = tools.opponent(prompts, draw, self.candidates, 1.0)
     prefixes.check_support(drawn, 'responses of the reference')
     drawn, scores = tools.verify(drawn)
-    rewards = scores.components @ scores.weights
+    rewards = scores.total
     # A row whose verifier failed is kept only where nothing else is left.
     rewards = jnp.where(drawn.valid, rewards, -1e9)
     taken = rejection.accepted(

@@ -104,7 +104,7 @@ class SelectiveBuffer(Plan):
     rollouts = tools.generate(prompts, sample_key, self.samples)
     rollouts, scores = tools.verify(rollouts)
     kept_lib.check(rollouts, state['rows'])
-    rewards = scores.components @ scores.weights
+    rewards = scores.total
     advantages = group_lib.norm(rewards, rollouts.group, rollouts.valid)
     magnitude = numerics.group_sum(
       jnp.abs(advantages), rollouts.group, rollouts.valid
@@ -176,7 +176,7 @@ class Successes(Plan):
     rewards, valid, task = (
       np.asarray(x)
       for x in (
-        scores.components @ scores.weights,
+        scores.total,
         rollouts.valid,
         rollouts.task,
       )

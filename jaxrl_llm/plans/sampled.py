@@ -149,7 +149,7 @@ class Refill(Plan):
     key = jax.random.fold_in(key, number)
     rollouts = tools.generate(prompts, key, self.samples)
     rollouts, scores = tools.verify(rollouts)
-    rewards = scores.components @ scores.weights
+    rewards = scores.total
     live = self.live(rewards, rollouts.group, rollouts.valid) > 0
     groups = jnp.any(live.reshape(-1, self.samples), axis=1)
     return rollouts, scores, jnp.repeat(groups, self.samples)

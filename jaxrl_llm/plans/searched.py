@@ -206,7 +206,7 @@ def _ends(tools, rows: Rollouts, unfinished, key):
   more = tools.generate(prefixes.as_prompts(rows, rows.length), key, 1)
   ends = prefixes.joined(rows, rows.length, more, unfinished)
   ends, scores = tools.verify(ends)
-  reward = scores.components @ scores.weights
+  reward = scores.total
   found = jnp.concatenate([scores.components, reward[:, None]], axis=1)
   found = jnp.where(ends.valid[:, None], found, 0.0)
   return np.asarray(found, np.float64), scores.weights
