@@ -47,6 +47,7 @@ LEARNERS = {
   'ghpo': {},
   'scaf_grpo': {'after': 0, 'minibatches': 1},
   'sage': {'minibatches': 1},
+  'sage_light': {'minibatches': 1},
   'igrpo': {},
   'arpo_replay': {},
   'critique_grpo': {'right': 'right', 'wrong': 'wrong', 'minibatches': 1},

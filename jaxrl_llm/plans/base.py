@@ -43,6 +43,7 @@ beside this module are
     retried         groups asked again in other words, where they fell short
     choices         which those are, and what they take
     hints           what those words are
+    hinted          groups asked once, with hints that follow their successes
     phrases         how they are put, and whether there is room
     stimuli         responses that are words for another model
     temperature     rows that are sampled hotter or colder

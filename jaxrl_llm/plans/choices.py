@@ -49,3 +49,12 @@ def best_success(rewards, fits):
   """The first of the best, if it earned anything."""
   earned = np.where(fits, rewards, 0).max(axis=1) > 0
   return np.where(earned[:, None], best(rewards, fits), -1)
+
+
+def filled(chosen, groups):
+  """The chosen of so many groups, some twice: a quarter, a half or all.
+
+  The sampler is compiled for a number of prompts, and so for three.
+  """
+  sizes = -(-groups // 4), -(-groups // 2), groups
+  return np.resize(chosen, min(n for n in sizes if n >= len(chosen)))

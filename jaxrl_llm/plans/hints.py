@@ -65,13 +65,15 @@ def of_the_policy(tools, tries, level, key, *, ask, phrase):
   A request that is over the budget of prompts gives no hint.
 
   Args:
+    level: of all, or of each.
     ask: the phrase of the request, with {solution}, and {level} from 1.
 
   Source: SAGE, arXiv 2602.03143, and its code.
   """
+  levels = np.broadcast_to(level, len(tries.records)) + 1
   asked = [
-    phrased(ask, r['prompt'], solution=r['solution'], level=str(level + 1))
-    for r in tries.records
+    phrased(ask, r['prompt'], solution=r['solution'], level=str(each))
+    for r, each in zip(tries.records, levels)
   ]
   plain = [record['prompt'] for record in tries.records]
   prompts, fits = fitting(tools, tries.tasks, asked, plain)

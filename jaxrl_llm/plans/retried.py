@@ -131,8 +131,7 @@ class Retried(Plan):
   def _again(self, tools, rows, rewards, wanted, level, keys):
     """What some groups say when they are asked in other words."""
     groups, size = rewards.shape
-    sizes = -(-groups // 4), -(-groups // 2), groups
-    chosen = np.resize(wanted, min(n for n in sizes if n >= len(wanted)))
+    chosen = choices.filled(wanted, groups)
     tasks = np.asarray(rows.task).reshape(groups, size)[chosen, 0]
     said = np.array(tools.decode(rows), object).reshape(groups, size)
     own = chosen, slice(size - self.added)

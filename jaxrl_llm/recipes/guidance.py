@@ -15,6 +15,7 @@ from jaxrl_llm.objectives import aggregate, costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.plans import (
   choices,
+  hinted,
   hints,
   phrases,
   reflected,
@@ -144,8 +145,7 @@ def sage(
   learned.
 
   Deviates: each level is asked for by itself, as `ask` says, where the code has
-  one response with all three. Its variant that sets the level by the success
-  rate of the epoch before is left out.
+  one response with all three.
   """
   return Recipe(
     plan=retried.Retried(
@@ -153,6 +153,49 @@ def sage(
       when=choices.none_right,
       change=partial(hints.of_the_policy, ask=ask, phrase=phrase),
       levels=levels,
+      checks=(phrases.need('solution', 'which hints are made of'),),
+    ),
+    credit=estimate(group.norm, epsilon=epsilon),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'Self-Hinting Language Models Enhance Reinforcement Learning', '2602.03143'
+  ),
+  Limit('dapo', {}, {'rounds': 1}, up_to_scale=True),
+)
+def sage_light(
+  *,
+  samples: int = 8,
+  levels: int = 3,
+  low: float = 0.1,
+  high: float = 0.35,
+  ask: str = 'hint {level}: {prompt} {solution} ',
+  phrase: str = '{hint} {prompt}',
+  clip_low: float = 0.2,
+  clip_high: float = 0.28,
+  epsilon: float = 1e-6,
+  minibatches: int = 2,
+) -> Recipe:
+  """`sage` that samples a group once, at a level that its question remembers.
+
+  Its level rises where at most a share of `low` was right when the question was
+  last asked, hint and all, and falls where more than `high` was.
+
+  Deviates: each level is asked for by itself, as `ask` says, where the code has
+  one response with all three, and takes the last one that it could read.
+  """
+  return Recipe(
+    plan=hinted.Hinted(
+      sampled.independent(samples=samples),
+      change=partial(hints.of_the_policy, ask=ask, phrase=phrase),
+      levels=levels,
+      low=low,
+      high=high,
       checks=(phrases.need('solution', 'which hints are made of'),),
     ),
     credit=estimate(group.norm, epsilon=epsilon),

@@ -350,6 +350,9 @@ _TABLE: dict[str, Metric] = {
   'plan/unfinished': _share(
     'share of rows', 'They go on in the next iteration.'
   ),
+  'plan/hint_level': _count(
+    'mean over prompts', 'levels', 'How much their hints tell, 0 nothing.'
+  ),
   'plan/reflected': _share(
     'share of rows', 'How many bad episodes were rewritten to turn good.'
   ),

@@ -58,6 +58,12 @@ def sage(case, *, clip_low, clip_high, epsilon):
   return _by_tokens(case, clip_low, clip_high, epsilon)
 
 
+@entry()
+def sage_light(case, *, clip_low, clip_high, epsilon):
+  """Arxiv 2602.03143: the same, at another level of hints."""
+  return _by_tokens(case, clip_low, clip_high, epsilon)
+
+
 @entry(moved=({'kl_weight': 0.03},))
 def igrpo(case, *, clip_low, clip_high, kl_weight, epsilon):
   """Arxiv 2602.09000, equations 3 to 6: GRPO, on prompts with a draft."""
