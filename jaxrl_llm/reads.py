@@ -592,7 +592,7 @@ _TABLE |= {
     lambda rng, shape, rollouts: rollouts.group % 2 == 1,
   ),
   'span_reward': _of_plan(
-    'f32[N, T]', 'What feedback says of the span that a token is in.'
+    'f32[N, T]', 'What is said of the span that a token is in, or ends.'
   ),
   'step': _of_plan(
     'i32[N]',

@@ -5,17 +5,20 @@
 
 Directional Stimulus Prompting (arXiv 2302.11520) claims that a frozen model
 answers better with a stimulus of a small policy, which is tuned by what the
-answers earn, the policy held near its beginning by a KL.
+answers earn, the policy held near its beginning by a KL; its code also pays for
+keywords that stand in the reference.
 
 The world of `guided_groups.py`: the frozen model has logits of its own for each
 question and reads symbols that it is shown, 4 more for each; the policy has
 other logits and learns which to show. An answer earns its share of right
 symbols. 60 iterations of `directional_stimulus` itself on all 16 questions, 8
-stimuli to each, Adam at 0.05, with the paper's KL, which is steered to 0.2 nats
-from a weight of 0.01, from one of 0.3, and without. Measured: what answers earn
-along training and the frozen model alone, exact; the KL of the stimuli to the
-first policy and its weight, at the end. Expected: more than alone, and less the
-nearer the KL is held.
+stimuli to each and 4 answers to each of those, Adam at 0.05: with a KL that is
+steered to 0.2 nats from a weight of 0.005, from one of 0.3, without a KL, and
+with what a symbol earns as a keyword, in a tenth of the paper's units as the
+answers: 0.1 if it stands in the answer, -0.02 if not or if it was named before.
+Measured: what answers earn along training and the frozen model alone, exact;
+the KL of the stimuli to the first policy at the end. Expected: more than alone,
+less the nearer the KL is held, sooner with keywords.
 """
 
 from typing import Any
@@ -33,11 +36,13 @@ from jaxrl_llm.training.step import Program
 from jaxrl_llm.types import Spec
 
 STEPS, EVERY, SAMPLES = 60, 4, 8
-LEARNERS = {
+LEARNERS: dict[str, dict[str, float]] = {
   'KL': {},
   'KL from weight 0.3': {'kl_weight': 0.3},
   'no KL': {'kl_weight': 0.0},
+  'KL and keywords': {'keyword_weight': 0.1},
 }
+HELD = {'keyword_weight': 0.0, 'kl_target': 0.2, 'epochs': 4}
 FIGURE = Figure(
   y='reward',
   x='iteration',
@@ -66,6 +71,10 @@ class Lent(guided_groups.Lent):
     uids = np.arange(prompts.task.shape[0] * samples)
     return guided_groups.answers(self.frozen, prompts, key, uids, samples)
 
+  def pieces(self, rollouts):
+    """Every symbol is a keyword."""
+    return [[f'{x};' for x in text] for text in self.decode(rollouts)]
+
   def verify(self, rollouts, texts=None, rows=None):
     wanted = [row['answer'] for row in self.rows(rollouts.task)]
     texts = self.decode(rollouts) if texts is None else texts
@@ -80,19 +89,21 @@ def train(seed, values):
   """Rewards of all iterations, what is logged of the last, and alone."""
   params, right, records = guided_groups.world(seed)
   frozen = jax.random.normal(jax.random.key(1000 + seed), params.shape)
-  built = recipes.build('directional_stimulus', samples=SAMPLES, **values)
+  built = recipes.build(
+    'directional_stimulus', samples=SAMPLES, **HELD | values
+  )
   program = Program(built, score, optax.adam(0.05))
   iterate = jax.jit(program.iterate)
   spec = Spec(TASKS * SAMPLES, SAMPLES, LENGTH, LENGTH, tasks=TASKS)
   start = {'logits': params, 'values': jnp.zeros((TASKS, LENGTH))}
   state, rewards, metrics = program.init(start, spec), [], {}
-  asked = guided_groups.Lent(params, records)
+  asked, memory = guided_groups.Lent(params, records), built.plan.init(spec)
   prompts = asked.prompts(np.arange(TASKS), ['-'] * TASKS)
   for step in range(STEPS):
     key = jax.random.fold_in(jax.random.key(seed), step)
     sample, learn = jax.random.split(key)
     lent: Any = Lent(state.params['logits'], frozen, records)
-    rows, scores, _ = built.plan.collect(lent, prompts, (), sample)
+    rows, scores, _ = built.plan.collect(lent, prompts, memory, sample)
     state, _, _, metrics = iterate(state, {}, rows, scores, learn)
     rewards.append(float(scores.components.mean()))
   alone = jnp.take_along_axis(jax.nn.softmax(frozen), right[..., None], axis=-1)
@@ -105,15 +116,13 @@ def run(seeds, *, learner):
   rewards = np.array([one[0] for one in found])
   windows = rewards.reshape(len(found), -1, EVERY).mean(axis=2)
   steps = np.arange(EVERY, STEPS + 1, EVERY)
-  last = {
-    name: np.array([float(one[1][key]) for one in found])
-    for name, key in (('KL, nats', 'reference/kl'), ('weight', 'coef/kl'))
-  }
+  apart = [float(one[1]['reference/kl']) for one in found]
   return {
     'iteration': np.tile(steps, (len(found), 1)),
     'reward': windows,
     'alone': np.array([one[2] for one in found]),
     'first': windows[:, 0],
     'final': windows[:, -1],
-    **last,
+    'over training': rewards.mean(axis=1),
+    'KL, nats': np.array(apart),
   }

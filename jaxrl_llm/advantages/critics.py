@@ -74,7 +74,7 @@ class PenalisedGAE(Memoryless):
     mask, extras = rollouts.loss_mask, rollouts.extras
     kl = jnp.where(mask, extras['old_logp'] - extras['ref_logp'], 0.0)
     advantages, targets = generalized_advantage(
-      earned(credit.rewards, rollouts) - self.kl_weight * kl,
+      self.gained(credit.rewards, rollouts) - self.kl_weight * kl,
       extras['old_values'],
       mask,
       extras.get('old_last_value', 0.0),
@@ -82,6 +82,10 @@ class PenalisedGAE(Memoryless):
       trace=self.trace,
     )
     return credit.replace(advantages=advantages, targets=targets)
+
+  def gained(self, rewards, rollouts):
+    """f32[N, T]: what decisions get before the penalty, 0 off the loss mask."""
+    return earned(rewards, rollouts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,9 +119,31 @@ class SteeredGAE(PenalisedGAE):
     return held.apply(credit, rollouts), state * (1 + self.gain * error)
 
 
-@reads('old_values', 'old_logp', 'ref_logp', 'span_reward')
+@reads('span_reward')
 @dataclasses.dataclass(frozen=True)
-class SpanGAE(Memoryless):
+class KeywordGAE(SteeredGAE):
+  """Stage: `SteeredGAE` of a response whose parts earn something besides.
+
+      q_t = earned_t + weight span_reward_t
+            - kl_weight (old_logp_t - ref_logp_t)
+
+  Attributes:
+    weight: reward units per unit of `span_reward`.
+
+  Source: Directional Stimulus Prompting, arXiv 2302.11520, and its code.
+  """
+
+  weight: float = 1.0
+
+  def gained(self, rewards, rollouts):
+    besides = self.weight * rollouts.extras['span_reward']
+    besides = jnp.where(rollouts.loss_mask, besides, 0.0)
+    return earned(rewards, rollouts) + besides
+
+
+@reads('span_reward')
+@dataclasses.dataclass(frozen=True)
+class SpanGAE(PenalisedGAE):
   """Stage: advantages of what feedback says of spans, less a KL penalty.
 
       q_t = span_reward_t - kl_weight (old_logp_t - ref_logp_t)
@@ -130,23 +156,9 @@ class SpanGAE(Memoryless):
   Source: Text2Grad, arXiv 2505.22338, and its code.
   """
 
-  discount: float = 1.0
-  trace: float = 0.95
-  kl_weight: float = 0.05
-
-  def apply(self, credit, rollouts):
-    mask, extras = rollouts.loss_mask, rollouts.extras
-    kl = extras['old_logp'] - extras['ref_logp']
-    earned_now = extras['span_reward'] - self.kl_weight * kl
-    advantages, targets = generalized_advantage(
-      jnp.where(mask, earned_now, 0.0),
-      extras['old_values'],
-      mask,
-      extras.get('old_last_value', 0.0),
-      discount=self.discount,
-      trace=self.trace,
-    )
-    return credit.replace(advantages=advantages, targets=targets)
+  def gained(self, rewards, rollouts):
+    del rewards
+    return jnp.where(rollouts.loss_mask, rollouts.extras['span_reward'], 0.0)
 
 
 @reads('old_values', 'old_after_values')

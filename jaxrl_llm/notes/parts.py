@@ -10,8 +10,8 @@ import numpy as np
 
 from jaxrl_llm.notes.base import Stateless
 from jaxrl_llm.plans.begun import begins_with
+from jaxrl_llm.tasks import answers, imports
 from jaxrl_llm.tasks import feedback as feedback_lib
-from jaxrl_llm.tasks import imports
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,4 +139,54 @@ class Spans(Stateless):
         for start, end in feedback_lib.places(text, spans.get(kind, ())):
           held = (ends[:-1] < end) & (ends[1:] > start)
           reward[row, : len(own)][held] = value
+    return {'span_reward': jnp.asarray(reward)}, state
+
+
+@dataclasses.dataclass(frozen=True)
+class Keywords(Stateless):
+  """`span_reward` f32[N, T]: what the keywords of a list earn, where they end.
+
+  A keyword ends with a mark, whose token earns `hit` if it stands in the row's
+  `answer`, the first of several, in letters of any case; `miss` if it does not,
+  is empty, or stands in what was named before it. What no mark ends earns
+  nothing.
+
+  Attributes:
+    mark: one letter. hit, miss: in reward units.
+
+  Raises:
+    ValueError: a mark that is not one letter.
+
+  Source: Directional Stimulus Prompting, arXiv 2302.11520, and its code, in
+    which some words never hit.
+  """
+
+  mark: str = ';'
+  hit: float = 1.0
+  miss: float = -0.2
+  provides = frozenset({'span_reward'})
+
+  def __post_init__(self):
+    if len(self.mark) != 1:
+      raise ValueError(
+        f'the mark {self.mark!r} behind keywords is not one letter; use one'
+      )
+
+  def write(self, tools, rollouts, scores, state):
+    del scores
+    reward = np.zeros(rollouts.content.response.shape, np.float32)
+    rows = tools.rows(rollouts.task)
+    for row, pieces in enumerate(tools.pieces(rollouts)):
+      answer = answers.accepted(rows[row])[0].lower()
+      named, word = '', ''
+      for column, letter in (
+        (at, letter) for at, piece in enumerate(pieces) for letter in piece
+      ):
+        if letter != self.mark:
+          word += letter.lower()
+          continue
+        word = word.strip()
+        new = bool(word) and word not in named
+        reward[row, column] += self.hit if new and word in answer else self.miss
+        named, word = f'{named}{self.mark}{word}', ''
     return {'span_reward': jnp.asarray(reward)}, state

@@ -10,7 +10,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.plans import phrases
+from jaxrl_llm.plans import phrases, prefixes
 from jaxrl_llm.plans.base import Contract, Plan
 
 
@@ -18,20 +18,22 @@ from jaxrl_llm.plans.base import Contract, Plan
 class Stimuli(Plan):
   """Groups of stimuli z, each judged by the answer of a frozen model.
 
-      z ~ policy(. | x),   y ~ frozen(. | phrase(x, z)),   reward(y)
+      z ~ policy(. | x),   y_k ~ frozen(. | phrase(x, z)),   mean_k reward(y_k)
 
-  One answer to each stimulus. A row does not count where question and stimulus
-  are over the budget of prompts.
+  A row does not count where question and stimulus are over the budget of
+  prompts, or where the verifier failed on one of the answers.
 
   Attributes:
     phrase: what the frozen model is asked, with {prompt} and {stimulus}.
-    samples: stimuli to a prompt.
+    samples: stimuli to a prompt. answers: K, to each stimulus.
 
-  Source: Directional Stimulus Prompting, arXiv 2302.11520, section 2.
+  Source: Directional Stimulus Prompting, arXiv 2302.11520, section 2, and its
+    code.
   """
 
   phrase: str
   samples: int = 1
+  answers: int = 4
 
   @property
   def contract(self):
@@ -47,7 +49,13 @@ class Stimuli(Plan):
       for prompt, text in zip(plain, said, strict=True)
     ]
     asked, fits = phrases.fitting(tools, rollouts.task, texts, plain)
-    answers = tools.rival(asked, other, 1)
+    said = tools.decode(tools.rival(asked, other, self.answers))
     rollouts = rollouts.replace(valid=rollouts.valid & jnp.asarray(fits))
     tools.note('plan/too_long', int((~fits).sum()))
-    return *tools.verify(rollouts, tools.decode(answers)), state
+    every = prefixes.repeated(rollouts, self.answers)
+    every, scores = tools.verify(every, said)
+    each = scores.components.reshape(len(fits), self.answers, -1)
+    valid = every.valid.reshape(len(fits), self.answers).all(axis=1)
+    mean = jnp.where(valid[:, None], each.mean(axis=1), 0.0)
+    rollouts = rollouts.replace(valid=valid)
+    return rollouts, scores.replace(components=mean), state

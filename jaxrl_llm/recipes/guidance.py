@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from functools import partial
 
-from jaxrl_llm import control
-from jaxrl_llm.advantages import group, tokens
+from jaxrl_llm.advantages import critics, group, tokens
 from jaxrl_llm.credit import chain, estimate, refine, weigh
+from jaxrl_llm.notes import base as notes
+from jaxrl_llm.notes import parts
 from jaxrl_llm.objectives import aggregate, costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.plans import (
@@ -301,44 +302,58 @@ def critique_grpo(
     'Guiding Large Language Models via Directional Stimulus Prompting',
     '2302.11520',
   ),
-  Limit('ppo', {'kl_weight': 0.0}),
+  Limit('ppo', {'keyword_weight': 0.0, 'kl_weight': 0.0}),
 )
 def directional_stimulus(
   *,
   samples: int = 1,
+  answers: int = 4,
   phrase: str = '{stimulus} {prompt}',
+  keyword_weight: float = 1.0,
+  hit: float = 1.0,
+  miss: float = -0.2,
   clip_low: float = 0.2,
   clip_high: float = 0.2,
   discount: float = 1.0,
   trace: float = 0.95,
-  kl_weight: float = 0.01,
-  kl_target: float = 0.2,
+  kl_weight: float = 0.005,
+  kl_target: float = 0.5,
   value_weight: float = 0.5,
   value_clip: float = 0.2,
-  epochs: int = 4,
+  epochs: int = 5,
   minibatches: int = 4,
 ) -> Recipe:
-  """PPO on words for a frozen model, whose answer is judged.
+  """PPO on words for a frozen model, whose answers are judged.
 
   The policy writes a stimulus, the first policy of `teacher.paths` answers the
-  question with it, and the verifiers see that answer alone. A controller holds
-  the KL to the first policy at `kl_target` nats a token. The policy may begin
-  as one that has imitated stimuli, the `demonstration` of a record.
+  question with it, and the verifiers see those answers alone. Keywords, each
+  with a `;` behind it, earn by themselves where they stand in the `answer` of
+  the record, or do not; the verifiers' weight is 10 in the paper. The KL to the
+  first policy is in the reward, its weight steered to `kl_target` nats a token.
+  Numbers are those of its summaries; of its dialogues the weight of keywords is
+  0, that of the KL 0.01, its target 0.2. The policy may begin as one that has
+  imitated stimuli, the `demonstration` of a record.
 
-  Deviates: the KL is a cost in the loss, where the paper's is in the reward;
-  the tokens of the reference earn nothing by themselves; it also uses NLPO.
-  Evaluation during a run judges the stimuli as if they were answers.
+  Deviates: it samples from its whole distribution, where the paper has the mask
+  of NLPO. Evaluation during a run judges the stimuli as if they were answers.
   """
   error = partial(costs.squared_value_error, clip=value_clip)
   return Recipe(
-    plan=stimuli.Stimuli(phrase, samples),
-    credit=chain(tokens.GAE(discount, trace), refine(tokens.whiten_batch)),
+    plan=notes.noted(
+      stimuli.Stimuli(phrase, samples, answers),
+      parts.Keywords(hit=hit, miss=miss),
+    ),
+    credit=chain(
+      critics.KeywordGAE(
+        discount, trace, kl_weight, kl_target, weight=keyword_weight
+      ),
+      refine(tokens.whiten_batch),
+    ),
     objective=policy_gradient(
       surrogates.clip,
       low=clip_low,
       high=clip_high,
       value=Cost(error, value_weight),
-      kl=Cost(costs.k2, control.AdaptiveKL(kl_weight, kl_target)),
     ),
     aggregate=aggregate.token_mean,
     epochs=epochs,

@@ -11,10 +11,10 @@ from tests.plans import scripted
 KEY = jax.random.key(0)
 
 
-def _collect(note, texts, judge=lambda text, record: 0.0):
+def _collect(note, texts, judge=lambda text, record: 0.0, record=None):
   said = iter(texts)
   tools = scripted.Scripted(
-    lambda text, i: next(said), judge=judge, records=[{}], columns=6
+    lambda text, i: next(said), judge=judge, records=[record or {}], columns=8
   )
   plan = notes.noted(sampled.independent(samples=len(texts)), note)
   prompts = scripted.ask('q')
@@ -93,3 +93,39 @@ def test_feedback_by_the_answer_says_what_is_shared():
   assert good == {'good': [(0, 4)], 'poor': []}
   assert poor == {'good': [], 'poor': [(0, 2)]}
   assert both == {'good': [(0, 1), (2, 4)], 'poor': [(1, 2)]}
+
+
+@pytest.mark.parametrize(
+  ('text', 'wanted'),
+  [
+    ('ab:xy:c', [0, 0, 1, 0, 0, -0.2, 0, 0]),  # what nothing ends
+    ('BC:bc:', [0, 0, 1, 0, 0, -0.2, 0, 0]),  # of any case, and twice
+    ('ab: b:', [0, 0, 1, 0, 0, -0.2, 0, 0]),  # in what was named before
+    (': :', [-0.2, 0, -0.2, 0, 0, 0, 0, 0]),  # empty
+    ('b:ab:', [0, 1, 0, 0, 1, 0, 0, 0]),  # more than was named before
+  ],
+)
+def test_keywords_earn_by_the_answer_where_they_end(text, wanted):
+  note = parts.Keywords(mark=':')
+  rollouts, _ = _collect(note, [text], record={'answer': 'x ABC'})
+  found = rollouts.extras['span_reward'][0]
+  assert found.dtype == np.float32
+  np.testing.assert_allclose(found, wanted)
+
+
+def test_keywords_that_share_a_token_are_added():
+  class Lent(scripted.Scripted):
+    def pieces(self, rollouts):
+      return [['a:x:', 'c', ':a']]
+
+  rollouts = scripted.answer(scripted.ask('q'), ['abc'], 8)
+  lent = Lent(None, records=[{'answer': ['ac', 'x']}])
+  note = parts.Keywords(mark=':', hit=2.0, miss=-0.5)
+  found, _ = note.write(lent, rollouts, None, ())
+  np.testing.assert_allclose(found['span_reward'][0, :3], [1.5, 0, 2])
+
+
+@pytest.mark.parametrize('mark', ['', '::'])
+def test_a_mark_of_keywords_is_one_letter(mark):
+  with pytest.raises(ValueError, match='is not one letter'):
+    parts.Keywords(mark=mark)

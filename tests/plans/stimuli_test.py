@@ -15,18 +15,24 @@ class Lent(scripted.Scripted):
 
   def rival(self, prompts, key, samples):
     self.told = scripted.contexts(prompts)
-    said = ['r' if text == 'qa' else 'n' for text in self.told]
+    said = [
+      ('r' if i else self.late) if text == 'qa' else 'n'
+      for text in self.told
+      for i in range(samples)
+    ]
     return scripted.answer(prompts, said, self.columns, samples=samples)
 
 
-def collect(width=12):
+def judge(text, record):
+  return None if text == '?' else float(text == record['answer'])
+
+
+def collect(width=12, answers=1, late='r'):
   lent = Lent(
-    lambda text, i: ['ab', 'abc'][text == 'e'][i],
-    lambda text, record: float(text == record['answer']),
-    RECORDS,
-    width=width,
+    lambda text, i: ['ab', 'abc'][text == 'e'][i], judge, RECORDS, width=width
   )
-  plan = stimuli.Stimuli('{prompt}{stimulus}', samples=2)
+  lent.late = late
+  plan = stimuli.Stimuli('{prompt}{stimulus}', samples=2, answers=answers)
   prompts = scripted.ask('q', 'e')
   return lent, plan.collect(lent, prompts, (), KEY)
 
@@ -45,3 +51,15 @@ def test_a_stimulus_that_does_not_fit_does_not_count():
   lent, (rollouts, _, _) = collect(width=1)
   assert lent.told == ['q', 'q', 'e', 'e']
   assert not rollouts.valid.any() and lent.notes == {'plan/too_long': 4}
+
+
+def test_a_stimulus_earns_the_mean_over_its_answers():
+  _, (rollouts, scores, _) = collect(answers=4, late='n')
+  np.testing.assert_allclose(scores.components[:, 0], [0.75, 0, 0, 0])
+  assert scripted.words(rollouts) == ['a', 'b', 'a', 'b']
+  assert rollouts.valid.all() and rollouts.group.tolist() == [0, 0, 1, 1]
+
+
+def test_a_stimulus_of_whose_answers_one_could_not_be_judged_does_not_count():
+  _, (rollouts, _, _) = collect(answers=2, late='?')
+  assert rollouts.valid.tolist() == [False, True, True, True]
