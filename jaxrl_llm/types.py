@@ -187,6 +187,10 @@ class Rollouts(struct.PyTreeNode):
     """i32[N]: decisions of each row."""
     return jnp.sum(self.response_mask, axis=-1, dtype=jnp.int32)
 
+  def with_extras(self, **extras: Array) -> Rollouts:
+    """The same rows with more extras, or others of the same names."""
+    return self.replace(extras={**self.extras, **extras})
+
 
 class Places(struct.PyTreeNode):
   """Where rows stand that are read one behind the other, in packed rows.

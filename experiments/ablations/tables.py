@@ -150,7 +150,7 @@ def course(programs, start, earned, measure, seeds, *, steps: int):
         draw, judge, update = jax.random.split(key, 3)
         rows = policy.sample(state.params, draw, tasks, samples=samples)
         extras, rewards = earned(world, rows, judge)
-        rows = rows.replace(extras={**rows.extras, **extras})
+        rows = rows.with_extras(**extras)
         state, _ = learn(program, state, rows, rewards, update)
         return state, measure(world, state.params)
 

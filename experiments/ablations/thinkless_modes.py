@@ -83,12 +83,11 @@ def run(seeds, *, alpha):
       sample, learn = jax.random.split(key)
       rollouts = policy.sample(state.params, sample, question, samples=samples)
       mode, said = rollouts.content.response.T
-      extras = {**rollouts.extras, 'beginning': mode}
       correct = said == answer[rollouts.task]
       state, _ = tables.learn(
         program,
         state,
-        rollouts.replace(extras=extras),
+        rollouts.with_extras(beginning=mode),
         correct.astype(jnp.float32),
         learn,
       )

@@ -129,7 +129,7 @@ def run(seeds, *, learner):
       kind = jax.random.randint(ask, (QUESTIONS,), 0, KINDS)
       made, right, calls = episodes(state.params, draw, kind)
       copies = aligned.copies(made, align, calls=2)
-      made = made.replace(extras={**made.extras, 'copies': copies})
+      made = made.with_extras(copies=copies)
       frozen = {'sub-agent frozen': 1, 'main agent frozen': 0}.get(learner, -1)
       paid = made.extras['step_reward'] * (learner != 'outcome alone')
       own = made.valid & (made.extras['agent'] != frozen)
@@ -137,9 +137,7 @@ def run(seeds, *, learner):
       outcome = jnp.repeat(right - COST * calls, 1 + CALLS)
       total = jnp.repeat(paid.reshape(-1, 1 + CALLS).sum(axis=1), 1 + CALLS)
       reward = outcome + (paid if one else total)
-      made = made.replace(
-        valid=own, extras={**made.extras, 'step_reward': paid}
-      )
+      made = made.replace(valid=own).with_extras(step_reward=paid)
       state, _ = tables.learn(program, state, made, reward, update)
       return state, (jnp.mean(right), jnp.mean(calls * 1.0))
 

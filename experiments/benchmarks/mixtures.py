@@ -94,7 +94,7 @@ def gap(layers: int = 20, rows: int = 16, tokens: int = 64) -> Iterator[tuple]:
 
     @jax.jit
     def scored(params, rollouts, routes, config=config):
-      rows = rollouts.replace(extras={**rollouts.extras, 'routes': routes})
+      rows = rollouts.with_extras(routes=routes)
       logp = score.score(
         params, config, rows, dtype=jnp.bfloat16, shared=2
       ).logp

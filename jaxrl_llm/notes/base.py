@@ -92,7 +92,7 @@ class Noted(Plan):
     after = []
     for note, memory in zip(self.notes, memories):
       extras, memory = note.write(tools, rollouts, scores, memory)
-      rollouts = rollouts.replace(extras={**rollouts.extras, **extras})
+      rollouts = rollouts.with_extras(**extras)
       after.append(memory)
     return rollouts, scores, (inner, tuple(after))
 

@@ -67,8 +67,7 @@ class Aligned(Plan):
     made = self.plan.collect(tools, prompts, state, key)
     rollouts, scores, state = made
     found = copies(rollouts, jax.random.fold_in(key, 1), calls=self.calls)
-    extras = {**rollouts.extras, 'copies': found}
-    return rollouts.replace(extras=extras), scores, state
+    return rollouts.with_extras(copies=found), scores, state
 
 
 def aligned_steps(

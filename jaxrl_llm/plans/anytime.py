@@ -110,13 +110,12 @@ class Anytime(Plan):
     segment = jnp.searchsorted(bounds[:-1], columns, side='right')
 
     def marked(part, role, trajectory, exit_):
-      extras = {
-        'role': jnp.full_like(part.group, role),
-        'trajectory': trajectory.astype(jnp.int32),
-        'exit': exit_.astype(jnp.int32),
-        'segment': jnp.tile(segment.astype(jnp.int32), (len(exit_), 1)),
-      }
-      return part.replace(extras={**part.extras, **extras})
+      return part.with_extras(
+        role=jnp.full_like(part.group, role),
+        trajectory=trajectory.astype(jnp.int32),
+        exit=exit_.astype(jnp.int32),
+        segment=jnp.tile(segment.astype(jnp.int32), (len(exit_), 1)),
+      )
 
     thoughts = marked(thoughts, 0, trajectory, jnp.zeros_like(trajectory))
     rows = marked(rows, 1, jnp.repeat(trajectory, self.rows), exit_)

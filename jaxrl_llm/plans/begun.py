@@ -89,12 +89,11 @@ class Begun(Plan):
     rollouts = prefixes.joined(rows, cut, more)
     if self.chosen:
       rollouts = _decided(tools, rollouts, begun)
-    extras = {
-      'beginning': jnp.asarray(self._named(tools, rollouts, place), jnp.int32),
-      'assigned': jnp.any(begun, axis=1),
-      'begun': begun,
-    }
-    rollouts = rollouts.replace(extras={**rollouts.extras, **extras})
+    rollouts = rollouts.with_extras(
+      beginning=jnp.asarray(self._named(tools, rollouts, place), jnp.int32),
+      assigned=jnp.any(begun, axis=1),
+      begun=begun,
+    )
     return *tools.verify(rollouts), state
 
   def _named(self, tools, rollouts, place):

@@ -79,8 +79,8 @@ class PrefixValues(Plan):
         continuations=self.continuations,
       )
     tools.note('plan/segments', len(rows) / size)
-    extras = {**rollouts.extras, 'prefix_value': jnp.asarray(values)}
-    return rollouts.replace(extras=extras), scores, state
+    rollouts = rollouts.with_extras(prefix_value=jnp.asarray(values))
+    return rollouts, scores, state
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,8 +162,9 @@ class Tree(Plan):
     leaf = np.arange(rollouts.valid.shape[0]) % self.samples
     powers = self.children ** np.arange(self.depth)[::-1]
     path = jnp.asarray(leaf[:, None] // powers % self.children, jnp.int32)
-    extras = {'node_path': path, 'level': level.astype(jnp.int32)}
-    rollouts = rollouts.replace(extras={**rollouts.extras, **extras})
+    rollouts = rollouts.with_extras(
+      node_path=path, level=level.astype(jnp.int32)
+    )
     return *tools.verify(rollouts), state
 
 

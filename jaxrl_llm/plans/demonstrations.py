@@ -115,8 +115,7 @@ class WithDemonstration(Plan):
     rollouts = prefixes.together(count, own, shown)
     place = jnp.arange(count * self.samples) % self.samples
     offline = place == self.samples - 1
-    rollouts = rollouts.replace(extras={**rollouts.extras, 'offline': offline})
-    return *tools.verify(rollouts), state
+    return *tools.verify(rollouts.with_extras(offline=offline)), state
 
   def others(self, tools, prompts, key):
     """The rows before the demonstration, here the policy's own."""

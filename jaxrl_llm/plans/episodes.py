@@ -58,11 +58,12 @@ class MultiTurn(Plan):
       tools, prompts, key, samples=self.samples, turns=self.turns
     )
     rollouts, scores = playing.judged(tools, rollouts, log)
-    found = turns_lib.located(log, tools.columns) | turns_lib.calls(
-      tools, rollouts, log
+    rollouts = rollouts.with_extras(
+      **turns_lib.located(log, tools.columns),
+      **turns_lib.calls(tools, rollouts, log),
+      stop=playing.stops(tools, log),
     )
-    extras = {**rollouts.extras, **found, 'stop': playing.stops(tools, log)}
-    return rollouts.replace(extras=extras), scores, state
+    return rollouts, scores, state
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,10 +123,10 @@ class Steps(Plan):
     )
     valid = rows.valid & jnp.asarray(log.taken.reshape(-1))
     stop = jnp.repeat(playing.stops(tools, log), self.turns)
-    extras = {**rows.extras, **named(log, self.episodes), 'stop': stop}
     components = jnp.repeat(scores.components, self.turns, axis=0)
     components = jnp.where(valid[:, None], components, 0)
-    rows = rows.replace(valid=valid, extras=extras)
+    rows = rows.replace(valid=valid)
+    rows = rows.with_extras(**named(log, self.episodes), stop=stop)
     return rows, scores.replace(components=components), state
 
 
@@ -230,13 +231,12 @@ class Resampled(Plan):
     first = np.repeat(first, self.samples)
     rollouts, log = playing.go_on(tools, rollouts, log, first, after)
     rollouts, scores = playing.judged(tools, rollouts, log)
-    extras = {
-      'turn': turns_lib.located(log, tools.columns)['turn'],
-      'resampled': jnp.asarray(first, jnp.int32),
-      'stop': playing.stops(tools, log),
-    }
-    extras = {**rollouts.extras, **extras}
-    return rollouts.replace(extras=extras), scores, state
+    rollouts = rollouts.with_extras(
+      turn=turns_lib.located(log, tools.columns)['turn'],
+      resampled=jnp.asarray(first, jnp.int32),
+      stop=playing.stops(tools, log),
+    )
+    return rollouts, scores, state
 
 
 def multi_turn(*, samples: int = 8, turns: int = 4) -> MultiTurn:

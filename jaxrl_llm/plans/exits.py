@@ -108,6 +108,5 @@ class Exits(Plan):
     early = answered(tools, early, cut, said, again)
     rollouts = prefixes.together(count, early, whole)
     place = jnp.arange(rollouts.valid.shape[0], dtype=jnp.int32) % self.samples
-    extras = {**rollouts.extras, 'exit': place}
     tools.note('plan/exit', float(jnp.mean(cut)))
-    return *tools.verify(rollouts.replace(extras=extras)), state
+    return *tools.verify(rollouts.with_extras(exit=place)), state

@@ -83,12 +83,11 @@ class Forked(Plan):
     group = jnp.arange(count * self.samples) // self.samples
     rollouts = rollouts.replace(group=group.astype(jnp.int32))
     rollouts, scores = playing.judged(tools, rollouts, log)
-    extras = {
-      'turn': turns_lib.located(log, tools.columns)['turn'],
-      'stop': playing.stops(tools, log),
-    }
-    extras = {**rollouts.extras, **extras}
-    return rollouts.replace(extras=extras), scores, state
+    rollouts = rollouts.with_extras(
+      turn=turns_lib.located(log, tools.columns)['turn'],
+      stop=playing.stops(tools, log),
+    )
+    return rollouts, scores, state
 
   def _parts(self, tools, rollouts, log, key):
     """bool[N, H]: whether another episode goes on after each turn."""

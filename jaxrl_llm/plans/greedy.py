@@ -36,10 +36,8 @@ class WithGreedy(Plan):
     known = jnp.repeat(greedy.valid, self.samples)
     rollouts = tools.generate(prompts, key, self.samples)
     rollouts, scores = tools.verify(rollouts)
-    rollouts = rollouts.replace(
-      valid=rollouts.valid & known,
-      extras={**rollouts.extras, 'greedy_reward': baseline},
-    )
+    rollouts = rollouts.replace(valid=rollouts.valid & known)
+    rollouts = rollouts.with_extras(greedy_reward=baseline)
     components = jnp.where(rollouts.valid[:, None], scores.components, 0)
     return rollouts, scores.replace(components=components), state
 

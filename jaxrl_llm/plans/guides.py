@@ -67,8 +67,7 @@ class Guided(Plan):
     rollouts = rollouts.replace(
       action_mask=rollouts.action_mask & ~(early & guide_first),
       logp=jnp.where(guide, logp, rollouts.logp),
-      extras={**rollouts.extras, 'guide': guide},
-    )
+    ).with_extras(guide=guide)
     tools.note('plan/guide_first', float(guide_first))
     return *tools.verify(rollouts), state + 1
 

@@ -57,8 +57,7 @@ class Led(episodes.Steps):
     rows = rows.replace(
       valid=rows.valid & jnp.asarray(good),
       paid=_paid(rows, whole),
-      extras={**rows.extras, **extras, 'stop': stop},
-    )
+    ).with_extras(**extras, stop=stop)
     return *playing.judged(tools, rows, whole), state
 
   def _turn(self, tools, rollouts, log, turn, key):

@@ -167,4 +167,4 @@ def _with_calls(tools, rollouts: Rollouts, made, rows, room) -> Rollouts:
     'tool_calls': jnp.asarray(calls, jnp.int32),
     'tool_start': turns_lib.begun(tools, rollouts, at, start, end),
   }
-  return rollouts.replace(extras={**rollouts.extras, **found})
+  return rollouts.with_extras(**found)

@@ -35,9 +35,7 @@ def halves(own, other, prompts: int):
 
 
 def _marked(rollouts, mark):
-  opponent = jnp.full_like(rollouts.valid, mark)
-  extras = {**rollouts.extras, 'opponent': opponent}
-  return rollouts.replace(extras=extras)
+  return rollouts.with_extras(opponent=jnp.full_like(rollouts.valid, mark))
 
 
 @dataclasses.dataclass(frozen=True)

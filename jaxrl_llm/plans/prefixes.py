@@ -131,8 +131,7 @@ def written(rollouts: Rollouts, ids: Sequence[Sequence[int]]) -> Rollouts:
     logp=jnp.zeros(mask.shape, jnp.float32),
     paid=jnp.zeros(mask.shape, jnp.float32),
     truncated=jnp.zeros(len(ids), bool),
-    extras={**rollouts.extras, **extras},
-  )
+  ).with_extras(**extras)
 
 
 def inside(pieces: Sequence[str], start: int, stop: int) -> tuple[int, int]:
@@ -247,11 +246,11 @@ def rewritten(
 
 def scored_as(rollouts: Rollouts, logp: Array) -> Rollouts:
   """The rows as if a policy with these log-probs f32[N, T] had drawn them."""
-  extras = dict(rollouts.extras)
-  if 'support' not in extras:
-    # On the whole vocabulary, where the sampler's mass is 1.
-    extras['log_mass'] = jnp.zeros_like(logp)
-  return rollouts.replace(logp=logp, extras=extras)
+  rollouts = rollouts.replace(logp=logp)
+  if 'support' in rollouts.extras:
+    return rollouts
+  # On the whole vocabulary, where the sampler's mass is 1.
+  return rollouts.with_extras(log_mass=jnp.zeros_like(logp))
 
 
 def check_support(rollouts: Rollouts, written: str) -> None:
@@ -278,7 +277,5 @@ def rescored(rollouts: Rollouts, where: Array, logp: Array) -> Rollouts:
   where = where[:, None]
   # On the whole vocabulary, where the sampler's mass is 1.
   mass = jnp.where(where, 0.0, rollouts.extras['log_mass'])
-  return rollouts.replace(
-    logp=jnp.where(where, logp, rollouts.logp),
-    extras={**rollouts.extras, 'log_mass': mass},
-  )
+  logp = jnp.where(where, logp, rollouts.logp)
+  return rollouts.replace(logp=logp).with_extras(log_mass=mass)

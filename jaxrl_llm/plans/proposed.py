@@ -115,10 +115,9 @@ def _told(first: Rollouts, said: Rollouts, there, solvers: int):
   hops, solving = first.extras['hops'], jnp.repeat(group, solvers)
 
   def marked(rows, proposed, **extras):
-    extras['proposed'] = jnp.full_like(rows.valid, proposed)
-    return rows.replace(
-      group=group if proposed else solving, extras={**rows.extras, **extras}
-    )
+    rows = rows.replace(group=group if proposed else solving)
+    mark = jnp.full_like(rows.valid, proposed)
+    return rows.with_extras(proposed=mark, **extras)
 
   # Numbers of hops are below those of questions.
   by_hops = -1 - hops.astype(jnp.int32)

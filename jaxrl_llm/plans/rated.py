@@ -43,5 +43,4 @@ class Rated(Plan):
   def collect(self, tools, prompts, state, key):
     rollouts, scores, state = self.plan.collect(tools, prompts, state, key)
     said = self.weight * tools.rated(rollouts, scores)
-    extras = {**rollouts.extras, 'implicit_reward': said}
-    return rollouts.replace(extras=extras), scores, state
+    return rollouts.with_extras(implicit_reward=said), scores, state

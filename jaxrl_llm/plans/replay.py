@@ -195,8 +195,8 @@ class Successes(Plan):
     tools.note('plan/replayed', int(replayed.sum()))
     rollouts = kept_lib.rows(rollouts, mixed)
     scores = scores.replace(components=mixed['components'])
-    extras = {**rollouts.extras, 'replayed': jnp.asarray(replayed)}
-    return rollouts.replace(extras=extras), scores, memory | {'rows': rows}
+    rollouts = rollouts.with_extras(replayed=jnp.asarray(replayed))
+    return rollouts, scores, memory | {'rows': rows}
 
   def _fails(self, rewards):
     if not len(rewards):

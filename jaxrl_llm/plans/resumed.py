@@ -75,12 +75,10 @@ class Resumed(Plan):
     going = rollouts.truncated & (rollouts.length < columns)
     state = {'rows': kept.columns(rollouts), 'going': going}
     tools.note('plan/unfinished', float(jnp.mean(going)))
-    extras = {
-      **rollouts.extras,
-      'earlier': jnp.arange(columns) < cut[:, None],
-      'unfinished': going,
-    }
-    return *tools.verify(rollouts.replace(extras=extras)), state
+    rollouts = rollouts.with_extras(
+      earlier=jnp.arange(columns) < cut[:, None], unfinished=going
+    )
+    return *tools.verify(rollouts), state
 
 
 @jax.jit

@@ -213,4 +213,4 @@ def _as_asked(tools, rows, first, offline):
   )
   rows = rows.replace(content=content)
   rows = prefixes.rescored(rows, offline, tools.score(rows).logp)
-  return rows.replace(extras={**rows.extras, 'offline': offline})
+  return rows.with_extras(offline=offline)

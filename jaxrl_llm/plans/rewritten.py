@@ -66,8 +66,8 @@ class Rewritten(Plan):
     )
     playing.stops(tools, log)
     if self.apart:
-      extras = {**rollouts.extras, **episodes.named(log, self.samples)}
-      rollouts = rollouts.replace(extras=extras)
+      named = episodes.named(log, self.samples)
+      rollouts = rollouts.with_extras(**named)
     return *judged(tools, rollouts, log, self.rows), state
 
 

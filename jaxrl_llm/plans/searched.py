@@ -174,10 +174,8 @@ def _valued(rows: Rollouts, steps, weights):
     [(x.above.number, x.above.below.index(x)) if x else (0, 0) for x in steps],
     np.int32,
   )
-  rows = rows.replace(
-    valid=jnp.asarray(there),
-    extras={**rows.extras, 'node_path': jnp.asarray(path)},
-  )
+  rows = rows.replace(valid=jnp.asarray(there))
+  rows = rows.with_extras(node_path=jnp.asarray(path))
   components = jnp.asarray(means[:, :-1], jnp.float32)
   return rows, Scores(components, weights)
 

@@ -167,8 +167,7 @@ def play(
     lost=[stop in _LOST for stop in stops],
   )
   if apart:
-    extras = {**rollouts.extras, **_steps(kept, samples, rows)}
-    rollouts = rollouts.replace(extras=extras)
+    rollouts = rollouts.with_extras(**_steps(kept, samples, rows))
   return rollouts, Log(
     said=[each.said for each in played],
     records=records,

@@ -53,12 +53,9 @@ class Stepwise(Plan):
       ends = self._ends(tools, rollouts)
     else:
       rollouts, scores, ends = self._steps(tools, prompts, key)
-    extras = {
-      **rollouts.extras,
-      'step_end': jnp.asarray(ends),
-      'single': jnp.full(rollouts.valid.shape, not whole),
-    }
-    return rollouts.replace(extras=extras), scores, state + 1
+    single = jnp.full(rollouts.valid.shape, not whole)
+    rollouts = rollouts.with_extras(step_end=jnp.asarray(ends), single=single)
+    return rollouts, scores, state + 1
 
   def _steps(self, tools, prompts, key):
     """Next steps from states of one response to each prompt."""

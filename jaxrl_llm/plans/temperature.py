@@ -59,9 +59,8 @@ class Tempered(Plan):
     rollouts = jax.tree.map(lambda *x: jnp.concatenate(x), own, rest)
     rows = jnp.arange(rollouts.valid.shape[0], dtype=jnp.int32)
     heats = jnp.where(rows < own.valid.shape[0], 1.0, heat)
-    rollouts = rollouts.replace(
-      group=rows // self.samples, extras={**rollouts.extras, 'heat': heats}
-    )
+    rollouts = rollouts.replace(group=rows // self.samples)
+    rollouts = rollouts.with_extras(heat=heats)
     tools.note('plan/temperature', float(heat))
     entropy = numerics.masked_mean(-own.logp, own.action_mask)
     return *tools.verify(rollouts), entropy

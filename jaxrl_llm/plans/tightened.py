@@ -71,10 +71,8 @@ class Tightened(Plan):
       prompts = tools.prompts(prompts.task, texts)
     rollouts = tools.generate(prompts, key, self.samples)
     allowed = jnp.full(rollouts.valid.shape, budget, jnp.float32)
-    extras = {**rollouts.extras, 'budget': allowed}
     tools.note('plan/budget', budget)
-    scored = tools.verify(rollouts.replace(extras=extras))
-    return *scored, state + 1
+    return *tools.verify(rollouts.with_extras(budget=allowed)), state + 1
 
 
 def with_sentence(prompt: Any, sentence: str) -> Any:

@@ -90,8 +90,7 @@ class Wordings(Plan):
     agreement = behaviour.mean_similarity(
       jnp.asarray(similarity), question, rollouts.group
     )
-    extras = {**rollouts.extras, 'agreement': agreement}
-    return rollouts.replace(extras=extras), scores, state
+    return rollouts.with_extras(agreement=agreement), scores, state
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,11 +180,10 @@ class Orders(Plan):
       for record, i in zip(tools.rows(rollouts.task), order, strict=True)
     ]
     rollouts, scores = tools.verify(rollouts, rows=rows)
-    extras = {
-      'bundle': place // (self.samples * self.orders),
-      'paper': place % self.samples,
-    }
-    return rollouts.replace(extras={**rollouts.extras, **extras}), scores, state
+    rollouts = rollouts.with_extras(
+      bundle=place // (self.samples * self.orders), paper=place % self.samples
+    )
+    return rollouts, scores, state
 
 
 def answered(records: Sequence[Mapping[str, Any]], wordings: int) -> None:
