@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_llm import grouping, numerics
-from jaxrl_llm.plans import episodes
 from jaxrl_llm.plans.base import Plan
 from jaxrl_llm.types import Array, Rollouts
 
@@ -68,10 +67,3 @@ class Aligned(Plan):
     rollouts, scores, state = made
     found = copies(rollouts, jax.random.fold_in(key, 1), calls=self.calls)
     return rollouts.with_extras(copies=found), scores, state
-
-
-def aligned_steps(
-  *, samples: int = 8, turns: int = 4, calls: int = 4
-) -> Aligned:
-  """Episodes, one row a turn, with as many turns of sub-agents in each."""
-  return Aligned(episodes.steps(samples=samples, turns=turns), calls)

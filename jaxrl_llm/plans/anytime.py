@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
-from jaxrl_llm.plans import exits, prefixes
+from jaxrl_llm.plans import actions, exits, prefixes
 from jaxrl_llm.plans.base import Contract, Plan
 
 
@@ -84,20 +84,15 @@ class Anytime(Plan):
     more = tools.generate(prompts, first, self.samples, most=most)
     thoughts = prefixes.joined(thoughts, nothing, more)
     length, whole = exits.ended(tools, thoughts, self.end)
-    none = prefixes.written(thoughts, [()] * len(whole))
-    thoughts = prefixes.joined(thoughts, whole, none)
+    thoughts = prefixes.shortened(thoughts, whole)
 
     cut = jnp.minimum(bounds, length[:, None])
     exit_ = jnp.argmax(cut[:, :, None] == cut[:, None, :], axis=2)
     cut, exit_ = (jnp.repeat(x.reshape(-1), self.answers) for x in (cut, exit_))
     rows = prefixes.repeated(thoughts, self.rows)
     rows = exits.answered(tools, rows, cut, said, again, samples=self.answers)
-    given = jnp.arange(tools.columns) < cut[:, None]
-    rows = rows.replace(
-      action_mask=rows.action_mask & ~given,
-      logp=jnp.where(given, 0.0, rows.logp),
-    )
-    rows, scores = tools.verify(rows)
+    own = jnp.arange(tools.columns) >= cut[:, None]
+    rows, scores = tools.verify(actions.within(rows, own))
     return *self._together(count, thoughts, rows, exit_, bounds, scores), state
 
   def _together(self, count, thoughts, rows, exit_, bounds, scores):
@@ -121,6 +116,4 @@ class Anytime(Plan):
     rows = marked(rows, 1, jnp.repeat(trajectory, self.rows), exit_)
     both = prefixes.together(count, thoughts, rows)
     components = prefixes.together(count, mean, scores.components)
-    number = jnp.arange(both.valid.shape[0]) // (both.valid.shape[0] // count)
-    both = both.replace(group=number.astype(jnp.int32))
     return both, scores.replace(components=components)

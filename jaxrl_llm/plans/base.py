@@ -12,6 +12,7 @@ beside this module are
 
     sampled         independent responses, once or until groups are live
     prefixes        responses as tokens to go on from
+    actions         which tokens of rows the policy chose
     greedy          the greedy response as a baseline
     branching       values of prefixes, trees of samples
     searched        steps of a tree search

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import prefixes
+from jaxrl_llm.plans import actions, prefixes
 from jaxrl_llm.plans.base import Contract, Plan
 
 
@@ -85,10 +85,11 @@ class Begun(Plan):
     blank = prefixes.blank(prompts, self.samples, tools.columns)
     rows = prefixes.written(blank, [ids[i] for i in place])
     begun, cut = rows.response_mask, rows.length
-    more = tools.generate(prefixes.as_prompts(rows, cut), key, 1)
-    rollouts = prefixes.joined(rows, cut, more)
+    rollouts = prefixes.continued(tools, rows, cut, key)
     if self.chosen:
-      rollouts = _decided(tools, rollouts, begun)
+      chosen = rollouts.action_mask | begun
+      rollouts = rollouts.replace(action_mask=chosen)
+      rollouts = actions.partly_drawn(tools, rollouts, begun)
     rollouts = rollouts.with_extras(
       beginning=jnp.asarray(self._named(tools, rollouts, place), jnp.int32),
       assigned=jnp.any(begun, axis=1),
@@ -105,12 +106,3 @@ class Begun(Plan):
       number if self.beginnings[number] else begins_with(text, self.beginnings)
       for number, text in zip(place, texts, strict=True)
     ]
-
-
-def _decided(tools, rollouts, tokens):
-  """The rows with some tokens, bool[N, T], as decisions of the policy's."""
-  prefixes.check_support(rollouts, 'beginnings')
-  actions = rollouts.action_mask | tokens
-  rollouts = rollouts.replace(action_mask=actions)
-  logp = jnp.where(tokens, tools.score(rollouts).logp, rollouts.logp)
-  return rollouts.replace(logp=logp)

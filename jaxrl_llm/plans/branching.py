@@ -26,9 +26,9 @@ def values_of_prefixes(tools, rollouts, cut, key, *, continuations):
     continuations: K, sampled from each. Those whose verifier failed are left
       out; without any the value is 0.
   """
-  more = tools.generate(prefixes.as_prompts(rollouts, cut), key, continuations)
   rows = prefixes.repeated(rollouts, continuations)
-  rows = prefixes.joined(rows, jnp.repeat(cut, continuations), more)
+  cut = jnp.repeat(cut, continuations)
+  rows = prefixes.continued(tools, rows, cut, key, samples=continuations)
   rows, scores = tools.verify(rows.replace(valid=jnp.ones_like(rows.valid)))
   rewards = scores.total.reshape(-1, continuations)
   return numerics.masked_mean(
@@ -140,15 +140,14 @@ class Tree(Plan):
       rollouts = prefixes.repeated(rollouts, self.children)
       ends = [jnp.repeat(end, self.children) for end in ends]
       # One prompt a parent: siblings share the keys and values of its prefix.
-      parents = jax.tree.map(lambda x: x[:: self.children], rollouts)
-      more = tools.generate(
-        prefixes.as_prompts(parents, parents.length),
+      rollouts = prefixes.continued(
+        tools,
+        rollouts,
+        rollouts.length,
         jax.random.fold_in(key, depth),
-        self.children,
+        samples=self.children,
         most=columns - most * depth if last else most,
-      )
-      rollouts = prefixes.joined(
-        rollouts, rollouts.length, more, going=rollouts.truncated
+        going=rollouts.truncated,
       )
       ends.append(rollouts.length)
     level = (
@@ -166,15 +165,3 @@ class Tree(Plan):
       node_path=path, level=level.astype(jnp.int32)
     )
     return *tools.verify(rollouts), state
-
-
-def prefix_values(
-  starts: Callable, *, samples: int = 8, continuations: int = 9
-) -> PrefixValues:
-  """Independent responses, with sampled values of some prefixes."""
-  return PrefixValues(starts, samples, continuations)
-
-
-def tree(*, samples: int = 8, depth: int = 3) -> Tree:
-  """Responses that share their beginnings."""
-  return Tree(samples, depth)

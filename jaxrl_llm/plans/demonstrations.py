@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from jaxrl_llm.plans import prefixes
+from jaxrl_llm.plans import actions, opponents, prefixes
 from jaxrl_llm.plans.base import Contract, Plan
 
 _FIELD = 'demonstration'
@@ -68,11 +68,9 @@ def demonstrated(tools, prompts):
   given = np.array([text != '' for text in texts])
   fits = given & np.array([len(tokens) <= columns for tokens in ids])
   ids = [tokens if fit else [] for tokens, fit in zip(ids, fits)]
-  rows = prefixes.blank(prompts, 1, columns)
-  nothing = jnp.zeros_like(rows.task)
-  rows = prefixes.joined(rows, nothing, prefixes.written(rows, ids))
+  rows = prefixes.written(prefixes.blank(prompts, 1, columns), ids)
   rows = rows.replace(action_mask=rows.response_mask, valid=jnp.asarray(fits))
-  return prefixes.scored_as(rows, tools.score(rows).logp)
+  return actions.drawn(tools, rows)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +107,7 @@ class WithDemonstration(Plan):
 
   def collect(self, tools, prompts, state, key):
     own = self.others(tools, prompts, key)
-    prefixes.check_support(own, 'demonstrations')
+    actions.check_support(own, 'demonstrations')
     shown = demonstrated(tools, prompts)
     count = prompts.tokens.shape[0]
     rollouts = prefixes.together(count, own, shown)
@@ -133,8 +131,8 @@ class BesideReference(WithDemonstration):
     return super().contract.adding(refers=True)
 
   def others(self, tools, prompts, key):
-    drawn = tools.opponent(prompts, key, self.samples - 1, 1.0)
-    return prefixes.scored_as(drawn, tools.score(drawn).logp)
+    drawn = opponents.of_reference(tools, prompts, key, self.samples - 1)
+    return actions.drawn(tools, drawn)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,22 +170,3 @@ class OrDemonstrations(Plan):
       shown = demonstrated(tools, prompts)
       rollouts = prefixes.repeated(shown, self.samples)
     return *tools.verify(rollouts), state
-
-
-def with_demonstration(
-  *, samples: int = 9, optional: bool = False
-) -> WithDemonstration:
-  """Groups of own responses and the demonstration."""
-  return WithDemonstration(samples, optional)
-
-
-def beside_reference(*, samples: int = 2) -> BesideReference:
-  """Groups of the reference's responses and the demonstration."""
-  return BesideReference(samples)
-
-
-def or_demonstrations(
-  *, samples: int = 1, share: float = 0.5
-) -> OrDemonstrations:
-  """Own responses, or in other iterations demonstrations."""
-  return OrDemonstrations(samples, share)

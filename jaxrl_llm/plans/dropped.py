@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import prefixes, recorded
+from jaxrl_llm.plans import actions, prefixes, recorded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Dropped(recorded.Recorded):
       if len(ids) <= response.shape[1]:
         texts[int(row)] = ids, own
     tools.note('plan/dropped', float(jnp.mean(lost)))
-    return prefixes.rewritten(rollouts, texts), scores, state
+    return actions.replaced(rollouts, texts), scores, state
 
   def _thoughts(self, pieces):
     """The first token of every thought, and the first one behind it."""

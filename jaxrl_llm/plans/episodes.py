@@ -237,18 +237,3 @@ class Resampled(Plan):
       stop=playing.stops(tools, log),
     )
     return rollouts, scores, state
-
-
-def multi_turn(*, samples: int = 8, turns: int = 4) -> MultiTurn:
-  """Episodes of several turns, one row each."""
-  return MultiTurn(samples, turns)
-
-
-def steps(*, samples: int = 8, turns: int = 4) -> Steps:
-  """Episodes of several turns, one row a turn."""
-  return Steps(samples, turns)
-
-
-def resampled(*, samples: int = 2, turns: int = 4) -> Resampled:
-  """Episodes that share what came before one of their turns."""
-  return Resampled(samples, turns)

@@ -53,9 +53,7 @@ def answered(tools, rows, cut, said, key, *, samples=1, most=0):
   """
   rows = prefixes.joined(rows, cut, prefixes.written(rows, [said] * len(cut)))
   start = jnp.minimum(cut + len(said), tools.columns)
-  parents = jax.tree.map(lambda x: x[::samples], (rows, start))
-  more = tools.generate(prefixes.as_prompts(*parents), key, samples, most=most)
-  return prefixes.joined(rows, start, more)
+  return prefixes.continued(tools, rows, start, key, samples=samples, most=most)
 
 
 @dataclasses.dataclass(frozen=True)

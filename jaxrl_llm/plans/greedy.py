@@ -40,8 +40,3 @@ class WithGreedy(Plan):
     rollouts = rollouts.with_extras(greedy_reward=baseline)
     components = jnp.where(rollouts.valid[:, None], scores.components, 0)
     return rollouts, scores.replace(components=components), state
-
-
-def with_greedy(*, samples: int = 1) -> WithGreedy:
-  """Independent responses, and the reward of the greedy one."""
-  return WithGreedy(samples)

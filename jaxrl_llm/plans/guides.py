@@ -11,7 +11,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.plans import prefixes, resets
+from jaxrl_llm.plans import actions, prefixes, resets
 from jaxrl_llm.plans.base import Contract, Plan
 
 
@@ -63,22 +63,8 @@ class Guided(Plan):
     early = jnp.arange(tools.columns) < cut[:, None]
     late = handed[:, None] & ~early & rollouts.response_mask
     guide = late & (not guide_first)
-    logp = tools.score(rollouts).logp
-    rollouts = rollouts.replace(
-      action_mask=rollouts.action_mask & ~(early & guide_first),
-      logp=jnp.where(guide, logp, rollouts.logp),
-    ).with_extras(guide=guide)
+    logp = jnp.where(guide, tools.score(rollouts).logp, rollouts.logp)
+    rollouts = rollouts.replace(logp=logp).with_extras(guide=guide)
+    rollouts = actions.within(rollouts, ~early | (not guide_first))
     tools.note('plan/guide_first', float(guide_first))
     return *tools.verify(rollouts), state + 1
-
-
-def guided(
-  *,
-  samples: int = 4,
-  restart: float = 0.8,
-  before: float = 1.0,
-  after: float = 1.0,
-  turn: int = 0,
-) -> Guided:
-  """Responses that the policy and its guide write in turn."""
-  return Guided(samples, restart, before, after, turn)

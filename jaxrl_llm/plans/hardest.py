@@ -58,8 +58,3 @@ class Hardest(Plan):
     tools.note('plan/perplexity', float(perplexity))
     hardest = jax.tree.map(lambda x: x[kept], every)
     return self.plan.collect(tools, hardest, state, key)
-
-
-def hardest(plan: Plan, *, pool: int = 3) -> Hardest:
-  """Another plan, on the hardest of several questions for each."""
-  return Hardest(plan, pool)

@@ -105,8 +105,3 @@ def _paid(rows, log):
   column = jnp.arange(rows.action_mask.shape[1])
   last = column == rows.length[:, None] - 1
   return jnp.where(rows.action_mask & last, jnp.asarray(log.reward), 0.0)
-
-
-def led_steps(*, samples: int = 8, turns: int = 4) -> Led:
-  """The turns of an episode, each answered `samples` times."""
-  return Led(samples, turns)

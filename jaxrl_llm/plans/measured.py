@@ -94,14 +94,3 @@ def _tokens(rollouts):
     np.asarray(x) for x in (rollouts.content.response, rollouts.response_mask)
   )
   return [tuple(row[own].tolist()) for row, own in zip(response, mask)]
-
-
-def measured(
-  *,
-  samples: int = 8,
-  count: int = 16,
-  every: int = 56,
-  weight: float = 0.8,
-) -> Measured:
-  """Independent responses; every question is looked at now and then."""
-  return Measured(samples, count, every, weight)

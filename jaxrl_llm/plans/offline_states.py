@@ -7,7 +7,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.plans import demonstrations, prefixes, resets
+from jaxrl_llm.plans import actions, demonstrations, prefixes, resets
 from jaxrl_llm.plans.base import Contract, Plan
 
 
@@ -42,17 +42,7 @@ class OfflineStates(Plan):
     rows = prefixes.repeated(shown, self.samples)
     # A demonstration that does not fit is empty: its group starts afresh.
     rows = rows.replace(valid=jnp.ones_like(rows.valid))
-    more = tools.generate(prefixes.as_prompts(rows, cut), speak, 1)
-    rollouts = prefixes.joined(rows, cut, more)
+    rollouts = prefixes.continued(tools, rows, cut, speak)
     column = jnp.arange(tools.columns)
     free = (cut == 0)[:, None] | (column == cut[:, None])
-    action = rollouts.action_mask & free
-    rollouts = rollouts.replace(
-      action_mask=action, logp=jnp.where(action, rollouts.logp, 0.0)
-    )
-    return *tools.verify(rollouts), state
-
-
-def offline_states(*, samples: int = 8, share: float = 0.5) -> OfflineStates:
-  """Ordinary groups, and groups that start from states of demonstrations."""
-  return OfflineStates(samples, share)
+    return *tools.verify(actions.within(rollouts, free)), state

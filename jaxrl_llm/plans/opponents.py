@@ -12,8 +12,20 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.plans import prefixes
+from jaxrl_llm.plans import actions, prefixes
 from jaxrl_llm.plans.base import Contract, Plan
+
+
+def of_reference(tools, prompts, key, samples: int):
+  """Responses of whom the recipe's reference names.
+
+  Raises:
+    ValueError: a sampler that records its candidates, of which the policy's
+      log-probs would be those of another.
+  """
+  drawn = tools.opponent(prompts, key, samples, 1.0)
+  actions.check_support(drawn, 'responses of the reference')
+  return drawn
 
 
 def halves(own, other, prompts: int):
@@ -26,16 +38,11 @@ def halves(own, other, prompts: int):
   Returns:
     Rollouts with the extra `opponent`.
   """
-
-  other = other.replace(
-    action_mask=jnp.zeros_like(other.action_mask),
-    logp=jnp.zeros_like(other.logp),
+  own, other = (
+    rows.with_extras(opponent=jnp.full_like(rows.valid, mark))
+    for rows, mark in ((own, False), (other, True))
   )
-  return prefixes.together(prompts, _marked(own, False), _marked(other, True))
-
-
-def _marked(rollouts, mark):
-  return rollouts.with_extras(opponent=jnp.full_like(rollouts.valid, mark))
+  return prefixes.together(prompts, own, other)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +67,18 @@ class _Duel(Plan):
   @property
   def contract(self):
     return Contract(self.samples, provides={'opponent'})
+
+  def collect(self, tools, prompts, state, key):
+    mine, theirs = jax.random.split(key)
+    half = self.samples // 2
+    own = tools.generate(prompts, mine, half)
+    other = self.other(tools, prompts, theirs, half)
+    rollouts = halves(own, other, prompts.tokens.shape[0])
+    return *tools.verify(rollouts), state
+
+  def other(self, tools, prompts, key, samples: int):
+    """What somebody else says, and what the policy is to learn of it."""
+    raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,13 +108,9 @@ class Versus(_Duel):
   def contract(self):
     return super().contract.adding(refers=True)
 
-  def collect(self, tools, prompts, state, key):
-    mine, theirs = jax.random.split(key)
-    half = self.samples // 2
-    own = tools.generate(prompts, mine, half)
-    other = tools.opponent(prompts, theirs, half, self.share)
-    rollouts = halves(own, other, prompts.tokens.shape[0])
-    return *tools.verify(rollouts), state
+  def other(self, tools, prompts, key, samples):
+    drawn = tools.opponent(prompts, key, samples, self.share)
+    return actions.within(drawn, False)
 
 
 class BesideReference(_Duel):
@@ -108,16 +123,8 @@ class BesideReference(_Duel):
   def contract(self):
     return super().contract.adding(refers=True)
 
-  def collect(self, tools, prompts, state, key):
-    mine, theirs = jax.random.split(key)
-    half = self.samples // 2
-    own = tools.generate(prompts, mine, half)
-    other = tools.opponent(prompts, theirs, half, 1.0)
-    prefixes.check_support(other, 'responses of the reference')
-    other = prefixes.scored_as(other, tools.score(other).logp)
-    count = prompts.tokens.shape[0]
-    parts = _marked(own, False), _marked(other, True)
-    return *tools.verify(prefixes.together(count, *parts)), state
+  def other(self, tools, prompts, key, samples):
+    return actions.drawn(tools, of_reference(tools, prompts, key, samples))
 
 
 class VersusTeacher(_Duel):
@@ -127,13 +134,8 @@ class VersusTeacher(_Duel):
   def contract(self):
     return super().contract.adding(asks={'teacher'})
 
-  def collect(self, tools, prompts, state, key):
-    mine, theirs = jax.random.split(key)
-    half = self.samples // 2
-    own = tools.generate(prompts, mine, half)
-    other = tools.rival(prompts, theirs, half)
-    rollouts = halves(own, other, prompts.tokens.shape[0])
-    return *tools.verify(rollouts), state
+  def other(self, tools, prompts, key, samples):
+    return actions.within(tools.rival(prompts, key, samples), False)
 
 
 class HalfStep(_Duel):
@@ -147,33 +149,12 @@ class HalfStep(_Duel):
 
   def collect(self, tools, prompts, state, key):
     first, second, step, mine, theirs = jax.random.split(key, 5)
-    half, count = self.samples // 2, prompts.tokens.shape[0]
-    self_play = halves(
-      tools.generate(prompts, first, half),
-      tools.generate(prompts, second, half),
-      count,
-    )
-    ahead = tools.ahead(*tools.verify(self_play), step)
-    own = tools.generate(prompts, mine, half)
-    other = ahead.generate(prompts, theirs, half)
-    return *tools.verify(halves(own, other, count)), state
 
+    def between(speaker, own, other):
+      half, count = self.samples // 2, prompts.tokens.shape[0]
+      own = tools.generate(prompts, own, half)
+      other = speaker.generate(prompts, other, half)
+      return tools.verify(halves(own, actions.within(other, False), count))
 
-def versus(*, samples: int = 8, share: float = 1.0) -> Versus:
-  """Half of every group by a mixture with the reference's opponent."""
-  return Versus(samples, share)
-
-
-def beside_reference(*, samples: int = 2) -> BesideReference:
-  """Half of every group by the reference, and learned from."""
-  return BesideReference(samples)
-
-
-def versus_teacher(*, samples: int = 8) -> VersusTeacher:
-  """Half of every group by the policy of `teacher.paths`."""
-  return VersusTeacher(samples)
-
-
-def half_step(*, samples: int = 8) -> HalfStep:
-  """Half of every group by the policy after one more step."""
-  return HalfStep(samples)
+    ahead = tools.ahead(*between(tools, first, second), step)
+    return *between(ahead, mine, theirs), state

@@ -7,11 +7,13 @@ prefix again. Rows keep their T columns throughout.
     prompts = as_prompts(rollouts, cut)
     more    = tools.generate(prompts, key, 1)
     rows    = joined(rollouts, cut, more)
+
+which is `continued(tools, rollouts, cut, key)`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import chex
 import jax
@@ -102,6 +104,38 @@ def joined(
     truncated=jnp.where(going, late, rollouts.truncated),
     extras=extras,
   )
+
+
+def continued(
+  tools,
+  rollouts: Rollouts,
+  cut: Array,
+  key: Array,
+  *,
+  samples: int = 1,
+  most: int = 0,
+  going: Array | None = None,
+) -> Rollouts:
+  """The first `cut` tokens of each response, then what the policy writes.
+
+  Args:
+    rollouts: N rows. cut: i32[N] in [0, length]. `samples` adjacent rows have
+      the same cut and the same tokens before it, which are read once for all
+      of them.
+    most: tokens that are written; 0 is the budget of the run.
+    going: as of `joined`.
+
+  Returns:
+    N rows in the T columns of `rollouts`.
+  """
+  parents = jax.tree.map(lambda x: x[::samples], (rollouts, cut))
+  more = tools.generate(as_prompts(*parents), key, samples, most=most)
+  return joined(rollouts, cut, more, going)
+
+
+def shortened(rollouts: Rollouts, cut: Array) -> Rollouts:
+  """The first `cut` tokens of each response alone, i32[N]."""
+  return joined(rollouts, cut, written(rollouts, [()] * len(rollouts.valid)))
 
 
 def written(rollouts: Rollouts, ids: Sequence[Sequence[int]]) -> Rollouts:
@@ -212,70 +246,3 @@ def together(prompts: int, *parts: PyTree) -> PyTree:
     return both.reshape(-1, *both.shape[2:])
 
   return jax.tree.map(joint, *parts)
-
-
-def rewritten(
-  rollouts: Rollouts, texts: Mapping[int, tuple[Sequence[int], Sequence[bool]]]
-) -> Rollouts:
-  """The rows, some of them with other responses, for which nothing is paid.
-
-  Args:
-    texts: by row, at most T tokens, and which of them the policy is to say.
-  """
-  response, exists, chosen, paid = (
-    np.array(x)
-    for x in (
-      rollouts.content.response,
-      rollouts.response_mask,
-      rollouts.action_mask,
-      rollouts.paid,
-    )
-  )
-  for row, (said, learned) in texts.items():
-    for array in (response, exists, chosen, paid):
-      array[row] = 0
-    response[row, : len(said)], exists[row, : len(said)] = said, True
-    chosen[row, : len(said)] = learned
-  return rollouts.replace(
-    content=rollouts.content.replace(response=jnp.asarray(response)),
-    response_mask=jnp.asarray(exists),
-    action_mask=jnp.asarray(chosen),
-    paid=jnp.asarray(paid),
-  )
-
-
-def scored_as(rollouts: Rollouts, logp: Array) -> Rollouts:
-  """The rows as if a policy with these log-probs f32[N, T] had drawn them."""
-  rollouts = rollouts.replace(logp=logp)
-  if 'support' in rollouts.extras:
-    return rollouts
-  # On the whole vocabulary, where the sampler's mass is 1.
-  return rollouts.with_extras(log_mass=jnp.zeros_like(logp))
-
-
-def check_support(rollouts: Rollouts, written: str) -> None:
-  """Refuses rows with candidates of the sampler, where others are written.
-
-  Args:
-    written: what has tokens that need not be among the candidates.
-  """
-  if 'support' in rollouts.extras:
-    raise ValueError(
-      f'{written} have tokens outside the support of the sampler; set '
-      'sample.support = 0'
-    )
-
-
-def rescored(rollouts: Rollouts, where: Array, logp: Array) -> Rollouts:
-  """Rows of which some, bool[N], are as if drawn with log-probs f32[N, T].
-
-  Raises:
-    ValueError: a sampler that records its candidates, among which their tokens
-      need not be.
-  """
-  check_support(rollouts, 'rows that were written otherwise')
-  where = where[:, None]
-  # On the whole vocabulary, where the sampler's mass is 1.
-  mass = jnp.where(where, 0.0, rollouts.extras['log_mass'])
-  logp = jnp.where(where, logp, rollouts.logp)
-  return rollouts.replace(logp=logp).with_extras(log_mass=mass)

@@ -132,10 +132,3 @@ def _told(first: Rollouts, said: Rollouts, there, solvers: int):
       hops=jnp.repeat(hops, solvers),
     ),
   )
-
-
-def proposed(
-  *, solvers: int = 5, parse: str = 'jaxrl_llm.plans.proposed:tagged'
-) -> Proposed:
-  """A proposal to each prompt, and attempts to solve it."""
-  return Proposed(solvers, parse)

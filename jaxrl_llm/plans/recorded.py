@@ -20,7 +20,7 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from jaxrl_llm.plans import prefixes
+from jaxrl_llm.plans import actions, prefixes
 from jaxrl_llm.plans.base import Contract, Plan
 from jaxrl_llm.types import Prompts, Rollouts, Scores, Tokens
 
@@ -67,7 +67,7 @@ class BesideOwn(Recorded):
   def collect(self, tools, prompts, state, key):
     shown, scores = rows(prompts)
     own = tools.generate(prompts, key, self.samples)
-    prefixes.check_support(own, 'recorded responses')
+    actions.check_support(own, 'recorded responses')
     parts = [
       (
         part.replace(extras={'recorded': jnp.full_like(part.valid, mark)}),

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import playing, prefixes
+from jaxrl_llm.plans import actions, playing
 from jaxrl_llm.plans.base import Contract, Plan
 
 
@@ -80,8 +80,8 @@ class Reflected(Plan):
       return rows, scores, state
     changed = jnp.asarray(source != np.arange(len(rewards)))
     truncated = rows.truncated[source]
-    rows = prefixes.rewritten(rows, texts).replace(truncated=truncated)
-    rows = prefixes.rescored(rows, changed, tools.score(rows).logp)
+    rows = actions.replaced(rows, texts).replace(truncated=truncated)
+    rows = actions.partly_drawn(tools, rows, changed)
     components = scores.components[jnp.asarray(source)]
     return rows, scores.replace(components=components), state
 

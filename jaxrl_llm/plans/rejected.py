@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
-from jaxrl_llm.plans import prefixes
+from jaxrl_llm.plans import actions, opponents
 from jaxrl_llm.plans.base import Contract, Plan
 from jaxrl_llm.selection import rejection
 
@@ -48,8 +48,7 @@ class Rejected(Plan):
 
   def collect(self, tools, prompts, state, key):
     draw, choose = jax.random.split(key)
-    drawn = tools.opponent(prompts, draw, self.candidates, 1.0)
-    prefixes.check_support(drawn, 'responses of the reference')
+    drawn = opponents.of_reference(tools, prompts, draw, self.candidates)
     drawn, scores = tools.verify(drawn)
     rewards = scores.total
     # A row whose verifier failed is kept only where nothing else is left.
@@ -66,12 +65,5 @@ class Rejected(Plan):
     )
     mean = numerics.masked_mean(rewards, drawn.valid)
     tools.note('plan/candidates', float(mean))
-    kept = prefixes.scored_as(kept, tools.score(kept).logp)
+    kept = actions.drawn(tools, kept)
     return kept, scores.replace(components=components), state
-
-
-def rejected(
-  *, samples: int = 8, candidates: int = 64, temperature: float = 0.5
-) -> Rejected:
-  """Responses of the reference that rejection sampling keeps."""
-  return Rejected(samples, candidates, temperature)

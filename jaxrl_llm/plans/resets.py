@@ -7,7 +7,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.plans import demonstrations, prefixes
+from jaxrl_llm.plans import actions, demonstrations, prefixes
 from jaxrl_llm.plans.base import Contract, Plan
 
 
@@ -48,16 +48,8 @@ class DatasetReset(Plan):
     shown = demonstrations.demonstrated(tools, prompts)
     rows = prefixes.repeated(shown, self.samples)
     # A demonstration that does not fit is empty: its rows start afresh.
-    rows = rows.replace(
-      action_mask=jnp.zeros_like(rows.action_mask),
-      logp=jnp.zeros_like(rows.logp),
-      valid=jnp.ones_like(rows.valid),
-    )
+    rows = rows.replace(valid=jnp.ones_like(rows.valid))
+    rows = actions.within(rows, False)
     cut = cuts(place, rows.length, share=self.share)
-    more = tools.generate(prefixes.as_prompts(rows, cut), speak, 1)
-    return *tools.verify(prefixes.joined(rows, cut, more)), state
-
-
-def dataset_reset(*, samples: int = 1, share: float = 1.0) -> DatasetReset:
-  """Responses that go on from a random prefix of the demonstration."""
-  return DatasetReset(samples, share)
+    rollouts = prefixes.continued(tools, rows, cut, speak)
+    return *tools.verify(rollouts), state

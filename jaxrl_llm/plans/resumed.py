@@ -64,13 +64,8 @@ class Resumed(Plan):
     begun = _chosen(state['going'], state['rows'], begun)
     rollouts = kept.rows(fresh, begun)
     cut = rollouts.length
-    more = tools.generate(
-      prefixes.as_prompts(rollouts, cut),
-      key,
-      1,
-      most=-(-columns // self.windows),
-    )
-    rollouts = prefixes.joined(rollouts, cut, more)
+    window = -(-columns // self.windows)
+    rollouts = prefixes.continued(tools, rollouts, cut, key, most=window)
     kept.check(rollouts, state['rows'])
     going = rollouts.truncated & (rollouts.length < columns)
     state = {'rows': kept.columns(rollouts), 'going': going}
@@ -89,8 +84,3 @@ def _chosen(where, old, new):
     return jnp.where(where.reshape((-1,) + (1,) * (a.ndim - 1)), a, b)
 
   return jax.tree.map(choose, old, new)
-
-
-def resumed(*, samples: int = 1, windows: int = 3) -> Resumed:
-  """Responses that are written in windows of the token budget."""
-  return Resumed(samples, windows)

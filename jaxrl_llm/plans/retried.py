@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import choices, phrases, prefixes
+from jaxrl_llm.plans import actions, choices, phrases
 from jaxrl_llm.plans.base import Check, Contract, Plan
 from jaxrl_llm.plans.hints import Tries
 from jaxrl_llm.types import Rollouts, Scores
@@ -212,5 +212,5 @@ def _as_asked(tools, rows, first, offline):
     prompt=first.prompt, prompt_mask=first.prompt_mask
   )
   rows = rows.replace(content=content)
-  rows = prefixes.rescored(rows, offline, tools.score(rows).logp)
+  rows = actions.partly_drawn(tools, rows, offline)
   return rows.with_extras(offline=offline)

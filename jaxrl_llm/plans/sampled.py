@@ -165,13 +165,3 @@ def independent(
     4
   """
   return Independent(samples, columns)
-
-
-def masked(*, samples: int = 1, share: float = 0.9, least: int = 100) -> Masked:
-  """Independent responses among the tokens that a masking policy keeps."""
-  return Masked(samples, share, least)
-
-
-def refill(live: Callable, *, samples: int = 8, rounds: int = 4) -> Refill:
-  """Draws more prompts until every group is live."""
-  return Refill(live, samples, rounds)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_llm import numerics
-from jaxrl_llm.plans import prefixes
+from jaxrl_llm.plans import actions, prefixes
 from jaxrl_llm.plans.base import Contract, Plan
 from jaxrl_llm.types import Array, Rollouts, Scores
 
@@ -135,7 +135,8 @@ class Searched(Plan):
           node.back(node.mean)
       # The prompts alone stand nowhere but before the first steps.
       every = _joint(every, rows) if rounds else rows
-      rounds.append(_alone(rows, before.length))
+      own = jnp.arange(columns) >= before.length[:, None]
+      rounds.append(actions.within(rows, own))
     tools.note('plan/nodes', float(np.mean([len(tree) for tree in trees])))
     rows = prefixes.together(len(trees), *rounds)
     flat = [step for tree in steps for step in tree]
@@ -189,29 +190,14 @@ def _joint(*parts: Rollouts) -> Rollouts:
   return jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
 
 
-def _alone(rows: Rollouts, start) -> Rollouts:
-  """Rows whose policy chose what stands from a column on, and no more."""
-  own = jnp.arange(rows.action_mask.shape[1]) >= start[:, None]
-  mask = rows.action_mask & own
-  return rows.replace(action_mask=mask, logp=jnp.where(mask, rows.logp, 0.0))
-
-
 def _ends(tools, rows: Rollouts, unfinished, key):
   """Scores and reward, f64[N, K + 1], of one end of each row, and the weights.
 
   0 where the verifier failed.
   """
-  more = tools.generate(prefixes.as_prompts(rows, rows.length), key, 1)
-  ends = prefixes.joined(rows, rows.length, more, unfinished)
+  ends = prefixes.continued(tools, rows, rows.length, key, going=unfinished)
   ends, scores = tools.verify(ends)
   reward = scores.total
   found = jnp.concatenate([scores.components, reward[:, None]], axis=1)
   found = jnp.where(ends.valid[:, None], found, 0.0)
   return np.asarray(found, np.float64), scores.weights
-
-
-def searched(
-  *, samples: int = 10, children: int = 2, depth: int = 3, explore: float = 1.0
-) -> Searched:
-  """The steps that a Monte-Carlo tree search tried."""
-  return Searched(samples, children, depth, explore)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import prefixes
+from jaxrl_llm.plans import actions, prefixes
 from jaxrl_llm.plans.base import Contract, Plan
 
 
@@ -64,22 +64,15 @@ class Stepwise(Plan):
     chance = np.asarray(jax.random.uniform(place, draft.valid.shape))
     cut = _cuts(self._ends(tools, draft), chance)
     cut = jnp.repeat(jnp.asarray(cut, jnp.int32), self.samples)
-    rows = prefixes.repeated(draft, self.samples)
-    rows = rows.replace(
-      action_mask=jnp.zeros_like(rows.action_mask),
-      logp=jnp.zeros_like(rows.logp),
-    )
-    more = tools.generate(prefixes.as_prompts(rows, cut), speak, 1)
-    rollouts, scores = tools.verify(prefixes.joined(rows, cut, more))
+    rows = actions.within(prefixes.repeated(draft, self.samples), False)
+    rows = prefixes.continued(tools, rows, cut, speak)
+    rollouts, scores = tools.verify(rows)
     column = np.arange(tools.columns)
     ends = self._ends(tools, rollouts) & (column >= np.asarray(cut)[:, None])
     last = jnp.asarray(np.argmax(ends, axis=1))[:, None]
     stays = rollouts.response_mask & (column <= last)
-    rollouts = rollouts.replace(
-      response_mask=stays,
-      action_mask=rollouts.action_mask & stays,
-      logp=jnp.where(stays, rollouts.logp, 0.0),
-      paid=jnp.where(stays, rollouts.paid, 0.0),
+    rollouts = actions.within(rollouts, stays).replace(
+      response_mask=stays, paid=jnp.where(stays, rollouts.paid, 0.0)
     )
     return rollouts, scores, ends & (column <= np.asarray(last))
 
@@ -101,10 +94,3 @@ def _cuts(ends, chance):
     starts = [0, *(np.flatnonzero(row)[:-1] + 1)]
     cuts.append(starts[int(u * len(starts))])
   return np.array(cuts)
-
-
-def stepwise(
-  *, samples: int = 8, first: int = 100, end: str = '\n'
-) -> Stepwise:
-  """Groups of responses at first, and of next steps from then on."""
-  return Stepwise(samples, first, end)

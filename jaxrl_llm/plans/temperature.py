@@ -113,22 +113,3 @@ class Varied(Plan):
       entropy, rollouts.action_mask, quantile=self.quantile
     )
     return *tools.verify(rollouts), scale
-
-
-def varied(
-  *, samples: int = 8, swing: float = 0.05, quantile: float = 0.8
-) -> Varied:
-  """Responses whose temperature follows each token's entropy."""
-  return Varied(samples, swing, quantile)
-
-
-def tempered(
-  *,
-  samples: int = 8,
-  share: float = 0.2,
-  target: float = 0.3,
-  hot: float = 1.2,
-  cold: float = 0.8,
-) -> Tempered:
-  """Prompts of which the last are answered hotter or colder."""
-  return Tempered(samples, share, target, hot, cold)

@@ -83,15 +83,3 @@ def with_sentence(prompt: Any, sentence: str) -> Any:
   said, part = last['content'], {'type': 'text', 'text': sentence}
   more = said + sentence if isinstance(said, str) else [*said, part]
   return [*before, {**last, 'content': more}]
-
-
-def tightened(
-  *,
-  samples: int = 8,
-  start: float = 256.0,
-  decay: float = 0.7,
-  every: int = 100,
-  sentence: str = '',
-) -> Tightened:
-  """Independent responses that are allowed fewer and fewer tokens."""
-  return Tightened(samples, start, decay, every, sentence)

@@ -127,8 +127,7 @@ def begun(tools, rollouts: Rollouts, at, start, end) -> Array:
 def parted(rollouts: Rollouts, log: Turns, first: np.ndarray):
   """Episodes and their log, up to but not including one turn of each."""
   start = log.start[np.arange(len(first)), first]
-  nothing = prefixes.written(rollouts, [[]] * len(first))
-  rollouts = prefixes.joined(rollouts, jnp.asarray(start), nothing)
+  rollouts = prefixes.shortened(rollouts, jnp.asarray(start))
   gone = np.arange(log.taken.shape[1]) >= first[:, None]
   fresh = empty(*log.taken.shape)
   kept = Turns(*(np.where(gone, new, old) for new, old in zip(fresh, log)))

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.plans import prefixes
+from jaxrl_llm.plans import actions, prefixes
 from jaxrl_llm.plans.base import Contract, Plan
 from jaxrl_llm.types import Rollouts
 
@@ -65,7 +65,6 @@ class Undersampled(Plan):
     """Whole groups, of which the rounds to come are rows that do not count."""
     nobody = jnp.zeros_like(parts[0].valid)
     missing = [parts[0].replace(valid=nobody)] * (self.rounds - len(parts))
-
     prompts = parts[0].valid.shape[0] * self.rounds // self.samples
     rollouts = prefixes.together(prompts, *parts, *missing)
-    return prefixes.scored_as(rollouts, tools.score(rollouts).logp)
+    return actions.drawn(tools, rollouts)

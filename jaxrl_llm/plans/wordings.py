@@ -271,18 +271,3 @@ def self_bleu(rows: Sequence[Sequence[Any]], *, order: int = 3) -> float:
 
 def _grams(row: Sequence[Any], n: int) -> collections.Counter:
   return collections.Counter(zip(*(row[i:] for i in range(n))))
-
-
-def wordings(*, samples: int = 4, groups: int = 4) -> Wordings:
-  """A group of responses to each wording of a question."""
-  return Wordings(samples, groups)
-
-
-def orders(*, samples: int = 8, orders: int = 2) -> Orders:
-  """A group of responses to each wording, which has an answer of its own."""
-  return Orders(samples, orders)
-
-
-def variants(*, samples: int = 8, wordings: int = 4) -> Variants:
-  """One group of responses to all wordings of a question."""
-  return Variants(samples, wordings)

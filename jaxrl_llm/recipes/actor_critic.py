@@ -74,7 +74,7 @@ def truncated_ppo(
   """
   error = partial(costs.finished_value_error, clip=value_clip)
   return Recipe(
-    plan=resumed.resumed(samples=samples, windows=windows),
+    plan=resumed.Resumed(samples=samples, windows=windows),
     credit=chain(
       critics.ExtendedGAE(discount, trace), refine(tokens.whiten_batch)
     ),

@@ -50,7 +50,7 @@ def dr_mas(
   raw reward.
   """
   return Recipe(
-    plan=episodes.steps(samples=samples, turns=turns),
+    plan=episodes.Steps(episodes=samples, turns=turns),
     credit=keys.EstimateBy(
       partial(group.norm, epsilon=epsilon), ('group', 'agent')
     ),
@@ -99,7 +99,7 @@ def m_grpo(
   agent earns 1 when the main one answers right, and else 0.1 for its format).
   """
   return Recipe(
-    plan=alignment.aligned_steps(samples=samples, turns=turns, calls=calls),
+    plan=alignment.Aligned(episodes.Steps(samples, turns), calls),
     credit=chain(
       shape(step_rewards.shared, weight=own),
       estimate_tokens(steps.norm_of_copies, epsilon=epsilon, aligned=aligned),
@@ -138,7 +138,7 @@ def gigpo(
   steps, so that long trajectories weigh more in the baseline.
   """
   return Recipe(
-    plan=episodes.steps(samples=samples, turns=turns),
+    plan=episodes.Steps(episodes=samples, turns=turns),
     credit=estimate_tokens(
       steps.group_in_group, weight=weight, discount=discount
     ),
@@ -178,7 +178,7 @@ def salt(
   left to the plan.
   """
   return Recipe(
-    plan=episodes.steps(samples=samples, turns=turns),
+    plan=episodes.Steps(episodes=samples, turns=turns),
     credit=estimate_tokens(steps.merged_steps),
     objective=policy_gradient(
       surrogates.clip,
@@ -220,7 +220,7 @@ def mashost(
   is what an action earns: the environment says that.
   """
   return Recipe(
-    plan=episodes.multi_turn(samples=samples, turns=turns),
+    plan=episodes.MultiTurn(samples=samples, turns=turns),
     credit=estimate_tokens(steps.with_decisions, weight=weight),
     objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
     aggregate=aggregate.sequence_mean,
@@ -254,7 +254,7 @@ def flow_grpo_agent(
   the published code long ones count once a turn.
   """
   return Recipe(
-    plan=episodes.multi_turn(samples=samples, turns=turns),
+    plan=episodes.MultiTurn(samples=samples, turns=turns),
     credit=chain(
       estimate(group.norm, epsilon=epsilon), refine(steps.equal_turns)
     ),
@@ -297,7 +297,7 @@ def hi_agent(
   nor a judge is trained.
   """
   return Recipe(
-    plan=episodes.steps(samples=samples, turns=turns),
+    plan=episodes.Steps(episodes=samples, turns=turns),
     credit=chain(
       shape(step_rewards.shared),
       keys.EstimateBy(
@@ -337,7 +337,7 @@ def otc(
   Deviates: a reward may be graded, and counts as correct above 1/2.
   """
   return Recipe(
-    plan=episodes.multi_turn(samples=samples, turns=turns),
+    plan=episodes.MultiTurn(samples=samples, turns=turns),
     credit=chain(behaviour.ToolEconomy(budget, scale), estimate(group.norm)),
     objective=policy_gradient(
       surrogates.clip,
@@ -371,7 +371,7 @@ def aspo(
   environment answers calls and says where in a turn they begin.
   """
   return Recipe(
-    plan=episodes.multi_turn(samples=samples, turns=turns),
+    plan=episodes.MultiTurn(samples=samples, turns=turns),
     credit=estimate_tokens(
       targets.timed_tools, delta=delta, bound=bound, epsilon=epsilon
     ),
@@ -410,7 +410,7 @@ def epo(
   imitated alike, however much it was, which no other entry does.
   """
   return Recipe(
-    plan=episodes.multi_turn(samples=samples, turns=turns),
+    plan=episodes.MultiTurn(samples=samples, turns=turns),
     credit=estimate_tokens(steps.key_turns, discount=discount),
     objective=policy_gradient(surrogates.score_function),
     aggregate=aggregate.token_mean,

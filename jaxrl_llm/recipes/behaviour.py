@@ -48,7 +48,7 @@ def ppo_plus_plus(
   other entries of its family.
   """
   return Recipe(
-    plan=guides.guided(samples=samples, restart=restart),
+    plan=guides.Guided(samples=samples, restart=restart),
     credit=tokens.GAE(discount=discount, trace=trace),
     objective=_guided(clip, value_weight, value_clip),
     aggregate=aggregate.token_mean,
@@ -77,7 +77,7 @@ def aggrevated(
   guide's.
   """
   return Recipe(
-    plan=guides.guided(samples=samples, restart=restart, before=0.0, after=0.0),
+    plan=guides.Guided(samples=samples, restart=restart, before=0.0, after=0.0),
     credit=tokens.GAE(discount=discount, trace=trace),
     objective=_guided(clip, value_weight, value_clip),
     aggregate=aggregate.token_mean,
@@ -106,7 +106,7 @@ def lols(
   what the losses are averaged over.
   """
   return Recipe(
-    plan=guides.guided(
+    plan=guides.Guided(
       samples=samples, restart=restart, before=mixture, after=mixture
     ),
     credit=tokens.GAE(discount=discount, trace=trace),
@@ -137,7 +137,7 @@ def d2lols(
   what the losses are averaged over.
   """
   return Recipe(
-    plan=guides.guided(
+    plan=guides.Guided(
       samples=samples, restart=restart, before=0.0, after=1.0, turn=turn
     ),
     credit=tokens.GAE(discount=discount, trace=trace),
@@ -184,7 +184,7 @@ def nlpo(
   """
   error = partial(costs.squared_value_error, clip=value_clip)
   return Recipe(
-    plan=sampled.masked(samples=samples, share=share, least=least),
+    plan=sampled.Masked(samples=samples, share=share, least=least),
     credit=chain(
       critics.SteeredGAE(discount, trace, kl_weight, kl_target),
       refine(tokens.whiten_batch),
@@ -275,7 +275,7 @@ def hnpg(
   differences.
   """
   return Recipe(
-    plan=offline_states.offline_states(samples=samples, share=share),
+    plan=offline_states.OfflineStates(samples=samples, share=share),
     credit=estimate(group.centre),
     objective=policy_gradient(
       surrogates.importance, trust=Cost(costs.trust_kl)

@@ -37,7 +37,7 @@ def dapo(
   all wrong.
   """
   return Recipe(
-    plan=sampled.refill(filters.mixed_groups, samples=samples, rounds=rounds),
+    plan=sampled.Refill(filters.mixed_groups, samples=samples, rounds=rounds),
     credit=chain(
       weigh(filters.mixed_groups),
       shape(length.overlong, buffer=buffer),

@@ -47,7 +47,7 @@ def variance_aware(
   """
   return Recipe(
     curriculum=bandits.VarianceAware(share),
-    plan=measured.measured(
+    plan=measured.Measured(
       samples=samples, count=count, every=every, weight=weight
     ),
     credit=estimate(group.norm),
@@ -151,7 +151,7 @@ def online_difficulty(
   """
   live = partial(filters.rate_between, low=low, high=high)
   return Recipe(
-    plan=sampled.refill(live, samples=samples, rounds=rounds),
+    plan=sampled.Refill(live, samples=samples, rounds=rounds),
     credit=chain(weigh(live), estimate(group.norm)),
     objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
     aggregate=aggregate.sequence_mean,

@@ -52,7 +52,7 @@ def gkd(
   reward has no baseline.
   """
   divergence = partial(distillation.generalised_divergence, beta=beta)
-  plan = demonstrations.or_demonstrations(samples=samples, share=share)
+  plan = demonstrations.OrDemonstrations(samples=samples, share=share)
   return Recipe(
     plan=notes.noted(plan, passes.TeacherCandidates(size)),
     combine=partial(combine.scaled, weight=reward_weight),

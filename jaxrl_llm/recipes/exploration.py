@@ -82,7 +82,7 @@ def aepo(
   those of others. Rows are weighed by the chances to be exchanged.
   """
   return Recipe(
-    plan=temperature.tempered(
+    plan=temperature.Tempered(
       samples=samples, share=tempered, target=target, hot=hot, cold=cold
     ),
     credit=exploration.TemperedSuccesses(epsilon, least, most),
@@ -121,7 +121,7 @@ def hapo(
   in the paper.
   """
   return Recipe(
-    plan=temperature.varied(samples=samples, swing=swing, quantile=quantile),
+    plan=temperature.Varied(samples=samples, swing=swing, quantile=quantile),
     credit=estimate_tokens(tokens.norm_by_tokens, epsilon=epsilon),
     objective=policy_gradient(
       adaptive.heterogeneous_clip,

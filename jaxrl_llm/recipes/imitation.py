@@ -161,7 +161,7 @@ def hpt(*, samples: int = 8, gate: float = 0.0, weight: float = 1.0) -> Recipe:
   without one is reinforced alone.
   """
   return Recipe(
-    plan=demonstrations.with_demonstration(samples=samples, optional=True),
+    plan=demonstrations.WithDemonstration(samples=samples, optional=True),
     credit=estimate_tokens(targets.switched, gate=gate, weight=weight),
     aggregate=aggregate.token_mean,
   )

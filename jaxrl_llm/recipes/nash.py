@@ -132,7 +132,7 @@ def nash_md(
   1 is the best response to the reference.
   """
   return Recipe(
-    plan=opponents.versus(samples=samples, share=share),
+    plan=opponents.Versus(samples=samples, share=share),
     credit=_against_others(samples, kl_weight),
   )
 
@@ -146,7 +146,7 @@ def nash_ema(
   The KL is still to the start. The decay is recalled.
   """
   return Recipe(
-    plan=opponents.versus(samples=samples),
+    plan=opponents.Versus(samples=samples),
     credit=_against_others(samples, kl_weight),
     reference=reference.Beside(reference.Frozen(), reference.EMA(decay)),
   )
@@ -176,7 +176,7 @@ def nash_opponents(*, samples: int = 8, kl_weight: float = 0.01) -> Recipe:
   The second half of every group is written by the policy of `teacher.paths`.
   """
   return Recipe(
-    plan=opponents.versus_teacher(samples=samples),
+    plan=opponents.VersusTeacher(samples=samples),
     credit=_against_others(samples, kl_weight),
   )
 
@@ -244,7 +244,7 @@ def egpo(*, samples: int = 4, weight: float = 0.1) -> Recipe:
   Deviates: as `online_ipo` does.
   """
   return Recipe(
-    plan=opponents.half_step(samples=samples),
+    plan=opponents.HalfStep(samples=samples),
     credit=duels.Duels(duels.against_opponents, samples),
     objective=pair_losses(
       preference.regression,

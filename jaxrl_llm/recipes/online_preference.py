@@ -210,7 +210,7 @@ def seppo(
   diffusion model.
   """
   return Recipe(
-    plan=demonstrations.beside_reference(samples=samples),
+    plan=demonstrations.BesideReference(samples=samples),
     objective=pair_losses(
       preference.self_play,
       grouped.to_reference,
@@ -285,7 +285,7 @@ def xpo(
     grouped.GroupLoss(grouped.of_opponents, grouped.likelihood, samples),
   )
   return Recipe(
-    plan=opponents.beside_reference(samples=samples),
+    plan=opponents.BesideReference(samples=samples),
     objective=row_losses(
       grouped.Total(parts, (1.0, optimism)), samples=samples
     ),
@@ -311,7 +311,7 @@ def dr_po(
   action.
   """
   return Recipe(
-    plan=resets.dataset_reset(samples=samples, share=share),
+    plan=resets.DatasetReset(samples=samples, share=share),
     credit=chain(
       tokens.GAE(discount=1.0, trace=0.95), refine(tokens.whiten_batch)
     ),
@@ -337,7 +337,7 @@ def crpg(*, samples: int = 4, most: float = 10.0) -> Recipe:
   the greedy response; a verifier that shall only judge has a weight of 0.
   """
   return Recipe(
-    plan=greedy.with_greedy(samples=samples),
+    plan=greedy.WithGreedy(samples=samples),
     credit=chain(
       constraints.Constrained(partial(constraints.with_room, most=most)),
       estimate(constraints.minus_batch_mean),
@@ -387,7 +387,7 @@ def crraft(*, samples: int = 4, most: float = 10.0) -> Recipe:
   `crpg`.
   """
   return Recipe(
-    plan=greedy.with_greedy(samples=samples),
+    plan=greedy.WithGreedy(samples=samples),
     credit=chain(
       constraints.BestAccepted(most),
       constraints.Constrained(partial(constraints.within, most=most)),
@@ -431,8 +431,8 @@ def itool(
     preference.logistic, weight=weight, offset=margin_ratio * weight
   )
   return Recipe(
-    plan=hardest.hardest(
-      searched.searched(
+    plan=hardest.Hardest(
+      searched.Searched(
         samples=samples, children=children, depth=depth, explore=explore
       ),
       pool=pool,

@@ -168,7 +168,7 @@ def rso(
   learned by `dpo` with slots.link='hinge(weight=0.05)'.
   """
   return Recipe(
-    plan=rejected.rejected(
+    plan=rejected.Rejected(
       samples=samples, candidates=candidates, temperature=temperature
     ),
     objective=pair_losses(
@@ -263,7 +263,7 @@ def refuel(
   turn alone enter the margin.
   """
   return Recipe(
-    plan=episodes.resampled(samples=samples, turns=turns),
+    plan=episodes.Resampled(samples=samples, turns=turns),
     objective=pair_losses(
       preference.regression,
       grouped.to_iterate_in_turn,

@@ -43,7 +43,7 @@ def remax(*, samples: int = 1, kl_weight: float = 0.05) -> Recipe:
   averages over tokens, discounts by 0.99 and bounds r(sample) - r(greedy) by 5.
   """
   return Recipe(
-    plan=greedy.with_greedy(samples=samples),
+    plan=greedy.WithGreedy(samples=samples),
     credit=chain(
       estimate_tokens(tokens.kl_reward_to_go, kl_weight=kl_weight),
       refine(baselines.minus_greedy),

@@ -124,7 +124,7 @@ def direct_advantage(
   States and steps are the policy's of then, in the paper recorded ones.
   """
   return Recipe(
-    plan=stepwise.stepwise(samples=samples, first=first, end=end),
+    plan=stepwise.Stepwise(samples=samples, first=first, end=end),
     credit=critics.StepValues(),
     objective=row_losses(
       offline.advantage_regression,

@@ -49,7 +49,7 @@ def dr_zero(
   hops and by question, which no other entry has together.
   """
   return Recipe(
-    plan=proposed.proposed(solvers=solvers, parse=parse),
+    plan=proposed.Proposed(solvers=solvers, parse=parse),
     credit=chain(
       shape(
         behaviour.solvable_but_hard, solvers=solvers, form_weight=form_weight
@@ -138,7 +138,7 @@ def step_grpo(
   model wrote.
   """
   return Recipe(
-    plan=led.led_steps(samples=samples, turns=turns),
+    plan=led.Led(episodes=samples, turns=turns),
     credit=chain(
       shape(step_rewards.apart),
       keys.EstimateBy(partial(group.norm, epsilon=epsilon), ('group', 'step')),
@@ -184,7 +184,7 @@ def ps_grpo(
     behaviour.agreement, weight=weight, accuracy_weight=accuracy_weight
   )
   return Recipe(
-    plan=wordings_lib.wordings(samples=samples, groups=wordings),
+    plan=wordings_lib.Wordings(samples=samples, groups=wordings),
     credit=chain(shaper, estimate(group.norm)),
     objective=policy_gradient(
       surrogates.clip,
@@ -227,7 +227,7 @@ def information_consistency(
 
   Deviates: reconstructed from the abstract; form and weights are ours.
   """
-  plan = wordings_lib.variants(samples=samples, wordings=wordings)
+  plan = wordings_lib.Variants(samples=samples, wordings=wordings)
   shaper = shape(
     behaviour.stable_information,
     information_weight=information_weight,

@@ -292,7 +292,7 @@ def graphrag_r1(
   """
   return Recipe(
     plan=notes.noted(
-      episodes.multi_turn(samples=samples, turns=turns), notes.Judged(('form',))
+      episodes.MultiTurn(samples=samples, turns=turns), notes.Judged(('form',))
     ),
     credit=chain(
       behaviour.RetrievalPhases(
@@ -344,7 +344,7 @@ def j1(
   sampling, nor a forced "wait" is here.
   """
   return Recipe(
-    plan=wordings_lib.orders(samples=samples, orders=orders),
+    plan=wordings_lib.Orders(samples=samples, orders=orders),
     credit=chain(
       shape(behaviour.in_every_order, share=share), estimate(group.norm)
     ),

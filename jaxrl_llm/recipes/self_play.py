@@ -136,7 +136,7 @@ def dno_practical(
   Deviates: without the replay of earlier iterations' pairs.
   """
   return Recipe(
-    plan=demonstrations.with_demonstration(samples=samples),
+    plan=demonstrations.WithDemonstration(samples=samples),
     objective=pair_losses(
       preference.logistic,
       grouped.to_iterate,

@@ -152,7 +152,7 @@ def train_long_think_short(
   the KL, whose weight is not known either, is left out.
   """
   return Recipe(
-    plan=tightened.tightened(
+    plan=tightened.Tightened(
       samples=samples,
       start=start,
       decay=decay,

@@ -93,7 +93,7 @@ def spo_chain(
   `segments.starts`.
   """
   return Recipe(
-    plan=branching.prefix_values(
+    plan=branching.PrefixValues(
       partial(segments.starts, threshold=threshold, interval=interval),
       samples=samples,
       continuations=continuations,
@@ -131,7 +131,7 @@ def spo_tree(
   train.
   """
   return Recipe(
-    plan=branching.tree(samples=samples, depth=depth),
+    plan=branching.Tree(samples=samples, depth=depth),
     credit=chain(
       estimate_tokens(steps.tree),
       weigh_tokens(weights.unsure_tokens, threshold=threshold),
@@ -176,7 +176,7 @@ def poad(
   over those that are not 0.
   """
   return Recipe(
-    plan=episodes.multi_turn(samples=samples, turns=turns),
+    plan=episodes.MultiTurn(samples=samples, turns=turns),
     credit=chain(
       segments.ActionGAE(discount, trace), refine(tokens.whiten_batch)
     ),
@@ -346,7 +346,7 @@ def prime(
       unary.outcome_likelihood, weight=weight, correct=correct
     ),
   )
-  plan = sampled.refill(middle, samples=samples, rounds=rounds)
+  plan = sampled.Refill(middle, samples=samples, rounds=rounds)
   return Recipe(
     plan=rated.Rated(plan, rater, weight),
     credit=chain(

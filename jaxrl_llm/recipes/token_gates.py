@@ -76,7 +76,7 @@ def llds_actions(
   divides by all response tokens.
   """
   return Recipe(
-    plan=episodes.multi_turn(samples=samples, turns=turns),
+    plan=episodes.MultiTurn(samples=samples, turns=turns),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
       surrogates.clip,

@@ -48,7 +48,7 @@ def prefix_plan(judge):
   tools = scripted.Scripted(
     lambda text, i: 'abc' if text in 'qr' else 'c' * (i == 0), judge
   )
-  plan = branching.prefix_values(every_second, samples=2, continuations=2)
+  plan = branching.PrefixValues(every_second, samples=2, continuations=2)
   return tools, *plan.collect(tools, scripted.ask('q', 'r'), (), KEY)[:2]
 
 
@@ -89,7 +89,7 @@ def leaf(text, i):
 def tree(samples, depth, reply=leaf, letter='b', columns=6):
   judge = ends_in(letter)
   tools = scripted.Scripted(reply, judge, columns=columns)
-  plan = branching.tree(samples=samples, depth=depth)
+  plan = branching.Tree(samples=samples, depth=depth)
   rollouts, scores, _ = plan.collect(tools, scripted.ask('q', 'r'), (), KEY)
   return tools, rollouts, scores
 
@@ -135,7 +135,7 @@ def test_a_tree_of_one_level_is_independent_sampling():
 
 def test_leaves_that_are_no_power_are_refused_with_the_nearest():
   with pytest.raises(ValueError, match='6 leaves .* 2 levels; use 4 or 9'):
-    branching.tree(samples=6, depth=2)
+    branching.Tree(samples=6, depth=2)
 
 
 def test_more_levels_than_tokens_are_refused():

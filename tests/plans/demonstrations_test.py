@@ -19,7 +19,7 @@ def tools(reply=lambda text, i: 'xyz'[i], records=RECORDS, judge=None):
 
 
 def test_the_last_row_of_a_group_is_the_demonstration():
-  plan = demonstrations.with_demonstration(samples=3)
+  plan = demonstrations.WithDemonstration(samples=3)
   rollouts, scores, _ = plan.collect(tools(), scripted.ask('q', 'r'), (), KEY)
   assert scripted.words(rollouts) == ['x', 'y', 'ab', 'x', 'y', '']
   assert rollouts.group.tolist() == [0, 0, 0, 1, 1, 1]
@@ -39,7 +39,7 @@ class Referring(scripted.Scripted):
 
 
 def test_the_references_responses_may_stand_before_the_demonstration():
-  plan = demonstrations.beside_reference(samples=3)
+  plan = demonstrations.BesideReference(samples=3)
   assert plan.contract.refers and plan.contract.provides == {'offline'}
   tools = Referring(None, lambda text, record: 0.0, RECORDS, columns=4)
   rollouts, _, _ = plan.collect(tools, scripted.ask('q'), (), KEY)
@@ -49,7 +49,7 @@ def test_the_references_responses_may_stand_before_the_demonstration():
 
 
 def test_a_demonstration_that_does_not_fit_does_not_count():
-  plan = demonstrations.with_demonstration(samples=2)
+  plan = demonstrations.WithDemonstration(samples=2)
   rollouts, _, _ = plan.collect(tools(), scripted.ask('q', 'r'), (), KEY)
   assert rollouts.valid.tolist() == [True, True, True, False]
 
@@ -58,7 +58,7 @@ def test_an_iteration_has_own_responses_or_demonstrations():
   seen = set()
   for seed in range(8):
     plan, key = (
-      demonstrations.or_demonstrations(samples=2),
+      demonstrations.OrDemonstrations(samples=2),
       jax.random.key(seed),
     )
     rollouts, scores, _ = plan.collect(tools(), scripted.ask('q', 'r'), (), key)
@@ -71,7 +71,7 @@ def test_an_iteration_has_own_responses_or_demonstrations():
 
 @pytest.mark.parametrize(('share', 'first'), [(1.0, 'x'), (0.0, 'ab')])
 def test_a_share_may_be_all(share, first):
-  plan = demonstrations.or_demonstrations(share=share)
+  plan = demonstrations.OrDemonstrations(share=share)
   rollouts, _, _ = plan.collect(tools(), scripted.ask('q'), (), KEY)
   assert scripted.words(rollouts) == [first]
   assert len(plan.contract.checks) == (share < 1)
@@ -79,11 +79,11 @@ def test_a_share_may_be_all(share, first):
 
 def test_a_share_is_a_probability():
   with pytest.raises(ValueError, match=r'not in \[0, 1\]'):
-    demonstrations.or_demonstrations(share=1.5)
+    demonstrations.OrDemonstrations(share=1.5)
 
 
 SHOWN, BARE = {'demonstration': 'a'}, {}
-OPTIONAL = demonstrations.with_demonstration(samples=2, optional=True)
+OPTIONAL = demonstrations.WithDemonstration(samples=2, optional=True)
 
 
 def check(plan, *records):
@@ -94,11 +94,11 @@ def check(plan, *records):
 @pytest.mark.parametrize(
   'plan',
   [
-    demonstrations.with_demonstration(samples=2),
-    resets.dataset_reset(),
-    offline_states.offline_states(),
+    demonstrations.WithDemonstration(samples=2),
+    resets.DatasetReset(),
+    offline_states.OfflineStates(),
     notes.noted(sampled.independent(), passes.Coverage()),
-    notes.noted(resets.dataset_reset(), notes.Answers()),
+    notes.noted(resets.DatasetReset(), notes.Answers()),
   ],
 )
 def test_questions_without_a_demonstration_are_refused(plan):
@@ -112,7 +112,7 @@ def test_what_is_no_text_demonstrates_nothing(nothing):
   """A table fills up fields with null, and not every text has words."""
   bad = {'demonstration': nothing}
   with pytest.raises(ValueError, match='1 of 2 questions'):
-    check(demonstrations.with_demonstration(samples=2), SHOWN, bad)
+    check(demonstrations.WithDemonstration(samples=2), SHOWN, bad)
   lent = tools(records=(SHOWN, bad))
   rollouts, _, _ = OPTIONAL.collect(lent, scripted.ask('q', 'r'), (), KEY)
   assert rollouts.valid.tolist() == [True, True, True, False]
@@ -135,4 +135,4 @@ def test_without_a_demonstration_its_row_does_not_count():
 
 def test_a_group_needs_a_response_of_its_own():
   with pytest.raises(ValueError, match='use at least 2'):
-    demonstrations.with_demonstration(samples=1)
+    demonstrations.WithDemonstration(samples=1)

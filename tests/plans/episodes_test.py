@@ -36,7 +36,7 @@ def collect(plan, lent=None):
 
 
 def test_the_environment_is_read_and_the_policy_chosen():
-  rollouts, scores = collect(episodes.multi_turn(samples=1, turns=4))
+  rollouts, scores = collect(episodes.MultiTurn(samples=1, turns=4))
   tokens = np.asarray(rollouts.content.response[0])
   assert scripted.words(rollouts) == ['a7\nb2\n72']
   # Each turn of the policy and its end token, then what it was told.
@@ -62,7 +62,7 @@ class Opens(environments.Lookup):
 
 
 def test_what_reset_opens_with_stands_in_place_of_the_record():
-  plan = episodes.multi_turn(samples=3, turns=4)
+  plan = episodes.MultiTurn(samples=3, turns=4)
   wanted, marks = collect(plan)
   lent = tools()
   lent.environment = Opens()
@@ -79,11 +79,11 @@ def test_episodes_of_one_question_open_alike():
   begun = environments.Opening(None, 'q'), environments.Opening(None, 'r')
   lent.environment.reset = lambda rows: begun
   with pytest.raises(ValueError, match="with 'q' and with 'r'"):
-    collect(episodes.multi_turn(samples=2, turns=2), lent)
+    collect(episodes.MultiTurn(samples=2, turns=2), lent)
 
 
 def test_extras_say_where_turns_are_in_a_row():
-  rollouts, _ = collect(episodes.multi_turn(samples=2, turns=4))
+  rollouts, _ = collect(episodes.MultiTurn(samples=2, turns=4))
   extras = rollouts.extras
   turn = [0] * 4 + [1] * 4 + [2] * 16
   np.testing.assert_array_equal(extras['turn'], [turn] * 2)
@@ -124,7 +124,7 @@ def test_text_may_come_before_a_call():
     return next(begins) if text == 'q' else '?' if text == 'qhm!\n' else '9'
 
   lent = scripted.Scripted(reply, judge, RECORDS, 40, Patient())
-  rollouts, _ = collect(episodes.multi_turn(samples=5, turns=4), lent)
+  rollouts, _ = collect(episodes.MultiTurn(samples=5, turns=4), lent)
   # Each turn ends with a token of its own, before what the policy is told.
   assert rollouts.extras['tool_start'].tolist() == [0, 2, 5, 8, -1]
   assert rollouts.extras['tool_calls'].tolist() == [1, 1, 1, 1, 0]
@@ -132,7 +132,7 @@ def test_text_may_come_before_a_call():
 
 def test_an_episode_without_a_call_has_none():
   rollouts, _ = collect(
-    episodes.multi_turn(samples=1, turns=4), tools(lambda text, i: '9')
+    episodes.MultiTurn(samples=1, turns=4), tools(lambda text, i: '9')
   )
   assert rollouts.extras['tool_calls'].tolist() == [0]
   assert rollouts.extras['tool_start'].tolist() == [-1]
@@ -141,25 +141,25 @@ def test_an_episode_without_a_call_has_none():
 
 def test_turns_and_tokens_that_run_out_truncate_an_episode():
   asks = tools(lambda text, i: 'a')
-  rollouts, _ = collect(episodes.multi_turn(samples=1, turns=2), asks)
+  rollouts, _ = collect(episodes.MultiTurn(samples=1, turns=2), asks)
   assert rollouts.truncated.tolist() == [True]
   assert scripted.words(rollouts) == ['a7\na']
   # Five columns hold the first turn, what it was told and one token more.
   short = tools(columns=5)
-  rollouts, _ = collect(episodes.multi_turn(samples=1, turns=2), short)
+  rollouts, _ = collect(episodes.MultiTurn(samples=1, turns=2), short)
   assert rollouts.truncated.tolist() == [True]
   assert rollouts.length.tolist() == [5]
 
 
 def test_what_cannot_be_heard_is_not_said():
   short = tools(columns=4)
-  rollouts, _ = collect(episodes.multi_turn(samples=1, turns=2), short)
+  rollouts, _ = collect(episodes.MultiTurn(samples=1, turns=2), short)
   assert scripted.words(rollouts) == ['a']
   assert rollouts.truncated.tolist() == [True]
 
 
 def test_rows_of_steps_are_turns_after_what_came_before():
-  plan = episodes.steps(samples=2, turns=4)
+  plan = episodes.Steps(episodes=2, turns=4)
   assert plan.contract.samples == 8
   rollouts, scores = collect(plan)
   prompts = ['q', 'qa7\n', 'qa7\nb2\n']
@@ -181,7 +181,7 @@ def test_extras_say_what_steps_have_in_common():
     return 'a' if text == 'q' else '0'
 
   mixed = tools(lambda text, i: reply(text, i))
-  rollouts, _ = collect(episodes.steps(samples=2, turns=3), mixed)
+  rollouts, _ = collect(episodes.Steps(episodes=2, turns=3), mixed)
   extras = {k: np.asarray(v) for k, v in rollouts.extras.items()}
   np.testing.assert_array_equal(extras['trajectory'], [0, 0, 0, 1, 1, 1])
   np.testing.assert_array_equal(extras['step'], [0, 1, 2] * 2)
@@ -193,7 +193,7 @@ def test_extras_say_what_steps_have_in_common():
 
 
 def test_what_the_environment_paid_goes_with_its_turn():
-  cut, _ = collect(episodes.steps(samples=3, turns=4))
+  cut, _ = collect(episodes.Steps(episodes=3, turns=4))
   paid = np.asarray(cut.paid).sum(axis=1)
   wanted = np.where(cut.valid, cut.extras['step_reward'], 0)
   np.testing.assert_allclose(paid, wanted, rtol=1e-6)
@@ -201,8 +201,8 @@ def test_what_the_environment_paid_goes_with_its_turn():
 
 
 def test_steps_hold_the_tokens_and_log_probs_of_the_episode():
-  whole, _ = collect(episodes.multi_turn(samples=3, turns=4))
-  cut, _ = collect(episodes.steps(samples=3, turns=4))
+  whole, _ = collect(episodes.MultiTurn(samples=3, turns=4))
+  cut, _ = collect(episodes.Steps(episodes=3, turns=4))
   whole, cut = (
     [
       np.asarray(x)[np.asarray(r.action_mask)]
@@ -224,18 +224,18 @@ def test_a_verifier_hears_the_last_words_alone():
   lent = scripted.Scripted(
     lambda text, i: told(text), listen, RECORDS, 24, environments.Lookup()
   )
-  collect(episodes.multi_turn(samples=1, turns=4), lent)
+  collect(episodes.MultiTurn(samples=1, turns=4), lent)
   assert heard == ['72']
 
 
 def test_fewer_tokens_than_turns_are_refused():
   with pytest.raises(ValueError, match='3 response tokens do not hold 4 turns'):
-    collect(episodes.multi_turn(samples=1, turns=4), tools(columns=3))
+    collect(episodes.MultiTurn(samples=1, turns=4), tools(columns=3))
 
 
 def resampled(reply, turns=3, samples=2):
   lent = tools(reply)
-  rollouts, _ = collect(episodes.resampled(samples=samples, turns=turns), lent)
+  rollouts, _ = collect(episodes.Resampled(samples=samples, turns=turns), lent)
   return lent, rollouts
 
 
@@ -278,9 +278,9 @@ def stops(rollouts):
 )
 def test_an_episode_says_why_it_ended(reply, turns, columns, reason):
   for plan in (
-    episodes.multi_turn(samples=2, turns=turns),
-    episodes.steps(samples=2, turns=turns),
-    episodes.resampled(samples=2, turns=turns),
+    episodes.MultiTurn(samples=2, turns=turns),
+    episodes.Steps(episodes=2, turns=turns),
+    episodes.Resampled(samples=2, turns=turns),
   ):
     lent = tools(lambda text, i: reply(text), columns)
     rollouts, _ = collect(plan, lent)
@@ -309,7 +309,7 @@ def test_an_environment_sees_that_an_action_was_cut():
     16,
     Heard(),
   )
-  collect(episodes.multi_turn(samples=1, turns=4), lent)
+  collect(episodes.MultiTurn(samples=1, turns=4), lent)
   # Four tokens a turn hold 'hm?' and its end, and no more.
   assert Heard.cut == [('hm?', False), ('hm h', True)]
 
@@ -335,7 +335,7 @@ def judged_rows(says, **more):
     lambda text, i: next(begins), judge, RECORDS, 24, Judged()
   )
   rollouts, scores = collect(
-    episodes.multi_turn(samples=len(says) // 2, turns=2), lent
+    episodes.MultiTurn(samples=len(says) // 2, turns=2), lent
   )
   return lent, rollouts, np.asarray(rollouts.paid.sum(axis=1)).tolist()
 

@@ -9,7 +9,7 @@ from tests.plans import scripted
 
 def collect(judge):
   tools = scripted.Scripted(lambda text, i: f'{text}{i}', judge)
-  plan = greedy.with_greedy(samples=2)
+  plan = greedy.WithGreedy(samples=2)
   prompts = scripted.ask('a', 'b')
   return plan.collect(tools, prompts, (), jax.random.key(0))[:2]
 

@@ -35,7 +35,7 @@ def shares(rollouts):
 
 
 def test_the_policy_goes_on_from_what_the_guide_began():
-  tools, rollouts, state = collect(guides.guided(samples=4, restart=1.0))
+  tools, rollouts, state = collect(guides.Guided(samples=4, restart=1.0))
   assert tools.notes['plan/guide_first'] == 1.0 and state == 1
   for said, begun, chosen, guide in shares(rollouts):
     # Four letters, of which a cut leaves 1 to 4, an end not being cut off.
@@ -45,7 +45,7 @@ def test_the_policy_goes_on_from_what_the_guide_began():
 
 
 def test_the_guide_completes_what_the_policy_began():
-  plan = guides.guided(samples=4, restart=1.0, before=0.0, after=0.0)
+  plan = guides.Guided(samples=4, restart=1.0, before=0.0, after=0.0)
   tools, rollouts, _ = collect(plan)
   assert tools.notes['plan/guide_first'] == 0.0
   for i, (said, done, chosen, guide) in enumerate(shares(rollouts)):
@@ -58,14 +58,14 @@ def test_the_guide_completes_what_the_policy_began():
 
 @pytest.mark.parametrize('first', [0.0, 1.0])
 def test_without_a_handover_the_policy_says_it_all(first):
-  plan = guides.guided(samples=4, restart=0.0, before=first, after=first)
+  plan = guides.Guided(samples=4, restart=0.0, before=first, after=first)
   _, rollouts, _ = collect(plan)
   for said, _, chosen, guide in shares(rollouts):
     assert said == 'pppp' and chosen[:5].all() and not guide.any()
 
 
 def test_the_order_turns_when_it_should():
-  plan = guides.guided(samples=4, before=0.0, after=1.0, turn=1)
+  plan = guides.Guided(samples=4, before=0.0, after=1.0, turn=1)
   tools, _, state = collect(plan)
   assert tools.notes['plan/guide_first'] == 0.0
   tools, _, _ = collect(plan, state)

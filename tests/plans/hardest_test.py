@@ -24,7 +24,7 @@ def collect(pool, shown=SHOWN):
   tools = Pool(
     lambda text, i: text, records=[{'demonstration': text} for text in shown]
   )
-  plan = hardest.hardest(sampled.independent(samples=2), pool=pool)
+  plan = hardest.Hardest(sampled.independent(samples=2), pool=pool)
   first = jax.tree.map(lambda x: x[:2], scripted.ask(*'qrstuv'))
   rollouts, *_ = plan.collect(tools, first, plan.init(None), jax.random.key(0))
   return rollouts, tools
@@ -51,7 +51,7 @@ def test_what_cannot_be_judged_comes_last():
 
 
 def test_questions_need_demonstrations_and_a_pool_a_question():
-  plan = hardest.hardest(sampled.independent())
+  plan = hardest.Hardest(sampled.independent())
   assert plan.contract.checks == (demonstrations.required,)
   with pytest.raises(ValueError, match='a pool of 0 asks nothing'):
-    hardest.hardest(sampled.independent(), pool=0)
+    hardest.Hardest(sampled.independent(), pool=0)

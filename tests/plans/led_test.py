@@ -25,7 +25,7 @@ def collect(samples=3, turns=4):
     return float(text == record['answer']) + record['return']
 
   tools = scripted.Scripted(reply, judge, RECORDS, 24, environments.Lookup())
-  plan = led.led_steps(samples=samples, turns=turns)
+  plan = led.Led(episodes=samples, turns=turns)
   rows, scores, _ = plan.collect(tools, scripted.ask('q'), (), KEY)
   return rows, scores, tools
 

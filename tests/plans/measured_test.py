@@ -49,7 +49,7 @@ class Asking(scripted.Scripted):
 
 def test_questions_are_looked_at_now_and_then_and_scored_by_the_paper():
   tools = Asking()
-  plan = measured.measured(samples=2, count=4, every=3, weight=0.8)
+  plan = measured.Measured(samples=2, count=4, every=3, weight=0.8)
   state, looks = plan.init(SPEC), []
   for step in range(5):
     rollouts, scores, state = plan.collect(
@@ -64,7 +64,7 @@ def test_questions_are_looked_at_now_and_then_and_scored_by_the_paper():
 
 def test_answers_that_differ_raise_the_score():
   tools = Asking()
-  plan = measured.measured(samples=2, count=2, every=1, weight=0.5)
+  plan = measured.Measured(samples=2, count=2, every=1, weight=0.5)
   plan.collect(
     tools, scripted.ask('q', 'r'), plan.init(SPEC), jax.random.key(0)
   )
@@ -80,4 +80,4 @@ def test_answers_that_differ_raise_the_score():
 @pytest.mark.parametrize('values', [{'count': 0}, {'every': 0}])
 def test_something_is_measured(values):
   with pytest.raises(ValueError, match='measure nothing'):
-    measured.measured(**values)
+    measured.Measured(**values)

@@ -13,7 +13,7 @@ def collect(share):
   tools = scripted.Scripted(
     lambda text, i: 'xy', lambda text, record: float(len(text)), RECORDS
   )
-  plan = offline_states.offline_states(samples=3, share=share)
+  plan = offline_states.OfflineStates(samples=3, share=share)
   prompts = scripted.ask('q', 'r')
   return plan.collect(tools, prompts, (), jax.random.key(0))[:2]
 

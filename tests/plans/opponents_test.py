@@ -45,7 +45,7 @@ def duel(plan):
   ('share', 'letter'), [(1.0, 'k'), (0.3, 'd'), (0.0, 'a')]
 )
 def test_the_second_half_of_a_group_is_the_mixtures(share, letter):
-  plan = opponents.versus(samples=2, share=share)
+  plan = opponents.Versus(samples=2, share=share)
   _, rollouts, _ = duel(plan)
   assert plan.contract.refers
   assert scripted.words(rollouts) == ['q0', f'{letter}0', 'r0', f'{letter}0']
@@ -56,11 +56,11 @@ def test_the_second_half_of_a_group_is_the_mixtures(share, letter):
 
 def test_a_share_is_a_share():
   with pytest.raises(ValueError, match=r'a share of 1.5 is not in \[0, 1\]'):
-    opponents.versus(share=1.5)
+    opponents.Versus(share=1.5)
 
 
 def test_the_second_half_of_a_group_is_the_teachers():
-  _, rollouts, scores = duel(opponents.versus_teacher(samples=4))
+  _, rollouts, scores = duel(opponents.VersusTeacher(samples=4))
   assert scripted.words(rollouts) == [
     *('q0', 'q1', 'x0', 'x1'),
     *('r0', 'r1', 'x0', 'x1'),
@@ -74,7 +74,7 @@ def test_the_second_half_of_a_group_is_the_teachers():
 
 
 def test_the_references_responses_are_learned_from_as_the_policys():
-  plan = opponents.beside_reference(samples=2)
+  plan = opponents.BesideReference(samples=2)
   _, rollouts, _ = duel(plan)
   assert plan.contract.refers
   assert scripted.words(rollouts) == ['q0', 'k0', 'r0', 'k0']
@@ -86,7 +86,7 @@ def test_the_references_responses_are_learned_from_as_the_policys():
 
 
 def test_half_a_step_is_taken_on_self_play_and_answered_by_what_it_makes():
-  tools, rollouts, _ = duel(opponents.half_step(samples=2))
+  tools, rollouts, _ = duel(opponents.HalfStep(samples=2))
   assert scripted.words(rollouts) == ['q0', 'y0', 'r0', 'y0']
   assert rollouts.extras['opponent'].tolist() == [False, True] * 2
   learned, scores = tools.seen
@@ -99,10 +99,10 @@ def test_half_a_step_is_taken_on_self_play_and_answered_by_what_it_makes():
 @pytest.mark.parametrize(
   'plan',
   [
-    opponents.versus,
-    opponents.versus_teacher,
-    opponents.half_step,
-    opponents.beside_reference,
+    opponents.Versus,
+    opponents.VersusTeacher,
+    opponents.HalfStep,
+    opponents.BesideReference,
   ],
   ids=lambda plan: plan.__name__,
 )

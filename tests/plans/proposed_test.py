@@ -54,7 +54,7 @@ def made():
   )
   prompts = scripted.ask(*PROPOSALS, width=2)
   prompts = prompts.replace(extras={'hops': jnp.array([1.0, 2, 1, 3])})
-  plan = proposed.proposed(solvers=4, parse=f'{__name__}:parse')
+  plan = proposed.Proposed(solvers=4, parse=f'{__name__}:parse')
   return tools, *plan.collect(tools, prompts, (), KEY)[:2]
 
 
@@ -107,4 +107,4 @@ def test_tags_hold_question_and_answer():
   assert proposed.tagged(text) == ('1+1=', '2')
   assert proposed.tagged('<question>1+1=</question>') is None
   with pytest.raises(ValueError, match="parse 'nowhere:f'"):
-    proposed.proposed(parse='nowhere:f')
+    proposed.Proposed(parse='nowhere:f')

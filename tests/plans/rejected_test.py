@@ -21,7 +21,7 @@ class Referring(scripted.Scripted):
 
 
 def collected(judge, temperature):
-  plan = rejected.rejected(samples=3, candidates=8, temperature=temperature)
+  plan = rejected.Rejected(samples=3, candidates=8, temperature=temperature)
   tools = Referring(None, judge)
   rollouts, scores, _ = plan.collect(tools, scripted.ask('q', 'r'), (), KEY)
   return plan, tools, rollouts, scores
@@ -53,4 +53,4 @@ def test_hot_keeps_the_first_but_nobody_who_could_not_be_judged():
 
 def test_fewer_candidates_than_rows_are_refused():
   with pytest.raises(ValueError, match='2 candidates leave no choice of 3'):
-    rejected.rejected(samples=3, candidates=2)
+    rejected.Rejected(samples=3, candidates=2)

@@ -11,7 +11,7 @@ RECORDS = ({'demonstration': 'abcd'}, {'demonstration': 'abcdefghijk'})
 
 def _collect(**hyper):
   tools = scripted.Scripted(lambda text, i: 'xy', records=RECORDS, columns=8)
-  plan = resets.dataset_reset(samples=4, **hyper)
+  plan = resets.DatasetReset(samples=4, **hyper)
   return plan.collect(tools, scripted.ask('q', 'r'), (), KEY)[0]
 
 

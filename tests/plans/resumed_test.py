@@ -34,7 +34,7 @@ def iterate(plan, *questions):
 
 
 def test_a_row_goes_on_until_it_is_done_and_each_token_is_new_once():
-  plan = resumed.resumed(windows=3)
+  plan = resumed.Resumed(windows=3)
   told, unfinished, new = [], [], np.zeros((2, 9), int)
   for _, rollouts, scores in iterate(plan, 'qr', 'ss', 'rs', 'rr'):
     told.append(scripted.words(rollouts))
@@ -66,7 +66,7 @@ def test_a_row_goes_on_until_it_is_done_and_each_token_is_new_once():
 
 
 def test_a_row_that_fills_the_budget_is_done():
-  plan = resumed.resumed(windows=2)
+  plan = resumed.Resumed(windows=2)
   SAYS['u'] = 'abcdefghijklm'
   *_, (tools, rollouts, _) = iterate(plan, 'uu', 'rr')
   assert scripted.words(rollouts) == ['abcdefghi'] * 2
@@ -76,11 +76,11 @@ def test_a_row_that_fills_the_budget_is_done():
 
 
 def test_one_window_finishes_everything():
-  _, rollouts, _ = next(iterate(resumed.resumed(windows=1), 'qr'))
+  _, rollouts, _ = next(iterate(resumed.Resumed(windows=1), 'qr'))
   assert scripted.words(rollouts) == ['abcdefg', 'xy']
   assert not rollouts.extras['earlier'].any()
 
 
 def test_windows_hold_something():
   with pytest.raises(ValueError, match='0 windows hold nothing'):
-    resumed.resumed(windows=0)
+    resumed.Resumed(windows=0)

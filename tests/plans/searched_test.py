@@ -96,7 +96,7 @@ def search(prompt, *, samples, children, depth, explore, columns):
 def test_rows_are_the_steps_of_a_search_with_its_values(how):
   asked = ['q', 'rs']
   tools = scripted.Scripted(reply, judge, columns=6)
-  plan = searched.searched(**how)
+  plan = searched.Searched(**how)
   rows, scores, _ = plan.collect(tools, scripted.ask(*asked), (), KEY)
   expected = [row for q in asked for row in search(q, **how, columns=6)]
   assert len(expected) == len(rows.valid)
@@ -118,7 +118,7 @@ def test_rows_are_the_steps_of_a_search_with_its_values(how):
 def test_a_finished_answer_is_not_gone_on_with():
   """Every step ends its response, so only the first round has rows."""
   tools = scripted.Scripted(lambda text, i: 'ab'[i], judge, columns=6)
-  plan = searched.searched(samples=6, children=2, depth=3)
+  plan = searched.Searched(samples=6, children=2, depth=3)
   rows, _, _ = plan.collect(tools, scripted.ask('q'), (), KEY)
   assert rows.valid.tolist() == [True, True] + [False] * 4
   assert tools.notes['plan/nodes'] == 3
@@ -129,7 +129,7 @@ def test_an_end_that_was_not_judged_earns_nothing():
     return None if text.startswith('a') else 1.0
 
   tools = scripted.Scripted(lambda text, i: 'ab'[i], harsh, columns=6)
-  plan = searched.searched(samples=2, children=2, depth=3)
+  plan = searched.Searched(samples=2, children=2, depth=3)
   rows, scores, _ = plan.collect(tools, scripted.ask('q'), (), KEY)
   assert rows.valid.tolist() == [True, True]
   assert scores.components[:, 0].tolist() == [0, 1]
@@ -137,7 +137,7 @@ def test_an_end_that_was_not_judged_earns_nothing():
 
 def test_what_makes_no_search_is_refused():
   with pytest.raises(ValueError, match='7 samples are no whole number'):
-    searched.searched(samples=7, children=2)
+    searched.Searched(samples=7, children=2)
   tools = scripted.Scripted(reply, judge, columns=2)
   with pytest.raises(ValueError, match='2 tokens do not make 3 steps'):
-    searched.searched().collect(tools, scripted.ask('q'), (), KEY)
+    searched.Searched().collect(tools, scripted.ask('q'), (), KEY)

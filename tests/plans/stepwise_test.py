@@ -23,14 +23,14 @@ def judge(text, record):
 
 
 def collect(state, key=0, reply=reply):
-  plan = stepwise.stepwise(samples=2, first=1)
+  plan = stepwise.Stepwise(samples=2, first=1)
   tools = scripted.Scripted(reply, judge, columns=10)
   prompts = scripted.ask('q', 'r')
   return plan.collect(tools, prompts, state, jax.random.key(key))
 
 
 def test_at_first_whole_responses_are_judged_and_their_steps_marked():
-  plan = stepwise.stepwise(samples=2, first=1)
+  plan = stepwise.Stepwise(samples=2, first=1)
   rollouts, scores, state = collect(plan.init(SPEC))
   assert scripted.words(rollouts) == [LINES, LINES.replace('d', 'f')] * 2
   assert not rollouts.extras['single'].any() and state == 1

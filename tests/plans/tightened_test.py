@@ -18,7 +18,7 @@ def collect(plan, tools, iterations):
 
 
 def test_the_budget_falls_in_steps_and_not_below_a_token():
-  plan = tightened.tightened(samples=2, start=6.0, decay=0.5, every=2)
+  plan = tightened.Tightened(samples=2, start=6.0, decay=0.5, every=2)
   tools = scripted.Scripted(lambda text, i: 'a')
   budgets, rollouts = collect(plan, tools, 8)
   assert budgets == [{6}, {6}, {3}, {3}, {1.5}, {1.5}, {1}, {1}]
@@ -28,7 +28,7 @@ def test_the_budget_falls_in_steps_and_not_below_a_token():
 
 
 def test_a_sentence_tells_the_budget_of_the_iteration():
-  plan = tightened.tightened(
+  plan = tightened.Tightened(
     samples=1, start=5.0, decay=0.5, every=1, sentence=' in {budget}'
   )
   records = [{'prompt': 'q'}, {'prompt': 'r'}]
@@ -39,8 +39,8 @@ def test_a_sentence_tells_the_budget_of_the_iteration():
 
 
 def test_a_sentence_alone_asks_in_other_words():
-  assert not tightened.tightened().contract.rewords
-  assert tightened.tightened(sentence=' in {budget}').contract.rewords
+  assert not tightened.Tightened().contract.rewords
+  assert tightened.Tightened(sentence=' in {budget}').contract.rewords
 
 
 @pytest.mark.parametrize(
@@ -72,4 +72,4 @@ def test_the_sentence_ends_the_last_of_several_messages(content, more):
 )
 def test_what_does_not_tighten_or_tell_is_refused(values, message):
   with pytest.raises(ValueError, match=message):
-    tightened.tightened(**values)
+    tightened.Tightened(**values)

@@ -23,7 +23,7 @@ def collect(plan, reply=lambda text, i: text + str(i)):
 
 
 def test_every_wording_has_a_group():
-  rollouts = collect(wordings.wordings(samples=2, groups=3))
+  rollouts = collect(wordings.Wordings(samples=2, groups=3))
   expected = [f'{p}{i}' for p in 'abcdef' for i in range(2)]
   assert scripted.words(rollouts) == expected
   assert rollouts.group.tolist() == [n // 2 for n in range(12)]
@@ -33,7 +33,7 @@ def test_every_wording_has_a_group():
 def test_agreement_is_with_other_wordings_of_the_same_question():
   said = {'a': 'x', 'b': 'x', 'd': 'x', 'e': 'y'}
   rollouts = collect(
-    wordings.wordings(samples=2, groups=2), lambda text, i: said[text]
+    wordings.Wordings(samples=2, groups=2), lambda text, i: said[text]
   )
   np.testing.assert_allclose(
     rollouts.extras['agreement'], [1] * 4 + [0] * 4, atol=1e-6
@@ -41,7 +41,7 @@ def test_agreement_is_with_other_wordings_of_the_same_question():
 
 
 def test_variants_share_one_group():
-  rollouts = collect(wordings.variants(samples=4, wordings=2))
+  rollouts = collect(wordings.Variants(samples=4, wordings=2))
   assert scripted.words(rollouts)[:4] == ['a0', 'a1', 'b0', 'b1']
   assert rollouts.group.tolist() == [0] * 4 + [1] * 4
 
@@ -49,8 +49,8 @@ def test_variants_share_one_group():
 def test_too_few_wordings_are_refused():
   few = {'prompt': 'g', 'wordings': ['h']}
   for plan in (
-    wordings.wordings(samples=1, groups=3),
-    wordings.variants(samples=3, wordings=3),
+    wordings.Wordings(samples=1, groups=3),
+    wordings.Variants(samples=3, wordings=3),
   ):
     (check,) = plan.contract.checks
     check(RECORDS)
@@ -60,7 +60,7 @@ def test_too_few_wordings_are_refused():
 
 def test_wordings_that_do_not_share_the_samples_are_refused():
   with pytest.raises(ValueError, match='8 samples .* 3 wordings'):
-    wordings.variants(samples=8, wordings=3)
+    wordings.Variants(samples=8, wordings=3)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_orders_are_judged_by_their_own_answers_and_paired():
     judge=lambda text, row: float(text == row['answer']),
     records=records,
   )
-  plan = wordings.orders(samples=2, orders=2)
+  plan = wordings.Orders(samples=2, orders=2)
   rollouts, scores, _ = plan.collect(tools, scripted.ask('a', 'd'), (), KEY)
   assert scores.components[:, 0].tolist() == [1, 0, 0, 1, 0, 1, 0, 1]
   assert rollouts.extras['bundle'].tolist() == [0] * 4 + [1] * 4
@@ -103,14 +103,14 @@ def test_orders_are_judged_by_their_own_answers_and_paired():
 
 
 @pytest.mark.parametrize(
-  'plan', [wordings.wordings(), wordings.variants(), wordings.orders()]
+  'plan', [wordings.Wordings(), wordings.Variants(), wordings.Orders()]
 )
 def test_all_say_that_they_ask_in_other_words(plan):
   assert plan.contract.rewords
 
 
 def test_orders_without_answers_of_their_own_are_refused():
-  _, check = wordings.orders(samples=1).contract.checks
+  _, check = wordings.Orders(samples=1).contract.checks
   with pytest.raises(ValueError, match='2 of 2 questions have fewer, .* .a.;'):
     check(RECORDS)
 

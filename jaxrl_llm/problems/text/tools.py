@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_llm.numerics import EntropyScale
-from jaxrl_llm.plans import prefixes
+from jaxrl_llm.plans import actions, prefixes
 from jaxrl_llm.policies.language import states
 from jaxrl_llm.policies.language.mixture import Masked, Mixture
 from jaxrl_llm.policies.language.truncation import Sampling
@@ -305,7 +305,7 @@ class Tools(Speaker):
         self._params, prompts, key, samples, sampling
       )
       jax.block_until_ready(rollouts)
-    return prefixes.scored_as(rollouts, self.score(rollouts).logp)
+    return actions.drawn(self, rollouts)
 
   def varied(
     self,
@@ -334,7 +334,7 @@ class Tools(Speaker):
       )
       jax.block_until_ready(rollouts)
     stats = self.score(rollouts)
-    return prefixes.scored_as(rollouts, stats.logp), stats.entropy
+    return actions.scored_as(rollouts, stats.logp), stats.entropy
 
   def greedy(self, prompts: Prompts) -> Rollouts:
     """The most probable token at every place, one response a prompt."""

@@ -28,8 +28,8 @@ def settings(**changes):
 @pytest.mark.parametrize(
   ('plan', 'message'),
   [
-    (episodes.multi_turn(), '--config.environment="lookup"'),
-    (episodes.steps(), '--config.environment='),
+    (episodes.MultiTurn(), '--config.environment="lookup"'),
+    (episodes.Steps(), '--config.environment='),
     (TAUGHT, '--config.teacher.paths='),
   ],
 )
@@ -69,7 +69,7 @@ def test_preferences_are_for_recipes_that_compare():
 def test_what_is_asked_for_and_given_is_accepted():
   guests.check(settings(), Recipe(plan=sampled.independent()))
   guests.check(
-    settings(environment='lookup'), Recipe(plan=episodes.multi_turn())
+    settings(environment='lookup'), Recipe(plan=episodes.MultiTurn())
   )
   guests.check(settings(teacher__paths=('x',)), Recipe(plan=TAUGHT))
 
@@ -146,7 +146,7 @@ def test_a_program_takes_the_place_of_an_environment():
     assert not missing(asked(name)), name
   found = asked('step_grpo', serve__rows=3).plan
   assert (found.samples, found.rows, found.apart) == (8, 4, True)
-  assert found.contract.provides >= episodes.steps().contract.provides
+  assert found.contract.provides >= episodes.Steps().contract.provides
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_what_is_kept_changes_no_episode(run, unroll):
 def test_episodes_that_part_in_their_middle_are_read_from_there(run):
   """Rows begin with as many tokens as came before the turn that is redone."""
   plan, prompts = (
-    episodes.resampled(turns=4),
+    episodes.Resampled(turns=4),
     run[0].train.prompts(np.arange(4)),
   )
   found, wanted = (

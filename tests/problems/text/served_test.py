@@ -179,7 +179,7 @@ def test_tools_are_called_alike_over_http_and_in_process(tmp_path, kind):
   with assembled(configs[1], tmp_path) as parts:
     speaker = kind(parts, parts.answering.environment)
     check_equal(speaker, prompts, found, scores, turns=3)
-    rows, *_ = episodes.multi_turn(samples=4, turns=3).collect(
+    rows, *_ = episodes.MultiTurn(samples=4, turns=3).collect(
       speaker, prompts, None, KEY
     )
     texts = parts.answering.texts(found, whole=True)
@@ -204,7 +204,7 @@ def test_what_answers_are_paid_is_what_the_environment_pays(tmp_path):
     speaker, prompts, found, scores = collected(
       parts, Scripted(parts, environments.Lookup())
     )
-    plan = episodes.multi_turn(samples=4, turns=4)
+    plan = episodes.MultiTurn(samples=4, turns=4)
     wanted, marks, _ = plan.collect(speaker, prompts, None, KEY)
   np.testing.assert_array_equal(scores.components, marks.components)
   np.testing.assert_array_equal(found.paid, wanted.paid)
@@ -228,7 +228,7 @@ def test_steps_of_a_program_are_those_of_its_environment(tmp_path):
     speaker, prompts, found, scores = collected(
       parts, Scripted(parts, environments.Lookup())
     )
-    plan = episodes.steps(samples=4, turns=4)
+    plan = episodes.Steps(episodes=4, turns=4)
     wanted, marks, _ = plan.collect(speaker, prompts, None, KEY)
     made = parts.recipe.credit
   np.testing.assert_array_equal(found.valid, wanted.valid)
@@ -303,7 +303,7 @@ def test_steps_whose_history_is_written_anew_are_rows(tmp_path):
   with assembled(config, tmp_path) as parts:
     speaker = Thinking(parts, parts.answering.environment)
     _, prompts, found, _ = collected(parts, speaker)
-    plan = episodes.steps(samples=4, turns=3)
+    plan = episodes.Steps(episodes=4, turns=3)
     wanted, *_ = plan.collect(speaker, prompts, None, KEY)
     judged = parts.answering._judged(speaker, prompts, KEY, 4)
   for name in ('valid', 'logp', 'action_mask'):
