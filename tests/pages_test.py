@@ -109,7 +109,7 @@ def test_every_page_is_in_one_list_of_contents_or_says_it_is_in_none(site):
 def test_the_page_of_a_recipe_says_what_the_registry_does(site):
   text = site['recipes/dapo']
   assert '| clip\\_high | 0.28 | half-widths of the trust region' in text
-  assert 'plan=sampled.Refill(filters.mixed_groups' in text
+  assert 'plan=refill.Refill(filters.mixed_groups' in text
   assert '{py:obj}`jaxrl_llm.objectives.aggregate.token_mean`' in text
   assert '| minibatches | 1 | 16 |' in text
   assert 'dapo_clip_higher.png' in text

@@ -9,8 +9,8 @@ from jaxrl_llm.objectives import grouped, preference, surrogates
 from jaxrl_llm.objectives.base import PolicyGradient
 from jaxrl_llm.plans import (
   budgeted,
+  by_turn,
   choices,
-  episodes,
   proposed,
   retried,
   sampled,
@@ -153,7 +153,7 @@ def test_only_plans_of_several_prompts_a_group_read_each_row_alone(name):
   innermost = getattr(plan, 'plan', plan)
   several = isinstance(
     innermost,
-    budgeted.Budgeted | episodes.Steps | proposed.Proposed | wordings.Variants,
+    budgeted.Budgeted | by_turn.Steps | proposed.Proposed | wordings.Variants,
   )
   if isinstance(plan, retried.Retried):
     several = plan.take is choices.best_success

@@ -10,16 +10,21 @@ trained on, and provides what the recipe needs to know of every response
 beside its score: keys of `rollouts.extras`. Here is what all have in common;
 beside this module are
 
-    sampled         independent responses, once or until groups are live
+    sampled         independent responses
+    refill          the same until groups are live
+    masked          the same among tokens that a masking policy keeps
     prefixes        responses as tokens to go on from
     actions         which tokens of rows the policy chose
     greedy          the greedy response as a baseline
-    branching       values of prefixes, trees of samples
+    prefix_values   what continuations of prefixes earn
+    tree            trees of samples
     searched        steps of a tree search
     hardest         any of them on the questions of the largest perplexity
     playing         several turns with an environment between them
     turns           what happened in them, and where
-    episodes        such episodes, a row each or a row a turn
+    episodes        such episodes, a row each
+    by_turn         the same, a row a turn
+    resampled       episodes that share their first turns
     aligned         episodes with as many turns of sub-agents each
     led             turns behind what a leading episode said
     forked          episodes that part where the policy became unsure
@@ -28,19 +33,24 @@ beside this module are
     served          what programs asked the policy over HTTP
     noted           rows of answers behind tokens of their own
     wordings        one question in several words
+    orders          the same, each with an answer of its own
     opponents       groups that two policies write
     rejected        responses that rejection sampling keeps
     demonstrations  rows that somebody else wrote
+    imitated        groups that they are rows of
     resets          responses that go on from a demonstration
     begun           rows with beginnings that are assigned to them
     offline_states  groups that act once where a demonstration led
     guides          responses that two policies write in turn
     proposed        questions that the policy proposes and solves
     budgeted        groups of different sizes
+    bandit_budgets  the same, chosen by bandits
     resumed         responses written a part at a time
     stepwise        responses, then single steps from states of theirs
     measured        responses, and a look at all questions now and then
     replay          earlier groups in place of those without a signal
+    successes       earlier successes in groups that fail
+    kept            rows that are kept for that
     retried         groups asked again in other words, where they fell short
     choices         which those are, and what they take
     hints           what those words are

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 
+from jaxrl_llm.plans import prefixes
 from jaxrl_llm.types import Tokens
 
 _FIELDS = (
@@ -67,3 +69,17 @@ def rows(rollouts, columns):
   fields = {name: columns[name] for name in _FIELDS}
   other = columns.keys() - {*_FIELDS, 'components'}
   return rollouts.replace(**fields, extras={n: columns[n] for n in other})
+
+
+@jax.jit
+def exchanged(fresh, kept, index, place):
+  """What is learned from, of fresh and kept rows, and what is kept then.
+
+  Args:
+    fresh: [B, ...] and kept: [C, ...], columns of the same names.
+    index: i32[B], into the fresh rows and the kept ones behind them.
+    place: i32[B], where each fresh row is kept, C for nowhere.
+  """
+  mixed = prefixes.picked(fresh, kept, index)
+  kept = jax.tree.map(lambda a, b: b.at[place].set(a, mode='drop'), fresh, kept)
+  return mixed, kept

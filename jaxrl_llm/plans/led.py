@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import episodes, playing, prefixes
+from jaxrl_llm.plans import by_turn, playing, prefixes
 from jaxrl_llm.plans import turns as turns_lib
 from jaxrl_llm.tasks.environments import STOPS
 
 
 @dataclasses.dataclass(frozen=True)
-class Led(episodes.Steps):
+class Led(by_turn.Steps):
   """Every turn of an episode is a prompt, which is answered `episodes` times.
 
   One episode of each prompt leads, and is not learned from. At each of its
@@ -47,7 +47,7 @@ class Led(episodes.Steps):
       logs.append(said)
     rows = prefixes.together(count, *parts)
     whole = _joined(logs, count)
-    extras = episodes.named(whole, 1)
+    extras = by_turn.named(whole, 1)
     place = np.arange(self.samples * count)
     own_step = place // self.episodes % self.turns
     ids = {'trajectory': place % self.samples, 'step': own_step}

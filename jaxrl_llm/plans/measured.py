@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import wordings
 from jaxrl_llm.plans.base import Contract, Plan
+from jaxrl_llm.tasks import bleu
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Measured(Plan):
         for row, tokens in enumerate(_tokens(rollouts)):
           said[row // self.samples].append(tokens)
       rate = np.clip(earned, 0, 1)
-      apart = np.array([1 - wordings.self_bleu(rows) for rows in said])
+      apart = np.array([1 - bleu.within(rows) for rows in said])
       scores[tasks] = (
         self.weight * rate * (1 - rate) + (1 - self.weight) * apart
       )

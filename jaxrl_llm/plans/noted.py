@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import prefixes
+from jaxrl_llm.plans import by_turn, prefixes
 from jaxrl_llm.plans import turns as turns_lib
 from jaxrl_llm.serving.engine import Drawn, Room
 from jaxrl_llm.serving.ledger import Row, Turn
@@ -31,8 +31,13 @@ from jaxrl_llm.types import Array, Prompts, Rollouts
 
 # Where answers are in a row, and what they earned.
 _PLACES = ('turn', 'action_end', 'decision_reward')
-PROVIDED = ('episode', 'stop', *_PLACES, 'tool_calls', 'tool_start')
 _FACTS = ('logp', 'log_mass', 'support')
+
+
+def provided(apart: bool) -> frozenset[str]:
+  """The extras; where every answer is a row, with those of `by_turn.Steps`."""
+  own = {'episode', 'stop', *_PLACES, 'tool_calls', 'tool_start'}
+  return by_turn.Steps().contract.provides | own if apart else frozenset(own)
 
 
 def apart(turns: Iterable[Turn]) -> list[Row]:

@@ -235,14 +235,19 @@ def _told(tools, rollouts, told, going):
   return rollouts, np.flatnonzero(going & ~fits)
 
 
-def judged(tools, rollouts: Rollouts, log: Turns):
-  """Verified episodes: what was said last, and what the environment gave."""
-  total = log.reward.sum(axis=1).tolist()
+def judged(tools, rollouts: Rollouts, log: Turns, *, rows: int = 1):
+  """Verified episodes: what was said last, and what the environment gave.
+
+  Args:
+    rows: of an episode, each of which has the scores of all.
+  """
+  last = [words for words in log.last for _ in range(rows)]
+  total = np.repeat(log.reward.sum(axis=1), rows).tolist()
   records = [
     {**record, 'return': gained}
     for record, gained in zip(tools.rows(rollouts.task), total)
   ]
-  return tools.verify(rollouts, log.last, records)
+  return tools.verify(rollouts, last, records)
 
 
 def stops(tools, log: Turns) -> Array:

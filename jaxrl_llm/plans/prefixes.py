@@ -246,3 +246,13 @@ def together(prompts: int, *parts: PyTree) -> PyTree:
     return both.reshape(-1, *both.shape[2:])
 
   return jax.tree.map(joint, *parts)
+
+
+@jax.jit
+def picked(first: PyTree, behind: PyTree, index: Array) -> PyTree:
+  """Rows by index into some and into others behind them."""
+
+  def pick(a, b):
+    return jnp.concatenate([a, b])[index]
+
+  return jax.tree.map(pick, first, behind)

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import actions, choices, phrases
+from jaxrl_llm.plans import actions, choices, phrases, prefixes
 from jaxrl_llm.plans.base import Check, Contract, Plan
 from jaxrl_llm.plans.hints import Tries
 from jaxrl_llm.types import Rollouts, Scores
@@ -195,15 +195,10 @@ def _chosen(rows, scores, again, more, index):
       'the plan inside add none, and note things of the whole'
     )
   old, new = (rows, scores.components), (again, more.components)
-  rows, components = _taken(old, new, jnp.asarray(index.reshape(-1)))
+  rows, components = prefixes.picked(old, new, jnp.asarray(index.reshape(-1)))
   group = np.arange(len(index), dtype=np.int32).repeat(index.shape[1])
   rows = rows.replace(group=jnp.asarray(group))
   return rows, scores.replace(components=components)
-
-
-@jax.jit
-def _taken(old, new, index):
-  return jax.tree.map(lambda a, b: jnp.concatenate([a, b])[index], old, new)
 
 
 def _as_asked(tools, rows, first, offline):

@@ -13,13 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import episodes, noted, playing
-from jaxrl_llm.plans import turns as turns_lib
+from jaxrl_llm.plans import by_turn, noted, playing
 from jaxrl_llm.plans.base import Contract, Plan
 from jaxrl_llm.serving import ledger
 from jaxrl_llm.serving.engine import Room
 from jaxrl_llm.tasks.environments import STOPS
-from jaxrl_llm.types import Rollouts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +26,7 @@ class Rewritten(Plan):
 
   Rows that an episode does not need are not valid, nor are those of episodes
   that failed or needed more. The extras are those of `noted`, and, where every
-  turn is a row, those of `episodes.Steps`.
+  turn is a row, those of `by_turn.Steps`.
 
   Attributes:
     samples: episodes of a prompt. turns: the most of an episode, each of which
@@ -44,11 +42,10 @@ class Rewritten(Plan):
 
   @property
   def contract(self):
-    named = episodes.Steps().contract.provides if self.apart else ()
     return Contract(
       self.samples * self.rows,
       asks={'environment'},
-      provides=frozenset({*noted.PROVIDED, *named}),
+      provides=noted.provided(self.apart),
       may_lag=True,
       one_prompt=False,
       turns=self.turns,
@@ -66,9 +63,9 @@ class Rewritten(Plan):
     )
     playing.stops(tools, log)
     if self.apart:
-      named = episodes.named(log, self.samples)
+      named = by_turn.named(log, self.samples)
       rollouts = rollouts.with_extras(**named)
-    return *judged(tools, rollouts, log, self.rows), state
+    return *playing.judged(tools, rollouts, log, rows=self.rows), state
 
 
 def play(
@@ -169,14 +166,3 @@ def _made(log, row: int, said, room: Room, apart: bool) -> list[ledger.Row]:
     for number, turn in enumerate(said)
   ]
   return noted.apart(turns) if apart else ledger.rows(turns, room.fits)
-
-
-def judged(tools, rollouts: Rollouts, log: turns_lib.Turns, rows: int):
-  """Verified episodes, every row of which has the scores of all."""
-  last = [words for words in log.last for _ in range(rows)]
-  total = np.repeat(log.reward.sum(axis=1), rows).tolist()
-  records = [
-    {**record, 'return': gained}
-    for record, gained in zip(tools.rows(rollouts.task), total)
-  ]
-  return tools.verify(rollouts, last, records)

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from jaxrl_llm.plans import episodes, noted
+from jaxrl_llm.plans import noted
 from jaxrl_llm.plans.base import Contract, Plan
 from jaxrl_llm.serving import ledger as ledger_lib
 from jaxrl_llm.serving import programs
@@ -62,7 +62,7 @@ class Served(Plan):
 
   Rows that an episode does not need are not valid, nor are those of episodes
   that failed, were late, or needed more. The extras are those of `noted`, and,
-  where every request is a row, those of `episodes.Steps`. A step is then the
+  where every request is a row, those of `by_turn.Steps`. A step is then the
   place of a request among those of its episode, by how much it reads; who
   acts is told by tools and system, and a state is the tokens before the answer.
 
@@ -79,11 +79,10 @@ class Served(Plan):
 
   @property
   def contract(self):
-    named = episodes.Steps().contract.provides if self.apart else ()
     return Contract(
       self.samples * self.rows,
       asks={'program'},
-      provides=frozenset({*noted.PROVIDED, *named, *self.columns}),
+      provides=noted.provided(self.apart) | {*self.columns},
       columns=self.columns,
       one_prompt=False,
     )
@@ -186,7 +185,7 @@ def _made(turns, room: Room, apart: bool) -> list[ledger_lib.Row]:
 
 
 def _steps(made, samples: int, rows: int):
-  """The extras of `episodes.Steps`, of rows of one request each."""
+  """The extras of `by_turn.Steps`, of rows of one request each."""
   count = len(made) * rows
   names: dict[Any, int] = {}
   arrays = {

@@ -19,7 +19,7 @@ from jaxrl_llm.credit import (
 from jaxrl_llm.objectives import aggregate, costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.plans import aligned as alignment
-from jaxrl_llm.plans import episodes, forked
+from jaxrl_llm.plans import by_turn, episodes, forked
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.rewards import behaviour
@@ -50,7 +50,7 @@ def dr_mas(
   raw reward.
   """
   return Recipe(
-    plan=episodes.Steps(episodes=samples, turns=turns),
+    plan=by_turn.Steps(episodes=samples, turns=turns),
     credit=keys.EstimateBy(
       partial(group.norm, epsilon=epsilon), ('group', 'agent')
     ),
@@ -99,7 +99,7 @@ def m_grpo(
   agent earns 1 when the main one answers right, and else 0.1 for its format).
   """
   return Recipe(
-    plan=alignment.Aligned(episodes.Steps(samples, turns), calls),
+    plan=alignment.Aligned(by_turn.Steps(samples, turns), calls),
     credit=chain(
       shape(step_rewards.shared, weight=own),
       estimate_tokens(steps.norm_of_copies, epsilon=epsilon, aligned=aligned),
@@ -138,7 +138,7 @@ def gigpo(
   steps, so that long trajectories weigh more in the baseline.
   """
   return Recipe(
-    plan=episodes.Steps(episodes=samples, turns=turns),
+    plan=by_turn.Steps(episodes=samples, turns=turns),
     credit=estimate_tokens(
       steps.group_in_group, weight=weight, discount=discount
     ),
@@ -178,7 +178,7 @@ def salt(
   left to the plan.
   """
   return Recipe(
-    plan=episodes.Steps(episodes=samples, turns=turns),
+    plan=by_turn.Steps(episodes=samples, turns=turns),
     credit=estimate_tokens(steps.merged_steps),
     objective=policy_gradient(
       surrogates.clip,
@@ -297,7 +297,7 @@ def hi_agent(
   nor a judge is trained.
   """
   return Recipe(
-    plan=episodes.Steps(episodes=samples, turns=turns),
+    plan=by_turn.Steps(episodes=samples, turns=turns),
     credit=chain(
       shape(step_rewards.shared),
       keys.EstimateBy(

@@ -9,7 +9,13 @@ from jaxrl_llm.advantages import critics, group, tokens
 from jaxrl_llm.credit import chain, estimate, refine
 from jaxrl_llm.objectives import aggregate, costs, gates, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
-from jaxrl_llm.plans import guides, offline_states, sampled, undersampled
+from jaxrl_llm.plans import (
+  guides,
+  masked,
+  offline_states,
+  sampled,
+  undersampled,
+)
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
 
@@ -184,7 +190,7 @@ def nlpo(
   """
   error = partial(costs.squared_value_error, clip=value_clip)
   return Recipe(
-    plan=sampled.Masked(samples=samples, share=share, least=least),
+    plan=masked.Masked(samples=samples, share=share, least=least),
     credit=chain(
       critics.SteeredGAE(discount, trace, kl_weight, kl_target),
       refine(tokens.whiten_batch),

@@ -11,7 +11,7 @@ from jaxrl_llm.notes import base as notes
 from jaxrl_llm.notes import passes
 from jaxrl_llm.objectives import adaptive, aggregate, regions, surrogates
 from jaxrl_llm.objectives.base import policy_gradient
-from jaxrl_llm.plans import sampled
+from jaxrl_llm.plans import refill, sampled
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.rewards import length
@@ -37,7 +37,7 @@ def dapo(
   all wrong.
   """
   return Recipe(
-    plan=sampled.Refill(filters.mixed_groups, samples=samples, rounds=rounds),
+    plan=refill.Refill(filters.mixed_groups, samples=samples, rounds=rounds),
     credit=chain(
       weigh(filters.mixed_groups),
       shape(length.overlong, buffer=buffer),

@@ -8,7 +8,15 @@ from jaxrl_llm.advantages import group, robust
 from jaxrl_llm.credit import chain, estimate, shape, weigh
 from jaxrl_llm.objectives import aggregate, costs, gates, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
-from jaxrl_llm.plans import budgeted, measured, replay, sampled
+from jaxrl_llm.plans import (
+  bandit_budgets,
+  budgeted,
+  measured,
+  refill,
+  replay,
+  sampled,
+  successes,
+)
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.rewards import combine, length
@@ -151,7 +159,7 @@ def online_difficulty(
   """
   live = partial(filters.rate_between, low=low, high=high)
   return Recipe(
-    plan=sampled.Refill(live, samples=samples, rounds=rounds),
+    plan=refill.Refill(live, samples=samples, rounds=rounds),
     credit=chain(weigh(live), estimate(group.norm)),
     objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
     aggregate=aggregate.sequence_mean,
@@ -300,7 +308,7 @@ def rollout_gdro_bandit(
   window forgets a share of all visits, not the oldest.
   """
   return Recipe(
-    plan=budgeted.Bandits(
+    plan=bandit_budgets.Bandits(
       samples=samples,
       least=least,
       most=most,
@@ -467,7 +475,7 @@ def arpo_replay(
   step is that of `dapo` on all groups.
   """
   return Recipe(
-    plan=replay.Successes(samples, each, capacity, spread, low, earned),
+    plan=successes.Successes(samples, each, capacity, spread, low, earned),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
       surrogates.replayed_clip, low=clip_low, high=clip_high

@@ -10,7 +10,7 @@ from jaxrl_llm.notes import base as notes
 from jaxrl_llm.notes import passes
 from jaxrl_llm.objectives import aggregate, distillation, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
-from jaxrl_llm.plans import demonstrations, sampled
+from jaxrl_llm.plans import imitated, sampled
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.rewards import combine
@@ -52,7 +52,7 @@ def gkd(
   reward has no baseline.
   """
   divergence = partial(distillation.generalised_divergence, beta=beta)
-  plan = demonstrations.OrDemonstrations(samples=samples, share=share)
+  plan = imitated.OrDemonstrations(samples=samples, share=share)
   return Recipe(
     plan=notes.noted(plan, passes.TeacherCandidates(size)),
     combine=partial(combine.scaled, weight=reward_weight),

@@ -14,7 +14,7 @@ from jaxrl_llm.objectives import (
   surrogates,
 )
 from jaxrl_llm.objectives.base import Cost, policy_gradient
-from jaxrl_llm.plans import demonstrations, recorded, sampled
+from jaxrl_llm.plans import imitated, recorded, sampled
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.selection import filters
@@ -161,7 +161,7 @@ def hpt(*, samples: int = 8, gate: float = 0.0, weight: float = 1.0) -> Recipe:
   without one is reinforced alone.
   """
   return Recipe(
-    plan=demonstrations.WithDemonstration(samples=samples, optional=True),
+    plan=imitated.WithDemonstration(samples=samples, optional=True),
     credit=estimate_tokens(targets.switched, gate=gate, weight=weight),
     aggregate=aggregate.token_mean,
   )

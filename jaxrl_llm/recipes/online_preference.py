@@ -20,9 +20,9 @@ from jaxrl_llm.objectives import (
 from jaxrl_llm.objectives.base import Cost, policy_gradient, row_losses
 from jaxrl_llm.objectives.grouped import group_losses, pair_losses
 from jaxrl_llm.plans import (
-  demonstrations,
   greedy,
   hardest,
+  imitated,
   opponents,
   recorded,
   resets,
@@ -210,7 +210,7 @@ def seppo(
   diffusion model.
   """
   return Recipe(
-    plan=demonstrations.BesideReference(samples=samples),
+    plan=imitated.BesideReference(samples=samples),
     objective=pair_losses(
       preference.self_play,
       grouped.to_reference,

@@ -12,7 +12,7 @@ from jaxrl_llm.credit import chain, weigh
 from jaxrl_llm.objectives import aggregate, costs, grouped, preference, unary
 from jaxrl_llm.objectives.base import Cost, row_losses
 from jaxrl_llm.objectives.grouped import pair_losses
-from jaxrl_llm.plans import episodes, rejected, sampled
+from jaxrl_llm.plans import rejected, resampled, sampled
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.selection import filters, pairs
@@ -263,7 +263,7 @@ def refuel(
   turn alone enter the margin.
   """
   return Recipe(
-    plan=episodes.Resampled(samples=samples, turns=turns),
+    plan=resampled.Resampled(samples=samples, turns=turns),
     objective=pair_losses(
       preference.regression,
       grouped.to_iterate_in_turn,

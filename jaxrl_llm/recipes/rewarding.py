@@ -13,7 +13,7 @@ from jaxrl_llm.notes import diversity, parts
 from jaxrl_llm.objectives import aggregate, costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.plans import episodes, sampled
-from jaxrl_llm.plans import wordings as wordings_lib
+from jaxrl_llm.plans import orders as orders_lib
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.rewards import behaviour, length
@@ -344,7 +344,7 @@ def j1(
   sampling, nor a forced "wait" is here.
   """
   return Recipe(
-    plan=wordings_lib.Orders(samples=samples, orders=orders),
+    plan=orders_lib.Orders(samples=samples, orders=orders),
     credit=chain(
       shape(behaviour.in_every_order, share=share), estimate(group.norm)
     ),

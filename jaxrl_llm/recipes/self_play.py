@@ -20,7 +20,7 @@ from jaxrl_llm.objectives import (
 )
 from jaxrl_llm.objectives.base import policy_gradient
 from jaxrl_llm.objectives.grouped import group_losses, pair_losses
-from jaxrl_llm.plans import demonstrations, sampled
+from jaxrl_llm.plans import imitated, sampled
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.rewards import duels
@@ -136,7 +136,7 @@ def dno_practical(
   Deviates: without the replay of earlier iterations' pairs.
   """
   return Recipe(
-    plan=demonstrations.WithDemonstration(samples=samples),
+    plan=imitated.WithDemonstration(samples=samples),
     objective=pair_losses(
       preference.logistic,
       grouped.to_iterate,

@@ -26,7 +26,14 @@ from jaxrl_llm.notes import base as notes
 from jaxrl_llm.notes import parts, passes
 from jaxrl_llm.objectives import aggregate, costs, surrogates, unary
 from jaxrl_llm.objectives.base import Cost, policy_gradient, row_losses
-from jaxrl_llm.plans import branching, episodes, rated, sampled
+from jaxrl_llm.plans import (
+  episodes,
+  prefix_values,
+  rated,
+  refill,
+  sampled,
+  tree,
+)
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.selection import filters, weights
@@ -93,7 +100,7 @@ def spo_chain(
   `segments.starts`.
   """
   return Recipe(
-    plan=branching.PrefixValues(
+    plan=prefix_values.PrefixValues(
       partial(segments.starts, threshold=threshold, interval=interval),
       samples=samples,
       continuations=continuations,
@@ -131,7 +138,7 @@ def spo_tree(
   train.
   """
   return Recipe(
-    plan=branching.Tree(samples=samples, depth=depth),
+    plan=tree.Tree(samples=samples, depth=depth),
     credit=chain(
       estimate_tokens(steps.tree),
       weigh_tokens(weights.unsure_tokens, threshold=threshold),
@@ -346,7 +353,7 @@ def prime(
       unary.outcome_likelihood, weight=weight, correct=correct
     ),
   )
-  plan = sampled.Refill(middle, samples=samples, rounds=rounds)
+  plan = refill.Refill(middle, samples=samples, rounds=rounds)
   return Recipe(
     plan=rated.Rated(plan, rater, weight),
     credit=chain(

@@ -120,3 +120,30 @@ def greedy(values, total, *, least, most):
     if split[row] < most:
       heapq.heappush(waiting, entry(row))
   return split
+
+
+def nearest(values, rows, total):
+  """i64[K]: an arm of each kind, of the largest sum of values.
+
+  Of all choices whose rows are at most the total, those count that come
+  nearest to it.
+
+  Args:
+    values: f64[K, A], worth of each arm. rows: i64[K, A], what it takes.
+    total: rows in all, no fewer than the fewest of all kinds.
+  """
+  best, choices = np.full(total + 1, -np.inf), []
+  best[0] = 0.0
+  for worth, taken in zip(values, rows, strict=True):
+    tried = np.full((len(worth), total + 1), -np.inf)
+    for arm, used in enumerate(taken):
+      if used <= total:
+        tried[arm, used:] = best[: total + 1 - used] + worth[arm]
+    choices.append(np.argmax(tried, axis=0))
+    best = np.max(tried, axis=0)
+  left = int(np.flatnonzero(np.isfinite(best))[-1])
+  arms = np.zeros(len(rows), np.int64)
+  for kind in range(len(rows) - 1, -1, -1):
+    arms[kind] = choices[kind][left]
+    left -= rows[kind][arms[kind]]
+  return arms

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm.plans import sampled
+from jaxrl_llm.plans import masked, refill, sampled
 from jaxrl_llm.selection import filters
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.types import Prompts, Scores, Spec
@@ -54,7 +54,7 @@ class Lender:
 
 def collect(live, rounds=4):
   tools = Lender(live)
-  plan = sampled.Refill(filters.mixed_groups, samples=SAMPLES, rounds=rounds)
+  plan = refill.Refill(filters.mixed_groups, samples=SAMPLES, rounds=rounds)
   state = plan.init(Spec(GROUPS * SAMPLES, SAMPLES, 1, 1))
   rollouts, scores, state = plan.collect(tools, tools.draw(), state, KEY)
   assert state == ()
@@ -104,7 +104,7 @@ def test_refill_stops_after_its_rounds_and_leaves_places_to_dead_groups():
 
 def test_refill_without_a_round_is_refused():
   with pytest.raises(ValueError, match='0 rounds sample nothing'):
-    sampled.Refill(filters.mixed_groups, rounds=0)
+    refill.Refill(filters.mixed_groups, rounds=0)
 
 
 def test_refill_gives_groups_that_meet_different_adjacent_ids():
@@ -139,7 +139,7 @@ class Recorder(Lender):
 
 
 def test_masked_needs_a_sampler_that_records_what_it_kept():
-  plan = sampled.Masked(samples=SAMPLES, share=0.8, least=50)
+  plan = masked.Masked(samples=SAMPLES, share=0.8, least=50)
   assert plan.contract.refers
   tools = Recorder(())
   rollouts, _, _ = plan.collect(tools, tools.draw(), (), KEY)
@@ -151,4 +151,4 @@ def test_masked_needs_a_sampler_that_records_what_it_kept():
 
 def test_a_mask_keeps_something():
   with pytest.raises(ValueError, match=r'a share of 0.0 is not in \(0, 1\]'):
-    sampled.Masked(share=0.0)
+    masked.Masked(share=0.0)

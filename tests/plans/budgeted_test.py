@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import budgeted
+from jaxrl_llm.plans import bandit_budgets, budgeted
 from jaxrl_llm.plans.base import Tools
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.types import Prompts, Scores, Spec
@@ -86,7 +86,7 @@ def test_bins_of_a_budget_are_learned_from_the_rows_it_made():
 
 
 def _bandits():
-  plan = budgeted.Bandits(samples=4, least=2, most=7, rate=2.0, floor=0.1)
+  plan = bandit_budgets.Bandits(samples=4, least=2, most=7, rate=2.0, floor=0.1)
   state = plan.init(Spec(40, 4, 1, 2, tasks=10))
   place = jnp.array([0, 0, 0, 3, 3, 6, 6, 6, 6, 6])
   return plan, state | {'bins': state['bins'] | {'bin': place}}

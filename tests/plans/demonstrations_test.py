@@ -6,7 +6,7 @@ import pytest
 
 from jaxrl_llm.notes import base as notes
 from jaxrl_llm.notes import passes
-from jaxrl_llm.plans import demonstrations, offline_states, resets, sampled
+from jaxrl_llm.plans import imitated, offline_states, resets, sampled
 from tests.plans import scripted
 
 KEY = jax.random.key(0)
@@ -19,7 +19,7 @@ def tools(reply=lambda text, i: 'xyz'[i], records=RECORDS, judge=None):
 
 
 def test_the_last_row_of_a_group_is_the_demonstration():
-  plan = demonstrations.WithDemonstration(samples=3)
+  plan = imitated.WithDemonstration(samples=3)
   rollouts, scores, _ = plan.collect(tools(), scripted.ask('q', 'r'), (), KEY)
   assert scripted.words(rollouts) == ['x', 'y', 'ab', 'x', 'y', '']
   assert rollouts.group.tolist() == [0, 0, 0, 1, 1, 1]
@@ -39,7 +39,7 @@ class Referring(scripted.Scripted):
 
 
 def test_the_references_responses_may_stand_before_the_demonstration():
-  plan = demonstrations.BesideReference(samples=3)
+  plan = imitated.BesideReference(samples=3)
   assert plan.contract.refers and plan.contract.provides == {'offline'}
   tools = Referring(None, lambda text, record: 0.0, RECORDS, columns=4)
   rollouts, _, _ = plan.collect(tools, scripted.ask('q'), (), KEY)
@@ -49,7 +49,7 @@ def test_the_references_responses_may_stand_before_the_demonstration():
 
 
 def test_a_demonstration_that_does_not_fit_does_not_count():
-  plan = demonstrations.WithDemonstration(samples=2)
+  plan = imitated.WithDemonstration(samples=2)
   rollouts, _, _ = plan.collect(tools(), scripted.ask('q', 'r'), (), KEY)
   assert rollouts.valid.tolist() == [True, True, True, False]
 
@@ -58,7 +58,7 @@ def test_an_iteration_has_own_responses_or_demonstrations():
   seen = set()
   for seed in range(8):
     plan, key = (
-      demonstrations.OrDemonstrations(samples=2),
+      imitated.OrDemonstrations(samples=2),
       jax.random.key(seed),
     )
     rollouts, scores, _ = plan.collect(tools(), scripted.ask('q', 'r'), (), key)
@@ -71,7 +71,7 @@ def test_an_iteration_has_own_responses_or_demonstrations():
 
 @pytest.mark.parametrize(('share', 'first'), [(1.0, 'x'), (0.0, 'ab')])
 def test_a_share_may_be_all(share, first):
-  plan = demonstrations.OrDemonstrations(share=share)
+  plan = imitated.OrDemonstrations(share=share)
   rollouts, _, _ = plan.collect(tools(), scripted.ask('q'), (), KEY)
   assert scripted.words(rollouts) == [first]
   assert len(plan.contract.checks) == (share < 1)
@@ -79,11 +79,11 @@ def test_a_share_may_be_all(share, first):
 
 def test_a_share_is_a_probability():
   with pytest.raises(ValueError, match=r'not in \[0, 1\]'):
-    demonstrations.OrDemonstrations(share=1.5)
+    imitated.OrDemonstrations(share=1.5)
 
 
 SHOWN, BARE = {'demonstration': 'a'}, {}
-OPTIONAL = demonstrations.WithDemonstration(samples=2, optional=True)
+OPTIONAL = imitated.WithDemonstration(samples=2, optional=True)
 
 
 def check(plan, *records):
@@ -94,7 +94,7 @@ def check(plan, *records):
 @pytest.mark.parametrize(
   'plan',
   [
-    demonstrations.WithDemonstration(samples=2),
+    imitated.WithDemonstration(samples=2),
     resets.DatasetReset(),
     offline_states.OfflineStates(),
     notes.noted(sampled.independent(), passes.Coverage()),
@@ -112,7 +112,7 @@ def test_what_is_no_text_demonstrates_nothing(nothing):
   """A table fills up fields with null, and not every text has words."""
   bad = {'demonstration': nothing}
   with pytest.raises(ValueError, match='1 of 2 questions'):
-    check(demonstrations.WithDemonstration(samples=2), SHOWN, bad)
+    check(imitated.WithDemonstration(samples=2), SHOWN, bad)
   lent = tools(records=(SHOWN, bad))
   rollouts, _, _ = OPTIONAL.collect(lent, scripted.ask('q', 'r'), (), KEY)
   assert rollouts.valid.tolist() == [True, True, True, False]
@@ -135,4 +135,4 @@ def test_without_a_demonstration_its_row_does_not_count():
 
 def test_a_group_needs_a_response_of_its_own():
   with pytest.raises(ValueError, match='use at least 2'):
-    demonstrations.WithDemonstration(samples=1)
+    imitated.WithDemonstration(samples=1)

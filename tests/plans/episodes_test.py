@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxrl_llm.plans import episodes, playing
+from jaxrl_llm.plans import by_turn, episodes, playing, resampled
 from jaxrl_llm.plans import turns as turns_lib
 from jaxrl_llm.tasks import environments
 from tests.plans import scripted
@@ -159,7 +159,7 @@ def test_what_cannot_be_heard_is_not_said():
 
 
 def test_rows_of_steps_are_turns_after_what_came_before():
-  plan = episodes.Steps(episodes=2, turns=4)
+  plan = by_turn.Steps(episodes=2, turns=4)
   assert plan.contract.samples == 8
   rollouts, scores = collect(plan)
   prompts = ['q', 'qa7\n', 'qa7\nb2\n']
@@ -181,7 +181,7 @@ def test_extras_say_what_steps_have_in_common():
     return 'a' if text == 'q' else '0'
 
   mixed = tools(lambda text, i: reply(text, i))
-  rollouts, _ = collect(episodes.Steps(episodes=2, turns=3), mixed)
+  rollouts, _ = collect(by_turn.Steps(episodes=2, turns=3), mixed)
   extras = {k: np.asarray(v) for k, v in rollouts.extras.items()}
   np.testing.assert_array_equal(extras['trajectory'], [0, 0, 0, 1, 1, 1])
   np.testing.assert_array_equal(extras['step'], [0, 1, 2] * 2)
@@ -193,7 +193,7 @@ def test_extras_say_what_steps_have_in_common():
 
 
 def test_what_the_environment_paid_goes_with_its_turn():
-  cut, _ = collect(episodes.Steps(episodes=3, turns=4))
+  cut, _ = collect(by_turn.Steps(episodes=3, turns=4))
   paid = np.asarray(cut.paid).sum(axis=1)
   wanted = np.where(cut.valid, cut.extras['step_reward'], 0)
   np.testing.assert_allclose(paid, wanted, rtol=1e-6)
@@ -202,7 +202,7 @@ def test_what_the_environment_paid_goes_with_its_turn():
 
 def test_steps_hold_the_tokens_and_log_probs_of_the_episode():
   whole, _ = collect(episodes.MultiTurn(samples=3, turns=4))
-  cut, _ = collect(episodes.Steps(episodes=3, turns=4))
+  cut, _ = collect(by_turn.Steps(episodes=3, turns=4))
   whole, cut = (
     [
       np.asarray(x)[np.asarray(r.action_mask)]
@@ -233,14 +233,14 @@ def test_fewer_tokens_than_turns_are_refused():
     collect(episodes.MultiTurn(samples=1, turns=4), tools(columns=3))
 
 
-def resampled(reply, turns=3, samples=2):
+def resample(reply, turns=3, samples=2):
   lent = tools(reply)
-  rollouts, _ = collect(episodes.Resampled(samples=samples, turns=turns), lent)
+  rollouts, _ = collect(resampled.Resampled(samples=samples, turns=turns), lent)
   return lent, rollouts
 
 
 def test_resampled_episodes_share_what_came_before_their_turn():
-  lent, rollouts = resampled(lambda text, i: told(text))
+  lent, rollouts = resample(lambda text, i: told(text))
   turn = int(rollouts.extras['resampled'][0])
   assert rollouts.extras['resampled'].tolist() == [turn] * 2
   assert scripted.words(rollouts) == ['a7\nb2\n72'] * 2
@@ -279,8 +279,8 @@ def stops(rollouts):
 def test_an_episode_says_why_it_ended(reply, turns, columns, reason):
   for plan in (
     episodes.MultiTurn(samples=2, turns=turns),
-    episodes.Steps(episodes=2, turns=turns),
-    episodes.Resampled(samples=2, turns=turns),
+    by_turn.Steps(episodes=2, turns=turns),
+    resampled.Resampled(samples=2, turns=turns),
   ):
     lent = tools(lambda text, i: reply(text), columns)
     rollouts, _ = collect(plan, lent)

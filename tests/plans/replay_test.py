@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm.plans import replay
+from jaxrl_llm.plans import replay, successes
 from jaxrl_llm.plans.base import Tools
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.types import Scores, Spec
@@ -96,19 +96,15 @@ def test_the_oldest_groups_are_forgotten():
 
 
 def test_draws_follow_the_advantages():
-  rows = {'x': jnp.arange(3.0)[:, None]}
-  magnitude = jnp.array([1.0, 3.0, 0.0])
-  buffer = {'rows': rows, 'magnitude': magnitude, 'place': jnp.int32(0)}
+  held, fresh = jnp.array([1.0, 3.0, 0.0]), jnp.zeros(1)
 
   def draw(key):
-    fresh = {'x': -jnp.ones((1, 1))}
-    mixed, _, _ = replay._mix(
-      buffer, fresh, jnp.zeros(1), key, most=1, power=2.0
-    )
-    return mixed['x'][0, 0]
+    place = jnp.int32(0)
+    index, _ = replay._places(held, place, fresh, key, most=1, power=2.0)
+    return index[0] - 1
 
   drawn = np.asarray(jax.vmap(draw)(jax.random.split(jax.random.key(0), 2000)))
-  assert set(drawn) == {0.0, 1.0}
+  assert set(drawn) == {0, 1}
   np.testing.assert_allclose(np.mean(drawn == 1), 0.9, atol=0.03)
 
 
@@ -149,7 +145,7 @@ def _kept(state):
 
 def test_a_failing_group_gets_an_earlier_success_of_its_question():
   tools = _Asked([[1, 0, 0, 1], [0, 0, 1, 1]])
-  rollouts, scores, state = _collect(replay.Successes(SAMPLES), tools, 2)
+  rollouts, scores, state = _collect(successes.Successes(SAMPLES), tools, 2)
   assert tools.noted['plan/replayed'] == 1
   replayed = np.asarray(rollouts.extras['replayed'])
   assert replayed.tolist() == [True] + [False] * 7
@@ -164,7 +160,7 @@ def test_a_failing_group_gets_an_earlier_success_of_its_question():
 
 def test_an_empty_memory_of_successes_changes_nothing():
   tools = _Asked([[0, 0, 1, 0]])
-  rollouts, _, state = _collect(replay.Successes(SAMPLES), tools, 1)
+  rollouts, _, state = _collect(successes.Successes(SAMPLES), tools, 1)
   assert not np.any(rollouts.extras['replayed'])
   assert rollouts.content.response[:, 0].tolist() == [0] * 8
   assert _kept(state) == [(2, 0)]
@@ -172,14 +168,14 @@ def test_an_empty_memory_of_successes_changes_nothing():
 
 def test_the_oldest_successes_of_a_question_leave_first_and_then_of_all():
   live = [[1, 0, 0, 0]] * 3 + [[0, 1, 1, 0]]
-  few = replay.Successes(SAMPLES, each=2, capacity=8)
+  few = successes.Successes(SAMPLES, each=2, capacity=8)
   assert _kept(_collect(few, _Asked(live), 3)[2]) == [(0, 1), (0, 2)]
-  full = replay.Successes(SAMPLES, each=8, capacity=3)
+  full = successes.Successes(SAMPLES, each=8, capacity=3)
   assert _kept(_collect(full, _Asked(live), 4)[2]) == [(0, 2), (1, 3), (2, 3)]
 
 
 def test_rows_that_push_each_other_out_in_one_iteration_are_kept_once():
-  full = replay.Successes(SAMPLES, capacity=2)
+  full = successes.Successes(SAMPLES, capacity=2)
   state = _collect(full, _Asked([[1, 1, 1, 1]]), 1)[2]
   assert _kept(state) == [(2, 0), (3, 0)]
   assert state['rows']['task'].tolist() == state['task'].tolist()
@@ -187,7 +183,7 @@ def test_rows_that_push_each_other_out_in_one_iteration_are_kept_once():
 
 def test_successes_are_drawn_evenly():
   tools = _Asked([[1, 0, 0, 0]] * 2 + [[0, 0, 0, 0]] * 200)
-  plan, drawn = replay.Successes(SAMPLES), []
+  plan, drawn = successes.Successes(SAMPLES), []
   state = plan.init(SPEC)
   for step in range(202):
     key = jax.random.fold_in(jax.random.key(0), step)
@@ -208,11 +204,11 @@ def test_successes_are_drawn_evenly():
   ],
 )
 def test_groups_fail_whose_rewards_are_low_and_alike(rewards, fails):
-  assert replay.Successes()._fails(np.array(rewards)) == fails
+  assert successes.Successes()._fails(np.array(rewards)) == fails
 
 
 def test_memories_of_rows_keep_their_types_and_refuse_what_they_cannot_keep():
-  plan = replay.Successes(SAMPLES, capacity=3)
+  plan = successes.Successes(SAMPLES, capacity=3)
   state = _collect(plan, _Asked([[1, 0, 0, 0]]), 1)[2]
   same = jax.tree.map(
     lambda a, b: a.shape == b.shape and a.dtype == b.dtype,

@@ -1,12 +1,10 @@
 """One question in several words: groups, and the agreement between them."""
 
-import math
-
 import jax
 import numpy as np
 import pytest
 
-from jaxrl_llm.plans import wordings
+from jaxrl_llm.plans import orders, wordings
 from jaxrl_llm.rewards import behaviour
 from tests.plans import scripted
 
@@ -63,26 +61,6 @@ def test_wordings_that_do_not_share_the_samples_are_refused():
     wordings.Variants(samples=8, wordings=3)
 
 
-@pytest.mark.parametrize(
-  ('text', 'other', 'value'),
-  [
-    ('a b c', 'a b c', 1),
-    ('a', 'a', 1),
-    ('a b', 'c d', 0),
-    ('', 'a', 0),
-    ('a', '', 0),
-    # One of two pairs, and two of three words.
-    ('a b c', 'a b d', math.sqrt(2 / 3 * 1 / 2)),
-    # A word counts as often as the other has it.
-    ('a a b', 'a b', math.sqrt(2 / 3 * 1 / 2)),
-    # Shorter than the other by half.
-    ('a b', 'a b c d', math.exp(1 - 4 / 2)),
-  ],
-)
-def test_bleu_of_words_and_pairs(text, other, value):
-  np.testing.assert_allclose(wordings.bleu(text, other), value, rtol=1e-12)
-
-
 def test_orders_are_judged_by_their_own_answers_and_paired():
   records = (
     {'prompt': 'a', 'wordings': ['b'], 'answers': ['a0', 'b1']},
@@ -93,7 +71,7 @@ def test_orders_are_judged_by_their_own_answers_and_paired():
     judge=lambda text, row: float(text == row['answer']),
     records=records,
   )
-  plan = wordings.Orders(samples=2, orders=2)
+  plan = orders.Orders(samples=2, orders=2)
   rollouts, scores, _ = plan.collect(tools, scripted.ask('a', 'd'), (), KEY)
   assert scores.components[:, 0].tolist() == [1, 0, 0, 1, 0, 1, 0, 1]
   assert rollouts.extras['bundle'].tolist() == [0] * 4 + [1] * 4
@@ -103,14 +81,14 @@ def test_orders_are_judged_by_their_own_answers_and_paired():
 
 
 @pytest.mark.parametrize(
-  'plan', [wordings.Wordings(), wordings.Variants(), wordings.Orders()]
+  'plan', [wordings.Wordings(), wordings.Variants(), orders.Orders()]
 )
 def test_all_say_that_they_ask_in_other_words(plan):
   assert plan.contract.rewords
 
 
 def test_orders_without_answers_of_their_own_are_refused():
-  _, check = wordings.Orders(samples=1).contract.checks
+  _, check = orders.Orders(samples=1).contract.checks
   with pytest.raises(ValueError, match='2 of 2 questions have fewer, .* .a.;'):
     check(RECORDS)
 
@@ -122,28 +100,3 @@ def test_a_text_is_one_other_wording_and_null_is_none(others):
     wordings.enough(records, 2)
   with pytest.raises(ValueError, match="1 of 1 questions have fewer.*'a'"):
     wordings.enough(records, 3 if others else 2)
-
-
-@pytest.mark.parametrize(
-  ('rows', 'wanted'),
-  [
-    ([], 0),
-    (['abc'], 0),
-    (['abcd', 'abcd', 'abcd'], 1),
-    # All of abc is found, in longer ones: exp(1 - 4 / 3) = 0.716531.
-    (
-      ['abc', 'abcd', 'xabc'],
-      (0.716531 + 2 * (3 / 4 * 2 / 3 * 1 / 2) ** (1 / 3)) / 3,
-    ),
-    # Nothing in common counts 0, for either.
-    (['abc', 'xyz'], 0),
-    # As often as in the one that has it most often.
-    (['aaaa', 'aab'], None),
-  ],
-)
-def test_self_bleu_is_that_of_each_to_all_others(rows, wanted):
-  if wanted is None:
-    first = (2 / 4 * 1 / 3 * 0.1 / 2) ** (1 / 3)
-    second = math.exp(1 - 4 / 3) * (2 / 3 * 1 / 2 * 0.1 / 1) ** (1 / 3)
-    wanted = (first + second) / 2
-  assert wordings.self_bleu(rows) == pytest.approx(wanted)

@@ -366,7 +366,7 @@ class Answering:
         rows=1,
         first=True,
       )
-      return *rewritten.judged(speaker, rollouts, log, 1), log.last
+      return *playing.judged(speaker, rollouts, log), log.last
     if self.turns:
       rollouts, log = playing.play(
         speaker, prompts, key, samples=samples, turns=self.turns

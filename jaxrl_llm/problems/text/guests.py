@@ -15,7 +15,14 @@ from ml_collections import ConfigDict
 from jaxrl_llm import credit
 from jaxrl_llm.advantages import steps
 from jaxrl_llm.objectives import aggregate
-from jaxrl_llm.plans import aligned, episodes, rewritten, sampled, served
+from jaxrl_llm.plans import (
+  aligned,
+  by_turn,
+  episodes,
+  rewritten,
+  sampled,
+  served,
+)
 from jaxrl_llm.policies.language import hf, parameters
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.recipe import Recipe
@@ -130,7 +137,7 @@ def asked_by_program(config: ConfigDict, recipe: Recipe) -> Recipe:
       rows in a way that episodes do not.
   """
   plan = _inner(recipe.plan)
-  kinds = sampled.Independent, episodes.MultiTurn, episodes.Steps
+  kinds = sampled.Independent, episodes.MultiTurn, by_turn.Steps
   if not isinstance(plan, kinds):
     raise ValueError(
       f'program={config.program!r} and the plan {type(plan).__name__} of the '
@@ -143,7 +150,7 @@ def asked_by_program(config: ConfigDict, recipe: Recipe) -> Recipe:
       'programs are answered by one; start one process'
     )
   rows = config.serve.rows
-  if isinstance(plan, episodes.Steps):
+  if isinstance(plan, by_turn.Steps):
     # Their recipes know what is of one episode.
     return _planned(
       recipe, served.Served(plan.episodes, plan.turns, apart=True)
@@ -173,7 +180,7 @@ def rewritten_by_template(config: ConfigDict, recipe: Recipe) -> Recipe:
       f'serve.history=template in {jax.process_count()} processes: its rows '
       'are found by one; start one process'
     )
-  if isinstance(plan, episodes.Steps):
+  if isinstance(plan, by_turn.Steps):
     made = rewritten.Rewritten(plan.episodes, plan.turns, plan.turns, True)
     return _planned(recipe, made)
   if not isinstance(plan, episodes.MultiTurn):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxrl_llm import types
-from jaxrl_llm.plans import episodes, playing, prefixes
+from jaxrl_llm.plans import by_turn, playing, prefixes
 from jaxrl_llm.problems.text import assembly
 from jaxrl_llm.problems.text.tools import Speaker
 from jaxrl_llm.tasks import environments, tokens
@@ -196,7 +196,7 @@ def test_samples_show_who_said_what(run):
     told = [t['told'] for t in shown[0]['turns'] if 'told' in t]
     assert len(told) == 2 and 'one' in told[0]
     assert shown[3]['stop'] == 'turns'
-    steps = episodes.as_steps(rollouts, log.start, log.end, most=25)
+    steps = by_turn.as_steps(rollouts, log.start, log.end, most=25)
     rows = steps.valid.shape[0]
     credit = types.initial_credit(
       steps, types.Scores(jnp.zeros((rows, 1)), jnp.ones(1))

@@ -8,7 +8,7 @@ from experiments.configs.base import base
 from jaxrl_llm import credit, recipes
 from jaxrl_llm.notes import base as notes
 from jaxrl_llm.notes import passes
-from jaxrl_llm.plans import episodes, sampled, served
+from jaxrl_llm.plans import by_turn, episodes, sampled, served
 from jaxrl_llm.problems.text import guests
 from jaxrl_llm.recipe import Recipe, missing
 from jaxrl_llm.tasks import environments, hosted
@@ -29,7 +29,7 @@ def settings(**changes):
   ('plan', 'message'),
   [
     (episodes.MultiTurn(), '--config.environment="lookup"'),
-    (episodes.Steps(), '--config.environment='),
+    (by_turn.Steps(), '--config.environment='),
     (TAUGHT, '--config.teacher.paths='),
   ],
 )
@@ -146,7 +146,7 @@ def test_a_program_takes_the_place_of_an_environment():
     assert not missing(asked(name)), name
   found = asked('step_grpo', serve__rows=3).plan
   assert (found.samples, found.rows, found.apart) == (8, 4, True)
-  assert found.contract.provides >= episodes.Steps().contract.provides
+  assert found.contract.provides >= by_turn.Steps().contract.provides
 
 
 @pytest.mark.parametrize(

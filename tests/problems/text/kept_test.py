@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxrl_llm.plans import episodes, playing
+from jaxrl_llm.plans import playing, resampled
 from jaxrl_llm.problems.text import assembly
 from jaxrl_llm.problems.text.tools import Speaker
 from jaxrl_llm.tasks import environments
@@ -82,7 +82,7 @@ def test_what_is_kept_changes_no_episode(run, unroll):
 def test_episodes_that_part_in_their_middle_are_read_from_there(run):
   """Rows begin with as many tokens as came before the turn that is redone."""
   plan, prompts = (
-    episodes.Resampled(turns=4),
+    resampled.Resampled(turns=4),
     run[0].train.prompts(np.arange(4)),
   )
   found, wanted = (

@@ -12,7 +12,7 @@ import pytest
 
 from experiments.configs import agent, program
 from jaxrl_llm import credit, types
-from jaxrl_llm.plans import episodes, playing, prefixes
+from jaxrl_llm.plans import by_turn, episodes, playing, prefixes
 from jaxrl_llm.problems.text import assembly
 from jaxrl_llm.problems.text.tools import Speaker
 from jaxrl_llm.tasks import environments
@@ -228,7 +228,7 @@ def test_steps_of_a_program_are_those_of_its_environment(tmp_path):
     speaker, prompts, found, scores = collected(
       parts, Scripted(parts, environments.Lookup())
     )
-    plan = episodes.Steps(episodes=4, turns=4)
+    plan = by_turn.Steps(episodes=4, turns=4)
     wanted, marks, _ = plan.collect(speaker, prompts, None, KEY)
     made = parts.recipe.credit
   np.testing.assert_array_equal(found.valid, wanted.valid)
@@ -303,7 +303,7 @@ def test_steps_whose_history_is_written_anew_are_rows(tmp_path):
   with assembled(config, tmp_path) as parts:
     speaker = Thinking(parts, parts.answering.environment)
     _, prompts, found, _ = collected(parts, speaker)
-    plan = episodes.Steps(episodes=4, turns=3)
+    plan = by_turn.Steps(episodes=4, turns=3)
     wanted, *_ = plan.collect(speaker, prompts, None, KEY)
     judged = parts.answering._judged(speaker, prompts, KEY, 4)
   for name in ('valid', 'logp', 'action_mask'):

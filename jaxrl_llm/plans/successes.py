@@ -1,0 +1,101 @@
+"""Groups that fail, with an earlier success with their question among them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrl_llm.plans import kept as kept_lib
+from jaxrl_llm.plans.base import Contract, Plan
+
+
+@dataclasses.dataclass(frozen=True)
+class Successes(Plan):
+  """A group that fails gets an earlier success with its own question.
+
+  Where all rewards of a group are low and alike, one of the rows that are kept
+  of its question, drawn evenly, replaces its first. Then fresh rows that earned
+  something are kept, the oldest leaving first. The extra `replayed` bool[N]
+  marks rows of earlier iterations, whose log-probs are those of their sampler.
+
+  Attributes:
+    samples: rows of a group. each: rows kept of a question. capacity: of all.
+    spread, low: a group fails whose rewards have a smaller standard deviation
+      and a smaller mean.
+    earned: rows above it are kept.
+
+  Raises:
+    ValueError: the sampler gives extras whose shape is not known beforehand.
+
+  Source: ARPO for GUI agents, arXiv 2505.16282, and its code.
+  """
+
+  samples: int = 8
+  each: int = 8
+  capacity: int = 1024
+  spread: float = 0.05
+  low: float = 0.2
+  earned: float = 0.1
+
+  @property
+  def contract(self):
+    return Contract(self.samples, provides={'replayed'})
+
+  def init(self, spec):
+    return {
+      'rows': kept_lib.blank(spec, self.capacity),
+      'task': jnp.full(self.capacity, -1),
+      'number': jnp.full(self.capacity, -1),
+      'count': jnp.int32(0),
+    }
+
+  def collect(self, tools, prompts, state, key):
+    sample_key, draw_key = jax.random.split(key)
+    rollouts = tools.generate(prompts, sample_key, self.samples)
+    rollouts, scores = tools.verify(rollouts)
+    kept_lib.check(rollouts, state['rows'])
+    rewards, valid, task = (
+      np.asarray(x) for x in (scores.total, rollouts.valid, rollouts.task)
+    )
+    index = np.arange(len(task))
+    chance = np.asarray(jax.random.uniform(draw_key, task.shape))
+    for first in range(0, len(task), self.samples):
+      own = slice(first, first + self.samples)
+      kept = np.flatnonzero(np.asarray(state['task']) == task[first])
+      if len(kept) and self._fails(rewards[own][valid[own]]):
+        index[first] = len(task) + kept[int(chance[first] * len(kept))]
+    place, memory = self._places(state, task, valid & (rewards > self.earned))
+    fresh = kept_lib.columns(rollouts, scores.components)
+    mixed, rows = kept_lib.exchanged(fresh, state['rows'], index, place)
+    replayed = index >= len(task)
+    tools.note('plan/replayed', int(replayed.sum()))
+    rollouts = kept_lib.rows(rollouts, mixed)
+    scores = scores.replace(components=mixed['components'])
+    rollouts = rollouts.with_extras(replayed=jnp.asarray(replayed))
+    return rollouts, scores, memory | {'rows': rows}
+
+  def _fails(self, rewards):
+    if not len(rewards):
+      return False
+    return rewards.std() < self.spread and rewards.mean() < self.low
+
+  def _places(self, state, task, good):
+    """i[N], where each row is kept, C for nowhere, and the memory after it."""
+    held, number = np.array(state['task']), np.array(state['number'])
+    count = int(state['count'])
+    place = np.full(len(task), self.capacity)
+    for row in np.flatnonzero(good):
+      own = np.flatnonzero(held == task[row])
+      others = own if len(own) >= self.each else np.arange(self.capacity)
+      slot = others[np.argmin(number[others])]
+      place[place == slot] = self.capacity
+      place[row], held[slot], number[slot] = slot, task[row], count
+      count += 1
+    return place, {
+      'task': jnp.asarray(held),
+      'number': jnp.asarray(number),
+      'count': jnp.int32(count),
+    }
