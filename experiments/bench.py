@@ -9,6 +9,8 @@
       live in environments of their own: `pip install torch trl` for hf and
       trl, `pip install google-tunix` for tunix. Before the rounds, the peer
       tries several microbatches and keeps the one that learns fastest
+  ... --model=FOLDER
+      a pretrained model of yours; peers read Llama and Qwen 3
   ... --all --peer_python=trl=PATH --peer_python=tunix=PATH
       every row of performance.md whose peer has a Python
   ... --growth

@@ -130,6 +130,7 @@ def heavy_tail(count: int, least: int, most: int) -> tuple[int, ...]:
 
 
 SHAPES = {
+  'brief': Shape(8, 8, 32, 16),
   'short': Shape(8, 8, 64, 128),
   'long': Shape(4, 16, 512, 128),
   'deep': Shape(8, 8, 64, 512),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from typing import Any
 
 import jax
 
@@ -11,22 +12,31 @@ from jaxrl_llm.policies.language import hf, parameters
 
 
 def folder_of(name: str, scratch: pathlib.Path) -> pathlib.Path:
-  """The Hugging Face folder of a named model, or the folder that is named.
+  """A Hugging Face folder in float32, whose tokenizer has words for tokens.
+
+  Args:
+    name: a model of `cases.MODELS`, whose weights are drawn, or a folder,
+      whose weights are copied: its own tokenizer would give prompts a length
+      of their own.
+    scratch: where the folder is made.
 
   Raises:
     FileNotFoundError: neither.
   """
-  if name not in cases.MODELS:
-    folder = hf.resolve(name)
-    return pathlib.Path(folder)
-  model = cases.MODELS[name]
-  source = description(model)
-  config = hf.config_of(source)
-  init = jax.jit(parameters.init, static_argnums=0)
-  params = init(config, jax.random.key(0))
-  folder = scratch / name
-  words = _words(model.vocab)
-  hf.save(folder, config, params, source=source, tokenizer=words)
+  source: Any
+  if name in cases.MODELS:
+    source = description(cases.MODELS[name])
+    config = hf.config_of(source)
+    init = jax.jit(parameters.init, static_argnums=0)
+    params = init(config, jax.random.key(0))
+  else:
+    source = hf.resolve(name)
+    config, params = hf.load(source)
+  folder = scratch / 'model'
+  words = _words(config.vocab)
+  hf.save(
+    folder, config, params, source=source, tokenizer=words, dtype='float32'
+  )
   return folder
 
 

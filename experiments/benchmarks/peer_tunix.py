@@ -15,6 +15,8 @@ import jax
 import optax
 import transformers
 from flax import nnx
+from tunix.models.llama3 import model as llama3
+from tunix.models.llama3 import params as llama3_params
 from tunix.models.qwen3 import model as qwen3
 from tunix.models.qwen3 import params as qwen3_params
 from tunix.rl import rl_cluster
@@ -34,9 +36,7 @@ def prepare(request):
   mesh = jax.make_mesh(
     (1, 1), ('fsdp', 'tp'), axis_types=(jax.sharding.AxisType.Auto,) * 2
   )
-  model = qwen3_params.create_model_from_safe_tensors(
-    request['model'], _config(sizes), mesh
-  )
+  model = _model(request['model'], sizes, mesh)
   roles = (rl_cluster.Role.ACTOR, rl_cluster.Role.ROLLOUT)
   cluster = rl_cluster.RLCluster(
     actor=model,
@@ -79,19 +79,28 @@ def prepare(request):
   return taken.start(lambda: learner.train(batches()))
 
 
-def _config(sizes):
-  return qwen3.ModelConfig(
-    num_layers=sizes.layers,
-    vocab_size=sizes.vocab,
-    embed_dim=sizes.width,
-    hidden_dim=sizes.mlp_width,
-    num_heads=sizes.heads,
-    head_dim=sizes.head_dim,
-    num_kv_heads=sizes.kv_heads,
-    rope_theta=10_000,
-    norm_eps=1e-6,
-    use_tied_embedding=True,
-  )
+def _model(folder, sizes, mesh):
+  """The decoder of a folder, of the two families that are measured."""
+  described = transformers.AutoConfig.from_pretrained(folder)
+  fields = {
+    'num_layers': sizes.layers,
+    'vocab_size': sizes.vocab,
+    'embed_dim': sizes.width,
+    'hidden_dim': sizes.mlp_width,
+    'num_heads': sizes.heads,
+    'head_dim': sizes.head_dim,
+    'num_kv_heads': sizes.kv_heads,
+    'rope_theta': described.rope_parameters['rope_theta'],
+    'norm_eps': described.rms_norm_eps,
+  }
+  tied = described.tie_word_embeddings
+  if described.model_type == 'llama':
+    config = llama3.ModelConfig(**fields, weight_tying=tied)
+    read = llama3_params.create_model_from_safe_tensors
+  else:
+    config = qwen3.ModelConfig(**fields, use_tied_embedding=tied)
+    read = qwen3_params.create_model_from_safe_tensors
+  return read(folder, config, mesh)
 
 
 def _training(shape, microbatch):

@@ -109,7 +109,7 @@ def _lines(row: dict) -> list[dict[str, str]]:
     moved = cases.traffic(model, shape) / sample / copy
     lines.append(
       {
-        'model': cell['model'],
+        'model': pathlib.Path(cell['model']).name,
         'shape': cell['shape'],
         'system': shown,
         'sample tok/s': f'{expected / sample:,.0f}',
@@ -142,7 +142,7 @@ def _ratios(row: dict) -> list[tuple[str, ...]]:
   found = {'processors': _CPU}
   if all(calm(system['rounds']) for system in systems):
     found = {'the clock': _CLOCK} | found
-  who = cell['model'], cell['shape'], cell['peer']
+  who = pathlib.Path(cell['model']).name, cell['shape'], cell['peer']
   return [
     (*who, by, *map(ratio, names, targets)) for by, names in found.items()
   ]
