@@ -6,17 +6,19 @@
 Agent-R (arXiv 2501.11425) claims that imitating bad episodes, cut at their
 first wrong turn, with a word that it was wrong and the rest of a good one
 behind, teaches an agent to recover from errors, which good episodes alone do
-not.
+not; episodes come from a tree search, which finds good ones beside bad ones.
 
 16 tasks of 4 moves among 4, of which one is right at each place; a wrong one
 leads astray, from where only a fifth action, turning back, leads on. 8 actions
 at most. The policy is a table by task, place and being astray; at first the
 right move is 2.7 times as likely as any other, and turning back has a chance of
 one in 78. Groups of 8 episodes, Adam at 0.05, 60 iterations: `agent_r` with
-mended episodes, of which the turn back and what follows are learned; without
-them; and GRPO. Measured from 64 episodes a task: tasks done, and done by an
-agent that was led astray at the first place, at the end and over training.
-Expected: mended episodes teach to turn back, and the others GRPO alone.
+mended episodes, of which the turn back and what follows are learned, from
+independent episodes and from as many of a tree, two of them from each node;
+without mended ones; and GRPO. Measured from 64 episodes a task: tasks done, and
+done by an agent that was led astray at the first place, at the end and over
+training. Expected: mended episodes teach to turn back, and the others GRPO
+alone; a tree finds good ones sooner.
 """
 
 import functools
@@ -30,6 +32,7 @@ import optax
 from experiments.ablations import tables
 from experiments.ablations.study import Figure, over
 from jaxrl_llm import recipes
+from jaxrl_llm.plans.grown import Tree
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.training.step import Program
 from jaxrl_llm.types import Spec, Stats
@@ -38,6 +41,7 @@ TASKS, PLACES, MOVES, TURNS, BACK = 16, 4, 4, 8, 4
 STEPS, EVERY, RATE, TESTED = 60, 5, 0.05, 64
 LEARNERS: dict[str, tuple[str, dict[str, Any]]] = {
   'agent_r': ('agent_r', {'turns': TURNS}),
+  'agent_r of a tree': ('agent_r', {'turns': TURNS}),
   'agent_r, good ones alone': ('agent_r', {'turns': TURNS}),
   'grpo': ('grpo', {'kl_weight': 0.0}),
 }
@@ -91,6 +95,47 @@ def played(params, right, key, samples, state=0):
   return action.T, states.T, last
 
 
+def searched(params, right, key, samples):
+  """The same from the prompts, most of them from nodes of a tree search."""
+  first, *keys = jax.random.split(key, samples // 2)
+  action, states, last = map(np.asarray, played(params, right, first, 2))
+  states = np.concatenate([states, last[:, None]], axis=1)
+  trees = [Tree() for _ in range(TASKS)]
+  _add(trees, action, states, 0)
+  for number, after in enumerate(keys, 1):
+    nodes = [tree.next() for tree in trees]
+    found = [i * 2 * number + episode for i, (episode, _) in enumerate(nodes)]
+    source, turn = np.repeat(found, 2), np.repeat([t for _, t in nodes], 2)
+    start = states[source, turn]
+    more, there, end = map(
+      np.asarray, played(params, right, after, 2, jnp.asarray(start))
+    )
+    there = np.concatenate([there, end[:, None]], axis=1)
+    late = np.arange(TURNS + 1) - turn[:, None]
+    there = np.where(
+      late < 0, states[source], np.take_along_axis(there, abs(late), 1)
+    )
+    late = late[:, :-1]
+    more = np.where(
+      late < 0, action[source], np.take_along_axis(more, abs(late), 1)
+    )
+    _add(trees, more, there, 2 * number)
+    action, states = (
+      np.concatenate(
+        [x.reshape(TASKS, -1, x.shape[1]) for x in pair], axis=1
+      ).reshape(-1, pair[0].shape[1])
+      for pair in ((action, more), (states, there))
+    )
+  return action, states[:, :-1], states[:, -1]
+
+
+def _add(trees, action, states, number):
+  for row, (said, seen) in enumerate(zip(action, states)):
+    taken = said[seen[:-1] < 2 * PLACES]
+    done = float(seen[-1] == 2 * PLACES)
+    trees[row // 2].add(number + row % 2, [*map(str, taken)], done)
+
+
 def mended(action, state, last):
   """Bad episodes with the rest of the first good one of their task behind.
 
@@ -139,10 +184,11 @@ def train(seed, learner):
   found = []
   for step in range(STEPS):
     sample, update, test = jax.random.split(jax.random.fold_in(key, step), 3)
-    action, states, last = played(state.params, right, sample, samples)
+    play = searched if learner == 'agent_r of a tree' else played
+    action, states, last = play(state.params, right, sample, samples)
     given = np.ones(action.shape, bool)
     good = np.asarray(last) == 2 * PLACES
-    if learner == 'agent_r':
+    if learner in ('agent_r', 'agent_r of a tree'):
       action, states, given, good = mended(action, states, last)
     there = jnp.asarray(states) < 2 * PLACES
     place = jnp.arange(len(good), dtype=jnp.int32) // samples

@@ -28,6 +28,8 @@ beside this module are
     aligned         episodes with as many turns of sub-agents each
     led             turns behind what a leading episode said
     forked          episodes that part where the policy became unsure
+    grown           episodes that a tree search plays
+    verdicts        what the policy says of their turns
     reflected       episodes that went wrong, rewritten to turn good
     rewritten       the same, where the template writes the history anew
     served          what programs asked the policy over HTTP

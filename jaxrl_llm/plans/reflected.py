@@ -8,16 +8,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import actions, playing
+from jaxrl_llm.plans import actions, grown, verdicts
 from jaxrl_llm.plans.base import Contract, Plan
 
 
 @dataclasses.dataclass(frozen=True)
 class Reflected(Plan):
-  """Episodes of which bad ones turn into the good one of their group.
+  """Episodes of a tree search, of which bad ones turn into good ones.
 
-  A bad episode earned less than the best of its group by more than a gap, which
-  is good. Where they part, it is rewritten:
+  A bad episode earned less than one that is good by more than a gap. It is
+  rewritten, up to its first wrong turn, with that one of the good ones which
+  has most turns with it in common, the first of the best of several:
 
       what was said and told until then, and the turn that was wrong   given
       a sentence that it was                                         learned
@@ -29,13 +30,19 @@ class Reflected(Plan):
 
   Attributes:
     samples: episodes from a prompt. turns: the most of an episode.
-    good: alpha, what the best must earn more than. gap: beta.
+    good: alpha, what a good one earns more than. gap: beta.
     revisions: sentences, of which each bad episode gets one by chance.
+    children: episodes from a node of the tree; `samples` of them are
+      independent. explore: as of `grown.Tree`.
+    ask: how the policy is asked whether a turn was wrong, see
+      `verdicts.first_wrong`; ''; or no room to ask: the turn at which the two
+      part. fine: words of a verdict that a turn was not.
 
   Raises:
-    ValueError: no sentence, or a sampler that records its candidates.
+    ValueError: no sentence, samples that are no multiple of the children, or a
+      sampler that records its candidates.
 
-  Source: Agent-R, arXiv 2501.11425, sections 3.1 and 3.2.
+  Source: Agent-R, arXiv 2501.11425, sections 3.1 and 3.2, and its code.
   """
 
   samples: int = 8
@@ -43,6 +50,10 @@ class Reflected(Plan):
   good: float = 0.5
   gap: float = 0.2
   revisions: tuple[str, ...] = ('No. ',)
+  children: int = 2
+  explore: float = 0.25
+  ask: str = ''
+  fine: tuple[str, ...] = ('good', 'uncertain')
 
   def __post_init__(self):
     if not self.revisions:
@@ -56,25 +67,33 @@ class Reflected(Plan):
       self.samples,
       asks={'environment'},
       turns=self.turns,
+      rewords=bool(self.ask),
       written=self.revisions,
     )
 
   def collect(self, tools, prompts, state, key):
-    act, choose = jax.random.split(key)
-    rows, log = playing.play(
-      tools, prompts, act, samples=self.samples, turns=self.turns
+    act, choose, judge = jax.random.split(key, 3)
+    rows, log, scores = grown.grow(
+      tools,
+      prompts,
+      act,
+      samples=self.samples,
+      turns=self.turns,
+      children=self.children,
+      explore=self.explore,
     )
-    rows, scores = playing.judged(tools, rows, log)
     sentences = tools.encode(self.revisions)
     which = jax.random.randint(choose, rows.valid.shape, 0, len(sentences))
-    rewards = np.asarray(scores.total)
-    rewards = np.where(rows.valid, rewards, -np.inf)
+    rewards = np.where(rows.valid, scores.total, -np.inf)
+    pairs = dict(self._pairs(rewards, log))
+    wrong = self._wrong(tools, rows, log, pairs, judge)
     source, texts = np.arange(len(rewards)), {}
-    for row, best in self._pairs(rewards):
+    for row, model in pairs.items():
       words = sentences[int(which[row])]
-      spliced = _spliced(rows, log, row, best, words)
+      turn = wrong.get(row, _apart(log, row, model))
+      spliced = _spliced(rows, log, row, model, turn, words)
       if spliced is not None:
-        source[row], texts[row] = best, spliced
+        source[row], texts[row] = model, spliced
     tools.note('plan/reflected', len(texts) / len(rewards))
     if not texts:
       return rows, scores, state
@@ -85,28 +104,43 @@ class Reflected(Plan):
     components = scores.components[jnp.asarray(source)]
     return rows, scores.replace(components=components), state
 
-  def _pairs(self, rewards):
-    """(bad, good) rows of each group."""
+  def _pairs(self, rewards, log):
+    """(bad, good) rows, each bad one once."""
     for first in range(0, len(rewards), self.samples):
-      own = rewards[first : first + self.samples]
-      best = int(own.argmax())
-      if own[best] > self.good:
-        for row in np.flatnonzero(own[best] - own > self.gap):
-          if np.isfinite(own[row]):
-            yield first + int(row), first + best
+      own = first + np.arange(self.samples)
+      good = own[rewards[own] > self.good]
+      for row in own[np.isfinite(rewards[own])]:
+        better = good[rewards[good] - rewards[row] > self.gap]
+        near = [(_apart(log, row, other), rewards[other]) for other in better]
+        if near:
+          yield int(row), int(better[near.index(max(near))])
+
+  def _wrong(self, tools, rows, log, pairs, key):
+    """By row, its first wrong turn, where the policy was asked for it."""
+    if not self.ask:
+      return {}
+    return verdicts.first_wrong(
+      tools, rows, log, [*pairs], key, ask=self.ask, fine=self.fine
+    )
 
 
-def _spliced(rows, log, bad, good, words):
+def _apart(log, row, other) -> int:
+  """How many turns two episodes begin with in common."""
+  both = log.taken[row] & log.taken[other]
+  same = both & (log.action[row] == log.action[other])
+  return int(np.append(~same, True).argmax())
+
+
+def _spliced(rows, log, bad, good, wrong, words):
   """(tokens, which are learned) of a bad episode that turns good, or None."""
-  both = log.taken[bad] & log.taken[good]
-  apart = both & (log.action[bad] != log.action[good])
-  if not apart.any():
+  turns = log.taken.shape[1]
+  since = min(_apart(log, bad, good), wrong + 1)
+  if wrong + 1 >= turns or not log.taken[bad, wrong + 1]:
     return None
-  turn = int(apart.argmax())
-  if turn + 1 == log.taken.shape[1] or not log.taken[bad, turn + 1]:
+  if since >= turns or not log.taken[good, since]:
     return None
   tokens = np.asarray(rows.content.response)
-  until, since = log.start[bad, turn + 1], log.start[good, turn]
+  until, since = log.start[bad, wrong + 1], log.start[good, since]
   end = int(rows.length[good])
   said = [*tokens[bad, :until], *words, *tokens[good, since:end]]
   if len(said) > tokens.shape[1]:

@@ -372,8 +372,11 @@ def agent_r(
   *,
   samples: int = 8,
   turns: int = 4,
+  children: int = 2,
+  explore: float = 0.25,
   good: float = 0.5,
   gap: float = 0.2,
+  ask: str = '{prompt} {before}{turn} Was that good, uncertain or bad? ',
   revisions: tuple[str, ...] = ('No. ', 'Wrong. ', 'Again: '),
   minibatches: int = 1,
 ) -> Recipe:
@@ -381,17 +384,22 @@ def agent_r(
 
       -mean over tokens of log pi,    of rows that earn more than `good`
 
-  A bad episode goes on until its first wrong turn, which is not learned, says
-  that it was wrong, and goes on as the good one does.
+  Episodes are those of a tree search. A bad one goes on until the first turn
+  that the policy itself calls bad, which is not learned, says that it was
+  wrong, and goes on as the good one does which has most turns in common with
+  it. Without `ask`, or room for it, that is the turn at which they part.
 
-  Deviates: episodes are independent, where the paper searches a tree; the first
-  wrong turn is that at which the two part, not one that the policy finds; both
-  bounds are constant, and recalled; general data are not mixed in.
+  Deviates: episodes are played to their end from each node of the tree, not
+  turn by turn, and each bad one is mended once, where the code mends each pair;
+  both bounds are constant, and recalled, as numbers of the search are; general
+  data are not mixed in.
 
   No limit: all rows that count are imitated alike, where `sft` weighs them by
   their rewards.
   """
-  plan = reflected.Reflected(samples, turns, good, gap, revisions)
+  plan = reflected.Reflected(
+    samples, turns, good, gap, revisions, children, explore, ask
+  )
   taught = partial(group.outcomes, right=1.0, wrong=0.0, correct=good)
   return Recipe(
     plan=plan,

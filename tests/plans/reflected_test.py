@@ -10,7 +10,9 @@ from jaxrl_llm.tasks import environments
 from tests.plans import scripted
 
 KEY = jax.random.key(0)
-RECORDS = ({'digits': {'a': '7', 'b': '2', 'c': '5'}, 'answer': '72'},)
+RECORDS = (
+  {'prompt': 'q', 'digits': {'a': '7', 'b': '2', 'c': '5'}, 'answer': '72'},
+)
 GOOD = {'q': 'a', 'qa7\n': 'b', 'qa7\nb2\n': '72'}
 
 
@@ -40,7 +42,9 @@ def collect(said, columns=40, judge=None, support=False, **values):
     columns,
     environments.Lookup(),
   )
-  values = {'samples': len(said), 'revisions': ('no ',), **values}
+  # Of one tree without nodes: independent episodes.
+  values = {'samples': len(said), 'children': len(said), **values}
+  values = {'revisions': ('no ',), **values}
   plan = reflected.Reflected(**values)
   rollouts, scores, _ = plan.collect(lent, scripted.ask('q'), (), KEY)
   return lent, rollouts, scores
@@ -111,6 +115,49 @@ def test_what_has_no_room_stays():
   lent, rollouts, _ = collect([BAD, GOOD], columns=16)
   assert scripted.words(rollouts)[0] == 'b2\n22'
   assert lent.notes['plan/reflected'] == 0
+
+
+def test_the_good_episode_with_most_turns_in_common_is_gone_on_with():
+  # Both are right; the second one begins as the bad one does.
+  bad = {'q': 'a', 'qa7\n': 'c', 'qa7\nc5\n': '75'}
+  other = {'q': 'b', 'qb2\n': '72'}
+  _, rollouts, _ = collect([bad, other, GOOD], columns=60)
+  assert scripted.words(rollouts)[0] == 'a7\nc5\nno b2\n72'
+  # Of two that part at once, the better one.
+  _, rollouts, scores = collect(
+    [BAD, {'q': '7'}, {'q': 'a', 'qa7\n': '72'}],
+    columns=60,
+    judge=lambda text, record: {'7': 0.6, '72': 0.9}.get(text, 0.0),
+  )
+  assert scripted.words(rollouts)[0] == 'b2\nno a7\n72'
+  np.testing.assert_allclose(scores.components[:, 0], [0.9, 0.6, 0.9])
+
+
+@pytest.mark.parametrize(
+  ('fine', 'said'),
+  [
+    # The first turn, which both have in common: the good one goes on behind it.
+    ((), 'a7\nno b2\n72'),
+    (('a7',), 'a7\nc5\nno b2\n72'),
+    # A later turn than that at which they part.
+    (('a7', 'c5'), 'a7\nc5\nb2\nno b2\n72'),
+    # The last turn, behind which nothing goes on.
+    (('a7', 'c5', 'b2'), 'a7\nc5\nb2\n75'),
+  ],
+)
+def test_an_episode_turns_where_the_policy_calls_a_turn_wrong(fine, said):
+  bad = {'q': 'a', 'qa7\n': 'c', 'qa7\nc5\n': 'b', 'qa7\nc5\nb2\n': '75'}
+  verdicts = {f'<{words}': 'good' for words in fine}
+  answers = {
+    'q<a7\n': verdicts.get('<a7', 'bad'),
+    'qa7\n<c5\n': verdicts.get('<c5', 'bad'),
+    'qa7\nc5\n<b2\n': verdicts.get('<b2', 'bad'),
+    'qa7\nc5\nb2\n<75': 'bad',
+  }
+  _, rollouts, _ = collect(
+    [{**bad, **answers}, GOOD], columns=60, ask='{prompt}{before}<{turn}'
+  )
+  assert scripted.words(rollouts)[0] == said
 
 
 def test_sentences_are_drawn():
