@@ -22,6 +22,7 @@ from ml_collections import config_flags
 
 from experiments import modules
 from experiments.configs import base
+from jaxrl_llm import pipes
 from jaxrl_llm.spelling import nearest, suggestion
 
 _DEBUG = flags.DEFINE_bool('debug', False, 'Show tracebacks of errors.')
@@ -40,9 +41,10 @@ _CONFIGS = {
 
 # A word that names a config file.
 _FILE = re.compile(r'--?config=')
-# What begins a command; installed, the modules are none of the path.
-_INSTALLED = pathlib.Path(__file__).parents[1].name == 'commands'
-_CALL = 'jaxrl-llm ' if _INSTALLED else 'python -m experiments.'
+# What begins a command: of a script that is installed, modules are none of the
+# path where it is called.
+_SCRIPT = 'jaxrl-llm '
+_CALL = _SCRIPT if sys.argv[0].startswith(_SCRIPT) else 'python -m experiments.'
 # Characters of an error in one line.
 _LONGEST = 800
 
@@ -72,12 +74,15 @@ def run(main: Callable[..., int | None], words: str = '') -> None:
   # The config library reads it there, and wants its file before settings.
   sys.argv[:] = _file_first(sys.argv)
   # The verdict of flags comes before the imports of `main`, most of a second.
-  app.run(guarded, flags_parser=parse)
+  with pipes.unread():
+    app.run(guarded, flags_parser=parse)
 
 
 def _guarded(main) -> int:
   try:
     return main() or 0
+  except BrokenPipeError:
+    raise
   except Exception as error:
     if _DEBUG.value or not (_is_mistake(error) or _place(error)):
       raise
@@ -274,17 +279,23 @@ def _paths(argv: Sequence[str]) -> list[str]:
 
 
 def _named(name: str, argv: Sequence[str]) -> list[str]:
-  """Settings whose last word, or its initials, somebody gave for the path."""
-  known, leaf = _paths(argv), name.rpartition('.')[2]
+  """Settings whose last word, or its initials, somebody gave for the path.
+
+  Those of the section that was named, or else the optimizer's first: who
+  writes `lr` does not mean lora_rank.
+  """
+  known, (section, _, leaf) = _paths(argv), name.rpartition('.')
 
   def initials(path):
     return ''.join(word[:1] for word in path.rpartition('.')[2].split('_'))
 
-  return (
+  found = (
     [path for path in known if path == name]
     or [path for path in known if path.rpartition('.')[2] == leaf]
     or [path for path in known if len(leaf) > 1 and initials(path) == leaf]
   )
+  near = [path for path in found if path.rpartition('.')[0] == section]
+  return near or sorted(found, key=lambda x: not x.startswith('optimizer.'))
 
 
 def _spelt(name: str, argv: Sequence[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 What it was, what came out, its curves, and the responses that were kept: those
 of one iteration at a time, groups ordered by what they earned, tokens shaded by
-their log-prob or their advantage.
+their log-prob, their entropy, their advantage, what it weighs, or their ratio.
 """
 
 from __future__ import annotations
@@ -21,6 +21,22 @@ from jaxrl_llm import recipes
 
 # Iterations whose responses are on the page, evenly over the run.
 _ITERATIONS = 24
+# What tokens are shaded by: its name, and what the colours say.
+SHADES = {
+  'logp': ('log-prob', 'the redder, the less likely'),
+  'entropy': ('entropy', 'the redder, the more the policy was unsure'),
+  'advantage': ('advantage', 'blue is to be said more often, red less'),
+  'weighed': (
+    'advantage × weight',
+    'blue is to be said more often, red less, as much as the token counts '
+    'beside the average one',
+  ),
+  'ratio': (
+    'ratio',
+    'in the last optimizer step, blue was more likely than when it was '
+    'sampled, red less',
+  ),
+}
 _TEMPLATE = pathlib.Path(__file__).with_suffix('.html')
 
 
@@ -44,6 +60,10 @@ def of_run(workdir: pathlib.Path) -> str:
     autoescape=True, undefined=jinja2.StrictUndefined
   ).from_string(_TEMPLATE.read_text(encoding='utf-8'))
   kept = spread({line['step'] for line in lines}, _ITERATIONS)
+  shown = [
+    (step, [_group(g) for g in samples.grouped(samples.chosen(lines, step))])
+    for step in kept
+  ]
   return template.render(
     name=name,
     summary=recipes.get(name).summary if known else '',
@@ -55,11 +75,9 @@ def of_run(workdir: pathlib.Path) -> str:
     origin=record.get('from'),
     held_out=runs.held_out(workdir),
     settings=changed(config, known),
+    shades={name: SHADES[name] for name in SHADES if name in _known(shown)},
     curve=base64.b64encode(curve.png(history)).decode(),
-    iterations=[
-      (step, [_group(g) for g in samples.grouped(samples.chosen(lines, step))])
-      for step in kept
-    ],
+    iterations=shown,
     left_out=len({line['step'] for line in lines}) - len(kept),
   )
 
@@ -107,10 +125,35 @@ def _row(line: samples.Line, mean: float) -> dict[str, Any]:
     'kind': 'better' if better else 'worse' if worse else '',
     'response': samples.response_of(line),
     'turns': [next(iter(turn.items())) for turn in line.get('turns', ())],
-    'tokens': [
-      *zip(*(line.get(name, ()) for name in ('tokens', 'logp', 'advantage')))
-    ],
+    'tokens': _tokens(line),
   }
+
+
+def _known(iterations) -> set[str]:
+  """What is known of some token of the page."""
+  return {
+    name
+    for _, groups in iterations
+    for group in groups
+    for row in group['rows']
+    for _, known in row['tokens']
+    for name in known
+  }
+
+
+def _tokens(line: samples.Line) -> list[tuple[str, dict[str, float]]]:
+  """The tokens of a response, each with what is known of it, by its shade."""
+  found = []
+  for i, token in enumerate(line.get('tokens', ())):
+    known: dict[str, float] = {
+      name: line[name][i]
+      for name in ('logp', 'entropy', 'advantage', 'weight', 'ratio')
+      if name in line and line[name][i] is not None
+    }
+    if {'advantage', 'weight'} <= known.keys():
+      known['weighed'] = known['advantage'] * known.pop('weight')
+    found.append((token, known))
+  return found
 
 
 def write(workdir: pathlib.Path) -> pathlib.Path:

@@ -66,7 +66,8 @@ _FROM_OPTIMIZER = flags.DEFINE_bool(
 )
 _QUIET = flags.DEFINE_bool('quiet', False, 'No progress, nor devices.')
 
-# A run may go on with other values of these: they change no number.
+# A run may go on with other values of these: they change no number, or, those
+# of the mesh and of what is shown, its rounding alone.
 _FREE = (
   'checkpoint.every',
   'checkpoint.keep',

@@ -13,6 +13,11 @@ import os
 import pathlib
 import sys
 
+from jaxrl_llm import pipes
+
+# What a user types, see [project.scripts] of pyproject.toml.
+NAME = 'jaxrl-llm'
+
 
 def main() -> int:
   """Runs a command by its name; without one lists them."""
@@ -21,7 +26,9 @@ def main() -> int:
   sys.path.insert(0, place)
   inherited = os.environ.get('PYTHONPATH')
   os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, (place, inherited)))
-  return importlib.import_module('experiments.__main__').main()
+  commands = importlib.import_module('experiments.__main__')
+  with pipes.unread():
+    return commands.main(called=NAME)
 
 
 def folder() -> pathlib.Path:

@@ -5,11 +5,18 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+# Names in a message; there are hundreds of recipes.
+_MOST = 40
+
 
 def suggestion(word: str, known: Iterable[str]) -> str:
   """' Did you mean ...?' for a near miss, or the list of what is known."""
-  near = nearest(word, known)
-  return f'Did you mean {near!r}?' if near else f'Known: {sorted(known)}'
+  names = sorted(known)
+  near = nearest(word, names)
+  if near:
+    return f'Did you mean {near!r}?'
+  left = len(names) - _MOST
+  return f'Known: {names[:_MOST]}' + (f' and {left} more' if left > 0 else '')
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

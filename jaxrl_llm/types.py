@@ -162,7 +162,8 @@ class Rollouts(struct.PyTreeNode):
       the log of the kept probability mass, and, where asked, `support`
       i32[N, T, S]. The scoring pass adds `old_logp`, `old_values`, `ref_logp`
       and others as the recipe needs them; what else a method needs, such as
-      `teacher_logp`, its plan provides. All are listed in `reads`.
+      `teacher_logp`, its plan provides. All are listed in `reads`. The loop
+      alone adds `shown` i32[N], see `training.diagnostics.of_shown`.
   """
 
   content: PyTree

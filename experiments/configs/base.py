@@ -340,7 +340,7 @@ SETTINGS = {
   'log.samples': (8, 'responses kept per iteration in samples.jsonl'),
   'log.tokens': (
     True,
-    'their tokens too, with log-prob and advantage: some 30 bytes each',
+    'their tokens too, with log-prob, advantage and what the learner saw',
   ),
   'log.trackers': (
     (),

@@ -168,7 +168,8 @@ class PureSession(Session):
     key = key_for(self.config.seed, step, Purpose.EVAL)
     return self.measure(state.params, key, samples=self.config.eval.samples)
 
-  def examples(self, rollouts, credit):
+  def examples(self, rollouts, credit, seen=None):
+    del seen
     chosen = spread(np.asarray(rollouts.group), self.config.log.samples)
     rows = jax.tree.map(lambda x: np.asarray(x[chosen]), rollouts)
     rewards = np.asarray(credit.rewards)[chosen]

@@ -36,7 +36,15 @@ import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 
-from jaxrl_llm import compose, parts, presets, recipes, registry, spelling
+from jaxrl_llm import (
+  compose,
+  parts,
+  pipes,
+  presets,
+  recipes,
+  registry,
+  spelling,
+)
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.recipes import grid, meanings, peers, situations
 from jaxrl_llm.recipes import pieces as pieces_lib
@@ -73,11 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if (have or want) and asked.words != ['for']:
       raise KeyError('--have and --want belong to for, as in for --have=pairs')
     if asked.words == ['for']:
-      print(recommended(have, want), flush=True)
+      print(recommended(have, want))
     else:
-      print(_answer([_registered(word) for word in asked.words]), flush=True)
-  except BrokenPipeError:  # piped into head, say
-    sys.stdout = None
+      print(_answer([_registered(word) for word in asked.words]))
   except (KeyError, ValueError) as error:
     print(error.args[0], file=sys.stderr)
     return 2
@@ -487,4 +493,5 @@ def _aligned(pairs: Mapping[str, str]) -> list[str]:
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  with pipes.unread():
+    sys.exit(main())

@@ -256,6 +256,39 @@ def by_group(x: Array, group: Array, count: int) -> Array:
   return jnp.zeros(count, x.dtype).at[group].max(x)
 
 
+# What is kept of each token of a row that people will read.
+SEEN = ('logp', 'entropy', 'ratio', 'weight')
+
+
+def of_shown(stats: Stats, batch: Batch, count: int) -> Array:
+  """f32[count, T, 4], what the learner saw of the rows that are shown, `SEEN`.
+
+  Log-prob and entropy under the policy being differentiated, its ratio to the
+  old one, and the token's weight beside that of the step's average token. 0 for
+  tokens without weight, and for rows that are elsewhere.
+
+  Args:
+    batch: with `shown` i32[N] among the extras, the place of each row in
+      [0, count), negative for one that is not shown.
+  """
+  mask = batch.share > 0
+  moved = jnp.where(mask, stats.logp - batch.old_logp, 0)
+  seen = (
+    stats.logp,
+    stats.entropy,
+    numerics.bounded_exp(moved),
+    batch.weights / jnp.where(mask, batch.share, 1),
+  )
+  # Apart from the arithmetic of the loss, which must not depend on `count`.
+  table = jax.lax.optimization_barrier(
+    jax.lax.stop_gradient(jnp.stack(seen, axis=-1))
+  )
+  table = jnp.where(mask[..., None], table, 0)
+  here = batch.rollouts.extras['shown'] == jnp.arange(count)[:, None]
+  rows = table[jnp.argmax(here, axis=1)]
+  return jnp.where(jnp.any(here, axis=1)[:, None, None], rows, 0)
+
+
 def live_groups(slopes: Array, group: Array) -> Array:
   """The share of groups that have a slope, more than rounding leaves of 0.
 

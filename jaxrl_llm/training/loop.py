@@ -80,7 +80,7 @@ def iterate(session: Session, state: TrainState, step: int):
     step: finished iterations, 0 for the first.
 
   Returns:
-    The new state, the metrics as numbers, and the rollouts with their credit.
+    The new state, the metrics as numbers, and what was `Taught`.
   """
   if session.config.pipeline:
     return _pipelined(session, state, step)
@@ -100,7 +100,7 @@ def iterate(session: Session, state: TrainState, step: int):
     'time/learn': end - assigned,
     'time/step': end - start,
   }
-  return state, metrics, (learned.rollouts, learned.credit)
+  return state, metrics, learned.taught
 
 
 def _pipelined(session, state, step):
@@ -135,7 +135,7 @@ def _pipelined(session, state, step):
   # Counts are of the rows learned from, seconds those of this iteration.
   metrics |= {k: v for k, v in made.metrics.items() if k.startswith('time/')}
   metrics |= {'time/learn': end - dispatched, 'time/step': end - start}
-  return state, metrics, (done.rollouts, done.credit)
+  return state, metrics, done.taught
 
 
 class _Made(NamedTuple):
@@ -153,12 +153,23 @@ class _Made(NamedTuple):
   metrics: Mapping[str, float]
 
 
+class Taught(NamedTuple):
+  """The rows that an iteration learned from.
+
+  Attributes:
+    seen: what the learner said of those that are shown, or None.
+  """
+
+  rollouts: Rollouts
+  credit: Credit
+  seen: Array | None
+
+
 class _Learned(NamedTuple):
   """Steps 3 to 5: the state without what `_Made` remembers; dispatched."""
 
   state: TrainState
-  rollouts: Rollouts
-  credit: Credit
+  taught: Taught
   metrics: Mapping[str, Array]
 
 
@@ -187,9 +198,14 @@ def _learn(session, state, rollouts, scores, step) -> _Learned:
   method = {'credit': memory, 'controllers': controllers}
   key = key_for(session.config.seed, step, Purpose.LEARN)
   state, learned = program.learn(
-    state.replace(method=method), session.fixed, rollouts, credit, key
+    state.replace(method=method),
+    session.fixed,
+    session.marked(rollouts),
+    credit,
+    key,
   )
-  return _Learned(state, rollouts, credit, sampled | learned)
+  taught = Taught(rollouts, credit, learned.pop('seen', None))
+  return _Learned(state, taught, sampled | learned)
 
 
 def _remembering(session, state, made, learned=None, **waiting) -> TrainState:
@@ -200,11 +216,9 @@ def _remembering(session, state, made, learned=None, **waiting) -> TrainState:
   """
   curriculum = made.curriculum
   if learned:
+    rollouts, credit, _ = learned.taught
     curriculum = session.compiled.hear(
-      curriculum,
-      learned.rollouts.task,
-      learned.credit.rewards,
-      learned.rollouts.valid,
+      curriculum, rollouts.task, credit.rewards, rollouts.valid
     )
   held = {'curriculum': curriculum, 'plan': made.plan, **waiting}
   held = session.layout.everywhere(held)
@@ -283,7 +297,7 @@ def train(
   if step == 0:
     log({**session.counts, **evaluation(session, state, 0, run)})
   while step < config.steps and not stopping():
-    state, metrics, (rollouts, credit) = iterate(session, state, step)
+    state, metrics, taught = iterate(session, state, step)
     step += 1
     bad = metrics['bad_steps'] > 0
     useless = bad or not metrics['rows/valid'] > 0
@@ -305,8 +319,8 @@ def train(
       step % config.eval.every == 0 or step == config.steps
     ):
       metrics |= evaluation(session, state, step, run)
-    metrics |= session.of_sources(rollouts, credit)
-    run.samples(step, session.examples(rollouts, credit))
+    metrics |= session.of_sources(taught.rollouts, taught.credit)
+    run.samples(step, session.examples(*taught))
     log(metrics)
     if bad_in_a_row >= config.max_bad_steps:
       save()

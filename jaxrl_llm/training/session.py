@@ -188,10 +188,18 @@ class Session:
     """What the rows of an iteration earned by source; {} of one source."""
     return {}
 
+  def marked(self, rollouts: Rollouts) -> Rollouts:
+    """The rows, with `shown` of which the learner is to say more."""
+    return rollouts
+
   def examples(
-    self, rollouts: Rollouts, credit: Credit
+    self, rollouts: Rollouts, credit: Credit, seen: Array | None = None
   ) -> list[dict[str, Any]]:
-    """A few rows of an iteration, of several groups, for people to read."""
+    """A few rows of an iteration, of several groups, for people to read.
+
+    Args:
+      seen: f32[K, T, 4] or None, what the learner said of those `marked`.
+    """
     raise NotImplementedError
 
   def export_adapter(

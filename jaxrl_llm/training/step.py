@@ -76,6 +76,8 @@ class Program:
       `jaxrl_llm.training.widths`; () computes all of them.
     packed: a microbatch has several rows in each of its own, see
       `jaxrl_llm.training.packing`; the scorer is told their `places`.
+    shown: rows that may be marked `shown`, of which `learn` says more, see
+      `diagnostics.of_shown`.
   """
 
   recipe: Recipe
@@ -86,6 +88,7 @@ class Program:
   shared: int = 1
   widths: tuple[int, ...] = ()
   packed: bool = False
+  shown: int = 0
 
   @property
   def steps(self) -> int:
@@ -186,7 +189,8 @@ class Program:
     """All optimizer steps of one iteration, then controllers and reference.
 
     A step whose loss, gradient or new parameters are not finite changes nothing
-    and is counted in `bad_steps`.
+    and is counted in `bad_steps`. Beside metrics stands `seen`, of rows that
+    are `shown`, in the last epoch.
     """
     controllers = self.recipe.objective.controllers
     held = state.method['controllers']
@@ -221,7 +225,12 @@ class Program:
       )
     else:
       carry, stacked = jax.lax.scan(optimizer_step, carry, plans)
-      metrics = pieces.merged(stacked, jnp.mean)
+      # A row is in one step of every epoch.
+      last = {
+        name: jnp.sum(stacked.pop(name)[-self.recipe.minibatches :], axis=0)
+        for name in stacked.keys() & {'seen'}
+      }
+      metrics = pieces.merged(stacked, jnp.mean) | last
     params, opt = carry
     metrics['bad_steps'] *= self.steps
     metrics['tokens/learned'] *= self.steps
@@ -313,6 +322,8 @@ class Program:
       metrics['slopes_max'] = diagnostics.by_group(*slopes, ids)
       metrics |= diagnostics.of_microbatch(self._valued(stats), batch)
       metrics |= {'loss': loss}
+      if self.shown and 'shown' in batch.rollouts.extras:
+        metrics['seen'] = diagnostics.of_shown(stats, batch, self.shown)
       if self.widths or self.packed:
         metrics['learn/columns'] = width / columns / parts
       kinds = batch.rollouts.extras.keys() & {'recorded', 'demonstrated'}

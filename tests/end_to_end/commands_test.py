@@ -64,9 +64,15 @@ def test_samples_of_an_iteration_are_of_several_prompts(trained):
   of_one = [line['prompt'] for line in lines if line['step'] == 1]
   assert len(of_one) == 2 * len(set(of_one)) == 8
   for line in lines:
-    numbers = {len(line[name]) for name in ('tokens', 'logp', 'advantage')}
-    assert numbers == {line['length']}
+    names = ('tokens', 'logp', 'advantage', 'weight', 'entropy', 'ratio')
+    assert {len(line[name]) for name in names} == {line['length']}
     assert all(logp <= 0 for logp in line['logp'])
+    # Of tokens that nothing was learned from, the learner says nothing.
+    for name in ('entropy', 'ratio'):
+      told = [value is not None for value in line[name]]
+      assert told == [weight > 0 for weight in line['weight']]
+    assert all(entropy > 0 for entropy in line['entropy'] if entropy)
+    assert all(0.5 < ratio < 2 for ratio in line['ratio'] if ratio)
   assert '<script>' in (trained / 'report.html').read_text()
 
 

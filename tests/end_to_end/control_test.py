@@ -62,7 +62,7 @@ def test_recipes_of_text_serve_them_unchanged(kind, recipe, tmp_path):
   state = loop.begin(session, params)
   for step in range(2):
     before = jax.tree.map(np.array, state.params)
-    state, metrics, (rollouts, _) = loop.iterate(session, state, step)
+    state, metrics, (rollouts, *_) = loop.iterate(session, state, step)
     assert all(math.isfinite(float(x)) for x in metrics.values()), metrics
     assert metrics['bad_steps'] == 0
     assert metrics['sampler/gap_max'] <= 1e-5
@@ -158,7 +158,7 @@ def test_a_mesh_makes_and_learns_the_same_rows(module, changed, mesh, tmp_path):
   def first(**more):
     session, params = session_of(module, 'ppo', tmp_path, **changed, **more)
     state = loop.begin(session, params)
-    _, metrics, (rollouts, _) = loop.iterate(session, state, 0)
+    _, metrics, (rollouts, *_) = loop.iterate(session, state, 0)
     return metrics['loss'], jax.tree.map(np.asarray, rollouts.content)
 
   alone, split = first(), first(**mesh)

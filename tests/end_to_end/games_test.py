@@ -44,7 +44,7 @@ def test_an_oracle_judges_every_group(recipe, changed, tmp_path):
   with contextlib.closing(parts):
     state = parts.init(params)
     for step in range(2):
-      state, metrics, (rollouts, credit) = loop.iterate(parts, state, step)
+      state, metrics, (rollouts, credit, _) = loop.iterate(parts, state, step)
       metrics = {name: float(value) for name, value in metrics.items()}
       assert all(map(math.isfinite, metrics.values())), metrics
       assert metrics['bad_steps'] == metrics['verify/preferences'] == 0

@@ -45,7 +45,7 @@ def first_iteration(folder, data, model, recipe='grpo', **settings):
   if config.model.path:
     config.model.path = str(mixture(folder / config.model.path))
   parts, params = assembly.assemble(config, folder)
-  state, metrics, (rollouts, _) = loop.iterate(parts, parts.init(params), 0)
+  state, metrics, (rollouts, *_) = loop.iterate(parts, parts.init(params), 0)
   parts.close()
   places = {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(params)}
   return places, jax.device_get((state, metrics, rollouts))

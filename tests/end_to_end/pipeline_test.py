@@ -73,7 +73,7 @@ def test_rows_are_of_the_policy_before_the_last_step(tmp_path):
     state, policies, found = loop.begin(parts, params), [], []
     for step in range(3):
       policies.append(copied(state.params))
-      state, metrics, (rollouts, _) = loop.iterate(parts, state, step)
+      state, metrics, (rollouts, *_) = loop.iterate(parts, state, step)
       found.append((metrics, rollouts))
     for step, (metrics, rollouts) in enumerate(found):
       sampler = policies[max(step - 1, 0)]
@@ -125,7 +125,7 @@ def test_what_is_counted_goes_with_the_rows(tmp_path):
   with assembled(tmp_path) as (parts, params):
     state = loop.begin(parts, params)
     for step in range(2):
-      state, metrics, (rollouts, _) = loop.iterate(parts, state, step)
+      state, metrics, (rollouts, *_) = loop.iterate(parts, state, step)
       texts = parts.tokenizer.batch_decode(
         [
           [t for t in row[mask] if t != parts.tokenizer.eos_token_id]

@@ -57,7 +57,7 @@ def assembled(config, folder):
 def iterate(parts, state, count=2):
   """The state and the last rollouts of a run, checked on the way."""
   for step in range(count):
-    state, metrics, (rollouts, _) = loop.iterate(parts, state, step)
+    state, metrics, (rollouts, *_) = loop.iterate(parts, state, step)
     metrics = {name: float(value) for name, value in metrics.items()}
     assert all(map(math.isfinite, metrics.values())), metrics
     assert metrics['bad_steps'] == 0
@@ -125,7 +125,7 @@ def test_a_teacher_that_is_the_policy_is_no_distance_away(share, tmp_path):
   given = {'teacher.paths': (str(tmp_path / 'teacher'),), 'recipe.size': 300}
   settings = given | {'recipe.share': share, 'recipe.samples': 1}
   with assembled(tiny_config('gkd', settings), tmp_path) as (parts, state):
-    state, metrics, (rollouts, _) = loop.iterate(parts, state, 0)
+    state, metrics, (rollouts, *_) = loop.iterate(parts, state, 0)
     named = np.asarray(rollouts.extras['candidates'])
   assert abs(float(metrics['loss/teacher'])) < 1e-5
   # All tokens are candidates, each once, and nothing fills up what remains.
@@ -140,7 +140,7 @@ def test_a_second_policy_learns_beside_the_first_and_is_resumed(tmp_path):
   config = tiny_config('prime', {'recipe.low': 0.0, 'recipe.high': 1.0})
   with assembled(config, tmp_path) as (parts, fresh):
     first = jax.tree.leaves(fresh.method['rater'].params)
-    state, metrics, (rollouts, _) = loop.iterate(parts, fresh, 0)
+    state, metrics, (rollouts, *_) = loop.iterate(parts, fresh, 0)
     assert metrics['bad_steps'] == 0 and metrics['plan/rater_loss'] > 0
     said = np.asarray(rollouts.extras['implicit_reward'])
     # It began as the policy, and has taken a step of its own.

@@ -182,7 +182,7 @@ def test_a_reward_model_is_trained_exported_and_trained_against(tmp_path):
   config.warm_start.steps = 0
   config.verify.names = (f'reward_model:{tmp_path / "export"}',)
   parts, params = assembly.assemble(config, tmp_path / 'policy')
-  _, metrics, (rollouts, credit) = loop.iterate(parts, parts.init(params), 0)
+  _, metrics, (rollouts, credit, _) = loop.iterate(parts, parts.init(params), 0)
   parts.close()
   prompts = [parts.train.rows[t]['prompt'] for t in rollouts.task.tolist()]
   texts = text.decode(parts.tokenizer, rollouts)

@@ -101,7 +101,7 @@ def test_exported_deltas_are_the_policy_that_was_trained(tmp_path):
   parts, params = assembly.assemble(config, tmp_path)
   state = parts.init(params)
   for step in range(2):
-    state, _, (rollouts, _) = loop.iterate(parts, state, step)
+    state, _, (rollouts, *_) = loop.iterate(parts, state, step)
   parts.close()
   parts.export(state, tmp_path / 'export')
   model, exported = hf.load(tmp_path / 'export')
@@ -129,7 +129,7 @@ def test_a_verifier_that_returns_nan_costs_its_rows_alone(tmp_path):
   config.warm_start.steps = 0
   config.verify.names = (f'{__name__}:moody',)
   parts, params = assembly.assemble(config, tmp_path)
-  state, metrics, (rollouts, credit) = loop.iterate(
+  state, metrics, (rollouts, credit, _) = loop.iterate(
     parts, parts.init(params), 0
   )
   parts.close()

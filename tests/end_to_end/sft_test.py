@@ -60,7 +60,7 @@ def test_loss_is_the_mean_over_all_tokens_of_the_step(settings, tmp_path):
   parts, params = assembly.assemble(config, tmp_path)
   state = parts.init(jax.tree.map(np.array, params))
   tools = parts.lend(state, jax.random.key(0))
-  state, metrics, (rollouts, credit) = loop.iterate(parts, state, 0)
+  state, metrics, (rollouts, credit, _) = loop.iterate(parts, state, 0)
   logp = np.asarray(tools.score(rollouts).logp)
   mask = np.asarray(rollouts.action_mask)
   assert (np.asarray(credit.advantages)[mask] == 1).all()

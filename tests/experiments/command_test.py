@@ -107,7 +107,8 @@ def test_a_missing_key_of_ours_is_a_bug_with_its_traceback():
 @pytest.mark.parametrize(
   ('flag', 'line'),
   [
-    ('--config.lr=1', "'optimizer.learning_rate' or"),
+    ('--config.lr=1', "Did you mean 'optimizer.learning_rate' or"),
+    ('--config.optimizer.lr=1', "mean 'optimizer.learning_rate'?"),
     ('--config.learning_rate=1', "'optimizer.learning_rate' or"),
     ('--config.optimizer.learning_rat=1', "mean 'optimizer.learning_rate'?"),
     ('--config.recipe.clip_hi=1', "Did you mean 'recipe.clip_high'?"),

@@ -6,6 +6,7 @@ import pytest
 from experiments import page
 from experiments.command import Refused
 from experiments.configs.base import base
+from tests import browser
 
 
 def run_of(folder, samples, **changes):
@@ -30,6 +31,18 @@ def line(step=1, reward=1.0, **more):
     'response': 'It is 2.',
     'reward': reward,
   } | more
+
+
+# What a run keeps of tokens; of the second nothing was learned, and nobody
+# chose the last.
+TOKENS = {
+  'tokens': ['It', ' is', ' <2>', ' a page'],
+  'logp': [-0.5, 0.0, -2.0, None],
+  'advantage': [1.0, 1.0, -1.0, None],
+  'weight': [1.0, 0.0, 2.0, None],
+  'entropy': [1.5, None, 0.25, None],
+  'ratio': [1.0, None, 0.7, None],
+}
 
 
 class Page(html.parser.HTMLParser):
@@ -78,17 +91,24 @@ def test_responses_stand_by_iteration_and_group_with_what_they_earned(tmp_path):
 
 
 def test_tokens_carry_their_numbers(tmp_path):
-  told = {
-    'tokens': ['It', ' is', ' <2>', ' a page'],
-    'logp': [-0.5, 0.0, -2.0, None],
-    'advantage': [1.0, 1.0, -1.0, None],
-  }
-  made = Page(page.of_run(run_of(tmp_path, [line(**told)])))
+  made = Page(page.of_run(run_of(tmp_path, [line(**TOKENS)])))
   tokens = made.having('token')
-  assert [e['data-logp'] for e in tokens] == ['-0.5', '0.0', '-2.0']
-  assert tokens[2]['title'] == 'log-prob -2.000, advantage -1.000'
+  assert [e['data-logp'] for e in tokens] == ['-0.5', '0', '-2']
+  assert [e['data-weighed'] for e in tokens] == ['1', '0', '-2']
+  assert [e.get('data-entropy') for e in tokens] == ['1.5', None, '0.25']
+  assert tokens[2]['data-ratio'] == '0.7'
   assert ' <2>' in made.texts and ' a page' in made.texts
   assert len(made.having('told')) == 1
+  assert {e.get('value') for t, e in made.elements if t == 'option'} > {
+    *page.SHADES
+  }
+
+
+def test_a_run_of_before_is_shaded_by_what_it_kept(tmp_path):
+  kept = {name: TOKENS[name] for name in ('tokens', 'logp', 'advantage')}
+  made = Page(page.of_run(run_of(tmp_path, [line(**kept)])))
+  offered = {e.get('value') for t, e in made.elements if t == 'option'}
+  assert offered & {*page.SHADES} == {'logp', 'advantage'}
 
 
 def test_turns_of_an_agent_are_told_apart(tmp_path):
@@ -117,3 +137,45 @@ def test_other_policies_than_text_have_tasks_and_arrays(tmp_path):
   acted['content'] = {'action': [1, 0]}
   words = ' '.join(Page(page.of_run(run_of(tmp_path, [acted]))).texts)
   assert 'task 3' in words and 'action [1, 0]' in words and 'paid' in words
+
+
+@pytest.mark.skipif(not browser.PATH, reason='no Chromium is installed')
+def test_a_page_works_in_a_browser_wide_and_on_a_phone(tmp_path):
+  worse = line(1, 0.0, prompt='Worse?', **TOKENS)
+  samples = [line(3), line(1, **TOKENS), worse]
+  path = tmp_path / 'report.html'
+  path.write_text(page.of_run(run_of(tmp_path, samples)))
+  with browser.Browser(tmp_path / 'profile') as seen:
+    for width in (1200, 390):
+      seen.open(path, width)
+      fits = 'document.documentElement.scrollWidth <= innerWidth'
+      assert seen.value(fits)
+      # The newest iteration is shown first, and the arrow goes to another.
+      seen.value("find('step').focus()")
+      assert not seen.value("document.querySelector('.token').offsetWidth")
+      for key in ('ArrowUp', 'Tab', 'ArrowDown'):
+        seen.press(key)
+      first = (
+        "document.querySelector('.iteration:not([hidden]) .say').innerText"
+      )
+      assert seen.value(first) == 'Worse?'
+      seen.press('Tab')
+      plain = seen.colour('.token')
+      shades = []
+      for name in page.SHADES:
+        seen.press('ArrowDown')
+        assert seen.value("find('shade').value") == name
+        shades.append(seen.colour('.token'))
+        assert seen.value("find('legend').innerText") == page.SHADES[name][1]
+      assert len({plain, *shades}) >= 4
+      # Red is unsure and less, blue is more.
+      red, blue = shades[0], shades[2]
+      assert red[0] > red[2] and blue[2] > blue[0]
+      seen.point('.token', click=False)
+      title = seen.value("document.querySelector('.token').title")
+      told = 'advantage 1.000, advantage × weight 1.000, ratio 1.000'
+      assert title == f'log-prob -0.500, entropy 1.500, {told}'
+      seen.point('.token')
+      assert seen.value("find('numbers').innerText") == f'It: {title}'
+      assert seen.value(fits)
+    assert not seen.errors

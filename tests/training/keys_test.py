@@ -69,6 +69,7 @@ def session_of(pipeline) -> Any:
   session = types.SimpleNamespace(
     heard=heard,
     fixed={},
+    marked=lambda rollouts: rollouts,
     config=types.SimpleNamespace(seed=SEED, pipeline=pipeline),
     spec=types.SimpleNamespace(component_names=()),
     layout=types.SimpleNamespace(everywhere=lambda tree: tree),
@@ -92,7 +93,7 @@ def test_every_purpose_has_a_key_of_its_own_in_every_iteration(pipeline):
   session = session_of(pipeline)
   state = loop.begin(session, {})
   for step in range(3):
-    state, _, (rollouts, _) = loop.iterate(session, state, step)
+    state, _, (rollouts, *_) = loop.iterate(session, state, step)
     assert rollouts.number == step
   found = {}
   for what, told in session.heard:

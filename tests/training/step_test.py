@@ -11,7 +11,7 @@ import pytest
 
 from jaxrl_llm import control, recipes, reference, update
 from jaxrl_llm.advantages import emphasis
-from jaxrl_llm.objectives import costs, surrogates
+from jaxrl_llm.objectives import aggregate, costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.plans.base import Contract
 from jaxrl_llm.tabular import policy
@@ -50,6 +50,41 @@ def first_step(grad_fn, tx, params, opt, batch):
   fresh = batch.fresh[0]
   first = {f'first/{k}': jnp.where(fresh, v, 0) for k, v in metrics.items()}
   return params, opt, metrics | first
+
+
+@pytest.mark.parametrize(('minibatches', 'microbatches'), [(1, 1), (2, 2)])
+def test_the_learner_says_what_it_saw_of_rows_that_are_shown(
+  minibatches, microbatches
+):
+  """In whatever piece of whatever step they stand."""
+  built = recipes.build(
+    'ppo', samples=2, minibatches=minibatches, epochs=minibatches
+  )
+  built = dataclasses.replace(built, aggregate=aggregate.sequence_mean)
+  program = Program(built, policy.score, optax.sgd(0.3), microbatches, shown=3)
+  state = begin(program, 2)
+  rollouts, credit = collect(program, state, samples=2)
+  chosen = jnp.array([9, 0, 5])
+  shown = jnp.full(rollouts.group.shape, -1).at[chosen].set(jnp.arange(3))
+  marked = rollouts.replace(extras=rollouts.extras | {'shown': shown})
+  _, metrics = program.learn(state, {}, marked, credit, KEY)
+  seen = dict(zip(diagnostics.SEEN, jnp.moveaxis(metrics['seen'], -1, 0)))
+  rows = jax.tree.map(lambda x: x[chosen], rollouts)
+  before = policy.score(state.params, rows, frozenset())
+  moved = jnp.where(rows.loss_mask, seen['logp'] - before.logp, 0)
+  ratio = jnp.where(rows.loss_mask, jnp.exp(moved), 0)
+  np.testing.assert_allclose(seen['ratio'], ratio, rtol=1e-5)
+  if minibatches == 1:
+    entropy = jnp.where(rows.loss_mask, before.entropy, 0)
+    np.testing.assert_allclose(seen['entropy'], entropy, rtol=1e-6)
+    assert not moved.any()
+    # A row counts as much as another, so tokens of short ones weigh more.
+    mean = rollouts.loss_mask.sum() / rollouts.valid.sum()
+    weight = mean / rows.length[:, None] * rows.loss_mask
+    np.testing.assert_allclose(seen['weight'], weight, rtol=1e-5)
+  else:
+    assert jnp.abs(moved).max() > 0.01
+  assert 'seen' not in program.learn(state, {}, rollouts, credit, KEY)[1]
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
       shared=shared,
       widths=widths_of(config),
       packed=config.learn.packing,
+      shown=config.log.samples if config.log.tokens else 0,
     )
 
   def beside(recipe):

@@ -388,10 +388,20 @@ class TextSession(Session):
       np.asarray(rollouts.valid),
     )
 
-  def examples(self, rollouts: Rollouts, credit) -> list[dict[str, Any]]:
+  def marked(self, rollouts):
+    if not self.program.shown:
+      return rollouts
+    chosen = spread(np.asarray(rollouts.group), self.program.shown)
+    shown = np.full(rollouts.group.shape, -1, np.int32)
+    shown[chosen] = np.arange(len(chosen))
+    marks = {'shown': self.layout.everywhere(jnp.asarray(shown))}
+    return rollouts.replace(extras={**rollouts.extras, **marks})
+
+  def examples(self, rollouts: Rollouts, credit, seen=None):
     """Responses of an iteration to as many prompts as it shows."""
     settings = self.config.log
     chosen = spread(np.asarray(rollouts.group), settings.samples)
+    seen = None if seen is None else np.asarray(seen)
     first, extras = (
       jax.tree.map(lambda x: np.asarray(x[chosen]), tree)
       for tree in (
@@ -417,30 +427,41 @@ class TextSession(Session):
         'truncated': bool(first.truncated[i]),
         'valid': bool(first.valid[i]),
         **(self._episode(first, extras, i) if whole else {}),
-        **(self._tokens(first, advantages, i) if settings.tokens else {}),
+        **(self._tokens(first, advantages, seen, i) if settings.tokens else {}),
       }
       for i in range(len(chosen))
     ]
 
-  def _tokens(self, rollouts: Rollouts, advantages, row: int) -> dict[str, Any]:
+  def _tokens(self, rollouts, advantages, seen, row: int) -> dict[str, Any]:
     """The tokens of a response with what is known of each.
 
-    Those that the policy did not choose have neither number.
+    Those that the policy did not choose have no number, and those that nothing
+    was learned from none of the learner's, but their weight, 0.
     """
     mask = rollouts.response_mask[row]
     own = rollouts.action_mask[row][mask]
 
-    def numbers(values):
-      rounded = np.round(values[row][mask].astype(float), 4)
-      return [float(x) if mine else None for x, mine in zip(rounded, own)]
+    def numbers(values, known=own):
+      rounded = np.round(values[mask].astype(float), 4)
+      return [float(x) if there else None for x, there in zip(rounded, known)]
 
-    return {
+    told = {
       'tokens': text.spelled(
         self.tokenizer, rollouts.content.response[row][mask]
       ),
-      'logp': numbers(rollouts.logp),
-      'advantage': numbers(advantages),
+      'logp': numbers(rollouts.logp[row]),
+      'advantage': numbers(advantages[row]),
     }
+    if seen is None:
+      return told
+    learner = dict(zip(diagnostics.SEEN, np.moveaxis(seen[row], -1, 0)))
+    told['weight'] = numbers(learner['weight'])
+    counted = own & (learner['weight'][mask] != 0)
+    told |= {k: numbers(learner[k], counted) for k in ('entropy', 'ratio')}
+    # Nobody knows how recorded responses were sampled.
+    if recordings.used(self.config):
+      told['logp'] = numbers(learner['logp'], counted)
+    return told
 
   def _episode(self, rollouts: Rollouts, extras, row: int) -> dict[str, Any]:
     """Who said what in a row of an episode, and why that ended.

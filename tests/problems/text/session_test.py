@@ -28,7 +28,7 @@ def assembled(folder, workdir, **changed):
 
 def sampled(parts, params):
   """The responses of an iteration that was learned from."""
-  state, metrics, (rollouts, _) = loop.iterate(parts, parts.init(params), 0)
+  state, metrics, (rollouts, *_) = loop.iterate(parts, parts.init(params), 0)
   parts.close()
   assert np.isfinite(metrics['loss'])
   return rollouts
