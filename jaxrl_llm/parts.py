@@ -45,6 +45,7 @@ from jaxrl_llm.objectives import (
   base,
   costs,
   distillation,
+  feedback,
   gates,
   grouped,
   preference,
@@ -75,7 +76,7 @@ _HOMES = {
   'aggregate': ((aggregate,), (('mask', 'keep', 'group'),)),
   'costs': ((costs, distillation), (('stats', 'batch'),)),
   'link': ((preference,), (('chosen', 'rejected', 'gap'),)),
-  'score': ((grouped,), (('logp', 'old_logp', 'mask'),)),
+  'score': ((grouped, feedback), (('logp', 'old_logp', 'mask'),)),
   'reference': ((reference,), ()),
   'controller': ((control,), ()),
 }

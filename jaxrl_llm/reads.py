@@ -567,6 +567,11 @@ _TABLE |= {
   'prompt_logp': _of_plan(
     'f32[N, P]', "Log-probs of the prompt's tokens.", _log_chance
   ),
+  'prompt_odds': _of_plan(
+    'f32[N]',
+    'Odds that a prompt is that of a good response.',
+    lambda *given: 3 * _of_groups(*given),
+  ),
   'quality': _of_plan('f32[N]', 'A fine score beside the reward.', _uniform()),
   'recorded': _of_plan('bool[N]', 'Rows that the data holds.'),
   'refined': _of_plan(

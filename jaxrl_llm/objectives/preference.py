@@ -54,6 +54,15 @@ def imitation(chosen, rejected, gap):
   return -chosen
 
 
+def difference(chosen, rejected, gap):
+  """-D: for scores whose slope is bounded by themselves.
+
+  Source: BNF, arXiv 2410.04834, whose score is that of `objectives.feedback`.
+  """
+  del gap
+  return rejected - chosen
+
+
 def positive(chosen, rejected, gap, *, weight=0.1, penalty=50.0):
   """The logistic loss, its margin less where the chosen response has fallen.
 

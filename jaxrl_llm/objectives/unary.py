@@ -117,6 +117,46 @@ def classified(
   return jnp.where(jnp.any(mask, axis=-1), losses, 0.0)
 
 
+@reads('ref_logp', 'rewards', 'prompt_odds')
+def classified_alike(
+  logp,
+  old_logp,
+  advantages,
+  mask,
+  *,
+  ref_logp,
+  rewards,
+  prompt_odds,
+  weight=0.1,
+  correct=0.5,
+  low=0.5,
+  high=10.0,
+):
+  """`classified`, bad responses as if of the prompts of the good ones.
+
+      w_i = 1 where r_i > correct, else clip(odds_i, low, high)
+
+  Args:
+    prompt_odds: f32[N], p / (1 - p) of a prompt being that of a good response,
+      by a classifier to which good and bad ones are as many.
+    low, high: > 0.
+
+  Source: BCO, arXiv 2404.04656; TRL's `BCOTrainer`, `_get_udm_weight`.
+  """
+  losses = classified(
+    logp,
+    old_logp,
+    advantages,
+    mask,
+    ref_logp=ref_logp,
+    rewards=rewards,
+    weight=weight,
+    correct=correct,
+  )
+  weights = jnp.clip(prompt_odds, low, high)
+  return jnp.where(rewards > correct, 1.0, weights) * losses
+
+
 @reads('ref_logp', 'rewards')
 def outcome_likelihood(
   logp,

@@ -63,6 +63,7 @@ beside this module are
     rated           rows whose tokens a second policy rates
     undersampled    rows of samplers that avoid what is there already
     recorded        responses that the data holds, with their scores
+    matched         recorded responses, whose prompts are told apart
     exits           a thought that is broken off to answer
     anytime         thoughts with answers from nested budgets
     dropped         recorded responses without some of their thoughts

@@ -347,7 +347,13 @@ TABLE: dict[str, tuple[Name, ...]] = {
     Name('TRL `sppo_hard`', 'sppo_hard'),
     Name('TRL `aot`', 'aot'),
     Name('TRL `aot_unpaired`', 'aot_unpaired'),
-    Name('TRL BCO', 'bco', apart='also with ratios of densities of prompts'),
+    Name('TRL BCO', 'bco'),
+    Name(
+      'TRL BCO with `embedding_func`',
+      'bco_matched',
+      apart='prompts are embedded there by a model, here by their tokens',
+    ),
+    Name('oat `BNF`', 'bnf', apart='lengths are those of a microbatch'),
     Name('TRL `use_weighting`', 'wpo'),
     Name(
       'TRL `sigmoid`, `bco_pair`, `sft` at 0.8, 0.2, 1',
@@ -462,8 +468,6 @@ ABSENT = {
   'prime-rl)': 'with one optimizer step an iteration both are one; with more, '
   'multiply a gate by `truncated_importance`',
   'SDPO, SDFT': 'a teacher is another model here, not the policy shown more',
-  'XPO': 'rows of the reference are judged here, and not learned from',
-  'BNF': 'not done',
 }
 
 # What peers' code does and ours does not.

@@ -10,15 +10,28 @@ from __future__ import annotations
 from functools import partial
 
 from jaxrl_llm.advantages import baselines
-from jaxrl_llm.objectives import grouped, preference, transport, unary
+from jaxrl_llm.objectives import (
+  feedback,
+  grouped,
+  preference,
+  transport,
+  unary,
+)
 from jaxrl_llm.objectives.base import row_losses
-from jaxrl_llm.plans import sampled
+from jaxrl_llm.objectives.grouped import pair_losses
+from jaxrl_llm.plans import matched, sampled
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
 
 _AOT = Paper(
   'Distributional Preference Alignment of LLMs via Optimal Transport',
   '2406.05882',
+  'VERIFIED-2',
+)
+
+_BCO = Paper(
+  'Binary Classifier Optimization for Large Language Model Alignment',
+  '2404.04656',
   'VERIFIED-2',
 )
 
@@ -45,25 +58,81 @@ def aot_unpaired(*, samples: int = 2, weight: float = 0.01) -> Recipe:
   )
 
 
-@register(
-  Paper(
-    'Binary Classifier Optimization for Large Language Model Alignment',
-    '2404.04656',
-    'VERIFIED-2',
-  )
-)
+@register(_BCO)
 def bco(
   *, samples: int = 2, weight: float = 0.1, correct: float = 0.5
 ) -> Recipe:
   """Single responses, good or bad, about the mean score of all so far.
 
-  Deviates: without the weights by which the paper corrects for prompts that
-  only good or only bad responses have.
+  Where good and bad ones are of different prompts, `bco_matched` weighs them.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
     credit=baselines.RunningScore(),
     objective=row_losses(unary.classified, weight=weight, correct=correct),
+  )
+
+
+@register(_BCO, Limit('bco', {'low': 1.0, 'high': 1.0}))
+def bco_matched(
+  *,
+  samples: int = 2,
+  weight: float = 0.1,
+  correct: float = 0.5,
+  low: float = 0.5,
+  high: float = 10.0,
+  size: int = 256,
+  most: int = 1024,
+) -> Recipe:
+  """BCO, a bad response weighing as much as its prompt is like good ones'.
+
+  Of recorded responses to different prompts, with recipe.samples=1 and records
+  of `prompt`, `completion` and `label`. A classifier tells the prompts of
+  good responses from those of bad ones, and bad ones weigh its odds, held to
+  [low, high], so that they stand for the same prompts.
+
+  Deviates: the classifier reads how often each token stands in a prompt, where
+  TRL's is given an embedding.
+  """
+  return Recipe(
+    plan=matched.Matched(samples, correct, size, most),
+    credit=baselines.RunningScore(),
+    objective=row_losses(
+      unary.classified_alike,
+      weight=weight,
+      correct=correct,
+      low=low,
+      high=high,
+    ),
+  )
+
+
+@register(
+  Paper(
+    'As Simple as Fine-tuning: LLM Alignment via Bidirectional Negative '
+    'Feedback Loss',
+    '2410.04834',
+    'VERIFIED-2',
+  )
+)
+def bnf(*, samples: int = 2) -> Recipe:
+  """Likelihood of the better one less that of the worse, both bounded.
+
+  A token's slope is that of likelihood where it gains, and dies out where it
+  falls below the reference, so nothing is left to tune.
+
+  Deviates: as oat has it, in pairs over the length of the shorter one; the
+  paper also learns from responses without a rival.
+
+  No limit: no other loss keeps part of its own slope constant.
+  """
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    objective=pair_losses(
+      preference.difference,
+      feedback.bounded_by_reference,
+      samples=samples,
+    ),
   )
 
 

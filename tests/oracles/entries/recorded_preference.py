@@ -10,6 +10,7 @@ from tests.oracles.parts import (
   Answer,
   averaged,
   better,
+  clamp,
   entry,
   log_sigmoid,
   mean,
@@ -63,24 +64,71 @@ def aot_unpaired(case, *, weight):
   return Answer(loss)
 
 
-# Rewards lie between both bounds.
-@entry(moved=({'correct': 1.0},))
-def bco(case, *, weight, correct):
+def _classified(case, weight, correct, odds):
   """Arxiv 2404.04656: -log sigmoid(+-beta (h - z)), z the mean h so far.
 
   Scores of the iteration before were the same: only its rewards differ.
   """
   old, w = summed(case, case.old.logp - case.ref_logp), row_weights(case)
   point = mean(old[i] for i in case.rows)
+  good = [case.rewards[i] > correct for i in range(len(old))]
 
   def loss(now):
     h = summed(case, now.logp - case.ref_logp)
-    sign = {i: 1 if case.rewards[i] > correct else -1 for i in case.rows}
     return -sum(
-      w[i] * log_sigmoid(sign[i] * weight * (h[i] - point)) for i in case.rows
+      w[i]
+      * (1 if good[i] else odds[i])
+      * log_sigmoid((1 if good[i] else -1) * weight * (h[i] - point))
+      for i in case.rows
     )
 
   return Answer(loss, advantages=on_tokens(case, np.full(len(old), point)))
+
+
+# Rewards lie between both bounds.
+@entry(moved=({'correct': 1.0},))
+def bco(case, *, weight, correct):
+  """All of them alike."""
+  return _classified(case, weight, correct, np.ones(len(case.valid)))
+
+
+@entry(moved=({'correct': 1.0, 'low': 0.7, 'high': 1.5},))
+def bco_matched(case, *, weight, correct, low, high):
+  """Bad ones by the odds of their prompts, as TRL's `_get_udm_weight`."""
+  odds = [clamp(x, low, high) for x in case.extras['prompt_odds']]
+  return _classified(case, weight, correct, odds)
+
+
+@entry()
+def bnf(case):
+  """Arxiv 2410.04834, oat's `BNFLoss`: sum_t (b logp + o E) / min length.
+
+  E is sum p log p over the other entries; b, o and that p are constants.
+  """
+  tiny = 1e-6
+
+  def score(now, i, shortest):
+    total = 0.0
+    for t in case.columns(i):
+      p, p_ref = exp(case.now.logp[i, t]), exp(case.ref_logp[i, t])
+      target = min(p / (p_ref + tiny), 1)
+      rest = (1 - target + tiny) / (1 - p + tiny)
+      entropy = sum(
+        exp(case.now.log_probs[i, t, v]) * now.log_probs[i, t, v]
+        for v in range(now.log_probs.shape[2])
+        if v != case.response[i, t]
+      )
+      total += target * now.logp[i, t] + rest * entropy
+    return total / shortest
+
+  def loss(now):
+    s = {}
+    for rows in case.lists:
+      shortest = min(len(case.columns(i)) for i in rows)
+      s |= {i: score(now, i, shortest) for i in rows}
+    return over_pairs(case, better(case.rewards), lambda i, j: s[j] - s[i])
+
+  return Answer(loss)
 
 
 @entry()
