@@ -7,7 +7,8 @@ GHPO (arXiv 2507.10628), Scaf-GRPO (2510.19807) and SAGE (2602.03143) claim that
 a hint, where all of a group fail, makes signal of questions that GRPO learns
 nothing from; iGRPO (2602.09000) and Critique-GRPO (2506.03106) that refining
 drafts is worth its samples; ARPO (2505.16282) that earlier successes are worth
-showing again where there is none.
+showing again where there is none; DaGRPO (2512.06337) that an expert's answer
+anchors the group there, and that pairs which are alike are better left out.
 
 The plans of the recipes themselves, on a policy that reads. 16 questions are
 answered by words of 4 symbols of 6, of which one is right; what is learned is
@@ -16,10 +17,12 @@ to 2,500 is right. A symbol that the prompt shows at a place gets 4 added to its
 logit there, one that a critique calls wrong 4 less: so hints are read from the
 start, and what is learned with them carries over. SAGE's hints are what this
 policy writes when it is shown as many symbols of the solution as the level
-says. Adam at 0.05, 150 iterations of all questions; groups of 8, GRPO also of
-16, as many as iGRPO and Critique-GRPO draw. Measured: the mean chance of the
-right answer without hints, exact, along training; and groups with a success.
-Expected: hints first, by far; drafts and replays help once there is a success.
+says. DaGRPO's anchor is the right answer, and its quality the share of right
+symbols, of which pairs have to differ by 0.1. Adam at 0.05, 150 iterations of
+all questions; groups of 8, GRPO also of 16, as many as iGRPO and Critique-GRPO
+draw. Measured: the mean chance of the right answer without hints, exact, along
+training; and groups with a success. Expected: hints first, by far; drafts and
+replays help once there is a success.
 """
 
 import functools
@@ -36,7 +39,7 @@ from experiments.ablations.study import Figure, over
 from jaxrl_llm import recipes
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.training.step import Program
-from jaxrl_llm.types import Prompts, Spec, Stats
+from jaxrl_llm.types import Prompts, Scores, Spec, Stats
 
 TASKS, LENGTH, VOCAB, STEPS, EVERY = 16, 4, 6, 150, 10
 SHOWN, RATE = 4.0, 0.05
@@ -50,6 +53,7 @@ LEARNERS = {
   'sage_light': {'minibatches': 1},
   'igrpo': {},
   'arpo_replay': {},
+  'dagrpo': {},
   'critique_grpo': {'right': 'right', 'wrong': 'wrong', 'minibatches': 1},
 }
 FIGURE = Figure(
@@ -109,14 +113,24 @@ def answers(params, prompts, key, uids, samples):
   return found.replace(logp=score(params, found).logp)
 
 
+def alike(text, answer):
+  """The share of symbols that are those of the answer."""
+  return sum(a == b for a, b in zip(text, answer)) / len(answer)
+
+
 class Lent:
   """What these plans are lent, see `plans.base.Tools`.
 
   The policy, and questions whose answers are words.
   """
 
-  def __init__(self, params, records):
-    self.params, self.records = params, records
+  columns, components = LENGTH, ('right', 'quality')
+
+  def __init__(self, params, records, graded=False):
+    self.params, self.records, self.graded = params, records, graded
+
+  def responses(self, texts):
+    return [[LETTERS.index(v) for v in text] for text in texts]
 
   def prompts(self, tasks, texts):
     tokens = jnp.asarray([read(text) for text in texts], jnp.int32)
@@ -141,8 +155,13 @@ class Lent:
 
   def verify(self, rollouts, texts=None, rows=None):
     pairs = zip(self.decode(rollouts), self.rows(rollouts.task))
-    right = [text == row['answer'] for text, row in pairs]
-    return rollouts, tables.scores_of(jnp.asarray(right, jnp.float32))
+    shares = [alike(text, row['answer']) for text, row in pairs]
+    quality = jnp.asarray(shares, jnp.float32)
+    right = (quality == 1) * 1.0
+    if not self.graded:
+      return rollouts, tables.scores_of(right)
+    both = jnp.stack([right, quality], axis=1)
+    return rollouts, Scores(both, jnp.array([1.0, 0.0]))
 
   def score(self, rollouts, *needs):
     return score(self.params, rollouts)
@@ -174,6 +193,7 @@ def world(seed):
       'prompt': str(task),
       'answer': word,
       'solution': word,
+      'demonstration': word,
       'hints': [word[: i + 1] for i in range(LENGTH)],
     }
     for task, word in enumerate(words)
@@ -195,17 +215,24 @@ def train(seed, name, values):
   program = Program(recipes.build(name, **values), score, optax.adam(RATE))
   plan, iterate = program.recipe.plan, jax.jit(program.iterate)
   samples = plan.contract.samples
-  spec = Spec(TASKS * samples, samples, LENGTH, LENGTH, tasks=TASKS)
+  graded = name == 'dagrpo'
+  names = Lent.components[: 1 + graded]
+  spec = Spec(
+    *(TASKS * samples, samples, LENGTH, LENGTH),
+    tasks=TASKS,
+    component_names=names,
+  )
   state, memory = program.init(params, spec), plan.init(spec)
   prompts = Lent(params, records).prompts(np.arange(TASKS), ['-'] * TASKS)
   found = []
   for step in range(STEPS):
     key = jax.random.fold_in(jax.random.key(seed), step)
     sample, learn = jax.random.split(key)
-    lent: Any = Lent(state.params, records)
+    lent: Any = Lent(state.params, records, graded)
     rows, scores, memory = plan.collect(lent, prompts, memory, sample)
     state, _, _, _ = iterate(state, {}, rows, scores, learn)
-    solved = np.asarray(scores.components).reshape(TASKS, samples).any(axis=1)
+    earned = np.asarray(scores.components)[:, 0].reshape(TASKS, samples)
+    solved = earned.any(axis=1)
     found.append((float(chance(state.params, right).mean()), solved.mean()))
   return found
 

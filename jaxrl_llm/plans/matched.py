@@ -67,12 +67,12 @@ class Matched(recorded.Recorded):
       count = min(block, len(tasks) - start)
       prompts = tools.questions(own)
       said = np.asarray(prompts.extras['recorded_mask']).any(-1)[:count]
-      good = np.asarray(prompts.extras['recorded_score'])[:count] > self.correct
+      score = np.asarray(prompts.extras['recorded_score'])[:count]
       rows = self._counted(
         np.asarray(prompts.tokens)[:count], np.asarray(prompts.mask)[:count]
       )
       seen.append(rows[np.nonzero(said)[0]])
-      labels.append(good[said])
+      labels.append(score[said] > self.correct)
     return np.concatenate(seen), np.concatenate(labels)
 
   def _counted(self, tokens, mask):

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from jaxrl_llm.advantages import group
-from jaxrl_llm.credit import chain, estimate, weigh, weigh_tokens
+from jaxrl_llm.advantages import group, targets
+from jaxrl_llm.credit import (
+  chain,
+  estimate,
+  estimate_tokens,
+  weigh,
+  weigh_tokens,
+)
 from jaxrl_llm.notes import base as notes
 from jaxrl_llm.notes import passes
 from jaxrl_llm.objectives import aggregate, surrogates
 from jaxrl_llm.objectives.base import policy_gradient
-from jaxrl_llm.plans import sampled
+from jaxrl_llm.plans import anchored, sampled
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.selection import weights
@@ -70,25 +76,25 @@ def d3s(
 )
 def dagrpo(
   *,
-  samples: int = 8,
+  samples: int = 9,
   clip_low: float = 0.2,
   clip_high: float = 0.2,
   gap: float = 0.1,
   minibatches: int = 1,
 ) -> Recipe:
-  """GRPO without rows too close to one of the opposite outcome.
+  """GRPO without pairs too much alike, and with an anchor where all failed.
 
-  A verifier named quality gives the fine scores.
+  A verifier named quality gives the fine scores. The anchor, the last of
+  `samples` rows, is the `demonstration` of a question's record; where one of
+  the policy's own responses is right, it does not count.
 
-  Deviates: reconstructed from the abstract; the gap is ours. The expert answer
-  that the paper adds to prompts without a success is left out.
+  Deviates: reconstructed from the abstract; the gap is ours. The anchor's ratio
+  is to the policy as the iteration began, as that of other rows.
   """
-  stage = weigh_tokens(weights.contrasting, gap=gap)
+  plan = anchored.Anchored(samples, optional=True)
   return Recipe(
-    plan=notes.noted(
-      sampled.independent(samples=samples), notes.Judged(('quality',))
-    ),
-    credit=chain(estimate(group.norm), stage),
+    plan=notes.noted(plan, notes.Judged(('quality',))),
+    credit=estimate_tokens(targets.distinct, gap=gap),
     objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
     aggregate=aggregate.sequence_mean,
     minibatches=minibatches,

@@ -192,29 +192,6 @@ class Spread:
     return credit.replace(token_keep=weight * taken), state + 1
 
 
-@reads('quality')
-def contrasting(advantages, rollouts, *, gap=0.1):
-  """0 for a row too close to one of its group with the other outcome.
-
-      keep_i = all |quality_i - quality_j| >= gap   over A_i A_j < 0
-
-  Args:
-    advantages: f32[N, T], of which the sign is the outcome.
-    rollouts: reads the extra `quality` f32[N], a fine score of a response.
-    gap: tau >= 0, in units of quality; 0 keeps all.
-
-  Source: DaGRPO, arXiv 2512.06337. The rule is reconstructed from its
-    abstract, and gap is ours.
-  """
-  quality = rollouts.extras['quality']
-  value = _of_rows(advantages, rollouts.loss_mask)
-  peers = rollouts.group[:, None] == rollouts.group
-  opposite = peers & (value[:, None] * value < 0)
-  close = jnp.abs(quality[:, None] - quality) < gap
-  kept = ~jnp.any(opposite & close, axis=1)
-  return jnp.where(rollouts.loss_mask, kept[:, None] * 1.0, 0.0)
-
-
 def own_score(log_probs, seen):
   """Of sc = e_a - pi: |sc|^2, and its variance under pi, [..., 2]."""
   probs = jnp.exp(log_probs)

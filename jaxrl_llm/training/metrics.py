@@ -347,6 +347,9 @@ _TABLE: dict[str, Metric] = {
   'plan/retried': _share(
     'share of groups', 'How many have rows that were asked in other words.'
   ),
+  'plan/anchored': _share(
+    'share of groups', 'Learned with a demonstration, all else being wrong.'
+  ),
   'plan/unfinished': _share(
     'share of rows', 'They go on in the next iteration.'
   ),

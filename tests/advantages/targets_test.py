@@ -36,6 +36,29 @@ def _check(ours, rows, rollouts):
   np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize('gap', [0.0, 0.2, 0.5])
+def test_distinct_equals_the_loops(gap):
+  quality = np.random.default_rng(3).random(_given()[0].valid.shape)
+  rollouts, more, _ = _given(quality=jnp.float32(quality))
+  rewards = jnp.float32(more['rewards'])
+  ours = targets.distinct(rewards, rollouts, gap=gap)
+  _check(
+    ours,
+    oracle.distinct(
+      more['rewards'], more['group'], more['valid'], quality, gap=gap
+    ),
+    rollouts,
+  )
+
+
+def test_rows_that_are_all_alike_teach_nothing_whatever_they_earn():
+  rollouts, more, _ = _given(quality=jnp.zeros(_given()[0].valid.shape))
+  bad = rollouts.extras['quality'].at[~rollouts.valid].set(jnp.nan)
+  rollouts = rollouts.replace(extras={'quality': bad})
+  ours = targets.distinct(jnp.float32(more['rewards']), rollouts, gap=0.1)
+  np.testing.assert_array_equal(ours, 0)
+
+
 @pytest.mark.parametrize('seed', [0, 1])
 @pytest.mark.parametrize('weight', [0.2, 2.0])
 def test_tilted_target_equals_the_loops(seed, weight):

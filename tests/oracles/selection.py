@@ -45,16 +45,6 @@ def most_varied(values, size):
   return best, kept
 
 
-def contrasting(values, quality, group, gap):
-  out = np.ones(len(values))
-  for i in range(len(values)):
-    for j in range(len(values)):
-      opposite = group[i] == group[j] and values[i] * values[j] < 0
-      if opposite and abs(quality[i] - quality[j]) < gap:
-        out[i] = 0.0
-  return out
-
-
 def capo_moments(advantage, probs, action, hidden, rate):
   """Second-order objective and policy change of one token's own SGD step."""
   score = -np.asarray(probs, np.float64)

@@ -42,6 +42,17 @@ def switched(rewards, group, valid, offline, *, gate, weight):
   return out
 
 
+def distinct(rewards, group, valid, quality, *, gap):
+  out = np.zeros(len(rewards))
+  for i in np.flatnonzero(valid):
+    peers = _peers(group, valid, i)
+    far = [j for j in peers if abs(quality[i] - quality[j]) >= gap]
+    total = sum(rewards[i] - rewards[j] for j in far) / len(peers)
+    spread = np.std(rewards[peers], ddof=1) if len(peers) > 1 else 0.0
+    out[i] = total / (spread + 1e-6)
+  return out
+
+
 def timed_tools(rewards, group, valid, start, length, *, delta, bound):
   out = np.zeros(len(rewards))
   for i in np.flatnonzero(valid):

@@ -6,7 +6,7 @@ import pytest
 
 from jaxrl_llm.notes import base as notes
 from jaxrl_llm.notes import passes
-from jaxrl_llm.plans import imitated, offline_states, resets, sampled
+from jaxrl_llm.plans import anchored, imitated, offline_states, resets, sampled
 from tests.plans import scripted
 
 KEY = jax.random.key(0)
@@ -29,6 +29,21 @@ def test_the_last_row_of_a_group_is_the_demonstration():
   row = jax.tree.map(lambda x: np.asarray(x[2]), rollouts)
   np.testing.assert_allclose(row.logp, [-0.1, -0.2, 0, 0], rtol=1e-6)
   assert row.action_mask.tolist() == [True, True, True, False]
+
+
+def test_an_anchor_counts_where_no_own_response_is_right():
+  plan = anchored.Anchored(3, optional=True)
+  replies = {'q': 'xy', 'r': 'xa', 's': 'xy'}
+  lent = tools(
+    lambda text, i: replies[text][i],
+    ({'demonstration': 'ab'}, {'demonstration': 'ab'}, {}),
+    judge=lambda text, record: float(text in ('a', 'ab')),
+  )
+  prompts = scripted.ask('q', 'r', 's')
+  rollouts, _, _ = plan.collect(lent, prompts, (), KEY)
+  assert rollouts.valid.reshape(3, 3)[:, 2].tolist() == [True, False, False]
+  assert rollouts.valid.reshape(3, 3)[:, :2].all()
+  assert lent.notes['plan/anchored'] == pytest.approx(1 / 3)
 
 
 class Referring(scripted.Scripted):

@@ -158,19 +158,6 @@ def test_shares_grow_from_the_first_to_the_last_and_stay():
   assert kept == [np.ceil(share * live) for share in (0.5, 0.75, 1, 1)]
 
 
-@pytest.mark.parametrize('gap', [0.0, 0.2, 0.5])
-def test_contrasting_equals_its_oracle(gap):
-  quality = np.random.default_rng(0).random(16).astype(np.float32)
-  rollouts = cases.rollouts(quality=quality)
-  values = np.random.default_rng(1).choice([-1.0, 1.0], 16).astype('f')
-  mask = np.asarray(rollouts.loss_mask)
-  advantages = np.where(mask, values[:, None], 0)
-  ours = np.asarray(weights.contrasting(advantages, rollouts, gap=gap))
-  seen = np.where(mask.any(axis=1), values, 0)
-  kept = oracle.contrasting(seen, quality, np.asarray(rollouts.group), gap)
-  np.testing.assert_array_equal(ours, np.where(mask, kept[:, None], 0))
-
-
 def test_small_curvature_equals_the_moments_of_a_real_output_layer():
   rng = np.random.default_rng(0)
   hidden = rng.normal(size=(16, 6, 3))

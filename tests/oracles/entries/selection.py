@@ -13,9 +13,9 @@ from tests.oracles.parts import (
   like_grpo,
   mean,
   normalised,
-  on_tokens,
   over_tokens,
   sequence_mean,
+  spread,
   token_mean,
 )
 
@@ -117,15 +117,15 @@ def d3s(
 
 @entry()
 def dagrpo(case, *, clip_low, clip_high, gap):
-  """Arxiv 2512.06337, abstract alone: not too near the other outcome."""
-  a, score = normalised(case, case.rewards, 1e-6), case.extras['quality']
-  keep = np.zeros(len(a))
-  for rows in case.lists:
+  """Arxiv 2512.06337, abstract alone: of pairs that are not too much alike."""
+  a, score = np.zeros(len(case.valid)), case.extras['quality']
+  for rows in case.groups:
+    width = spread(case.rewards[i] for i in rows)
     for i in rows:
-      others = [j for j in rows if a[i] * a[j] < 0]
-      keep[i] = all(abs(score[i] - score[j]) >= gap for j in others)
-  keep = on_tokens(case, keep)
-  return like_grpo(case, a, clip_low, clip_high, token_keep=keep)
+      far = [j for j in rows if abs(score[i] - score[j]) >= gap]
+      total = sum(case.rewards[i] - case.rewards[j] for j in far)
+      a[i] = total / len(rows) / (width + 1e-6)
+  return like_grpo(case, a, clip_low, clip_high)
 
 
 @entry()
