@@ -14,10 +14,12 @@ the reference itself, unless `Beside` says otherwise.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Protocol
 
 import jax
 import jax.numpy as jnp
+from flax import traverse_util
 
 from jaxrl_llm.types import Array, PyTree, Spec
 
@@ -150,18 +152,40 @@ class Pool(Frozen):
 
 @dataclasses.dataclass(frozen=True)
 class Soup(Frozen):
-  """A running mean in parameter space of the start and every `every`th policy.
+  """A mean, in parameter space, of the start and of policies the run is given.
 
-  ref_k = (1 - 1 / (k + 1)) * ref_{k-1} + params_k / (k + 1)
+  Who makes the run gives it: the state begins as `souped` of them. Without any
+  it is the start.
   """
 
-  every: int = 100
 
-  def update(self, state, params, step):
-    take = step % self.every == 0
-    count = step // self.every + 1
-    weight = jnp.where(take, 1.0 / count, 0.0)
-    return _mix(state, params, weight)
+def souped(params: PyTree, others: Sequence[PyTree], weight: float) -> PyTree:
+  """(1 - weight) params + weight mean_k others_k, leaf by leaf.
+
+  Leaves that the others lack, such as a critic's head, stay; sums are float32.
+
+  Args:
+    weight: in [0, 1].
+
+  Raises:
+    ValueError: a leaf of the others that is not among the parameters, or has
+      another shape.
+  """
+  flat = traverse_util.flatten_dict(params)
+  mixed = dict(flat)
+  parts = [traverse_util.flatten_dict(other) for other in others]
+  for path in parts[0]:
+    same = [part[path] for part in parts if path in part]
+    shapes = {x.shape for x in same} | {getattr(flat.get(path), 'shape', None)}
+    if len(same) < len(parts) or len(shapes) > 1:
+      raise ValueError(
+        f'{"/".join(path)} is not the same in all policies of a soup, but of '
+        f'shapes {sorted(map(str, shapes))}; give policies of one architecture'
+      )
+    mean = sum(x.astype(jnp.float32) for x in same) / len(same)
+    mixed[path] = _mix(flat[path].astype(jnp.float32), mean, weight)
+    mixed[path] = mixed[path].astype(flat[path].dtype)
+  return traverse_util.unflatten_dict(mixed)
 
 
 @dataclasses.dataclass(frozen=True)

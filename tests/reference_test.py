@@ -30,8 +30,7 @@ def trace(held, iterations):
     (reference.EMA(decay=0.0), [1, 2, 3, 4]),
     (reference.Periodic(every=2), [0, 2, 2, 4]),
     (reference.Previous(), [0, 1, 2, 3]),
-    # Means of {0, 2} and of {0, 2, 4}.
-    (reference.Soup(every=2), [0, 1, 1, 2]),
+    (reference.Soup(), [0, 0, 0, 0]),
     (reference.Extrapolate(), [0.5, 1, 1.5, 2]),
     (reference.Extrapolate(weight=2.0), [2, 4, 6, 8]),
   ],
@@ -119,3 +118,20 @@ def test_the_opponent_is_the_reference_unless_another_stands_beside_it():
     np.testing.assert_array_equal(held.opponent(state)['w'], expected)
   np.testing.assert_array_equal(pair.params(states[1])['w'], START['w'])
   assert expected[0] == 2.125
+
+
+def test_a_soup_is_the_weighted_mean_of_start_and_others():
+  start = {'a': {'w': jnp.array([0.0, 4.0])}, 'head': jnp.array([7.0])}
+  both = jnp.array([2.0, 2.0]), jnp.array([4.0, 0.0])
+  others = [{'a': {'w': w}} for w in both]
+  found = reference.souped(start, others, 0.5)
+  np.testing.assert_array_equal(found['a']['w'], [1.5, 2.5])
+  np.testing.assert_array_equal(found['head'], [7.0])
+  same = reference.souped(start, others, 0.0)
+  np.testing.assert_array_equal(same['a']['w'], start['a']['w'])
+
+
+@pytest.mark.parametrize('other', [{'b': jnp.ones(2)}, {'a': jnp.ones(3)}])
+def test_a_soup_of_other_shapes_is_refused(other):
+  with pytest.raises(ValueError, match='policies of one architecture'):
+    reference.souped({'a': jnp.ones(2)}, [other], 0.5)

@@ -76,11 +76,6 @@ FUNCTIONS = [
     3,
   ),
   (
-    gates.new_tokens,
-    ('logp', 'mask', 'earlier', 'old_logp', 'advantages'),
-    3,
-  ),
-  (
     grouped.to_iterate_in_turn,
     ('logp', 'turn', 'old_logp', 'mask', 'resampled'),
     2,

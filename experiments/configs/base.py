@@ -226,6 +226,12 @@ SETTINGS = {
     (),
     'Hugging Face folders of the policies that a recipe learns from',
   ),
+  'reference.paths': (
+    (),
+    'Hugging Face folders of policies whose weights, averaged with those of '
+    "the policy's start, are the reference that the recipe begins with",
+  ),
+  'reference.weight': (0.5, 'of the mean of those policies, in [0, 1]'),
   'sample.prompts': (32, 'per iteration, recipe.samples responses to each'),
   'sample.max_prompt': (64, 'tokens'),
   'sample.max_response': (64, 'tokens'),

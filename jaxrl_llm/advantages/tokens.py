@@ -109,6 +109,22 @@ def whiten_batch(advantages, rollouts, *, epsilon=1e-8):
   return numerics.whiten(advantages, rollouts.loss_mask, epsilon=epsilon)
 
 
+@reads('earlier')
+def whiten_new(advantages, rollouts, *, epsilon=1e-8):
+  """`whiten_batch` over tokens of this iteration, 0 on those of earlier ones.
+
+  Args:
+    rollouts: reads the extra `earlier` bool[N, T], tokens that an earlier
+      iteration sampled, and learned from.
+
+  An advantage of 0 teaches a policy nothing, so each token trains it once.
+
+  Source: T-PPO, arXiv 2506.15050; that it whitens among those tokens is ours.
+  """
+  mask = rollouts.loss_mask & ~rollouts.extras['earlier']
+  return numerics.whiten(advantages, mask, epsilon=epsilon)
+
+
 def whiten_rows(advantages, rollouts, *, epsilon=1e-8):
   """Zero mean and unit spread over the rows of the iteration.
 

@@ -215,20 +215,6 @@ def own_tokens(logp, old_logp, advantages, mask, *, guide):
   return jnp.where(guide, 0.0, 1.0)
 
 
-@reads('earlier')
-def new_tokens(logp, old_logp, advantages, mask, *, earlier):
-  """1 on tokens of this iteration, 0 on those of rows that it went on with.
-
-  Args:
-    earlier: bool[N, T].
-
-  Source: Truncated PPO, arXiv 2506.15050.
-  """
-  del old_logp, advantages
-  chex.assert_equal_shape([logp, mask, earlier])
-  return jnp.where(earlier, 0.0, 1.0)
-
-
 @reads('sampler_logp')
 def truncated_importance(
   logp, old_logp, advantages, mask, *, sampler_logp, cap=2.0

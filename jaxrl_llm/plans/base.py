@@ -67,6 +67,7 @@ beside this module are
     exits           a thought that is broken off to answer
     anytime         thoughts with answers from nested budgets
     dropped         recorded responses without some of their thoughts
+    earlier         groups of the iterations before, beside new ones
     anchored        groups with a demonstration, where all else is wrong
     tightened       a budget of tokens that becomes less
 

@@ -28,14 +28,18 @@ def columns(rollouts, components=None):
   return found if components is None else found | {'components': components}
 
 
-def blank(spec, *leading):
-  """The same, of rows [*leading] of zeros."""
+def blank(spec, *leading, provides=()):
+  """The same, of rows [*leading] of zeros.
+
+  Args:
+    provides: names of extras that a plan adds, bool[N].
+  """
 
   def empty(dtype, *shape):
     return jnp.zeros((*leading, *shape), dtype)
 
   prompt, response = spec.prompt_length, spec.response_length
-  return {
+  return {name: empty(bool) for name in provides} | {
     'content': Tokens(
       prompt=empty(jnp.int32, prompt),
       prompt_mask=empty(bool, prompt),

@@ -53,8 +53,7 @@ class Matched(recorded.Recorded):
     )
     log_odds = np.clip(seen @ np.asarray(state['weights'], np.float64), -20, 20)
     odds = jnp.asarray(np.exp(log_odds).repeat(self.samples), jnp.float32)
-    extras = {**rollouts.extras, 'prompt_odds': odds}
-    return rollouts.replace(extras=extras), scores, state
+    return rollouts.with_extras(prompt_odds=odds), scores, state
 
   def _recorded(self, tools, block):
     """Features f64[M, D] and labels bool[M] of recorded responses."""
@@ -66,7 +65,8 @@ class Matched(recorded.Recorded):
       own = np.resize(tasks[start : start + block], block)
       count = min(block, len(tasks) - start)
       prompts = tools.questions(own)
-      said = np.asarray(prompts.extras['recorded_mask']).any(-1)[:count]
+      written = np.asarray(prompts.extras['recorded_mask'])[:count]
+      said = np.sum(written, axis=-1) > 0
       score = np.asarray(prompts.extras['recorded_score'])[:count]
       rows = self._counted(
         np.asarray(prompts.tokens)[:count], np.asarray(prompts.mask)[:count]

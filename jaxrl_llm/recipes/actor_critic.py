@@ -6,7 +6,7 @@ from functools import partial
 
 from jaxrl_llm.advantages import critics, tokens
 from jaxrl_llm.credit import chain, refine
-from jaxrl_llm.objectives import aggregate, costs, gates, surrogates
+from jaxrl_llm.objectives import aggregate, costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.plans import resumed, sampled
 from jaxrl_llm.recipe import Recipe
@@ -70,19 +70,19 @@ def truncated_ppo(
   learns from the rewards, where that of `ppo` learns from its own estimates.
 
   Deviates: both losses are averaged over all tokens of the step, those of the
-  other one included. Details of the loss are recalled.
+  other one included. Details of the loss are recalled, and that advantages are
+  whitened among the tokens that the policy learns from is ours.
   """
   error = partial(costs.finished_value_error, clip=value_clip)
   return Recipe(
     plan=resumed.Resumed(samples=samples, windows=windows),
     credit=chain(
-      critics.ExtendedGAE(discount, trace), refine(tokens.whiten_batch)
+      critics.ExtendedGAE(discount, trace), refine(tokens.whiten_new)
     ),
     objective=policy_gradient(
       surrogates.clip,
       low=clip_low,
       high=clip_high,
-      gate=gates.new_tokens,
       value=Cost(error, value_weight),
     ),
     aggregate=aggregate.token_mean,

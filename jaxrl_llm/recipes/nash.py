@@ -48,7 +48,7 @@ def inpo(
 
   `weight` is eta and `share` tau / eta, with the values of the COMAL code.
   Which of two is the better is a draw of P; the loss here is its mean over
-  that draw, (D - (P - 1/2) / eta)^2 but for a constant.
+  that draw, (D - (P - 1/2) / eta)^2 but for a constant; `inpo_drawn` draws.
 
   Deviates: every two rows of a group are a pair, where the published code
   pairs the best with the worst, as `inpo_best_worst` does.
@@ -56,6 +56,27 @@ def inpo(
   return Recipe(
     plan=sampled.independent(samples=samples),
     credit=duels.Duels(duels.against_others, samples),
+    objective=_mirrored(samples, weight, share, pairs.every),
+    minibatches=minibatches,
+  )
+
+
+@register(_INPO, Limit('inpo', {'samples': 2}, {'samples': 2}))
+def inpo_drawn(
+  *,
+  samples: int = 2,
+  weight: float = 0.002,
+  share: float = 1 / 3,
+  minibatches: int = 1,
+) -> Recipe:
+  """INPO as its algorithm has it: one query a pair, whose answer is drawn.
+
+  Two responses to each prompt, of which one wins by its chance against the
+  other, and the loss (D - 1 / (2 eta))^2 of who won.
+  """
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    credit=duels.DrawnDuels(duels.against_others, samples),
     objective=_mirrored(samples, weight, share, pairs.every),
     minibatches=minibatches,
   )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from jaxrl_llm import control, reference
-from jaxrl_llm.advantages import group, targets, tokens
+from jaxrl_llm.advantages import critics, group, targets, tokens
 from jaxrl_llm.credit import chain, estimate, estimate_tokens, refine
 from jaxrl_llm.notes import base as notes
 from jaxrl_llm.notes import passes
@@ -264,37 +266,52 @@ def apo(
   )
 
 
-def _held(kl_weight):
-  """Rewards with the KL inside, less what the group's others return."""
-  return chain(
-    estimate_tokens(tokens.kl_reward_to_go, kl_weight=kl_weight),
-    refine(tokens.less_others),
-  )
-
-
 @register(
   Paper(
     'SALSA: Soup-based Alignment Learning for Stronger Adaptation in RLHF',
     '2411.01798',
     'RECALLED',
   ),
-  Limit('demonstration_regularised', {'every': 10**9}),
+  Limit('ppo', {'kl_weight': 0.0}),
 )
 def salsa(
-  *, samples: int = 4, kl_weight: float = 0.05, every: int = 100
+  *,
+  samples: int = 1,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  kl_weight: float = 0.05,
+  discount: float = 1.0,
+  trace: float = 0.95,
+  value_weight: float = 0.5,
+  value_clip: float = 0.2,
+  epochs: int = 4,
+  minibatches: int = 4,
 ) -> Recipe:
-  """KL to a soup of models in place of one.
+  """PPO whose KL, in the reward, is to a soup of fine-tuned models.
 
-  Recalled.
+  The soup is the mean of the policy's first weights and of those that
+  `reference.paths` names; `ppo advantage=penalised_gae` is the baseline with a
+  KL to the first policy alone.
 
-  Deviates: the paper averages two independently fine-tuned models; a run knows
-  one, so the soup is the mean of the start and of every `every`-th policy.
-  The base is REINFORCE, less what the group's others return, the paper's PPO.
+  Deviates: recalled, the KL's weight too.
   """
+  error = partial(costs.squared_value_error, clip=value_clip)
   return Recipe(
     plan=sampled.independent(samples=samples),
-    credit=_held(kl_weight),
-    reference=reference.Soup(every),
+    credit=chain(
+      critics.PenalisedGAE(discount, trace, kl_weight),
+      refine(tokens.whiten_batch),
+    ),
+    objective=policy_gradient(
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
+      value=Cost(error, value_weight),
+    ),
+    aggregate=aggregate.token_mean,
+    reference=reference.Soup(),
+    epochs=epochs,
+    minibatches=minibatches,
   )
 
 
@@ -312,5 +329,9 @@ def demonstration_regularised(
   environment; this is its regularised objective alone.
   """
   return Recipe(
-    plan=sampled.independent(samples=samples), credit=_held(kl_weight)
+    plan=sampled.independent(samples=samples),
+    credit=chain(
+      estimate_tokens(tokens.kl_reward_to_go, kl_weight=kl_weight),
+      refine(tokens.less_others),
+    ),
   )

@@ -20,7 +20,7 @@ from jaxrl_llm.objectives import (
 )
 from jaxrl_llm.objectives.base import policy_gradient
 from jaxrl_llm.objectives.grouped import group_losses, pair_losses
-from jaxrl_llm.plans import imitated, sampled
+from jaxrl_llm.plans import earlier, imitated, sampled
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.rewards import duels
@@ -126,17 +126,23 @@ def dno_practical(
   best: float = 5 / 6,
   gap: float = 1 / 6,
   taught_gap: float = 2 / 6,
+  replayed: float = 0.3,
+  remembered: int = 2,
   minibatches: int = 4,
 ) -> Recipe:
   """DPO from the last iterate on pairs that a judge finds far apart.
 
   Rewards are points over six, those of the better row at least five. The last
-  row of a group is a teacher's, the `demonstration` of its question.
+  row of a group is a teacher's, the `demonstration` of its question. Groups of
+  the iterations before are shown again, relative to the present policy.
 
-  Deviates: without the replay of earlier iterations' pairs.
+  Deviates: an iteration of the paper is a pass over all prompts; groups that
+  are shown again take the places of new ones.
   """
   return Recipe(
-    plan=imitated.WithDemonstration(samples=samples),
+    plan=earlier.Earlier(
+      imitated.WithDemonstration(samples), replayed, remembered
+    ),
     objective=pair_losses(
       preference.logistic,
       grouped.to_iterate,

@@ -118,6 +118,48 @@ class Duels(Stage):
     return credit
 
 
+# What tells the draws of `DrawnDuels` from the others of a seed.
+_STREAM = 0x6475656C
+
+
+@dataclasses.dataclass(frozen=True)
+class DrawnDuels(Duels):
+  """`Duels` of which each is fought once: one of two has won, by its chance.
+
+      P_ij <- [u_ij < P_ij],   P_ji <- 1 - P_ij,   i before j
+
+  as a person who compares two responses says it. A draw, P = 1/2, stays one.
+
+  Attributes:
+    fn, samples: of `Duels`; rewards are made of what was drawn.
+  """
+
+  def init(self, spec):
+    key = jax.random.fold_in(jax.random.key(spec.seed), _STREAM)
+    return {'key': jax.random.key_data(key), 'step': jnp.int32(0)}
+
+  def update(self, credit, rollouts, state):
+    credit = super().apply(credit, rollouts)
+    live = rollouts.valid.reshape(-1, self.samples)
+    chances = credit.preference.reshape(*live.shape, self.samples)
+    key = jax.random.wrap_key_data(state['key'])
+    key = jax.random.fold_in(key, state['step'])
+    won = drawn(key, chances)
+    rewards = jnp.where(live, self.fn(won, live, rollouts), 0.0)
+    credit = credit.replace(
+      rewards=rewards.reshape(-1), preference=won.reshape(-1, self.samples)
+    )
+    return credit, state | {'step': state['step'] + 1}
+
+
+def drawn(key, chances):
+  """f32[B, G, G]: who of two won, 1/2 where their chances are even."""
+  won = jax.random.uniform(key, chances.shape) < chances
+  upper = jnp.triu(won * 1.0, 1)
+  lower = jnp.tril(1 - jnp.swapaxes(upper, -1, -2), -1)
+  return jnp.where(chances == 0.5, 0.5, upper + lower)
+
+
 def less_a_half(rewards, rollouts):
   """r - 1/2: a chance to win, less that of a draw."""
   del rollouts

@@ -184,6 +184,19 @@ def test_whiten_batch_equals_its_oracle():
   )  # fmt: skip
 
 
+def test_whiten_new_leaves_out_tokens_of_earlier_iterations():
+  rollouts = cases.rollouts()
+  earlier = jnp.arange(_noise(3).shape[1]) < 2
+  earlier = jnp.broadcast_to(earlier, rollouts.loss_mask.shape)
+  rollouts = rollouts.replace(extras={'earlier': earlier})
+  x = jnp.where(earlier, 1e3, _noise(3, scale=4.0) + 2)
+  np.testing.assert_allclose(
+    tokens.whiten_new(x, rollouts),
+    oracle.whiten_tokens(x, np.asarray(rollouts.loss_mask & ~earlier)),
+    rtol=1e-5, atol=1e-6,
+  )  # fmt: skip
+
+
 def test_whiten_rows_counts_every_row_once():
   rollouts = cases.rollouts()
   mask = np.asarray(rollouts.loss_mask)

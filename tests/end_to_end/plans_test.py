@@ -246,6 +246,24 @@ def test_a_teacher_from_a_folder_says_what_it_thinks(tmp_path):
   )
 
 
+@pytest.mark.slow
+def test_a_soup_is_between_the_policies_that_it_is_made_of(tmp_path):
+  given = {'seed': 1}
+  with assembled(tiny_config('grpo', given), tmp_path / 'a') as (parts, state):
+    parts.export(state, tmp_path / 'other')
+  paths = {'reference.paths': (str(tmp_path / 'other'),)}
+  found = []
+  for weight in (0.0, 0.5, 1.0):
+    more = {**paths, 'reference.weight': weight}
+    config = tiny_config('salsa', more)
+    with assembled(config, tmp_path / str(weight)) as (parts, state):
+      _, rollouts = iterate(parts, state, count=1)
+    found.append(np.asarray(rollouts.extras['ref_logp'] - rollouts.logp))
+  start, soup, other = (float(np.abs(x).mean()) for x in found)
+  assert start < 1e-4
+  assert 1e-3 < soup < other
+
+
 def greedy_accuracy(parts, state):
   """The share of held-out episodes that end with the answer, by hand."""
   params = parts.sampling_params(state)

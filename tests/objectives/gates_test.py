@@ -198,13 +198,6 @@ def test_a_guides_tokens_leave_the_policys_gradient():
   np.testing.assert_array_equal(gate, 1.0 - guide)
 
 
-def test_tokens_of_earlier_iterations_leave_the_policys_gradient():
-  arrays = cases.inputs()
-  earlier = np.random.default_rng(0).random(arrays[-1].shape) < 0.5
-  gate = gates.new_tokens(*cases.single(arrays), earlier=earlier)
-  np.testing.assert_array_equal(gate, 1.0 - earlier)
-
-
 def test_a_product_gives_each_gate_what_it_takes():
   first = functools.partial(gates.unclipped_covariance, fraction=0.2)
   second = functools.partial(gates.truncated_importance, cap=1.1)

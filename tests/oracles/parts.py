@@ -412,12 +412,17 @@ def gae(case: Case, rewards, values, discount, trace, *, paid=None, last=None):
   return out
 
 
-def whitened(case: Case, advantages, epsilon=1e-8) -> np.ndarray:
-  """f64[N, T], (A - mean) / sqrt(var + epsilon) over the step's tokens."""
-  seen = [advantages[it] for it in case.tokens]
+def whitened(case: Case, advantages, epsilon=1e-8, among=None) -> np.ndarray:
+  """f64[N, T], (A - mean) / sqrt(var + epsilon) over the step's tokens.
+
+  Args:
+    among: the tokens; None is all that count.
+  """
+  among = case.tokens if among is None else among
+  seen = [advantages[it] for it in among]
   middle, scale = mean(seen), math.sqrt(spread(seen) ** 2 + epsilon)
   out = np.zeros(case.mask.shape)
-  for it in case.tokens:
+  for it in among:
     out[it] = (advantages[it] - middle) / scale
   return out
 

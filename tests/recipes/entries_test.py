@@ -95,6 +95,8 @@ SLOTS = {
   'kl_weight': 'coefficient',
   'mixture': 'before',
   'questions': 'size',
+  'remembered': 'most',
+  'replayed': 'share',
   'sampler_minibatches': 'minibatches',
   'samples': 'episodes',
   'tempered': 'share',

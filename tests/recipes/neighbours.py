@@ -91,7 +91,6 @@ NEIGHBOURS = {
     reference.EMA(0.5),
     reference.Periodic(2),
     reference.Previous(),
-    reference.Soup(2),
     reference.Extrapolate(0.5),
   ),
   'Estimate.fn': _ESTIMATES,

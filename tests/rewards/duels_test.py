@@ -8,10 +8,11 @@ import pytest
 from jaxrl_llm import recipes
 from jaxrl_llm.rewards import duels
 from jaxrl_llm.tabular import games, policy
-from jaxrl_llm.types import Scores, initial_credit
+from jaxrl_llm.types import Scores, Spec, initial_credit
 from tests.oracles import games as oracle
 
 ROWS, SAMPLES = 12, 4
+SPEC = Spec(ROWS, SAMPLES, 1, 3)
 _KINDS = [
   'against_all',
   'against_others',
@@ -207,3 +208,33 @@ def test_self_play_descends_the_regularised_game():
   np.testing.assert_allclose(
     jax.grad(sampled)(start), jax.grad(exact)(start), atol=1e-5
   )
+
+
+def test_who_wins_is_drawn_by_the_chances_once_for_both():
+  chances = jnp.array([[[0.5, 0.75, 0.5], [0.25, 0.5, 1.0], [0.5, 0.0, 0.5]]])
+  keys = jax.random.split(jax.random.key(0), 4000)
+  won = jax.vmap(lambda key: duels.drawn(key, chances))(keys)
+  np.testing.assert_array_equal(won + jnp.swapaxes(won, -1, -2), 1)
+  assert set(np.unique(won).tolist()) == {0.0, 0.5, 1.0}
+  # Three standard errors of 0.75; sure and even ones do not vary.
+  np.testing.assert_allclose(won.mean(0), chances, atol=0.021)
+  sure = won[:, 0, [0, 0, 1], [0, 2, 2]]
+  np.testing.assert_array_equal(sure, jnp.broadcast_to(sure[0], sure.shape))
+
+
+def test_drawn_duels_reward_what_was_drawn_anew_each_iteration():
+  rollouts, credit = _case()
+  stage = duels.DrawnDuels(duels.against_others, SAMPLES)
+  state, seen = stage.init(SPEC), []
+  for _ in range(2):
+    found, state = stage.update(credit, rollouts, state)
+    won = np.asarray(found.preference).reshape(-1, SAMPLES, SAMPLES)
+    live = np.asarray(rollouts.valid).reshape(-1, SAMPLES)
+    for rows, alive, rewards in zip(
+      won, live, np.asarray(found.rewards).reshape(-1, SAMPLES)
+    ):
+      for i in range(SAMPLES):
+        others = [rows[i, j] for j in range(SAMPLES) if alive[j] and j != i]
+        assert rewards[i] == pytest.approx(np.mean(others) if alive[i] else 0)
+    seen.append(won)
+  assert (seen[0] != seen[1]).any()

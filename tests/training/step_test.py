@@ -445,7 +445,6 @@ def test_a_pass_splits_its_rows_over_devices_whatever_order_they_are_in():
       reference.Frozen(),
       reference.EMA(0.5),
       reference.Periodic(2),
-      reference.Soup(2),
       reference.Extrapolate(0.5),
     ],
   ),

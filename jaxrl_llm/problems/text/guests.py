@@ -12,7 +12,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from jaxrl_llm import credit
+from jaxrl_llm import credit, reference
 from jaxrl_llm.advantages import steps
 from jaxrl_llm.objectives import aggregate
 from jaxrl_llm.plans import (
@@ -63,6 +63,7 @@ def check(config: ConfigDict, recipe: Recipe) -> None:
         f'{setting}={given!r} would do nothing: the recipe asks for no '
         f'{guest}. Leave it out, or choose a recipe that does'
       )
+  _check_reference(config, recipe)
   known = tuple(map(verifiers.name_of, config.verify.names))
   for name in plan.contract.scores:
     if name not in known:
@@ -71,6 +72,27 @@ def check(config: ConfigDict, recipe: Recipe) -> None:
         f'{known}; add {name}=VERIFIER to verify.names, with weight 0 if it '
         'is no reward'
       )
+
+
+def _check_reference(config, recipe):
+  """Refuses a soup of the start alone, and policies that nobody refers to."""
+  paths, held = config.reference.paths, recipe.reference
+  if isinstance(held, reference.Soup) and not paths:
+    raise ValueError(
+      'the recipe refers to a soup of policies, and there is one; name the '
+      'others, as in --config.reference.paths="(\'FOLDER\',)"'
+    )
+  if paths and not recipe.refers:
+    raise ValueError(
+      f'reference.paths={paths!r} would do nothing: the recipe refers to no '
+      'policy. Leave it out, or choose a recipe that does, such as salsa'
+    )
+  if paths and (config.model.lora_rank or config.model.adapter):
+    raise ValueError(
+      'a reference with LoRA is the frozen model with other deltas, which '
+      'other models are not; leave out reference.paths, or train all weights '
+      '(model.lora_rank=0)'
+    )
 
 
 def plays(recipe: Recipe) -> bool:
@@ -257,6 +279,32 @@ def program(config: ConfigDict) -> Any:
       'jaxrl_llm[serve], as with EXTRAS=serve launch/local.sh'
     ) from error
   return host.Host(config.program, programs.Limits(**config.serve))
+
+
+def souped(
+  config: ConfigDict, model: Config, mesh: jax.sharding.Mesh, start: PyTree
+) -> PyTree:
+  """The start averaged with the policies of `reference.paths`.
+
+  Raises:
+    ValueError: one of another architecture, or a weight outside [0, 1].
+  """
+  paths, weight = config.reference.paths, config.reference.weight
+  if not paths:
+    return start
+  if not 0 <= weight <= 1:
+    raise ValueError(f'reference.weight={weight} is not in [0, 1]')
+  others = []
+  for path in paths:
+    source = hf.resolve(path)
+    other = hf.config_of(source)
+    if other != model:
+      raise ValueError(
+        f'{path} is {other} and the policy {model}; a soup is of policies of '
+        'one architecture'
+      )
+    others.append(_parameters(source, model, mesh))
+  return reference.souped(start, others, weight)
 
 
 def teachers(

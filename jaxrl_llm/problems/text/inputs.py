@@ -52,7 +52,8 @@ def fingerprints(config: ConfigDict) -> dict[str, str]:
 def _models(config: ConfigDict) -> Iterator[str]:
   """The model folders that the settings name."""
   model = config.model
-  yield from filter(None, (model.path, model.adapter, *config.teacher.paths))
+  beside = *config.teacher.paths, *config.reference.paths
+  yield from filter(None, (model.path, model.adapter, *beside))
   judges = [config.verify.preference, *config.verify.names]
   for name in map(verifiers.without_label, judges):
     if verifiers.is_model(name):

@@ -20,6 +20,7 @@ from jaxrl_llm.problems.text import encoding as text
 from jaxrl_llm.problems.text import (
   examinations,
   games,
+  guests,
   inspection,
   oracles,
   policy,
@@ -133,6 +134,10 @@ class TextSession(Session):
 
   def init(self, trainable):
     state = super().init(trainable)
+    if self.config.reference.paths:
+      start = guests.souped(self.config, self.model, self.mesh, trainable)
+      held = self.recipe.reference.init(start, self.spec)
+      state = state.replace(reference=self.layout.kept(held))
     if self.rater is None:
       return state
     start = jax.tree.map(jnp.copy, trainable)

@@ -13,6 +13,7 @@ _DTYPES = ('float32', 'bfloat16', 'float16')
 _TEXTS = (
   'verify.names',
   'teacher.paths',
+  'reference.paths',
   'sample.stop',
   'model.lora_targets',
   'eval.sets',

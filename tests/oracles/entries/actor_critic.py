@@ -63,7 +63,8 @@ def truncated_ppo(
     last[i] = values[i, case.columns(i)[-1]] if cut[i] else 0.0
   raw = gae(case, rewards, values, discount, trace, last=last)
   targets = returns(case, rewards, decay=discount)
-  a, w = whitened(case, raw), token_mean(case)
+  fresh = [it for it in case.tokens if not earlier[it]]
+  a, w = whitened(case, raw, among=fresh), token_mean(case)
   error = value_error(case, targets, value_weight, value_clip)
 
   policy = clipped(case, a, clip_low, clip_high)

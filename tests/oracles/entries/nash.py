@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from math import exp
 
+import jax
 import numpy as np
 
 from tests.oracles.parts import (
@@ -157,6 +159,29 @@ def inpo(case, *, weight, share):
   """
   anchor = share * case.ref_logp + (1 - share) * case.old.logp
   return _regressed(case, anchor, weight)
+
+
+@entry(judged=True)
+def inpo_drawn(case, *, weight, share):
+  """Equation 7 itself: (h_w - h_l - 1 / (2 eta))^2 of who won, by a draw.
+
+  Who wins is a draw of the package's, of the seed 0: any would do.
+  """
+  anchor = share * case.ref_logp + (1 - share) * case.old.logp
+  key = jax.random.fold_in(jax.random.key(0), 0x6475656C)
+  key = jax.random.fold_in(key, len(case.history) - 1)
+  size = case.samples
+  coins = np.asarray(
+    jax.random.uniform(key, (len(case.valid) // size, size, size))
+  ).reshape(-1, size)
+  won = preferences(case)
+  for i in range(len(won)):
+    for j in range(size):
+      other, place = i - i % size + j, i % size
+      if place < j and won[i, j] != 0.5:
+        won[i, j] = float(coins[i, j] < won[i, j])
+        won[other, place] = 1 - won[i, j]
+  return _regressed(dataclasses.replace(case, preference=won), anchor, weight)
 
 
 @entry(judged=True)

@@ -12,6 +12,7 @@ from tests.oracles.parts import (
   centred,
   clipped,
   entry,
+  gae,
   k2,
   k3,
   mean,
@@ -25,6 +26,8 @@ from tests.oracles.parts import (
   sequence_sum,
   summed,
   token_mean,
+  value_error,
+  whitened,
 )
 
 
@@ -159,15 +162,34 @@ def _kl_in_reward(case, kl_weight):
   return Answer(loss, advantages=a, weights=w)
 
 
-def _soup(past, *, every):
-  """The mean of the start and of every `every`-th policy."""
-  return sum(past[::every]) / len(past[::every])
+@entry(
+  same={('reference', 'Frozen'): 'who runs it gives the others of the soup'}
+)
+def salsa(
+  case,
+  *,
+  clip_low,
+  clip_high,
+  kl_weight,
+  discount,
+  trace,
+  value_weight,
+  value_clip,
+):
+  """Arxiv 2411.01798, recalled: PPO, its KL to the soup in the reward.
 
-
-@entry(values={'every': 3}, moved=({'every': 2},), reference=_soup)
-def salsa(case, *, kl_weight):
-  """Arxiv 2411.01798, recalled: KL to a mean of models, in the reward."""
-  return _kl_in_reward(case, kl_weight)
+  No other models are given, so the soup is the start.
+  """
+  paid = -kl_weight * (case.old.logp - case.ref_logp)
+  raw = gae(case, case.rewards, case.old.values, discount, trace, paid=paid)
+  targets = np.where(case.mask, raw + case.old.values, 0.0)
+  a, w = whitened(case, raw), token_mean(case)
+  terms = (
+    clipped(case, a, clip_low, clip_high),
+    value_error(case, targets, value_weight, value_clip),
+  )
+  loss = over_tokens(case, w, *terms)
+  return Answer(loss, advantages=a, weights=w, targets=targets)
 
 
 @entry()

@@ -190,3 +190,15 @@ def test_recipes_that_do_not_go_with_programs_are_refused(name, changes, words):
 def test_requests_are_split_evenly_over_devices():
   with pytest.raises(ValueError, match='serve.workers=3 is no multiple'):
     guests.program(settings(program=PROGRAM, serve__workers=3, mesh__data=2))
+
+
+def test_a_soup_needs_other_policies_and_somebody_who_refers_to_it():
+  salsa = recipes.build('salsa')
+  with pytest.raises(ValueError, match='--config.reference.paths='):
+    guests.check(settings(), salsa)
+  given = {'reference__paths': ('x',)}
+  guests.check(settings(**given), salsa)
+  with pytest.raises(ValueError, match='the recipe refers to no'):
+    guests.check(settings(**given), Recipe(plan=sampled.independent()))
+  with pytest.raises(ValueError, match='LoRA'):
+    guests.check(settings(**given, model__lora_rank=4), salsa)
