@@ -130,12 +130,19 @@ def about(line: Line) -> str:
   marks = [
     'no reward' if reward is None else f'reward {reward:.3f}',
     _scores(line),
+    _advantage(line),
     f'{line["length"]} tokens' if 'length' in line else '',
     'cut at the budget' if line.get('truncated') else '',
     '' if line.get('valid', True) else 'not judged',
     f'ended: {line["stop"]}' if 'stop' in line else '',
   ]
   return ', '.join(filter(None, marks))
+
+
+def _advantage(line: Line) -> str:
+  """The mean of its tokens'; '' where none was kept, or it has none."""
+  known = [x for x in line.get('advantage') or [] if x is not None]
+  return f'advantage {sum(known) / len(known):+.3f}' if any(known) else ''
 
 
 def _scores(line: Line) -> str:

@@ -51,6 +51,7 @@ class Browser:
       'Target.attachToTarget', targetId=target, flatten=True
     )['sessionId']
     self.ask('Runtime.enable')
+    self.ask('Emulation.setScrollbarsHidden', hidden=True)
 
   def __enter__(self):
     return self

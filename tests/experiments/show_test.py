@@ -1,6 +1,8 @@
 import json
 
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 
 from experiments import samples, show
 from experiments.command import Refused
@@ -59,15 +61,15 @@ def test_every_mark_of_a_response_is_told():
   told = show.told(
     [
       line(reward=1.0, scores=[1.0, None], truncated=True),
-      line(reward=0.0, valid=False, stop='turns'),
+      line(reward=0.0, valid=False, stop='turns', advantage=[-1.0, None, -2.0]),
     ],
-    80,
+    240,
     colour=False,
   )
   for words in (
     'mean reward 0.500, answer 2',
     'reward 1.000, scores 1 -, 3 tokens, cut at the budget',
-    'not judged, ended: turns',
+    'advantage -1.500, 3 tokens, not judged, ended: turns',
   ):
     assert words in told
   assert '\033' not in told
@@ -89,3 +91,47 @@ def test_turns_of_an_agent_are_told_in_order_and_messages_have_roles():
 def test_long_lines_are_wrapped_to_the_terminal():
   told = show.told([line(response='word ' * 100)], 40, colour=False)
   assert max(map(len, told.splitlines())) <= 40
+
+
+@pytest.mark.parametrize('colour', [False, True])
+def test_responses_of_a_group_stand_side_by_side_where_there_is_room(colour):
+  group = [line(reward=r, response=f'say {r}\nso') for r in (1.0, 0.0, 0.5)]
+  told = show.told(group, 80, colour)
+  for style in ('\033[32m', '\033[31m', '\033[0m'):
+    assert (style in told) == colour
+    told = told.replace(style, '')
+  rows = told.splitlines()
+  assert (
+    rows[3].startswith('reward 1.000') and rows[3].index('reward 0.0') == 40
+  )
+  assert rows[4].split() == ['say', '1.0', 'say', '0.0']
+  assert rows[4].index('say', 8) == 44
+  # The third has no room beside them.
+  assert rows[6:] == ['', 'reward 0.500, 3 tokens', '    say 0.5', '    so']
+  assert max(map(len, rows)) <= 80
+
+
+def shown(folder, capsys, *words):
+  """What the command prints of a run with two prompts in each iteration."""
+  lines = [
+    line(step, prompt=f'{name} of {step}', reward=reward)
+    for step in (1, 2)
+    for name, reward in (('low', 0.0), ('high', 1.0), ('mid', 0.5))
+  ]
+  with flagsaver.flagsaver():
+    flags.FLAGS(['show', *words])
+    try:
+      assert show.main([str(run_of(folder, lines))]) == 0
+    finally:
+      flags.FLAGS.unparse_flags()
+  printed = capsys.readouterr().out.splitlines()
+  return [x.strip() for x in printed if ' of ' in x]
+
+
+def test_the_command_takes_an_order_an_iteration_and_a_word(tmp_path, capsys):
+  found = shown(tmp_path, capsys, '--worst')
+  assert found == ['low of 2', 'mid of 2', 'high of 2']
+  found = shown(tmp_path, capsys, '--best', '--step=1', '--task=i', '--count=1')
+  assert found == ['high of 1']
+  with pytest.raises(Refused, match='one order .* not --worst --best'):
+    shown(tmp_path, capsys, '--best', '--worst')
