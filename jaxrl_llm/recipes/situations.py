@@ -219,6 +219,16 @@ TABLE = (
     "`best_of_n_imitation`, of the policy's own",
   ),
   Situation(
+    ('teacher',),
+    (),
+    'a better model',
+    'gkd',
+    "it is followed on the policy's own answers and on demonstrations; without "
+    'those, with recipe.share=1',
+    '`minillm`, which counts what it says of later tokens as well; a verifier '
+    'only measures',
+  ),
+  Situation(
     ('verifier', 'teacher'),
     (),
     'a better model, and a verifier',

@@ -54,6 +54,10 @@ def test_what_uses_most_of_what_there_is_comes_first(capsys):
   said = capsys.readouterr().out
   names = re.findall(r'begin with +(\w+):', said)
   assert names == ['hpt', 'grpo', 'dpo', 'sft'] and '`' not in said
+  assert command.main(['for', '--have=teacher']) == 0
+  assert (
+    'begin with  gkd: A divergence from a teacher' in capsys.readouterr().out
+  )
   assert command.main(['for', '--have=pairs, labels', '--want= light']) == 0
   assert 'begin with  simpo: Mean log-probs' in capsys.readouterr().out
   assert command.main(['for', '--have=pairs', '--want=light,hard']) == 0
@@ -66,7 +70,6 @@ def test_what_uses_most_of_what_there_is_comes_first(capsys):
   [
     (['for'], 'say what you have, --have=verifier,'),
     (['for', '--have=verifer'], "Did you mean 'verifier'?"),
-    (['for', '--have=teacher'], 'There is verifier,teacher: kdrl'),
     (['for', '--have=labels', '--want=light'], 'There is pairs: simpo'),
     (['for', 'pairs'], '--have=pairs'),
     (['search'], 'search WORDS'),
