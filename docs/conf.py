@@ -11,7 +11,8 @@ from pygments.lexers import JsonLexer
 HERE = pathlib.Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-import pages  # noqa: E402, found by the line before
+import notebooks  # noqa: E402, found by the line before
+import pages  # noqa: E402
 
 project = 'jaxrl_llm'
 author = 'The jaxrl_llm authors'
@@ -46,10 +47,12 @@ nitpick_ignore_regex = [('py:(class|exc|data)', '.*')]
 def setup(app):
   app.add_lexer('jsonl', JsonLexer)
   app.connect('builder-inited', lambda _: pages.write(HERE))
+  app.connect('builder-inited', lambda _: notebooks.write(HERE))
   app.connect('source-read', _led)
 
 
 def _led(app, name, source):
   """Leads links of the pages that people write; the others' are led."""
   if '/' not in name:
-    source[0] = pages.prose.linked(source[0], 'docs')
+    page = notebooks.offered(source[0], name)
+    source[0] = pages.prose.linked(page, 'docs')

@@ -14,22 +14,43 @@ import pytest
 from jaxrl_llm import reads, recipes, registry
 
 DOCS = pathlib.Path(__file__).parents[1] / 'docs'
-GUIDES = [DOCS / 'agents.md', *sorted(DOCS.glob('adding_*.md'))]
+with pytest.MonkeyPatch.context() as patch:
+  patch.syspath_prepend(DOCS)
+  notebooks = importlib.import_module('notebooks')
 
 
-@pytest.mark.parametrize('path', GUIDES, ids=[p.stem for p in GUIDES])
-def test_snippets_run(path, monkeypatch, tmp_path):
+@pytest.mark.parametrize('name', notebooks.PAGES)
+def test_the_cells_of_a_tutorial_run(name, monkeypatch, tmp_path):
   recipes.names()  # registers the real ones; the example's goes to a copy
   monkeypatch.setattr(registry, 'ENTRIES', dict(registry.ENTRIES))
   monkeypatch.setattr(reads, '_TABLE', dict(reads._TABLE))
-  snippets = re.findall(r'```python\n(.*?)```', path.read_text(), re.DOTALL)
-  assert len(snippets) > 1
-  names = {'__name__': path.stem}
+  found = notebooks.notebook((DOCS / f'{name}.md').read_text())['cells']
+  codes = [''.join(x['source']) for x in found if x['cell_type'] == 'code']
+  assert len(codes) > 1
+  names = {'__name__': name}
   monkeypatch.syspath_prepend(tmp_path)
-  for snippet in snippets:
-    if file := re.match(r'# (\w+\.py)\n', snippet):
-      (tmp_path / file[1]).write_text(snippet)
-    exec(snippet, names)  # noqa: S102, our own file
+  for code in codes:
+    if file := re.match(r'%%writefile (\w+\.py)\n', code):
+      (tmp_path / file[1]).write_text(code[file.end() :])
+      continue
+    if file := re.fullmatch(r'%run (\w+\.py)', code):
+      code = (tmp_path / file[1]).read_text()
+    exec(code, names)  # noqa: S102, our own file
+
+
+def test_a_notebook_has_all_of_its_page():
+  code = '```python\n# a.py\nx = 1\n```'
+  page = f'# Title\n\nWords.\n\n{code}\n\n```sh\nls\n```\n'
+  first, *cells = notebooks.cells(page)
+  assert first[0] == 'markdown'
+  assert cells == [
+    ('markdown', '# Title\n\nWords.'),
+    ('code', '%%writefile a.py\n# a.py\nx = 1'),
+    ('code', '%run a.py'),
+    ('markdown', '```sh\nls\n```'),
+  ]
+  assert '# Title\n\n{download}' in notebooks.offered(page, 'agents')
+  assert notebooks.offered(page, 'start') == page
 
 
 def test_every_file_that_documents_link_exists():

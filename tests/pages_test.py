@@ -4,6 +4,8 @@ import fnmatch
 import importlib
 import pathlib
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -92,6 +94,50 @@ def _headed(page, place):
   return place in [
     re.sub(r'[^\w -]', '', h.lower()).replace(' ', '-') for h in heads
   ]
+
+
+_OBJECT = re.compile(r'(`{3,})\{py:(module|function|class)\} ([\w.]+)')
+
+
+def _objects(page):
+  """Names of modules, functions, classes and methods that a page has."""
+  module, within = '', []
+  for ticks, kind, name in _OBJECT.findall(page):
+    if kind == 'module':
+      module, within = name, []
+      yield module
+      continue
+    # What is inside has fewer ticks than what it is in.
+    within = [(x, outer) for x, outer in within if len(x) > len(ticks)]
+    within.append((ticks, name))
+    yield '.'.join([module, *(outer for _, outer in within)])
+
+
+def test_every_name_of_code_leads_to_where_it_is_described(site):
+  known = {
+    found
+    for name, text in site.items()
+    if name.startswith('api/')
+    for found in _objects(text)
+  }
+  named = {
+    (name, target)
+    for name, text in site.items()
+    for target in re.findall(r'\{py:obj\}`([\w.]+)`', text)
+  }
+  assert len(named) > 500
+  assert not {(name, target) for name, target in named if target not in known}
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning(tmp_path):
+  pytest.importorskip('sphinx', reason='pip install -e .[docs]')
+  words = ['-m', 'sphinx', '-W', '--keep-going', '-q', DOCS, tmp_path]
+  done = subprocess.run(
+    [sys.executable, *words], cwd=ROOT, capture_output=True, text=True
+  )
+  assert not done.returncode, done.stderr
+  assert (tmp_path / 'recipes' / 'dapo.html').exists()
 
 
 def test_every_page_is_in_one_list_of_contents_or_says_it_is_in_none(site):
