@@ -26,6 +26,7 @@ from __future__ import annotations
 import argparse
 import ast
 import functools
+import inspect
 import itertools
 import pathlib
 import re
@@ -171,14 +172,38 @@ def _answer(words: Sequence[str]) -> str:
 
 
 def overview() -> str:
-  """Every recipe on one line: name and what it does."""
+  """Every recipe on one line, by family: name, what it does, what it needs."""
   entries = [recipes.get(name) for name in recipes.names()]
-  lines = _aligned({e.name: e.summary for e in entries})
-  lines += ['', f'{len(entries)} recipes', '', 'presets']
+  families: dict[str, dict[str, str]] = {}
+  for entry in entries:
+    needed = ', '.join(needs(entry))
+    told = f'{entry.summary} [{needed}]' if needed else entry.summary
+    module = entry.factory.__module__
+    families.setdefault(module, {})[entry.name] = told
+  lines = []
+  for module, family in sorted(families.items()):
+    says = inspect.getdoc(sys.modules[module]) or ''
+    name = module.rpartition('.')[2]
+    lines += [f'{name}: {says.partition(chr(10))[0]}', *_aligned(family), '']
+  lines += [f'{len(entries)} recipes, behind each in brackets what it needs']
+  lines += ['', 'presets']
   lines += _aligned({n: _preset(p) for n, p in presets.PRESETS.items()})
   for kind, found in itertools.groupby(pieces_lib.pieces(), lambda p: p.kind):
     lines += ['', f'{kind}s', *_aligned({p.name: p.summary for p in found})]
   return '\n'.join(lines)
+
+
+def needs(entry: registry.Entry) -> list[str]:
+  """What a run of it must have, in words: a model more, a guest, data."""
+  recipe = entry.factory()
+  terms = recipe.plan.contract
+  return [
+    *(['reference'] if 'ref_logp' in recipe.needs else []),
+    *(['critic'] if parts.CRITIC & recipe.statistics else []),
+    *sorted(terms.asks),
+    *(f'verifier {name}' for name in sorted(terms.scores)),
+    *(f'field {name}' for name in sorted(terms.columns)),
+  ]
 
 
 def search(words: Sequence[str]) -> str:

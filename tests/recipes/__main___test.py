@@ -100,6 +100,16 @@ def test_list_names_every_recipe(capsys):
   shown = capsys.readouterr().out
   for name in recipes.names():
     assert f'  {name} ' in shown
+  head = 'clipping: Entries that clip, bound or gate the ratio of a token.'
+  family = shown[shown.index(head) :].partition('\n\n')[0]
+  assert '\n  dapo ' in family and '\n  ppo ' not in family
+
+
+def test_list_says_what_a_recipe_needs():
+  found = {n: command.needs(recipes.get(n)) for n in ('dapo', 'ppo', 'grpo')}
+  assert found == {'dapo': [], 'ppo': ['critic'], 'grpo': ['reference']}
+  assert command.needs(recipes.get('kdrl')) == ['teacher']
+  assert 'environment' in command.needs(recipes.get('gigpo'))
 
 
 @pytest.mark.parametrize('name', recipes.names())
