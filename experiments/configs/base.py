@@ -361,10 +361,15 @@ PURE = {
   'control': {
     'environment.name': (
       'regulator',
-      'regulator, point_mass, pendulum, air, ranks, grid or cliff',
+      'regulator, point_mass, pendulum, air, ranks, grid, cliff, or of agents '
+      'werewolf, research, teams',
     ),
     'policy.widths': ((32, 32), 'hidden layers of policy and critic'),
     'policy.log_std': (-0.5, 'initial log of the spread of an action'),
+    'policy.frozen': (
+      (),
+      'numbers of agents that do not learn, where each is a policy of its own',
+    ),
   },
   'flow': {
     'flow.places': (8, 'conditions, evenly on a circle'),

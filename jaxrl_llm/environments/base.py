@@ -58,12 +58,19 @@ class Spec:
     horizon: T, steps after which a row has ended at the latest.
     tasks: A, places to begin at, or instances of the problem.
     observation: what `observe` gives. action: what `step` takes.
+    agents: how many of the observations, which are numbers, each agent sees,
+      the first ones the first; () where one policy sees all.
+    seats: S, players of a game, all of them played by one policy.
+    judged: outcomes say what actions were worth by themselves, `Outcome.own`.
   """
 
   horizon: int
   tasks: int
   observation: Box | Discrete
   action: Box | Discrete
+  agents: tuple[int, ...] = ()
+  seats: int = 1
+  judged: bool = False
 
 
 class Outcome(struct.PyTreeNode):
@@ -73,8 +80,12 @@ class Outcome(struct.PyTreeNode):
     reward: f32[N], of the action.
     terminated: bool[N], the row ended by itself: nothing more can be had.
     truncated: bool[N], the horizon alone ended it; never where `terminated`.
-    agent: i32[N], who acts next, where one policy plays several.
+    agent: i32[N], who acts next, where there are several; 0 acts first.
     legal: bool[N, A], what may be done next; None where everything may.
+    own: f32[N], what a judge says of the action by itself, which is no part of
+      the reward; None where nobody does, and the reward is what it earned.
+    seats: f32[N, S], what each of several players is paid; None where there is
+      one, who is paid the reward.
   """
 
   reward: Array
@@ -82,6 +93,8 @@ class Outcome(struct.PyTreeNode):
   truncated: Array
   agent: Array
   legal: Array | None = None
+  own: Array | None = None
+  seats: Array | None = None
 
   @property
   def ended(self) -> Array:

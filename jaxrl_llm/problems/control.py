@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import pathlib
 from collections.abc import Callable, Mapping
+from typing import cast
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -16,14 +17,20 @@ from jaxrl_llm.environments import (
   point_mass,
   quadratic,
   ranks,
+  research,
+  teams,
+  werewolf,
 )
 from jaxrl_llm.environments.base import Box, Discrete, Environment
+from jaxrl_llm.plans import acted
 from jaxrl_llm.policies import acting
 from jaxrl_llm.policies.categorical import Categorical, Softmax
 from jaxrl_llm.policies.gaussian import Gaussian
+from jaxrl_llm.policies.graph import GraphBuilder
 from jaxrl_llm.policies.protocol import Actor
+from jaxrl_llm.policies.several import Several
 from jaxrl_llm.problems import pure
-from jaxrl_llm.problems.pure import check, fingerprints, recipe_of
+from jaxrl_llm.problems.pure import check, fingerprints
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.spelling import suggestion
 
@@ -38,6 +45,9 @@ ENVIRONMENTS: Mapping[str, Callable[[], Environment]] = {
   'ranks': ranks.Ranks,
   'grid': grid.Grid,
   'cliff': functools.partial(grid.Grid, rows=grid.CLIFF),
+  'werewolf': werewolf.Werewolf,
+  'research': research.Research,
+  'teams': teams.Teams,
 }
 
 
@@ -45,17 +55,61 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   """See `jaxrl_llm.problems.assemble`."""
   del workdir
   environment = environment_of(config.environment.name)
-  spec = environment.spec
+  check(config)
+  recipe, spec = recipe_of(config), environment.spec
+  # Plans for agents ask who acted, and what single actions were worth.
+  run = acting.played if recipe.plan.contract.provides else acting.unroll
   optimum = getattr(environment, 'optimal_return', np.nan)
   return pure.assembled(
     config,
     functools.partial(policy_of, environment, config),
-    lambda policy: functools.partial(acting.unroll, policy, environment),
+    lambda policy: functools.partial(run, policy, environment),
     tasks=spec.tasks,
     columns=spec.horizon,
     optimum=float(np.mean(optimum)),
     abstract=abstract,
+    recipe=recipe,
+    optimizer_of=functools.partial(optimizer_of, config),
+    exact_of=functools.partial(exact_of, environment),
   )
+
+
+def recipe_of(config: ConfigDict) -> Recipe:
+  """See `jaxrl_llm.problems.recipe_of`; plans for agents act here."""
+  spec = environment_of(config.environment.name).spec
+  return pure.recipe_of(config, functools.partial(acted.acted, spec=spec))
+
+
+def optimizer_of(config: ConfigDict, policy: Actor, tx: pure.Optimizer):
+  """The optimizer, one for each of several agents.
+
+  Raises:
+    ValueError: an agent that does not learn, where there is one policy.
+  """
+  frozen = tuple(config.policy.frozen)
+  if isinstance(policy, Several):
+    return policy.apart(tx, frozen)
+  if frozen:
+    raise ValueError(
+      f'policy.frozen is {frozen}, and one policy acts in the environment '
+      f'{config.environment.name!r}; leave it empty'
+    )
+  return tx
+
+
+def exact_of(environment: Environment, policy: Actor) -> pure.Exact:
+  """What is known of the policy in a game: how far it can be exploited."""
+  seen = environment.spec.observation
+  replies = getattr(environment, 'best_replies', None)
+  if replies is None or not isinstance(seen, Discrete):
+    return lambda params: {}
+  table, states = cast(Categorical, policy), np.arange(seen.count)
+
+  def exact(params):
+    most, least = replies(np.exp(table.log_probs(params, states)))
+    return {'exploitability': most - least}
+
+  return exact
 
 
 def environment_of(name: str) -> Environment:
@@ -89,6 +143,12 @@ def policy_of(
         log_std=config.policy.log_std,
         critic=critic,
       )
+    case Box(shape=(seen,)), Discrete(count=actions) if isinstance(
+      environment, teams.Teams
+    ):
+      return GraphBuilder(seen, actions, critic)
+    case Discrete(count=states), Discrete(count=actions) if spec.agents:
+      return Several(states, actions, critic, agents=spec.agents)
     case Box(shape=(seen,)), Discrete(count=actions):
       widths = tuple(config.policy.widths)
       return Softmax(seen, actions, critic=critic, widths=widths)

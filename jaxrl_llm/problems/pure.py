@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from ml_collections import ConfigDict
 
 from jaxrl_llm import compose, optimizers
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.digests import among
+from jaxrl_llm.plans.base import Plan
 from jaxrl_llm.policies.protocol import Policy, initial
 from jaxrl_llm.reads import united
 from jaxrl_llm.recipe import Recipe
@@ -35,6 +37,9 @@ from jaxrl_llm.types import (
   TrainState,
 )
 
+Optimizer: TypeAlias = optax.GradientTransformation
+# f(params) -> name -> what is known of a policy without sampling.
+Exact = Callable[[PyTree], dict[str, float]]
 # f(params, tasks i32[N], uids i32[N], key) -> Rollouts, jittable.
 Write = Callable[[PyTree, Array, Array, Array], Rollouts]
 
@@ -120,12 +125,14 @@ class PureSession(Session):
     asked: tasks that differ. The table holds each as often as an iteration
       may need it.
     optimum: the most that a row can be paid on average, NaN if unknown.
+    exact: f(params) -> what else is known of a policy, by name.
   """
 
   policy: Policy
   write: Write
   asked: int
   optimum: float = float('nan')
+  exact: Exact = lambda params: {}
 
   def sampling_params(self, state: TrainState) -> PyTree:
     """The policy's parameters as a program uses them."""
@@ -162,7 +169,7 @@ class PureSession(Session):
     }
     if not np.isnan(self.optimum):
       metrics['optimum'] = self.optimum
-    return metrics
+    return metrics | self.exact(jax.device_get(params))
 
   def evaluate(self, state, step, record=lambda rows: None):
     key = key_for(self.config.seed, step, Purpose.EVAL)
@@ -215,13 +222,21 @@ def check(config: ConfigDict) -> None:
     )
 
 
-def recipe_of(config: ConfigDict) -> Recipe:
+def recipe_of(
+  config: ConfigDict, plan_of: Callable[[Plan], Plan | None] = lambda plan: None
+) -> Recipe:
   """The recipe that the config names, with its values and its slots.
+
+  Args:
+    plan_of: what a plan for texts is here; None where it is nothing.
 
   Raises:
     ValueError: one that learns from text.
   """
   recipe = compose.from_config(config)
+  found = plan_of(recipe.plan)
+  if found is not None:
+    return dataclasses.replace(recipe, plan=found)
   terms = recipe.plan.contract
   if terms.asks or terms.columns or terms.scores or terms.provides:
     raise ValueError(
@@ -242,6 +257,9 @@ def assembled(
   columns: int,
   optimum: float,
   abstract: bool,
+  recipe: Recipe | None = None,
+  optimizer_of: Callable[[Policy, Optimizer], Optimizer] = lambda _, tx: tx,
+  exact_of: Callable[[Policy], Exact] = lambda policy: lambda params: {},
 ):
   """The session of a policy and what makes its rows, and its parameters.
 
@@ -249,13 +267,15 @@ def assembled(
     policy_of: the policy for a recipe, which may ask for a critic.
     writer: what makes its rows. tasks: A. columns: T.
     abstract: parameters are shapes only.
+    recipe: None is that of the config. optimizer_of: what the settings'
+      optimizer is for the policy. exact_of: see `PureSession.exact`.
 
   Raises:
     ValueError: what the recipe needs is not the policy's to give, or sizes
       that do not go together.
   """
   check(config)
-  recipe = recipe_of(config)
+  recipe = recipe or recipe_of(config)
   policy = policy_of(recipe)
   read = united((recipe.credit, *recipe.objective.parts))
   needed = recipe.statistics | (read & {'tokens'})
@@ -283,7 +303,10 @@ def assembled(
   program = step.Program(
     recipe=recipe,
     scorer=policy.score,
-    tx=optimizers.chain(total=total, seed=config.seed, **config.optimizer),
+    tx=optimizer_of(
+      policy,
+      optimizers.chain(total=total, seed=config.seed, **config.optimizer),
+    ),
     microbatches=config.learn.microbatches,
     layout=layout,
   )
@@ -305,5 +328,6 @@ def assembled(
     asked=tasks,
     write=writer(policy),
     optimum=optimum,
+    exact=exact_of(policy),
   )
   return session, params

@@ -92,8 +92,13 @@ def m_grpo(
   any has `calls` of them. Without that, at `aligned` 0, and without pay, at
   `own` 0, the estimator is that of `dr_mas`.
 
-  Deviates: all agents are one policy, told apart by their prompts, where the
-  paper trains two models on two machines. A call of a sub-agent is one turn.
+  In control, agents of an environment such as `research` are policies of their
+  own, each with an optimiser, as the paper's two models.
+
+  Deviates: in text all agents are one policy, told apart by their prompts. Rows
+  of all agents stand in one mean, so that the loss of each is scaled by its
+  share of them, which optimisers of their own divide out but for clipping. A
+  call of a sub-agent is one turn.
   What of the composite rewards is not the outcome must be paid by the
   environment, in terms that are added (in the published code, MrlX, either
   agent earns 1 when the main one answers right, and else 0.1 for its format).
@@ -214,10 +219,12 @@ def mashost(
   The plan provides `decision_reward`.
 
   A decision is an action of the environment, such as a role to add and the
-  agent that feeds it, whose tokens are drawn one after the other.
+  agent that feeds it. In control, in the environment `teams`, a policy of
+  graphs draws both jointly; in text their tokens are drawn one by one.
 
   Deviates: reconstructed from abstract and reviews, and the weight is ours, as
-  is what an action earns: the environment says that.
+  is what an action earns: the environment says that. Messages of the agents
+  built so far are not seen.
   """
   return Recipe(
     plan=episodes.MultiTurn(samples=samples, turns=turns),
@@ -402,9 +409,12 @@ def epo(
   a turn that the environment pays is key. The policy says strategies, which the
   environment carries out.
 
+  In control, in the game `werewolf`, the policy plays both sides, and the rows
+  of both are learned from: the paper's self-play.
+
   Deviates: who judges which turns were key, and the frozen agent that is told
-  the strategy, are the environment's; so is the opponent, the last policy's
-  agent in the paper's self-play. Losses are averaged over tokens, ours.
+  the strategy, are the environment's; in text so is the opponent. Losses are
+  averaged over tokens, ours.
 
   No limit: without key turns and discount every row that earned more than 0 is
   imitated alike, however much it was, which no other entry does.

@@ -322,9 +322,10 @@ _TABLE: dict[str, Metric] = {
   'eval/exploitability': Metric(
     'mean over questions of max_y P(y beats pi) - 1/2, cross-fitted',
     '1',
-    'What a challenger wins beyond a draw.',
+    'What a challenger wins beyond a draw; in games of control max - min of '
+    'what best replies of either side bring, exact.',
     -0.5,
-    0.5,
+    1.0,
   ),
   # What plans, verifiers and data note.
   'plan/perplexity': _count(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from experiments import runs
-from experiments.configs import control, flow, masked
+from experiments.configs import control, flow, masked, team
 from jaxrl_llm import problems
 from jaxrl_llm.training import loop, writers
 from jaxrl_llm.training import workdir as workdir_lib
@@ -88,6 +88,19 @@ def test_every_environment_runs(name, tmp_path):
   state = loop.begin(session, params)
   _, metrics, _ = loop.iterate(session, state, 0)
   assert metrics['bad_steps'] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('recipe', ['epo', 'm_grpo', 'mashost', 'gigpo'])
+def test_recipes_for_agents_act_where_a_turn_is_an_action(recipe, tmp_path):
+  session, params = session_of(team, recipe, tmp_path)
+  state = loop.begin(session, params)
+  for step in range(2):
+    state, metrics, (rollouts, _) = loop.iterate(session, state, step)
+    assert metrics['bad_steps'] == 0 and metrics['sampler/gap_max'] <= 1e-5
+  assert len(rollouts.valid) == session.spec.rows
+  measured = session.evaluate(state, 2)
+  assert ('exploitability' in measured) == (recipe == 'epo')
 
 
 @pytest.mark.slow

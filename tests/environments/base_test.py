@@ -18,6 +18,9 @@ from jaxrl_llm.environments import (
   point_mass,
   quadratic,
   ranks,
+  research,
+  teams,
+  werewolf,
 )
 from tests import members
 
@@ -33,6 +36,9 @@ ENVIRONMENTS = [
   point_mass.PointMass(goals=3, horizon=6),
   quadratic.double_integrator(horizon=6),
   ranks.Ranks(sequences=3, horizon=6, length=6, width=4, ranks=(1, 2, 4)),
+  research.Research(documents=5, words=3, price=0.1),
+  teams.Teams(),
+  werewolf.Werewolf(),
 ]
 EVERY = pytest.mark.parametrize('environment', ENVIRONMENTS)
 
@@ -130,7 +136,8 @@ def test_rows_of_one_task_begin_alike_and_go_their_own_ways(environment):
   (first, _), (_, _, outcome) = walk(environment, 0 * ROWS, ROWS)
   for path, leaf in jax.tree_util.tree_leaves_with_path(first):
     assert path[-1].name == 'uid' or np.all(leaf == leaf[0])
-  assert len(np.unique(np.sum(outcome.reward, axis=0))) > 1
+  judged = 0.0 if outcome.own is None else outcome.own
+  assert len(np.unique(np.sum(outcome.reward + judged, axis=0))) > 1
 
 
 @EVERY

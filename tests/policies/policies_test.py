@@ -15,13 +15,17 @@ from jaxrl_llm.environments.grid import Grid
 from jaxrl_llm.environments.pendulum import Pendulum
 from jaxrl_llm.environments.quadratic import double_integrator
 from jaxrl_llm.environments.ranks import Ranks
+from jaxrl_llm.environments.research import Research
+from jaxrl_llm.environments.teams import Teams
 from jaxrl_llm.policies import acting
 from jaxrl_llm.policies.categorical import Categorical, Softmax
 from jaxrl_llm.policies.flow import Flow
 from jaxrl_llm.policies.gaussian import Gaussian
+from jaxrl_llm.policies.graph import GraphBuilder
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.policies.masked import Masked
 from jaxrl_llm.policies.protocol import initial
+from jaxrl_llm.policies.several import Several
 from jaxrl_llm.problems import flow as flow_problem
 from jaxrl_llm.problems import masked as masked_problem
 from jaxrl_llm.training import widths
@@ -76,6 +80,16 @@ CASES = {
     policy := Softmax(9, 3, widths=(8,)),
     functools.partial(acting.unroll, policy, SMALL_RANKS),
     1e-5,
+  ),
+  'graph': Case(
+    policy := GraphBuilder(31, 20, width=4),
+    functools.partial(acting.unroll, policy, Teams()),
+    1e-5,
+  ),
+  'several': Case(
+    policy := Several(12, 3, agents=(9, 3)),
+    functools.partial(acting.unroll, policy, Research(documents=2, words=2)),
+    0.0,
   ),
   'flow': Case(
     policy := Flow(2, 2, steps=4, widths=(8,)),
