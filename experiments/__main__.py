@@ -15,20 +15,16 @@ import runpy
 import sys
 from collections.abc import Mapping, Sequence
 
+import experiments
 from jaxrl_llm import pipes, spelling
 
-_CALLED = 'python -m experiments'
 _FOLDER = pathlib.Path(__file__).parent
 # A script of this package has its last lines so.
 _SCRIPT = re.compile(r"^if __name__ == '__main__':", re.MULTILINE)
 
 
-def main(arguments: Sequence[str] | None = None, called: str = _CALLED) -> int:
-  """Runs a command by its name; 2 with one line where there is none.
-
-  Args:
-    called: how the user calls this.
-  """
+def main(arguments: Sequence[str] | None = None) -> int:
+  """Runs a command by its name; 2 with one line where there is none."""
   words = list(sys.argv[1:] if arguments is None else arguments)
   known = commands()
   if not words or words[0] in ('-h', '--help', 'help'):
@@ -45,7 +41,7 @@ def main(arguments: Sequence[str] | None = None, called: str = _CALLED) -> int:
     return 2
   if sys.path[0] != os.getcwd():  # As `python -m` has it: for files of yours.
     sys.path.insert(0, os.getcwd())
-  sys.argv = [f'{called} {name}', *words[1:]]
+  sys.argv = [f'{experiments.CALL}{name}', *words[1:]]
   runpy.run_module(known[name][0], run_name='__main__', alter_sys=True)
   return 0
 

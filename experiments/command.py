@@ -20,6 +20,7 @@ from absl import app, flags, logging
 from flax import traverse_util
 from ml_collections import config_flags
 
+import experiments
 from experiments import modules
 from experiments.configs import base
 from jaxrl_llm import pipes
@@ -41,10 +42,6 @@ _CONFIGS = {
 
 # A word that names a config file.
 _FILE = re.compile(r'--?config=')
-# What begins a command: of a script that is installed, modules are none of the
-# path where it is called.
-_SCRIPT = 'jaxrl-llm '
-_CALL = _SCRIPT if sys.argv[0].startswith(_SCRIPT) else 'python -m experiments.'
 # Characters of an error in one line.
 _LONGEST = 800
 
@@ -151,7 +148,7 @@ _default_config = ''
 
 def as_named(text: str) -> str:
   """A text that names commands, by what they are called here."""
-  return text.replace('python -m experiments.', _CALL)
+  return text.replace('python -m experiments.', experiments.CALL)
 
 
 def folders(values: Sequence[str]) -> list[str]:

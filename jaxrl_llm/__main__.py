@@ -26,9 +26,9 @@ def main() -> int:
   sys.path.insert(0, place)
   inherited = os.environ.get('PYTHONPATH')
   os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, (place, inherited)))
-  commands = importlib.import_module('experiments.__main__')
+  vars(importlib.import_module('experiments'))['CALL'] = f'{NAME} '
   with pipes.unread():
-    return commands.main(called=NAME)
+    return importlib.import_module('experiments.__main__').main()
 
 
 def folder() -> pathlib.Path:

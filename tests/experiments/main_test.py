@@ -56,6 +56,20 @@ def test_commands_are_found_beside_the_package_or_below_it(
   assert entry.folder() == package / 'commands'
 
 
+def test_an_installed_command_runs_anywhere_and_speaks_of_itself(tmp_path):
+  done = subprocess.run(
+    [sys.executable, '-m', 'jaxrl_llm', 'show'],
+    cwd=tmp_path,
+    env=os.environ | {'PYTHONPATH': str(ROOT)},
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 1
+  assert done.stderr == (
+    'error: show one run, as in jaxrl-llm show runs/default-grpo-0\n'
+  )
+
+
 @pytest.mark.slow
 def test_the_wheel_trains_without_the_repository(tmp_path):
   source, wheels, site = (tmp_path / name for name in ('tree', 'out', 'site'))
