@@ -18,7 +18,8 @@ from jaxrl_llm.tasks import feedback as feedback_lib
 class Thoughts(Stateless):
   """`thought` bool[N, T]: tokens up to the end of a response's thought.
 
-  Nothing is a thought where the mark is missing.
+  Of an episode so in each `turn`, where its rows say which that is. Nothing is
+  a thought where the mark is missing.
 
   Attributes:
     end: the text that ends a thought.
@@ -30,13 +31,16 @@ class Thoughts(Stateless):
   def write(self, tools, rollouts, scores, state):
     del scores
     thought = np.zeros(rollouts.content.response.shape, bool)
+    turns = np.asarray(rollouts.extras.get('turn', np.zeros_like(thought)))
     for row, pieces in enumerate(tools.pieces(rollouts)):
-      said = ''
-      for column, piece in enumerate(pieces):
-        said += piece
-        if self.end in said:
-          thought[row, : column + 1] = True
-          break
+      own = turns[row, : len(pieces)]
+      for turn in np.unique(own):
+        columns, said = np.flatnonzero(own == turn), ''
+        for count, column in enumerate(columns, 1):
+          said += pieces[column]
+          if self.end in said:
+            thought[row, columns[:count]] = True
+            break
     return {'thought': jnp.asarray(thought)}, state
 
 

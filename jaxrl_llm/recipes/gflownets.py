@@ -12,14 +12,20 @@ from jaxrl_llm.advantages import group
 from jaxrl_llm.credit import chain, estimate
 from jaxrl_llm.notes import base as notes
 from jaxrl_llm.notes import parts
-from jaxrl_llm.objectives import aggregate, gflownet, grouped
+from jaxrl_llm.objectives import aggregate, gflownet, grouped, step_flows
 from jaxrl_llm.objectives.base import policy_gradient, row_losses
 from jaxrl_llm.objectives.grouped import group_losses, pair_losses
-from jaxrl_llm.plans import sampled
+from jaxrl_llm.plans import episodes, sampled
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.selection import pairs
 
+_GFLOWVLM = Paper(
+  'GFlowVLM: Enhancing Multi-Step Reasoning in Vision-Language Models with '
+  'Generative Flow Networks',
+  '2503.06514',
+  'RECALLED',
+)
 _OP = Paper('Order-Preserving GFlowNets', '2310.00386')
 
 
@@ -210,14 +216,7 @@ def op_gfn_pareto(*, samples: int = 8) -> Recipe:
   )
 
 
-@register(
-  Paper(
-    'GFlowVLM: Enhancing Multi-Step Reasoning in Vision-Language Models with '
-    'Generative Flow Networks',
-    '2503.06514',
-    'RECALLED',
-  )
-)
+@register(_GFLOWVLM)
 def gflowvlm(
   *,
   samples: int = 4,
@@ -229,15 +228,72 @@ def gflowvlm(
 
   A thought is what precedes </think>.
 
-  Deviates: recalled. Of the paper's three balances only that of the variance; a
-  response is one action, not the steps of an environment, and the target is
-  e^(r / weight) without a reference.
+  A response is one action; `gflowvlm_db` and `gflowvlm_subtb` balance the steps
+  of an environment.
+
+  Deviates: recalled; the target is e^(r / weight), in the paper the reward.
   """
   score = partial(gflownet.thoughtful_likelihood, thought_weight=thought_weight)
   return Recipe(
     plan=notes.noted(sampled.independent(samples=samples), parts.Thoughts()),
     objective=group_losses(
       gflownet.variance, score, weight=weight, samples=samples
+    ),
+    minibatches=minibatches,
+  )
+
+
+def _of_turns(samples, turns):
+  """Episodes of one row each, whose turns begin with thoughts."""
+  plan = episodes.MultiTurn(samples=samples, turns=turns)
+  return notes.noted(plan, parts.Thoughts())
+
+
+@register(_GFLOWVLM, Limit('gflowvlm_subtb', {}, {'decay': 1e-9}))
+def gflowvlm_db(
+  *,
+  samples: int = 4,
+  turns: int = 4,
+  weight: float = 1.0,
+  thought_weight: float = 0.4,
+  minibatches: int = 1,
+) -> Recipe:
+  """Every step of an episode balanced between the flows before and after it.
+
+  A thought is what precedes </think> in a turn, and weighs less.
+
+  Deviates: as `gflowvlm` does.
+  """
+  return Recipe(
+    plan=_of_turns(samples, turns),
+    objective=row_losses(
+      step_flows.step_balance, weight=weight, thought_weight=thought_weight
+    ),
+    minibatches=minibatches,
+  )
+
+
+@register(_GFLOWVLM)
+def gflowvlm_subtb(
+  *,
+  samples: int = 4,
+  turns: int = 4,
+  weight: float = 1.0,
+  thought_weight: float = 0.4,
+  decay: float = 1.0,
+  minibatches: int = 1,
+) -> Recipe:
+  """Every run of steps of an episode balanced between the flows at its ends.
+
+  Deviates: as `gflowvlm` does.
+  """
+  return Recipe(
+    plan=_of_turns(samples, turns),
+    objective=row_losses(
+      step_flows.sub_step_balance,
+      weight=weight,
+      thought_weight=thought_weight,
+      decay=decay,
     ),
     minibatches=minibatches,
   )

@@ -129,3 +129,14 @@ def test_keywords_that_share_a_token_are_added():
 def test_a_mark_of_keywords_is_one_letter(mark):
   with pytest.raises(ValueError, match='is not one letter'):
     parts.Keywords(mark=mark)
+
+
+def test_each_turn_of_an_episode_has_its_thought():
+  """The mark of one turn ends no thought of another."""
+  tools = scripted.Scripted(lambda text, i: '', columns=8)
+  rows = scripted.answer(scripted.ask('q', 'r'), ['axbaxb', 'abbaxb'], 8)
+  turn = np.array([[0, 0, 0, 1, 1, 1, 1, 1]] * 2)
+  rows = rows.with_extras(turn=turn)
+  found, _ = parts.Thoughts(end='x').write(tools, rows, None, ())
+  wanted = [[1, 1, 0, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 0, 0, 0]]
+  np.testing.assert_array_equal(found['thought'], np.array(wanted, bool))

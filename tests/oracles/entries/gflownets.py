@@ -223,6 +223,47 @@ def gflowvlm(case, *, weight, thought_weight):
   )
 
 
+def _of_turns(case, weight, thought_weight):
+  """f(now, i): the residuals of the steps of a row, in their order."""
+  turn, thought = case.extras['turn'], case.extras['thought']
+
+  def residuals(now, i):
+    steps = []
+    for t in case.columns(i):
+      if turn[i, t] not in [turn[i, u] for u in steps]:
+        steps.append(t)
+    flows = [now.values[i, t] for t in steps] + [case.rewards[i] / weight]
+    found = []
+    for k, first in enumerate(steps):
+      said = sum(
+        (thought_weight if thought[i, t] else 1.0) * now.logp[i, t]
+        for t in case.columns(i)
+        if turn[i, t] == turn[i, first]
+      )
+      found.append(flows[k] + said - flows[k + 1])
+    return found
+
+  return residuals
+
+
+@entry()
+def gflowvlm_db(case, *, weight, thought_weight):
+  """Arxiv 2503.06514, recalled: detailed balance of thoughts and actions."""
+  residuals = _of_turns(case, weight, thought_weight)
+  return Answer(
+    _over_rows(case, lambda now, i: mean(x * x for x in residuals(now, i)))
+  )
+
+
+@entry()
+def gflowvlm_subtb(case, *, weight, thought_weight, decay):
+  """Arxiv 2503.06514, recalled: runs of steps, by lambda to their length."""
+  residuals = _of_turns(case, weight, thought_weight)
+  return Answer(
+    _over_rows(case, lambda now, i: _runs(residuals(now, i), decay))
+  )
+
+
 @entry()
 def op_gfn(case):
   """Arxiv 2310.00386: pairs in the order of rewards, ties 1/2."""
