@@ -47,6 +47,14 @@ def _inline(config) -> bool:
   return all(map(verifiers.is_inline, config.verify.names))
 
 
+def _has_tools(config) -> bool:
+  """The environment is a class of tools, whose calls have limits each."""
+  from jaxrl_llm.tasks import environments, toolbox
+
+  kind = environments.kind_of(config.environment)
+  return isinstance(kind, type) and issubclass(kind, toolbox.Toolbox)
+
+
 def _no_lora(config) -> bool:
   return not config.model.lora_rank
 
@@ -165,6 +173,11 @@ _INERT = (
   *(
     (name, lambda c: not c.environment, 'environment is empty')
     for name in ('environment_seconds', 'sample.keep')
+  ),
+  (
+    'environment_seconds',
+    _has_tools,
+    'a Toolbox has tools.seconds and tools.episode_seconds instead',
   ),
   *(
     (f'serve.{name}', lambda c: not c.program, 'program is empty')

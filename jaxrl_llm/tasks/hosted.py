@@ -216,12 +216,20 @@ class Hosted:
       (('reward', s.state, s.said), {}) for s in states if s.state
     ]
     found = iter(self._outcomes(jobs))
-    rewards = []
+    rewards, failed = [], []
     for state in states:
       kind, reward, detail = next(found) if state.state else ('', 0.0, '')
       if kind not in ('ok', ''):
-        logging.warning('no reward of %s: %s %s', self._spec, kind, detail)
+        failed.append(f'{kind} {detail}')
       rewards.append((kind, reward if kind == 'ok' else 0.0))
+    if failed:
+      logging.warning(
+        'no reward of %d of %d episodes of %s: %s',
+        len(failed),
+        len(states),
+        self._spec,
+        failed[0],
+      )
     return rewards
 
   def _outcomes(self, jobs: Sequence[_Job]) -> list[pool_lib.Outcome]:

@@ -119,6 +119,11 @@ def test_defaults_and_extremes_that_mean_something_pass():
     ('data.held_out', {'data__held_out_path': 'x.jsonl'}, 'held_out_path'),
     ('verify.seconds', {}, 'these verifiers need no process'),
     (
+      'environment_seconds',
+      {'environment': 'jaxrl_llm.tasks.toolboxes:Python'},
+      'a Toolbox has tools.seconds',
+    ),
+    (
       'model.replay_routes',
       {'program': 'package.module:function'},
       'kept without their experts',

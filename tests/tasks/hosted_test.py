@@ -181,8 +181,10 @@ def test_episodes_that_cannot_go_on_have_failed(wild, caplog):
   state = good
   for _ in range(7):
     state = one(wild, state, said(('count_up', {}))).state
-  step = one(wild, state, said(text='done'))
-  assert (step.stop, step.reward) == ('failed', 0.0)
+  steps = wild.step([state] * 2, [said(text='done')] * 2)
+  assert [(s.stop, s.reward) for s in steps] == [('failed', 0.0)] * 2
+  # In one line, however many they are.
+  assert caplog.text.count('no reward of 2 of 2 episodes') == 1
   assert wild.truncated([state, hoarded.state]) == [0.0, 0.0]
   with pytest.raises(ValueError, match='2 of 2 episodes .*no room'):
     wild.reset([{'begin': 'raise'}] * 2)
