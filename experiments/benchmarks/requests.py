@@ -80,7 +80,7 @@ def _played(parts, keep: bool) -> list[float]:
 
   from jaxrl_llm.plans import served
   from jaxrl_llm.problems.text.answering import Answering
-  from jaxrl_llm.problems.text.tools import Speaker
+  from jaxrl_llm.problems.text.speaker import Speaker
   from jaxrl_llm.serving import engine as engine_lib
   from jaxrl_llm.serving import ledger as ledger_lib
   from jaxrl_llm.serving import programs

@@ -11,7 +11,7 @@ import pytest
 from jaxrl_llm import types
 from jaxrl_llm.plans import playing
 from jaxrl_llm.problems.text import assembly
-from jaxrl_llm.problems.text.tools import Speaker
+from jaxrl_llm.problems.text.speaker import Speaker
 from jaxrl_llm.tasks import environments
 from jaxrl_llm.training import checkpoint, keys, loop
 from tests import thinned

@@ -23,7 +23,7 @@ from jaxrl_llm.problems.text import chats as chats_lib
 from jaxrl_llm.problems.text import encoding as text
 from jaxrl_llm.problems.text import evaluate, oracles
 from jaxrl_llm.problems.text.questions import Questions
-from jaxrl_llm.problems.text.tools import Speaker
+from jaxrl_llm.problems.text.speaker import Speaker
 from jaxrl_llm.tasks import answers, environments, verify
 from jaxrl_llm.training import hosts, shard
 from jaxrl_llm.training.session import Record

@@ -11,7 +11,7 @@ import numpy as np
 from jaxrl_llm.problems.text import oracles
 from jaxrl_llm.problems.text.answering import Answering
 from jaxrl_llm.problems.text.questions import Questions
-from jaxrl_llm.problems.text.tools import Speaker
+from jaxrl_llm.problems.text.speaker import Speaker
 from jaxrl_llm.types import PyTree
 
 

@@ -11,7 +11,7 @@ import pytest
 from jaxrl_llm import types
 from jaxrl_llm.plans import by_turn, playing, prefixes
 from jaxrl_llm.problems.text import assembly
-from jaxrl_llm.problems.text.tools import Speaker
+from jaxrl_llm.problems.text.speaker import Speaker
 from jaxrl_llm.tasks import environments, tokens
 from tests.end_to_end import tiny
 

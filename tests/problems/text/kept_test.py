@@ -9,7 +9,7 @@ import pytest
 
 from jaxrl_llm.plans import playing, resampled
 from jaxrl_llm.problems.text import assembly
-from jaxrl_llm.problems.text.tools import Speaker
+from jaxrl_llm.problems.text.speaker import Speaker
 from jaxrl_llm.tasks import environments
 from tests.end_to_end import tiny
 

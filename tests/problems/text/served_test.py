@@ -14,7 +14,7 @@ from experiments.configs import agent, program
 from jaxrl_llm import credit, types
 from jaxrl_llm.plans import by_turn, episodes, playing, prefixes
 from jaxrl_llm.problems.text import assembly
-from jaxrl_llm.problems.text.tools import Speaker
+from jaxrl_llm.problems.text.speaker import Speaker
 from jaxrl_llm.tasks import environments
 from jaxrl_llm.training import loop
 from tests.end_to_end import tiny

@@ -13,7 +13,8 @@ from jaxrl_llm import types
 from jaxrl_llm.plans import prefixes
 from jaxrl_llm.policies.language import transformer
 from jaxrl_llm.problems.text import assembly, chats, dialogue
-from jaxrl_llm.problems.text.tools import Speaker, Tools
+from jaxrl_llm.problems.text.speaker import Speaker
+from jaxrl_llm.problems.text.tools import Tools
 from jaxrl_llm.tasks import tokens, verify
 from jaxrl_llm.training import keys
 from tests.end_to_end import tiny
