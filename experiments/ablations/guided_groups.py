@@ -119,7 +119,7 @@ def alike(text, answer):
 
 
 class Lent:
-  """What these plans are lent, see `plans.base.Tools`.
+  """What these plans are lent, see `plans.lent.Tools`.
 
   The policy, and questions whose answers are words.
   """

@@ -92,7 +92,7 @@ def rng_of(key: Array) -> np.random.Generator:
 
 
 def speaking(tools: Any) -> Policy:
-  """The policy that a plan is lent, see `plans.base.Tools`, as a function."""
+  """The policy that a plan is lent, see `plans.lent.Tools`, as a function."""
 
   def answer(prompts, key):
     tasks = np.zeros(len(prompts), np.int32)

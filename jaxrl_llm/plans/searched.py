@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import jax
 import jax.numpy as jnp
@@ -12,38 +11,8 @@ import numpy as np
 from jaxrl_llm import numerics
 from jaxrl_llm.plans import actions, prefixes
 from jaxrl_llm.plans.base import Contract, Plan
+from jaxrl_llm.plans.search_tree import Node, Tree
 from jaxrl_llm.types import Array, Rollouts, Scores
-
-
-@dataclasses.dataclass(eq=False)
-class _Node:
-  """A beginning of a response, and what came of it so far.
-
-  Attributes:
-    row: which of all rows it is. number: in its tree. depth: its steps.
-    prior: exp of the mean log-prob of its last step. leaf: nothing goes on.
-    gained: f64[K + 1], sums over its visits: of the scores, and of the reward.
-  """
-
-  row: int
-  number: int = 0
-  depth: int = 0
-  prior: float = 0.0
-  leaf: bool = False
-  above: _Node | None = None
-  below: list[_Node] = dataclasses.field(default_factory=list)
-  visits: int = 0
-  gained: np.ndarray | float = 0.0
-
-  def back(self, end: np.ndarray) -> None:
-    """Adds what an end below came to, here and above."""
-    self.visits, self.gained = self.visits + 1, self.gained + end
-    if self.above:
-      self.above.back(end)
-
-  @property
-  def mean(self) -> np.ndarray:
-    return np.asarray(self.gained) / self.visits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,15 +73,16 @@ class Searched(Plan):
         'sample.max_response or lower the depth'
       )
     every = start = prefixes.blank(prompts, 1, columns)
-    trees = [[_Node(row)] for row in range(len(start.valid))]
-    steps: list[list[_Node | None]] = [[] for _ in trees]
+    trees = [Tree(row, self.depth) for row in range(len(start.valid))]
+    steps: list[list[Node | None]] = [[] for _ in trees]
     rounds: list[Rollouts] = []
     weights: Array = jnp.ones(0)
     for number in range(self.samples // self.children):
       grow, finish = jax.random.split(jax.random.fold_in(key, number))
-      at = [self._descended(tree[0]) for tree in trees]
+      at = [tree.descended(self.explore) for tree in trees]
       if rounds:
-        start = _rows(every, [node.row for node in at])
+        places = jnp.asarray([node.row for node in at])
+        start = jax.tree.map(lambda x, places=places: x[places], every)
       more = tools.generate(
         prefixes.as_prompts(start, start.length), grow, self.children, most=most
       )
@@ -123,71 +93,32 @@ class Searched(Plan):
       ends, weights = _ends(tools, rows, unfinished, finish)
       first = len(every.valid) if rounds else 0
       found = zip(np.asarray(prior), ~np.asarray(unfinished), ends, strict=True)
-      for i, (likely, over, end) in enumerate(found):
+      for i, step in enumerate(found):
         tree = i // self.children
-        steps[tree].append(
-          None
-          if at[tree].leaf
-          else self._grown(trees[tree], at[tree], first + i, likely, over, end)
-        )
+        above = at[tree]
+        new = None if above.leaf else trees[tree].grown(above, first + i, *step)
+        steps[tree].append(new)
       for node in at:
         if node.leaf:
           node.back(node.mean)
       # The prompts alone stand nowhere but before the first steps.
-      every = _joint(every, rows) if rounds else rows
+      parts = (every, rows) if rounds else (rows,)
+      every = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
       own = jnp.arange(columns) >= before.length[:, None]
       rounds.append(actions.within(rows, own))
-    tools.note('plan/nodes', float(np.mean([len(tree) for tree in trees])))
+    tools.note('plan/nodes', float(np.mean([len(x.nodes) for x in trees])))
     rows = prefixes.together(len(trees), *rounds)
-    flat = [step for tree in steps for step in tree]
-    return *_valued(rows, flat, weights), state
-
-  def _grown(self, tree, above, row, prior, over, end) -> _Node:
-    """The new child of a node, with its first end."""
-    depth = above.depth + 1
-    leaf = bool(over) or depth == self.depth
-    child = _Node(row, len(tree), depth, float(prior), leaf, above)
-    tree.append(child)
-    above.below.append(child)
-    child.back(end)
-    return child
-
-  def _descended(self, node: _Node) -> _Node:
-    """Where the search ends that goes down from a node."""
-    while node.below:
-      node = max(node.below, key=self._worth)
-    return node
-
-  def _worth(self, child: _Node) -> float:
-    assert child.above is not None
-    once = child.visits + 1
-    wide = math.sqrt(math.log(child.above.visits) / once)
-    gained = float(np.asarray(child.gained)[-1])
-    return gained / once + self.explore * child.prior * wide
+    return *_valued(rows, sum(steps, []), weights), state
 
 
 def _valued(rows: Rollouts, steps, weights):
-  """The rows with the scores of their steps."""
-  there = np.array([step is not None for step in steps])
+  """The rows with the scores of their steps, those of None not valid."""
   nothing = np.zeros(len(weights) + 1)
   means = np.stack([step.mean if step else nothing for step in steps])
-  path = np.array(
-    [(x.above.number, x.above.below.index(x)) if x else (0, 0) for x in steps],
-    np.int32,
-  )
-  rows = rows.replace(valid=jnp.asarray(there))
-  rows = rows.with_extras(node_path=jnp.asarray(path))
-  components = jnp.asarray(means[:, :-1], jnp.float32)
-  return rows, Scores(components, weights)
-
-
-def _rows(rollouts: Rollouts, places) -> Rollouts:
-  index = jnp.asarray(places)
-  return jax.tree.map(lambda x: x[index], rollouts)
-
-
-def _joint(*parts: Rollouts) -> Rollouts:
-  return jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
+  paths = np.array([step.path if step else (0, 0) for step in steps], np.int32)
+  there = jnp.asarray([step is not None for step in steps])
+  rows = rows.replace(valid=there).with_extras(node_path=jnp.asarray(paths))
+  return rows, Scores(jnp.asarray(means[:, :-1], jnp.float32), weights)
 
 
 def _ends(tools, rows: Rollouts, unfinished, key):
@@ -197,7 +128,6 @@ def _ends(tools, rows: Rollouts, unfinished, key):
   """
   ends = prefixes.continued(tools, rows, rows.length, key, going=unfinished)
   ends, scores = tools.verify(ends)
-  reward = scores.total
-  found = jnp.concatenate([scores.components, reward[:, None]], axis=1)
+  found = jnp.concatenate([scores.components, scores.total[:, None]], axis=1)
   found = jnp.where(ends.valid[:, None], found, 0.0)
   return np.asarray(found, np.float64), scores.weights

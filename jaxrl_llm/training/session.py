@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxrl_llm.plans.base import Tools
+from jaxrl_llm.plans.lent import Tools
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.training import shard, step
 from jaxrl_llm.types import (

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_llm.plans import bandit_budgets, budgeted
-from jaxrl_llm.plans.base import Tools
+from jaxrl_llm.plans.lent import Tools
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.types import Prompts, Scores, Spec
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from jaxrl_llm.plans import earlier, replay, successes
-from jaxrl_llm.plans.base import Contract, Plan, Tools
+from jaxrl_llm.plans.base import Contract, Plan
+from jaxrl_llm.plans.lent import Tools
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.types import Scores, Spec
 
