@@ -78,7 +78,7 @@ def _played(parts, keep: bool) -> list[float]:
   import jax
   import numpy as np
 
-  from jaxrl_llm.plans import served
+  from jaxrl_llm.plans import requests
   from jaxrl_llm.problems.text.answering import Answering
   from jaxrl_llm.problems.text.speaker import Speaker
   from jaxrl_llm.serving import engine as engine_lib
@@ -103,7 +103,7 @@ def _played(parts, keep: bool) -> list[float]:
   room = engine_lib.Room(shape.prompt, shape.response, episodes.SAID)
   limits = programs.Limits(workers=shape.rows, kept=shape.rows)
   key = jax.random.key(1)
-  write, widths = served.writer(tools, prompts, key, room, limits)
+  write, widths = requests.writer(tools, prompts, key, room, limits)
   engine = engine_lib.Engine(write, room, widths, limits.workers)
   said = [[' '.join(map(str, row)) for row in turn] for turn in heard.tolist()]
   opened = [' '.join(map(str, row)) for row in np.asarray(prompts.tokens)]

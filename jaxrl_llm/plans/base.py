@@ -35,6 +35,7 @@ beside this module are
     reflected       episodes that went wrong, rewritten to turn good
     rewritten       the same, where the template writes the history anew
     served          what programs asked the policy over HTTP
+    requests        how it answers what they ask
     noted           rows of answers behind tokens of their own
     wordings        one question in several words
     orders          the same, each with an answer of its own

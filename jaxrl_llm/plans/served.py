@@ -16,7 +16,6 @@ rows depend neither on when programs ask nor on what is answered beside them.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
@@ -24,18 +23,16 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from jaxrl_llm.plans import noted
+from jaxrl_llm.plans import noted, requests
 from jaxrl_llm.plans.base import Contract, Plan
 from jaxrl_llm.serving import ledger as ledger_lib
 from jaxrl_llm.serving import programs
-from jaxrl_llm.serving.engine import Ask, Drawn, Engine, Room
+from jaxrl_llm.serving.engine import Ask, Engine, Room
 from jaxrl_llm.types import Prompts, Rollouts
 
 # Why episodes of programs end, and those that do not count.
 _ENDS = ('done', 'requests', 'tokens', 'rows', 'seconds', 'failed')
 _LOST = ('rows', 'seconds', 'failed')
-# Widths that requests are read in anew, each half of the next.
-_WIDTHS = 4
 
 
 class Log(NamedTuple):
@@ -134,7 +131,7 @@ def play(
     )
     for episode in range(len(tasks))
   ]
-  write, widths = writer(tools, prompts, key, room, host.limits)
+  write, widths = requests.writer(tools, prompts, key, room, host.limits)
   if not host.compiled:
     # Beforehand, or the seconds of programs would be spent on it.
     ids = np.asarray(prompts.tokens[0])[np.asarray(prompts.mask[0])].tolist()
@@ -213,60 +210,6 @@ def judged(tools, rollouts: Rollouts, log: Log, rows: int):
   texts = [said for said in log.said for _ in range(rows)]
   records = [record for record in log.records for _ in range(rows)]
   return tools.verify(rollouts, texts, records)
-
-
-def writer(tools, prompts: Prompts, key, room: Room, limits: programs.Limits):
-  """What an engine asks for tokens, and the widths that requests are read in.
-
-  What was read for a request stays for those that go on from it, and all are
-  read in blocks of one width, unless `sample.keep` says otherwise.
-  """
-  whole = room.prompt + room.response - 1
-  answers = tools.cached(
-    slots=limits.kept,
-    columns=whole + 1,
-    size=limits.workers,
-    most=room.answer,
-  )
-  if answers is None:
-    widths = sorted({-(-whole // 2**i) for i in range(_WIDTHS)})
-    return _anew(tools, prompts, key, room, limits.workers), widths
-
-  def write(asks: Sequence[Ask], width: int) -> list[Drawn]:
-    del width
-    filled = [*asks, *[asks[0]] * (limits.workers - len(asks))]
-    contexts = [ask.ids for ask in asks]
-    return noted.drawn(answers(contexts, key, _uids(filled)), len(asks))
-
-  return write, [whole]
-
-
-def _uids(asks: Sequence[Ask]) -> np.ndarray:
-  return np.array([ask.identity & 0x7FFFFFFF for ask in asks], np.int32)
-
-
-def _anew(tools, prompts: Prompts, key, room: Room, size: int):
-  """The same, where every request is read from its start."""
-  task, domain = prompts.task[:1], prompts.domain[:1]
-
-  def write(asks: Sequence[Ask], width: int) -> list[Drawn]:
-    # Filled up with copies, which end when their originals do.
-    filled = [*asks, *[asks[0]] * (size - len(asks))]
-    rollouts = tools.generate(
-      noted.prompts(
-        [ask.ids for ask in filled],
-        width,
-        jnp.repeat(task, size),
-        jnp.repeat(domain, size),
-      ),
-      key,
-      1,
-      most=room.answer,
-      uids=_uids(filled),
-    )
-    return noted.drawn(rollouts, len(asks))
-
-  return write
 
 
 def _note(tools, log: Log, rows: int) -> None:

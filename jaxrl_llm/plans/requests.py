@@ -1,0 +1,70 @@
+"""How the policy answers the requests of programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrl_llm.plans import noted
+from jaxrl_llm.serving import programs
+from jaxrl_llm.serving.engine import Ask, Drawn, Room
+from jaxrl_llm.types import Prompts
+
+# Widths that requests are read in anew, each half of the next.
+_WIDTHS = 4
+
+
+def writer(tools, prompts: Prompts, key, room: Room, limits: programs.Limits):
+  """What an engine asks for tokens, and the widths that requests are read in.
+
+  What was read for a request stays for those that go on from it, and all are
+  read in blocks of one width, unless `sample.keep` says otherwise.
+  """
+  whole = room.prompt + room.response - 1
+  answers = tools.cached(
+    slots=limits.kept,
+    columns=whole + 1,
+    size=limits.workers,
+    most=room.answer,
+  )
+  if answers is None:
+    widths = sorted({-(-whole // 2**i) for i in range(_WIDTHS)})
+    return _anew(tools, prompts, key, room, limits.workers), widths
+
+  def write(asks: Sequence[Ask], width: int) -> list[Drawn]:
+    del width
+    filled = [*asks, *[asks[0]] * (limits.workers - len(asks))]
+    contexts = [ask.ids for ask in asks]
+    return noted.drawn(answers(contexts, key, _uids(filled)), len(asks))
+
+  return write, [whole]
+
+
+def _uids(asks: Sequence[Ask]) -> np.ndarray:
+  return np.array([ask.identity & 0x7FFFFFFF for ask in asks], np.int32)
+
+
+def _anew(tools, prompts: Prompts, key, room: Room, size: int):
+  """The same, where every request is read from its start."""
+  task, domain = prompts.task[:1], prompts.domain[:1]
+
+  def write(asks: Sequence[Ask], width: int) -> list[Drawn]:
+    # Filled up with copies, which end when their originals do.
+    filled = [*asks, *[asks[0]] * (size - len(asks))]
+    rollouts = tools.generate(
+      noted.prompts(
+        [ask.ids for ask in filled],
+        width,
+        jnp.repeat(task, size),
+        jnp.repeat(domain, size),
+      ),
+      key,
+      1,
+      most=room.answer,
+      uids=_uids(filled),
+    )
+    return noted.drawn(rollouts, len(asks))
+
+  return write
