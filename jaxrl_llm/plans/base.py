@@ -57,6 +57,7 @@ beside this module are
     successes       earlier successes in groups that fail
     kept            rows that are kept for that
     retried         groups asked again in other words, where they fell short
+    asking          how they are asked
     choices         which those are, and what they take
     hints           what those words are
     hinted          groups asked once, with hints that follow their successes

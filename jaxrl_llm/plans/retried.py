@@ -13,16 +13,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import actions, choices, phrases, prefixes
+from jaxrl_llm.plans import actions, asking, choices, prefixes
 from jaxrl_llm.plans.base import Check, Contract, Plan
 from jaxrl_llm.plans.hints import Tries
-from jaxrl_llm.types import Rollouts, Scores
 
 # No row is so numbered: keys of rows are the iteration's with their number.
 _APART = 2**31 - 1
@@ -108,17 +106,17 @@ class Retried(Plan):
       if not wanted.size:
         break
       keys = jax.random.split(jax.random.fold_in(key, level))
-      again = self._again(tools, rows, rewards, wanted, level, keys)
+      again, more, picked, fits = self._again(
+        tools, rows, rewards, wanted, level, keys
+      )
       index = np.arange(len(rows.valid)).reshape(groups, size)
       start = size - self.added if self.added else 0
-      place = wanted[:, None], start + np.arange(again.picked.shape[1])
-      picks = again.picked >= 0
-      index[place] = np.where(
-        picks, len(rows.valid) + again.picked, index[place]
-      )
-      rows, scores = _chosen(rows, scores, again.rows, again.scores, index)
+      place = wanted[:, None], start + np.arange(picked.shape[1])
+      picks = picked >= 0
+      index[place] = np.where(picks, len(rows.valid) + picked, index[place])
+      rows, scores = _chosen(rows, scores, again, more, index)
       taken[place] |= picks
-      long[wanted] |= ~again.fits
+      long[wanted] |= ~fits
     tools.note('plan/retried', float(taken.any(axis=1).mean()))
     tools.note('plan/too_long', int(long.sum()))
     if self.original:
@@ -129,52 +127,31 @@ class Retried(Plan):
     return np.asarray(self.by(scores), np.float64).reshape(-1, columns)
 
   def _again(self, tools, rows, rewards, wanted, level, keys):
-    """What some groups say when they are asked in other words."""
+    """What W groups say when they are asked in other words.
+
+    Returns:
+      Rows and their scores, i[W, K], which of them each group takes, -1 none,
+      and bool[W], whether its prompts were within the budget.
+    """
     groups, size = rewards.shape
     chosen = choices.filled(wanted, groups)
     tasks = np.asarray(rows.task).reshape(groups, size)[chosen, 0]
     said = np.array(tools.decode(rows), object).reshape(groups, size)
     own = chosen, slice(size - self.added)
     tries = Tries(tasks, tools.rows(tasks), said[own].tolist(), rewards[own])
-    prompts, fits = _asked(
-      tools, tries, self.change(tools, tries, level, keys[0])
-    )
     samples = self.samples or size - self.added
-    each = fits.shape[1] * samples
-    # Whoever else is asked, a group's responses are the same.
-    uids = chosen[:, None] * each + np.arange(each)
-    found = tools.generate(prompts, keys[1], samples, uids=uids.reshape(-1))
-    found, scores = tools.verify(found)
-    valid = np.asarray(found.valid).reshape(-1, each)
+    found, scores, fits = asking.again(
+      tools, self.change, tries, chosen, level, keys, samples=samples
+    )
+    valid = np.asarray(found.valid).reshape(len(chosen), -1)
+    each = valid.shape[1]
     earned = np.where(valid, self._rewards(scores, each), 0)
     picked = self.take(earned, fits.repeat(samples, axis=1))
     start = np.arange(len(chosen))[:, None] * each
     picked = np.where(picked < 0, -1, start + picked)
+    # Some may have been asked twice.
     once = slice(len(wanted))
-    return _Again(found, scores, picked[once], fits.all(axis=1)[once])
-
-
-class _Again(NamedTuple):
-  """Rows and scores of some groups, the last of them twice if need be.
-
-  Attributes:
-    picked: i[W, K], rows that each of W groups takes, -1 none.
-    fits: bool[W], whether its prompts were within the budget.
-  """
-
-  rows: Rollouts
-  scores: Scores
-  picked: np.ndarray
-  fits: np.ndarray
-
-
-def _asked(tools, tries, changed):
-  """The changed prompts, and which fit, bool[R, M]; others are not changed."""
-  each = len(changed) // len(tries.tasks)
-  tasks = tries.tasks.repeat(each)
-  plain = [record['prompt'] for record in tries.records for _ in range(each)]
-  prompts, fits = phrases.fitting(tools, tasks, changed, plain)
-  return prompts, fits.reshape(-1, each)
+    return found, scores, picked[once], fits.all(axis=1)[once]
 
 
 def _with_room(rows, scores, size):
