@@ -24,7 +24,10 @@ FORBIDDEN = {
   'numerics': ('types', 'reads', 'credit', 'control', *METHODS, *ABOVE_METHODS),
   'types': ('reads', 'credit', 'control', *METHODS, *ABOVE_METHODS),
   'hub': ('types', 'reads', 'credit', 'control', *METHODS, *ABOVE_METHODS),
-  'digests': ('reads', 'credit', 'control', *METHODS, *ABOVE_METHODS),
+  **{
+    name: ('reads', 'credit', 'control', *METHODS, *ABOVE_METHODS)
+    for name in ('digests', 'made_up', 'readable')
+  },
   'reads': ('credit', 'control', *METHODS, *ABOVE_METHODS),
   **{name: ABOVE_METHODS for name in METHODS},
   **{name: ABOVE_METHODS for name in ('credit', 'control')},
