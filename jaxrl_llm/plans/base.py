@@ -16,6 +16,7 @@ beside this module are
     masked          the same among tokens that a masking policy keeps
     prefixes        responses as tokens to go on from
     actions         which tokens of rows the policy chose
+    fields          what is asked of the records of questions
     greedy          the greedy response as a baseline
     prefix_values   what continuations of prefixes earn
     tree            trees of samples

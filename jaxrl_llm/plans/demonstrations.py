@@ -14,25 +14,20 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from jaxrl_llm.plans import actions, prefixes
+from jaxrl_llm.plans import actions, fields, prefixes
 
 _FIELD = 'demonstration'
 
 
 def required(records: Sequence[Mapping[str, Any]]) -> None:
   """Refuses questions without a demonstration, see `Contract.checks`."""
-  without = _without(records)
-  if without:
-    raise ValueError(
-      f'{without} of {len(records)} questions have no text in a field '
-      f'"{_FIELD}", which the recipe learns from; add it to them, or leave '
-      'them out of the data'
-    )
+  lack = f'have no text in a field "{_FIELD}", which the recipe learns from'
+  fields.refuse(records, shown_in, lack)
 
 
 def required_of_some(records: Sequence[Mapping[str, Any]]) -> None:
   """Refuses questions of which none has a demonstration, and counts others."""
-  without = _without(records)
+  without = sum(not shown_in(record) for record in records)
   if without == len(records):
     required(records)
   if without:
@@ -40,10 +35,6 @@ def required_of_some(records: Sequence[Mapping[str, Any]]) -> None:
       '%d of %d questions have no text in a field "%s"; the recipe learns from '
       'its own responses to them', without, len(records), _FIELD,
     )  # fmt: skip
-
-
-def _without(records):
-  return sum(not shown_in(record) for record in records)
 
 
 def shown_in(record: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ class Masked(Plan):
     least: tokens.
 
   Raises:
-    ValueError: a share outside of (0, 1], or a sampler that records nothing.
+    ValueError: a share outside of (0, 1].
 
   Source: NLPO, arXiv 2210.01241, algorithm 1.
   """
@@ -42,10 +42,4 @@ class Masked(Plan):
     rollouts = tools.masked(
       prompts, key, self.samples, share=self.share, least=self.least
     )
-    if 'support' not in rollouts.extras:
-      raise ValueError(
-        'the recipe learns among the tokens that a masking policy keeps, which '
-        'the sampler does not record; set sample.support to '
-        f'{2 * self.least}, say'
-      )
     return *tools.verify(rollouts), state

@@ -10,20 +10,18 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import wordings
+from jaxrl_llm.plans import fields, wordings
 from jaxrl_llm.plans.base import Contract, Plan
 
 
 def answered(records: Sequence[Mapping[str, Any]], wordings: int) -> None:
   """Refuses questions whose wordings have no answers, see `Contract.checks`."""
-  without = [r for r in records if len(r.get('answers', ())) < wordings]
-  if without:
-    raise ValueError(
-      f'the recipe asks in {wordings} orders, each with an answer of its own, '
-      f'and {len(without)} of {len(records)} questions have fewer, among them '
-      f'{without[0]["prompt"]!r}; list them in the field "answers", that of '
-      'the prompt first'
-    )
+  fields.refuse(
+    records,
+    lambda record: len(record.get('answers', ())) >= wordings,
+    f'have fewer answers than the {wordings} orders that the recipe asks in',
+    'list one for each in the field "answers", that of the prompt first',
+  )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,10 +6,7 @@ question. Of a conversation it rewrites the last message.
 
 from __future__ import annotations
 
-import functools
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -57,21 +54,3 @@ def phrased(phrase: str, prompt, **words: str):
   return re.sub(
     '{(' + names + ')}', lambda found: words[found.group(1)], phrase
   )
-
-
-def required(
-  records: Sequence[Mapping[str, Any]], field: str, says: str
-) -> None:
-  """Refuses questions without a field, see `Contract.checks`."""
-  without = [record for record in records if not record.get(field)]
-  if without:
-    raise ValueError(
-      f'{len(without)} of {len(records)} questions have no field "{field}", '
-      f'{says}, among them {without[0]["prompt"]!r:.60}; add it to them, or '
-      'leave them out of the data'
-    )
-
-
-def need(field: str, says: str):
-  """The check that all records have a field."""
-  return functools.partial(required, field=field, says=says)

@@ -14,6 +14,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrl_llm.plans import fields
 from jaxrl_llm.plans.base import Contract, Plan
 from jaxrl_llm.rewards import behaviour
 from jaxrl_llm.tasks import bleu
@@ -28,14 +29,12 @@ def _known(record):
 
 def enough(records: Sequence[Mapping[str, Any]], wordings: int) -> None:
   """Refuses questions with fewer wordings, see `Contract.checks`."""
-  short = [record for record in records if len(_known(record)) < wordings]
-  if short:
-    raise ValueError(
-      f'the recipe asks a question in {wordings} wordings, and {len(short)} of '
-      f'{len(records)} questions have fewer, among them '
-      f'{short[0]["prompt"]!r}; add the others to the field "wordings", or '
-      'lower recipe.wordings'
-    )
+  fields.refuse(
+    records,
+    lambda record: len(_known(record)) >= wordings,
+    f'have fewer wordings than the {wordings} that the recipe asks in',
+    'add the others to the field "wordings", or lower recipe.wordings',
+  )
 
 
 def reworded(tools, prompts, wordings: int):
