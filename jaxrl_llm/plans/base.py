@@ -24,6 +24,7 @@ beside this module are
     search_tree     what that search keeps
     hardest         any of them on the questions of the largest perplexity
     playing         several turns with an environment between them
+    opening         how they open
     turns           what happened in them, and where
     episodes        such episodes, a row each
     by_turn         the same, a row a turn

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_llm.plans import playing, prefixes
@@ -80,14 +79,10 @@ class Forked(Plan):
       rollouts = prefixes.together(count, rollouts, chosen)
       log = turns_lib.beside(count, log, past)
       tools.note('plan/forked', float(np.mean(turn > 0)))
-    group = jnp.arange(count * self.samples) // self.samples
-    rollouts = rollouts.replace(group=group.astype(jnp.int32))
     rollouts, scores = playing.judged(tools, rollouts, log)
-    rollouts = rollouts.with_extras(
-      turn=turns_lib.located(log, tools.columns)['turn'],
-      stop=playing.stops(tools, log),
-    )
-    return rollouts, scores, state
+    turn = turns_lib.located(log, tools.columns)['turn']
+    stop = playing.stops(tools, log)
+    return rollouts.with_extras(turn=turn, stop=stop), scores, state
 
   def _parts(self, tools, rollouts, log, key):
     """bool[N, H]: whether another episode goes on after each turn."""

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import by_turn, noted, playing
+from jaxrl_llm.plans import by_turn, noted, opening, playing
 from jaxrl_llm.plans.base import Contract, Plan
 from jaxrl_llm.serving import ledger
 from jaxrl_llm.serving.engine import Room
@@ -92,7 +92,7 @@ def play(
     Rollouts of `rows` rows an episode, not verified, and `turns.Turns`,
     whose columns are none.
   """
-  prompts, log = playing.begin(tools, prompts, samples=samples, turns=turns)
+  prompts, log = opening.begin(tools, prompts, samples=samples, turns=turns)
   most = tools.columns // turns
   room = Room(prompts.tokens.shape[1], tools.columns, most)
   going, last = np.ones(len(log.taken), bool), [None] * len(log.taken)

@@ -89,9 +89,7 @@ def test_all_say_that_they_ask_in_other_words(plan):
 
 def test_orders_without_answers_of_their_own_are_refused():
   _, check = orders.Orders(samples=1).contract.checks
-  with pytest.raises(
-    ValueError, match='2 of 2 questions have fewer answers .* .a.;'
-  ):
+  with pytest.raises(ValueError, match='fewer answers .* .a.;'):
     check(RECORDS)
 
 

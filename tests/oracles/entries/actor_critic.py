@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from math import sqrt
 
 import numpy as np
@@ -79,12 +80,34 @@ def truncated_ppo(
   return Answer(loss, advantages=a, weights=w, targets=targets)
 
 
-@entry(moved=({'bound': 0.8},))
+def _largest(
+  case, numbers, *, bound, advantage_bound, kl_weight, discount, trace
+):
+  """PPO-max to the advantages: of `numbers`, rows whose scores are compared.
+
+  Returns:
+    Scaled rewards, advantages and targets.
+  """
+  now = [case.rewards[i] for i in numbers]
+  seen = [case.before.rewards[i] for i in numbers] + now
+  scale = sqrt(mean((x - mean(seen)) ** 2 for x in seen))
+  scaled = np.zeros(len(case.valid))
+  for i in numbers:
+    scaled[i] = clamp((case.rewards[i] - mean(seen)) / scale, -bound, bound)
+  paid = -kl_weight * (case.old.logp - case.ref_logp)
+  raw = gae(case, scaled, case.old.values, discount, trace, paid=paid)
+  targets = np.where(case.mask, raw + case.old.values, 0.0)
+  a = np.clip(whitened(case, raw), -advantage_bound, advantage_bound)
+  return scaled, a, targets
+
+
+@entry(moved=({'bound': 0.8, 'advantage_bound': 0.7},))
 def ppo_max(
   case,
   *,
   clip,
   bound,
+  advantage_bound,
   kl_weight,
   discount,
   trace,
@@ -92,19 +115,62 @@ def ppo_max(
   value_clip,
 ):
   """Arxiv 2307.04964, section 5: scores in running spreads, KL in rewards."""
-  now = [case.rewards[i] for i in np.flatnonzero(case.valid)]
-  seen = [case.before.rewards[i] for i in np.flatnonzero(case.valid)] + now
-  scale = sqrt(mean((x - mean(seen)) ** 2 for x in seen))
-  scaled = np.zeros(len(case.valid))
-  for i in np.flatnonzero(case.valid):
-    scaled[i] = clamp((case.rewards[i] - mean(seen)) / scale, -bound, bound)
-  paid = -kl_weight * (case.old.logp - case.ref_logp)
-  raw = gae(case, scaled, case.old.values, discount, trace, paid=paid)
-  targets = np.where(case.mask, raw + case.old.values, 0.0)
-  a, w = whitened(case, raw), token_mean(case)
+  scaled, a, targets = _largest(
+    case,
+    np.flatnonzero(case.valid),
+    bound=bound,
+    advantage_bound=advantage_bound,
+    kl_weight=kl_weight,
+    discount=discount,
+    trace=trace,
+  )
+  w = token_mean(case)
   terms = (
     clipped(case, a, clip, clip),
     value_error(case, targets, value_weight, value_clip),
   )
   loss = over_tokens(case, w, *terms)
+  return Answer(loss, advantages=a, weights=w, targets=targets, rewards=scaled)
+
+
+@entry(moved=({'bound': 0.8, 'advantage_bound': 0.7},))
+def ppo_ptx(
+  case,
+  *,
+  clip,
+  bound,
+  advantage_bound,
+  kl_weight,
+  discount,
+  trace,
+  value_weight,
+  value_clip,
+  pretraining_weight,
+):
+  """Arxiv 2307.04964, equation 18: PPO-max beside -log p of other rows."""
+  offline = case.extras['offline']
+  own = dataclasses.replace(
+    case,
+    valid=case.valid & ~offline,
+    mask=case.mask & ~offline[:, None],
+  )
+  scaled, a, targets = _largest(
+    own,
+    np.flatnonzero(own.valid),
+    bound=bound,
+    advantage_bound=advantage_bound,
+    kl_weight=kl_weight,
+    discount=discount,
+    trace=trace,
+  )
+  w = token_mean(case)
+  policy = clipped(case, a, clip, clip)
+  error = value_error(case, targets, value_weight, value_clip)
+
+  def term(now, it):
+    if offline[it[0]]:
+      return -pretraining_weight * now.logp[it]
+    return policy(now, it) + error(now, it)
+
+  loss = over_tokens(case, w, term)
   return Answer(loss, advantages=a, weights=w, targets=targets, rewards=scaled)

@@ -92,16 +92,39 @@ def oreal(case, *, negative, kl_weight):
   return Answer(loss, advantages=a, weights=w)
 
 
-@entry()
-def a_lol(case, *, clip):
-  """Arxiv 2305.14718: -sg(clip(pi / pi_ref)) A log pi, A > 0."""
-  a, w = centred(case, case.rewards), sequence_sum(case)
+@entry(moved=({},))
+def a_lol(case, *, first, clip, value_weight):
+  """Arxiv 2305.14718: -sg(clip(pi / pi_ref)) A log pi, drawn by max(A, 0).
+
+  A is the reward less V of the prompt, which learns what other rows earn.
+  """
+  recorded, count = case.extras['recorded'], len(case.valid)
+  a, gains = np.zeros(count), np.zeros(count)
+  live = [i for i in case.rows if recorded[i]]
+  for i in live:
+    a[i] = case.rewards[i] - case.old.values[i, case.columns(i)[0]]
+    gains[i] = max(a[i], 0.0) if len(case.history) > first else 0.0
+  level = mean(gains[i] for i in live)
+  keep = np.where(recorded, gains / level if level else 0.0, 1.0)
+  w = sequence_sum(case, keep)
   drift = summed(case, case.now.logp - case.ref_logp)
-  weighed = [
-    clamp(exp(h), 1 - clip, 1 + clip) * max(x, 0.0) for h, x in zip(drift, a)
-  ]
-  loss = over_tokens(case, w, score_function(case, np.array(weighed)))
-  return Answer(loss, advantages=a, weights=w)
+
+  def term(now, it):
+    i, t = it
+    if recorded[i]:
+      weight = clamp(exp(drift[i]), 1 - clip, 1 + clip)
+      return -weight * max(a[i], 0.0) * now.logp[it]
+    if t != case.columns(i)[0]:
+      return 0.0
+    return value_weight * (now.values[it] - case.rewards[i]) ** 2
+
+  return Answer(
+    over_tokens(case, w, term),
+    advantages=a,
+    weights=w,
+    keep=keep,
+    targets=on_tokens(case, case.rewards),
+  )
 
 
 @entry()

@@ -10,6 +10,7 @@ from tests.oracles.parts import (
   Answer,
   clipped,
   entry,
+  gae,
   like_grpo,
   mean,
   normalised,
@@ -17,17 +18,21 @@ from tests.oracles.parts import (
   sequence_mean,
   spread,
   token_mean,
+  value_error,
+  whitened,
 )
 
 
-def _drawn(case, chances, clip_low, clip_high):
-  """GRPO's loss, averaged over rows drawn again, as the paper draws them.
+def _drawn(
+  case, chances, *, clip, kl_weight, discount, trace, value_clip, value_weight
+):
+  """PPO, each row in the policy's loss as often as it is drawn, n times of n.
 
   Args:
-    chances: f(ranks) -> the chance of each row, best first, in its group. Rows
+    chances: f(n) -> the chance of each row, best first, in its group. Rows
       that tie have a place each at random, so their chances are averaged.
   """
-  keep = np.zeros(len(case.valid))
+  times = np.zeros(len(case.valid))
   for rows in case.groups:
     order = sorted(rows, key=lambda i: -case.rewards[i])
     each = chances(len(order)) if len(order) > 1 else [1.0]
@@ -35,25 +40,67 @@ def _drawn(case, chances, clip_low, clip_high):
       tied = [
         k for k, j in enumerate(order) if case.rewards[j] == case.rewards[i]
       ]
-      keep[i] = sum(each[k] for k in tied) / len(tied)
-  a, w = normalised(case, case.rewards, 1e-6), sequence_mean(case, keep)
-  loss = over_tokens(case, w, clipped(case, a, clip_low, clip_high))
-  return Answer(loss, advantages=a, weights=w, keep=keep)
+      times[i] = len(rows) * mean(each[k] for k in tied)
+  paid = -kl_weight * (case.old.logp - case.ref_logp)
+  raw = gae(case, case.rewards, case.old.values, discount, trace, paid=paid)
+  targets = np.where(case.mask, raw + case.old.values, 0.0)
+  a, w = whitened(case, raw), sequence_mean(case)
+  policy = clipped(case, a, clip, clip)
+  loss = over_tokens(
+    case,
+    w,
+    lambda now, it: times[it[0]] * policy(now, it),
+    value_error(case, targets, value_weight, value_clip),
+  )
+  return Answer(loss, advantages=a, weights=w, targets=targets)
 
 
 @entry()
-def pf_ppo(case, *, clip_low, clip_high):
+def pf_ppo(case, *, clip, kl_weight, discount, trace, value_clip, value_weight):
   """Arxiv 2409.06957, BR: the best row as often as the others together."""
   return _drawn(
-    case, lambda n: [0.5] + [0.5 / (n - 1)] * (n - 1), clip_low, clip_high
+    case,
+    lambda n: [0.5] + [0.5 / (n - 1)] * (n - 1),
+    clip=clip,
+    kl_weight=kl_weight,
+    discount=discount,
+    trace=trace,
+    value_clip=value_clip,
+    value_weight=value_weight,
   )
 
 
 @entry()
-def pf_ppo_best_worst(case, *, clip_low, clip_high):
+def pf_ppo_best_worst(
+  case, *, clip, kl_weight, discount, trace, value_clip, value_weight
+):
   """Arxiv 2409.06957, BW: the best row and the worst."""
   return _drawn(
-    case, lambda n: [0.5] + [0.0] * (n - 2) + [0.5], clip_low, clip_high
+    case,
+    lambda n: [0.5] + [0.0] * (n - 2) + [0.5],
+    clip=clip,
+    kl_weight=kl_weight,
+    discount=discount,
+    trace=trace,
+    value_clip=value_clip,
+    value_weight=value_weight,
+  )
+
+
+@entry()
+def pf_ppo_best(
+  case, *, clip, kl_weight, discount, trace, value_clip, value_weight
+):
+  """Arxiv 2409.06957, BoN: the best row."""
+  return _drawn(
+    case,
+    lambda n: [1.0] + [0.0] * (n - 1),
+    clip=clip,
+    kl_weight=kl_weight,
+    discount=discount,
+    trace=trace,
+    value_clip=value_clip,
+    value_weight=value_weight,
   )
 
 
