@@ -65,7 +65,8 @@ beside this module are
     hinted          groups asked once, with hints that follow their successes
     phrases         how they are put, and whether there is room
     stimuli         responses that are words for another model
-    temperature     rows that are sampled hotter or colder
+    tempered        groups that are sampled hotter or colder
+    varied          tokens that are
     rated           rows whose tokens a second policy rates
     undersampled    rows of samplers that avoid what is there already
     recorded        responses that the data holds, with their scores

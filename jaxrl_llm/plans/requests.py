@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 
 import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_llm.plans import noted
 from jaxrl_llm.serving import programs
-from jaxrl_llm.serving.engine import Ask, Drawn, Room
+from jaxrl_llm.serving.engine import Ask, Drawn, Engine, Room
 from jaxrl_llm.types import Prompts
 
 # Widths that requests are read in anew, each half of the next.
 _WIDTHS = 4
+
+
+def engine(tools, prompts: Prompts, key, room: Room) -> Engine:
+  """What answers the requests of a run's programs, compiled beforehand."""
+  host = tools.program
+  write, widths = writer(tools, prompts, key, room, host.limits)
+  if not host.compiled:
+    # Or the seconds of programs would be spent on it.
+    ids = np.asarray(prompts.tokens[0])[np.asarray(prompts.mask[0])].tolist()
+    for width in widths:
+      write([Ask(tuple(ids[-width:]), 0, Future(), 0.0)], width)
+    host.compiled = True
+  return Engine(write, room, widths, host.limits.workers)
 
 
 def writer(tools, prompts: Prompts, key, room: Room, limits: programs.Limits):

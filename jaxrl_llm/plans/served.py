@@ -16,7 +16,6 @@ rows depend neither on when programs ask nor on what is answered beside them.
 from __future__ import annotations
 
 import dataclasses
-from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -27,7 +26,7 @@ from jaxrl_llm.plans import noted, requests
 from jaxrl_llm.plans.base import Contract, Plan
 from jaxrl_llm.serving import ledger as ledger_lib
 from jaxrl_llm.serving import programs
-from jaxrl_llm.serving.engine import Ask, Engine, Room
+from jaxrl_llm.serving.engine import Room
 from jaxrl_llm.types import Prompts, Rollouts
 
 # Why episodes of programs end, and those that do not count.
@@ -131,14 +130,7 @@ def play(
     )
     for episode in range(len(tasks))
   ]
-  write, widths = requests.writer(tools, prompts, key, room, host.limits)
-  if not host.compiled:
-    # Beforehand, or the seconds of programs would be spent on it.
-    ids = np.asarray(prompts.tokens[0])[np.asarray(prompts.mask[0])].tolist()
-    for width in widths:
-      write([Ask(tuple(ids[-width:]), 0, Future(), 0.0)], width)
-    host.compiled = True
-  engine = Engine(write, room, widths, host.limits.workers)
+  engine = requests.engine(tools, prompts, key, room)
   played = host.play(engine, ledgers, records)
   made = [_made(each.ledger.turns, room, apart) for each in played]
   stops = []

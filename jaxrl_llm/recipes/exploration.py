@@ -6,7 +6,8 @@ from jaxrl_llm.advantages import exploration, group, tokens
 from jaxrl_llm.credit import chain, estimate, estimate_tokens
 from jaxrl_llm.objectives import adaptive, aggregate, surrogates
 from jaxrl_llm.objectives.base import policy_gradient
-from jaxrl_llm.plans import sampled, temperature
+from jaxrl_llm.plans import sampled, varied
+from jaxrl_llm.plans import tempered as tempered_lib
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
 
@@ -82,7 +83,7 @@ def aepo(
   those of others. Rows are weighed by the chances to be exchanged.
   """
   return Recipe(
-    plan=temperature.Tempered(
+    plan=tempered_lib.Tempered(
       samples=samples, share=tempered, target=target, hot=hot, cold=cold
     ),
     credit=exploration.TemperedSuccesses(epsilon, least, most),
@@ -121,7 +122,7 @@ def hapo(
   in the paper.
   """
   return Recipe(
-    plan=temperature.Varied(samples=samples, swing=swing, quantile=quantile),
+    plan=varied.Varied(samples=samples, swing=swing, quantile=quantile),
     credit=estimate_tokens(tokens.norm_by_tokens, epsilon=epsilon),
     objective=policy_gradient(
       adaptive.heterogeneous_clip,

@@ -1,9 +1,8 @@
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm.plans import temperature
+from jaxrl_llm.plans import tempered
 from jaxrl_llm.types import Spec
 from tests.plans import scripted
 
@@ -16,15 +15,10 @@ class Thermal(scripted.Scripted):
     other = scripted.Scripted(lambda text, i: said, columns=self.columns)
     return other.generate(prompts, key, samples)
 
-  def varied(self, prompts, key, samples, *, swing, scale):
-    self.scales = [*getattr(self, 'scales', []), (swing, *map(float, scale))]
-    rollouts = self.generate(prompts, key, samples)
-    return rollouts, jnp.exp(-rollouts.content.response * 1.0)
-
 
 def test_the_last_prompts_are_hot_until_the_entropy_exceeds_its_target():
   # A token's log-prob is -token / 10: those of "a" and of the end, 0.1 and 0.
-  plan = temperature.Tempered(samples=2, share=0.3, target=0.04)
+  plan = tempered.Tempered(samples=2, share=0.3, target=0.04)
   tools, state = Thermal(lambda text, i: 'a'), plan.init(Spec(6, 2, 1, 6))
   for said, heat in ('h', 1.2), ('c', 0.8):
     rollouts, scores, state = plan.collect(
@@ -41,23 +35,11 @@ def test_the_last_prompts_are_hot_until_the_entropy_exceeds_its_target():
 
 
 def test_a_share_is_rounded_and_at_least_one_prompt():
-  plan = temperature.Tempered(share=0.2)
+  plan = tempered.Tempered(share=0.2)
   assert [plan.tempered(n) for n in (2, 4, 10, 12, 40)] == [1, 1, 2, 2, 8]
 
 
 @pytest.mark.parametrize(('share', 'prompts'), [(0.2, 1), (0.9, 3)])
 def test_there_are_prompts_of_both_kinds(share, prompts):
   with pytest.raises(ValueError, match='leaves one kind without a prompt'):
-    temperature.Tempered(share=share).tempered(prompts)
-
-
-def test_a_draw_is_ranked_among_those_of_the_iteration_before():
-  """Letters b and the end, 0, have log-entropies of -2 and 0."""
-  plan = temperature.Varied(samples=2, swing=0.1, quantile=1.0)
-  tools, state = Thermal(lambda text, i: 'b'), plan.init(Spec(2, 2, 1, 6))
-  for _ in range(2):
-    _, scores, state = plan.collect(
-      tools, scripted.ask('q'), state, jax.random.key(0)
-    )
-  np.testing.assert_allclose(tools.scales, [(0.1, 0, 0, 0), (0.1, 0, 0, -2)])
-  assert scores.components.shape == (2, 1)
+    tempered.Tempered(share=share).tempered(prompts)
