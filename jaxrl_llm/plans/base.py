@@ -7,78 +7,86 @@
 A plan is ordinary Python over compiled calls, because between rounds it may
 have to read text, run verifiers or pick rows. It decides what the policy is
 trained on, and provides what the recipe needs to know of every response
-beside its score: keys of `rollouts.extras`. Here is what all have in common;
-beside this module are
+beside its score: keys of `rollouts.extras`. Here is what all have in common.
+The plans, each in a file of its own:
 
-    lent            what a plan is lent: the tools
-    sampled         independent responses
+  responses to a prompt
+    sampled         independent ones
     refill          the same until groups are live
     masked          the same among tokens that a masking policy keeps
-    prefixes        responses as tokens to go on from
-    actions         which tokens of rows the policy chose
-    fields          what is asked of the records of questions
+    tempered        groups that are sampled hotter or colder
+    varied          tokens that are sampled hotter
+    tightened       with a budget of tokens that becomes less
+    resumed         written a part at a time
+    measured        and a look at all questions now and then
     greedy          the greedy response as a baseline
+    rejected        those that rejection sampling keeps
+    undersampled    by samplers that avoid what is there already
+    rated           whose tokens a second policy rates
+    stimuli         that are words for another model
+    opponents       half of them another policy's
+    guides          that two policies write in turn
+    proposed        questions that the policy proposes and solves
+  which questions are asked, how, and how often
+    hardest         those of the largest perplexity
+    budgeted        groups of different sizes
+    bandit_budgets  the same, chosen by bandits
+    wordings        one question in several words
+    orders          the same, each with an answer of its own
+    retried         again in other words, where answers fell short
+    hinted          with hints that follow the successes before
+  parts of responses
+    begun           beginnings that are assigned
+    exits           a thought that is broken off to answer
+    anytime         thoughts with answers from nested budgets
+    stepwise        single steps from states of responses
     prefix_values   what continuations of prefixes earn
     tree            trees of samples
     searched        steps of a tree search
-    search_tree     what that search keeps
-    hardest         any of them on the questions of the largest perplexity
-    playing         several turns with an environment between them
-    opening         how they open
-    turns           what happened in them, and where
-    episodes        such episodes, a row each
-    by_turn         the same, a row a turn
-    resampled       episodes that share their first turns
-    aligned         episodes with as many turns of sub-agents each
-    led             turns behind what a leading episode said
-    forked          episodes that part where the policy became unsure
-    grown           episodes that a tree search plays
-    verdicts        what the policy says of their turns
-    reflected       episodes that went wrong, rewritten to turn good
-    rewritten       the same, where the template writes the history anew
-    served          what programs asked the policy over HTTP
-    requests        how it answers what they ask
-    noted           rows of answers behind tokens of their own
-    wordings        one question in several words
-    orders          the same, each with an answer of its own
-    opponents       groups that two policies write
-    rejected        responses that rejection sampling keeps
-    demonstrations  rows that somebody else wrote
-    imitated        groups that they are rows of
-    resets          responses that go on from a demonstration
-    begun           rows with beginnings that are assigned to them
-    offline_states  groups that act once where a demonstration led
-    guides          responses that two policies write in turn
-    proposed        questions that the policy proposes and solves
-    budgeted        groups of different sizes
-    bandit_budgets  the same, chosen by bandits
-    resumed         responses written a part at a time
-    stepwise        responses, then single steps from states of theirs
-    measured        responses, and a look at all questions now and then
+  earlier and other people's responses
     replay          earlier groups in place of those without a signal
     successes       earlier successes in groups that fail
-    kept            rows that are kept for that
-    retried         groups asked again in other words, where they fell short
-    asking          how they are asked
-    choices         which those are, and what they take
-    hints           what those words are
-    hinted          groups asked once, with hints that follow their successes
-    phrases         how they are put, and whether there is room
-    stimuli         responses that are words for another model
-    tempered        groups that are sampled hotter or colder
-    varied          tokens that are
-    rated           rows whose tokens a second policy rates
-    undersampled    rows of samplers that avoid what is there already
-    recorded        responses that the data holds, with their scores
-    matched         recorded responses, whose prompts are told apart
-    exits           a thought that is broken off to answer
-    anytime         thoughts with answers from nested budgets
-    dropped         recorded responses without some of their thoughts
     earlier         groups of the iterations before, beside new ones
-    anchored        groups with a demonstration, where all else is wrong
-    tightened       a budget of tokens that becomes less
+    recorded        responses that the data holds, with their scores
+    dropped         the same without some of their thoughts
+    matched         the same, whose prompts are told apart
+    imitated        groups with demonstrations
+    anchored        groups with one where all else is wrong
+    resets          responses that go on from a demonstration
+    offline_states  groups that act once where a demonstration led
+  episodes
+    episodes        a row each
+    by_turn         a row a turn
+    resampled       that share their first turns
+    forked          that part where the policy became unsure
+    grown           that a tree search plays
+    led             turns behind what a leading episode said
+    aligned         with as many turns of sub-agents each
+    reflected       that went wrong, and are told to turn good
+    rewritten       whose history the template writes anew
+    served          of programs that ask the policy over HTTP
 
-and in `jaxrl_llm.notes` what says more of the responses of another plan.
+and what they are made of:
+
+    lent            what a plan is lent: the tools
+    fields          what is asked of the records of questions
+    prefixes        responses as tokens to go on from
+    actions         which tokens of rows the policy chose
+    kept            rows that are kept for later iterations
+    demonstrations  what somebody else wrote, as rows
+    phrases         questions in other words, and whether there is room
+    hints           what those words are
+    choices         who is asked again, and what is taken of it
+    asking          how they are asked
+    search_tree     what a tree search keeps
+    opening         how episodes open
+    playing         turns with an environment between them
+    turns           what happened in them, and where
+    verdicts        what the policy says of them
+    noted           rows of answers behind tokens of their own
+    requests        how the policy answers what programs ask
+
+What says more of the responses of another plan is in `jaxrl_llm.notes`.
 """
 
 from __future__ import annotations
