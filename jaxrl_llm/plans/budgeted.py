@@ -19,13 +19,13 @@ class Budgeted(Plan):
   """Groups of different sizes, by the tasks' last success rates.
 
   The B prompts of an iteration share its B `samples` rows. Its groups differ
-  in size, so an iteration must be one minibatch.
+  in size, so an iteration must be one minibatch. The rate of a task that was
+  never drawn counts as a half.
 
   Attributes:
     value: f(n, p) -> worth: one of `selection.budgets`.
     allocate: `exact` or `greedy` of the same.
     samples: rows per prompt, on average. least, most: of each prompt.
-    initial: the success rate of a task never drawn.
   """
 
   value: Callable = budgets.information
@@ -33,14 +33,13 @@ class Budgeted(Plan):
   samples: int = 8
   least: int = 2
   most: int = 128
-  initial: float = 0.5
 
   @property
   def contract(self):
     return Contract(self.samples, may_lag=True, one_prompt=False)
 
   def init(self, spec):
-    return jnp.full(spec.tasks, self.initial, jnp.float32)
+    return jnp.full(spec.tasks, 0.5, jnp.float32)
 
   def split(self, rates, task):
     """i64[B]: rows of each prompt.

@@ -40,20 +40,20 @@ def ended(tools, rollouts, end: str):
   return jnp.asarray(thought), jnp.asarray(whole)
 
 
-def answered(tools, rows, cut, said, key, *, samples=1, most=0):
+def answered(tools, rows, cut, said, key, *, samples=1):
   """Rows cut, then some tokens, then what the policy writes behind them.
 
   Args:
     rows: N of T columns. cut: i32[N], of which `samples` adjacent ones have
       the same, and the same tokens before it. said: tokens, given.
-    samples: answers to each prefix. most: tokens of an answer; 0 is T.
+    samples: answers to each prefix.
 
   Returns:
     N rows of T columns.
   """
   rows = prefixes.joined(rows, cut, prefixes.written(rows, [said] * len(cut)))
   start = jnp.minimum(cut + len(said), tools.columns)
-  return prefixes.continued(tools, rows, start, key, samples=samples, most=most)
+  return prefixes.continued(tools, rows, start, key, samples=samples)
 
 
 @dataclasses.dataclass(frozen=True)
