@@ -105,52 +105,64 @@ def rollouts(
   blank = jax.tree.map(
     np.array, prefixes.blank(prompts, samples * rows, room.response)
   )
-  content, logp = blank.content, blank.logp
+  numbered: list[tuple[int, Row]] = []
+  for episode, found in enumerate(made):
+    first = episode * rows
+    numbered += enumerate(found, first)
+    # A row without tokens is no response.
+    blank.valid[first + len(found) : first + rows] = False
+  _fill(blank, numbered, room)
+  said = _answers(blank, numbered, room)
+  filled = blank.replace(
+    logp=said.pop('logp'),
+    valid=blank.valid & ~np.repeat(np.asarray(lost, bool), rows),
+    paid=np.where(said['action_end'], said['decision_reward'], 0.0),
+    truncated=np.repeat(np.asarray(late, bool), rows),
+  ).with_extras(
+    **said,
+    episode=np.repeat(np.arange(len(made), dtype=np.int32), rows),
+    stop=np.repeat([STOPS.index(x) for x in stops], rows).astype(np.int32),
+  )
+  return _with_calls(tools, jax.tree.map(jnp.asarray, filled), made, rows, room)
+
+
+def _fill(blank, numbered, room: Room) -> None:
+  """Puts the tokens of rows into empty ones, in place."""
+  content = blank.content
   content.prompt[:], content.prompt_mask[:] = 0, False
-  facts: dict[str, np.ndarray] = {'logp': logp}
-  count = len(blank.valid)
-  shape = count, room.response
+  for number, row in numbered:
+    cut = min(row.first, room.prompt)
+    content.prompt[number, room.prompt - cut :] = row.ids[:cut]
+    content.prompt_mask[number, room.prompt - cut :] = True
+    rest = len(row.ids) - cut
+    content.response[number, :rest] = row.ids[cut:]
+    blank.response_mask[number, :rest] = True
+
+
+def _answers(blank, numbered, room: Room) -> dict[str, np.ndarray]:
+  """[N, T, ...] by name: where answers are, and what is known of them.
+
+  Their tokens become actions of the rows, in place.
+  """
+  shape = blank.action_mask.shape
   turns = np.zeros(shape, np.int32)
   ends, earned = np.zeros(shape, bool), np.zeros(shape, np.float32)
-  for episode, found in enumerate(made):
-    for place, row in enumerate(found):
-      number = episode * rows + place
-      cut = min(row.first, room.prompt)
-      content.prompt[number, room.prompt - cut :] = row.ids[:cut]
-      content.prompt_mask[number, room.prompt - cut :] = True
-      rest = len(row.ids) - cut
-      content.response[number, :rest] = row.ids[cut:]
-      blank.response_mask[number, :rest] = True
-      for at, (begins, turn) in enumerate(row.turns):
-        own = slice(begins - cut, begins - cut + len(turn.said))
-        blank.action_mask[number, own] = True
-        turns[number, own.start :] = at
-        ends[number, own.stop - 1] = True
-        earned[number, own] = turn.earned
-        for name, x in turn.facts.items():
-          if name not in facts:
-            wide = (*shape, *np.shape(x)[1:])
-            empty = prefixes.EMPTY[name]
-            facts[name] = np.full(wide, empty, np.asarray(x).dtype)
-          facts[name][number, own] = x
-    # A row without tokens is no response.
-    blank.valid[episode * rows + len(found) : (episode + 1) * rows] = False
-  extras = {
-    **blank.extras,
-    **{name: x for name, x in facts.items() if name != 'logp'},
-    'episode': np.repeat(np.arange(len(made), dtype=np.int32), rows),
-    'stop': np.repeat([STOPS.index(x) for x in stops], rows).astype(np.int32),
-    **dict(zip(_PLACES, (turns, ends, earned))),
-  }
-  if 'log_mass' not in extras:
-    extras['log_mass'] = np.zeros_like(logp)
-  found = blank.replace(
-    valid=blank.valid & ~np.repeat(np.asarray(lost, bool), rows),
-    paid=np.where(ends, earned, 0.0),
-    truncated=np.repeat(np.asarray(late, bool), rows),
-    extras=extras,
-  )
-  return _with_calls(tools, jax.tree.map(jnp.asarray, found), made, rows, room)
+  facts = {name: np.zeros(shape, np.float32) for name in ('logp', 'log_mass')}
+  for number, row in numbered:
+    cut = min(row.first, room.prompt)
+    for at, (begins, turn) in enumerate(row.turns):
+      own = slice(begins - cut, begins - cut + len(turn.said))
+      blank.action_mask[number, own] = True
+      turns[number, own.start :] = at
+      ends[number, own.stop - 1] = True
+      earned[number, own] = turn.earned
+      for name, x in turn.facts.items():
+        if name not in facts:
+          wide = (*shape, *np.shape(x)[1:])
+          empty = prefixes.EMPTY[name]
+          facts[name] = np.full(wide, empty, np.asarray(x).dtype)
+        facts[name][number, own] = x
+  return facts | dict(zip(_PLACES, (turns, ends, earned)))
 
 
 def _with_calls(tools, rollouts: Rollouts, made, rows, room) -> Rollouts:
