@@ -93,32 +93,8 @@ def play(
     whose columns are none.
   """
   prompts, log = opening.begin(tools, prompts, samples=samples, turns=turns)
-  most = tools.columns // turns
-  room = Room(prompts.tokens.shape[1], tools.columns, most)
-  going, last = np.ones(len(log.taken), bool), [None] * len(log.taken)
-  said: list[list[ledger.Turn]] = [[] for _ in last]
-  for turn in range(turns):
-    contexts = {
-      row: tools.written(log.talk[row, turn]) for row in np.flatnonzero(going)
-    }
-    for row, ids in contexts.items():
-      if room.after(len(ids)) < most:
-        log.stop[row, max(turn - 1, 0)] = STOPS.index('tokens')
-        going[row] = False
-    if not going.any():
-      break
-    more = _drawn(tools, prompts, contexts, going, samples, room, key, turn)
-    words = tools.read(
-      more, {row: log.talk[row, turn] for row in np.flatnonzero(going)}
-    )
-    drawn = noted.drawn(more, len(going))
-    for row in np.flatnonzero(going):
-      each = drawn[row]
-      ids = tuple(contexts[row])
-      said[row].append(ledger.Turn(ids, each.ids, each.facts))
-    at = np.full(len(going), turn)
-    playing.answered(tools, log, at, words, last)
-    going &= log.stop[:, turn] < 0
+  room = Room(prompts.tokens.shape[1], tools.columns, tools.columns // turns)
+  said, last = _spoken(tools, prompts, log, room, key, samples)
   late, failed = playing.settled(tools, log, last)
   made = [_made(log, row, own, room, apart) for row, own in enumerate(said)]
   many = [not first and len(found) > rows for found in made]
@@ -137,6 +113,37 @@ def play(
   )
   tools.note('episodes/rows', float(np.mean(list(map(len, made)))))
   return rollouts, log
+
+
+def _spoken(tools, prompts, log, room: Room, key, samples: int):
+  """What each episode says, turn by turn, and the states after it.
+
+  Args:
+    log: up to the first turn; it is filled in place.
+  """
+  rows, turns = log.taken.shape
+  going, last = np.ones(rows, bool), [None] * rows
+  said: list[list[ledger.Turn]] = [[] for _ in last]
+  for turn in range(turns):
+    contexts = {
+      row: tools.written(log.talk[row, turn]) for row in np.flatnonzero(going)
+    }
+    for row, ids in contexts.items():
+      if room.after(len(ids)) < room.answer:
+        log.stop[row, max(turn - 1, 0)] = STOPS.index('tokens')
+        going[row] = False
+    if not going.any():
+      break
+    more = _drawn(tools, prompts, contexts, going, samples, room, key, turn)
+    acting = np.flatnonzero(going)
+    words = tools.read(more, {row: log.talk[row, turn] for row in acting})
+    drawn = noted.drawn(more, rows)
+    for row in acting:
+      each, ids = drawn[row], tuple(contexts[row])
+      said[row].append(ledger.Turn(ids, each.ids, each.facts))
+    playing.answered(tools, log, np.full(rows, turn), words, last)
+    going &= log.stop[:, turn] < 0
+  return said, last
 
 
 def _drawn(tools, prompts, contexts, going, samples, room, key, turn):
