@@ -123,8 +123,7 @@ def grow(tools, prompts, key, *, samples, turns, children, explore):
     scores = scores.replace(
       components=prefixes.together(count, scores.components, found.components)
     )
-  group = np.arange(count * samples, dtype=np.int32) // samples
-  return rows.replace(group=jnp.asarray(group)), log, scores
+  return rows, log, scores
 
 
 def _add(trees, rows, log, scores, children, before=0) -> None:

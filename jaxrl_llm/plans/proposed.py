@@ -110,25 +110,19 @@ class Proposed(Plan):
 
 
 def _told(first: Rollouts, said: Rollouts, there, solvers: int):
-  """Proposals and answers with their extras, in the groups of the prompts."""
-  group = jnp.arange(len(there), dtype=jnp.int32)
-  hops, solving = first.extras['hops'], jnp.repeat(group, solvers)
-
-  def marked(rows, proposed, **extras):
-    rows = rows.replace(group=group if proposed else solving)
-    mark = jnp.full_like(rows.valid, proposed)
-    return rows.with_extras(proposed=mark, **extras)
-
-  # Numbers of hops are below those of questions.
-  by_hops = -1 - hops.astype(jnp.int32)
-  form = jnp.asarray(there, jnp.float32)
+  """Proposals and answers with their extras."""
+  hops = first.extras['hops']
   return (
-    marked(first, True, form=form, compared=by_hops),
-    marked(
-      said,
-      False,
-      form=jnp.zeros(len(solving)),
-      compared=solving,
+    first.with_extras(
+      proposed=jnp.ones_like(first.valid),
+      form=jnp.asarray(there, jnp.float32),
+      # Numbers of hops are below those of questions.
+      compared=-1 - hops.astype(jnp.int32),
+    ),
+    said.with_extras(
+      proposed=jnp.zeros_like(said.valid),
+      form=jnp.zeros(len(said.valid)),
+      compared=said.group,
       hops=jnp.repeat(hops, solvers),
     ),
   )
