@@ -26,7 +26,7 @@ def refuse(
   if without:
     raise ValueError(
       f'{len(without)} of {len(records)} questions {lack}, among them '
-      f'{without[0]["prompt"]!r:.60}; {remedy}'
+      f'{without[0].get("prompt")!r:.60}; {remedy}'
     )
 
 
