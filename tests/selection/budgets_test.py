@@ -71,3 +71,26 @@ def test_settled_prompts_get_the_least():
 def test_totals_out_of_reach_are_refused_with_the_numbers(allocate, total):
   with pytest.raises(ValueError, match=f'{total} responses .* 6 to 24'):
     allocate(np.zeros((3, 9)), total, least=2, most=8)
+
+
+@pytest.mark.parametrize('total', [5, 9, 14, 40])
+def test_the_nearest_choice_of_arms_is_the_best_of_all(total):
+  rng = np.random.default_rng(total)
+  values, count = rng.normal(size=(3, 4)), np.array([1, 3, 1])
+  rows = np.arange(1, 5) * count[:, None]
+  found = budgets.nearest(values, rows, total)
+
+  def used(arms):
+    return sum(rows[kind, arm] for kind, arm in enumerate(arms))
+
+  fitting = [
+    arms
+    for arms in itertools.product(range(4), repeat=3)
+    if used(arms) <= total
+  ]
+  most = max(map(used, fitting))
+  best = max(
+    (arms for arms in fitting if used(arms) == most),
+    key=lambda arms: sum(values[kind, arm] for kind, arm in enumerate(arms)),
+  )
+  assert tuple(found) == best
