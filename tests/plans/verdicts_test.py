@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from jaxrl_llm.plans import playing, verdicts
+from jaxrl_llm.plans import playing, turns, verdicts
 from jaxrl_llm.tasks import environments
 from tests.plans import scripted
 
@@ -71,7 +71,7 @@ def test_a_turn_that_there_is_no_room_to_ask_about_has_no_verdict():
 
 def test_verdicts_are_read_in_letters_of_any_case():
   rows = scripted.answer(scripted.ask('q'), ['a'], 4)
-  log = playing.empty(1, 2)
+  log = turns.empty(1, 2)
   log.taken[0, 0], log.end[0, 0] = True, 2
   lent = scripted.Scripted(lambda text, i: 'GOOD', records=RECORDS, width=9)
   found = verdicts.first_wrong(
