@@ -63,13 +63,8 @@ class Earlier(Plan):
     rollouts, scores, inner = self.plan.collect(
       tools, prompts, state['inner'], draw
     )
-    kept.check(rollouts, state['rows'])
     samples = self.contract.samples
     groups = len(rollouts.valid) // samples
-    fresh = jax.tree.map(
-      lambda x: x.reshape(groups, samples, *x.shape[1:]),
-      kept.columns(rollouts, scores.components),
-    )
     step, index = int(state['step']), np.arange(groups)
     places = np.asarray(jax.random.permutation(shuffle, groups))
     shown = 0
@@ -82,10 +77,8 @@ class Earlier(Plan):
       shown += count
     tools.note('plan/replayed', shown)
     slot = step % self.most * groups + np.arange(groups)
-    mixed, rows = kept.exchanged(
-      fresh, state['rows'], jnp.asarray(index), jnp.asarray(slot)
+    rollouts, scores, rows = kept.mixed(
+      rollouts, scores, state['rows'], index, slot, samples=samples
     )
-    mixed = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), mixed)
-    scores = scores.replace(components=mixed['components'])
     state = {'inner': inner, 'rows': rows, 'step': state['step'] + 1}
-    return kept.rows(rollouts, mixed), scores, state
+    return rollouts, scores, state

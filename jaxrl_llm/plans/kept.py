@@ -87,3 +87,25 @@ def exchanged(fresh, kept, index, place):
   mixed = prefixes.picked(fresh, kept, index)
   kept = jax.tree.map(lambda a, b: b.at[place].set(a, mode='drop'), fresh, kept)
   return mixed, kept
+
+
+def mixed(rollouts, scores, memory, index, place, *, samples=0):
+  """Rows some of which are earlier ones, their scores, and what is kept then.
+
+  Args:
+    memory: of `blank`, as many leading axes as things are kept by.
+    index, place: as of `exchanged`.
+    samples: rows of a group, where groups are kept; 0 where single rows are.
+
+  Raises:
+    ValueError: rows with more than what is kept of them.
+  """
+  check(rollouts, memory)
+  fresh = columns(rollouts, scores.components)
+  if samples:
+    fresh = jax.tree.map(lambda x: x.reshape(-1, samples, *x.shape[1:]), fresh)
+  found, memory = exchanged(fresh, memory, index, place)
+  if samples:
+    found = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), found)
+  scores = scores.replace(components=found['components'])
+  return rows(rollouts, found), scores, memory

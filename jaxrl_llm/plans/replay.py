@@ -85,7 +85,6 @@ class SelectiveBuffer(Plan):
     sample_key, draw_key = jax.random.split(key)
     rollouts = tools.generate(prompts, sample_key, self.samples)
     rollouts, scores = tools.verify(rollouts)
-    kept.check(rollouts, state['rows'])
     advantages = group_lib.norm(scores.total, rollouts.group, rollouts.valid)
     magnitude = numerics.group_sum(
       jnp.abs(advantages), rollouts.group, rollouts.valid
@@ -95,20 +94,13 @@ class SelectiveBuffer(Plan):
     index, place = _places(
       held, state['place'], magnitude, draw_key, most=most, power=self.power
     )
-    fresh = jax.tree.map(
-      lambda x: x.reshape(groups, self.samples, *x.shape[1:]),
-      kept.columns(rollouts, scores.components),
+    rollouts, scores, rows = kept.mixed(
+      rollouts, scores, state['rows'], index, place, samples=self.samples
     )
-    mixed, rows = kept.exchanged(fresh, state['rows'], index, place)
-    mixed = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), mixed)
     tools.note('plan/replayed', int(jnp.sum(index >= groups)))
-    scores = scores.replace(components=mixed['components'])
-    return (
-      kept.rows(rollouts, mixed),
-      scores,
-      {
-        'rows': rows,
-        'magnitude': held.at[place].set(magnitude, mode='drop'),
-        'place': (state['place'] + jnp.sum(magnitude != 0)) % self.capacity,
-      },
-    )
+    state = {
+      'rows': rows,
+      'magnitude': held.at[place].set(magnitude, mode='drop'),
+      'place': (state['place'] + jnp.sum(magnitude != 0)) % self.capacity,
+    }
+    return rollouts, scores, state

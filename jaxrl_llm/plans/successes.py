@@ -56,7 +56,6 @@ class Successes(Plan):
     sample_key, draw_key = jax.random.split(key)
     rollouts = tools.generate(prompts, sample_key, self.samples)
     rollouts, scores = tools.verify(rollouts)
-    kept_lib.check(rollouts, state['rows'])
     rewards, valid, task = (
       np.asarray(x) for x in (scores.total, rollouts.valid, rollouts.task)
     )
@@ -68,12 +67,11 @@ class Successes(Plan):
       if len(kept) and self._fails(rewards[own][valid[own]]):
         index[first] = len(task) + kept[int(chance[first] * len(kept))]
     place, memory = self._places(state, task, valid & (rewards > self.earned))
-    fresh = kept_lib.columns(rollouts, scores.components)
-    mixed, rows = kept_lib.exchanged(fresh, state['rows'], index, place)
+    rollouts, scores, rows = kept_lib.mixed(
+      rollouts, scores, state['rows'], index, place
+    )
     replayed = index >= len(task)
     tools.note('plan/replayed', int(replayed.sum()))
-    rollouts = kept_lib.rows(rollouts, mixed)
-    scores = scores.replace(components=mixed['components'])
     rollouts = rollouts.with_extras(replayed=jnp.asarray(replayed))
     return rollouts, scores, memory | {'rows': rows}
 
