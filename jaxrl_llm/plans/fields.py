@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -30,15 +31,18 @@ def refuse(
     )
 
 
+def required(
+  records: Sequence[Mapping[str, Any]], field: str, says: str
+) -> None:
+  """Refuses questions without a field."""
+  lack = f'have no field "{field}", {says}'
+  refuse(records, lambda record: record.get(field), lack)
+
+
 def need(field: str, says: str) -> Check:
   """The check that all records have a field.
 
   Args:
     says: what it is, 'which hints are made of'.
   """
-
-  def check(records):
-    lack = f'have no field "{field}", {says}'
-    refuse(records, lambda record: record.get(field), lack)
-
-  return check
+  return functools.partial(required, field=field, says=says)
