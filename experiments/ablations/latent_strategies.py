@@ -34,12 +34,11 @@ import optax
 from scipy.cluster import vq
 
 from experiments.ablations import tables
-from experiments.ablations.regret_matching import kuhn_exploitability
 from experiments.ablations.study import Figure, over
 from jaxrl_llm.tabular import poker, policy
 
 VOCAB, LENGTH, ROUNDS, TEXTS, STEPS, SOLVING = 6, 2, 5, 64, 40, 300
-KEYS = tuple(sorted(poker.solve(1)))
+KEYS = tuple(sorted(poker.KEYS))
 SAID = np.asarray(policy.all_responses(VOCAB, LENGTH)[0])
 PREFERENCES = ('higher', 'drawn', 'responses')
 FIGURE = Figure(
@@ -85,7 +84,7 @@ def chances(params):
 def exploited(params, bet):
   """Exploitability of a policy whose texts bet, bool[36]."""
   share = np.asarray(chances(params), np.float64) @ bet
-  return kuhn_exploitability(dict(zip(KEYS, np.clip(share, 0, 1))))
+  return poker.exploitability(dict(zip(KEYS, np.clip(share, 0, 1))))
 
 
 def advantage(params, bet):

@@ -19,8 +19,6 @@ exploitability is by trying all pure strategies; nothing in it is random.
 Expected: a slope of -1/2 or steeper of the averages alone.
 """
 
-import itertools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -86,22 +84,10 @@ def path(method, game):
   return jax.lax.scan(responding, jnp.log(start + 1e-6), numbers)[1]
 
 
-def kuhn_exploitability(strategy) -> float:
-  """What best responses win on average from both players, by trying all."""
-  first = [key for key in strategy if len(key) in (1, 3)]
-
-  def best(keys, sign):
-    bets = itertools.product([0.0, 1.0], repeat=len(keys))
-    return max(sign * poker.value(strategy | dict(zip(keys, b))) for b in bets)
-
-  second = [key for key in strategy if key not in first]
-  return (best(first, 1) + best(second, -1)) / 2
-
-
 def run(seeds, *, method):
   """Exploitability along the rounds."""
   if method == 'kuhn':
-    solved = [kuhn_exploitability(poker.solve(int(n))) for n in POINTS]
+    solved = [poker.exploitability(poker.solve(int(n))) for n in POINTS]
     return summary(np.tile(solved, (len(seeds), 1)))
 
   def play(key):

@@ -20,7 +20,7 @@ from jaxrl_llm.objectives import (
 )
 from jaxrl_llm.objectives.base import policy_gradient
 from jaxrl_llm.objectives.grouped import group_losses, pair_losses
-from jaxrl_llm.plans import earlier, imitated, sampled
+from jaxrl_llm.plans import earlier, imitated, latent, sampled
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.rewards import duels
@@ -199,5 +199,56 @@ def iterative_dpo(
     objective=pair_losses(
       preference.logistic, grouped.to_iterate, weight=weight, samples=samples
     ),
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'Learning Strategic Language Agents in the Werewolf Game with Iterative '
+    'Latent Space Policy Optimization',
+    '2502.04686',
+    confidence='VERIFIED-2',
+  ),
+  Limit('dpo', {}),
+)
+def lspo(
+  *,
+  samples: int = 8,
+  clusters: int = 2,
+  more: int = 1,
+  most: int = 10,
+  solving: int = 300,
+  game: str = 'jaxrl_llm.tabular.speeches:Speeches',
+  weight: float = 0.1,
+  epochs: int = 2,
+  minibatches: int = 4,
+) -> Recipe:
+  """Texts of strategies that solve the game are preferred, round by round.
+
+  In each iteration responses are clustered into latent strategies, the game of
+  these is solved by regret minimisation, and DPO prefers a response whose
+  strategy the solution plays more often. The reference is the policy at the
+  start of the round. The loss is that of `dpo`.
+
+  Deviates: what the policy says is learned from and is not played behind the
+  solver's choice of a latent strategy. A game is the run's, here poker, whose
+  regret minimisation visits all of it where the paper's is a network's; which
+  of two texts is better is read off the average strategy.
+  """
+  return Recipe(
+    plan=latent.Latent(
+      samples=samples,
+      clusters=clusters,
+      more=more,
+      most=most,
+      solving=solving,
+      game=game,
+    ),
+    objective=pair_losses(
+      preference.logistic, grouped.to_reference, weight=weight, samples=samples
+    ),
+    reference=reference.Periodic(1),
+    epochs=epochs,
     minibatches=minibatches,
   )

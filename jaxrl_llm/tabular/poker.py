@@ -18,6 +18,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 CARDS = '123'
+# Every information set: a card, and what was done.
+KEYS = tuple(card + done for card in CARDS for done in ('', 'p', 'b', 'pb'))
 _OVER = ('pp', 'bp', 'bb', 'pbp', 'pbb')
 
 
@@ -41,6 +43,19 @@ def value(strategy: Mapping[str, float]) -> float:
 
   deals = list(itertools.permutations(CARDS, 2))
   return sum(below(cards, '') for cards in deals) / len(deals)
+
+
+def exploitability(strategy: Mapping[str, float]) -> float:
+  """What best responses win on average from both players, by trying all."""
+  first = [key for key in KEYS if len(key) in (1, 3)]
+
+  def best(keys, sign):
+    bets = itertools.product([0.0, 1.0], repeat=len(keys))
+    tried = ({**strategy, **dict(zip(keys, b))} for b in bets)
+    return max(sign * value(each) for each in tried)
+
+  second = [key for key in KEYS if key not in first]
+  return (best(first, 1) + best(second, -1)) / 2
 
 
 def solve(rounds: int) -> dict[str, float]:
@@ -71,7 +86,9 @@ def latent(
       bets: a cluster of texts, the share of them that do.
 
   Returns:
-    By information set f64[C], the chances of the latent actions.
+    By information set f64[C], the chances of the latent actions: on average
+    over the rounds, and in the last one where the player's own actions never
+    led there.
 
   Source: LSPO, arXiv 2502.04686, its policy optimisation in the latent space,
     in this game in place of Werewolf.
@@ -107,4 +124,7 @@ def latent(
   for _ in range(rounds):
     for cards in itertools.permutations(CARDS, 2):
       walk(cards, '', [1.0, 1.0])
-  return {key: total / total.sum() for key, total in totals.items()}
+  return {
+    key: total / total.sum() if total.any() else sigma(key)
+    for key, total in totals.items()
+  }

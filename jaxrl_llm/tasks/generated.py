@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jaxrl_llm.tasks import structured_toys, toys
+from jaxrl_llm.tasks import game_toys, structured_toys, toys
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +48,7 @@ TOYS = {
   'lookup': Toy(
     toys.lookup, 'numeric', ({'length': 3}, {'length': 3, 'careless': 0.7})
   ),
+  'poker': Toy(game_toys.poker, 'exact', ({'timid': 0.7},)),
   'prices': Toy(
     toys.prices,
     'exact',

@@ -333,6 +333,12 @@ _TABLE: dict[str, Metric] = {
     'exp of nats per token',
     'Of the demonstrations of the questions that are asked.',
   ),
+  'plan/clusters': _count('count', 'clusters', 'Latent strategies of a round.'),
+  'plan/exploitability': _count(
+    'best responses to the shares of texts that are each move',
+    'reward',
+    'What is won from who speaks like the texts that were drawn.',
+  ),
   'plan/rounds': _count('count', 'rounds', 'Rounds of sampling until enough.'),
   'plan/steps_taken': _count(
     'count', 'steps', 'Of the sampler, before its limit ended them.'

@@ -60,6 +60,24 @@ def test_what_no_cluster_does_is_not_done():
   assert all(np.allclose(p, 0.5) for p in found.values())
 
 
+def test_what_its_own_actions_rule_out_is_answered_as_in_the_last_round():
+  """Who can only bet first never has to answer a bet after a pass."""
+  bets = dict.fromkeys(family(0.0), (0.0, 1.0))
+  bets |= dict.fromkeys('123', (1.0, 1.0))
+  found = poker.latent(100, bets)
+  assert all(np.isfinite(p).all() for p in found.values())
+  # With the highest card a bet is called, and with the lowest it is not.
+  np.testing.assert_allclose(found['3pb'].sum(), 1)
+  np.testing.assert_allclose(found['1b'], [1, 0], atol=0.05)
+
+
+def test_exploitability_is_what_best_responses_win():
+  strategy = family(0.1) | {'2': 0.7, '1b': 0.4}
+  gap = _best(strategy, 0) + _best(strategy, 1)
+  np.testing.assert_allclose(poker.exploitability(strategy), gap / 2)
+  np.testing.assert_allclose(poker.exploitability(family(0.2)), 0, atol=1e-12)
+
+
 def test_always_passing_is_exploited():
   timid = dict.fromkeys(family(0.0), 0.0)
   assert poker.value(timid) == 0

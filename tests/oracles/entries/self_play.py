@@ -181,3 +181,18 @@ def iterative_dpo(case, *, weight):
     )
 
   return Answer(loss)
+
+
+@entry()
+def lspo(case, *, weight):
+  """Arxiv 2502.04686: DPO, where rewards are chances of latent strategies."""
+
+  def loss(now):
+    h = summed(case, now.logp - case.ref_logp)
+    return over_pairs(
+      case,
+      better(case.rewards),
+      lambda i, j: -log_sigmoid(weight * (h[i] - h[j])),
+    )
+
+  return Answer(loss)

@@ -1,0 +1,36 @@
+"""A game of hidden cards in texts, solved over clusters of what is said.
+
+  python -m experiments.train --config=experiments/configs/poker.py
+
+LSPO in Kuhn poker, a move of which is two letters of six. The model has
+imitated a teacher who passes too often. In each round its texts are clustered
+into latent strategies, one more than before; the game of these is solved by
+regret minimisation, and DPO prefers texts of what the solution says more often.
+`plan/exploitability` is that of the texts which were drawn.
+"""
+
+from experiments.configs.base import base
+
+
+def get_config(recipe: str = 'lspo'):
+  """LSPO, or with another name what the same texts teach otherwise."""
+  config = base(recipe)
+  config.steps = 12
+  config.data.path = 'poker'
+  config.data.size = 4096
+  config.data.held_out = 64
+  config.verify.names = ('exact',)
+  config.sample.prompts = 96
+  config.sample.max_prompt = 12
+  config.sample.max_response = 4
+  config.model.fresh.layers = 2
+  config.model.fresh.width = 64
+  config.model.fresh.heads = 2
+  config.model.fresh.kv_heads = 1
+  config.model.fresh.mlp_width = 128
+  config.model.chunk = 0
+  config.optimizer.learning_rate = 1e-3
+  config.warm_start.steps = 100
+  config.warm_start.learning_rate = 3e-3
+  config.eval.every = 0  # there is no best answer
+  return config.lock()
