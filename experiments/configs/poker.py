@@ -20,6 +20,8 @@ def get_config(recipe: str = 'lspo'):
   config.data.size = 4096
   config.data.held_out = 64
   config.verify.names = ('exact',)
+  if 'weight' in config.recipe:
+    config.recipe.weight = 1.0
   config.sample.prompts = 96
   config.sample.max_prompt = 12
   config.sample.max_response = 4

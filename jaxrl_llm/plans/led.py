@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,26 +20,36 @@ from jaxrl_llm.tasks.environments import STOPS
 class Led(by_turn.Steps):
   """Every turn of an episode is a prompt, which is answered `episodes` times.
 
-  One episode of each prompt leads, and is not learned from. At each of its
-  turns the policy says that many others, which the environment answers and
-  which end there. A row is one of them; its reward is what it earned, and with
-  it the episode where it ended that. The extras are those of `Steps`, and each
-  row is a trajectory of its own.
+  One episode of each prompt leads, and is not learned from. The policy plays
+  it, or another model did and the data says what it said. At each of its turns
+  the policy says that many others, which the environment answers and which end
+  there. A row is one of them; its reward is what it earned, and with it the
+  episode where it ended that. The extras are those of `Steps`, and each row is
+  a trajectory of its own.
 
   Over HTTP, or with a history that the template writes, it is `Steps`: what a
   program has done is not taken back.
 
+  Attributes:
+    recorded: the field of a record with what leads, a list of the texts of its
+      turns, behind the last of which nothing is said; '' lets the policy lead.
+
   Source: R1-Router, arXiv 2505.22095, whose leading episodes are data.
   """
 
+  recorded: str = ''
+
   @property
   def contract(self):
-    return dataclasses.replace(super().contract, may_lag=False)
+    checks = (functools.partial(_required, self.recorded),)
+    inner = super().contract.adding(checks=checks if self.recorded else ())
+    return dataclasses.replace(inner, may_lag=False)
 
   def collect(self, tools, prompts, state, key):
     lead, own = jax.random.split(key)
+    leading = _Dictated(tools, self.recorded) if self.recorded else tools
     rollouts, log = playing.play(
-      tools, prompts, lead, samples=1, turns=self.turns
+      leading, prompts, lead, samples=1, turns=self.turns
     )
     count = len(log.taken)
     parts, logs = [], []
@@ -46,7 +59,7 @@ class Led(by_turn.Steps):
       parts.append(rows)
       logs.append(said)
     rows = prefixes.together(count, *parts)
-    whole = _joined(logs, count)
+    whole = turns_lib.beside(count, *logs)
     extras = by_turn.named(whole, 1)
     place = np.arange(self.samples * count)
     own_step = place // self.episodes % self.turns
@@ -88,16 +101,43 @@ class Led(by_turn.Steps):
     return more, told
 
 
-def _joined(logs, count: int) -> turns_lib.Turns:
-  """One log of all turns, in the order of the rows."""
-  return turns_lib.Turns(
-    *(
-      np.concatenate([x.reshape(count, -1) for x in each], axis=1).reshape(
-        -1, 1
-      )
-      for each in zip(*logs)
+class _Dictated:
+  """Tools by which records say every turn, in place of the policy."""
+
+  def __init__(self, tools, field: str):
+    self._tools, self._field, self._turn = tools, field, 0
+
+  def __getattr__(self, name):
+    return getattr(self._tools, name)
+
+  def turn(self, rollouts, kept, key, *, most, going):
+    """See `Tools.turn`; what is longer than a turn may be is cut."""
+    del kept, key, going
+    records = self._tools.rows(rollouts.task)
+    said = [record[self._field][self._turn :][:1] for record in records]
+    self._turn += 1
+    ids = self._tools.responses([''.join(text) for text in said])
+    ids = [row[:most] if text else [] for row, text in zip(ids, said)]
+    prompts = prefixes.as_prompts(rollouts, rollouts.length)
+    blank = prefixes.blank(prompts, 1, most)
+    return prefixes.written(blank, ids), None
+
+
+def _required(field: str, records: Sequence[Mapping[str, Any]]) -> None:
+  """Refuses questions without recorded turns, see `Contract.checks`."""
+
+  def lacks(record):
+    found = record.get(field)
+    texts = isinstance(found, list) and all(isinstance(x, str) for x in found)
+    return not (texts and found)
+
+  without = sum(map(lacks, records))
+  if without:
+    raise ValueError(
+      f'{without} of {len(records)} questions have no list of texts in a field '
+      f'"{field}", the turns that lead; add it, or set recipe.recorded to \'\' '
+      'and let the policy lead'
     )
-  )
 
 
 def _paid(rows, log):

@@ -138,11 +138,11 @@ def parted(rollouts: Rollouts, log: Turns, first: np.ndarray):
   return rollouts, kept
 
 
-def beside(prompts: int, first: Turns, late: Turns) -> Turns:
-  """Those of each prompt, the first before the late ones."""
+def beside(prompts: int, *logs: Turns) -> Turns:
+  """Those of each prompt, of one log after those of the one before."""
 
   def joint(*arrays):
     split = [x.reshape(prompts, -1, x.shape[1]) for x in arrays]
     return np.concatenate(split, axis=1).reshape(-1, arrays[0].shape[1])
 
-  return Turns(*(joint(*both) for both in zip(first, late)))
+  return Turns(*(joint(*each) for each in zip(*logs)))

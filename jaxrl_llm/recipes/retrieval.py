@@ -124,21 +124,27 @@ def step_grpo(
   clip_high: float = 0.2,
   kl_weight: float = 0.04,
   epsilon: float = 1e-6,
+  recorded: str = '',
   minibatches: int = 1,
 ) -> Recipe:
   """GRPO among the samples of one step of one question.
 
-  Every turn of an episode of the policy's own is a question, answered by
-  `samples` turns that end there. In `step_reward` the environment scores
-  sub-question and route of an intermediate step; a step that ends the episode
-  earns the reward of its answer. Over HTTP the rows of a group are steps of the
-  same number, behind what each episode said before.
+  Every turn of an episode that leads is a question, answered by `samples` turns
+  that end there. In the paper another model has led, and data say what it said:
+  name their field in `recorded`. Else the policy leads. In `step_reward` the
+  environment scores sub-question and route of an intermediate step; a step that
+  ends the episode earns the reward of its answer. Over HTTP the rows of a group
+  are steps of the same number, behind what each episode said before.
 
-  Deviates: the paper takes the steps before a question from data that another
-  model wrote.
+  Deviates: how near a sub-question is to the recorded one, which the paper asks
+  of embeddings, is the environment's to say.
+
+  No limit: each step is compared with others behind one history, by what it
+  earned alone, which no other entry does; only where episodes have one turn is
+  it `grpo`.
   """
   return Recipe(
-    plan=led.Led(episodes=samples, turns=turns),
+    plan=led.Led(episodes=samples, turns=turns, recorded=recorded),
     credit=chain(
       shape(step_rewards.apart),
       keys.EstimateBy(partial(group.norm, epsilon=epsilon), ('group', 'step')),

@@ -210,7 +210,7 @@ def iterative_dpo(
     '2502.04686',
     confidence='VERIFIED-2',
   ),
-  Limit('dpo', {}),
+  Limit('iterative_dpo', {}),
 )
 def lspo(
   *,
@@ -228,8 +228,8 @@ def lspo(
 
   In each iteration responses are clustered into latent strategies, the game of
   these is solved by regret minimisation, and DPO prefers a response whose
-  strategy the solution plays more often. The reference is the policy at the
-  start of the round. The loss is that of `dpo`.
+  strategy the solution plays more often. Ratios are to the policy at the start
+  of the round; the loss is that of `iterative_dpo`.
 
   Deviates: what the policy says is learned from and is not played behind the
   solver's choice of a latent strategy. A game is the run's, here poker, whose
@@ -246,9 +246,8 @@ def lspo(
       game=game,
     ),
     objective=pair_losses(
-      preference.logistic, grouped.to_reference, weight=weight, samples=samples
+      preference.logistic, grouped.to_iterate, weight=weight, samples=samples
     ),
-    reference=reference.Periodic(1),
     epochs=epochs,
     minibatches=minibatches,
   )

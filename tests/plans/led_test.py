@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 
 from jaxrl_llm import recipes
 from jaxrl_llm.plans import led
@@ -73,3 +74,34 @@ def test_a_step_is_credited_beside_its_own_group():
   assert (found[:, 1] < 0).all() and (found[:, [0, 2]] > 0).all()
   np.testing.assert_allclose(found.sum(axis=1), 0, atol=1e-5)
   assert not np.asarray(made.advantages)[9:].any()
+
+
+def test_a_recorded_episode_leads_whatever_the_policy_would_have_said():
+  """It asks for b first; behind its last turn nothing is said."""
+  records = [{**RECORDS[0], 'path': ['b', 'a']}]
+  tools = scripted.Scripted(
+    reply, lambda text, record: 0.0, records, 24, environments.Lookup()
+  )
+  plan = led.Led(episodes=2, turns=4, recorded='path')
+  (check,) = plan.contract.checks
+  check(records)
+  rows, _, _ = plan.collect(tools, scripted.ask('q'), (), KEY)
+  tokens = np.asarray(rows.content.prompt)
+  masks = np.asarray(rows.content.prompt_mask)
+  asked = [scripted.decode(t[m]) for t, m in zip(tokens, masks)]
+  valid = np.asarray(rows.valid)
+  assert [asked[i] for i in np.flatnonzero(valid)[::2]] == [
+    *('q', 'qb2\n', 'qb2\na7\n')
+  ]
+  # The third turn, which nobody recorded, ends what leads.
+  assert valid.tolist() == [True] * 6 + [False] * 2
+  # What leads was not asked of the policy.
+  assert all(len(texts) == 1 for texts in tools.asked)
+  assert [len(texts) for texts in tools.asked] == [1] * 4
+
+
+def test_records_without_turns_are_refused():
+  (check,) = led.Led(recorded='path').contract.checks
+  with pytest.raises(ValueError, match='2 of 3 questions .* field "path"'):
+    check([{'path': ['a']}, {'path': 'a'}, {'prompt': 'q'}])
+  assert not led.Led().contract.checks

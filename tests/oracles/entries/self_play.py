@@ -188,7 +188,7 @@ def lspo(case, *, weight):
   """Arxiv 2502.04686: DPO, where rewards are chances of latent strategies."""
 
   def loss(now):
-    h = summed(case, now.logp - case.ref_logp)
+    h = summed(case, now.logp - case.old.logp)
     return over_pairs(
       case,
       better(case.rewards),
