@@ -1,5 +1,8 @@
 """Mistakes in settings end in one line that names the value and the remedy."""
 
+import pathlib
+import re
+
 import pytest
 
 from experiments.command import Refused
@@ -10,6 +13,7 @@ from jaxrl_llm import recipes
 
 INF = float('inf')
 OVERRIDDEN = 'experiments.settings.overridden'
+MISTAKES = pathlib.Path(__file__).parents[2] / 'docs' / 'mistakes.md'
 
 
 @pytest.mark.parametrize('module', [default, model])
@@ -248,3 +252,14 @@ def test_a_slot_with_effect_passes(monkeypatch):
 def test_a_slot_that_cannot_work_is_told(monkeypatch):
   with pytest.raises(ValueError, match="Did you mean 'gspo'"):
     check_overrides(given(monkeypatch, slots__surrogate='gpso'))
+
+
+def test_settings_of_the_page_of_mistakes_come_back_as_it_says():
+  setting = r'`--config\.((?:recipe\.\w+_|optimizer\.)\w+)=(\S+)`'
+  row = rf'^\| {setting}.*\| 1 \| (.*) \|$'
+  told = re.findall(row, MISTAKES.read_text(), re.MULTILINE)
+  assert len(told) == 5
+  for name, value, said in told:
+    with pytest.raises(Refused) as refused:
+      check_values(changed(**{name: float(value)}))
+    assert str(refused.value) == said
