@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import by_turn, playing, prefixes
+from jaxrl_llm.plans import by_turn, fields, playing, prefixes
 from jaxrl_llm.plans import turns as turns_lib
 from jaxrl_llm.tasks.environments import STOPS
 
@@ -126,18 +126,12 @@ class _Dictated:
 def _required(field: str, records: Sequence[Mapping[str, Any]]) -> None:
   """Refuses questions without recorded turns, see `Contract.checks`."""
 
-  def lacks(record):
+  def has(record):
     found = record.get(field)
-    texts = isinstance(found, list) and all(isinstance(x, str) for x in found)
-    return not (texts and found)
+    return isinstance(found, list) and all(isinstance(x, str) for x in found)
 
-  without = sum(map(lacks, records))
-  if without:
-    raise ValueError(
-      f'{without} of {len(records)} questions have no list of texts in a field '
-      f'"{field}", the turns that lead; add it, or set recipe.recorded to \'\' '
-      'and let the policy lead'
-    )
+  says = f'have no list of texts in a field "{field}", the turns that lead'
+  fields.refuse(records, lambda x: has(x) and x[field], says)
 
 
 def _paid(rows, log):

@@ -19,6 +19,7 @@ from jaxrl_llm.plans import (
   aligned,
   by_turn,
   episodes,
+  led,
   rewritten,
   sampled,
   served,
@@ -173,6 +174,7 @@ def asked_by_program(config: ConfigDict, recipe: Recipe) -> Recipe:
     )
   rows = config.serve.rows
   if isinstance(plan, by_turn.Steps):
+    _check_led(plan, 'a program leads by what it asks')
     # Their recipes know what is of one episode.
     return _planned(
       recipe, served.Served(plan.episodes, plan.turns, apart=True)
@@ -203,6 +205,7 @@ def rewritten_by_template(config: ConfigDict, recipe: Recipe) -> Recipe:
       'are found by one; start one process'
     )
   if isinstance(plan, by_turn.Steps):
+    _check_led(plan, 'serve.history=template lets every episode lead itself')
     made = rewritten.Rewritten(plan.episodes, plan.turns, plan.turns, True)
     return _planned(recipe, made)
   if not isinstance(plan, episodes.MultiTurn):
@@ -215,6 +218,14 @@ def rewritten_by_template(config: ConfigDict, recipe: Recipe) -> Recipe:
   made = rewritten.Rewritten(plan.samples, plan.turns, rows)
   recipe = dataclasses.replace(recipe, plan=made)
   return _by_episode(recipe) if rows > 1 else recipe
+
+
+def _check_led(plan: Any, why: str) -> None:
+  """Refuses recorded turns where they would not lead."""
+  if isinstance(plan, led.Led) and plan.recorded:
+    raise ValueError(
+      f'recipe.recorded={plan.recorded!r} would do nothing: {why}. Leave it out'
+    )
 
 
 def _inner(plan: Any) -> Any:

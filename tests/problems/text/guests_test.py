@@ -187,6 +187,15 @@ def test_recipes_that_do_not_go_with_programs_are_refused(name, changes, words):
     asked(name, **changes)
 
 
+def test_recorded_turns_that_would_not_lead_are_refused():
+  recipe = recipes.build('step_grpo', recorded='path')
+  with pytest.raises(ValueError, match="recorded='path' would do nothing"):
+    guests.asked_by_program(settings(program='agent:solve'), recipe)
+  anew = settings(serve__history='template', environment='prices')
+  with pytest.raises(ValueError, match='lets every episode lead itself'):
+    guests.rewritten_by_template(anew, recipe)
+
+
 def test_requests_are_split_evenly_over_devices():
   with pytest.raises(ValueError, match='serve.workers=3 is no multiple'):
     guests.program(settings(program=PROGRAM, serve__workers=3, mesh__data=2))
