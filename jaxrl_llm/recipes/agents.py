@@ -299,9 +299,16 @@ def hi_agent(
   judge foresees. The outcome of the episode, which is what success came to be,
   is added for all of its subgoals.
 
+  In control, in an environment of several agents such as `research`, the one
+  that carries a subgoal out is a policy of its own, which learns beside the one
+  that sets it.
+
   Deviates: reconstructed from the abstract, whose weights are unknown and left
-  to the environment; neither the low-level policy that carries a subgoal out
-  nor a judge is trained.
+  to the environment; in text the low-level policy that carries a subgoal out is
+  not trained, nor is a judge anywhere.
+
+  No limit: what is compared are subgoals of one state, whoever's episode they
+  are of, by outcome and pay at once, which no other entry does.
   """
   return Recipe(
     plan=by_turn.Steps(episodes=samples, turns=turns),
