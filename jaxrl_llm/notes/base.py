@@ -31,7 +31,7 @@ class Note(Protocol):
   Attributes:
     provides: keys that it adds to `rollouts.extras`. scores: names of verifiers
       whose scores it reads. asks: what the run must be given for it. checks:
-      f(records), called before a run.
+      f(records), called before a run. refers: it reads the reference.
   """
 
   @property
@@ -45,6 +45,9 @@ class Note(Protocol):
 
   @property
   def checks(self) -> tuple[Check, ...]: ...
+
+  @property
+  def refers(self) -> bool: ...
 
   def init(self, spec: Spec):
     """What the note remembers before the first iteration."""
@@ -60,6 +63,7 @@ class Stateless:
 
   scores: tuple[str, ...] = ()
   asks: frozenset[str] = frozenset()
+  refers: bool = False
   checks: tuple[Check, ...] = ()
 
   def init(self, spec):
@@ -81,6 +85,7 @@ class Noted(Plan):
       scores=sum((n.scores for n in self.notes), ()),
       asks=frozenset().union(*(n.asks for n in self.notes)),
       checks=sum((n.checks for n in self.notes), ()),
+      refers=any(n.refers for n in self.notes),
     )
 
   def init(self, spec):

@@ -104,6 +104,22 @@ def generalised_divergence(stats, batch, *, beta=0.5, **arrays):
 
 
 @reads('candidates', 'teacher_candidates', OF_CANDIDATES)
+def weighed_divergence(stats, batch, *, beta=0.5, cap=2.0, **arrays):
+  """`generalised_divergence` of tokens that an earlier policy may have drawn.
+
+      sg min(e^(logp - old_logp), cap) D
+
+  Args:
+    beta: of the divergence. cap: >= 1.
+
+  Source: SDPO, arXiv 2601.20802; TRL's `distillation_is_clip`.
+  """
+  move = jax.lax.stop_gradient(costs.difference(stats, batch, batch.old_logp))
+  ratio = jnp.minimum(numerics.bounded_exp(move), cap)
+  return ratio * generalised_divergence(stats, batch, beta=beta, **arrays)
+
+
+@reads('candidates', 'teacher_candidates', OF_CANDIDATES)
 def renormalised_divergence(stats, batch, *, forward=0.5, **arrays):
   """Both KLs among the candidates alone.
 

@@ -192,6 +192,9 @@ class Tools(Protocol):
   def taught(self, rollouts: Rollouts, *needs: str) -> Stats:
     """What the first policy of `teacher.paths` says of the rows."""
 
+  def referred(self, rollouts: Rollouts, *needs: str) -> Stats:
+    """What the recipe's reference says of the rows."""
+
   def rival(self, prompts: Prompts, key: Array, samples: int) -> Rollouts:
     """Responses of the first policy of `teacher.paths`."""
 

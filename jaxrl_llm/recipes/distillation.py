@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from functools import partial
 
-from jaxrl_llm.advantages import implicit
-from jaxrl_llm.credit import estimate_tokens
+from jaxrl_llm import reference
+from jaxrl_llm.advantages import group, implicit
+from jaxrl_llm.credit import (
+  chain,
+  estimate,
+  estimate_tokens,
+  weigh_tokens,
+)
 from jaxrl_llm.notes import base as notes
-from jaxrl_llm.notes import passes
+from jaxrl_llm.notes import passes, self_taught
 from jaxrl_llm.objectives import aggregate, distillation, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
-from jaxrl_llm.plans import imitated, sampled
+from jaxrl_llm.plans import demonstrations, imitated, sampled
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.rewards import combine
+from jaxrl_llm.selection import weights
 
 
 @register(
@@ -103,3 +110,76 @@ def minillm(
     aggregate=aggregate.token_mean,
     minibatches=minibatches,
   )
+
+
+def _self_taught(plan, note, beta, cap, decay, reward_weight):
+  """A divergence from a moving average of the policy that was shown more."""
+  divergence = partial(distillation.weighed_divergence, beta=beta, cap=cap)
+  return Recipe(
+    plan=notes.noted(plan, note),
+    combine=partial(combine.scaled, weight=reward_weight),
+    credit=chain(estimate(group.reward), weigh_tokens(weights.taught)),
+    objective=policy_gradient(
+      surrogates.score_function, teacher=Cost(divergence, 1.0)
+    ),
+    aggregate=aggregate.token_mean,
+    reference=reference.EMA(decay),
+  )
+
+
+@register(Paper('Reinforcement Learning via Self-Distillation', '2601.20802'))
+def sdpo(
+  *,
+  samples: int = 8,
+  size: int = 100,
+  beta: float = 0.5,
+  cap: float = 2.0,
+  decay: float = 0.95,
+  reward_weight: float = 0.0,
+  correct: float = 1.0,
+  phrase: str = '{prompt} {text}',
+) -> Recipe:
+  """The policy taught by itself, once it has seen another's right answer.
+
+  Of a response whose group has another one that is right, each token's
+  distribution is held to that of a moving average of the policy whose prompt
+  holds it, among the `size` likeliest tokens and the rest as one. The others
+  teach nothing.
+
+  Deviates: feedback of an environment beside the answer is left out, and a
+  reward beside the divergence, which TRL learns from by GRPO's loss, has no
+  baseline; both are off by default there.
+
+  No limit: no other entry has the policy for a teacher.
+  """
+  note = self_taught.SelfTaught(
+    partial(self_taught.of_group, correct=correct), size, phrase
+  )
+  plan = sampled.independent(samples=samples)
+  return _self_taught(plan, note, beta, cap, decay, reward_weight)
+
+
+@register(Paper('Self-Distillation Enables Continual Learning', '2601.19897'))
+def sdft(
+  *,
+  samples: int = 1,
+  size: int = 100,
+  beta: float = 0.5,
+  cap: float = 2.0,
+  decay: float = 0.95,
+  reward_weight: float = 0.0,
+  phrase: str = '{prompt} {text}',
+) -> Recipe:
+  """Fine-tuning on demonstrations that the policy reads, and does not copy.
+
+  `sdpo` whose teacher is shown the `demonstration` of the question's record.
+
+  Deviates: TRL's teacher is by default the start (decay=1), and it compares the
+  likeliest tokens alone, without the rest.
+
+  No limit: as `sdpo`, of which every row is shown something.
+  """
+  checks = (demonstrations.required,)
+  note = self_taught.SelfTaught(self_taught.demonstrated, size, phrase, checks)
+  plan = sampled.independent(samples=samples)
+  return _self_taught(plan, note, beta, cap, decay, reward_weight)

@@ -441,10 +441,16 @@ TABLE: dict[str, tuple[Name, ...]] = {
       'TRL leaves a gradient through the advantage, and a power of gamma',
     ),
     Name(
-      'TRL SDPO, its divergence with the rest as one token',
-      'gkd size=100',
-      'second hand',
-      'its teacher is the policy itself, shown what went wrong',
+      'TRL SDPO, `distillation_add_tail`',
+      'sdpo',
+      'read',
+      'its default compares sampled tokens alone, by KL(policy || teacher)',
+    ),
+    Name(
+      'TRL SDFT',
+      'sdft',
+      'read',
+      'the teacher is the start there, and the rest of the tokens left out',
     ),
     Name(
       'KDRL, on failed responses',
@@ -467,7 +473,6 @@ ABSENT = {
   'ratios to the sampler in place of the old policy (verl `bypass_mode`, '
   'prime-rl)': 'with one optimizer step an iteration both are one; with more, '
   'multiply a gate by `truncated_importance`',
-  'SDPO, SDFT': 'a teacher is another model here, not the policy shown more',
 }
 
 # What peers' code does and ours does not.

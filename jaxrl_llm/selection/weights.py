@@ -192,6 +192,14 @@ class Spread:
     return credit.replace(token_keep=weight * taken), state + 1
 
 
+@reads('candidates')
+def taught(advantages, rollouts):
+  """1 on tokens that have candidates to be compared on, 0 on others."""
+  del advantages
+  named = jnp.any(rollouts.extras['candidates'] >= 0, axis=-1)
+  return jnp.where(rollouts.loss_mask & named, 1.0, 0.0)
+
+
 def own_score(log_probs, seen):
   """Of sc = e_a - pi: |sc|^2, and its variance under pi, [..., 2]."""
   probs = jnp.exp(log_probs)

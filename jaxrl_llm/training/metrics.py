@@ -354,6 +354,9 @@ _TABLE: dict[str, Metric] = {
   'plan/retried': _share(
     'share of groups', 'How many have rows that were asked in other words.'
   ),
+  'plan/taught': _share(
+    'share of rows', 'The policy was shown an answer to learn from.'
+  ),
   'plan/anchored': _share(
     'share of groups', 'Learned with a demonstration, all else being wrong.'
   ),

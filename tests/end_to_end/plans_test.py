@@ -247,6 +247,18 @@ def test_a_teacher_from_a_folder_says_what_it_thinks(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('name', ['sdpo', 'sdft'])
+def test_the_policy_is_its_own_teacher(name, tmp_path):
+  given = questions(tmp_path, demonstration='0123')
+  more = {'recipe.size': 8, 'sample.max_prompt': 24, 'recipe.decay': 0.5}
+  config = tiny_config(name, given | more)
+  with assembled(config, tmp_path) as (parts, state):
+    _, rollouts = iterate(parts, state)
+  named = np.asarray(rollouts.extras['candidates'])
+  assert name == 'sdpo' or (named >= 0).all(axis=-1).any()
+
+
+@pytest.mark.slow
 def test_a_soup_is_between_the_policies_that_it_is_made_of(tmp_path):
   given = {'seed': 1}
   with assembled(tiny_config('grpo', given), tmp_path / 'a') as (parts, state):

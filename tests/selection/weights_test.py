@@ -158,6 +158,16 @@ def test_shares_grow_from_the_first_to_the_last_and_stay():
   assert kept == [np.ceil(share * live) for share in (0.5, 0.75, 1, 1)]
 
 
+def test_tokens_without_candidates_do_not_count():
+  shape = cases.rollouts().loss_mask.shape
+  named = np.full((*shape, 2), -1)
+  named[::2, 1:, 0] = 3
+  rollouts = cases.rollouts(candidates=named)
+  found = weights.taught(jnp.ones(shape), rollouts)
+  wanted = np.asarray(rollouts.loss_mask) & (named >= 0).any(axis=-1)
+  np.testing.assert_array_equal(found, wanted)
+
+
 def test_small_curvature_equals_the_moments_of_a_real_output_layer():
   rng = np.random.default_rng(0)
   hidden = rng.normal(size=(16, 6, 3))

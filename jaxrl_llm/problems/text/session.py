@@ -261,6 +261,10 @@ class TextSession(Session):
     """The whole policy as ordinary parameters, LoRA products merged."""
     return self._merged(state.params)
 
+  def reference_params(self, state: TrainState) -> PyTree:
+    """Likewise, of the recipe's reference."""
+    return self._merged(self.recipe.reference.params(state.reference))
+
   def opponent_params(self, state: TrainState) -> PyTree:
     """Likewise, of whom the reference names as the policy's opponent."""
     return self._merged(self.recipe.reference.opponent(state.reference))

@@ -202,6 +202,12 @@ class Tools(Speaker):
     scorer, params, _ = self._session.teachers[0]
     return self._scored(scorer, params, rollouts, frozenset(needs))
 
+  def referred(self, rollouts: Rollouts, *needs: str) -> Stats:
+    """What the recipe's reference says of the rows."""
+    params = self._session.reference_params(self._state)
+    scorer = self._session.scorer
+    return self._scored(scorer, params, rollouts, frozenset(needs))
+
   def rival(self, prompts: Prompts, key: Array, samples: int) -> Rollouts:
     """Responses of the first policy of `teacher.paths`."""
     _, params, model = self._session.teachers[0]

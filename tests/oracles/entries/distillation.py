@@ -67,3 +67,52 @@ def minillm(case, *, weight, clip):
     lambda now, it: weight * _divergence(case, now, it, 1.0),
   )
   return Answer(loss, advantages=a, weights=w)
+
+
+def _average(past, *, decay):
+  """The moving average of the policies so far, the start first."""
+  held = past[0]
+  for later in past[1:]:
+    held = decay * held + (1 - decay) * later
+  return held
+
+
+def _self_taught(case, beta, cap, reward_weight):
+  """The mean over tokens of rows that were shown something."""
+  named = case.extras['candidates'] >= 0
+  shown = case.mask & named.any(axis=2)
+  rewards = reward_weight * case.rewards
+  a, w = on_tokens(case, rewards), token_mean(case, token_keep=shown * 1.0)
+
+  def divergence(now, it):
+    ratio = min(exp(case.now.logp[it] - case.old.logp[it]), cap)
+    return ratio * _divergence(case, now, it, beta) if shown[it] else 0.0
+
+  loss = over_tokens(case, w, score_function(case, a), divergence)
+  return Answer(
+    loss,
+    advantages=a,
+    weights=w,
+    token_keep=shown * 1.0,
+    rewards=rewards,
+  )
+
+
+@entry(
+  moved=({'reward_weight': 0.4}, {'beta': 0.0}, {'beta': 1.0}),
+  reference=_average,
+  same={('credit.1', ''): 'every token of a case has a candidate'},
+)
+def sdpo(case, *, beta, cap, reward_weight):
+  """Arxiv 2601.20802, as TRL has it: JS divergence, ratio at most 2."""
+  return _self_taught(case, beta, cap, reward_weight)
+
+
+@entry(
+  moved=({'reward_weight': 0.4}, {'beta': 0.0}, {'beta': 1.0}),
+  reference=_average,
+  same={('credit.1', ''): 'every token of a case has a candidate'},
+)
+def sdft(case, *, beta, cap, reward_weight):
+  """Arxiv 2601.19897: the same, of whoever is shown a demonstration."""
+  return _self_taught(case, beta, cap, reward_weight)
