@@ -52,7 +52,8 @@ class Recorded(Plan):
 class BesideOwn(Recorded):
   """The recorded responses, and as many of the policy behind them.
 
-  The extra `recorded` tells them apart. The policy's are not judged and earn 0.
+  The extra `recorded` tells them apart. The policy's are not judged and earn 0,
+  and have the `log_mass` of their sampler.
 
   Attributes:
     samples: recorded rows of a group, which has twice as many.
@@ -68,9 +69,15 @@ class BesideOwn(Recorded):
     shown, scores = rows(prompts)
     own = tools.generate(prompts, key, self.samples)
     actions.check_support(own, 'recorded responses')
+    mass = own.extras['log_mass']
     parts = [
       (
-        part.replace(extras={'recorded': jnp.full_like(part.valid, mark)}),
+        part.replace(
+          extras={
+            'recorded': jnp.full_like(part.valid, mark),
+            'log_mass': jnp.where(mark, 0.0, mass),
+          }
+        ),
         components,
       )
       for part, components, mark in (

@@ -112,19 +112,10 @@ def minillm(
   )
 
 
-def _self_taught(plan, note, beta, cap, decay, reward_weight):
-  """A divergence from a moving average of the policy that was shown more."""
-  divergence = partial(distillation.weighed_divergence, beta=beta, cap=cap)
-  return Recipe(
-    plan=notes.noted(plan, note),
-    combine=partial(combine.scaled, weight=reward_weight),
-    credit=chain(estimate(group.reward), weigh_tokens(weights.taught)),
-    objective=policy_gradient(
-      surrogates.score_function, teacher=Cost(divergence, 1.0)
-    ),
-    aggregate=aggregate.token_mean,
-    reference=reference.EMA(decay),
-  )
+def _weighed(beta, cap):
+  """A divergence from who was shown more, on rows that may be older."""
+  fn = partial(distillation.weighed_divergence, beta=beta, cap=cap)
+  return policy_gradient(surrogates.score_function, teacher=Cost(fn, 1.0))
 
 
 @register(Paper('Reinforcement Learning via Self-Distillation', '2601.20802'))
@@ -155,8 +146,14 @@ def sdpo(
   note = self_taught.SelfTaught(
     partial(self_taught.of_group, correct=correct), size, phrase
   )
-  plan = sampled.independent(samples=samples)
-  return _self_taught(plan, note, beta, cap, decay, reward_weight)
+  return Recipe(
+    plan=notes.noted(sampled.independent(samples=samples), note),
+    combine=partial(combine.scaled, weight=reward_weight),
+    credit=chain(estimate(group.reward), weigh_tokens(weights.taught)),
+    objective=_weighed(beta, cap),
+    aggregate=aggregate.token_mean,
+    reference=reference.EMA(decay),
+  )
 
 
 @register(Paper('Self-Distillation Enables Continual Learning', '2601.19897'))
@@ -181,5 +178,11 @@ def sdft(
   """
   checks = (demonstrations.required,)
   note = self_taught.SelfTaught(self_taught.demonstrated, size, phrase, checks)
-  plan = sampled.independent(samples=samples)
-  return _self_taught(plan, note, beta, cap, decay, reward_weight)
+  return Recipe(
+    plan=notes.noted(sampled.independent(samples=samples), note),
+    combine=partial(combine.scaled, weight=reward_weight),
+    credit=chain(estimate(group.reward), weigh_tokens(weights.taught)),
+    objective=_weighed(beta, cap),
+    aggregate=aggregate.token_mean,
+    reference=reference.EMA(decay),
+  )

@@ -42,12 +42,15 @@ def of_microbatch(stats: Stats, batch: Batch) -> dict[str, jax.Array]:
     'tokens/learned': jnp.sum(mask) * 1.0,
   }
   extras = batch.rollouts.extras
-  if 'recorded' not in extras:
+  # Rows of a sampler have its mass, unless it says on what it drew.
+  if 'recorded' not in extras or 'log_mass' in extras:
     sampled = batch.rollouts.logp
     if 'support' not in extras:
       sampled = sampled + extras.get('log_mass', 0)
     # What an earlier policy sampled has no gap to this one's sampler.
     own = mask & ~extras.get('earlier', jnp.zeros_like(mask))
+    if 'recorded' in extras:
+      own = own & ~extras['recorded'][:, None]
     gap = jnp.where(own, jnp.abs(batch.old_logp - sampled), 0)
     metrics['sampler/gap_mean'] = mean(gap)
     metrics['sampler/gap_max'] = jnp.max(gap)

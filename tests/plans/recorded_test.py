@@ -95,7 +95,7 @@ def test_own_responses_stand_behind_recorded_ones_and_earn_nothing():
   asked = prompts(encoded()[0], [1, 0])
   rollouts, scores, _ = plan.collect(tools, asked, (), jax.random.key(0))
   assert plan.contract.samples == 6
-  assert plan.contract.provides == rollouts.extras.keys()
+  assert rollouts.extras.keys() == {*plan.contract.provides, 'log_mass'}
   marks = rollouts.extras['recorded'].tolist()
   assert marks == [True, True, True, False, False, False] * 2
   shown, earned = recorded.rows(asked)

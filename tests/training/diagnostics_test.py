@@ -190,6 +190,23 @@ def test_recorded_rows_have_no_gap_to_a_sampler():
   assert not any(name.startswith('sampler/') for name in metrics)
 
 
+def test_rows_of_a_sampler_beside_recorded_ones_have_its_gap():
+  mass = jnp.full((4, LENGTH), -0.5)
+  recorded = jnp.array([True, False, True, False])
+  rollouts = rows().replace(
+    logp=jnp.full((4, LENGTH), -2.0),
+    extras={'recorded': recorded, 'log_mass': mass},
+  )
+  old = jnp.where(recorded[:, None], 9.0, -2.2)
+  metrics = diagnostics.of_microbatch(Stats(old, old), batch_of(rollouts, old))
+  here = np.asarray(rollouts.loss_mask)
+  own = here & ~np.asarray(recorded)[:, None]
+  assert own.any()
+  np.testing.assert_allclose(metrics['sampler/gap_max'], 0.3, rtol=1e-5)
+  mean = 0.3 * own.sum() / here.sum()
+  np.testing.assert_allclose(metrics['sampler/gap_mean'], mean, rtol=1e-5)
+
+
 def test_single_responses_are_compared_with_those_to_other_prompts():
   rollouts = rows()
   logp = -jnp.arange(12.0).reshape(4, LENGTH)
