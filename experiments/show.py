@@ -52,6 +52,11 @@ _COUNT = flags.DEFINE_integer(
   'count', 8, 'Prompts at most.', allow_override=True
 )
 _GREEN, _RED, _DIM, _PLAIN = '\033[32m', '\033[31m', '\033[2m', '\033[0m'
+# Of characters that a terminal would obey.
+_PICTURES = {
+  **{i: 0x2400 + i for i in range(32) if i != ord('\n')},
+  **dict.fromkeys(range(0x7F, 0xA0), 0xFFFD),
+}
 # Columns of a terminal that a response is given where others are beside it.
 _COLUMN = 38
 # A line and its colour, '' for none.
@@ -105,7 +110,7 @@ def told(group: Sequence[Line], width: int, colour: bool) -> str:
   beside = max(1, min(width // _COLUMN, len(group)))
   for start in range(0, len(group), beside):
     blocks = [
-      list(_block(line, mean, width // beside - (beside > 1)))
+      list(_block(line, mean, width // beside - 2 * (beside > 1)))
       for line in group[start : start + beside]
     ]
     rows.append('')
@@ -138,7 +143,11 @@ def _block(line: Line, mean: float, width: int) -> Iterator[_Row]:
 
 
 def _wrapped(text: str, width: int, indent: str) -> list[str]:
-  """The lines of a text, the long ones cut in pieces."""
+  """The lines of a text, the long ones cut in pieces.
+
+  Control characters are shown by their pictures.
+  """
+  text = text.translate(_PICTURES)
   most = max(width - len(indent), 20)
   pieces = [
     textwrap.wrap(row, most, drop_whitespace=False) or ['']

@@ -135,3 +135,8 @@ def test_the_command_takes_an_order_an_iteration_and_a_word(tmp_path, capsys):
   assert found == ['high of 1']
   with pytest.raises(Refused, match='one order .* not --worst --best'):
     shown(tmp_path, capsys, '--best', '--worst')
+
+
+def test_a_response_does_not_command_the_terminal():
+  told = show.told([line(response='\x1b[2Jgone\rback\x7f')], 80, colour=False)
+  assert '    ␛[2Jgone␍back�' in told.splitlines()
