@@ -114,9 +114,13 @@ class SteeredGAE(PenalisedGAE):
   def update(self, credit, rollouts, state):
     held = dataclasses.replace(self, kl_weight=state)
     kl = rollouts.extras['old_logp'] - rollouts.extras['ref_logp']
-    mean = numerics.masked_mean(kl, rollouts.loss_mask)
+    mean, gain = self.measured(kl, rollouts)
     error = jnp.clip(mean / self.target - 1, -0.2, 0.2)
-    return held.apply(credit, rollouts), state * (1 + self.gain * error)
+    return held.apply(credit, rollouts), state * (1 + gain * error)
+
+  def measured(self, kl, rollouts):
+    """The KL that is steered, of f32[N, T], and how much of a correction."""
+    return numerics.masked_mean(kl, rollouts.loss_mask), self.gain
 
 
 @reads('span_reward')
@@ -143,22 +147,32 @@ class KeywordGAE(SteeredGAE):
 
 @reads('span_reward')
 @dataclasses.dataclass(frozen=True)
-class SpanGAE(PenalisedGAE):
+class SpanGAE(SteeredGAE):
   """Stage: advantages of what feedback says of spans, less a KL penalty.
 
       q_t = span_reward_t - kl_weight (old_logp_t - ref_logp_t)
 
-  The reward of the row does not enter.
+  The reward of the row does not enter. The KL that is steered is the sum over a
+  response, on average.
 
   Attributes:
-    discount: gamma. trace: lambda. kl_weight: reward units per nat.
+    discount: gamma. trace: lambda. kl_weight: reward units per nat. target:
+      nats of a response. gain: of a correction, for each response.
 
-  Source: Text2Grad, arXiv 2505.22338, and its code.
+  Source: Text2Grad, arXiv 2505.22338, and its code, with TRL's controller.
   """
+
+  target: float = 3.0
+  gain: float = 1e-4
 
   def gained(self, rewards, rollouts):
     del rewards
     return jnp.where(rollouts.loss_mask, rollouts.extras['span_reward'], 0.0)
+
+  def measured(self, kl, rollouts):
+    total = jnp.sum(jnp.where(rollouts.loss_mask, kl, 0.0), axis=1)
+    count = jnp.sum(rollouts.valid)
+    return numerics.masked_mean(total, rollouts.valid), self.gain * count
 
 
 @reads('old_values', 'old_after_values')

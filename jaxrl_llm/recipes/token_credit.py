@@ -273,6 +273,8 @@ def text2grad(
   discount: float = 1.0,
   trace: float = 0.95,
   kl_weight: float = 0.05,
+  kl_target: float = 3.0,
+  kl_gain: float = 1e-4,
   value_weight: float = 0.1,
   value_clip: float = 0.2,
   epochs: int = 4,
@@ -282,10 +284,12 @@ def text2grad(
 
   `feedback` is a function of yours, `package.module:function`, which asks who
   gives feedback and returns spans, see `tasks.feedback`; by default what the
-  record's answer shares with a response is good. Verifiers only measure.
+  record's answer shares with a response is good. Verifiers only measure. The
+  weight of the KL is steered to `kl_target` nats a response.
 
-  Deviates: the weight of the KL is constant, where the code adapts it to a
-  target of 3 nats. Numbers but that weight and the epochs are TRL's, recalled.
+  Deviates: the KL is that of the tokens drawn, where the code of one of its
+  tasks has that of whole distributions. Numbers but the weight of the KL, its
+  target and the epochs are TRL's, recalled.
 
   No limit: rewards of spans alone are read, which no other entry reads.
   """
@@ -295,7 +299,7 @@ def text2grad(
       sampled.independent(samples=samples), parts.Spans(feedback)
     ),
     credit=chain(
-      critics.SpanGAE(discount, trace, kl_weight),
+      critics.SpanGAE(discount, trace, kl_weight, kl_target, kl_gain),
       refine(tokens.whiten_batch),
     ),
     objective=policy_gradient(
