@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import traverse_util
 
-from jaxrl_llm import reads, recipes, registry
+from experiments.configs import base, control, flow, masked
+from jaxrl_llm import compose, reads, recipes, registry
 
 DOCS = pathlib.Path(__file__).parents[1] / 'docs'
 with pytest.MonkeyPatch.context() as patch:
@@ -58,6 +60,31 @@ def test_every_file_that_documents_link_exists():
   for path in [*DOCS.glob('*.md'), root / 'CONTRIBUTING.md']:
     for link in re.findall(r'\]\(([^)#:]+)\)', path.read_text()):
       assert (path.parent / link).exists(), (path.name, link)
+
+
+def _settings():
+  """All that `--config.NAME` may be, with the sections they are in."""
+  known = {f'slots.{slot}' for slot in compose.SLOTS} | {*base.SETTINGS}
+  for problem in (control, flow, masked):
+    values = problem.get_config().to_dict()
+    known |= traverse_util.flatten_dict(values, sep='.').keys()
+  for name in recipes.names():
+    known |= {f'recipe.{key}' for key in recipes.get(name).defaults}
+  return known | {name.partition('.')[0] for name in known}
+
+
+def test_every_setting_that_documents_name_exists():
+  root, known = DOCS.parent, _settings()
+  paths = [*DOCS.glob('*.md'), *(root / 'experiments/results').glob('*.md')]
+  named = {
+    (path.name, name)
+    for path in [*paths, root / 'README.md', root / 'CONTRIBUTING.md']
+    if path.name != 'mistakes.md'
+    for name in re.findall(r'--config\.([\w.]*\w)', path.read_text())
+    if name != 'NAME'
+  }
+  assert len(named) > 50
+  assert not {(path, name) for path, name in named if name not in known}
 
 
 def _with_examples():
