@@ -89,6 +89,9 @@ def apply(
 
 
 def embed(params, config, tokens, dtype):
+  """dtype[..., D] of ids; what has no id comes as f32[..., D], as it is."""
+  if jnp.issubdtype(tokens.dtype, jnp.floating):
+    return tokens.astype(dtype)
   x = params['embed']['kernel'][tokens].astype(dtype)
   # The scale is rounded to the arithmetic's dtype, as in the released models.
   return x * jnp.asarray(config.embedding_scale, dtype)
