@@ -370,6 +370,10 @@ PURE = {
       (),
       'numbers of agents that do not learn, where each is a policy of its own',
     ),
+    'policy.space': (
+      'flat',
+      'of the features that numbers of actions are read off: flat, hyperbolic',
+    ),
   },
   'flow': {
     'flow.places': (8, 'conditions, evenly on a circle'),

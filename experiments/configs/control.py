@@ -17,6 +17,10 @@
   python -m experiments.train --config=experiments/configs/control.py \\
       --config.environment.name=ranks
       how many dimensions an attention keeps, segment by segment (Dynamic Rank)
+  python -m experiments.train \\
+      --config=experiments/configs/control.py:categorical_critic \\
+      --config.environment.name=ranks --config.policy.space=hyperbolic
+      the same by Hyper++: hyperbolic layers and a critic of bins
 
 `eval/return` is held against `eval/optimum`, the value of the Riccati
 recursion or of dynamic programming.

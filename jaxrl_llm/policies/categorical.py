@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -84,9 +85,10 @@ class Categorical:
     found = found.replace(digests=digests.made(needs, rows, seen))
     if 'values' in needs:
       last = self.values(params, content.final)
+      cut = rollouts.truncated.reshape(-1, *(1,) * (last.ndim - 1))
       found = found.replace(
         values=self.values(params, content.observation),
-        last_value=jnp.where(rollouts.truncated, last, 0.0),
+        last_value=jnp.where(cut, last, 0.0),
       )
     return found
 
@@ -98,27 +100,35 @@ class Softmax(Categorical):
   Attributes:
     states: numbers of an observation, f32[..., states].
     widths: of the hidden layers of policy and critic.
+    answers: the shape of what the critic answers; () is a number.
   """
 
   widths: tuple[int, ...] = (32, 32)
+  answers: tuple[int, ...] = ()
 
   def table(self):
     hidden = (self.states, *self.widths)
     found = {**network.table('logits', (*hidden, self.actions), last=0.01)}
     if self.critic:
-      found |= network.table('value', (*hidden, 1))
+      outputs = math.prod(self.answers)
+      found |= network.table('value', (*hidden, outputs))
     return found
+
+  def read(self, params, name, observation):
+    """f32[..., outputs]: what one of its two networks says."""
+    return network.apply(params[name], observation)
 
   def log_probs(self, params, observation, legal=None):
     """f32[..., A] of observations."""
-    logits = network.apply(params['logits'], observation)
+    logits = self.read(params, 'logits', observation)
     if legal is not None:
       logits = jnp.where(legal, logits, _ILLEGAL)
     return jax.nn.log_softmax(logits)
 
   def values(self, params, observation):
-    """f32[...] of observations."""
-    return network.apply(params['value'], observation)[..., 0]
+    """f32[..., *answers] of observations."""
+    said = self.read(params, 'value', observation)
+    return said.reshape(*said.shape[:-1], *self.answers)
 
 
 def _at(rows, action):

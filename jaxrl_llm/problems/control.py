@@ -26,7 +26,11 @@ from jaxrl_llm.plans import acted
 from jaxrl_llm.policies import acting
 from jaxrl_llm.policies.categorical import Categorical, Softmax
 from jaxrl_llm.policies.gaussian import Gaussian
+<<<<<<< HEAD
 from jaxrl_llm.policies.graph import GraphBuilder
+=======
+from jaxrl_llm.policies.hyperbolic import Hyperbolic
+>>>>>>> 5a2d9090 (Read actions and values off a hyperboloid, whose slopes do not grow with features (Hyper++))
 from jaxrl_llm.policies.protocol import Actor
 from jaxrl_llm.policies.several import Several
 from jaxrl_llm.problems import pure
@@ -125,6 +129,16 @@ def environment_of(name: str) -> Environment:
   return ENVIRONMENTS[name]()
 
 
+def _softmax(space: str) -> type[Softmax]:
+  """The policy whose features are in a space."""
+  known = {'flat': Softmax, 'hyperbolic': Hyperbolic}
+  if space not in known:
+    raise ValueError(
+      f'unknown policy.space {space!r}. {suggestion(space, known)}'
+    )
+  return known[space]
+
+
 def policy_of(
   environment: Environment, config: ConfigDict, recipe: Recipe
 ) -> Actor:
@@ -150,8 +164,9 @@ def policy_of(
     case Discrete(count=states), Discrete(count=actions) if spec.agents:
       return Several(states, actions, critic, agents=spec.agents)
     case Box(shape=(seen,)), Discrete(count=actions):
-      widths = tuple(config.policy.widths)
-      return Softmax(seen, actions, critic=critic, widths=widths)
+      kind = _softmax(config.policy.space)
+      widths, answers = tuple(config.policy.widths), recipe.critic.shape
+      return kind(seen, actions, critic=critic, widths=widths, answers=answers)
     case Discrete(count=states), Discrete(count=actions):
       return Categorical(states, actions, critic=critic)
   raise ValueError(

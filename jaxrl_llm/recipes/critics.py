@@ -36,11 +36,9 @@ def categorical_critic(
 ) -> Recipe:
   """PPO whose critic classifies returns into Gaussian bins (HL-Gauss).
 
-  Range, bins and width are those of the Hyper++ recipe, arXiv 2512.14202; a
-  range near that of the rewards resolves them better.
-
-  Deviates: of Hyper++ only the critic: neither hyperbolic layers nor the
-  regularised features.
+  Range, bins and width are those of Hyper++, arXiv 2512.14202, whose layers and
+  regularised features are `policies.hyperbolic`; a range near that of the
+  rewards resolves them better.
   """
   critic = critics.Categorical(low, high, bins, width)
   error = partial(costs.classified_value_error, critic=critic)

@@ -21,6 +21,8 @@ KINDS = {
   'tabular': 'solver',
   'optimizers.py': 'optimizer',
   'environments': 'environment',
+  'policies/decision.py': 'policy',
+  'policies/hyperbolic.py': 'policy',
   'policies/language/surgery.py': 'edit',
   'problems/text/evaluate.py': 'statistic',
   'problems/text/biases.py': 'statistic',

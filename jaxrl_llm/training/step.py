@@ -145,7 +145,9 @@ class Program:
       stats = self._valued(stats)
       extras |= {n: stats.said(reads.field(n)) for n in old}
       if 'old_values' in old and stats.last_value is not None:
-        extras['old_last_value'] = stats.last_value
+        last = self.recipe.critic.values(stats.last_value)
+        # What a critic of bins says of nothing need not be 0.
+        extras['old_last_value'] = jnp.where(rollouts.truncated, last, 0.0)
     if 'ref_logp' in self.passes:
       params = self.recipe.reference.params(state.reference)
       stats = self._in_pieces(params, frozen, rollouts, frozenset())
