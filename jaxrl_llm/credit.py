@@ -227,6 +227,31 @@ class WeighByCopies(Memoryless):
     return credit.replace(keep=credit.keep * (1 + self.aligned * (copies - 1)))
 
 
+@dataclasses.dataclass(frozen=True)
+class Sparing(Memoryless):
+  """Another stage, which does not see the rows that an extra marks.
+
+  They have no advantages and no targets, and influence nothing.
+
+  Attributes:
+    mark: the extra, bool[N]. stage: the other one.
+  """
+
+  mark: str
+  stage: Transform
+
+  @property
+  def reads(self) -> frozenset[str]:
+    return reads_of(self.stage) | {self.mark}
+
+  def init(self, spec):
+    return self.stage.init(spec)
+
+  def update(self, credit, rollouts, state):
+    seen = rollouts.valid & ~rollouts.extras[self.mark]
+    return self.stage.update(credit, rollouts.replace(valid=seen), state)
+
+
 class EstimateTokens(Stage):
   """advantages <- f(rewards, rollouts), token by token."""
 

@@ -237,6 +237,40 @@ class StepValues(Memoryless):
     )
 
 
+@reads('old_values', 'recorded')
+@dataclasses.dataclass(frozen=True)
+class Leftover(Memoryless):
+  """Stage: how much better a recorded response is than the reference's are.
+
+      A_i = r_i - V(x_i)                 recorded rows, 0 on the reference's
+      keep_i = max(A_i, 0) n / sum_j max(A_j, 0)       over the n recorded rows
+
+  V is the critic at the first token; its targets are the rewards.
+
+  Source: A-LoL, arXiv 2305.14718, sections 3.2 and 3.3, and its published code,
+    which draws responses in proportion to max(A, 0) and weighs them by A again.
+  """
+
+  def apply(self, credit, rollouts):
+    recorded = rollouts.extras['recorded']
+    mask = rollouts.loss_mask
+    # The first token that is chosen, of rows that have one.
+    place = jnp.argmax(mask, axis=1)[:, None]
+    values = rollouts.extras['old_values']
+    value = jnp.take_along_axis(values, place, axis=1)[:, 0]
+    live = recorded & jnp.any(mask, axis=1)
+    gained = jnp.where(live, credit.rewards - value, 0.0)
+    share = jnp.maximum(gained, 0.0)
+    mean = numerics.masked_mean(share, live)
+    drawn = jnp.where(recorded, numerics.safe_divide(share, mean), 1.0)
+    targets = jnp.where(mask, credit.rewards[:, None], 0.0)
+    return credit.replace(
+      advantages=jnp.where(mask, gained[:, None], 0.0),
+      targets=targets,
+      keep=credit.keep * drawn,
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class ScaledReward:
   """Stage: rewards in units of their running spread, clipped.

@@ -10,6 +10,7 @@ tool's output undiscounted.
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -123,6 +124,19 @@ def whiten_new(advantages, rollouts, *, epsilon=1e-8):
   """
   mask = rollouts.loss_mask & ~rollouts.extras['earlier']
   return numerics.whiten(advantages, mask, epsilon=epsilon)
+
+
+def clip_advantages(advantages, rollouts, *, bound=math.inf):
+  """clip(A_t, -bound, bound).
+
+  Args:
+    bound: of advantages, in their unit; math.inf leaves them.
+
+  Source: PPO-max, arXiv 2307.04964, section 4.2, whose code has 0.5 after
+    whitening.
+  """
+  del rollouts
+  return jnp.clip(advantages, -bound, bound)
 
 
 def whiten_rows(advantages, rollouts, *, epsilon=1e-8):

@@ -418,6 +418,47 @@ def step_value_error(stats, batch, *, after_values, step_end, single):
   return jnp.where(here, error, 0.0)
 
 
+@reads('values', 'recorded')
+def prompt_value_error(stats, batch, *, values, recorded):
+  """(V(x) - r)^2 at the first token of rows that nobody recorded, 0 elsewhere.
+
+  Args:
+    recorded: bool[N], rows that the data holds.
+
+  Source: A-LoL, arXiv 2305.14718, and its published code.
+  """
+  mask = batch.rollouts.loss_mask
+  first = mask & (jnp.cumsum(mask, axis=1) == 1) & ~recorded[:, None]
+  return jnp.where(first, (values - batch.credit.targets) ** 2, 0.0)
+
+
+@reads('values', 'old_values', 'offline')
+def own_value_error(stats, batch, *, offline, clip=0.2, **values):
+  """`squared_value_error` of rows that the policy wrote itself.
+
+  Args:
+    offline: bool[N], rows of somebody else.
+
+  Source: Secrets of RLHF Part I, arXiv 2307.04964.
+  """
+  error = squared_value_error(stats, batch, clip=clip, **values)
+  return jnp.where(offline[:, None], 0.0, error)
+
+
+@reads('offline')
+def pretraining(stats, batch, *, offline):
+  """-log p of the tokens of rows that somebody else wrote, 0 of others.
+
+  Args:
+    offline: bool[N].
+
+  Source: PPO-ptx, arXiv 2203.02155, section 3.5; Secrets of RLHF Part I, arXiv
+    2307.04964, equation 18.
+  """
+  here = batch.rollouts.action_mask & offline[:, None]
+  return jnp.where(here, -stats.logp, 0.0)
+
+
 @reads('values', 'old_values', 'guide')
 def guided_value_error(stats, batch, *, guide, clip=0.2, **values):
   """`squared_value_error` of the second writer of each response.

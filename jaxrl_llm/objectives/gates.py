@@ -155,6 +155,25 @@ def leftover_tokens(logp, old_logp, advantages, mask, *, ref_logp, clip=0.9):
   return gained * jnp.clip(ratio, 1 - clip, 1 + clip)
 
 
+@reads('rewards', 'group', 'valid')
+def filtered(logp, old_logp, advantages, mask, *, rewards, group, valid, by):
+  """How often a filter draws a row, where as many are drawn as there are.
+
+      n_g w_i
+
+  A gate leaves out of the policy's loss what the critic still learns from.
+
+  Args:
+    by: f(rewards, group, valid) -> w f32[N], of `selection.weights`, which adds
+      up to 1 in a group.
+
+  Source: PF-PPO, arXiv 2409.06957, equation 6, by its expectation.
+  """
+  del logp, old_logp, advantages
+  drawn = numerics.group_count(group, valid) * by(rewards, group, valid)
+  return jnp.where(mask, drawn[:, None], 0.0)
+
+
 def chance(logp, old_logp, advantages, mask):
   """p = e^logp: the gradient of the likelihood, not of its logarithm.
 

@@ -17,6 +17,7 @@ Each may be marked with `reads` to read more. Pieces of a group get it as
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +27,7 @@ import jax.numpy as jnp
 
 from jaxrl_llm import numerics
 from jaxrl_llm.digests import Digest, at
-from jaxrl_llm.objectives import base
+from jaxrl_llm.objectives import base, preference
 from jaxrl_llm.reads import chosen, reads, united
 from jaxrl_llm.selection import pairs
 
@@ -377,6 +378,61 @@ class TokenMean(_Composed):
   def __call__(self, logp, old_logp, advantages, mask, **arrays):
     losses = self.surrogate(logp, old_logp, advantages, mask, **arrays)
     return numerics.masked_mean(losses, mask, axis=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Gated(_Composed):
+  """gate surrogate of each token, where both are part of a loss of rows.
+
+  No gradient passes through the gate.
+  """
+
+  surrogate: Callable
+  gate: Callable
+
+  @property
+  def pieces(self):
+    return self.surrogate, self.gate
+
+  def __call__(self, logp, old_logp, advantages, mask, **arrays):
+    rest = old_logp, advantages, mask
+    given = [chosen(piece, arrays) for piece in self.pieces]
+    losses = self.surrogate(logp, *rest, **given[0])
+    fixed = jax.lax.stop_gradient((logp, given[1]))
+    return losses * self.gate(fixed[0], *rest, **fixed[1])
+
+
+def mixed_preference(
+  *,
+  samples: int,
+  weight: float = 0.1,
+  preference_weight: float = 0.8,
+  quality_weight: float = 0.2,
+  imitation: float = 1.0,
+  among: Callable = pairs.better,
+) -> Total:
+  """Which is better, how good each is, and how the better one is written.
+
+      preference_weight -log sigmoid(weight (h_w - h_l))
+      + quality_weight (-log sigmoid(weight h_w) - log sigmoid(-weight h_l))
+      - imitation mean_t logp_w,t
+
+  with h the log-ratio of a response to the reference.
+
+  Args:
+    weight: beta > 0, per nat. among: which rows of a group are pairs.
+
+  Source: MPO, arXiv 2411.10442, without the running point of its quality loss.
+  """
+  parts = (
+    (functools.partial(preference.logistic, weight=weight), to_reference),
+    (functools.partial(preference.classify, weight=weight), to_reference),
+    (preference.imitation, mean_likelihood),
+  )
+  losses = tuple(
+    GroupLoss(Pairs(link, among), score, samples) for link, score in parts
+  )
+  return Total(losses, (preference_weight, quality_weight, imitation))
 
 
 def group_losses(

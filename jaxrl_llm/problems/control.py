@@ -26,11 +26,8 @@ from jaxrl_llm.plans import acted
 from jaxrl_llm.policies import acting
 from jaxrl_llm.policies.categorical import Categorical, Softmax
 from jaxrl_llm.policies.gaussian import Gaussian
-<<<<<<< HEAD
 from jaxrl_llm.policies.graph import GraphBuilder
-=======
 from jaxrl_llm.policies.hyperbolic import Hyperbolic
->>>>>>> 5a2d9090 (Read actions and values off a hyperboloid, whose slopes do not grow with features (Hyper++))
 from jaxrl_llm.policies.protocol import Actor
 from jaxrl_llm.policies.several import Several
 from jaxrl_llm.problems import pure

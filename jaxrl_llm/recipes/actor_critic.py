@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 from jaxrl_llm.advantages import critics, tokens
-from jaxrl_llm.credit import chain, refine
+from jaxrl_llm.credit import Sparing, chain, refine
 from jaxrl_llm.objectives import aggregate, costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
-from jaxrl_llm.plans import resumed, sampled
+from jaxrl_llm.plans import imitated, resumed, sampled
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Paper, register
 
@@ -90,27 +91,33 @@ def truncated_ppo(
   )
 
 
-@register(
-  Paper('Secrets of RLHF in Large Language Models Part I: PPO', '2307.04964')
+_SECRETS = Paper(
+  'Secrets of RLHF in Large Language Models Part I: PPO', '2307.04964'
 )
+
+
+@register(_SECRETS)
 def ppo_max(
   *,
   samples: int = 1,
   clip: float = 0.2,
   bound: float = 10.0,
+  advantage_bound: float = math.inf,
   kl_weight: float = 0.02,
   discount: float = 1.0,
   trace: float = 0.95,
-  value_weight: float = 0.5,
+  value_weight: float = 1.0,
   value_clip: float = 0.2,
   minibatches: int = 4,
 ) -> Recipe:
   """PPO with scaled and clipped scores and a KL penalty on every token.
 
-  The critic's start from a reward model is a matter of the checkpoint.
+  The critic's start from a reward model is a matter of the checkpoint, as is
+  the policy's, whose first weights the KL holds it to. The code's clip of
+  advantages, `advantage_bound` 0.5, is not among what the paper keeps; its
+  pretraining loss is `ppo_ptx`.
 
-  Deviates: without the pretraining loss, which is off in the published code,
-  and without the clip of advantages.
+  No limit: scores are scaled by what was seen, which no other entry does.
   """
   error = partial(costs.squared_value_error, clip=value_clip)
   return Recipe(
@@ -119,9 +126,58 @@ def ppo_max(
       critics.ScaledReward(bound),
       critics.PenalisedGAE(discount, trace, kl_weight),
       refine(tokens.whiten_batch),
+      refine(tokens.clip_advantages, bound=advantage_bound),
     ),
     objective=policy_gradient(
       surrogates.clip, low=clip, high=clip, value=Cost(error, value_weight)
+    ),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(_SECRETS)
+def ppo_ptx(
+  *,
+  samples: int = 2,
+  clip: float = 0.2,
+  bound: float = 10.0,
+  advantage_bound: float = math.inf,
+  kl_weight: float = 0.02,
+  discount: float = 1.0,
+  trace: float = 0.95,
+  value_weight: float = 1.0,
+  value_clip: float = 0.2,
+  pretraining_weight: float = 1.0,
+  minibatches: int = 4,
+) -> Recipe:
+  """`ppo_max`, and the likelihood of what its questions' records demonstrate.
+
+  The last row of a group is the `demonstration`, which neither rewards nor the
+  critic see, so that as many are learned as there are responses.
+
+  Deviates: text comes with the questions, where the paper has a set of its own;
+  all losses are averaged over all tokens of the step, there over their own.
+  The weight is ours: the published code leaves this loss off.
+
+  No limit: a group of `ppo_max` has no row that rewards do not see.
+  """
+  error = partial(costs.own_value_error, clip=value_clip)
+  stages = (
+    critics.ScaledReward(bound),
+    critics.PenalisedGAE(discount, trace, kl_weight),
+    refine(tokens.whiten_batch),
+    refine(tokens.clip_advantages, bound=advantage_bound),
+  )
+  return Recipe(
+    plan=imitated.WithDemonstration(samples=samples),
+    credit=chain(*(Sparing('offline', stage) for stage in stages)),
+    objective=policy_gradient(
+      surrogates.clip,
+      low=clip,
+      high=clip,
+      value=Cost(error, value_weight),
+      pretraining=Cost(costs.pretraining, pretraining_weight),
     ),
     aggregate=aggregate.token_mean,
     minibatches=minibatches,

@@ -6,8 +6,14 @@ from functools import partial
 
 from jaxrl_llm.advantages import group, robust
 from jaxrl_llm.credit import chain, estimate, shape, weigh
-from jaxrl_llm.objectives import aggregate, costs, gates, surrogates
-from jaxrl_llm.objectives.base import Cost, policy_gradient
+from jaxrl_llm.objectives import (
+  aggregate,
+  costs,
+  gates,
+  grouped,
+  surrogates,
+)
+from jaxrl_llm.objectives.base import Cost, policy_gradient, row_losses
 from jaxrl_llm.plans import (
   bandit_budgets,
   budgeted,
@@ -26,6 +32,7 @@ from jaxrl_llm.selection import (
   curricula,
   difficulty,
   filters,
+  pairs,
 )
 
 
@@ -335,13 +342,14 @@ def rollout_gdro_bandit(
   )
 
 
-@register(
-  Paper(
-    'Skywork R1V2: Multimodal Hybrid Reinforcement Learning for Reasoning',
-    '2504.16656',
-    confidence='ABSTRACT',
-  )
+_SKYWORK = Paper(
+  'Skywork R1V2: Multimodal Hybrid Reinforcement Learning for Reasoning',
+  '2504.16656',
+  confidence='ABSTRACT',
 )
+
+
+@register(_SKYWORK)
 def selective_buffer(
   *,
   samples: int = 8,
@@ -354,11 +362,11 @@ def selective_buffer(
 ) -> Recipe:
   """GRPO that replays earlier groups in place of those without a signal.
 
-  Old rows weigh by their truncated ratio to the policy that sampled them.
+  Old rows weigh by their truncated ratio to the policy that sampled them. The
+  paper's whole step is `skywork_r1v2`.
 
   Deviates: reconstructed from the abstract: sizes are ours, and groups are
-  replayed, not rows. The paper's mixed preference loss and its calibrated
-  rewards are left out.
+  replayed, not rows.
   """
   return Recipe(
     plan=replay.SelectiveBuffer(samples, capacity, share, power),
@@ -369,6 +377,53 @@ def selective_buffer(
       high=clip_high,
       gate=partial(gates.truncated_importance, cap=cap),
     ),
+    aggregate=aggregate.sequence_mean,
+  )
+
+
+@register(_SKYWORK, Limit('selective_buffer', {'mixed_weight': 0.0}))
+def skywork_r1v2(
+  *,
+  samples: int = 8,
+  capacity: int = 64,
+  share: float = 0.5,
+  power: float = 1.0,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  cap: float = 2.0,
+  mixed_weight: float = 1.0,
+  weight: float = 0.1,
+  preference_weight: float = 0.8,
+  quality_weight: float = 0.2,
+  imitation: float = 1.0,
+  threshold: float = 0.1,
+) -> Recipe:
+  """`selective_buffer`, and `mpo` on the pairs of the same groups.
+
+  Rules and a reward model are verifiers, whose weighted sum is the reward;
+  responses that it tells apart by less than `threshold` are no pair.
+
+  Deviates: reconstructed from the abstract: sizes, `mixed_weight` and
+  `threshold` are ours, groups are replayed, not rows, and both losses are of
+  every step, on responses of the policy. Weights of the mixed loss are MPO's.
+  """
+  clipped = partial(surrogates.clip, low=clip_low, high=clip_high)
+  reweighed = grouped.Gated(
+    clipped, partial(gates.truncated_importance, cap=cap)
+  )
+  mixed = grouped.mixed_preference(
+    samples=samples,
+    weight=weight,
+    preference_weight=preference_weight,
+    quality_weight=quality_weight,
+    imitation=imitation,
+    among=partial(pairs.well_apart, threshold=threshold),
+  )
+  both = grouped.Total((grouped.TokenMean(reweighed), mixed), (1, mixed_weight))
+  return Recipe(
+    plan=replay.SelectiveBuffer(samples, capacity, share, power),
+    credit=estimate(group.norm),
+    objective=row_losses(both, samples=samples),
     aggregate=aggregate.sequence_mean,
   )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from jaxrl_llm.advantages import group, targets
+from jaxrl_llm.advantages import critics, group, targets
 from jaxrl_llm.credit import chain, estimate, estimate_tokens, weigh
 from jaxrl_llm.objectives import (
   aggregate,
@@ -110,23 +110,36 @@ def oreal(
   )
 )
 def a_lol(
-  *, samples: int = 8, clip: float = 0.9, minibatches: int = 4
+  *,
+  samples: int = 2,
+  first: int = 100,
+  clip: float = 0.9,
+  value_weight: float = 1.0,
+  minibatches: int = 4,
 ) -> Recipe:
-  """Weighted likelihood of better-than-average responses.
+  """Likelihood of recorded responses that beat what the reference would earn.
 
-  Deviates: the paper learns offline, values prompts by a head and draws rows in
-  proportion to A; here rows are fresh, the group's mean is the value, and all
-  rows are used once.
+  A critic learns what the reference's own responses to a prompt earn, for
+  `first` iterations before any recorded one counts. These weigh by their
+  advantages, drawn and once more, and those below 0 do not.
 
   Its other forms are parts: `gate=leftover_tokens` has a ratio for each token,
   `gate=gains` none, and `gate=gains costs=negative_logp:-0.05` the KL.
+
+  Deviates: the critic is a head of the policy that learns and goes on learning
+  from new responses of the reference, where the paper's reads the frozen
+  reference and stops. Rows weigh by the chances with which the paper draws
+  them; both losses are averaged over all rows.
+
+  No limit: no other entry knows rows of two policies by what they earn.
   """
   return Recipe(
-    plan=sampled.independent(samples=samples),
-    credit=estimate(group.centre),
+    plan=recorded.BesideReference(samples, first),
+    credit=critics.Leftover(),
     objective=policy_gradient(
       surrogates.score_function,
       gate=partial(supervised.leftover_importance, clip=clip),
+      value=Cost(costs.prompt_value_error, value_weight),
     ),
     minibatches=minibatches,
   )

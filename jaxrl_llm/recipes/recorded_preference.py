@@ -182,17 +182,14 @@ def mpo(
   Deviates: quality has no running reference point, as `bco` has; the mean is
   over the tokens of each chosen response.
   """
-
-  def pairs(link, score):
-    return grouped.GroupLoss(grouped.Pairs(link), score, samples)
-
-  parts = (
-    pairs(partial(preference.logistic, weight=weight), grouped.to_reference),
-    pairs(partial(preference.classify, weight=weight), grouped.to_reference),
-    pairs(preference.imitation, grouped.mean_likelihood),
+  losses = grouped.mixed_preference(
+    samples=samples,
+    weight=weight,
+    preference_weight=preference_weight,
+    quality_weight=quality_weight,
+    imitation=imitation,
   )
-  weights = preference_weight, quality_weight, imitation
   return Recipe(
     plan=sampled.independent(samples=samples),
-    objective=row_losses(grouped.Total(parts, weights), samples=samples),
+    objective=row_losses(losses, samples=samples),
   )

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from jaxrl_llm.advantages import group, targets
+from functools import partial
+
+from jaxrl_llm.advantages import critics, group, targets, tokens
 from jaxrl_llm.credit import (
   chain,
   estimate,
   estimate_tokens,
-  weigh,
+  refine,
   weigh_tokens,
 )
 from jaxrl_llm.notes import base as notes
 from jaxrl_llm.notes import passes
-from jaxrl_llm.objectives import aggregate, surrogates
-from jaxrl_llm.objectives.base import policy_gradient
+from jaxrl_llm.objectives import aggregate, costs, gates, surrogates
+from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.plans import anchored, sampled
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
@@ -106,44 +108,125 @@ _PF_PPO = Paper(
 )
 
 
+def _filtered(by, *, clip, value_clip, value_weight, samples):
+  """PPO's loss of the rows that a filter draws, and the critic's of all."""
+  return policy_gradient(
+    surrogates.clip,
+    low=clip,
+    high=clip,
+    gate=partial(gates.filtered, by=by),
+    samples=samples,
+    value=Cost(
+      partial(costs.squared_value_error, clip=value_clip), value_weight
+    ),
+  )
+
+
 @register(_PF_PPO)
 def pf_ppo(
   *,
   samples: int = 5,
-  clip_low: float = 0.2,
-  clip_high: float = 0.2,
+  clip: float = 0.2,
+  kl_weight: float = 0.01,
+  discount: float = 1.0,
+  trace: float = 0.95,
+  value_weight: float = 0.5,
+  value_clip: float = 0.2,
   minibatches: int = 8,
 ) -> Recipe:
-  """The best response of a prompt and, as much, the others (best-random).
+  """PPO on the best response of a prompt and, as often, one other (BR).
 
-  Deviates: rows are weighed by the chances with which the paper draws them,
-  with replacement, and GRPO's advantages take the place of a critic's.
+  Which filter suits a reward model is what `filters.determination` says of
+  responses whose worth is known.
+
+  Deviates: rows weigh as often as the paper draws them, with replacement, and
+  the critic learns from all rows, where the published code draws them for both.
+
+  No limit: with one row a group it is PPO, whose rewards have no KL here.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
-    credit=chain(weigh(weights.best_and_random), estimate(group.norm)),
-    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
+    credit=chain(
+      critics.PenalisedGAE(discount, trace, kl_weight),
+      refine(tokens.whiten_batch),
+    ),
+    objective=_filtered(
+      weights.best_and_random,
+      clip=clip,
+      value_clip=value_clip,
+      value_weight=value_weight,
+      samples=samples,
+    ),
     aggregate=aggregate.sequence_mean,
     minibatches=minibatches,
   )
 
 
-@register(_PF_PPO, Limit('pf_ppo', {'samples': 2}))
+@register(_PF_PPO, Limit('pf_ppo', {'samples': 2}, {'samples': 2}))
 def pf_ppo_best_worst(
   *,
   samples: int = 5,
-  clip_low: float = 0.2,
-  clip_high: float = 0.2,
+  clip: float = 0.2,
+  kl_weight: float = 0.01,
+  discount: float = 1.0,
+  trace: float = 0.95,
+  value_weight: float = 0.5,
+  value_clip: float = 0.2,
   minibatches: int = 8,
 ) -> Recipe:
-  """The best and the worst response of a prompt (best-worst).
+  """PPO on the best and the worst response of a prompt (BW).
 
   Deviates: as `pf_ppo` does.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
-    credit=chain(weigh(weights.best_and_worst), estimate(group.norm)),
-    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
+    credit=chain(
+      critics.PenalisedGAE(discount, trace, kl_weight),
+      refine(tokens.whiten_batch),
+    ),
+    objective=_filtered(
+      weights.best_and_worst,
+      clip=clip,
+      value_clip=value_clip,
+      value_weight=value_weight,
+      samples=samples,
+    ),
+    aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(_PF_PPO)
+def pf_ppo_best(
+  *,
+  samples: int = 5,
+  clip: float = 0.2,
+  kl_weight: float = 0.01,
+  discount: float = 1.0,
+  trace: float = 0.95,
+  value_weight: float = 0.5,
+  value_clip: float = 0.2,
+  minibatches: int = 8,
+) -> Recipe:
+  """PPO on the best response of a prompt alone (BoN), the paper's poorest.
+
+  Deviates: as `pf_ppo` does.
+
+  No limit: as `pf_ppo` has none.
+  """
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    credit=chain(
+      critics.PenalisedGAE(discount, trace, kl_weight),
+      refine(tokens.whiten_batch),
+    ),
+    objective=_filtered(
+      weights.best_alone,
+      clip=clip,
+      value_clip=value_clip,
+      value_weight=value_weight,
+      samples=samples,
+    ),
     aggregate=aggregate.sequence_mean,
     minibatches=minibatches,
   )

@@ -29,6 +29,33 @@ def mixed_groups(rewards, group, valid):
   return jnp.where(valid & (high > low), 1.0, 0.0)
 
 
+def determination(rewards, scores, weights):
+  """R^2 of rewards and scores, over rows as often as a filter draws them.
+
+      (sum_i w_i (r_i - mean r) (s_i - mean s))^2
+      / (sum_i w_i (r_i - mean r)^2 sum_i w_i (s_i - mean s)^2)
+
+  with weighted means: how much of what the rows are worth the reward model
+  says. Of filters, the one of largest R^2 is chosen, on responses whose scores
+  are known.
+
+  Args:
+    rewards: f32[N], of the reward model. scores: f32[N], what rows are worth.
+    weights: f32[N] >= 0, see `weights`.
+
+  Returns:
+    f32[] in [0, 1]; 0 where rewards or scores do not differ.
+
+  Source: PF-PPO, arXiv 2409.06957, section 4.2.
+  """
+  share = numerics.safe_divide(weights, jnp.sum(weights))
+  x, y = (each - jnp.sum(share * each) for each in (rewards, scores))
+  both = jnp.sum(share * x * y) ** 2
+  return numerics.safe_divide(
+    both, jnp.sum(share * x**2) * jnp.sum(share * y**2)
+  )
+
+
 def rate_between(rewards, group, valid, *, low=0.25, high=0.75):
   """1 for rows of a group whose mean reward lies in [low, high], else 0.
 

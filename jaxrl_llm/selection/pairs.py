@@ -43,6 +43,20 @@ def better(scores, rewards, live):
   return _shared(_outer(live, live) & _above(rewards))
 
 
+def well_apart(scores, rewards, live, *, threshold=0.0):
+  """`better`, of rows whose rewards are more than `threshold` apart.
+
+  Args:
+    threshold: reward units, >= 0; below it a reward model is not trusted.
+
+  Source: the calibrated reward thresholds of Skywork R1V2, arXiv 2504.16656,
+    reconstructed from the abstract.
+  """
+  del scores
+  gap = rewards[..., :, None] - rewards[..., None, :]
+  return _shared(_outer(live, live) & (gap > threshold))
+
+
 def each_better(scores, rewards, live):
   """Every better row against every worse one: the sum over pairs."""
   del scores

@@ -68,6 +68,14 @@ def _best_share(rewards, group, valid):
   return numerics.safe_divide(best * 1.0, numerics.group_count(group, best))
 
 
+def best_alone(rewards, group, valid):
+  """A group's best row, and none of the others.
+
+  Source: PF-PPO, arXiv 2409.06957, section 4.1: BoN.
+  """
+  return _best_share(rewards, group, valid)
+
+
 def best_and_worst(rewards, group, valid):
   """A group's best and worst rows, each with half of its weight.
 

@@ -130,6 +130,14 @@ def test_own_samples_are_learned_from_beside_recorded_pairs(tmp_path):
   assert lines[-1]['bad_steps'] == 0
 
 
+@pytest.mark.slow
+def test_recorded_responses_are_weighed_by_what_the_reference_earns(tmp_path):
+  config = config_of('a_lol', steps=3, recipe__first=1)
+  _, lines = train(config, tmp_path)
+  assert lines[-1]['bad_steps'] == 0
+  assert {'loss/value', 'eval/accuracy'} <= lines[-1].keys()
+
+
 def test_records_without_answers_need_no_verifier(tmp_path):
   config = config_of(verify__names=(), verify__weights=(), steps=2)
   _, lines = train(config, tmp_path)

@@ -7,6 +7,7 @@ import pytest
 
 from jaxrl_llm.objectives import gates, surrogates
 from jaxrl_llm.reads import reads_of
+from jaxrl_llm.selection import weights
 from tests.objectives import cases
 from tests.oracles import gates as oracle
 from tests.oracles import surrogates as surrogate_oracle
@@ -212,3 +213,31 @@ def test_a_product_gives_each_gate_what_it_takes():
   found = np.asarray(product(*arrays, sampler_logp=sampler_logp, **extra))
   mask = np.asarray(arrays[-1])
   np.testing.assert_allclose(found[mask], (some * weights)[mask], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  'by', [weights.best_alone, weights.best_and_worst, weights.best_and_random]
+)
+def test_a_filter_leaves_as_many_rows_as_there_are(by):
+  logp, old, advantages, mask = cases.single(cases.inputs())
+  rows = len(mask)
+  rewards = jnp.arange(rows) % 3 * 1.0
+  group, valid = jnp.arange(rows) // 2, jnp.arange(rows) != 1
+  drawn = gates.filtered(
+    logp,
+    old,
+    advantages,
+    mask,
+    rewards=rewards,
+    group=group,
+    valid=valid,
+    by=by,
+  )
+  each = np.where(valid, by(rewards, group, valid), 0)
+  count = np.bincount(group, valid)[group]
+  np.testing.assert_allclose(
+    drawn, np.where(mask, (count * each)[:, None], 0), rtol=1e-6
+  )
+  np.testing.assert_allclose(
+    np.bincount(group, count * each), np.bincount(group, valid), rtol=1e-6
+  )

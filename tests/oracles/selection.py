@@ -27,12 +27,20 @@ def pf_ppo(rewards, group, valid, strategy):
     if not n:
       continue
     best, rest = {
+      'best': (1.0, [0.0] * (n - 1)),
       'best_worst': (0.5, [0.0] * (n - 2) + [0.5]),
       'best_random': (0.5, [0.5 / max(n - 1, 1)] * (n - 1)),
     }[strategy]
     chances = [1.0] if n == 1 else [best, *rest]
     out[rows] = chances
   return out
+
+
+def determination(rewards, scores, weights):
+  """The square of the weighted correlation of two lists."""
+  x, y, w = (np.asarray(a, np.float64) for a in (rewards, scores, weights))
+  table = np.cov(x, y, aweights=w, ddof=0)
+  return table[0, 1] ** 2 / (table[0, 0] * table[1, 1])
 
 
 def most_varied(values, size):

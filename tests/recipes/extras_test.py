@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from jaxrl_llm import digests, reads, recipes
+from jaxrl_llm.plans import recorded
 from jaxrl_llm.tasks import environments
 from jaxrl_llm.types import Scores, Spec, Stats
 from tests import thinned
@@ -35,6 +36,7 @@ RECORD = {
 KEY = jax.random.key(0)
 # A mark that the sayings have, and the phase that reads everything.
 VALUES = {
+  'a_lol': {'first': 0},
   'funrl': {'end': ' '},
   'graphrag_r1': {'formal': 0},
   'prime': {'rounds': 1},
@@ -148,9 +150,24 @@ def _collected(plan, spec):
       for name in plan.contract.columns
     }
   )
+  if isinstance(plan, recorded.Recorded):
+    prompts = prompts.replace(extras={**prompts.extras, **_recorded(plan)})
   for tools.round in range(2):
     rollouts, scores, state = plan.collect(tools, prompts, state, KEY)
   return rollouts, scores
+
+
+def _recorded(plan):
+  """Columns of responses that the data holds, of 1 to 3 letters each."""
+  shape = len(QUESTIONS), plan.samples, COLUMNS
+  length = np.arange(shape[0] * shape[1]).reshape(shape[:2]) % 3 + 1
+  mask = np.arange(COLUMNS) < length[..., None]
+  return {
+    'recorded': jnp.asarray(np.where(mask, 1, 0)),
+    'recorded_mask': jnp.asarray(mask),
+    'recorded_score': jnp.zeros(shape[:2]),
+    'recorded_cut': jnp.zeros(shape[:2], bool),
+  }
 
 
 def _with_passes(rollouts, needs):

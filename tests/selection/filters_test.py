@@ -38,3 +38,21 @@ def test_rows_above_a_floor_are_kept_whatever_their_group_is():
   valid = np.array([True, True, False, True])
   kept = filters.rows_above(rewards, np.zeros(4, np.int32), valid, floor=0.5)
   np.testing.assert_array_equal(kept, [0, 1, 0, 0])
+
+
+def test_determination_is_the_square_of_the_weighted_correlation():
+  rng = np.random.default_rng(0)
+  rewards, noise, weights = rng.random((3, 20)).astype(np.float32)
+  weights[:3] = 0
+  ours = jax.jit(filters.determination)
+  scores = rewards + noise
+  expected = oracle.determination(rewards, scores, weights)
+  np.testing.assert_allclose(
+    ours(rewards, scores, weights), expected, rtol=1e-4
+  )
+  np.testing.assert_allclose(
+    ours(rewards, 3 - 2 * rewards, weights), 1, rtol=1e-4
+  )
+  for nothing in (0 * weights, weights * (np.arange(20) == 5)):
+    np.testing.assert_allclose(ours(rewards, scores, nothing), 0, atol=1e-6)
+  assert ours(rewards, 0 * scores, weights) == 0

@@ -12,6 +12,7 @@ from tests.advantages import cases
 from tests.oracles import selection as oracle
 
 STRATEGIES = {
+  'best': weights.best_alone,
   'best_worst': weights.best_and_worst,
   'best_random': weights.best_and_random,
 }

@@ -11,15 +11,19 @@ import numpy as np
 
 from tests.oracles.parts import (
   Answer,
+  averaged,
   clipped,
   entry,
   k3,
+  log_sigmoid,
   mean,
   normalised,
+  over_pairs,
   over_tokens,
   penalty,
   ppo,
   sequence_mean,
+  summed,
   token_mean,
 )
 
@@ -67,6 +71,54 @@ def selective_buffer(case, *, clip_low, clip_high, cap):
     return min(ratio, cap) * clip(now, it)
 
   return Answer(over_tokens(case, w, term), advantages=a, weights=w)
+
+
+@entry(moved=({'threshold': 0.3},))
+def skywork_r1v2(
+  case,
+  *,
+  clip_low,
+  clip_high,
+  cap,
+  mixed_weight,
+  weight,
+  preference_weight,
+  quality_weight,
+  imitation,
+  threshold,
+):
+  """Arxiv 2504.16656, abstract alone: GRPO of old rows, and MPO's pairs."""
+  a, w = normalised(case, case.rewards, 1e-6), sequence_mean(case)
+  clip = clipped(case, a, clip_low, clip_high)
+
+  def term(now, it):
+    ratio = exp(case.old.logp[it] - case.sampler_logp[it])
+    return min(ratio, cap) * clip(now, it)
+
+  def apart(rows):
+    gaps = [
+      (i, j, case.rewards[i] - case.rewards[j]) for i in rows for j in rows
+    ]
+    return [(i, j) for i, j, gap in gaps if gap > threshold]
+
+  first = over_tokens(case, w, term)
+
+  def loss(now):
+    h = summed(case, now.logp - case.ref_logp)
+    likely = averaged(case, now.logp)
+
+    def pair(i, j):
+      prefers = -log_sigmoid(weight * (h[i] - h[j]))
+      rates = -log_sigmoid(weight * h[i]) - log_sigmoid(-weight * h[j])
+      return (
+        preference_weight * prefers
+        + quality_weight * rates
+        - imitation * likely[i]
+      )
+
+    return first(now) + mixed_weight * over_pairs(case, apart, pair)
+
+  return Answer(loss, advantages=a, weights=w)
 
 
 @entry()

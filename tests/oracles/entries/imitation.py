@@ -92,8 +92,8 @@ def oreal(case, *, negative, kl_weight):
   return Answer(loss, advantages=a, weights=w)
 
 
-@entry(moved=({},))
-def a_lol(case, *, first, clip, value_weight):
+@entry()
+def a_lol(case, *, clip, value_weight):
   """Arxiv 2305.14718: -sg(clip(pi / pi_ref)) A log pi, drawn by max(A, 0).
 
   A is the reward less V of the prompt, which learns what other rows earn.
@@ -103,7 +103,7 @@ def a_lol(case, *, first, clip, value_weight):
   live = [i for i in case.rows if recorded[i]]
   for i in live:
     a[i] = case.rewards[i] - case.old.values[i, case.columns(i)[0]]
-    gains[i] = max(a[i], 0.0) if len(case.history) > first else 0.0
+    gains[i] = max(a[i], 0.0)
   level = mean(gains[i] for i in live)
   keep = np.where(recorded, gains / level if level else 0.0, 1.0)
   w = sequence_sum(case, keep)

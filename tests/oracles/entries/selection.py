@@ -87,7 +87,12 @@ def pf_ppo_best_worst(
   )
 
 
-@entry()
+@entry(
+  same={
+    ('objective.surrogate', 'dual_clip'): 'no token of a best row with A < 0 '
+    'has gone so far up',
+  }
+)
 def pf_ppo_best(
   case, *, clip, kl_weight, discount, trace, value_clip, value_weight
 ):
