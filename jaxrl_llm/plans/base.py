@@ -30,6 +30,7 @@ The plans, each in a file of its own:
   which questions are asked, how, and how often
     hardest         those of the largest perplexity
     budgeted        groups of different sizes
+    foretold        the same, by what earlier prompts foretell
     bandit_budgets  the same, chosen by bandits
     wordings        one question in several words
     orders          the same, each with an answer of its own

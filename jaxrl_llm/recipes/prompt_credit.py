@@ -18,7 +18,7 @@ from jaxrl_llm.objectives import (
   surrogates,
 )
 from jaxrl_llm.objectives.base import Cost, policy_gradient, row_losses
-from jaxrl_llm.plans import greedy, sampled
+from jaxrl_llm.plans import foretold, greedy, sampled
 from jaxrl_llm.plans.base import Plan
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
@@ -318,13 +318,14 @@ def progrpo(
   )
 
 
-@register(
-  Paper(
-    'V_0: A Generalist Value Model for Any Policy at State Zero',
-    '2602.03584',
-    confidence='VERIFIED-2',
-  )
+_V_0 = Paper(
+  'V_0: A Generalist Value Model for Any Policy at State Zero',
+  '2602.03584',
+  confidence='VERIFIED-2',
 )
+
+
+@register(_V_0)
 def value_at_state_zero(
   *,
   samples: int = 8,
@@ -334,11 +335,8 @@ def value_at_state_zero(
 ) -> Recipe:
   """A frozen predictor's expected reward of the prompt as the baseline.
 
-  Every question of the data has its number `predicted_reward`.
-
-  Deviates: the predictor itself, a value model that reads examples in its
-  context, is not part of it. The paper's use for budgets is
-  `selection.budgets.contrast`, which no entry calls, and nothing is routed.
+  Every question of the data has its number `predicted_reward`. One that reads
+  what the policy has done is in `foretold_budgets`.
   """
   return Recipe(
     plan=sampled.independent(samples=samples, columns=('predicted_reward',)),
@@ -346,6 +344,45 @@ def value_at_state_zero(
     objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
     aggregate=aggregate.budget_mean,
     minibatches=minibatches,
+  )
+
+
+@register(_V_0, Limit('grpo', {}, {'kl_weight': 0.0}))
+def foretold_budgets(
+  *,
+  samples: int = 8,
+  least: int = 2,
+  most: int = 128,
+  capacity: int = 512,
+  size: int = 64,
+  prior: float = 1.0,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+  epsilon: float = 1e-6,
+) -> Recipe:
+  """GRPO whose numbers of responses follow success rates told beforehand.
+
+  They are told of prompts that were never asked, by a context of others and
+  their results, without a parameter that learns. With
+  `advantage=minus_predicted` they are the baseline, too. `foresight.routed`
+  sends prompts to one of several policies by them.
+
+  Deviates: a kernel reads the context, over hashed tokens of the prompts, where
+  the paper has a pretrained network on features learned of many policies. Its
+  sizes are ours.
+  """
+  return Recipe(
+    plan=foretold.Foretold(
+      samples=samples,
+      least=least,
+      most=most,
+      capacity=capacity,
+      size=size,
+      prior=prior,
+    ),
+    credit=estimate(group.norm, epsilon=epsilon),
+    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
+    aggregate=aggregate.sequence_mean,
   )
 
 

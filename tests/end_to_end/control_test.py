@@ -91,7 +91,6 @@ def test_every_environment_runs(name, tmp_path):
 
 
 @pytest.mark.slow
-<<<<<<< HEAD
 @pytest.mark.parametrize('recipe', ['epo', 'm_grpo', 'mashost', 'gigpo'])
 def test_recipes_for_agents_act_where_a_turn_is_an_action(recipe, tmp_path):
   session, params = session_of(team, recipe, tmp_path)
@@ -102,7 +101,9 @@ def test_recipes_for_agents_act_where_a_turn_is_an_action(recipe, tmp_path):
   assert len(rollouts.valid) == session.spec.rows
   measured = session.evaluate(state, 2)
   assert ('exploitability' in measured) == (recipe == 'epo')
-=======
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize('space', ['flat', 'hyperbolic'])
 def test_a_critic_of_bins_values_what_a_policy_of_numbers_sees(space, tmp_path):
   changed = {'environment.name': 'ranks', 'policy.space': space}
@@ -114,7 +115,6 @@ def test_a_critic_of_bins_values_what_a_policy_of_numbers_sees(space, tmp_path):
   assert metrics['bad_steps'] == 0
   # 51 bins, none of which a new critic prefers.
   assert abs(float(metrics['loss/value']) - math.log(51)) < 0.5
->>>>>>> 5a2d9090 (Read actions and values off a hyperboloid, whose slopes do not grow with features (Hyper++))
 
 
 @pytest.mark.slow

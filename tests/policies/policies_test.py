@@ -21,11 +21,8 @@ from jaxrl_llm.policies import acting
 from jaxrl_llm.policies.categorical import Categorical, Softmax
 from jaxrl_llm.policies.flow import Flow
 from jaxrl_llm.policies.gaussian import Gaussian
-<<<<<<< HEAD
 from jaxrl_llm.policies.graph import GraphBuilder
-=======
 from jaxrl_llm.policies.hyperbolic import Hyperbolic
->>>>>>> 5a2d9090 (Read actions and values off a hyperboloid, whose slopes do not grow with features (Hyper++))
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.policies.masked import Masked
 from jaxrl_llm.policies.protocol import initial
@@ -85,7 +82,6 @@ CASES = {
     functools.partial(acting.unroll, policy, SMALL_RANKS),
     1e-5,
   ),
-<<<<<<< HEAD
   'graph': Case(
     policy := GraphBuilder(31, 20, width=4),
     functools.partial(acting.unroll, policy, Teams()),
@@ -96,13 +92,11 @@ CASES = {
     functools.partial(acting.unroll, policy, Research(documents=2, words=2)),
     0.0,
   ),
-=======
   'hyperbolic': Case(
     policy := Hyperbolic(9, 3, widths=(8,)),
     functools.partial(acting.unroll, policy, SMALL_RANKS),
     1e-5,
   ),
->>>>>>> 5a2d9090 (Read actions and values off a hyperboloid, whose slopes do not grow with features (Hyper++))
   'flow': Case(
     policy := Flow(2, 2, steps=4, widths=(8,)),
     functools.partial(flow_problem.walks, policy, 8),

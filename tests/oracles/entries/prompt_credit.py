@@ -200,6 +200,13 @@ def value_at_state_zero(case, *, clip_low, clip_high):
 
 
 @entry()
+def foretold_budgets(case, *, clip_low, clip_high, epsilon):
+  """Arxiv 2602.03584: GRPO, of groups whose sizes are not seen here."""
+  a = normalised(case, case.rewards, epsilon)
+  return _grpo(case, a, clip_low, clip_high)
+
+
+@entry()
 def reg_grpo(case, *, kl_weight, spread, epsilon):
   """Arxiv 2506.07464, equation 9: (A - z)^2, z of the group's log-ratios."""
   a, w = normalised(case, case.rewards, epsilon), sequence_mean(case)
