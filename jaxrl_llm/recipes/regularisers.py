@@ -325,8 +325,10 @@ def demonstration_regularised(
   on the demonstrations. The reward less the KL to go is compared with what the
   group's others return.
 
-  Deviates: recalled. The paper plans optimistically on a model of the
-  environment; this is its regularised objective alone.
+  In a finite environment that is learned `tabular.optimism` plans with the
+  same objective, optimistically, as the paper does.
+
+  Deviates: recalled.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),

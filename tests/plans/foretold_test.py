@@ -45,5 +45,6 @@ def test_rates_of_new_prompts_are_told_by_others_and_decide_how_many_answer():
   assert plan.contract.provides <= rollouts.extras.keys()
   # The oldest leave first.
   assert int(after['place']) == 1
-  np.testing.assert_allclose(after['features'][[4, 0]], features, rtol=1e-6)
-  np.testing.assert_array_equal(after['features'][1], state['features'][1])
+  kept = np.asarray(after['features'])
+  np.testing.assert_allclose(kept[[4, 0]], features, rtol=1e-6)
+  np.testing.assert_array_equal(kept[1], state['features'][1])

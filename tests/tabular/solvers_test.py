@@ -20,6 +20,7 @@ from jaxrl_llm.tabular import (
   games,
   information,
   mirror,
+  optimism,
   pareto,
   poker,
   regret,
@@ -149,6 +150,23 @@ def said(rounds):
   return {key: float(p @ chances) for key, p in found.items()}
 
 
+def planned(*given):
+  return optimism.planned(*given, weight=WEIGHT)
+
+
+DYNAMICS = jnp.asarray(RNG.dirichlet(np.ones(3), (2, 3, ACTIONS)), jnp.float32)
+PAID, SEEN = jnp.asarray(RNG.random((2, 2, 3, ACTIONS)), jnp.float32)
+CLONE = jax.nn.log_softmax(5 * SEEN)
+at_once = (
+  jax.nn.log_softmax(CLONE + PAID / WEIGHT),
+  jnp.concatenate(
+    [
+      mirror.soft_value(PAID, CLONE, weight=WEIGHT),
+      jnp.zeros((1, 3)),
+    ]
+  ),
+)
+
 STEPS = {
   'games.anchored_step': in_game(anchored),
   'games.egpo_step': in_game(extragradient),
@@ -185,6 +203,17 @@ SOLVERS = STEPS | {
     lambda q, reference: mirror.soft_value(q, reference, weight=WEIGHT),
     (GAINS, REFERENCE),
     ((LEVEL, REFERENCE), 0.3),
+  ),
+  'optimism.planned': Solver(
+    planned,
+    (DYNAMICS, PAID, SEEN, CLONE),
+    # The last steps pay what their actions do, whatever they lead to.
+    ((0 * DYNAMICS, PAID, SEEN * 0, CLONE), at_once),
+  ),
+  'optimism.owed': Solver(
+    lambda counts: optimism.owed(counts, scale=SIZE),
+    (9.0 * PAID,),
+    ((4 + 0 * PAID,), SIZE * jnp.array([2.0, 1])[:, None, None] / 2 + 0 * PAID),
   ),
   'mirror.cloned': Solver(
     mirror.cloned, (jnp.arange(5.0),), ((jnp.zeros(5),), UNIFORM)
