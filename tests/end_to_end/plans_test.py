@@ -94,6 +94,8 @@ def iterate(parts, state, count=2):
       ('props', {}),
       ('critique_grpo', {'sample.max_prompt': 48}),
       ('nlpo', {'recipe.least': 4, 'sample.support': 8}),
+      ('ppo_ptx', {}),
+      ('foretold_budgets', {}),
     ],
   ),
 )
