@@ -141,7 +141,8 @@ class NearestCases(_Reminded):
   Attributes:
     top: K.
 
-  Source: Memento, arXiv 2508.16153, equation 13, its non-parametric memory.
+  Source: AgentFly (Memento), arXiv 2508.16153, equation 13, its
+    non-parametric memory.
   """
 
   top: int = 4
@@ -166,8 +167,8 @@ class LikelyCases(_Reminded):
   Attributes:
     top: K. rate: of a step. passes: steps.
 
-  Source: Memento, arXiv 2508.16153, equations 15 to 17, its parametric memory,
-    whose Q is a network of the two embeddings.
+  Source: AgentFly (Memento), arXiv 2508.16153, equations 15 to 17, its
+    parametric memory, whose Q is a network of the two embeddings.
   """
 
   top: int = 4
@@ -217,8 +218,8 @@ class SoftCases(_Reminded):
     temperature: alpha, the weight of the entropy. prior: Q of a case that was
       never tried. rate: of a step. replay: tries that it is on, the last ones.
 
-  Source: Memento, arXiv 2508.16153, equations 7, 9 and 11, algorithm 1, whose
-    kernel is a network. prior and the leaving out are ours.
+  Source: AgentFly (Memento), arXiv 2508.16153, equations 7, 9 and 11,
+    algorithm 1, whose kernel is a network. prior and the leaving out are ours.
   """
 
   temperature: float = 0.1

@@ -67,9 +67,10 @@ class Debate:
       in tit for tat, and the judge knows no more than they.
     rounds: at most.
 
-  Source: Encouraging Divergent Thinking through Multi-Agent Debate, arXiv
-    2305.19118, and its published code, of 3 rounds, where the judge is a model
-    that reads the debate and extracts from the first round.
+  Source: Encouraging Divergent Thinking in Large Language Models through
+    Multi-Agent Debate, arXiv 2305.19118, and its published code, of 3 rounds,
+    where the judge is a model that reads the debate and extracts from the
+    first round.
   """
 
   policy: Policy

@@ -121,9 +121,10 @@ class TrainingFreeGRPO:
     edits: operations of a group at most. most: experiences that are kept, the
       last ones.
 
-  Source: Training-Free GRPO, arXiv 2510.08191, and its published code, whose
-    `max_operations` is `edits`. There a language model summarises answers,
-    proposes operations and merges; here functions do, by default the plainest.
+  Source: Training-Free Group Relative Policy Optimization, arXiv 2510.08191,
+    and its published code, whose `max_operations` is `edits`. There a language
+    model summarises answers, proposes operations and merges; here functions do,
+    by default the plainest.
   """
 
   policy: Policy

@@ -178,7 +178,8 @@ class Opto:
     start: the first value of each parameter.
     optimizer: see the module; in the paper a language model, `Search` is plain.
 
-  Source: Trace, arXiv 2406.16218, section 3, definition of OPTO.
+  Source: Trace is the New AutoDiff, arXiv 2406.16218, section 3, definition of
+    OPTO.
   """
 
   workflow: Callable[[Mapping[str, Node], Node, Array], Node]
