@@ -73,3 +73,32 @@ def teacher_after(rewards, rollouts):
   after = numerics.discounted_sum(gap, mask) - gap
   left = numerics.discounted_sum(mask * 1.0, mask) - 1
   return jnp.where(mask & (left > 0), after / jnp.maximum(left, 1), 0.0)
+
+
+@reads('old_logp', 'teacher_logp')
+def teacher_early(rewards, rollouts, *, gamma=0.5):
+  """How much likelier the teacher finds a token, early ones weighing more.
+
+      a_t = teacher_logp_t - old_logp_t
+      A_t = (1 + gamma (1 - sum_{u < t} |a_u| / sum_u |a_u|)) a_t
+
+  What stands behind a prefix that the teacher would not have written tells less
+  about the policy.
+
+  Args:
+    rewards: f32[N], which it does not heed. gamma: >= 0; 0 weighs all alike.
+
+  Returns:
+    f32[N, T], nats; 0 where both agree.
+
+  Source: On the Position Bias of On-Policy Distillation, arXiv 2606.22600;
+    TRL's `IWOPDTrainer`.
+  """
+  del rewards
+  mask, extras = rollouts.loss_mask, rollouts.extras
+  gap = jnp.where(mask, extras['teacher_logp'] - extras['old_logp'], 0.0)
+  size = jnp.abs(gap)
+  before = jnp.cumsum(size, axis=1) - size
+  total = jnp.sum(size, axis=1, keepdims=True)
+  share = numerics.safe_divide(before, total * jnp.ones_like(before))
+  return (1 + gamma * (1 - share)) * gap

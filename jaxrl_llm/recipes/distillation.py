@@ -112,6 +112,23 @@ def minillm(
   )
 
 
+@register(Paper('On the Position Bias of On-Policy Distillation', '2606.22600'))
+def iw_opd(*, samples: int = 1, gamma: float = 0.5) -> Recipe:
+  """On-policy distillation of sampled tokens, early ones weighing more.
+
+  The teacher is the policy of `teacher.paths`; without `gamma` a token's
+  advantage is how much likelier it finds it.
+
+  No limit: no other entry has such an advantage; `gamma=0` has the slope of
+  `kdrl costs=teacher_k2:1.0` without rewards.
+  """
+  return Recipe(
+    plan=notes.noted(sampled.independent(samples=samples), passes.Teacher()),
+    credit=estimate_tokens(implicit.teacher_early, gamma=gamma),
+    aggregate=aggregate.token_mean,
+  )
+
+
 def _weighed(beta, cap):
   """A divergence from who was shown more, on rows that may be older."""
   fn = partial(distillation.weighed_divergence, beta=beta, cap=cap)

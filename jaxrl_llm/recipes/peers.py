@@ -266,9 +266,9 @@ TABLE: dict[str, tuple[Name, ...]] = {
       apart='log Z is there a network of the mean of the prompt',
     ),
     Name(
-      'A*-PO',
+      'TRL `a2po`; A*-PO',
       'a_star_po',
-      'second hand',
+      'read',
       'over 2 weight^2, which optimizers that scale do not see',
     ),
   ),
@@ -452,6 +452,7 @@ TABLE: dict[str, tuple[Name, ...]] = {
       'read',
       'the teacher is the start there, and the rest of the tokens left out',
     ),
+    Name('TRL `IWOPDTrainer`', 'iw_opd'),
     Name(
       'KDRL, on failed responses',
       'kdrl costs=failed_teacher_k2:0.002',
@@ -473,6 +474,12 @@ ABSENT = {
   'ratios to the sampler in place of the old policy (verl `bypass_mode`, '
   'prime-rl)': 'with one optimizer step an iteration both are one; with more, '
   'multiply a gate by `truncated_importance`',
+  'TRL SSD': 'the likelihood of own responses that were drawn colder: write '
+  'them to a file, of which `sft` learns',
+  'TRL GOLD': 'teacher and student share a tokenizer here',
+  'Trinity `jsd`': 'a term of a divergence as an advantage is no gradient of '
+  'it; `gkd` has the divergence',
+  'SPIN': 'recalled alone; `seppo` plays against checkpoints',
 }
 
 # What peers' code does and ours does not.

@@ -295,18 +295,14 @@ def salsa(
 
   Deviates: recalled, the KL's weight too.
   """
+  penalised = critics.PenalisedGAE(discount, trace, kl_weight)
   error = partial(costs.squared_value_error, clip=value_clip)
+  value = Cost(error, value_weight)
   return Recipe(
     plan=sampled.independent(samples=samples),
-    credit=chain(
-      critics.PenalisedGAE(discount, trace, kl_weight),
-      refine(tokens.whiten_batch),
-    ),
+    credit=chain(penalised, refine(tokens.whiten_batch)),
     objective=policy_gradient(
-      surrogates.clip,
-      low=clip_low,
-      high=clip_high,
-      value=Cost(error, value_weight),
+      surrogates.clip, low=clip_low, high=clip_high, value=value
     ),
     aggregate=aggregate.token_mean,
     reference=reference.Soup(),

@@ -68,3 +68,17 @@ def test_a_token_answers_for_the_mean_of_what_follows():
   rollouts = rollouts.replace(extras=extras)
   found = implicit.teacher_after(jnp.zeros(2), rollouts)
   np.testing.assert_allclose(found, [[0.0, 2.0, 0, 0], [0, 0, 0, 0]])
+
+
+def test_early_tokens_weigh_more_and_agreement_teaches_nothing():
+  teacher = jnp.array([[2.0, 0.0, 3.0, 9.0], [1.0, 1.0, 9.0, 9.0]])
+  mask = jnp.arange(4) < jnp.array([3, 2])[:, None]
+  rollouts = policy.as_rollouts(jnp.zeros((2, 4), jnp.int32), mask)
+  extras = {'old_logp': jnp.ones((2, 4)), 'teacher_logp': teacher}
+  rollouts = rollouts.replace(extras=extras)
+  found = implicit.teacher_early(jnp.zeros(2), rollouts, gamma=0.5)
+  # Gaps 1, -1, 2 of 4 in all.
+  wanted = [[1.5, -1.375, 2.5, 0], [0, 0, 0, 0]]
+  np.testing.assert_allclose(found, wanted)
+  plain = implicit.teacher_early(jnp.zeros(2), rollouts, gamma=0.0)
+  np.testing.assert_allclose(plain, [[1, -1, 2, 0], [0, 0, 0, 0]])

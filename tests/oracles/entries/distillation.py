@@ -116,3 +116,20 @@ def sdpo(case, *, beta, cap, reward_weight):
 def sdft(case, *, beta, cap, reward_weight):
   """Arxiv 2601.19897: the same, of whoever is shown a demonstration."""
   return _self_taught(case, beta, cap, reward_weight)
+
+
+@entry()
+def iw_opd(case, *, gamma):
+  """Arxiv 2606.22600, TRL's `_compute_iw_opd_loss`."""
+  a = np.zeros(case.mask.shape)
+  for i in case.rows:
+    gap = {
+      t: case.teacher_logp[i, t] - case.old.logp[i, t] for t in case.columns(i)
+    }
+    total = sum(abs(x) for x in gap.values())
+    for t, x in gap.items():
+      passed = sum(abs(gap[u]) for u in gap if u < t) / total
+      a[i, t] = (1 + gamma * (1 - passed)) * x
+  w = token_mean(case)
+  loss = over_tokens(case, w, score_function(case, a))
+  return Answer(loss, advantages=a, weights=w)
