@@ -49,7 +49,15 @@ def determination(rewards, scores, weights):
   Source: PF-PPO, arXiv 2409.06957, section 4.2.
   """
   share = numerics.safe_divide(weights, jnp.sum(weights))
-  x, y = (each - jnp.sum(share * each) for each in (rewards, scores))
+  there = weights > 0
+
+  def centred(each):
+    # Above the least, which is exactly 0 where all are equal.
+    least = jnp.min(each, where=there, initial=jnp.inf)
+    above = jnp.where(there, each - least, 0.0)
+    return above - jnp.sum(share * above)
+
+  x, y = centred(rewards), centred(scores)
   both = jnp.sum(share * x * y) ** 2
   return numerics.safe_divide(
     both, jnp.sum(share * x**2) * jnp.sum(share * y**2)

@@ -56,3 +56,13 @@ def test_determination_is_the_square_of_the_weighted_correlation():
   for nothing in (0 * weights, weights * (np.arange(20) == 5)):
     np.testing.assert_allclose(ours(rewards, scores, nothing), 0, atol=1e-6)
   assert ours(rewards, 0 * scores, weights) == 0
+
+
+@pytest.mark.parametrize('value', [5.3, 0.1, 0.7])
+@pytest.mark.parametrize('count', range(1, 9))
+def test_determination_of_equal_rewards_and_scores_is_nothing(value, count):
+  same = np.full(count + 1, value, np.float32)
+  weights = np.ones(count + 1, np.float32)
+  # A row that no filter draws influences nothing, whatever a judge left of it.
+  same[0], weights[0] = np.nan, 0
+  assert filters.determination(same, same, weights) == 0
