@@ -419,7 +419,8 @@ def itool(
   Five rounds of Monte-Carlo tree search, steered by the perplexity of steps; a
   row is a step behind those before it. Of `pool` questions the one is asked
   whose demonstration the policy finds most unlikely. The paper's warm-up from
-  easy to hard is a run of `sft` before this one.
+  easy to hard is two runs of `sft` before this one, see
+  experiments/configs/itool.py.
 
   Deviates: a step is a share of the tokens, not a phrase, and pairs of good
   steps that are too low in value or too alike are not left out.
