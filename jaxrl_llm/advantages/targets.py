@@ -75,7 +75,8 @@ def distinct(rewards, rollouts, *, gap=0.1, epsilon=1e-6):
   # The double where: a failed judge may have left NaN.
   quality = jnp.where(rollouts.valid, quality, 0.0)
   rewards = jnp.where(rollouts.valid, rewards, 0.0)
-  counted = peers & (jnp.abs(quality[:, None] - quality) >= gap)
+  # Of scores in tenths differences are equal only to rounding.
+  counted = peers & (jnp.abs(quality[:, None] - quality) > gap - 1e-5)
   above = jnp.where(counted, rewards[:, None] - rewards, 0.0)
   total = jnp.sum(above, axis=1)
   mean = numerics.safe_divide(total, jnp.sum(peers, axis=1) * 1.0)

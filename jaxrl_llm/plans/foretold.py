@@ -65,7 +65,7 @@ class Foretold(Budgeted):
     tools.note('plan/largest_group', int(np.bincount(index).max()))
     rate = np.clip(won / np.maximum(count, 1), 0, 1)
     told = foresight.loss(chances[count > 0], rate[count > 0])
-    tools.note('plan/foretold', float(told) if np.any(count > 0) else 0.0)
+    tools.note('plan/foretold', float(told))
     return rollouts, scores, self._kept(held, asked, rate, count)
 
   def _kept(self, held, asked, rate, count):

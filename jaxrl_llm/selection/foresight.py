@@ -87,10 +87,15 @@ def loss(chances, results, *, ranking=0.25):
   Args:
     chances: f[N] in [0, 1]. results: f[N] in [0, 1]. ranking: in [0, 1].
 
+  Returns:
+    In nats; 0 of nothing.
+
   Source: V_0, arXiv 2602.03584, whose weights are 1/4 and 3/4.
   """
   p = np.clip(np.asarray(chances, np.float64), _TINY, 1 - _TINY)
   r = np.asarray(results, np.float64)
+  if not r.size:
+    return 0.0
   entropy = np.mean(-r * np.log(p) - (1 - r) * np.log1p(-p))
   logit = np.log(p) - np.log1p(-p)
   pair = r[:, None] > r

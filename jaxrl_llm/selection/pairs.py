@@ -44,7 +44,7 @@ def better(scores, rewards, live):
 
 
 def well_apart(scores, rewards, live, *, threshold=0.0):
-  """`better`, of rows whose rewards are more than `threshold` apart.
+  """`better`, of rows whose rewards are `threshold` apart, or more.
 
   Args:
     threshold: reward units, >= 0; below it a reward model is not trusted.
@@ -54,7 +54,9 @@ def well_apart(scores, rewards, live, *, threshold=0.0):
   """
   del scores
   gap = rewards[..., :, None] - rewards[..., None, :]
-  return _shared(_outer(live, live) & (gap > threshold))
+  # Of rewards in tenths differences are equal only to rounding.
+  far = _above(rewards) & (gap > threshold - 1e-5)
+  return _shared(_outer(live, live) & far)
 
 
 def each_better(scores, rewards, live):

@@ -51,6 +51,24 @@ def test_distinct_equals_the_loops(gap):
   )
 
 
+@pytest.mark.parametrize('tenth', range(10))
+def test_scores_a_gap_apart_are_distinct_whichever_tenths_they_are(tenth):
+  mask = np.ones((2, 1), bool)
+  quality = jnp.float32([tenth / 10, (tenth + 1) / 10])
+  rollouts = policy.as_rollouts(
+    np.zeros((2, 1), np.int32), mask, group=jnp.zeros(2, jnp.int32)
+  )
+  rollouts = rollouts.replace(extras={'quality': quality})
+  rewards = jnp.float32([0, 1])
+  ours = targets.distinct(rewards, rollouts, gap=0.1)
+  expected = targets.distinct(rewards, rollouts, gap=0.0)
+  np.testing.assert_array_equal(ours, expected)
+  assert ours[1, 0] > 0
+  np.testing.assert_array_equal(
+    targets.distinct(rewards, rollouts, gap=0.11), 0
+  )
+
+
 def test_rows_that_are_all_alike_teach_nothing_whatever_they_earn():
   rollouts, more, _ = _given(quality=jnp.zeros(_given()[0].valid.shape))
   bad = rollouts.extras['quality'].at[~rollouts.valid].set(jnp.nan)

@@ -54,6 +54,11 @@ def test_nothing_that_is_known_is_a_half_and_far_prompts_have_the_mean():
   np.testing.assert_allclose(one, 1.0)
 
 
+@pytest.mark.filterwarnings('error')
+def test_loss_of_nothing_is_nothing():
+  assert foresight.loss(np.zeros(0), np.zeros(0)) == 0
+
+
 def test_loss_is_the_papers_and_finite_where_chances_are_0_or_1():
   p, r = RNG.uniform(0.05, 0.95, 7), np.array([0, 1, 1, 0, 0.5, 1, 0])
   entropy = np.mean(

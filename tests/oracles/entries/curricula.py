@@ -99,7 +99,7 @@ def skywork_r1v2(
     gaps = [
       (i, j, case.rewards[i] - case.rewards[j]) for i in rows for j in rows
     ]
-    return [(i, j) for i, j, gap in gaps if gap > threshold]
+    return [(i, j) for i, j, gap in gaps if 0 < gap >= threshold - 1e-5]
 
   first = over_tokens(case, w, term)
 
