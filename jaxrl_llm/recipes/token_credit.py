@@ -341,6 +341,11 @@ def prime(
   What the second policy says is scaled to one, as loud while it cannot tell
   right from wrong as once it can. The reward of a small model on few rows fell
   with it in both seeds tried, and rose where `process` = 0 leaves it out.
+  In one more seed it agreed with rewards at first, by a correlation of 0.5 to
+  0.9 within groups, and from the tenth iteration on by -0.5 to 0, while what it
+  said of a token spread from 0.003 to 0.1: steps on 16 to 32 rows that count
+  move all that it says. Policies that are tables, of which a step moves what it
+  saw alone, keep 0.9 and are not harmed.
 
   Deviates: groups are drawn anew until enough are of a middle rate, where the
   code draws four times as many at once, and whitens and scales what it keeps
