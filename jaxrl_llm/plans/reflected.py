@@ -110,7 +110,8 @@ class Reflected(Plan):
       own = first + np.arange(self.samples)
       good = own[rewards[own] > self.good]
       for row in own[np.isfinite(rewards[own])]:
-        better = good[rewards[good] - rewards[row] > self.gap]
+        # Of rewards in tenths differences are equal only to rounding.
+        better = good[rewards[good] - rewards[row] > self.gap + 1e-5]
         near = [(_apart(log, row, other), rewards[other]) for other in better]
         if near:
           yield int(row), int(better[near.index(max(near))])

@@ -86,7 +86,7 @@ def ball_logits(params, x, *, curvature=1.0):
       2 |z| asinh((1 - l) sinh(2 s r) + s l cosh(2 s r) x . z / |z|) / s
 
   with s = sqrt(c): the form of earlier hyperbolic networks, whose slopes grow
-  without bound towards the rim. The point X / (1 + X_0), normals and offsets
+  without bound towards the rim. The point X / (1 + s X_0), normals and offsets
   halved, has the logits of the hyperboloid.
 
   Source: Hyperbolic Neural Networks++, arXiv 2006.08210, equation 6, as in

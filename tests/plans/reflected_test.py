@@ -102,6 +102,15 @@ def test_an_episode_that_is_hardly_worse_stays():
   )
 
 
+@pytest.mark.parametrize('tenth', range(1, 9))
+def test_just_the_gap_is_hardly_worse_whichever_tenths_they_are(tenth):
+  def judge(text, record):
+    return (tenth + 2 * (text == record['answer'])) / 10
+
+  notes = collect([BAD, GOOD], judge=judge, good=0.0, gap=0.2)[0].notes
+  assert notes == {'plan/reflected': 0.0}
+
+
 def test_an_episode_whose_verifier_failed_stays():
   def judge(text, record):
     return None if text == '22' else float(text == record['answer'])
