@@ -5,6 +5,10 @@ environment paid for its step, p_h, the extra `step_reward`. What was paid is
 part of R, as it is of the score `returned`. Each of these is
 
     f(rewards f32[N], rollouts) -> f32[N]
+
+What is left of R without what was paid is known to 5 decimals: more is rounding
+of sums, by which steps that earned the same would differ, and a norm divides by
+how much they do.
 """
 
 from __future__ import annotations
@@ -34,7 +38,7 @@ def apart(rewards, rollouts):
   step, valid = rollouts.extras['step'] * 1.0, rollouts.valid
   latest = numerics.group_max(step, key, valid)
   last = grouping.representatives(key, valid & (step == latest))
-  return jnp.where(valid, paid + last * (rewards - total), 0.0)
+  return jnp.where(valid, paid + last * _left(rewards - total), 0.0)
 
 
 @reads('trajectory', 'step_reward')
@@ -53,7 +57,12 @@ def shared(rewards, rollouts, *, weight=1.0):
     f32[N], 0 in rows that do not count.
   """
   paid, _, total = _paid(rollouts)
-  return jnp.where(rollouts.valid, rewards + weight * (paid - total), 0.0)
+  outcome = _left(rewards - weight * total)
+  return jnp.where(rollouts.valid, outcome + weight * paid, 0.0)
+
+
+def _left(difference):
+  return jnp.round(difference, 5)
 
 
 def _paid(rollouts):

@@ -104,6 +104,45 @@ def test_pay_of_the_first_turn_is_credited_to_the_first_turn(
   assert not found[~VALID].any()
 
 
+@pytest.mark.parametrize('pay', [0.1, 0.7, 5.3])
+@pytest.mark.parametrize(
+  ('name', 'outcome'),
+  [('m_grpo', 0.3), ('m_grpo', 1.0), ('hi_agent', 0.3), ('step_grpo', 0.0)],
+)
+def test_episodes_of_other_lengths_that_earned_alike_teach_nothing(
+  name, outcome, pay
+):
+  """Whatever the sums of their pay are rounded to."""
+  turns, lengths = 5, np.array([1, 2, 3, 5])
+  step = np.tile(np.arange(turns), 4)
+  valid = step < np.repeat(lengths, turns)
+  paid = np.where(valid & (step > 0), pay, 0).astype('f')
+  returns = np.add.reduce(paid.reshape(4, turns), axis=1, dtype='f')
+  extras = {
+    'trajectory': np.repeat(np.arange(4), turns),
+    'step': step,
+    'agent': step > 0,
+    'anchor': step > 0,
+    'copies': valid,
+  }
+  given = policy.as_rollouts(
+    np.zeros((20, 1), np.int32),
+    np.ones((20, 1), bool),
+    group=jnp.zeros(20, int),
+  ).replace(valid=jnp.asarray(valid))
+  given = given.with_extras(
+    step_reward=jnp.asarray(paid),
+    **{key: jnp.asarray(x, jnp.int32) for key, x in extras.items()},
+  )
+  rewards = jnp.asarray(np.repeat(returns + np.float32(outcome), turns))
+  start = initial_credit(given, Scores(rewards[:, None], jnp.ones(1)))
+  stage = recipes.build(name).credit
+  found, _ = stage.update(
+    start.replace(rewards=rewards), given, stage.init(None)
+  )
+  np.testing.assert_array_equal(found.advantages, 0)
+
+
 def test_poad_credits_the_action_that_was_paid():
   """One row of two actions of two tokens, paid 0.5 at the end of the first."""
   given = policy.as_rollouts(np.zeros((1, 4), np.int32), np.ones((1, 4), bool))
