@@ -95,7 +95,7 @@ class SteeredGAE(PenalisedGAE):
       kl_weight <- kl_weight (1 + gain clip(KL / target - 1, -0.2, 0.2))
 
   KL is the mean of old_logp - ref_logp over the tokens of the iteration, which
-  still uses the weight from before.
+  still uses the weight from before; without a token the weight stays.
 
   Attributes:
     target: nats per token, > 0. gain: of a correction.
@@ -120,7 +120,9 @@ class SteeredGAE(PenalisedGAE):
 
   def measured(self, kl, rollouts):
     """The KL that is steered, of f32[N, T], and how much of a correction."""
-    return numerics.masked_mean(kl, rollouts.loss_mask), self.gain
+    mask = rollouts.loss_mask
+    gain = jnp.where(jnp.any(mask), self.gain, 0.0)
+    return numerics.masked_mean(kl, mask), gain
 
 
 @reads('span_reward')

@@ -94,6 +94,18 @@ def test_the_weight_of_the_penalty_steers_the_kl_to_its_target():
   np.testing.assert_allclose(weight, 0.3 * 1.05 * 0.9, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+  'kind', [critics.SteeredGAE, critics.KeywordGAE, critics.SpanGAE]
+)
+def test_the_weight_of_the_penalty_stays_where_no_row_counts(kind):
+  rollouts, credit, _, mask = _given(np.zeros(8, bool), np.zeros(8, bool))
+  rollouts = rollouts.with_extras(span_reward=jnp.full(mask.shape, jnp.nan))
+  stage = kind(kl_weight=0.3)
+  after, state = stage.update(credit, rollouts, stage.init(Spec(8, 1, 1, 6)))
+  np.testing.assert_array_equal(after.advantages, 0)
+  assert state == np.float32(0.3)
+
+
 def test_scaled_rewards_use_all_rows_so_far():
   valid = np.arange(8) != 2
   rollouts, credit, _, _ = _given(np.zeros(8, bool), valid)
