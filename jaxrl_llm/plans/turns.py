@@ -21,7 +21,8 @@ class Turns(NamedTuple):
       characters; -1 where none was.
     start, end: i32[N, H], the first column of each turn's action and the one
       after its last; equal where it was not taken.
-    reward: f32[N, H], of the environment. agent: i32[N, H].
+    reward: f64[N, H], of the environment, so that in float32 they add up to the
+      same in any order. agent: i32[N, H].
     state, anchor: [N, H], the states that were acted in, and their names.
     talk: [N, H], the conversations before each turn. action: [N, H], what was
       said.
@@ -63,7 +64,7 @@ def empty(rows: int, turns: int) -> Turns:
     call=np.full(shape, -1, np.int32),
     start=np.zeros(shape, np.int32),
     end=np.zeros(shape, np.int32),
-    reward=np.zeros(shape, np.float32),
+    reward=np.zeros(shape, np.float64),
     agent=np.zeros(shape, np.int32),
     anchor=np.full(shape, '', object),
     action=np.full(shape, '', object),

@@ -1,5 +1,7 @@
 """Episodes: who said what, where it stands, and how it is cut into steps."""
 
+import types
+
 import jax
 import numpy as np
 import pytest
@@ -190,6 +192,22 @@ def test_extras_say_what_steps_have_in_common():
   anchor, node = extras['anchor'], extras['node']
   assert anchor[0] == anchor[3] != anchor[1] == anchor[4]
   assert node[0] == node[3] and node[1] == node[4] and node[0] != node[1]
+
+
+def test_what_was_paid_in_another_order_adds_up_to_the_same():
+  """Or a norm would tell episodes apart by what rounding left of their sums."""
+
+  class Lent:
+    def rows(self, tasks):
+      return [{} for _ in tasks]
+
+    def verify(self, rollouts, texts, records):
+      return np.float32([record['return'] for record in records])
+
+  log = turns_lib.empty(4, 3)
+  log.reward[:] = [[0.1, 0.2, 0.3], [0.3, 0.2, 0.1], [0.6, 0, 0], [0.2] * 3]
+  rollouts = types.SimpleNamespace(task=range(4))
+  assert len({*playing.judged(Lent(), rollouts, log).tolist()}) == 1
 
 
 def test_what_the_environment_paid_goes_with_its_turn():
