@@ -1,5 +1,6 @@
 """Episodes: who said what, where it stands, and how it is cut into steps."""
 
+import itertools
 import types
 
 import jax
@@ -204,9 +205,10 @@ def test_what_was_paid_in_another_order_adds_up_to_the_same():
     def verify(self, rollouts, texts, records):
       return np.float32([record['return'] for record in records])
 
-  log = turns_lib.empty(4, 3)
-  log.reward[:] = [[0.1, 0.2, 0.3], [0.3, 0.2, 0.1], [0.6, 0, 0], [0.2] * 3]
-  rollouts = types.SimpleNamespace(task=range(4))
+  pay = [*itertools.permutations((0.1, 0.2, 0.3, 0.4)), (1.0, 0.0, 0.0, 0.0)]
+  log = turns_lib.empty(len(pay), 4)
+  log.reward[:] = pay
+  rollouts = types.SimpleNamespace(task=range(len(pay)))
   assert len({*playing.judged(Lent(), rollouts, log).tolist()}) == 1
 
 
