@@ -174,7 +174,7 @@ def souped(params: PyTree, others: Sequence[PyTree], weight: float) -> PyTree:
   flat = traverse_util.flatten_dict(params)
   mixed = dict(flat)
   parts = [traverse_util.flatten_dict(other) for other in others]
-  for path in parts[0]:
+  for path in dict.fromkeys(path for part in parts for path in part):
     same = [part[path] for part in parts if path in part]
     shapes = {x.shape for x in same} | {getattr(flat.get(path), 'shape', None)}
     if len(same) < len(parts) or len(shapes) > 1:

@@ -135,3 +135,10 @@ def test_a_soup_is_the_weighted_mean_of_start_and_others():
 def test_a_soup_of_other_shapes_is_refused(other):
   with pytest.raises(ValueError, match='policies of one architecture'):
     reference.souped({'a': jnp.ones(2)}, [other], 0.5)
+
+
+def test_what_one_of_several_policies_alone_has_is_refused():
+  start = {'a': jnp.ones(2)}
+  for others in ([start, {**start, 'b': start['a']}], [start, {}]):
+    with pytest.raises(ValueError, match='policies of one architecture'):
+      reference.souped(start, others, 0.5)
