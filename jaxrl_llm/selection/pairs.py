@@ -137,7 +137,7 @@ def siblings(scores, rewards, live, *, node_path, gap=0.0):
 
   Args:
     node_path: i32[B, G, L], the child taken at each level.
-    gap: the least difference of rewards.
+    gap: rewards differ by more than this.
 
   Source: iTool, arXiv 2501.09766, and its code, with the value of a child as
     its reward.
