@@ -213,7 +213,7 @@ REFUSED = [
     'k2:adaptive_kl(1)',
     'be given target; it has initial',
   ),
-  ('grpo', 'costs', 'teacher_k2:1', 'whose plan does, such as kdrl'),
+  ('grpo', 'costs', 'teacher_k2:1', 'whose plan does, such as iw_opd'),
   ('rloo', 'costs', 'old_k3:adaptive_kl(1, 1)', "steers by 'reference/kl'"),
   ('grpo', 'cost', 'k2:1', "unknown slot 'cost'. Did you mean 'costs'"),
 ]

@@ -55,9 +55,9 @@ def prepare(request):
     run.draw()
     _SAMPLING.clear()
     started = protocol.clocks()
-    state, metrics, (rollouts, credit) = loop.iterate(parts, state, step)
+    state, metrics, taught = loop.iterate(parts, state, step)
     step += 1
-    run.samples(step, parts.examples(rollouts, credit))
+    run.samples(step, parts.examples(*taught))
     run.log(step, metrics)
     whole, (sampled,) = protocol.since(started), _SAMPLING
     assert metrics['bad_steps'] == 0

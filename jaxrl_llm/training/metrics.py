@@ -357,6 +357,11 @@ _TABLE: dict[str, Metric] = {
   'plan/taught': _share(
     'share of rows', 'The policy was shown an answer to learn from.'
   ),
+  'plan/foretold': _count(
+    '3/4 mean cross-entropy + 1/4 mean ranking loss of foretold rates',
+    'nats',
+    'How far foretold success rates were from those that came.',
+  ),
   'plan/anchored': _share(
     'share of groups', 'Learned with a demonstration, all else being wrong.'
   ),

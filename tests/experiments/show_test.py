@@ -111,15 +111,16 @@ def test_responses_of_a_group_stand_side_by_side_where_there_is_room(colour):
   assert max(map(len, rows)) <= 80
 
 
-def shown(folder, capsys, *words):
+def shown(folder, capsys, **given):
   """What the command prints of a run with two prompts in each iteration."""
   lines = [
     line(step, prompt=f'{name} of {step}', reward=reward)
     for step in (1, 2)
     for name, reward in (('low', 0.0), ('high', 1.0), ('mid', 0.5))
   ]
-  with flagsaver.flagsaver():
-    flags.FLAGS(['show', *words])
+  # Not parsed: other commands' flags, which the process may hold, are required.
+  with flagsaver.flagsaver(**{'step': None, 'task': '', 'count': 8} | given):
+    flags.FLAGS.mark_as_parsed()
     try:
       assert show.main([str(run_of(folder, lines))]) == 0
     finally:
@@ -129,12 +130,12 @@ def shown(folder, capsys, *words):
 
 
 def test_the_command_takes_an_order_an_iteration_and_a_word(tmp_path, capsys):
-  found = shown(tmp_path, capsys, '--worst')
+  found = shown(tmp_path, capsys, worst=True)
   assert found == ['low of 2', 'mid of 2', 'high of 2']
-  found = shown(tmp_path, capsys, '--best', '--step=1', '--task=i', '--count=1')
+  found = shown(tmp_path, capsys, best=True, step=1, task='i', count=1)
   assert found == ['high of 1']
   with pytest.raises(Refused, match='one order .* not --worst --best'):
-    shown(tmp_path, capsys, '--best', '--worst')
+    shown(tmp_path, capsys, best=True, worst=True)
 
 
 def test_a_response_does_not_command_the_terminal():

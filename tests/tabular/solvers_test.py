@@ -21,6 +21,7 @@ from jaxrl_llm.tabular import (
   information,
   mirror,
   optimism,
+  outcomes,
   pareto,
   poker,
   regret,
@@ -246,6 +247,25 @@ SOLVERS = STEPS | {
     hypergradient,
     (FEATURES, FEATURES @ jnp.array([0.3, -0.4])),
     ((0 * FEATURES, 0 * GAINS), jnp.array([0.6, -0.8])),
+  ),
+  'outcomes.balance': Solver(
+    outcomes.balance,
+    (GAINS, POLICY, REFERENCE, LEVEL),
+    ((LEVEL, UNIFORM, UNIFORM, LEVEL), 0 * LEVEL),
+  ),
+  'outcomes.extracted': Solver(
+    outcomes.extracted,
+    (PAID[0, :, 0], PAID[..., 0], jnp.moveaxis(SEEN, 1, 2)),
+    # One way to all outcomes is the way to any.
+    (
+      (PAID[0, :, 0], PAID[..., 0], jnp.tile(POLICY[:, None], (2, 1, 3))),
+      jnp.tile(POLICY, (2, 1)),
+    ),
+  ),
+  'outcomes.amortised': Solver(
+    outcomes.amortised,
+    (GAINS, POLICY, LEVEL, REFERENCE, UNIFORM),
+    ((LEVEL, UNIFORM, LEVEL, UNIFORM, 0 * LEVEL), 0 * LEVEL),
   ),
   'pareto': Solver(
     fronts,

@@ -47,7 +47,7 @@ def test_iteration_is_one_of_a_run_with_the_lengths_of_the_shape(
     }
   )
   outcome = iteration()
-  _, metrics, (rollouts, credit) = seen[0]
+  _, metrics, (rollouts, credit, _) = seen[0]
   wanted = np.array(shape.lengths(32))[rollouts.content.response[:, 0]]
   np.testing.assert_array_equal(rollouts.length, wanted)
   assert outcome['tokens'] == wanted.sum()
