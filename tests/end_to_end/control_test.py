@@ -96,9 +96,9 @@ def test_recipes_for_agents_act_where_a_turn_is_an_action(recipe, tmp_path):
   session, params = session_of(team, recipe, tmp_path)
   state = loop.begin(session, params)
   for step in range(2):
-    state, metrics, (rollouts, _) = loop.iterate(session, state, step)
+    state, metrics, taught = loop.iterate(session, state, step)
     assert metrics['bad_steps'] == 0 and metrics['sampler/gap_max'] <= 1e-5
-  assert len(rollouts.valid) == session.spec.rows
+  assert len(taught.rollouts.valid) == session.spec.rows
   measured = session.evaluate(state, 2)
   assert ('exploitability' in measured) == (recipe == 'epo')
 
