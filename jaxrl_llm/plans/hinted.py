@@ -90,7 +90,7 @@ class Hinted(Plan):
       np.zeros((len(chosen), 0)),
     )
     said = self.change(tools, told, level[chosen] - 1, key)
-    texts = plain = [record['prompt'] for record in records]
+    plain = [record['prompt'] for record in records]
     by_place = dict(zip(chosen, said))
     texts = [by_place.get(i, text) for i, text in enumerate(plain)]
     prompts, fits = phrases.fitting(tools, tasks, texts, plain)
