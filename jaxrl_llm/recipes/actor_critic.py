@@ -96,6 +96,16 @@ _SECRETS = Paper(
 )
 
 
+def _scaled(bound, advantage_bound, kl_weight, discount, trace):
+  """The stages of `ppo_max`, in their order."""
+  return (
+    critics.ScaledReward(bound),
+    critics.PenalisedGAE(discount, trace, kl_weight),
+    refine(tokens.whiten_batch),
+    refine(tokens.clip_advantages, bound=advantage_bound),
+  )
+
+
 @register(_SECRETS)
 def ppo_max(
   *,
@@ -122,12 +132,7 @@ def ppo_max(
   error = partial(costs.squared_value_error, clip=value_clip)
   return Recipe(
     plan=sampled.independent(samples=samples),
-    credit=chain(
-      critics.ScaledReward(bound),
-      critics.PenalisedGAE(discount, trace, kl_weight),
-      refine(tokens.whiten_batch),
-      refine(tokens.clip_advantages, bound=advantage_bound),
-    ),
+    credit=chain(*_scaled(bound, advantage_bound, kl_weight, discount, trace)),
     objective=policy_gradient(
       surrogates.clip, low=clip, high=clip, value=Cost(error, value_weight)
     ),
@@ -163,12 +168,7 @@ def ppo_ptx(
   No limit: a group of `ppo_max` has no row that rewards do not see.
   """
   error = partial(costs.own_value_error, clip=value_clip)
-  stages = (
-    critics.ScaledReward(bound),
-    critics.PenalisedGAE(discount, trace, kl_weight),
-    refine(tokens.whiten_batch),
-    refine(tokens.clip_advantages, bound=advantage_bound),
-  )
+  stages = _scaled(bound, advantage_bound, kl_weight, discount, trace)
   return Recipe(
     plan=imitated.WithDemonstration(samples=samples),
     credit=chain(*(Sparing('offline', stage) for stage in stages)),
