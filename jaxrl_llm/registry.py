@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import inspect
 import os
+import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -106,6 +107,16 @@ class Entry:
   def defaults(self) -> dict[str, float | int | bool | str | tuple]:
     parameters = inspect.signature(self.factory).parameters
     return {name: p.default for name, p in parameters.items()}
+
+  @property
+  def place(self) -> tuple[str, int]:
+    """File and line of the factory; the package's own from its parent."""
+    code = inspect.unwrap(self.factory).__code__
+    root = pathlib.Path(__file__).parents[1]
+    path = pathlib.Path(code.co_filename)
+    if path.is_relative_to(root):
+      path = path.relative_to(root)
+    return path.as_posix(), code.co_firstlineno
 
   @property
   def text(self) -> str:

@@ -20,18 +20,32 @@ def test_papers_table_is_fresh():
 
 def _cells():
   """The cells of every row of the table of recipes, by name."""
-  rows = [r for r in command.table().splitlines() if r.startswith('| `')]
+  rows = [r for r in command.table().splitlines() if r.startswith('| [`')]
   cells = [
     [c.strip() for c in row.replace(r'\|', '/').split('|')[1:-1]]
     for row in rows
   ]
-  return {row[0].strip('`'): row for row in cells}
+  return {row[0].split('`')[1]: row for row in cells}
 
 
 def test_table_has_one_row_of_nine_cells_for_each_recipe():
   cells = _cells()
   assert sorted(cells) == recipes.names()
   assert {len(row) for row in cells.values()} == {9}
+
+
+def test_table_links_the_file_that_has_the_entry():
+  for name, cells in _cells().items():
+    [path] = re.findall(r'\]\((.*)\)', cells[0])
+    assert f'\ndef {name}(' in (ROOT / path).read_text(encoding='utf-8')
+
+
+def test_description_says_where_the_entry_is(capsys):
+  assert command.main(['dapo']) == 0
+  [place] = re.findall(r'code +(\S+)', capsys.readouterr().out)
+  path, line = place.split(':')
+  lines = (ROOT / path).read_text(encoding='utf-8').splitlines()
+  assert 'DAPO' in lines[int(line) - 1] and lines[int(line)] == 'def dapo('
 
 
 def test_table_says_how_every_entry_deviates():
