@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jaxrl_llm import digests, reads, recipes
-from jaxrl_llm.plans import recorded
+from jaxrl_llm.plans import by_turn, recorded
 from jaxrl_llm.tasks import environments
 from jaxrl_llm.types import Scores, Spec, Stats
 from tests import thinned
@@ -42,6 +42,9 @@ VALUES = {
   'prime': {'rounds': 1},
   'dr_zero': {'parse': 'tests.recipes.extras_test:question'},
 }
+# Behind a leading episode a step is an episode, and earns what that does; the
+# plan of the same rows over HTTP has several to an episode.
+PLANS = {'step_grpo': by_turn.Steps()}
 
 
 def question(text):
@@ -109,11 +112,15 @@ class Tools(scripted.Scripted):
 
   def score(self, rollouts, *needs):
     stats = super().score(rollouts, *needs)
+    made = self._digests(rollouts, needs, np.random.default_rng(3))
     # Thousandths of a nat, and more for some rows than for others: were all
     # far, or all near, every drift would count as the same one.
     far = 1e-3 * (1 + jnp.arange(stats.logp.shape[0]) % 8)[:, None]
     logp = stats.logp * (1 + far * self.round)
-    return Stats(logp=logp, entropy=stats.entropy)
+    return Stats(logp=logp, entropy=stats.entropy, digests=made)
+
+  def referred(self, rollouts, *needs):
+    return self.taught(rollouts, *needs)
 
   def hidden_square(self, rollouts):
     return 2e3 * (rollouts.content.response % 5)
@@ -123,11 +130,14 @@ class Tools(scripted.Scripted):
     return jnp.asarray(noise, jnp.float32)
 
   def taught(self, rollouts, *needs):
-    shape = *rollouts.content.response.shape, len(scripted.LETTERS) + 1
-    log_probs = jax.nn.log_softmax(self.rng.standard_normal(shape))
-    seen = digests.seen(rollouts, rollouts.content.response)
-    made = digests.made(needs, jnp.asarray(log_probs, jnp.float32), seen)
+    made = self._digests(rollouts, needs, self.rng)
     return self.score(rollouts).replace(digests=made)
+
+  def _digests(self, rollouts, needs, rng):
+    shape = *rollouts.content.response.shape, len(scripted.LETTERS) + 1
+    log_probs = jax.nn.log_softmax(rng.standard_normal(shape))
+    seen = digests.seen(rollouts, rollouts.content.response)
+    return digests.made(needs, jnp.asarray(log_probs, jnp.float32), seen)
 
   def teachers(self, rollouts):
     logp = -0.1 * (1 + rollouts.content.response % 7)
@@ -205,7 +215,8 @@ def _credit(recipe, spec, rollouts, scores):
 )
 def test_credit_depends_on_what_the_plan_says(name):
   recipe = _built(name)
-  plan, terms = recipe.plan, recipe.plan.contract
+  plan = PLANS.get(name, recipe.plan)
+  terms = plan.contract
   groups = len(QUESTIONS) * terms.groups
   spec = Spec(
     groups * terms.samples,
@@ -219,11 +230,19 @@ def test_credit_depends_on_what_the_plan_says(name):
   rollouts = _with_passes(rollouts, recipe.needs)
   credit = _credit(recipe, spec, rollouts, scores)
   for key in _needed(name):
-    said = rollouts.extras[key]
-    same = jnp.broadcast_to(said.reshape(-1)[0], said.shape)
-    if jnp.all(same == said):  # of an iteration; in another one it differs
-      same = same + 1
-    dumb = rollouts.replace(extras={**rollouts.extras, key: same})
-    other = _credit(recipe, spec, dumb, scores)
-    pairs = zip(jax.tree.leaves(credit), jax.tree.leaves(other))
-    assert any(not np.allclose(*pair) for pair in pairs), key
+    others = []
+    for same in _alike(rollouts.extras[key]):
+      dumb = rollouts.replace(extras={**rollouts.extras, key: same})
+      other = _credit(recipe, spec, dumb, scores)
+      others += zip(jax.tree.leaves(credit), jax.tree.leaves(other))
+    assert any(not np.allclose(*pair) for pair in others), key
+
+
+def _alike(said):
+  """What says the same of all rows: the first of them, and the least.
+
+  Where that is what was said, of an iteration, in another one it differs.
+  """
+  for one in (said.reshape(-1)[0], said.min()):
+    same = jnp.broadcast_to(one, said.shape)
+    yield same + 1 if jnp.all(same == said) else same
