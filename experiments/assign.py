@@ -13,17 +13,25 @@ maximisation of MaxMin-RLHF, arXiv 2402.08925:
       --rounds=5 --config.data.path=pairs.jsonl --config.steps=60
 
 trains by experiments.train, with all settings that are given, in runs
-parts/round-1/0, ..., whose exports the next round goes on from. A decoder
-begins where it was, a head anew. A model without annotators stays as it is.
+parts/round-1/0, ..., whose exports the next round goes on from. A model without
+annotators stays as it is. Models have to differ at first. With
+
+  python -m experiments.assign --models=FOLDER --groups=2 ...
+
+all begin as one, and people are dealt out to them at first, evenly, as in the
+published code; by lot here, which the seed decides. What a model learns of a
+part must hold for people whom it has not seen, so a round should be so short
+that nothing is learned by heart, or nobody ever moves.
 
 The models are then the verifiers of the recipe `maxmin_rlhf`, one for each
-group of people. Models have to differ at first, as those of two seeds do.
+group of people.
 """
 
 from __future__ import annotations
 
 import json
 import pathlib
+import random
 import shlex
 import subprocess
 import sys
@@ -52,6 +60,12 @@ _ROUNDS = flags.DEFINE_integer(
   'most; 0 assigns once.',
   allow_override=True,
 )
+_GROUPS = flags.DEFINE_integer(
+  'groups',
+  0,
+  'Models that a single one becomes; 0 takes --models as they are.',
+  allow_override=True,
+)
 _MOST = 16  # responses of a record
 
 # The records of each model's people, and who these are.
@@ -59,11 +73,8 @@ Parts = tuple[list[list[dict[str, Any]]], list[list[str]]]
 
 
 def main() -> int:
-  models = command.folders(_MODELS.value)
-  if len(models) < 2:
-    raise command.Refused(
-      'one model explains everybody: give --models=FOLDER,FOLDER'
-    )
+  groups = _GROUPS.value
+  models = begun(command.folders(_MODELS.value), groups)
   if _ROUNDS.value < 0:
     raise command.Refused(f'--rounds={_ROUNDS.value} must be 0 or more')
   config = _CONFIG.value
@@ -71,7 +82,8 @@ def main() -> int:
   output = command.folder('output', _OUTPUT.value)
 
   def assigned(folders: Sequence[str], number: int) -> Parts:
-    parts, people = assign(folders, config)
+    by_lot = groups and number == 0
+    parts, people = dealt(groups, config) if by_lot else assign(folders, config)
     _write(_place(output, number), parts, people)
     for folder, own, rows in zip(folders, people, parts):
       print(f'{folder}: {len(own)} annotators, {len(rows)} records', flush=True)
@@ -87,6 +99,24 @@ def main() -> int:
 
   alternated(models, _ROUNDS.value, assigned, trained)
   return 0
+
+
+def begun(models: Sequence[str], groups: int) -> list[str]:
+  """The folders that several models begin as.
+
+  Raises:
+    command.Refused: less than two of them.
+  """
+  if groups and (groups < 2 or len(models) != 1):
+    raise command.Refused(
+      f'--groups={groups} makes two or more models of a single one, and '
+      f'--models names {len(models)}'
+    )
+  if len(models) * max(groups, 1) < 2:
+    raise command.Refused(
+      'one model explains everybody: give --models=FOLDER,FOLDER, or --groups=2'
+    )
+  return [*models] * max(groups, 1)
 
 
 def alternated(
@@ -162,11 +192,8 @@ def assign(folders: Sequence[str], config) -> Parts:
 
   from jaxrl_llm.problems.text import calibration, reward_models
   from jaxrl_llm.rewards import learned
-  from jaxrl_llm.tasks import preferences
 
-  both = preferences.load(config.data, seed=config.seed, samples=_MOST)
-  rows = [row for part in both for row in part.rows]
-  names = [_annotator(row) for row in rows]
+  rows, names = _read(config)
   known = sorted(set(names))
   flat = [(row['prompt'], said) for row in rows for said in row['responses']]
   ratings = reward_models.load(folders)(*zip(*flat))
@@ -185,6 +212,30 @@ def assign(folders: Sequence[str], config) -> Parts:
     [name for name, own in zip(known, model.tolist()) if own == number]
     for number in range(len(folders))
   ]
+  return _parted(rows, names, people)
+
+
+def dealt(groups: int, config) -> Parts:
+  """The same by lot, as many annotators to each group as to any other.
+
+  Raises:
+    command.Refused: a record without an annotator.
+  """
+  rows, names = _read(config)
+  lots = random.Random(config.seed).sample(sorted({*names}), len({*names}))
+  return _parted(rows, names, [sorted(lots[i::groups]) for i in range(groups)])
+
+
+def _read(config) -> tuple[list[Mapping[str, Any]], list[str]]:
+  """All records, and who wrote each."""
+  from jaxrl_llm.tasks import preferences
+
+  both = preferences.load(config.data, seed=config.seed, samples=_MOST)
+  rows = [row for part in both for row in part.rows]
+  return rows, [_annotator(row) for row in rows]
+
+
+def _parted(rows, names, people) -> Parts:
   fields = 'prompt', 'responses', 'scores', 'annotator'
   parts = [
     [{f: row[f] for f in fields} for n, row in zip(names, rows) if n in own]

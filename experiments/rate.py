@@ -10,7 +10,8 @@ variance), accuracy, negative log-likelihood, Brier score and expected
 calibration error on the pairs that were held out. Records of more responses
 than two also give the curve of the best of n: the record's score of the
 response that is rated highest, against the divergence of that choice. Of
-single responses with labels, a rating above 0 says that one is liked. With
+single responses with labels, a rating above 0 says that one is liked. Of models
+of several labels their mean is rated, and R^2 told of each label. With
 --config.data.responses=referred models read a reference before a response.
 
 With --biases=authority,bandwagon,distraction,reflection also how many pairs are
@@ -98,7 +99,10 @@ def check(names: Iterable[str]) -> None:
 def measure(
   folders, config, samples: int, biases: Sequence[str] = ()
 ) -> dict[str, dict]:
-  """For each model and ensemble: statistics, best of n, and what sways it."""
+  """For each model and ensemble: statistics, best of n, and what sways it.
+
+  Of a model of several labels also how much of the spread of each it explains.
+  """
   from jaxrl_llm.problems.text import biases as biases_lib
   from jaxrl_llm.problems.text import calibration, reward_models
   from jaxrl_llm.rewards import learned
@@ -110,10 +114,14 @@ def measure(
       f'data.responses={kind} is not rated here; use recorded, or referred'
     )
   referred = kind == 'referred'
-  _, held_out = preferences.load(
-    config.data, seed=config.seed, samples=samples, by_policy=referred
-  )
   models = reward_models.load(folders, compared=referred)
+  _, held_out = preferences.load(
+    config.data,
+    seed=config.seed,
+    samples=samples,
+    labels=models.labels,
+    by_policy=referred,
+  )
   if referred:
     held_out = preferences.referred(held_out, models.tokenizer.eos_token)
   flat = [(row['prompt'], r) for row in held_out.rows for r in row['responses']]
@@ -166,7 +174,15 @@ def measure(
         bias: biases_lib.robustness(before, margins(groups, other[name]))
         for bias, other in swayed.items()
       },
+      'labels': {},
     }
+  if models.labels > 1:
+    truth = np.concatenate([np.asarray(row['labels']) for row in held_out.rows])
+    for folder, said in zip(folders, models.by_label(prompts, responses)):
+      found[folder]['labels'] = {
+        str(label): {'r^2': float(learned.r_squared(x, y))}
+        for label, (x, y) in enumerate(zip(said.T, truth.T))
+      }
   return found
 
 
@@ -179,9 +195,9 @@ def table(found: dict[str, dict]) -> str:
     shown = ''.join(f'{values[f"rating/{c}"]:>10.4f}' for c in columns)
     lines.append(f'{name:{width}}{shown}')
   for name, values in found.items():
-    for bias, told in values['biases'].items():
+    for word, told in (values['biases'] | values['labels']).items():
       shown = ''.join(f'  {key} {value:.4f}' for key, value in told.items())
-      lines.append(f'{name:{width}}{bias:>12}{shown}')
+      lines.append(f'{name:{width}}{word:>12}{shown}')
   return '\n'.join(lines)
 
 

@@ -59,16 +59,18 @@ def rating(params, rows, needs=frozenset()):
   return Stats(logp=zeros, entropy=zeros, after_values=seen[:, None])
 
 
-def fitted(name, seen, labels):
+def fitted(name, seen, labels, **values):
   """The parameters that a recipe learns of responses f32[N, F]."""
-  program = Program(recipes.build(name), rating, optax.adam(RATE))
-  samples = program.recipe.plan.contract.samples
+  recipe = recipes.build(name, **values)
+  program = Program(recipe, rating, optax.adam(RATE))
+  samples = recipe.plan.contract.samples
   rows = len(seen)
   group = jnp.arange(rows, dtype=jnp.int32) // samples
   ones = jnp.ones((rows, 1))
   rollouts = policy.as_rollouts(ones.astype(jnp.int32), ones, group=group)
   rollouts = rollouts.replace(extras={'seen': seen})
-  state = program.init(jnp.zeros(seen.shape[1]), Spec(rows, samples, 1, 1))
+  start = jnp.zeros((seen.shape[1], *recipe.critic.shape))
+  state = program.init(start, Spec(rows, samples, 1, 1))
 
   def step(state, key):
     return tables.learn(program, state, rollouts, labels, key)
@@ -117,10 +119,8 @@ def of_responses(key, model, labels):
   if model == 'scores':
     half = seen[:labels]
     noise = 0.5 * jax.random.normal(say, (2, labels))
-    models = [
-      fitted('regression_reward_model', half, half @ w + n)
-      for w, n in zip((safe, kind), noise)
-    ]
+    scores = half @ jnp.stack([safe, kind], axis=1) + noise.T
+    models = fitted('regression_reward_model', half, scores, labels=2).T
   else:
     worth = seen @ (safe + kind) / 2
     models = [

@@ -1,4 +1,4 @@
-"""Reward models of five kinds of data and of two groups of people.
+"""Reward models of six kinds of data and of two groups of people.
 
   python -m experiments.benchmarks.reward_models
   python -m experiments.benchmarks.reward_models --seeds=0 --models=likes
@@ -10,10 +10,12 @@ below; `experiments.rate` rates the responses to 256 words that were held out.
 pairs           `reward_model`: Bradley and Terry's likelihood
 likes           `unary_reward_model` (RLUF): single responses, right or not
 scores          `regression_reward_model`: squared errors of those numbers
+labels          the same of two numbers at once, how right each half is
 demonstrations  `irl_reward_model` (DR-IRL): right ones above careless ones
 references      `polar` (POLAR): which of two is of who wrote a reference
-people          `experiments.assign` (MaxMin-RLHF): two models, and 16 people,
-                half of whom choose the wrong one of two responses to 480 words
+people          `experiments.assign` (MaxMin-RLHF): two models that begin as one,
+                and 16 people, dealt out to them by lot, half of whom choose the
+                wrong one of two responses to 480 words
 
 Writes reward_models.jsonl, a line as soon as a model is measured, of which a
 model that has one is not trained again; and reward_models.md.
@@ -37,17 +39,20 @@ from experiments import command
 from experiments.benchmarks import markdown
 
 CONFIG = 'experiments/configs/preference.py'
+SCORES = {'recipe.samples': 1, 'recipe.labels': 1}
 REFERRED = {'data.responses': 'referred'}
 # By the kind of data: the recipe, what it is trained with, what is rated.
 MODELS: Mapping[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
   'pairs': ('reward_model', {}, {}),
   'likes': ('unary_reward_model', {'recipe.samples': 1}, {}),
-  'scores': ('regression_reward_model', {'recipe.samples': 1}, {}),
+  'scores': ('regression_reward_model', SCORES, {}),
+  'labels': ('regression_reward_model', SCORES | {'recipe.labels': 2}, {}),
   'demonstrations': ('irl_reward_model', {}, {}),
   'references': ('polar', REFERRED | {'sample.max_response': 20}, REFERRED),
 }
 PEOPLE, RECORDS, HELD_OUT = 16, 480, 16
-ROUNDS, APART = 2, 5
+# Rounds at most, and steps of each.
+ROUNDS, EACH = 4, 8
 # Of runs that are shorter than the warmup of the rate.
 BRIEF = {'optimizer.warmup': 0}
 BIASES = 'authority', 'bandwagon', 'distraction', 'reflection'
@@ -106,7 +111,8 @@ def one_model(kind: str, seed: int, base, folder: pathlib.Path, run: Run):
   [told] = found.values()
   swayed = {bias: one['swayed'] for bias, one in told['biases'].items()}
   numbers = {name: told[f'rating/{name}'] for name in ('accuracy', 'nll')}
-  return {**numbers, **swayed}
+  fit = {f'r^2 {label}': one['r^2'] for label, one in told['labels'].items()}
+  return {**numbers, **swayed, **fit}
 
 
 def two_groups(seed: int, base, folder: pathlib.Path, run: Run):
@@ -115,20 +121,13 @@ def two_groups(seed: int, base, folder: pathlib.Path, run: Run):
   lines = map(json.dumps, answered(seed))
   data = folder / 'people.jsonl'
   data.write_text('\n'.join(lines) + '\n')
-  # They have to differ at first.
-  begun = []
-  for number in range(2):
-    place = folder / f'first-{number}'
-    own: dict[str, Any] = {'steps': APART, 'seed': 2 * seed + number}
-    own |= {'data.path': data, 'data.held_out': HELD_OUT}
-    run(train('reward_model', place, base, **BRIEF, **own))
-    begun.append(place / 'export')
+  own: dict[str, Any] = {'data.path': data, 'data.held_out': HELD_OUT}
+  own |= {'seed': seed, 'steps': EACH, 'eval.every': 0, **BRIEF}
   run(
     [
-      *('experiments.assign', f'--models={begun[0]}', f'--models={begun[1]}'),
+      *('experiments.assign', f'--models={base}', '--groups=2'),
       *(f'--output={folder / "parts"}', f'--rounds={ROUNDS}'),
-      *(f'--config.data.path={data}', f'--config.seed={seed}'),
-      f'--config.data.held_out={HELD_OUT}',
+      *(f'--config.{name}={value}' for name, value in own.items()),
     ]
   )
   first, *_, last = sorted((folder / 'parts').glob('**/annotators.json'))
@@ -139,7 +138,7 @@ def two_groups(seed: int, base, folder: pathlib.Path, run: Run):
 
 
 def answered(seed: int) -> list[dict[str, Any]]:
-  """Records of people, of whom odd ones choose the worse response."""
+  """Records of people, of whom the second half chooses the worse response."""
   from experiments.configs import preference
   from jaxrl_llm.tasks import preferences
 
@@ -149,11 +148,15 @@ def answered(seed: int) -> list[dict[str, Any]]:
     {
       'prompt': row['prompt'],
       'responses': row['responses'],
-      'scores': row['scores'][:: -1 if i % 2 else 1],
+      'scores': row['scores'][:: -1 if _odd(i % PEOPLE) else 1],
       'annotator': str(i % PEOPLE),
     }
     for i, row in enumerate(train.rows[:RECORDS])
   ]
+
+
+def _odd(person: int) -> bool:
+  return person >= PEOPLE // 2
 
 
 def people_of(path: pathlib.Path) -> list[list[str]]:
@@ -164,10 +167,10 @@ def together(people: Sequence[Sequence[str]]) -> float:
   """The share of people that stand beside the others of their kind.
 
   Example:
-    >>> together([['0', '2', '1'], ['3']])
+    >>> together([['0', '1', '8'], ['9']])
     0.75
   """
-  odd = [[int(name) % 2 for name in own] for own in people]
+  odd = [[_odd(int(name)) for name in own] for own in people]
   straight = odd[0].count(0) + odd[1].count(1)
   count = sum(map(len, odd))
   return max(straight, count - straight) / count
@@ -216,8 +219,10 @@ def run(words: Sequence[str]) -> None:
 def tables(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
   """Of models, and of people: means and standard errors over seeds."""
   head = ('accuracy', 'nll', *BIASES)
+  fit = 'r^2 0', 'r^2 1'
   for columns, kinds in (
     (head, [*MODELS]),
+    (fit, ['labels']),
     (('at first', 'after training'), ['people']),
   ):
     rows = [

@@ -43,6 +43,27 @@ class Scalar:
     return answers
 
 
+@dataclasses.dataclass(frozen=True)
+class Labels:
+  """K scores of several kinds at once, of which the value is the mean.
+
+  Attributes:
+    labels: K.
+
+  Source: Multi-Objective GRPO, arXiv 2503.21819, whose one reward model
+    regresses all labels and adds them up.
+  """
+
+  labels: int = 2
+
+  @property
+  def shape(self):
+    return (self.labels,)
+
+  def values(self, answers):
+    return jnp.mean(answers, axis=-1)
+
+
 def edges(*, low=-10.0, high=10.0, bins=51):
   """f32[bins + 1]: borders of equal bins of [low, high]."""
   return jnp.linspace(low, high, bins + 1)

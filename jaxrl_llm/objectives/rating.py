@@ -18,11 +18,15 @@ def last_value(logp, old_logp, mask, *, after_values):
   """r = v_T, f32[N]: the head's answer at the last token that counts.
 
   0 for a row without tokens. A score in the sense of `objectives.grouped`.
+
+  Args:
+    after_values: f32[N, T], or [N, T, K] of a head of K answers: f32[N, K].
   """
   del logp, old_logp
   columns = jnp.arange(mask.shape[-1])
   last = columns == numerics.last_index(mask)[:, None]
-  return numerics.masked_sum(after_values, last, axis=-1)
+  last = last.reshape(*mask.shape, *(1 for _ in after_values.shape[2:]))
+  return numerics.masked_sum(after_values, last, axis=1)
 
 
 def bradley_terry(chosen, rejected, gap, *, margin=0.0, centring=0.01):
@@ -78,13 +82,34 @@ def reaction(
   return jnp.where(jnp.any(mask, axis=-1), losses, 0.0)
 
 
-@reads('after_values', 'rewards')
-def least_squares(logp, old_logp, advantages, mask, *, after_values, rewards):
-  """(r - score)^2 of each response alone.
+@reads('after_values', 'components')
+def least_squares(
+  logp, old_logp, advantages, mask, *, after_values, components
+):
+  """Squared errors of the K scores of each response alone, in the mean.
+
+      1/K sum_k (r_k - score_k)^2
+
+  Args:
+    after_values: f32[N, T, K]. components: f32[N, K], the scores.
 
   Returns:
     f32[N]; 0 for a row without tokens.
+
+  Raises:
+    ValueError: another number of scores than of answers.
+
+  Source: Multi-Objective GRPO, arXiv 2503.21819; reconstructed from its
+    abstract.
   """
   del advantages
   ratings = last_value(logp, old_logp, mask, after_values=after_values)
-  return jnp.where(jnp.any(mask, axis=-1), (ratings - rewards) ** 2, 0.0)
+  if ratings.shape != components.shape:
+    raise ValueError(
+      f'a head for {ratings.shape[-1]} labels of responses that have '
+      f'{components.shape[-1]} scores each; set recipe.labels='
+      f'{components.shape[-1]}'
+    )
+  live = jnp.any(mask, axis=-1)[:, None]
+  error = jnp.where(live, ratings - components, 0.0)
+  return jnp.mean(error**2, axis=-1)

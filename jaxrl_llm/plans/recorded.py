@@ -4,7 +4,8 @@ They are encoded once, before a run, as columns that go with the prompts:
 
     recorded        i32[A, G, T], right padded
     recorded_mask   bool[A, G, T]
-    recorded_score  f32[A, G], what the record says of a response
+    recorded_score  f32[A, G], what the record says of a response; [A, G, K]
+                    where it says that of K labels
     recorded_cut    bool[A, G], longer than the budget and cut to it
 
 and, of demonstrations, of which none is better than another,
@@ -164,5 +165,6 @@ def rows(prompts: Prompts) -> tuple[Rollouts, Scores]:
     truncated=columns['recorded_cut'].reshape(-1),
     extras={kind: jnp.ones(count * samples, bool) for kind in kinds},
   )
-  scores = columns['recorded_score'].reshape(-1, 1)
-  return rollouts, Scores(scores, jnp.ones(1))
+  scores = columns['recorded_score'].reshape(count * samples, -1)
+  labels = scores.shape[1]
+  return rollouts, Scores(scores, jnp.full(labels, 1 / labels))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jaxrl_llm.objectives import listwise, rating, unary
+from jaxrl_llm.objectives import critics, listwise, rating, unary
 from jaxrl_llm.objectives.base import row_losses
 from jaxrl_llm.objectives.grouped import group_losses, pair_losses
 from jaxrl_llm.plans import sampled
@@ -124,20 +124,21 @@ def polar(*, samples: int = 2) -> Recipe:
     confidence='ABSTRACT',
   )
 )
-def regression_reward_model(*, samples: int = 1) -> Recipe:
-  """The score that a response was given, by least squares.
+def regression_reward_model(*, samples: int = 1, labels: int = 2) -> Recipe:
+  """All scores that a response was given, by least squares: one model.
 
-  Several such models, each of a label of its own, are verifiers with weights,
-  `safe=reward_model:FOLDER`, of one reward.
+  A record has `scores` of as many numbers for each response. As the verifier
+  `reward_model:FOLDER` the model says their mean, and as
+  `safe=reward_model:FOLDER@0` the first alone, for weights of one's own.
 
-  Deviates: reconstructed from the abstract. One model regresses all labels
-  there, and each its own here.
+  Deviates: reconstructed from the abstract. The paper's labels are four.
 
   No limit: no other entry fits a number to a score.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
     objective=row_losses(rating.least_squares),
+    critic=critics.Labels(labels),
   )
 
 

@@ -7,13 +7,15 @@ A record holds its `prompt` and one of
     responses, ranks        two or more, 1 is best; equal ranks are ties
     completion, label       one response, desirable (true) or not
 
-A response is text, or chat messages of which the last is the assistant's; the
-messages before it may only repeat the prompt. Where one is messages, a prompt
-that is text is the user's. Without a `prompt` it is what the responses share:
-the messages before their last, or the text that they begin with. Rows come out
-with `responses`, texts, and `scores`, numbers: 1 and 0 for a pair and for a
-label, (n - rank) / (n - 1) for ranks. Generated tasks write their own: the
-right answer, and others with symbols in wrong places.
+A score may be a list of K numbers, one for each label, where all are to be
+learned at once. A response is text, or chat messages of which the last is the
+assistant's; the messages before it may only repeat the prompt. Where one is
+messages, a prompt that is text is the user's. Without a `prompt` it is what the
+responses share: the messages before their last, or the text that they begin
+with. Rows come out with `responses`, texts, and `scores`, numbers: 1 and 0 for a pair and for a
+label, (n - rank) / (n - 1) for ranks, the mean of several labels, which are
+`labels`. Generated tasks write their own: the right answer, and others with
+symbols in wrong places.
 """
 
 from __future__ import annotations
@@ -38,7 +40,12 @@ _FORMS = (
 
 
 def load(
-  settings: Any, *, seed: int, samples: int, by_policy: bool = False
+  settings: Any,
+  *,
+  seed: int,
+  samples: int,
+  labels: int = 1,
+  by_policy: bool = False,
 ) -> tuple[data.Dataset, data.Dataset]:
   """The training and the held-out records that the settings ask for.
 
@@ -47,6 +54,7 @@ def load(
     seed: of generated records and of the split.
     samples: G, the most responses to a prompt, and their number in generated
       tasks.
+    labels: K, numbers that a score is of.
     by_policy: generated pairs are those of `written_by_policies`.
 
   Raises:
@@ -54,18 +62,25 @@ def load(
   """
 
   def read(path, **fields):
-    return load_records(path, samples=samples, **fields)
+    return load_records(path, samples=samples, labels=labels, **fields)
 
   train, held_out = data.load(settings, seed=seed, read=read)
   if by_policy:
     write = functools.partial(written_by_policies, seed=seed)
   else:
-    write = functools.partial(written, seed=seed, samples=samples)
+    write = functools.partial(
+      written, seed=seed, samples=samples, labels=labels
+    )
   return _completed(train, write), _completed(held_out, write)
 
 
 def load_records(
-  path, *, samples: int, prompt_field: str = 'prompt', **fields: Any
+  path,
+  *,
+  samples: int,
+  labels: int = 1,
+  prompt_field: str = 'prompt',
+  **fields: Any,
 ) -> data.Dataset:
   """Records with their responses, read as by `data.load_records`.
 
@@ -80,14 +95,14 @@ def load_records(
   )
   rows = []
   for row, place in zip(dataset.rows, dataset.places):
-    prompt, responses, scores = judged(place, row)
+    prompt, responses, scores = judged(place, row, labels)
     if len(responses) > samples:
       raise ValueError(
         f'{place}: {len(responses)} responses are more than '
         f'recipe.samples={samples}; set it to at least {len(responses)}'
       )
-    found = {'prompt': prompt, 'responses': responses, 'scores': scores}
-    rows.append(row | found)
+    found = {'prompt': prompt, 'responses': responses}
+    rows.append(row | found | _scored(scores, labels))
   return dataclasses.replace(dataset, rows=rows)
 
 
@@ -142,10 +157,20 @@ def _shared_messages(place: str, given: list[Any]):
   return talks[0][:count], [talk[count:] for talk in talks]
 
 
+def _scored(scores: list[Any], labels: int) -> Row:
+  """The fields of scores, which are lists where there are several labels."""
+  if labels == 1:
+    return {'scores': scores}
+  return {'scores': [sum(each) / labels for each in scores], 'labels': scores}
+
+
 def judged(
-  place: str, row: Mapping[str, Any]
-) -> tuple[Any, list[str], list[float]]:
+  place: str, row: Mapping[str, Any], labels: int = 1
+) -> tuple[Any, list[str], list[Any]]:
   """The prompt of a record, its responses as texts, and their scores.
+
+  Args:
+    labels: K, of which each score is a list if there are several.
 
   Raises:
     ValueError: naming the place: none or several of the forms, too few
@@ -181,6 +206,8 @@ def judged(
       f'{"two" if least > 1 else "one"} or more, and one of these each'
     )
   prompt, texts = _said(place, given, row['prompt'])
+  if labels > 1:
+    return prompt, texts, [_labels(place, mark, labels) for mark in marks]
   scores = [_number(place, second, mark) for mark in marks]
   if second == 'ranks':
     if min(scores) < 1:
@@ -193,6 +220,15 @@ def _label(place: str, label: Any) -> int:
   if label not in (0, 1):  # True is 1 to Python.
     raise ValueError(f'{place}: label must be true or false, not {label!r}')
   return int(label)
+
+
+def _labels(place: str, mark: Any, labels: int) -> list[float]:
+  if not isinstance(mark, list) or len(mark) != labels:
+    raise ValueError(
+      f'{place}: a score must be a list of {labels} numbers, one for each of '
+      f'the labels, not {mark!r:.60}'
+    )
+  return [_number(place, 'scores', each) for each in mark]
 
 
 def _number(place, name, mark) -> float:
@@ -332,33 +368,36 @@ def written_by_policies(row: Mapping[str, Any], seed: int) -> Row:
   return {'reference': said(own), 'responses': texts, 'scores': scores}
 
 
-def written(row: Mapping[str, Any], seed: int, samples: int) -> Row:
+def written(
+  row: Mapping[str, Any], seed: int, samples: int, labels: int = 1
+) -> Row:
   """The right answer to a generated question, and wrong ones.
 
   Response k has k pairs of different symbols exchanged, so that it is wrong
   and later ones tend to be worse; an answer of equal symbols is repeated k
   more times. Its score is the share of symbols in their right place; a pair
-  is scored 1 and 0, and a single response is one of a pair. The order is
-  random, or a model could learn that.
+  is scored 1 and 0, and a single response is one of a pair. Label k of several
+  is that share of the k-th of as many parts of the answer. The order is random,
+  or a model could learn that.
 
   Args:
     row: with a `prompt` and the text of its `answer`.
     seed: with the prompt, of all that is random.
-    samples: responses.
+    samples: responses. labels: K.
   """
   rng = random.Random(f'{seed}/{row["prompt"]}')
   answer, count = row['answer'], max(samples, 2)
   texts = [answer]
   for _ in range(count - 1):
     texts.append(_exchanged(rng, texts[-1], answer))
-  scores = [1.0, 0.0]
-  if count > 2:
+  scores: list[Any] = [1.0, 0.0]
+  if labels > 1:
+    scores = [_by_part(text, answer, labels) for text in texts]
+  elif count > 2:
     scores = [_agreement(text, answer) for text in texts]
   order = rng.sample(range(count), count)[:samples]
-  return {
-    'responses': [texts[i] for i in order],
-    'scores': [scores[i] for i in order],
-  }
+  found = _scored([scores[i] for i in order], labels)
+  return {'responses': [texts[i] for i in order], **found}
 
 
 def _exchanged(rng: random.Random, text: str, answer: str) -> str:
@@ -373,6 +412,12 @@ def _exchanged(rng: random.Random, text: str, answer: str) -> str:
     if symbols != list(answer):
       return ''.join(symbols)
   return text + answer
+
+
+def _by_part(text: str, answer: str, parts: int) -> list[float]:
+  ends = [len(answer) * part // parts for part in range(parts)]
+  ends.append(max(len(text), len(answer)))
+  return [_agreement(text[a:b], answer[a:b]) for a, b in zip(ends, ends[1:])]
 
 
 def _agreement(text: str, answer: str) -> float:

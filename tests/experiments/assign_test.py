@@ -81,6 +81,41 @@ def test_without_rounds_people_are_assigned_once():
   assert calls == [0]
 
 
+def test_one_model_becomes_several_whose_people_are_dealt_out(tmp_path):
+  lines = [
+    {'prompt': f'p{i}', 'chosen': 'a', 'rejected': 'b', 'annotator': i % 6}
+    for i in range(12)
+  ]
+  path = tmp_path / 'pairs.jsonl'
+  path.write_text('\n'.join(map(json.dumps, lines)))
+  config = preference.get_config()
+  config.data.path, config.data.held_out = str(path), 4
+  parts, people = assign.dealt(2, config)
+  assert sorted(sum(people, [])) == [*'012345']
+  assert [len(own) for own in people] == [3, 3]
+  for rows, own in zip(parts, people):
+    assert [row['annotator'] for row in rows] and len(rows) == 6
+    assert {str(row['annotator']) for row in rows} == {*own}
+  assert assign.dealt(2, config)[1] == people
+  config.seed = 1
+  assert assign.dealt(2, config)[1] != people
+
+
+@pytest.mark.parametrize(
+  ('given', 'words'),
+  [
+    ((['a'], 0), 'one model explains everybody'),
+    ((['a', 'b'], 2), '--models names 2'),
+    ((['a'], 1), '--groups=1 makes two or more'),
+  ],
+)
+def test_how_many_models_there_are_is_clear(given, words):
+  with pytest.raises(command.Refused, match=words):
+    assign.begun(*given)
+  assert assign.begun(['a'], 3) == ['a', 'a', 'a']
+  assert assign.begun(['a', 'b'], 0) == ['a', 'b']
+
+
 def test_a_round_trains_with_the_settings_that_were_given(tmp_path):
   given = {'steps': 3, 'data.path': 'all.jsonl', 'warm_start.steps': 1}
   words = assign.training('model', tmp_path / '0.jsonl', tmp_path, given)

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from jaxrl_llm import recipes
-from jaxrl_llm.objectives import rating
+from jaxrl_llm.objectives import critics, rating
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.training import diagnostics
 from jaxrl_llm.training.step import Program
@@ -114,6 +114,25 @@ def test_a_response_is_read_at_its_last_token():
   values = jnp.arange(1.0, 7.0).reshape(2, 3)
   found = rating.last_value(values, values, mask, after_values=values)
   assert found.tolist() == [2, 0]
+
+
+def test_every_label_is_fitted_at_the_last_token():
+  mask = jnp.array([[True, True, False], [False, False, False]])
+  answers = jnp.arange(12.0).reshape(2, 3, 2)
+  score = jnp.array([[1.0, 5.0], [jnp.nan, 1.0]])
+
+  def losses(answers, score=score):
+    return rating.least_squares(
+      None, None, None, mask, after_values=answers, components=score
+    )
+
+  np.testing.assert_allclose(losses(answers), [(1 + 4) / 2, 0])
+  slope = jax.grad(lambda x: losses(x).sum())(answers)
+  np.testing.assert_allclose(slope[0, 1], [1, -2])
+  assert not slope[1].any() and not slope[0, ::2].any()
+  assert critics.Labels(2).values(answers)[0].tolist() == [0.5, 2.5, 4.5]
+  with pytest.raises(ValueError, match='2 labels .* 3 scores .*labels=3'):
+    losses(answers, jnp.zeros((2, 3)))
 
 
 def test_centring_does_not_move_the_gap_and_removes_the_shift():

@@ -24,7 +24,7 @@ for _file in (pathlib.Path(parts.__file__).parent / 'entries').glob('*.py'):
   importlib.import_module(f'tests.oracles.entries.{_file.stem}')
 NAMES = sorted(parts.ENTRIES)
 # Hyper-parameters that give a case its shape.
-_SHAPES = ('samples', 'bins')
+_SHAPES = ('samples', 'bins', 'labels')
 # Parts of a recipe that no array of a step shows.
 UNSEEN = frozenset({'curriculum', 'plan', 'update', 'epochs', 'minibatches'})
 # Of differences: truncation is of the order of its square, rounding 1e-16 / it.

@@ -113,6 +113,33 @@ def test_a_bad_record_names_file_and_line(record, words, tmp_path):
   assert words in str(refused.value)
 
 
+def test_a_score_of_several_labels_is_their_mean(tmp_path):
+  record = {'responses': ['a', 'b'], 'scores': [[1, 0.5], [0, -1]]}
+  file = write(tmp_path / 'a.jsonl', record)
+  read = functools.partial(
+    preferences.load_records, file, samples=2, answer_field=''
+  )
+  [row] = read(labels=2).rows
+  assert row['labels'] == [[1, 0.5], [0, -1]]
+  assert row['scores'] == [0.75, -0.5]
+  with pytest.raises(ValueError, match='a list of 3 numbers, one for each of'):
+    read(labels=3)
+  with pytest.raises(ValueError, match=r'finite numbers, not \[1, 0.5\]'):
+    read()
+
+
+def test_generated_labels_are_of_parts_of_the_answer():
+  row = {'prompt': 'p', 'answer': '012345'}
+  found = preferences.written(row, 0, 4, labels=2)
+  for text, labels in zip(found['responses'], found['labels']):
+    halves = ('012', text[:3]), ('345', text[3:])
+    same = [sum(a == b for a, b in zip(*half)) / 3 for half in halves]
+    assert labels == same
+  assert sorted(found['scores'])[-1] == 1
+  means = [sum(labels) / 2 for labels in found['labels']]
+  assert found['scores'] == means
+
+
 OTHER = [{'role': 'user', 'content': 'q'}]
 SYSTEM = [{'role': 'system', 'content': 's'}]
 TALK = [*USER, *said('x'), *OTHER]

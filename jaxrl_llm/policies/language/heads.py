@@ -70,19 +70,30 @@ def save(folder: pathlib.Path, params) -> None:
 
 
 def load(folder: pathlib.Path) -> dict[str, dict[str, Array]]:
-  """The heads of a model folder, by their places in the parameters.
+  """The heads of a reward model's folder, by their places in the parameters.
 
   Raises:
     ValueError: the folder has none, or one that holds NaN or infinity.
   """
-  path = folder / _FILE
-  if not path.exists():
+  if not (found := kept(folder)):
     raise ValueError(
       f'{folder} holds no {_FILE}, and its config.json names no '
       '...ForSequenceClassification: it is no reward model. Train one with '
       'experiments/configs/preference.py:reward_model and --export'
     )
+  return found
+
+
+def kept(folder: pathlib.Path) -> dict[str, dict[str, Array]]:
+  """The same of any model folder: {} where it has no head.
+
+  Raises:
+    ValueError: a head that holds NaN or infinity.
+  """
+  path = folder / _FILE
   found: dict[str, dict[str, Array]] = {}
+  if not path.exists():
+    return found
   for name, tensor in safetensors.numpy.load_file(path).items():
     hf.check_finite(f'{name} of {path}', tensor)
     head, _, leaf = name.partition('.')

@@ -57,7 +57,8 @@ def _models(config: ConfigDict) -> Iterator[str]:
   judges = [config.verify.preference, *config.verify.names]
   for name in map(verifiers.without_label, judges):
     if verifiers.is_model(name):
-      yield from filter(None, name.partition(':')[2].split(','))
+      folders = name.partition(':')[2].partition('@')[0]
+      yield from filter(None, folders.split(','))
 
 
 def fingerprint(path: pathlib.Path, whole: int = _WHOLE) -> str:

@@ -62,6 +62,9 @@ def parameters(
 ) -> tuple[PyTree, shard.Layout]:
   """All parameters, the decoder's, LoRA's, the critic's head; where they live.
 
+  A head that stands beside the decoder, of the shape that the recipe asks for,
+  goes on from where it was; others begin anew.
+
   Raises:
     ValueError: parameters that no sharding rule covers.
   """
@@ -87,6 +90,10 @@ def parameters(
     return layout.abstract(shapes), layout
   _, params = hf.load(source, shardings=layout.shardings(base))
   params = complete(params)
+  before = heads.kept(hf.resolve(source))
+  for name in before.keys() & set(critics):
+    if before[name]['kernel'].shape == params[name]['kernel'].shape:
+      params |= {name: before[name]}
   if config.model.adapter:
     family = hf.description_of(source)['model_type']
     found = hf.adapters.load(hf.resolve(config.model.adapter), model, family)

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from jaxrl_llm import reads
 from jaxrl_llm import recipe as recipe_lib
+from jaxrl_llm.objectives import critics
 from jaxrl_llm.plans import recorded, sampled
 from jaxrl_llm.problems.text import (
   calibration,
@@ -78,6 +79,12 @@ def count(recipe: recipe_lib.Recipe) -> int:
   return recipe.plan.samples
 
 
+def labels(recipe: recipe_lib.Recipe) -> int:
+  """Of how many numbers the score of a response is."""
+  several = isinstance(recipe.critic, critics.Labels)
+  return recipe.critic.labels if several else 1
+
+
 def load(
   config: ConfigDict,
   tokenizer,
@@ -111,6 +118,7 @@ def load(
     config.data,
     seed=config.seed,
     samples=samples,
+    labels=labels(recipe),
     by_policy=kind == 'referred',
   ):
     if kind in _JOINED:
@@ -121,6 +129,7 @@ def load(
       tokenizer,
       samples=samples,
       length=config.sample.max_response,
+      labels=labels(recipe),
       ends=ends,
       closing=turns.closing(
         tokenizer, ends, [part.asked(i).prompt for i in range(len(part))]
@@ -194,7 +203,8 @@ def evaluate(
     # The last batch wraps around, to be of the same compiled shape.
     tasks = np.arange(start, start + size) % len(questions)
     rollouts, scores = recorded.rows(questions.prompts(tasks))
-    piece = (*rate(rollouts), scores.components[:, 0], rollouts.valid)
+    rewards = scores.components @ scores.weights
+    piece = (*rate(rollouts), rewards, rollouts.valid)
     count = samples * min(size, len(questions) - start)
     pieces.append([np.asarray(x[:count]) for x in piece])
   ratings, logp, rewards, live = map(np.concatenate, zip(*pieces))
@@ -222,14 +232,17 @@ def encode(
   *,
   samples: int,
   length: int,
+  labels: int = 1,
   ends: Collection[int] = (),
   closing: Sequence[int] = (),
 ) -> tuple[dict[str, np.ndarray], dict[str, int]]:
   """The responses of A records as columns, each ended once.
 
   Args:
-    records: with `responses`, at most G texts, and their `scores`.
+    records: with `responses`, at most G texts, and their `scores`; `labels`
+      where there are several.
     samples: G. length: T, the budget of a response, its end included.
+    labels: K, numbers that a score is of.
     ends: tokens that end a response, beside the EOS.
     closing: of each record, what its responses get that end with none of them;
       () is the EOS.
@@ -242,7 +255,8 @@ def encode(
   shape = (len(records), samples)
   tokens = np.full((*shape, length), tokenizer.eos_token_id, np.int32)
   mask = np.zeros((*shape, length), bool)
-  score = np.zeros(shape, np.float32)
+  kinds, field = ((labels,), 'labels') if labels > 1 else ((), 'scores')
+  score = np.zeros((*shape, *kinds), np.float32)
   cut = np.zeros(shape, bool)
   counts = dict.fromkeys(('data/identical', 'data/empty', 'data/truncated'), 0)
   texts = [said for record in records for said in record['responses']]
@@ -257,7 +271,7 @@ def encode(
       found.append(tuple(ids))
       tokens[row, place, : len(ids)] = ids
       mask[row, place, : len(ids)] = True
-    score[row, : len(found)] = record['scores']
+    score[row, : len(found)] = record[field]
     counts['data/identical'] += len(set(found)) < len(found)
     counts['data/empty'] += any(len(ids) == 1 for ids in whole)
     counts['data/truncated'] += bool(cut[row].any())

@@ -1,8 +1,10 @@
 """Trained reward models as judges: folders in, scores of texts out.
 
 A folder is one of ours, with a head beside the decoder, or a Hugging Face
-`...ForSequenceClassification` with one label. Models of one architecture are
-stacked and run as one program, one `vmap` over their parameters.
+`...ForSequenceClassification` with one label. Of one of ours that has several,
+`reward_model:FOLDER` is the mean and `reward_model:FOLDER@1` label 1, from 0.
+Models of one architecture are stacked and run as one program, one `vmap` over
+their parameters.
 """
 
 from __future__ import annotations
@@ -55,10 +57,22 @@ class RewardModels:
   classifier: bool = False
   padding: int | None = None
 
+  @property
+  def labels(self) -> int:
+    """K, the numbers that each says of a response."""
+    kernel = self.params[heads.NAMES['after_values']]['kernel']
+    return kernel.shape[2] if kernel.ndim > 2 else 1
+
   def __call__(
     self, prompts: Sequence[Any], responses: Sequence[str]
   ) -> np.ndarray:
-    """f32[U, N]: the rating of every response, ended once.
+    """f32[U, N]: the rating of every response, the mean of its labels."""
+    return np.mean(self.by_label(prompts, responses), axis=-1)
+
+  def by_label(
+    self, prompts: Sequence[Any], responses: Sequence[str]
+  ) -> np.ndarray:
+    """f32[U, N, K]: what is said of every response, ended once.
 
     Sizes are rounded up to powers of 2, so that few programs are compiled.
 
@@ -74,8 +88,9 @@ class RewardModels:
     for start in range(0, len(rows), _ROWS):
       piece = rows[start : start + _ROWS]
       ratings = _ratings(self.model, self.params, _padded(piece))
+      ratings = ratings.reshape(*ratings.shape[:2], -1)[:, : len(piece)]
       known = [max(asked + said) < self.model.vocab for asked, said in piece]
-      found.append(np.where(known, ratings[:, : len(piece)], np.nan))
+      found.append(np.where(np.array(known)[:, None], ratings, np.nan))
     return np.concatenate(found, axis=1)
 
   def _parts(self, prompt, response: str) -> tuple[list[int], list[int]]:
@@ -217,7 +232,7 @@ def _classifier(folder) -> tuple[Config, PyTree]:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _ratings(model: Config, params: PyTree, rollouts: Rollouts):
-  """f32[U, N]: what each model's head says of the last token of each row."""
+  """f32[U, N] or [U, N, K]: what heads say of the last token of each row."""
 
   def one(params):
     stats = score.score(
@@ -277,6 +292,7 @@ def judges(names: Sequence[str]) -> dict[str, verify.Judge]:
 
 
 def _judge(name: str, folders: str = '') -> verify.Judge:
+  folders, _, label = folders.partition('@')
   if not folders:
     raise ValueError(
       f'verifier {name!r} needs a folder, or several, as in '
@@ -284,10 +300,19 @@ def _judge(name: str, folders: str = '') -> verify.Judge:
     )
   joined = name in ('preference_model', 'policy_discriminator')
   models = load(folders.split(','), compared=joined)
+  if label and (joined or label not in map(str, range(models.labels))):
+    raise ValueError(
+      f'{name}:{folders}@{label} names no label: '
+      + (f'{name} has none' if joined else f'there are {models.labels}, from 0')
+    )
 
   def judge(responses: Sequence[str], rows: Sequence[Mapping[str, Any]]):
     prompts = [row['prompt'] for row in rows]
-    return combined(name, models(prompts, responses))
+    if label:
+      said = models.by_label(prompts, responses)[..., int(label)]
+    else:
+      said = models(prompts, responses)
+    return combined(name, said)
 
   def right_of(rows):
     without = [row['prompt'] for row in rows if not row.get('answer')]

@@ -93,14 +93,22 @@ def polar(case):
   return Answer(loss)
 
 
-@entry()
-def regression_reward_model(case):
-  """Arxiv 2503.21819, abstract alone: squared errors of scores."""
-  w = row_weights(case)
+@entry(
+  values={'labels': 3},
+  moved=({'labels': 3},),
+  same={('critic', 'Scalar'): 'the loss reads every answer, not their mean'},
+)
+def regression_reward_model(case, *, labels):
+  """Arxiv 2503.21819, abstract alone: squared errors of all scores."""
+  w, score = row_weights(case), case.components
 
   def loss(now):
     r = _ratings(case, now)
-    return sum(w[i] * (r[i] - case.rewards[i]) ** 2 for i in case.rows)
+    return sum(
+      w[i] * (r[i][k] - score[i, k]) ** 2 / labels
+      for i in case.rows
+      for k in range(score.shape[1])
+    )
 
   return Answer(loss)
 

@@ -5,10 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments import rate
+from experiments.configs import preference
 from jaxrl_llm.plans import recorded
 from jaxrl_llm.policies.language import heads, score
 from jaxrl_llm.problems.text import assembly, oracles, reward_models
-from jaxrl_llm.tasks import verify
+from jaxrl_llm.tasks import preferences, verify
 from tests.end_to_end import tiny
 
 ROWS = [{'prompt': 'sort 31='}, {'prompt': 'sort 3102984=', 'answer': '0'}]
@@ -31,6 +33,61 @@ def folders(tmp_path_factory):
     parts.close()
     paths.append(str(workdir / 'export'))
   return paths
+
+
+@pytest.fixture(scope='module')
+def labelled(tmp_path_factory):
+  """An untrained model of two labels, and what it goes on from."""
+  workdir = tmp_path_factory.mktemp('labelled')
+  config = tiny.get_config('regression_reward_model')
+  config.data.responses = 'recorded'
+  config.warm_start.steps = 0
+  parts, params = assembly.assemble(config, workdir)
+  state = parts.init(params)
+  parts.export(state, workdir / 'export')
+  parts.close()
+  config.model.path, config.seed = str(workdir / 'export'), 1
+  parts, params = assembly.assemble(config, workdir / 'second')
+  later = parts.init(params).params
+  parts.close()
+  return str(workdir / 'export'), state.params, later
+
+
+def test_a_head_goes_on_from_where_it_was(labelled):
+  _, before, later = labelled
+  for name in ('kernel', 'bias'):
+    np.testing.assert_array_equal(
+      later['after_head'][name], before['after_head'][name]
+    )
+  assert later['after_head']['kernel'].shape[1] == 2
+
+
+def test_a_model_of_labels_says_their_mean_and_each(labelled):
+  folder = labelled[0]
+  names = [
+    f'reward_model:{folder}',
+    *(f'reward_model:{folder}@{k}' for k in '01'),
+  ]
+  mean, *each = (
+    judge(RESPONSES, ROWS) for judge in reward_models.judges(names).values()
+  )
+  np.testing.assert_allclose(mean, np.mean(each, axis=0), rtol=1e-5)
+  assert np.abs(each[0] - each[1]).min() > 1e-4
+  with pytest.raises(
+    ValueError, match='@2 names no label: there are 2, from 0'
+  ):
+    reward_models.judges([f'reward_model:{folder}@2'])
+  config = preference.get_config()
+  config.data.size, config.data.held_out = 8, 6
+  [found] = rate.measure([folder], config, 2).values()
+  _, held_out = preferences.load(config.data, seed=0, samples=2, labels=2)
+  models = reward_models.load([folder])
+  prompts = [row['prompt'] for row in held_out.rows for _ in range(2)]
+  texts = [text for row in held_out.rows for text in row['responses']]
+  truth = np.array([x for row in held_out.rows for x in row['labels']])
+  for label, said in enumerate(models.by_label(prompts, texts)[0].T):
+    r = np.corrcoef(said, truth[:, label])[0, 1]
+    assert found['labels'][str(label)]['r^2'] == pytest.approx(r**2, rel=1e-3)
 
 
 def alone(folder, prompt, response):
