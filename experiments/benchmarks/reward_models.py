@@ -13,9 +13,9 @@ scores          `regression_reward_model`: squared errors of those numbers
 labels          the same of two numbers at once, how right each half is
 demonstrations  `irl_reward_model` (DR-IRL): right ones above careless ones
 references      `polar` (POLAR): which of two is of who wrote a reference
-people          `experiments.assign` (MaxMin-RLHF): two models that begin as one,
-                and 16 people, dealt out to them by lot, half of whom choose the
-                wrong one of two responses to 480 words
+people          `experiments.assign` (MaxMin-RLHF): two models that begin as
+                one, and 16 people, dealt out to them by lot, half of whom
+                choose the wrong one of two responses to 480 words
 
 Writes reward_models.jsonl, a line as soon as a model is measured, of which a
 model that has one is not trained again; and reward_models.md.

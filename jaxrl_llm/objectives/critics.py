@@ -48,7 +48,7 @@ class Labels:
   """K scores of several kinds at once, of which the value is the mean.
 
   Attributes:
-    labels: K.
+    labels: K, the scores of each response.
 
   Source: Multi-Objective GRPO, arXiv 2503.21819, whose one reward model
     regresses all labels and adds them up.

@@ -212,10 +212,10 @@ def multi_objective_grpo(
   """GRPO on the weighted sum of several rewards, normalised as one.
 
   The components and their weights are the run's; `gdpo` normalises each reward
-  on its own.
+  on its own. The paper's come from one model of several labels: see
+  `regression_reward_model`.
 
-  Deviates: reconstructed from the abstract. The paper's rewards come from one
-  regression model with several labels, which is not trained here.
+  Deviates: reconstructed from the abstract.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),

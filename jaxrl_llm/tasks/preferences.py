@@ -12,10 +12,10 @@ learned at once. A response is text, or chat messages of which the last is the
 assistant's; the messages before it may only repeat the prompt. Where one is
 messages, a prompt that is text is the user's. Without a `prompt` it is what the
 responses share: the messages before their last, or the text that they begin
-with. Rows come out with `responses`, texts, and `scores`, numbers: 1 and 0 for a pair and for a
-label, (n - rank) / (n - 1) for ranks, the mean of several labels, which are
-`labels`. Generated tasks write their own: the right answer, and others with
-symbols in wrong places.
+with. Rows come out with `responses`, texts, and `scores`, numbers: 1 and 0 for
+a pair and for a label, (n - rank) / (n - 1) for ranks, the mean of several
+labels, which are `labels`. Generated tasks write their own: the right answer,
+and others with symbols in wrong places.
 """
 
 from __future__ import annotations
