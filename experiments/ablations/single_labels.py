@@ -11,10 +11,10 @@ response of one of them, rates responses of policies that it never saw, where
 an absolute rating cannot know who is meant.
 
 Responses are 8 normal numbers, and models linear in them, by Adam at 0.03, 400
-steps on all labels. Liked or not, by odds e^(w x + b), and pairs, by odds
-e^(w (x - y)), 100 and 1,000 labels; and likes whose b is a spread of 2 for each
-of 20 people, some of whom like everything. Scores: safety and help, of
-correlation -0.5, with noise of 0.5, for weights of 0.2 to 0.8 that are chosen
+steps on all labels. Liked or not, by odds e^(w x + b), and pairs, by odds e^(w
+(x - y)), 100 and 1,000 labels; and likes whose b is a spread of 2 for each of
+20 people, some of whom like everything. Scores: safety and help, of correlation
+-0.5, with noise of 0.5, by one model, for weights of 0.2 to 0.8 that are chosen
 afterwards, against pairs by equal weights. Policies: 64, each normal about a
 mean of its own; a triple is a reference and a response of one of them, and one
 of another; `polar` is bilinear in reference and response, `reward_model` linear
@@ -59,7 +59,7 @@ def rating(params, rows, needs=frozenset()):
   return Stats(logp=zeros, entropy=zeros, after_values=seen[:, None])
 
 
-def fitted(name, seen, labels, **values):
+def fitted(name, seen, scores, **values):
   """The parameters that a recipe learns of responses f32[N, F]."""
   recipe = recipes.build(name, **values)
   program = Program(recipe, rating, optax.adam(RATE))
@@ -73,7 +73,7 @@ def fitted(name, seen, labels, **values):
   state = program.init(start, Spec(rows, samples, 1, 1))
 
   def step(state, key):
-    return tables.learn(program, state, rollouts, labels, key)
+    return tables.learn(program, state, rollouts, scores, key)
 
   keys = jax.random.split(jax.random.key(0), STEPS)
   return jax.lax.scan(step, state, keys)[0].params
