@@ -226,7 +226,7 @@ def dealt(groups: int, config) -> Parts:
   return _parted(rows, names, [sorted(lots[i::groups]) for i in range(groups)])
 
 
-def _read(config) -> tuple[list[Mapping[str, Any]], list[str]]:
+def _read(config) -> tuple[list[dict[str, Any]], list[str]]:
   """All records, and who wrote each."""
   from jaxrl_llm.tasks import preferences
 

@@ -171,7 +171,7 @@ def together(people: Sequence[Sequence[str]]) -> float:
     0.75
   """
   odd = [[_odd(int(name)) for name in own] for own in people]
-  straight = odd[0].count(0) + odd[1].count(1)
+  straight = odd[0].count(False) + odd[1].count(True)
   count = sum(map(len, odd))
   return max(straight, count - straight) / count
 

@@ -81,8 +81,8 @@ def count(recipe: recipe_lib.Recipe) -> int:
 
 def labels(recipe: recipe_lib.Recipe) -> int:
   """Of how many numbers the score of a response is."""
-  several = isinstance(recipe.critic, critics.Labels)
-  return recipe.critic.labels if several else 1
+  critic = recipe.critic
+  return critic.labels if isinstance(critic, critics.Labels) else 1
 
 
 def load(
@@ -203,8 +203,8 @@ def evaluate(
     # The last batch wraps around, to be of the same compiled shape.
     tasks = np.arange(start, start + size) % len(questions)
     rollouts, scores = recorded.rows(questions.prompts(tasks))
-    rewards = scores.components @ scores.weights
-    piece = (*rate(rollouts), rewards, rollouts.valid)
+    of_record = scores.components @ scores.weights
+    piece = (*rate(rollouts), of_record, rollouts.valid)
     count = samples * min(size, len(questions) - start)
     pieces.append([np.asarray(x[:count]) for x in piece])
   ratings, logp, rewards, live = map(np.concatenate, zip(*pieces))
