@@ -24,6 +24,7 @@ import experiments
 from experiments import modules
 from experiments.configs import base
 from jaxrl_llm import pipes
+from jaxrl_llm.recipes import __main__ as listing
 from jaxrl_llm.spelling import nearest, suggestion
 
 _DEBUG = flags.DEFINE_bool('debug', False, 'Show tracebacks of errors.')
@@ -310,15 +311,19 @@ def _help(argv: Sequence[str]) -> str:
   lines = [as_named((main.__doc__ or '').strip()), '', 'Flags:']
   own = flags.FLAGS.flags_by_module_dict()
   shown = [*own.get(main.__name__, ()), *own.get(sys.argv[0], ())]
-  for flag in {f.name: f for f in [*shown, *own.get(__name__, ())]}.values():
+  told = {}
+  for flag in [*shown, *own.get(__name__, ())]:
     default = f' (default: {flag.default})' if flag.default else ''
-    lines.append(f'  --{flag.name}: {flag.help}{default}')
+    # What absl adds to flags that may be repeated says it once more.
+    told[f'--{flag.name}'] = flag.help.partition(';\n')[0] + default
+  lines += listing.aligned(told)
   if _default_config:
     values, source = _in_force(argv)
+    said = base.meanings(values['problem'], values['recipe.name'])
+    values = {name: values[name] for name in said if name in values} | values
+    told = {k: f'[{v!r}] {said.get(k, "")}' for k, v in values.items()}
     lines += ['', f'Settings, as --config.NAME=VALUE (values of {source}):']
-    width, meanings = max(map(len, values)), base.meanings(values['problem'])
-    for name, value in values.items():
-      lines.append(f'  {name:{width}}  {meanings.get(name, "")} [{value!r}]')
+    lines += listing.aligned(told)
     lines.append(
       'python -m jaxrl_llm.recipes RECIPE says what a recipe does, and --help '
       'there what fits its slots'
@@ -334,10 +339,11 @@ def _in_force(argv: Sequence[str]) -> tuple[dict[str, Any], str]:
     own(argv, known_only=True)
     file = config_flags.get_config_filename(own['config'])
     values = traverse_util.flatten_dict(own.config.to_dict(), sep='.')
-    return dict(sorted(values.items())), os.path.relpath(file)
+    return values, os.path.relpath(file)
   except (flags.Error, *USER_ERRORS, AttributeError, TypeError):
     # Help is asked for where something is wrong, too.
-    return {k: v for k, (v, _) in base.SETTINGS.items()}, 'base.py'
+    values = {k: v for k, (v, _) in base.SETTINGS.items()}
+    return values | {'recipe.name': 'grpo'}, 'base.py'
 
 
 def _message(error: BaseException) -> str:

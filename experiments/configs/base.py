@@ -13,6 +13,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxrl_llm import compose, presets, problems, recipes
+from jaxrl_llm.recipes import meanings as meanings_lib
 from jaxrl_llm.serving import programs
 from jaxrl_llm.tasks import toolbox
 
@@ -42,15 +43,15 @@ SETTINGS = {
   ),
   'pipeline_cap': (2.0, 'of the importance weight of a token that is old'),
   **{
-    f'slots.{slot}': ('', f'in place of that of the recipe: {meaning}')
+    f'slots.{slot}': ('', f"{meaning}; empty: the recipe's own")
     for slot, meaning in compose.SLOTS.items()
   },
   'model.path': ('', 'Hugging Face folder or hub name; empty: a fresh model'),
-  'model.fresh.layers': (4, 'size of the fresh model'),
-  'model.fresh.width': (128, 'likewise'),
-  'model.fresh.heads': (4, 'likewise'),
-  'model.fresh.kv_heads': (2, 'likewise'),
-  'model.fresh.mlp_width': (512, 'likewise'),
+  'model.fresh.layers': (4, "of the model that is made where model.path=''"),
+  'model.fresh.width': (128, 'of its residual stream'),
+  'model.fresh.heads': (4, 'of its attention'),
+  'model.fresh.kv_heads': (2, 'likewise, of keys and values'),
+  'model.fresh.mlp_width': (512, 'of its perceptrons'),
   'model.fresh.chat': (
     False,
     'its tokenizer has a chat template, of few letters, that writes tools',
@@ -101,13 +102,16 @@ SETTINGS = {
     1,
     'difficulty of a generated task; 0: all its levels, each a domain',
   ),
-  'data.prompt_field': ('prompt', 'of a record: text or chat messages'),
-  'data.answer_field': ('answer', 'of a record'),
+  'data.prompt_field': (
+    'prompt',
+    'field of a record that has its prompt, text or chat messages',
+  ),
+  'data.answer_field': ('answer', 'field that has the right answer'),
   'data.responses': (
     'sampled',
-    'sampled by the policy; recorded: the data holds them, with preferences; '
-    'compared: likewise, each followed by its rival; referred: each after a '
-    'reference; demonstrated: it holds what is to be said',
+    'sampled: the policy draws them; recorded: the data has them, with '
+    'preferences; compared: likewise, each followed by its rival; referred: '
+    'each after a reference; demonstrated: the data has what to say',
   ),
   'data.epochs': (
     0.0,
@@ -163,7 +167,7 @@ SETTINGS = {
   ),
   'tools.calls': (
     _TOOLS.calls,
-    'of an episode, where the environment is a Toolbox; one more ends it',
+    'calls in an episode, where the environment is a Toolbox; one more ends it',
   ),
   'tools.errors': (
     _TOOLS.errors,
@@ -175,11 +179,11 @@ SETTINGS = {
   ),
   'tools.episode_seconds': (
     _TOOLS.episode_seconds,
-    'of all calls of an episode, which end it; inf: any number',
+    'time limit of all calls of an episode, which ends it; inf: none',
   ),
   'tools.characters': (
     _TOOLS.characters,
-    'of a result; what is more is left out of its middle',
+    'most of a result; what is more is left out of its middle',
   ),
   'program': (
     '',
@@ -193,9 +197,10 @@ SETTINGS = {
   ),
   'serve.seconds': (
     _SERVE.seconds,
-    'of an episode, after which its program is ended and it does not count',
+    'time limit of an episode; one that takes longer is ended and does not '
+    'count',
   ),
-  'serve.requests': (_SERVE.requests, 'of an episode that are answered'),
+  'serve.requests': (_SERVE.requests, 'most in an episode that are answered'),
   'serve.tokens': (
     _SERVE.tokens,
     'drawn in an episode, after which no request is answered',
@@ -204,7 +209,7 @@ SETTINGS = {
     _SERVE.answer,
     'tokens of an answer; 0: sample.max_response',
   ),
-  'serve.bytes': (_SERVE.bytes, 'of a request'),
+  'serve.bytes': (_SERVE.bytes, 'most of a request'),
   'serve.kept': (
     _SERVE.kept,
     'contexts whose keys and values stay for the requests that go on from '
@@ -212,8 +217,8 @@ SETTINGS = {
   ),
   'serve.rows': (
     _SERVE.rows,
-    'that an episode may make, one for each conversation that does not go on '
-    'from another; one that makes more does not count',
+    'most that an episode may make, one for each conversation that does not go '
+    'on from another; an episode that makes more does not count',
   ),
   'serve.history': (
     _SERVE.history,
@@ -233,8 +238,8 @@ SETTINGS = {
   ),
   'reference.weight': (0.5, 'of the mean of those policies, in [0, 1]'),
   'sample.prompts': (32, 'per iteration, recipe.samples responses to each'),
-  'sample.max_prompt': (64, 'tokens'),
-  'sample.max_response': (64, 'tokens'),
+  'sample.max_prompt': (64, 'tokens of a prompt, see data.too_long'),
+  'sample.max_response': (64, 'tokens of a response, after which it is cut'),
   'sample.temperature': (1.0, 'of sampling and learning'),
   'sample.top_k': (0, 'tokens kept; 0: all'),
   'sample.top_p': (1.0, 'probability mass kept'),
@@ -297,10 +302,10 @@ SETTINGS = {
     '',
     'folder of an earlier run, whose gradient norms make the schedule refined',
   ),
-  'optimizer.warmup': (0, 'optimizer steps'),
+  'optimizer.warmup': (0, 'optimizer steps in which the rate rises from 0'),
   'optimizer.b1': (0.9, 'decay of the first moment'),
-  'optimizer.b2': (0.95, 'decay of the second moment'),
-  'optimizer.epsilon': (1e-8, 'added to its root'),
+  'optimizer.b2': (0.95, 'of the second'),
+  'optimizer.epsilon': (1e-8, 'added to the root of the second moment'),
   'optimizer.moment_dtype': (
     'float32',
     'in which the first moment is kept: float32 or bfloat16',
@@ -322,7 +327,7 @@ SETTINGS = {
     'of those samples; 0: sample.temperature. Greedy answers come beside them',
   ),
   'eval.top_p': (0.0, 'likewise; 0: sample.top_p'),
-  'eval.max_response': (0, 'tokens; 0: sample.max_response'),
+  'eval.max_response': (0, 'tokens of an answer; 0: sample.max_response'),
   'eval.sets': (
     (),
     'more questions to evaluate on, as eval/NAME/...: NAME=PATH each, where '
@@ -333,9 +338,12 @@ SETTINGS = {
     'questions of each evaluation, and of each set, whose answers are kept in '
     'eval_samples.jsonl; -1: all',
   ),
-  'checkpoint.every': (20, 'iterations'),
+  'checkpoint.every': (20, 'iterations between checkpoints'),
   'checkpoint.keep': (2, 'newest checkpoints that stay'),
-  'checkpoint.keep_every': (0, 'multiples that stay for ever; 0: none'),
+  'checkpoint.keep_every': (
+    0,
+    'iterations whose multiples keep their checkpoint for ever; 0: none',
+  ),
   'checkpoint.asynchronous': (True, 'write while training goes on'),
   'mesh.data': (1, 'devices that rows are split over; -1: the rest'),
   'mesh.model': (1, 'devices that a layer is split over; -1: the rest'),
@@ -352,7 +360,7 @@ SETTINGS = {
     (),
     'dashboards that get metrics and samples too: wandb, trackio, mlflow',
   ),
-  'log.project': ('jaxrl_llm', 'what the run stands under on them'),
+  'log.project': ('jaxrl_llm', 'project of the run on these dashboards'),
 }
 
 
@@ -382,7 +390,7 @@ PURE = {
     'policy.widths': ((64, 64), 'hidden layers of the velocity'),
   },
   'masked': {
-    'masked.digits': (3, 'that differ'),
+    'masked.digits': (3, 'different digits that words are made of'),
     'masked.length': (3, 'digits of a word, tokens of a response'),
     'masked.steps': (2, 'that open the tokens of a response'),
     'masked.order': ('confident', 'of the positions: confident or random'),
@@ -409,11 +417,14 @@ _SHARED = (
 )
 
 
-def meanings(problem: str) -> dict[str, str]:
-  """What settings mean, by name; where problems differ, for this one."""
-  own = PURE.get(problem, {})
-  tables = (*PURE.values(), SETTINGS, own)
-  return {name: entry[1] for table in tables for name, entry in table.items()}
+def meanings(problem: str, recipe: str) -> dict[str, str]:
+  """What the settings of a run mean, by name, in the order of a listing."""
+  numbers = meanings_lib.meanings(recipes.get(recipe))
+  return {
+    'recipe.name': 'see `python -m jaxrl_llm.recipes`',
+    **{f'recipe.{name}': meaning for name, meaning in numbers.items()},
+    **{name: meaning for name, (_, meaning) in settings_of(problem).items()},
+  }
 
 
 def settings_of(problem: str) -> dict[str, tuple[Any, str]]:

@@ -126,7 +126,7 @@ def recommended(have: Sequence[str], want: Sequence[str]) -> str:
       'because': row.why,
       'look next': row.others.replace('`', '') or '-',
     }
-    told.append('\n'.join([row.told, *_aligned(about)]))
+    told.append('\n'.join([row.told, *aligned(about)]))
   for word in want:
     if not any(word in row.want for row in found):
       told.append(f'{word}: {situations.unanswered(have, [word])}')
@@ -184,12 +184,12 @@ def overview() -> str:
   for module, family in sorted(families.items()):
     says = inspect.getdoc(sys.modules[module]) or ''
     name = module.rpartition('.')[2]
-    lines += [f'{name}: {says.partition(chr(10))[0]}', *_aligned(family), '']
+    lines += [f'{name}: {says.partition(chr(10))[0]}', *aligned(family), '']
   lines += [f'{len(entries)} recipes, behind each in brackets what it needs']
   lines += ['', 'presets']
-  lines += _aligned({n: _preset(p) for n, p in presets.PRESETS.items()})
+  lines += aligned({n: _preset(p) for n, p in presets.PRESETS.items()})
   for kind, found in itertools.groupby(pieces_lib.pieces(), lambda p: p.kind):
-    lines += ['', f'{kind}s', *_aligned({p.name: p.summary for p in found})]
+    lines += ['', f'{kind}s', *aligned({p.name: p.summary for p in found})]
   return '\n'.join(lines)
 
 
@@ -238,7 +238,7 @@ def search(words: Sequence[str]) -> str:
     )
   named = [n for n in found if all(word in n.lower() for word in wanted)]
   order = dict.fromkeys([*named, *found])
-  return '\n'.join(_aligned({name: found[name] for name in order}))
+  return '\n'.join(aligned({name: found[name] for name in order}))
 
 
 def description(name: str) -> str:
@@ -259,9 +259,9 @@ def description(name: str) -> str:
   limits = [_INDENT + limited(limit) for limit in entry.limits]
   sections = [
     [name, *textwrap.indent(entry.text, _INDENT).split('\n')],
-    _aligned(about(entry)),
-    ['hyper-parameters', *_aligned(_numbers(entry))],
-    ['slots (* differs from the plainest recipe)', *_aligned(slots)],
+    aligned(about(entry)),
+    ['hyper-parameters', *aligned(_numbers(entry))],
+    ['slots (* differs from the plainest recipe)', *aligned(slots)],
     ['limits', *(limits or [f'{_INDENT}none declared'])],
   ]
   return '\n\n'.join('\n'.join(section) for section in sections)
@@ -335,14 +335,14 @@ def composition(name: str, changes: Mapping[str, str]) -> str:
   whole = ' '.join([entry.name, *(f'{k}={x}' for k, x in changes.items())])
   if preset.of:
     told = {'default of': preset.of, 'not the same': preset.apart or '-'}
-    head = [name, *_aligned({'is': whole} | told)]
+    head = [name, *aligned({'is': whole} | told)]
   else:
     head = [whole]
   sections = [
     head,
-    _aligned(about),
+    aligned(about),
     _differences(base, recipe, entry.name, 'now'),
-    ['slots', *_aligned(compose.told(recipe))],
+    ['slots', *aligned(compose.told(recipe))],
     ['flags of a run', *(_INDENT + shlex.quote(flag) for flag in flags)],
   ]
   return '\n\n'.join('\n'.join(section) for section in sections)
@@ -358,12 +358,12 @@ def fitting() -> str:
   lines = ['slots, and what fits them beside the names of recipes:']
   for slot, meaning in compose.SLOTS.items():
     found = {k: parts.summary(x) for k, x in parts.fitting(slot).items()}
-    lines += ['', f'{slot}: {meaning}', *_aligned(found)]
+    lines += ['', f'{slot}: {meaning}', *aligned(found)]
   weights = {
     name: parts.summary(part)
     for name, part in parts.fitting('controller').items()
   }
-  lines += ['', 'weights of costs: a number, or', *_aligned(weights)]
+  lines += ['', 'weights of costs: a number, or', *aligned(weights)]
   return '\n'.join(lines)
 
 
@@ -508,7 +508,7 @@ def limited(limit: registry.Limit) -> str:
   return ', '.join([other, *filter(None, conditions)]).replace(', at', ' at')
 
 
-def _aligned(pairs: Mapping[str, str]) -> list[str]:
+def aligned(pairs: Mapping[str, str]) -> list[str]:
   """Two columns, the second wrapped to the width of the terminal."""
   columns = shutil.get_terminal_size().columns
   wide = max(map(len, pairs), default=0)

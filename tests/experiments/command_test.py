@@ -174,15 +174,15 @@ def test_help_shows_the_values_in_force_of_the_problem_at_hand():
     '--config=experiments/configs/control.py:grpo', '--config.steps=7'
   )
   assert 'values of experiments/configs/control.py:grpo' in shown
-  assert re.search(r'^  steps +iterations.* \[7\]$', shown, re.M)
-  assert re.search(r'^  policy.widths +hidden layers of policy', shown, re.M)
-  assert re.search(r'^  recipe.clip_high ', shown, re.M)
+  assert re.search(r'^  steps +\[7\] iterations', shown, re.M)
+  assert re.search(r'^  policy.widths +\[.*\] hidden layers', shown, re.M)
+  assert re.search(r'^  recipe.clip_high +\[0.2\] half-widths', shown, re.M)
   assert not re.search(r'^  data.path ', shown, re.M)
 
 
 def test_help_comes_where_the_settings_are_wrong():
   shown = _help('--config=absent.py')
-  assert re.search(r'^  steps +iterations.* \[100\]$', shown, re.M)
+  assert re.search(r'^  steps +\[100\] iterations', shown, re.M)
 
 
 def test_a_config_of_ours_is_found_by_its_name(monkeypatch, tmp_path):
