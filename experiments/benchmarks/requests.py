@@ -91,9 +91,6 @@ def _played(parts, keep: bool) -> list[float]:
   answering = Answering(
     sampler,
     episodes._sampling(),
-    tokenizer=None,
-    stop=(),
-    silent=frozenset(),
     chats=None,  # type: ignore[arg-type]
     verifiers=types.SimpleNamespace(names=()),  # type: ignore[arg-type]
     batch=1,

@@ -37,8 +37,7 @@ class Answering:
   Attributes:
     sampler: compiled sampling.
     sampling: temperature and truncation of training.
-    tokenizer: of the model. stop: strings that end a response.
-    silent: tokens without text. chats: how the policy is talked with.
+    chats: how the policy is talked with.
     verifiers: what scores a response, with names and weights.
     oracle: what says which of two responses is better, or None.
     batch: prompts sampled at once in evaluation.
@@ -53,9 +52,6 @@ class Answering:
 
   sampler: Sampler
   sampling: Sampling
-  tokenizer: Any
-  stop: tuple[str, ...]
-  silent: frozenset[int]
   chats: chats_lib.Chats
   verifiers: verify.Verifiers
   batch: int
@@ -66,6 +62,11 @@ class Answering:
   layout: shard.Layout = shard.ALONE
   keep: bool = True
   anew: bool = False
+
+  @property
+  def tokenizer(self) -> Any:
+    """Of the model."""
+    return self.chats.reader.tokenizer
 
   @property
   def greedy(self) -> Sampling:
@@ -206,8 +207,8 @@ class Answering:
     return text.decode(
       self.tokenizer,
       rollouts,
-      silent=self.silent,
-      stop=() if whole else self.stop,
+      silent=self.chats.reader.silent,
+      stop=() if whole else self.chats.reader.stop,
       rows=rows,
     )
 

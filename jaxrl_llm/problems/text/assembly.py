@@ -8,14 +8,16 @@ import math
 import pathlib
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 from absl import logging
 from ml_collections import ConfigDict
 
-from jaxrl_llm import compose, digests, optimizers
+from jaxrl_llm import compose, optimizers
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.plans import recorded
 from jaxrl_llm.policies.language import fused, hf, lora, transformer
+from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.policies.language.sampler import Sampler
 from jaxrl_llm.policies.language.truncation import Sampling
 from jaxrl_llm.problems.text import chats as chats_lib
@@ -28,6 +30,7 @@ from jaxrl_llm.problems.text import (
   policy,
   recordings,
   reward_models,
+  settings,
   sources,
 )
 from jaxrl_llm.problems.text import encoding as text
@@ -66,125 +69,38 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   mesh = shard.make_mesh(**config.mesh)
   terms = recipe.plan.contract
   rows = config.sample.prompts * terms.groups * terms.samples
-  guests.check(config, recipe)
-  _check_packing(config, recipe, rows)
-  if 'support' in terms.provides and not config.sample.support:
-    raise ValueError(
-      f'the recipe {config.recipe.name} learns among the tokens that the '
-      'sampler could draw, of which sample.support=0 keeps none; set it to '
-      'several hundred'
-    )
-  for part in filter(None, (recipe, terms.sampler, terms.rater)):
-    recipe_lib.check(part, rows=rows, microbatches=config.learn.microbatches)
-  verifiers = verify.Verifiers(
-    config.verify.names,
-    config.verify.weights,
-    seconds=config.verify.seconds,
-    workers=config.verify.workers,
-    judges=reward_models.judges(config.verify.names),
-  )
+  settings.check_recipe(config, recipe, rows)
+  verifiers = _verifiers(config)
   source = sources.folder_of(config, workdir)
-  model = hf.config_of(source)
-  kernel = fused.resolve(
-    config.model.attention, model, config.model.dtype, mesh.shape
-  )
-  replay = config.model.replay_routes
-  model = dataclasses.replace(model, kernel=kernel, replay=replay)
-  transformer.check_context(model, config.mesh.context)
+  model = _model(config, source, mesh)
   tokenizer = sources.tokenizer_of(source)
   ends = sources.end_tokens(tokenizer, source, model.vocab)
-  from_data = recordings.used(config)
-  if not (from_data or verifiers.names or config.verify.preference):
-    raise ValueError(
-      'verify.names is empty; give at least one verifier, or the '
-      'verify.preference of a game'
-    )
   environment = guests.environment(config)
   chats = chats_of(config, tokenizer, ends, getattr(environment, 'tools', ()))
-  if from_data:
-    train, held_out = recordings.load(config, tokenizer, recipe, ends)
-  else:
-    train, held_out = questions_lib.load(
-      config, tokenizer, terms.columns, chats
-    )
   _check_room(terms.written, tokenizer, config.sample.max_response)
+  train, held_out, sets = _questions(config, recipe, model, chats, ends)
   recipe = mixed(recipe, train.weights)
   config = timed(config, recipe, len(train))
-  for examine in terms.checks:
-    examine(train.rows)
-  sets = examinations.load(config.eval.sets, config, tokenizer, train)
-  parts = (train, held_out, *sets.values())
-  questions_lib.check(parts, tokenizer, model.vocab)
-  spec = Spec(
-    rows=rows,
-    samples=terms.samples,
-    prompt_length=config.sample.max_prompt,
-    response_length=config.sample.max_response,
-    tasks=len(train),
-    domains=int(train.domain.max()) + 1,
-    component_names=('recorded',) if from_data else verifiers.names,
-    task_domains=tuple(train.domain.tolist()),
-    task_lengths=tuple(train.mask.sum(axis=1).tolist()),
-    seed=config.seed,
-  )
+  spec = _spec(config, terms, rows, train, verifiers.names)
   # What cannot work is refused before a warm start is made.
   recipe.curriculum.init(spec)
   sampling_of(config)
-  tx = optimizer_of(config, recipe)
-  talks = terms.turns and train.in_messages
-  if talks or (config.program and tokenizer.chat_template is not None):
-    report = inspection.inspect(chats.templated)
-    report.check()
-    if not report.keeps and config.serve.history != 'template':
-      logging.warning(
-        'the chat template writes the history anew, and episodes keep it as it '
-        'was said; who asks this model through the template later shows it '
-        'something else: %s',
-        report.rewrites,
-      )
+  optimizer_of(config, recipe)
+  _check_template(config, terms, train, chats)
   if config.warm_start.steps and not abstract:
+    scorer = policy.scorer(model, config)
     source = sources.warmed_up(
-      config,
-      workdir,
-      source,
-      tokenizer,
-      train,
-      policy.scorer(model, config),
-      mesh,
+      config, workdir, source, tokenizer, train, scorer, mesh
     )
   params, layout = policy.parameters(
     config, recipe, source, model, mesh, abstract
   )
-  here = functools.partial(policy.scorer, layout=layout)
-  teachers = () if abstract else guests.teachers(config, model, mesh, here)
+  scorer_of = functools.partial(policy.scorer, layout=layout)
   trainable, frozen = lora.split(params)
-  rowwise = here(model, config)
-
-  def program_of(recipe, tx):
-    piece = rows // (recipe.minibatches * config.learn.microbatches)
-    shared = step.shared_rows(terms, piece, mesh.shape['data'])
-    # Tokens are split of whole rows, each with its prompt.
-    shared = shared if config.mesh.context == 1 else 1
-    shared = 1 if config.learn.packing else shared
-    return step.Program(
-      recipe=recipe,
-      scorer=functools.partial(rowwise, shared=shared),
-      tx=tx,
-      microbatches=config.learn.microbatches,
-      layout=layout,
-      shared=shared,
-      widths=widths_of(config),
-      packed=config.learn.packing,
-      shown=config.log.samples if config.log.tokens else 0,
-    )
-
-  def beside(recipe):
-    if recipe is None:
-      return None
-    program = program_of(recipe, optimizer_of(config, recipe))
-    return program, program.compile()
-
-  program = program_of(recipe, tx)
+  program_of = functools.partial(
+    _program, config, terms, rows, layout, scorer_of(model, config)
+  )
+  program = program_of(recipe)
   session = TextSession(
     config=config,
     recipe=recipe,
@@ -198,60 +114,125 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
     sets=sets,
     program=program,
     compiled=program.compile(),
-    answering=dataclasses.replace(
-      answering_of(
-        config, terms.turns, model, chats, ends, environment, verifiers, layout
-      ),
-      program=guests.program(config),
+    answering=_answering(
+      config, terms.turns, model, chats, ends, environment, verifiers, layout
     ),
-    scorer=rowwise,
+    scorer=scorer_of(model, config),
     frozen=frozen,
-    teachers=teachers,
-    sampler=beside(terms.sampler),
-    rater=beside(terms.rater),
+    teachers=()
+    if abstract
+    else guests.teachers(config, model, mesh, scorer_of),
+    sampler=_beside(program_of, terms.sampler),
+    rater=_beside(program_of, terms.rater),
   )
   return session, trainable
 
 
-def _check_packing(
-  config: ConfigDict, recipe: recipe_lib.Recipe, rows: int
-) -> None:
-  """Refuses packing where it would do nothing or cannot be done."""
-  if not config.learn.packing:
+def _verifiers(config: ConfigDict) -> verify.Verifiers:
+  """What scores responses, where the data do not."""
+  names = config.verify.names
+  if not (names or recordings.used(config) or config.verify.preference):
+    raise ValueError(
+      'verify.names is empty; give at least one verifier, or the '
+      'verify.preference of a game'
+    )
+  return verify.Verifiers(
+    names,
+    config.verify.weights,
+    seconds=config.verify.seconds,
+    workers=config.verify.workers,
+    judges=reward_models.judges(names),
+  )
+
+
+def _model(
+  config: ConfigDict, source: pathlib.Path, mesh: jax.sharding.Mesh
+) -> Config:
+  """The model of a folder, with the kernel and the routes of the run."""
+  model = hf.config_of(source)
+  kernel = fused.resolve(
+    config.model.attention, model, config.model.dtype, mesh.shape
+  )
+  transformer.check_context(model, config.mesh.context)
+  replay = config.model.replay_routes
+  return dataclasses.replace(model, kernel=kernel, replay=replay)
+
+
+def _questions(config, recipe, model, chats, ends):
+  """Questions to train on, those held out, and further sets by name."""
+  terms, tokenizer = recipe.plan.contract, chats.reader.tokenizer
+  if recordings.used(config):
+    train, held_out = recordings.load(config, tokenizer, recipe, ends)
+  else:
+    train, held_out = questions_lib.load(
+      config, tokenizer, terms.columns, chats
+    )
+  for examine in terms.checks:
+    examine(train.rows)
+  sets = examinations.load(config.eval.sets, config, tokenizer, train)
+  parts = (train, held_out, *sets.values())
+  questions_lib.check(parts, tokenizer, model.vocab)
+  return train, held_out, sets
+
+
+def _spec(config, terms, rows, train, names) -> Spec:
+  """The sizes of the run; `names` of the verifiers."""
+  return Spec(
+    rows=rows,
+    samples=terms.samples,
+    prompt_length=config.sample.max_prompt,
+    response_length=config.sample.max_response,
+    tasks=len(train),
+    domains=int(train.domain.max()) + 1,
+    component_names=('recorded',) if recordings.used(config) else names,
+    task_domains=tuple(train.domain.tolist()),
+    task_lengths=tuple(train.mask.sum(axis=1).tolist()),
+    seed=config.seed,
+  )
+
+
+def _check_template(config, terms, train, chats) -> None:
+  """Refuses a chat template that episodes cannot go on with."""
+  asked = config.program and chats.reader.tokenizer.chat_template is not None
+  if not (asked or (terms.turns and train.in_messages)):
     return
-  if not recordings.used(config):
-    raise ValueError(
-      'learn.packing fills microbatches with recorded responses, and '
-      'data.responses=sampled; use learn.widths for sampled ones'
+  report = inspection.inspect(chats.templated)
+  report.check()
+  if not report.keeps and config.serve.history != 'template':
+    logging.warning(
+      'the chat template writes the history anew, and episodes keep it as it '
+      'was said; who asks this model through the template later shows it '
+      'something else: %s',
+      report.rewrites,
     )
-  if config.learn.widths > 1:
-    raise ValueError(
-      f'learn.widths={config.learn.widths} narrows rows, and learn.packing '
-      'fills them; choose one, for recorded responses learn.packing'
-    )
-  if recipe.objective.block in ('batch', rows // recipe.minibatches):
-    raise ValueError(
-      'learn.packing makes do with fewer microbatches, and the recipe '
-      f'{config.recipe.name} compares all rows of an optimizer step, which are '
-      'then one microbatch; leave learn.packing out'
-    )
-  if config.learn.microbatches == 1:
-    raise ValueError(
-      'learn.packing makes do with fewer microbatches, and '
-      'learn.microbatches=1 leaves one; set it to 2 or more'
-    )
-  if config.mesh.context != 1:
-    raise ValueError(
-      'learn.packing fills a row with several sequences, and mesh.context='
-      f'{config.mesh.context} splits rows of one; use mesh.context=1, or leave '
-      'learn.packing out'
-    )
-  read = recipe.statistics
-  if 'log_probs' in read or digests.among(read):
-    raise ValueError(
-      f'the recipe {config.recipe.name} reads log-probs of the whole '
-      'vocabulary, which packed rows do not give; leave learn.packing out'
-    )
+
+
+def _program(config, terms, rows, layout, scorer, recipe) -> step.Program:
+  """The program of the run's recipe, or of one that learns beside it."""
+  piece = rows // (recipe.minibatches * config.learn.microbatches)
+  shared = step.shared_rows(terms, piece, layout.data)
+  # Tokens are split of whole rows, each with its prompt.
+  if config.mesh.context > 1 or config.learn.packing:
+    shared = 1
+  return step.Program(
+    recipe=recipe,
+    scorer=functools.partial(scorer, shared=shared),
+    tx=optimizer_of(config, recipe),
+    microbatches=config.learn.microbatches,
+    layout=layout,
+    shared=shared,
+    widths=widths_of(config),
+    packed=config.learn.packing,
+    shown=config.log.samples if config.log.tokens else 0,
+  )
+
+
+def _beside(program_of, recipe: recipe_lib.Recipe | None):
+  """The program of a recipe and what it compiles to; None without one."""
+  if recipe is None:
+    return None
+  program = program_of(recipe)
+  return program, program.compile()
 
 
 def _check_room(texts: Sequence[str], tokenizer, columns: int) -> None:
@@ -346,12 +327,12 @@ def sampling_of(config: ConfigDict) -> Sampling:
   Raises:
     ValueError: a setting that means nothing.
   """
-  settings = config.sample
+  sample = config.sample
   return Sampling(
-    temperature=settings.temperature,
-    top_k=settings.top_k,
-    top_p=settings.top_p,
-    min_p=settings.min_p,
+    temperature=sample.temperature,
+    top_k=sample.top_k,
+    top_p=sample.top_p,
+    min_p=sample.min_p,
   ).checked()
 
 
@@ -365,39 +346,37 @@ def chats_of(config, tokenizer, ends, tools=()) -> chats_lib.Chats:
   )
 
 
-def answering_of(
+def _answering(
   config, turns, model, chats, ends, environment, verifiers, layout
 ) -> Answering:
   """Sampling as the config says, with verifiers; `turns` as the plan says."""
-  settings, reader = config.sample, chats.reader
-  tokenizer, silent, stop = reader.tokenizer, reader.silent, reader.stop
+  sample, reader = config.sample, chats.reader
+  table = None
+  if reader.stop:
+    table = text.stop_table(
+      reader.tokenizer, reader.stop, silent=reader.silent, vocab=model.vocab
+    )
   return Answering(
     sampler=Sampler(
       model,
-      max_tokens=settings.max_response,
+      max_tokens=sample.max_response,
       dtype=jnp.dtype(config.model.dtype),
-      unroll=settings.unroll,
-      slots=settings.slots,
-      widths=settings.widths,
-      support=settings.support,
+      unroll=sample.unroll,
+      slots=sample.slots,
+      widths=sample.widths,
+      support=sample.support,
       stop_tokens=ends,
-      stop_table=text.stop_table(
-        tokenizer, stop, silent=silent, vocab=model.vocab
-      )
-      if stop
-      else None,
+      stop_table=table,
     ),
     sampling=sampling_of(config),
-    tokenizer=tokenizer,
-    stop=stop,
-    silent=silent,
     chats=chats,
     verifiers=verifiers,
     oracle=oracles.load(config.verify.preference),
-    batch=settings.prompts,
+    batch=sample.prompts,
     environment=environment,
     turns=turns,
+    program=guests.program(config),
     layout=layout,
-    keep=settings.keep,
+    keep=sample.keep,
     anew=guests.is_rewritten(config),
   )

@@ -131,8 +131,8 @@ class Speaker:
 
   def pieces(self, rollouts: Rollouts) -> list[list[str]]:
     """The text of every response, token by token."""
-    answering = self._answering
-    return text.pieces(answering.tokenizer, rollouts, silent=answering.silent)
+    reader = self._answering.chats.reader
+    return text.pieces(reader.tokenizer, rollouts, silent=reader.silent)
 
   def talks(self, tasks: Array) -> list[chats_lib.Talk]:
     """The conversations that begin with the prompts of tasks."""

@@ -169,8 +169,10 @@ def test_all_who_read_a_response_see_its_special_tokens(run):
   [[a, b]] = tools.encode(['ab'])
   rows = prefixes.written(rollouts, [[think, a, b, end]] * 8)
   with verify.Verifiers(['format:^<think>ab$']) as verifiers:
+    silent = parts.answering.chats.reader.silent
+    talk = chats.Chats(dialogue.Reader(tokenizer, silent=silent))
     answering = dataclasses.replace(
-      parts.answering, tokenizer=tokenizer, verifiers=verifiers
+      parts.answering, chats=talk, verifiers=verifiers
     )
     read = dataclasses.replace(parts, answering=answering)
     reader = Speaker(answering, {}, parts.train)
@@ -181,7 +183,8 @@ def test_all_who_read_a_response_see_its_special_tokens(run):
     credit = types.initial_credit(rows, scores)
     shown = read.examples(rows, credit)
     assert {example['response'] for example in shown} == {'<think>ab'}
-    bare = dataclasses.replace(answering, silent=frozenset({think, end}))
+    talk = chats.Chats(dialogue.Reader(tokenizer, silent={think, end}))
+    bare = dataclasses.replace(answering, chats=talk)
     assert bare.texts(rows) == ['ab'] * 8
 
 
@@ -203,10 +206,9 @@ def test_words_that_the_model_cannot_read_are_refused(run):
   parts, state, _, _, _ = run
   longer = copy.deepcopy(parts.tokenizer)
   longer.add_tokens(['<image>'])
-  answering = dataclasses.replace(parts.answering, tokenizer=longer)
-  asked = dataclasses.replace(
-    parts.train, chats=chats.Chats(dialogue.Reader(longer))
-  )
+  talk = chats.Chats(dialogue.Reader(longer))
+  answering = dataclasses.replace(parts.answering, chats=talk)
+  asked = dataclasses.replace(parts.train, chats=talk)
   speaker = Speaker(answering, state.params, asked)
   for put in (speaker.encode, speaker.responses):
     with pytest.raises(ValueError, match="'a<image>' holds '<image>', token"):
