@@ -267,7 +267,8 @@ class Stats(struct.PyTreeNode):
     log_probs: f32[N, T, V], whole rows, or None.
     top_logp: f32[N, T], nats, of the most probable token, or None.
     last_value: f32[N], a critic's estimate after the last decision, 0 where
-      the row has ended; None is 0 everywhere.
+      the row has ended, or what it answers in place of a number, f32[N, ...];
+      None is 0 everywhere.
     digests: f32[N, T, D] each, by their names, see `digests`.
   """
 
@@ -292,14 +293,14 @@ class Stats(struct.PyTreeNode):
     remove that, in a sum or in its slope.
     """
 
-    def cut(x):
-      return jnp.where(mask.reshape(mask.shape + (1,) * (x.ndim - 2)), x, 0)
+    def cut(x, where=mask):
+      wide = where.reshape(where.shape + (1,) * (x.ndim - where.ndim))
+      return jnp.where(wide, x, 0)
 
     found = jax.tree.map(cut, self.replace(last_value=None))
     if self.last_value is None:
       return found
-    live = jnp.any(mask, axis=1)
-    return found.replace(last_value=jnp.where(live, self.last_value, 0))
+    return found.replace(last_value=cut(self.last_value, jnp.any(mask, axis=1)))
 
 
 class Batch(struct.PyTreeNode):

@@ -41,6 +41,15 @@ def test_statistics_on_a_mask_have_neither_value_nor_slope_off_it(blank):
     np.testing.assert_array_equal(slope, jnp.where(here, 4.0, 0.0) + 0 * x)
 
 
+def test_an_answer_in_place_of_the_last_value_is_cut_by_rows():
+  mask = jnp.array([[True, False], [False, False]])
+  zeros = jnp.zeros((2, 2))
+  whole = Stats(zeros, zeros, last_value=jnp.full((2, 5), jnp.nan).at[0].set(3))
+  np.testing.assert_array_equal(
+    whole.on(mask).last_value, [[3.0] * 5, [0.0] * 5]
+  )
+
+
 def test_initial_credit_masks_the_nan_of_a_failed_verifier():
   rollouts = two_rows()
   scores = Scores(jnp.array([[2.0], [jnp.nan]]), jnp.ones(1))

@@ -76,6 +76,40 @@ def centre(rewards, group, valid):
   return jnp.where(valid, rewards - mean, 0)
 
 
+def balanced(rewards, group, valid):
+  """`centre` of groups whose surplus of rows below the mean was dropped.
+
+  Of n rows below their group's mean and p others, n - p of the n are drawn and
+  dropped where n > p, and those kept are compared among themselves. Advantages
+  here are means over that draw: with c = p / n the chance to be kept, and S the
+  sums of rewards of both kinds,
+
+      A_i = r_i - (S_p + c S_n) / (2 p)                            of the p
+      A_i = c (r_i - (S_p + r_i + (p - 1) mean_{j != i} r_j) / (2 p))  of the n
+
+  Returns:
+    f32[N], reward units; `centre` where n <= p.
+
+  Source: RED-Drop, arXiv 2509.24203, and `rec_advantage` of its code, which
+    draws.
+  """
+  _check(rewards, group, valid)
+  mean = numerics.group_mean(rewards, group, valid)
+  # Equal rewards are none of them below a mean that rounds above them.
+  low = valid & (rewards - mean < -1e-6 * (1 + jnp.abs(mean)))
+  high = valid & ~low
+  below, others = (numerics.group_count(group, x) for x in (low, high))
+  # Sums of differences to the mean, so that a large mean costs no digits.
+  gap = jnp.where(valid, rewards - mean, 0.0)
+  bad, good = (numerics.group_sum(gap, group, x) for x in (low, high))
+  kept = numerics.safe_divide(others, below)
+  rest = (others - 1) * numerics.safe_divide(bad - gap, below - 1)
+  centre_low = numerics.safe_divide(good + gap + rest, 2 * others)
+  centre_high = numerics.safe_divide(good + kept * bad, 2 * others)
+  drawn = jnp.where(low, kept * (gap - centre_low), gap - centre_high)
+  return jnp.where(valid, jnp.where(below > others, drawn, gap), 0.0)
+
+
 def norm(rewards, group, valid, *, epsilon=1e-6, ddof=1):
   """Reward minus its group's mean, in units of its group's spread.
 

@@ -85,10 +85,7 @@ def rec_ring(
 def red_weight(
   *, samples: int = 8, temperature: float = 1.0, minibatches: int = 4
 ) -> Recipe:
-  """REINFORCE with samples weighted by their exponential advantage.
-
-  Deviates: the paper's second weighting, which drops rows, has no entry.
-  """
+  """REINFORCE with samples weighted by their exponential advantage."""
   return Recipe(
     plan=sampled.independent(samples=samples),
     credit=estimate(group.centre),
@@ -96,6 +93,26 @@ def red_weight(
       surrogates.score_function,
       gate=partial(gates.exponential_advantage, temperature=temperature),
     ),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(REC)
+def red_drop(*, samples: int = 8, minibatches: int = 4) -> Recipe:
+  """REINFORCE on as many failures as successes, the surplus dropped.
+
+  A row drawn to be dropped teaches nothing and still counts in the mean. What
+  is learned is the mean over the draw, in which the loss is linear.
+
+  Deviates: a row alone in its group keeps its reward there, and gets 0 here.
+
+  No limit: of groups of more failures than successes no other entry drops any.
+  """
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    credit=estimate(group.balanced),
+    objective=policy_gradient(surrogates.score_function),
     aggregate=aggregate.token_mean,
     minibatches=minibatches,
   )

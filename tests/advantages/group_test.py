@@ -30,6 +30,7 @@ PAIRS = {
   ),
   'centre': (group.centre, oracle.dr_grpo),
   'leave_one_out': (group.leave_one_out, oracle.rloo),
+  'balanced': (group.balanced, oracle.balanced),
   'leave_one_out_norm': (group.leave_one_out_norm, oracle.leave_one_out_norm),
   'norm_by_rms': (group.norm_by_rms, oracle.norm_by_rms),
   'over_mean': (_above(group.over_mean), _above(oracle.over_mean)),

@@ -138,6 +138,22 @@ def rloo(rewards, group, valid):
   return _filled(rewards, group, valid, of_group)
 
 
+def balanced(rewards, group, valid):
+  """The mean over all ways to drop the surplus of rows below the mean."""
+
+  def of_group(r):
+    low = [i for i in range(len(r)) if r[i] < r.mean() - 1e-9]
+    high = [i for i in range(len(r)) if i not in low]
+    out, count = np.zeros(len(r)), 0
+    for draw in itertools.combinations(low, min(len(low), len(high))):
+      kept = [*high, *draw]
+      out[kept] += r[kept] - r[kept].mean()
+      count += 1
+    return out / count
+
+  return _filled(rewards, group, valid, of_group)
+
+
 def leave_one_out_norm(rewards, group, valid, epsilon=1e-6):
   def of_group(r):
     out = np.zeros(len(r))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from math import exp
 
+from tests.oracles.advantages import balanced
 from tests.oracles.parts import (
   Answer,
   budget_mean,
@@ -66,6 +67,14 @@ def red_weight(case, *, temperature):
   """Arxiv 2509.24203, RED-Weight: exp(A / temperature)."""
   a, w = centred(case, case.rewards), token_mean(case)
   return _reinforce(case, a, w, lambda r, a: exp(a / temperature))
+
+
+@entry()
+def red_drop(case):
+  """Arxiv 2509.24203, RED-Drop: the mean over all ways to drop the surplus."""
+  a = balanced(case.rewards, case.group, case.valid)
+  w = token_mean(case)
+  return _reinforce(case, a, w, lambda r, a: 1.0)
 
 
 @entry()
