@@ -125,10 +125,10 @@ def _anew(sampler, params, prompts, heard) -> list[float]:
   import jax.numpy as jnp
   import numpy as np
 
-  from jaxrl_llm.plans import prefixes
+  from jaxrl_llm.plans import given, prefixes
 
   turn = dataclasses.replace(sampler, max_tokens=SAID)
-  rollouts, found = prefixes.blank(prompts, SHAPE.samples, SHAPE.response), []
+  rollouts, found = given.blank(prompts, SHAPE.samples, SHAPE.response), []
   for number in range(TURNS):
     started = time.perf_counter()
     key = jax.random.fold_in(jax.random.key(1), number)
@@ -143,7 +143,7 @@ def _anew(sampler, params, prompts, heard) -> list[float]:
     jax.block_until_ready(more)
     found.append(time.perf_counter() - started)
     rollouts = prefixes.joined(rollouts, cut, more)
-    told = prefixes.written(rollouts, np.asarray(heard[number]).tolist())
+    told = given.written(rollouts, np.asarray(heard[number]).tolist())
     rollouts = prefixes.joined(rollouts, rollouts.length, told)
   return found
 

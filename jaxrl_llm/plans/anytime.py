@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
-from jaxrl_llm.plans import actions, exits, prefixes
+from jaxrl_llm.plans import actions, arranged, exits, given, prefixes
 from jaxrl_llm.plans.base import Contract, Plan
 
 
@@ -79,7 +79,7 @@ class Anytime(Plan):
         'sample.max_response, or lower recipe.budgets'
       )
     bounds = most * jnp.arange(1, self.budgets + 1) // self.budgets
-    thoughts = prefixes.blank(prompts, self.samples, tools.columns)
+    thoughts = given.blank(prompts, self.samples, tools.columns)
     nothing = jnp.zeros_like(thoughts.length)
     more = tools.generate(prompts, first, self.samples, most=most)
     thoughts = prefixes.joined(thoughts, nothing, more)
@@ -89,7 +89,7 @@ class Anytime(Plan):
     cut = jnp.minimum(bounds, length[:, None])
     exit_ = jnp.argmax(cut[:, :, None] == cut[:, None, :], axis=2)
     cut, exit_ = (jnp.repeat(x.reshape(-1), self.answers) for x in (cut, exit_))
-    rows = prefixes.repeated(thoughts, self.rows)
+    rows = arranged.repeated(thoughts, self.rows)
     rows = exits.answered(tools, rows, cut, said, again, samples=self.answers)
     own = jnp.arange(tools.columns) >= cut[:, None]
     rows, scores = tools.verify(actions.within(rows, own))
@@ -114,6 +114,6 @@ class Anytime(Plan):
 
     thoughts = marked(thoughts, 0, trajectory, jnp.zeros_like(trajectory))
     rows = marked(rows, 1, jnp.repeat(trajectory, self.rows), exit_)
-    both = prefixes.together(count, thoughts, rows)
-    components = prefixes.together(count, mean, scores.components)
+    both = arranged.together(count, thoughts, rows)
+    components = arranged.together(count, mean, scores.components)
     return both, scores.replace(components=components)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import actions, prefixes
+from jaxrl_llm.plans import actions, given, prefixes
 from jaxrl_llm.plans.base import Contract, Plan
 
 
@@ -82,8 +82,8 @@ class Begun(Plan):
     each = self.samples // len(self.beginnings)
     place = np.tile(np.arange(len(self.beginnings)).repeat(each), count)
     ids = tools.encode(self.beginnings)
-    blank = prefixes.blank(prompts, self.samples, tools.columns)
-    rows = prefixes.written(blank, [ids[i] for i in place])
+    blank = given.blank(prompts, self.samples, tools.columns)
+    rows = given.written(blank, [ids[i] for i in place])
     begun, cut = rows.response_mask, rows.length
     rollouts = prefixes.continued(tools, rows, cut, key)
     if self.chosen:

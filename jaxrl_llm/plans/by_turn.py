@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import playing, prefixes
+from jaxrl_llm.plans import arranged, playing, prefixes
 from jaxrl_llm.plans import turns as turns_lib
 from jaxrl_llm.plans.base import Contract, Plan
 from jaxrl_llm.types import Rollouts
@@ -91,34 +91,13 @@ def as_steps(rollouts: Rollouts, start, end, *, most: int) -> Rollouts:
   Returns:
     N H rows of P + T prompt columns; the turns of an episode are adjacent.
   """
-  rows = prefixes.repeated(rollouts, start.shape[1])
+  rows = arranged.repeated(rollouts, start.shape[1])
   start, end = start.reshape(-1), end.reshape(-1)
   prompts = prefixes.as_prompts(rows, start)
   place = jnp.arange(most) + start[:, None]
-  mask = place < end[:, None]
-  place = jnp.minimum(place, rollouts.content.response.shape[1] - 1)
-
-  def moved(x, empty):
-    tail = (1,) * (x.ndim - 2)
-    x = jnp.take_along_axis(x, place.reshape(place.shape + tail), axis=1)
-    return jnp.where(mask.reshape(mask.shape + tail), x, empty)
-
-  extras = dict(rows.extras)
-  for name, empty in prefixes.EMPTY.items():
-    if name in extras:
-      extras[name] = moved(extras[name], empty)
-  return rows.replace(
-    content=rows.content.replace(
-      prompt=prompts.tokens,
-      prompt_mask=prompts.mask,
-      response=moved(rows.content.response, 0),
-    ),
-    response_mask=mask,
-    action_mask=mask,
-    logp=moved(rows.logp, 0.0),
-    paid=moved(rows.paid, 0.0),
-    extras=extras,
-  )
+  own = arranged.moved(rows, jnp.where(place < end[:, None], place, -1))
+  content = own.content.replace(prompt=prompts.tokens, prompt_mask=prompts.mask)
+  return own.replace(content=content)
 
 
 def named(log: turns_lib.Turns, episodes: int):

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from jaxrl_llm.plans import actions, fields, prefixes
+from jaxrl_llm.plans import actions, fields, given
 
 _FIELD = 'demonstration'
 
@@ -53,9 +53,10 @@ def demonstrated(tools, prompts):
   records = tools.rows(prompts.task)
   texts = [shown_in(record) for record in records]
   ids = tools.responses(texts)
-  given = np.array([text != '' for text in texts])
-  fits = given & np.array([len(tokens) <= columns for tokens in ids])
+  fits = np.array(
+    [text != '' and len(row) <= columns for text, row in zip(texts, ids)]
+  )
   ids = [tokens if fit else [] for tokens, fit in zip(ids, fits)]
-  rows = prefixes.written(prefixes.blank(prompts, 1, columns), ids)
+  rows = given.written(given.blank(prompts, 1, columns), ids)
   rows = rows.replace(action_mask=rows.response_mask, valid=jnp.asarray(fits))
   return actions.drawn(tools, rows)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import actions, prefixes, recorded
+from jaxrl_llm.plans import actions, recorded, spans
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,4 +77,4 @@ class Dropped(recorded.Recorded):
     """The first token of every thought, and the first one behind it."""
     pattern = f'{re.escape(self.begin)}(.*?){re.escape(self.end)}'
     found = re.finditer(pattern, ''.join(pieces), re.DOTALL)
-    return [prefixes.inside(pieces, *thought.span(1)) for thought in found]
+    return [spans.inside(pieces, *thought.span(1)) for thought in found]

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import prefixes
+from jaxrl_llm.plans import arranged, given, prefixes, spans
 from jaxrl_llm.plans.base import Contract, Plan
 
 SAID = 'Time is limited, stop thinking and start answering.\n</think>\n\n'
@@ -34,8 +34,8 @@ def ended(tools, rollouts, end: str):
   for row, pieces in enumerate(tools.pieces(rollouts)):
     place = ''.join(pieces).find(end)
     if place >= 0:
-      _, thought[row] = prefixes.inside(pieces, 0, place)
-      _, last = prefixes.inside(pieces, 0, place + len(end) - 1)
+      _, thought[row] = spans.inside(pieces, 0, place)
+      _, last = spans.inside(pieces, 0, place + len(end) - 1)
       whole[row] = last + 1
   return jnp.asarray(thought), jnp.asarray(whole)
 
@@ -51,7 +51,7 @@ def answered(tools, rows, cut, said, key, *, samples=1):
   Returns:
     N rows of T columns.
   """
-  rows = prefixes.joined(rows, cut, prefixes.written(rows, [said] * len(cut)))
+  rows = prefixes.joined(rows, cut, given.written(rows, [said] * len(cut)))
   start = jnp.minimum(cut + len(said), tools.columns)
   return prefixes.continued(tools, rows, start, key, samples=samples)
 
@@ -102,9 +102,9 @@ class Exits(Plan):
     drawn = jax.random.uniform(where, (count, self.samples - 1))
     cut = jnp.minimum((drawn * most).astype(jnp.int32) + 1, most)
     cut = jnp.sort(cut, axis=1).reshape(-1)
-    early = prefixes.repeated(whole, self.samples - 1)
+    early = arranged.repeated(whole, self.samples - 1)
     early = answered(tools, early, cut, said, again)
-    rollouts = prefixes.together(count, early, whole)
+    rollouts = arranged.together(count, early, whole)
     place = jnp.arange(rollouts.valid.shape[0], dtype=jnp.int32) % self.samples
     tools.note('plan/exit', float(jnp.mean(cut)))
     return *tools.verify(rollouts.with_extras(exit=place)), state

@@ -7,7 +7,7 @@ import dataclasses
 import jax
 import numpy as np
 
-from jaxrl_llm.plans import playing, prefixes
+from jaxrl_llm.plans import arranged, playing
 from jaxrl_llm.plans import turns as turns_lib
 from jaxrl_llm.plans.base import Contract, Plan
 
@@ -76,7 +76,7 @@ class Forked(Plan):
       past = turns_lib.Turns(*(x[source] for x in log))
       chosen, past = turns_lib.parted(chosen, past, turn)
       chosen, past = playing.go_on(tools, chosen, past, turn, after)
-      rollouts = prefixes.together(count, rollouts, chosen)
+      rollouts = arranged.together(count, rollouts, chosen)
       log = turns_lib.beside(count, log, past)
       tools.note('plan/forked', float(np.mean(turn > 0)))
     rollouts, scores = playing.judged(tools, rollouts, log)

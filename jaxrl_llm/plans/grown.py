@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import playing, prefixes
+from jaxrl_llm.plans import arranged, playing
 from jaxrl_llm.plans import turns as turns_lib
 
 
@@ -118,10 +118,10 @@ def grow(tools, prompts, key, *, samples, turns, children, explore):
     more, past = playing.go_on(tools, more, past, turn, after)
     more, found = playing.judged(tools, more, past)
     _add(trees, more, past, found, children, size)
-    rows = prefixes.together(count, rows, more)
+    rows = arranged.together(count, rows, more)
     log = turns_lib.beside(count, log, past)
     scores = scores.replace(
-      components=prefixes.together(count, scores.components, found.components)
+      components=arranged.together(count, scores.components, found.components)
     )
   return rows, log, scores
 

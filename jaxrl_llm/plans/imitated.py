@@ -7,7 +7,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.plans import actions, demonstrations, opponents, prefixes
+from jaxrl_llm.plans import actions, arranged, demonstrations, opponents
 from jaxrl_llm.plans.base import Contract, Plan
 
 
@@ -50,7 +50,7 @@ class WithDemonstration(Plan):
     actions.check_support(own, 'demonstrations')
     shown = demonstrations.demonstrated(tools, prompts)
     count = prompts.tokens.shape[0]
-    rollouts = prefixes.together(count, own, shown)
+    rollouts = arranged.together(count, own, shown)
     place = jnp.arange(count * self.samples) % self.samples
     offline = place == self.samples - 1
     return *tools.verify(rollouts.with_extras(offline=offline)), state
@@ -108,5 +108,5 @@ class OrDemonstrations(Plan):
       rollouts = tools.generate(prompts, draw, self.samples)
     else:
       shown = demonstrations.demonstrated(tools, prompts)
-      rollouts = prefixes.repeated(shown, self.samples)
+      rollouts = arranged.repeated(shown, self.samples)
     return *tools.verify(rollouts), state

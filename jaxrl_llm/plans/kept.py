@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.plans import prefixes
+from jaxrl_llm.plans import arranged
 from jaxrl_llm.types import Tokens
 
 _FIELDS = (
@@ -84,7 +84,7 @@ def exchanged(fresh, kept, index, place):
     index: i32[B], into the fresh rows and the kept ones behind them.
     place: i32[B], where each fresh row is kept, C for nowhere.
   """
-  mixed = prefixes.picked(fresh, kept, index)
+  mixed = arranged.picked(fresh, kept, index)
   kept = jax.tree.map(lambda a, b: b.at[place].set(a, mode='drop'), fresh, kept)
   return mixed, kept
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import by_turn, fields, playing, prefixes
+from jaxrl_llm.plans import arranged, by_turn, fields, given, playing, prefixes
 from jaxrl_llm.plans import turns as turns_lib
 from jaxrl_llm.tasks.environments import STOPS
 
@@ -58,7 +58,7 @@ class Led(by_turn.Steps):
       rows, said = self._turn(tools, rollouts, log, turn, at)
       parts.append(rows)
       logs.append(said)
-    rows = prefixes.together(count, *parts)
+    rows = arranged.together(count, *parts)
     whole = turns_lib.beside(count, *logs)
     extras = by_turn.named(whole, 1)
     place = np.arange(self.samples * count)
@@ -119,8 +119,8 @@ class _Dictated:
     ids = self._tools.responses([''.join(text) for text in said])
     ids = [row[:most] if text else [] for row, text in zip(ids, said)]
     prompts = prefixes.as_prompts(rollouts, rollouts.length)
-    blank = prefixes.blank(prompts, 1, most)
-    return prefixes.written(blank, ids), None
+    blank = given.blank(prompts, 1, most)
+    return given.written(blank, ids), None
 
 
 def _required(field: str, records: Sequence[Mapping[str, Any]]) -> None:

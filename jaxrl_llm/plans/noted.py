@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import by_turn, prefixes
+from jaxrl_llm.plans import by_turn, given
 from jaxrl_llm.plans import turns as turns_lib
 from jaxrl_llm.serving.engine import Drawn, Room
 from jaxrl_llm.serving.ledger import Row, Turn
@@ -66,8 +66,8 @@ def prompts(
 
 def drawn(rollouts: Rollouts, count: int) -> list[Drawn]:
   """What was drawn in the first `count` rows."""
-  given = {'logp': rollouts.logp, **rollouts.extras}
-  facts = {name: np.asarray(given[name]) for name in _FACTS if name in given}
+  known = {'logp': rollouts.logp, **rollouts.extras}
+  facts = {name: np.asarray(known[name]) for name in _FACTS if name in known}
   ids, length, cut = (
     np.asarray(x)
     for x in (rollouts.content.response, rollouts.length, rollouts.truncated)
@@ -103,7 +103,7 @@ def rollouts(
     late: those that a budget ended. lost: those that do not count.
   """
   blank = jax.tree.map(
-    np.array, prefixes.blank(prompts, samples * rows, room.response)
+    np.array, given.blank(prompts, samples * rows, room.response)
   )
   numbered: list[tuple[int, Row]] = []
   for episode, found in enumerate(made):
@@ -159,7 +159,7 @@ def _answers(blank, numbered, room: Room) -> dict[str, np.ndarray]:
       for name, x in turn.facts.items():
         if name not in facts:
           wide = (*shape, *np.shape(x)[1:])
-          empty = prefixes.EMPTY[name]
+          empty = given.EMPTY[name]
           facts[name] = np.full(wide, empty, np.asarray(x).dtype)
         facts[name][number, own] = x
   return facts | dict(zip(_PLACES, (turns, ends, earned)))

@@ -7,7 +7,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.plans import actions, demonstrations, prefixes, resets
+from jaxrl_llm.plans import actions, arranged, demonstrations, prefixes, resets
 from jaxrl_llm.plans.base import Contract, Plan
 
 
@@ -39,7 +39,7 @@ class OfflineStates(Plan):
     shown = demonstrations.demonstrated(tools, prompts)
     cut = resets.cuts(place, shown.length, share=self.share)
     cut = jnp.repeat(cut, self.samples)
-    rows = prefixes.repeated(shown, self.samples)
+    rows = arranged.repeated(shown, self.samples)
     # A demonstration that does not fit is empty: its group starts afresh.
     rows = rows.replace(valid=jnp.ones_like(rows.valid))
     rollouts = prefixes.continued(tools, rows, cut, speak)

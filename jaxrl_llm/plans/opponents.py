@@ -12,7 +12,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.plans import actions, prefixes
+from jaxrl_llm.plans import actions, arranged
 from jaxrl_llm.plans.base import Contract, Plan
 
 
@@ -42,7 +42,7 @@ def halves(own, other, prompts: int):
     rows.with_extras(opponent=jnp.full_like(rows.valid, mark))
     for rows, mark in ((own, False), (other, True))
   )
-  return prefixes.together(prompts, own, other)
+  return arranged.together(prompts, own, other)
 
 
 @dataclasses.dataclass(frozen=True)

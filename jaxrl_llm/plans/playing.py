@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import opening, prefixes
+from jaxrl_llm.plans import given, opening, prefixes
 from jaxrl_llm.plans.turns import Turns, located
 from jaxrl_llm.tasks.environments import STOPS
 from jaxrl_llm.types import Array, Rollouts
@@ -39,7 +39,7 @@ def play(tools, prompts, key, *, samples: int, turns: int):
     ValueError: fewer tokens than turns.
   """
   prompts, log = opening.begin(tools, prompts, samples=samples, turns=turns)
-  rollouts = prefixes.blank(prompts, samples, tools.columns)
+  rollouts = given.blank(prompts, samples, tools.columns)
   return go_on(tools, rollouts, log, np.zeros(len(log.taken), int), key)
 
 
@@ -176,7 +176,7 @@ def _told(tools, rollouts, told, going):
   fits = np.array([len(ids) for ids in told]) < room
   ids = [ids if go else () for ids, go in zip(told, going & fits)]
   if any(ids):
-    heard = prefixes.written(rollouts, ids)
+    heard = given.written(rollouts, ids)
     here = jnp.asarray(going & fits)
     rollouts = prefixes.joined(rollouts, rollouts.length, heard, here)
   return rollouts, np.flatnonzero(going & ~fits)

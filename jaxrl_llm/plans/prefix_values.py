@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_llm import numerics
-from jaxrl_llm.plans import prefixes
+from jaxrl_llm.plans import arranged, prefixes
 from jaxrl_llm.plans.base import Contract, Plan
 
 
@@ -25,7 +25,7 @@ def values_of_prefixes(tools, rollouts, cut, key, *, continuations):
     continuations: K, sampled from each. Those whose verifier failed are left
       out; without any the value is 0.
   """
-  rows = prefixes.repeated(rollouts, continuations)
+  rows = arranged.repeated(rollouts, continuations)
   cut = jnp.repeat(cut, continuations)
   rows = prefixes.continued(tools, rows, cut, key, samples=continuations)
   rows, scores = tools.verify(rows.replace(valid=jnp.ones_like(rows.valid)))

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import phrases, prefixes
+from jaxrl_llm.plans import arranged, phrases
 from jaxrl_llm.plans.base import Contract, Plan
 from jaxrl_llm.tasks import imports
 from jaxrl_llm.types import Rollouts
@@ -104,8 +104,8 @@ class Proposed(Plan):
     tools.note('plan/solved', float(share.mean()))
     first, said = _told(first, said, there, self.solvers)
     count = len(read)
-    components = prefixes.together(count, own, solved)
-    rows = prefixes.together(count, first, said)
+    components = arranged.together(count, own, solved)
+    rows = arranged.together(count, first, said)
     return rows, scores.replace(components=components), state
 
 

@@ -21,9 +21,9 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from jaxrl_llm.plans import actions, opponents, prefixes
+from jaxrl_llm.plans import actions, arranged, given, opponents
 from jaxrl_llm.plans.base import Contract, Plan
-from jaxrl_llm.types import Prompts, Rollouts, Scores, Tokens
+from jaxrl_llm.types import Prompts, Rollouts, Scores
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +92,7 @@ class BesideOwn(Recorded):
         (own, jnp.zeros_like(scores.components), False),
       )
     ]
-    rollouts, components = prefixes.together(prompts.tokens.shape[0], *parts)
+    rollouts, components = arranged.together(prompts.tokens.shape[0], *parts)
     return rollouts, scores.replace(components=components), state
 
 
@@ -129,7 +129,7 @@ class BesideReference(Recorded):
       part.replace(extras={'recorded': jnp.full_like(part.valid, mark)})
       for part, mark in ((shown, True), (drawn, False))
     ]
-    rollouts = prefixes.together(prompts.tokens.shape[0], *marked)
+    rollouts = arranged.together(prompts.tokens.shape[0], *marked)
     return *tools.verify(actions.drawn(tools, rollouts)), state + 1
 
 
@@ -142,25 +142,15 @@ def rows(prompts: Prompts) -> tuple[Rollouts, Scores]:
   columns = prompts.extras
   count, samples, length = columns['recorded'].shape
 
-  def by_row(x):
-    return jnp.repeat(x, samples, axis=0)
-
   mask = columns['recorded_mask'].reshape(-1, length)
   action = columns.get('recorded_action', columns['recorded_mask'])
   kinds = ['recorded', *(['demonstrated'] * ('recorded_action' in columns))]
-  rollouts = Rollouts(
-    content=Tokens(
-      prompt=by_row(prompts.tokens),
-      prompt_mask=by_row(prompts.mask),
-      response=columns['recorded'].reshape(-1, length),
-    ),
+  blank = given.blank(prompts.replace(extras={}), samples, length)
+  response = columns['recorded'].reshape(-1, length)
+  rollouts = blank.replace(
+    content=blank.content.replace(response=response),
     response_mask=mask,
     action_mask=action.reshape(-1, length),
-    logp=jnp.zeros(mask.shape, jnp.float32),
-    paid=jnp.zeros(mask.shape, jnp.float32),
-    group=by_row(jnp.arange(count, dtype=jnp.int32)),
-    task=by_row(prompts.task),
-    domain=by_row(prompts.domain),
     valid=jnp.any(mask, axis=-1),
     truncated=columns['recorded_cut'].reshape(-1),
     extras={kind: jnp.ones(count * samples, bool) for kind in kinds},

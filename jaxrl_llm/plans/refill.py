@@ -8,7 +8,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.plans import prefixes
+from jaxrl_llm.plans import arranged
 from jaxrl_llm.plans.base import Contract, Plan
 
 
@@ -49,7 +49,7 @@ class Refill(Plan):
       rollouts, scores, live = self._round(tools, tools.draw(), key, number)
       rows = rollouts, scores.components
       chosen, alive = _first_live(alive, live)
-      kept = prefixes.picked(kept, rows, chosen)
+      kept = arranged.picked(kept, rows, chosen)
       number += 1
     rollouts, components = kept
     # Rows of several rounds meet here: their group ids must differ again.

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import playing, prefixes
+from jaxrl_llm.plans import arranged, playing
 from jaxrl_llm.plans import turns as turns_lib
 from jaxrl_llm.plans.base import Contract, Plan
 
@@ -49,7 +49,7 @@ class Resampled(Plan):
     drawn = jax.random.uniform(draw, taken.shape)
     first = np.asarray((drawn * taken).astype(jnp.int32))
     rollouts, log = turns_lib.parted(rollouts, log, first)
-    rollouts = prefixes.repeated(rollouts, self.samples)
+    rollouts = arranged.repeated(rollouts, self.samples)
     log = turns_lib.Turns(*(np.repeat(x, self.samples, axis=0) for x in log))
     first = np.repeat(first, self.samples)
     rollouts, log = playing.go_on(tools, rollouts, log, first, after)

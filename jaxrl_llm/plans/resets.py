@@ -7,7 +7,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.plans import actions, demonstrations, prefixes
+from jaxrl_llm.plans import actions, arranged, demonstrations, prefixes
 from jaxrl_llm.plans.base import Contract, Plan
 
 
@@ -46,7 +46,7 @@ class DatasetReset(Plan):
   def collect(self, tools, prompts, state, key):
     place, speak = jax.random.split(key)
     shown = demonstrations.demonstrated(tools, prompts)
-    rows = prefixes.repeated(shown, self.samples)
+    rows = arranged.repeated(shown, self.samples)
     # A demonstration that does not fit is empty: its rows start afresh.
     rows = rows.replace(valid=jnp.ones_like(rows.valid))
     rows = actions.within(rows, False)

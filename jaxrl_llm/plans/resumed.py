@@ -7,7 +7,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.plans import kept, prefixes
+from jaxrl_llm.plans import given, kept, prefixes
 from jaxrl_llm.plans.base import Contract, Plan
 
 
@@ -58,7 +58,7 @@ class Resumed(Plan):
 
   def collect(self, tools, prompts, state, key):
     columns = tools.columns
-    fresh = prefixes.blank(prompts, self.samples, columns)
+    fresh = given.blank(prompts, self.samples, columns)
     mass = jnp.zeros(fresh.logp.shape)
     begun = kept.columns(fresh) | {'log_mass': mass}
     begun = _chosen(state['going'], state['rows'], begun)

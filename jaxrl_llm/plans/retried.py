@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import actions, asking, choices, prefixes
+from jaxrl_llm.plans import actions, arranged, asking, choices
 from jaxrl_llm.plans.base import Check, Contract, Plan
 from jaxrl_llm.plans.hints import Tries
 
@@ -172,7 +172,7 @@ def _chosen(rows, scores, again, more, index):
       'the plan inside add none, and note things of the whole'
     )
   old, new = (rows, scores.components), (again, more.components)
-  rows, components = prefixes.picked(old, new, jnp.asarray(index.reshape(-1)))
+  rows, components = arranged.picked(old, new, jnp.asarray(index.reshape(-1)))
   group = np.arange(len(index), dtype=np.int32).repeat(index.shape[1])
   rows = rows.replace(group=jnp.asarray(group))
   return rows, scores.replace(components=components)

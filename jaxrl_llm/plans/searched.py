@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_llm import numerics
-from jaxrl_llm.plans import actions, prefixes
+from jaxrl_llm.plans import actions, arranged, given, prefixes
 from jaxrl_llm.plans.base import Contract, Plan
 from jaxrl_llm.plans.search_tree import Node, Tree
 from jaxrl_llm.types import Array, Rollouts, Scores
@@ -72,7 +72,7 @@ class Searched(Plan):
         f'{columns} tokens do not make {self.depth} steps; raise '
         'sample.max_response or lower the depth'
       )
-    every = start = prefixes.blank(prompts, 1, columns)
+    every = start = given.blank(prompts, 1, columns)
     trees = [Tree(row, self.depth) for row in range(len(start.valid))]
     steps: list[list[Node | None]] = [[] for _ in trees]
     rounds: list[Rollouts] = []
@@ -86,7 +86,7 @@ class Searched(Plan):
       more = tools.generate(
         prefixes.as_prompts(start, start.length), grow, self.children, most=most
       )
-      before = prefixes.repeated(start, self.children)
+      before = arranged.repeated(start, self.children)
       rows = prefixes.joined(before, before.length, more, before.truncated)
       prior = jnp.exp(numerics.masked_mean(more.logp, more.action_mask, axis=1))
       unfinished = rows.truncated & (rows.length < columns)
@@ -107,7 +107,7 @@ class Searched(Plan):
       own = jnp.arange(columns) >= before.length[:, None]
       rounds.append(actions.within(rows, own))
     tools.note('plan/nodes', float(np.mean([len(x.nodes) for x in trees])))
-    rows = prefixes.together(len(trees), *rounds)
+    rows = arranged.together(len(trees), *rounds)
     return *_valued(rows, sum(steps, []), weights), state
 
 

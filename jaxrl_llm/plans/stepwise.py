@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import actions, prefixes
+from jaxrl_llm.plans import actions, arranged, prefixes
 from jaxrl_llm.plans.base import Contract, Plan
 
 
@@ -64,7 +64,7 @@ class Stepwise(Plan):
     chance = np.asarray(jax.random.uniform(place, draft.valid.shape))
     cut = _cuts(self._ends(tools, draft), chance)
     cut = jnp.repeat(jnp.asarray(cut, jnp.int32), self.samples)
-    rows = actions.within(prefixes.repeated(draft, self.samples), False)
+    rows = actions.within(arranged.repeated(draft, self.samples), False)
     rows = prefixes.continued(tools, rows, cut, speak)
     rollouts, scores = tools.verify(rows)
     column = np.arange(tools.columns)

@@ -10,7 +10,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.plans import phrases, prefixes
+from jaxrl_llm.plans import arranged, phrases
 from jaxrl_llm.plans.base import Contract, Plan
 
 
@@ -52,7 +52,7 @@ class Stimuli(Plan):
     said = tools.decode(tools.rival(asked, other, self.answers))
     rollouts = rollouts.replace(valid=rollouts.valid & jnp.asarray(fits))
     tools.note('plan/too_long', int((~fits).sum()))
-    every = prefixes.repeated(rollouts, self.answers)
+    every = arranged.repeated(rollouts, self.answers)
     every, scores = tools.verify(every, said)
     each = scores.components.reshape(len(fits), self.answers, -1)
     valid = every.valid.reshape(len(fits), self.answers).all(axis=1)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import prefixes
+from jaxrl_llm.plans import arranged, given, prefixes
 from jaxrl_llm.plans.base import Contract, Plan
 from jaxrl_llm.types import Array
 
@@ -63,11 +63,11 @@ class Tree(Plan):
         f'{columns} tokens do not make a tree of {self.depth} levels; raise '
         'sample.max_response or lower the depth'
       )
-    rollouts = prefixes.blank(prompts, 1, columns)
+    rollouts = given.blank(prompts, 1, columns)
     ends: list[Array] = []
     for depth in range(self.depth):
       last = depth == self.depth - 1
-      rollouts = prefixes.repeated(rollouts, self.children)
+      rollouts = arranged.repeated(rollouts, self.children)
       ends = [jnp.repeat(end, self.children) for end in ends]
       # One prompt a parent: siblings share the keys and values of its prefix.
       rollouts = prefixes.continued(

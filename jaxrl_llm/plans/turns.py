@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import prefixes
+from jaxrl_llm.plans import prefixes, spans
 from jaxrl_llm.types import Array, Rollouts
 
 
@@ -120,8 +120,7 @@ def begun(tools, rollouts: Rollouts, at, start, end) -> Array:
   pieces = tools.pieces(rollouts) if inside.size else []
   for row in inside:
     own = pieces[row][start[row] : end[row]]
-    ends = np.cumsum([len(piece) for piece in own])
-    first[row] += np.searchsorted(ends, at[row], side='right')
+    first[row] += spans.holding(own, at[row])
   return jnp.asarray(first)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.plans import actions, prefixes
+from jaxrl_llm.plans import actions, arranged
 from jaxrl_llm.plans.base import Contract, Plan
 from jaxrl_llm.types import Rollouts
 
@@ -66,5 +66,5 @@ class Undersampled(Plan):
     nobody = jnp.zeros_like(parts[0].valid)
     missing = [parts[0].replace(valid=nobody)] * (self.rounds - len(parts))
     prompts = parts[0].valid.shape[0] * self.rounds // self.samples
-    rollouts = prefixes.together(prompts, *parts, *missing)
+    rollouts = arranged.together(prompts, *parts, *missing)
     return actions.drawn(tools, rollouts)

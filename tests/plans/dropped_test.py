@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm.plans import dropped, prefixes
+from jaxrl_llm.plans import dropped
 from tests.plans import scripted
 
 COLUMNS = 12
@@ -62,11 +62,6 @@ def test_what_others_wrote_and_what_would_not_fit_stays():
   assert scripted.words(long) == ['<???>bcdefg'[:11]]
   longer = collect(asked('<a>bcdefgh'), share=1.0, empty='????')
   assert scripted.words(longer) == ['<a>bcdefgh']
-
-
-def test_tokens_that_hold_a_part_of_a_mark_stay():
-  assert prefixes.inside(['<a', '>b', 'c', 'd<', '/a>'], 3, 6) == (2, 3)
-  assert prefixes.inside(['<>', 'a'], 1, 1) == (1, 1)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm.plans import prefixes
+from jaxrl_llm.plans import given, prefixes
 from tests.plans import scripted
 
 PROMPTS = scripted.ask('ab', 'xyz')
@@ -84,29 +84,11 @@ def test_the_support_of_a_continuation_comes_along():
   more = scripted.answer(PROMPTS, ['q', 'r'], 2)
   support = jnp.arange(12).reshape(2, 2, 3)
   more = more.replace(extras={**more.extras, 'support': support})
-  empty = prefixes.blank(PROMPTS, 1, 3)
+  empty = given.blank(PROMPTS, 1, 3)
   both = prefixes.joined(empty, jnp.asarray([0, 0]), more)
   assert both.extras['support'].shape == (2, 3, 3)
   np.testing.assert_array_equal(both.extras['support'][:, :2], support)
   assert np.all(np.asarray(both.extras['support'][:, 2]) == -1)
-
-
-def test_written_tokens_are_read_and_not_chosen():
-  rollouts = rows('cde', 'uvwx')
-  told = prefixes.written(rollouts, [scripted.encode('hi'), []])
-  assert scripted.words(told) == ['hi', '']
-  assert not np.any(told.action_mask) and not np.any(told.logp)
-  both = prefixes.joined(rollouts, jnp.asarray([1, 4]), told)
-  assert scripted.words(both) == ['chi', 'uvwx']
-  assert both.action_mask[0].tolist() == [True] + [False] * 4
-
-
-def test_blank_rows_have_nothing_and_keep_the_columns_of_the_data():
-  prompts = PROMPTS.replace(extras={'hops': jnp.asarray([1.0, 2.0])})
-  empty = prefixes.blank(prompts, 2, 3)
-  assert empty.group.tolist() == [0, 0, 1, 1]
-  assert empty.extras['hops'].tolist() == [1, 1, 2, 2]
-  assert np.all(empty.truncated) and not np.any(empty.response_mask)
 
 
 def test_compiled_equals_eager():

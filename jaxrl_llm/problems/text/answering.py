@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import playing, prefixes, rewritten, served
+from jaxrl_llm.plans import arranged, playing, rewritten, served
 from jaxrl_llm.policies.language import held as held_lib
 from jaxrl_llm.policies.language.prefix_cache import BLOCK, PrefixCache
 from jaxrl_llm.policies.language.sampler import Sampler, row_keys
@@ -144,7 +144,7 @@ class Answering:
     with self.layout.known():
       if kept is None:
         samples = _samples(rollouts)
-        prompts = prefixes.asked(rollouts, samples)
+        prompts = arranged.asked(rollouts, samples)
         kept = held_lib.opened(sampler, samples, params, place(prompts))
       for tokens, count in _unread(rollouts, self.layout, kept, going):
         kept = held_lib.read(sampler, params, kept, place(tokens), place(count))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxrl_llm import types
-from jaxrl_llm.plans import by_turn, playing, prefixes
+from jaxrl_llm.plans import by_turn, given, playing
 from jaxrl_llm.problems.text import assembly
 from jaxrl_llm.problems.text.speaker import Speaker
 from jaxrl_llm.tasks import environments, tokens
@@ -60,8 +60,8 @@ class Scripted(Speaker):
       for end in [self._answering.tokenizer.eos_token_id]
     ]
     self.drawn.append([ids[:most] for ids in rows])
-    blank = prefixes.blank(prompts, samples, most)
-    said = prefixes.written(blank, self.drawn[-1])
+    blank = given.blank(prompts, samples, most)
+    said = given.written(blank, self.drawn[-1])
     late = np.array([len(ids) > most for ids in rows])
     return said.replace(
       action_mask=said.response_mask,

@@ -12,7 +12,7 @@ import pytest
 
 from experiments.configs import agent, program
 from jaxrl_llm import credit, types
-from jaxrl_llm.plans import by_turn, episodes, playing, prefixes
+from jaxrl_llm.plans import by_turn, episodes, given, playing
 from jaxrl_llm.problems.text import assembly
 from jaxrl_llm.problems.text.speaker import Speaker
 from jaxrl_llm.tasks import environments
@@ -58,8 +58,8 @@ class Scripted(Speaker):
     tokens, masks = np.asarray(prompts.tokens), np.asarray(prompts.mask)
     rows = [self._line(ids[mask]) for ids, mask in zip(tokens, masks)]
     late = np.array([len(ids) > most for ids in rows])
-    blank = prefixes.blank(prompts, samples, most)
-    said = prefixes.written(blank, [ids[:most] for ids in rows])
+    blank = given.blank(prompts, samples, most)
+    said = given.written(blank, [ids[:most] for ids in rows])
     logp = -0.1 * said.content.response
     return said.replace(
       action_mask=said.response_mask,

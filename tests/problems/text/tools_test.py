@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxrl_llm import types
-from jaxrl_llm.plans import prefixes
+from jaxrl_llm.plans import given, prefixes
 from jaxrl_llm.policies.language import transformer
 from jaxrl_llm.problems.text import assembly, chats, dialogue
 from jaxrl_llm.problems.text.speaker import Speaker
@@ -167,7 +167,7 @@ def test_all_who_read_a_response_see_its_special_tokens(run):
   tokenizer.add_special_tokens({'additional_special_tokens': ['<think>']})
   think, end = tokenizer.convert_tokens_to_ids(['<think>', tokenizer.eos_token])
   [[a, b]] = tools.encode(['ab'])
-  rows = prefixes.written(rollouts, [[think, a, b, end]] * 8)
+  rows = given.written(rollouts, [[think, a, b, end]] * 8)
   with verify.Verifiers(['format:^<think>ab$']) as verifiers:
     silent = parts.answering.chats.reader.silent
     talk = chats.Chats(dialogue.Reader(tokenizer, silent=silent))
@@ -191,7 +191,7 @@ def test_all_who_read_a_response_see_its_special_tokens(run):
 def test_pieces_are_the_text_token_by_token(run):
   _, _, tools, _, rollouts = run
   # Bytes that are no UTF-8 by themselves have no text of their own.
-  rows = prefixes.written(rollouts, tools.encode(['ab\nc'] * 8))
+  rows = given.written(rollouts, tools.encode(['ab\nc'] * 8))
   assert tools.pieces(rows) == [['a', 'b', '\n', 'c']] * 8
   assert tools.decode(rows) == ['ab\nc'] * 8
 
