@@ -12,10 +12,10 @@ from jaxrl_llm.plans import (
   by_turn,
   choices,
   proposed,
-  recorded,
+  recorded_beside,
   retried,
   sampled,
-  wordings,
+  variants,
 )
 from jaxrl_llm.reads import reads
 
@@ -154,10 +154,12 @@ def test_only_plans_of_several_prompts_a_group_read_each_row_alone(name):
   innermost = getattr(plan, 'plan', plan)
   several = isinstance(
     innermost,
-    budgeted.Budgeted | by_turn.Steps | proposed.Proposed | wordings.Variants,
+    budgeted.Budgeted | by_turn.Steps | proposed.Proposed | variants.Variants,
   )
   if isinstance(plan, retried.Retried):
     several = plan.take is choices.best_success
   # Half of a group is rated by itself.
-  several |= isinstance(plan, recorded.BesideOwn | recorded.BesideReference)
+  several |= isinstance(
+    plan, recorded_beside.BesideOwn | recorded_beside.BesideReference
+  )
   assert plan.contract.one_prompt != several

@@ -17,6 +17,7 @@ The plans, each in a file of its own:
     rated           whose tokens a second policy rates
     stimuli         that are words for another model
     opponents       half of them another policy's
+    half_steps      half of them of what the policy is about to become
     guides          that two policies write in turn
     proposed        questions that the policy proposes and solves
   which questions are asked, how, and how often
@@ -26,6 +27,7 @@ The plans, each in a file of its own:
     bandit_budgets  the same, chosen by bandits
     wordings        one question in several words
     orders          the same, each with an answer of its own
+    variants        the same, which share a group
     retried         again in other words, where answers fell short
     hinted          with hints that follow the successes before
   parts of responses
@@ -41,6 +43,7 @@ The plans, each in a file of its own:
     successes       earlier successes in groups that fail
     earlier         groups of the iterations before, beside new ones
     recorded        responses that the data holds, with their scores
+    recorded_beside the same beside sampled ones
     dropped         the same without some of their thoughts
     matched         the same, whose prompts are told apart
     imitated        groups with demonstrations
@@ -63,6 +66,7 @@ and what they are made of:
 
     lent            what a plan is lent: the tools
     fields          what is asked of the records of questions
+    settings        what is asked of settings
     given           rows of no tokens, or of known ones
     prefixes        responses as tokens to go on from
     arranged        rows beside each other, columns put elsewhere

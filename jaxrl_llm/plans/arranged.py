@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 
@@ -22,6 +24,21 @@ def together(prompts: int, *parts: PyTree) -> PyTree:
     return both.reshape(-1, *both.shape[2:])
 
   return jax.tree.map(joint, *parts)
+
+
+def beside(prompts: int, *parts: Rollouts, **marks: Sequence[bool]):
+  """The same of rollouts, with extras bool[N] that tell the parts apart.
+
+  Args:
+    marks: by the name of the extra, its value in the rows of each part.
+  """
+  marked = [
+    part.with_extras(
+      **{name: jnp.full_like(part.valid, marks[name][i]) for name in marks}
+    )
+    for i, part in enumerate(parts)
+  ]
+  return together(prompts, *marked)
 
 
 def repeated(rollouts: Rollouts, times: int) -> Rollouts:

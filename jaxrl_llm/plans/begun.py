@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import actions, given, prefixes
+from jaxrl_llm.plans import actions, given, prefixes, settings
 from jaxrl_llm.plans.base import Contract, Plan
 
 
@@ -62,11 +62,7 @@ class Begun(Plan):
         f'two of the beginnings {self.beginnings} are the same; give each its '
         'own text'
       )
-    if count == 0 or self.samples % count:
-      raise ValueError(
-        f'{self.samples} samples are not shared evenly by {count} beginnings; '
-        'use a multiple'
-      )
+    settings.even(self.samples, count, 'beginnings')
 
   @property
   def contract(self):

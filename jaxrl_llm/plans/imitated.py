@@ -5,9 +5,14 @@ from __future__ import annotations
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 
-from jaxrl_llm.plans import actions, arranged, demonstrations, opponents
+from jaxrl_llm.plans import (
+  actions,
+  arranged,
+  demonstrations,
+  opponents,
+  settings,
+)
 from jaxrl_llm.plans.base import Contract, Plan
 
 
@@ -49,11 +54,10 @@ class WithDemonstration(Plan):
     own = self.others(tools, prompts, key)
     actions.check_support(own, 'demonstrations')
     shown = demonstrations.demonstrated(tools, prompts)
-    count = prompts.tokens.shape[0]
-    rollouts = arranged.together(count, own, shown)
-    place = jnp.arange(count * self.samples) % self.samples
-    offline = place == self.samples - 1
-    return *tools.verify(rollouts.with_extras(offline=offline)), state
+    rollouts = arranged.beside(
+      len(prompts.task), own, shown, offline=(False, True)
+    )
+    return *tools.verify(rollouts), state
 
   def others(self, tools, prompts, key):
     """The rows before the demonstration, here the policy's own."""
@@ -94,8 +98,7 @@ class OrDemonstrations(Plan):
   share: float = 0.5
 
   def __post_init__(self):
-    if not 0 <= self.share <= 1:
-      raise ValueError(f'a share of {self.share} is not in [0, 1]')
+    settings.share(self.share)
 
   @property
   def contract(self):

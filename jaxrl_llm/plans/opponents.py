@@ -10,9 +10,8 @@ from __future__ import annotations
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 
-from jaxrl_llm.plans import actions, arranged
+from jaxrl_llm.plans import actions, arranged, settings
 from jaxrl_llm.plans.base import Contract, Plan
 
 
@@ -29,24 +28,12 @@ def of_reference(tools, prompts, key, samples: int):
 
 
 def halves(own, other, prompts: int):
-  """Groups that are half a row set's, half another's, and who wrote what.
-
-  Args:
-    own, other: rollouts of equal shapes, with equal numbers of rows for each
-      of the `prompts`, adjacent.
-
-  Returns:
-    Rollouts with the extra `opponent`.
-  """
-  own, other = (
-    rows.with_extras(opponent=jnp.full_like(rows.valid, mark))
-    for rows, mark in ((own, False), (other, True))
-  )
-  return arranged.together(prompts, own, other)
+  """Groups of own rows and, behind them, as many of others: see above."""
+  return arranged.beside(prompts, own, other, opponent=(False, True))
 
 
 @dataclasses.dataclass(frozen=True)
-class _Duel(Plan):
+class Duel(Plan):
   """Half of every group by the policy, half by somebody else.
 
   Attributes:
@@ -59,10 +46,7 @@ class _Duel(Plan):
   samples: int = 8
 
   def __post_init__(self):
-    if self.samples % 2:
-      raise ValueError(
-        f'{self.samples} samples have no halves; use an even number'
-      )
+    settings.even(self.samples, 2, 'halves')
 
   @property
   def contract(self):
@@ -73,8 +57,7 @@ class _Duel(Plan):
     half = self.samples // 2
     own = tools.generate(prompts, mine, half)
     other = self.other(tools, prompts, theirs, half)
-    rollouts = halves(own, other, prompts.tokens.shape[0])
-    return *tools.verify(rollouts), state
+    return *tools.verify(halves(own, other, len(prompts.task))), state
 
   def other(self, tools, prompts, key, samples: int):
     """What somebody else says, and what the policy is to learn of it."""
@@ -82,7 +65,7 @@ class _Duel(Plan):
 
 
 @dataclasses.dataclass(frozen=True)
-class Versus(_Duel):
+class Versus(Duel):
   """Against a mixture of the policy with the opponent that its reference names.
 
       mix ~ policy^(1 - share) opponent^share, token by token
@@ -101,8 +84,7 @@ class Versus(_Duel):
 
   def __post_init__(self):
     super().__post_init__()
-    if not 0 <= self.share <= 1:
-      raise ValueError(f'a share of {self.share} is not in [0, 1]')
+    settings.share(self.share)
 
   @property
   def contract(self):
@@ -113,7 +95,7 @@ class Versus(_Duel):
     return actions.within(drawn, False)
 
 
-class BesideReference(_Duel):
+class BesideReference(Duel):
   """Beside responses of the reference, which are learned from as well.
 
   Their `logp` is that of the current policy.
@@ -127,7 +109,7 @@ class BesideReference(_Duel):
     return actions.drawn(tools, of_reference(tools, prompts, key, samples))
 
 
-class VersusTeacher(_Duel):
+class VersusTeacher(Duel):
   """Against the first policy of `teacher.paths`."""
 
   @property
@@ -136,25 +118,3 @@ class VersusTeacher(_Duel):
 
   def other(self, tools, prompts, key, samples):
     return actions.within(tools.rival(prompts, key, samples), False)
-
-
-class HalfStep(_Duel):
-  """Against the policy that an ordinary step from here would make.
-
-  The step is taken on a group whose halves are both the policy's own, and is
-  forgotten: parameters and optimiser stay as they are.
-
-  Source: EGPO, arXiv 2503.08942, algorithm 1.
-  """
-
-  def collect(self, tools, prompts, state, key):
-    first, second, step, mine, theirs = jax.random.split(key, 5)
-
-    def between(speaker, own, other):
-      half, count = self.samples // 2, prompts.tokens.shape[0]
-      own = tools.generate(prompts, own, half)
-      other = speaker.generate(prompts, other, half)
-      return tools.verify(halves(own, actions.within(other, False), count))
-
-    ahead = tools.ahead(*between(tools, first, second), step)
-    return *between(ahead, mine, theirs), state

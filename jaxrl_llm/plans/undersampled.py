@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.plans import actions, arranged
+from jaxrl_llm.plans import actions, arranged, settings
 from jaxrl_llm.plans.base import Contract, Plan
 from jaxrl_llm.types import Rollouts
 
@@ -41,11 +41,7 @@ class Undersampled(Plan):
   rounds: int = 2
 
   def __post_init__(self):
-    if self.rounds < 1 or self.samples % self.rounds:
-      raise ValueError(
-        f'{self.samples} samples are not shared evenly by {self.rounds} '
-        'rounds; use a number of rounds that divides them'
-      )
+    settings.even(self.samples, self.rounds, 'rounds')
 
   @property
   def contract(self):

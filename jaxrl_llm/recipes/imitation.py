@@ -14,7 +14,7 @@ from jaxrl_llm.objectives import (
   surrogates,
 )
 from jaxrl_llm.objectives.base import Cost, policy_gradient
-from jaxrl_llm.plans import imitated, recorded, sampled
+from jaxrl_llm.plans import imitated, recorded, recorded_beside, sampled
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.selection import filters
@@ -134,7 +134,7 @@ def a_lol(
   No limit: no other entry knows rows of two policies by what they earn.
   """
   return Recipe(
-    plan=recorded.BesideReference(samples, first),
+    plan=recorded_beside.BesideReference(samples, first),
     credit=critics.Leftover(),
     objective=policy_gradient(
       surrogates.score_function,

@@ -14,7 +14,7 @@ from jaxrl_llm.credit import chain, estimate_tokens, shape, weigh_tokens
 from jaxrl_llm.objectives import grouped, nash, preference
 from jaxrl_llm.objectives.base import row_losses
 from jaxrl_llm.objectives.grouped import pair_losses
-from jaxrl_llm.plans import opponents, sampled
+from jaxrl_llm.plans import half_steps, opponents, sampled
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.rewards import duels
@@ -265,7 +265,7 @@ def egpo(*, samples: int = 4, weight: float = 0.1) -> Recipe:
   Deviates: as `online_ipo` does.
   """
   return Recipe(
-    plan=opponents.HalfStep(samples=samples),
+    plan=half_steps.HalfStep(samples=samples),
     credit=duels.Duels(duels.against_opponents, samples),
     objective=pair_losses(
       preference.regression,

@@ -24,7 +24,7 @@ from jaxrl_llm.plans import (
   hardest,
   imitated,
   opponents,
-  recorded,
+  recorded_beside,
   resets,
   sampled,
   searched,
@@ -249,7 +249,7 @@ def hypo(
     grouped.Pairs(link, pairs.better_recorded), grouped.to_reference, rows
   )
   return Recipe(
-    plan=recorded.BesideOwn(samples),
+    plan=recorded_beside.BesideOwn(samples),
     objective=row_losses(
       grouped.Total((pair, unary.divergence), (1.0, kl_weight)), samples=rows
     ),

@@ -12,7 +12,7 @@ from jaxrl_llm.credit import chain, estimate, estimate_tokens, shape
 from jaxrl_llm.notes import base as notes
 from jaxrl_llm.objectives import aggregate, costs, ranked, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
-from jaxrl_llm.plans import led, proposed, sampled
+from jaxrl_llm.plans import led, proposed, sampled, variants
 from jaxrl_llm.plans import wordings as wordings_lib
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
@@ -233,7 +233,7 @@ def information_consistency(
 
   Deviates: reconstructed from the abstract; form and weights are ours.
   """
-  plan = wordings_lib.Variants(samples=samples, wordings=wordings)
+  plan = variants.Variants(samples=samples, wordings=wordings)
   shaper = shape(
     behaviour.stable_information,
     information_weight=information_weight,

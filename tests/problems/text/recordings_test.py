@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxrl_llm import recipes
-from jaxrl_llm.plans import recorded
+from jaxrl_llm.plans import recorded, recorded_beside
 from jaxrl_llm.problems.text import assembly, recordings
 from jaxrl_llm.tasks import tokens
 from jaxrl_llm.training import loop
@@ -57,7 +57,7 @@ def test_what_is_measured_on_own_samples_is_refused(recipe, refused):
 
 def test_own_samples_may_stand_beside_recorded_ones():
   recipe = recordings.planned(recipes.build('hypo', samples=3))
-  assert recipe.plan == recorded.BesideOwn(3)
+  assert recipe.plan == recorded_beside.BesideOwn(3)
   assert recipe.plan.contract.samples == 6 and recordings.count(recipe) == 3
 
 
