@@ -77,34 +77,11 @@ def score(
       ones that share prompts or of which whole rows of logits are read.
   """
   chex.assert_equal_shape([rollouts.content.response, rollouts.response_mask])
-  if not isinstance(temperature, jax.core.Tracer) and not temperature > 0:
-    raise ValueError(
-      f'temperature {temperature} must be positive: greedy choices have no '
-      'log-probs to learn from'
-    )
-  if chunk < 0:
-    raise ValueError(f'chunk {chunk} must be at least 0; 0 is off')
-  if block < 0:
-    raise ValueError(f'block {block} must be at least 0; 0 is off')
-  reads_rows = 'log_probs' in needs or digests.among(needs)
-  by_position = reads_rows or 'support' in rollouts.extras
-  if block and by_position:
-    raise ValueError(
-      f'logits in blocks of {block} of the vocabulary cannot give log_probs, '
-      'what is made of them or those of a support; use block=0 and a small '
-      'chunk'
-    )
-  if places is not None and (by_position or shared > 1):
-    raise ValueError(
-      'packed rows have no log_probs, nothing made of them, no support and no '
-      'shared prompts; leave learn.packing out'
-    )
-  for need, head in heads.NAMES.items():
-    if need in needs and head not in params:
-      raise ValueError(
-        f'{need} are needed and params has no {head!r}; add one with '
-        'heads.init_value'
-      )
+  whole = 'log_probs' in needs or digests.among(needs)
+  by_position = whole or 'support' in rollouts.extras
+  _check_sizes(temperature, chunk, block)
+  _check_layout(block, by_position, shared, places)
+  _check_heads(params, needs)
   mask = rollouts.response_mask
   options = {'dtype': dtype, 'remat': remat, 'unroll': unroll}
   token, packed = rollouts.content.response, None
@@ -126,33 +103,15 @@ def score(
   def scaled(x):
     return transformer.logits(unembed, config, x) / temperature
 
-  told = digests.among(needs)
-  seen = digests.seen(rollouts, rollouts.content.response)
-
-  def of_tokens(x, token, support, place):
-    scores, made = scaled(transformer.over_context(x)), {}
-    if told:
-      mask, candidates = place
-      here = seen._replace(token=token, mask=mask, candidates=candidates)
-      made = digests.made(told, jax.nn.log_softmax(scores), here)
-    return *_tokens(scores, token, support, 'top_logp' in needs), made
-
-  places_seen = (seen.mask, seen.candidates) if told else None
-  inputs = (x, token, rollouts.extras.get('support'), places_seen)
   made: dict[str, Array] = {}
   if block:
     logp, entropy, top = blocks.token_logp(
-      params,
-      config,
-      x,
-      token,
-      temperature=temperature,
-      block=block,
+      params, config, x, token, temperature=temperature, block=block
     )
-  elif 'log_probs' in needs or not chunk:
-    logp, entropy, top, made = of_tokens(*inputs)
   else:
-    logp, entropy, top, made = _in_chunks(of_tokens, chunk, inputs)
+    logp, entropy, top, made = _by_position(
+      scaled, rollouts, x, token, needs, chunk
+    )
   found = {'logp': logp, 'entropy': entropy}
   if 'top_logp' in needs:
     found['top_logp'] = top
@@ -172,6 +131,65 @@ def score(
     found['logp'] = jnp.where(_alike(rollouts, shared), logp, jnp.nan)
   found = {name: _masked(each, mask) for name, each in found.items()}
   return Stats(log_probs=log_probs, digests=made, **found)
+
+
+def _check_sizes(temperature, chunk, block) -> None:
+  if not isinstance(temperature, jax.core.Tracer) and not temperature > 0:
+    raise ValueError(
+      f'temperature {temperature} must be positive: greedy choices have no '
+      'log-probs to learn from'
+    )
+  for name, size in (('chunk', chunk), ('block', block)):
+    if size < 0:
+      raise ValueError(f'{name} {size} must be at least 0; 0 is off')
+
+
+def _check_layout(block, by_position, shared, places) -> None:
+  """Refuses blocks and packed rows where logits are read by position."""
+  if block and by_position:
+    raise ValueError(
+      f'logits in blocks of {block} of the vocabulary cannot give log_probs, '
+      'what is made of them or those of a support; use block=0 and a small '
+      'chunk'
+    )
+  if places is not None and (by_position or shared > 1):
+    raise ValueError(
+      'packed rows have no log_probs, nothing made of them, no support and no '
+      'shared prompts; leave learn.packing out'
+    )
+
+
+def _check_heads(params, needs) -> None:
+  for need, head in heads.NAMES.items():
+    if need in needs and head not in params:
+      raise ValueError(
+        f'{need} are needed and params has no {head!r}; add one with '
+        'heads.init_value'
+      )
+
+
+def _by_position(scaled, rollouts, x, token, needs, chunk):
+  """Log-probs, entropies, highest log-probs and digests of states [N, T, D].
+
+  Args:
+    scaled: f(x) -> logits over the temperature. token: i32[N, T].
+  """
+  told = digests.among(needs)
+  seen = digests.seen(rollouts, rollouts.content.response)
+
+  def of_tokens(x, token, support, place):
+    scores, made = scaled(transformer.over_context(x)), {}
+    if told:
+      mask, candidates = place
+      here = seen._replace(token=token, mask=mask, candidates=candidates)
+      made = digests.made(told, jax.nn.log_softmax(scores), here)
+    return *_tokens(scores, token, support, 'top_logp' in needs), made
+
+  places = (seen.mask, seen.candidates) if told else None
+  inputs = (x, token, rollouts.extras.get('support'), places)
+  if 'log_probs' in needs or not chunk:
+    return of_tokens(*inputs)
+  return _in_chunks(of_tokens, chunk, inputs)
 
 
 def _routes(config, rollouts):
