@@ -43,12 +43,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_llm.policies.language.config import READS, Config
+from jaxrl_llm.policies.language.delta import Delta
 from jaxrl_llm.policies.protocol import Param, initial
 from jaxrl_llm.types import Array
 
 Params = dict[str, Any]
 
-_zeros = jax.nn.initializers.zeros
+_zeros, _ones = jax.nn.initializers.zeros, jax.nn.initializers.ones
 
 
 def _log_uniform(key, shape, dtype=jnp.float32):
@@ -95,8 +96,77 @@ def table(config: Config) -> dict[tuple[str, ...], Param]:
     'delta_heads' and 'delta_key_heads', 'global_kv_heads' and
     'global_head_dim'.
   """
+  to = _Table(config)
+  # The order decides which key each parameter is drawn by.
+  to.add('embed.kernel', ('vocab', 'embed'), to.wide)
+  if config.pre_norms:
+    to.norm('layers.attention_norm', 'layers', 'embed')
+  for kind in dict.fromkeys(config.kinds):
+    if kind in READS:
+      _reader(to, kind)
+    elif kind != 'delta':
+      _attention(to, kind)
+  if config.delta:
+    _delta(to, config.delta)
+  if config.pre_norms:
+    to.norm('layers.mlp_norm', 'layers', 'embed')
+  if config.experts:
+    _experts(to)
+  else:
+    _mlp(to, '', 'mlp')
+  if config.token_width:
+    _per_layer(to)
+  if config.layer_scale:
+    to.add('layers.layer_scale.scale', ('layers', 1), _ones)
+  if config.post_norms:
+    to.norm('layers.post_attention_norm', 'layers', 'embed')
+    to.norm('layers.post_mlp_norm', 'layers', 'embed')
+  to.norm('final_norm', 'embed')
+  if not config.tied:
+    to.add('unembed.kernel', ('embed', 'vocab'), to.wide)
+  return to.entries
+
+
+class _Table:
+  """A table that parameters are added to.
+
+  Attributes:
+    entries: so far. wide: the initial values of what the stream is read by.
+    residual: the gain of kernels that write to the stream.
+  """
+
+  def __init__(self, config: Config):
+    self.config, self._sizes = config, _sizes(config)
+    self.entries: dict[tuple[str, ...], Param] = {}
+    self.wide = jax.nn.initializers.normal(config.width**-0.5)
+    self.residual = (2 * config.layers) ** -0.5
+
+  def add(self, path, axes, init):
+    words = tuple(path.split('.'))
+    own = {'layers': len(layers_with(self.config, words[1]))}
+    # A number is the size of an axis without a name.
+    shape = tuple((self._sizes | own).get(axis, axis) for axis in axes)
+    names = tuple(None if isinstance(axis, int) else axis for axis in axes)
+    self.entries[words] = Param(shape, names, init)
+
+  def kernel(self, name, inputs, outputs, gain, *each):
+    fan_in = math.prod(self._sizes.get(axis, axis) for axis in inputs)
+    init = jax.nn.initializers.normal(gain * fan_in**-0.5)
+    self.add(f'layers.{name}', ('layers', *each, *inputs, *outputs), init)
+
+  def linear(self, name, inputs, outputs, bias, gain=1.0):
+    self.kernel(f'{name}.kernel', inputs, outputs, gain)
+    if bias:
+      self.add(f'layers.{name}.bias', ('layers', *outputs), _zeros)
+
+  def norm(self, name, *axes):
+    identity = jax.nn.initializers.constant(1.0 - self.config.norm_offset)
+    self.add(f'{name}.scale', axes, identity)
+
+
+def _sizes(config: Config) -> dict[str, int]:
+  """Of every logical axis but 'layers', which modules have in other numbers."""
   sizes = {
-    'layers': config.layers,
     'vocab': config.vocab,
     'embed': config.width,
     'heads': config.heads,
@@ -114,126 +184,90 @@ def table(config: Config) -> dict[tuple[str, ...], Param]:
   if config.delta:
     sizes['delta_heads'] = config.delta.heads
     sizes['delta_key_heads'] = config.delta.key_heads
-  entries = {}
+  return sizes
 
-  def add(path, axes, init):
-    words = tuple(path.split('.'))
-    own = {'layers': len(layers_with(config, words[1]))}
-    # A number is the size of an axis without a name.
-    shape = tuple((sizes | own).get(axis, axis) for axis in axes)
-    names = tuple(None if isinstance(axis, int) else axis for axis in axes)
-    entries[words] = Param(shape, names, init)
 
-  def kernel(name, inputs, outputs, gain, *each):
-    fan_in = math.prod(sizes.get(axis, axis) for axis in inputs)
-    init = jax.nn.initializers.normal(gain * fan_in**-0.5)
-    add(f'layers.{name}', ('layers', *each, *inputs, *outputs), init)
+def _attention(to: _Table, kind: str) -> None:
+  config, own = to.config, PREFIXES[kind]
+  queries = 'heads', f'{own}head_dim'
+  keys = f'{own}kv_heads', f'{own}head_dim'
+  to.linear(f'{own}q', ('embed',), queries, config.qkv_bias)
+  to.linear(f'{own}k', ('embed',), keys, config.qkv_bias)
+  if kind == 'attention' or config.global_values:
+    to.linear(f'{own}v', ('embed',), keys, config.qkv_bias)
+  if config.qk_norm:
+    whole = slice(0 if config.qk_norm_joint else 1, None)
+    to.norm(f'layers.{own}q_norm', 'layers', *queries[whole])
+    to.norm(f'layers.{own}k_norm', 'layers', *keys[whole])
+  if config.attention_gate:
+    to.linear(f'{own}q_gate', ('embed',), queries, config.qkv_bias)
+  if config.sinks:
+    to.add(f'layers.{own}sinks.score', ('layers', 'heads'), _zeros)
+  to.linear(f'{own}o', queries, ('embed',), config.o_bias, to.residual)
 
-  def linear(name, inputs, outputs, bias, gain=1.0):
-    kernel(f'{name}.kernel', inputs, outputs, gain)
-    if bias:
-      add(f'layers.{name}.bias', ('layers', *outputs), _zeros)
 
-  def norm(name, *axes):
-    identity = jax.nn.initializers.constant(1.0 - config.norm_offset)
-    add(f'{name}.scale', axes, identity)
+def _reader(to: _Table, kind: str) -> None:
+  """Attention to another layer's keys and values, and an MLP."""
+  config, own, read = to.config, PREFIXES[kind], PREFIXES[READS[kind]]
+  queries = 'heads', f'{read}head_dim'
+  to.linear(f'{own}q', ('embed',), queries, config.qkv_bias)
+  if config.qk_norm:
+    to.norm(f'layers.{own}q_norm', 'layers', queries[1])
+  to.linear(f'{own}o', queries, ('embed',), config.o_bias, to.residual)
+  _mlp(to, own, 'reader_mlp' if config.reader_width else 'mlp')
 
-  def attention(kind):
-    own = PREFIXES[kind]
-    queries = 'heads', f'{own}head_dim'
-    keys = f'{own}kv_heads', f'{own}head_dim'
-    linear(f'{own}q', ('embed',), queries, config.qkv_bias)
-    linear(f'{own}k', ('embed',), keys, config.qkv_bias)
-    if kind == 'attention' or config.global_values:
-      linear(f'{own}v', ('embed',), keys, config.qkv_bias)
-    if config.qk_norm:
-      whole = slice(0 if config.qk_norm_joint else 1, None)
-      norm(f'layers.{own}q_norm', 'layers', *queries[whole])
-      norm(f'layers.{own}k_norm', 'layers', *keys[whole])
-    if config.attention_gate:
-      linear(f'{own}q_gate', ('embed',), queries, config.qkv_bias)
-    if config.sinks:
-      add(f'layers.{own}sinks.score', ('layers', 'heads'), _zeros)
-    linear(f'{own}o', queries, ('embed',), config.o_bias, residual)
 
-  def reader(kind):
-    own, read = PREFIXES[kind], PREFIXES[READS[kind]]
-    queries = 'heads', f'{read}head_dim'
-    linear(f'{own}q', ('embed',), queries, config.qkv_bias)
-    if config.qk_norm:
-      norm(f'layers.{own}q_norm', 'layers', queries[1])
-    linear(f'{own}o', queries, ('embed',), config.o_bias, residual)
-    wide = 'reader_mlp' if config.reader_width else 'mlp'
-    linear(f'{own}gate', ('embed',), (wide,), config.mlp_bias)
-    linear(f'{own}up', ('embed',), (wide,), config.mlp_bias)
-    linear(f'{own}down', (wide,), ('embed',), config.mlp_bias, residual)
+def _mlp(to: _Table, own: str, width: str) -> None:
+  bias = to.config.mlp_bias
+  to.linear(f'{own}gate', ('embed',), (width,), bias)
+  to.linear(f'{own}up', ('embed',), (width,), bias)
+  to.linear(f'{own}down', (width,), ('embed',), bias, to.residual)
 
-  width = jax.nn.initializers.normal(config.width**-0.5)
-  residual = (2 * config.layers) ** -0.5
-  add('embed.kernel', ('vocab', 'embed'), width)
-  if config.pre_norms:
-    norm('layers.attention_norm', 'layers', 'embed')
-  for kind in dict.fromkeys(config.kinds):
-    if kind in READS:
-      reader(kind)
-    elif kind != 'delta':
-      attention(kind)
-  if config.delta:
-    keys = 'delta_key_heads', config.delta.key_dim
-    values = 'delta_heads', config.delta.value_dim
-    for name, columns in (('q', keys), ('k', keys), ('v', values)):
-      linear(f'delta_{name}', ('embed',), columns, False)
-      taps = config.delta.taps
-      near = jax.nn.initializers.normal(taps**-0.5)
-      add(f'layers.delta_conv.{name}', ('layers', *columns, taps), near)
-    linear('delta_z', ('embed',), values, False)
-    linear('delta_a', ('embed',), ('delta_heads',), False)
-    linear('delta_b', ('embed',), ('delta_heads',), False)
-    add('layers.delta_rate.log', ('layers', 'delta_heads'), _log_uniform)
-    ones = jax.nn.initializers.ones
-    add('layers.delta_rate.bias', ('layers', 'delta_heads'), ones)
-    add('layers.delta_norm.scale', ('layers', values[1]), ones)
-    linear('delta_o', values, ('embed',), False, residual)
-  if config.pre_norms:
-    norm('layers.mlp_norm', 'layers', 'embed')
-  if config.experts:
-    linear('router', ('embed',), ('routes',), config.mlp_bias)
-    kernel('experts.gate', ('embed',), ('mlp',), 1.0, 'experts')
-    kernel('experts.up', ('embed',), ('mlp',), 1.0, 'experts')
-    kernel('experts.down', ('mlp',), ('embed',), residual, 'experts')
-    if config.mlp_bias:
-      add('layers.experts.gate_bias', ('layers', 'experts', 'mlp'), _zeros)
-      add('layers.experts.up_bias', ('layers', 'experts', 'mlp'), _zeros)
-      # Small, and every device adds its own rows' biases.
-      add('layers.experts.down_bias', ('layers', 'routes', 'embed'), _zeros)
-    if config.shared_width:
-      linear('shared_gate', ('embed',), ('shared',), False)
-      linear('shared_up', ('embed',), ('shared',), False)
-      linear('shared_down', ('shared',), ('embed',), False, residual)
-      linear('shared_weight', ('embed',), (1,), False)
-  else:
-    linear('gate', ('embed',), ('mlp',), config.mlp_bias)
-    linear('up', ('embed',), ('mlp',), config.mlp_bias)
-    linear('down', ('mlp',), ('embed',), config.mlp_bias, residual)
-  if config.token_width:
-    per_layer = 'layers', 'token'
-    small = jax.nn.initializers.normal(config.token_width**-0.5)
-    add('per_layer.embed', ('vocab', *per_layer), small)
-    add('per_layer.kernel', ('embed', *per_layer), width)
-    norm('per_layer', 'token')
-    linear('token_gate', ('embed',), ('token',), False)
-    linear('token_out', ('token',), ('embed',), False, residual)
-    norm('layers.token_norm', 'layers', 'embed')
-  if config.layer_scale:
-    ones = jax.nn.initializers.ones
-    add('layers.layer_scale.scale', ('layers', 1), ones)
-  if config.post_norms:
-    norm('layers.post_attention_norm', 'layers', 'embed')
-    norm('layers.post_mlp_norm', 'layers', 'embed')
-  norm('final_norm', 'embed')
-  if not config.tied:
-    add('unembed.kernel', ('embed', 'vocab'), width)
-  return entries
+
+def _delta(to: _Table, delta: Delta) -> None:
+  keys = 'delta_key_heads', delta.key_dim
+  values = 'delta_heads', delta.value_dim
+  near = jax.nn.initializers.normal(delta.taps**-0.5)
+  for name, columns in (('q', keys), ('k', keys), ('v', values)):
+    to.linear(f'delta_{name}', ('embed',), columns, False)
+    to.add(f'layers.delta_conv.{name}', ('layers', *columns, delta.taps), near)
+  to.linear('delta_z', ('embed',), values, False)
+  to.linear('delta_a', ('embed',), ('delta_heads',), False)
+  to.linear('delta_b', ('embed',), ('delta_heads',), False)
+  to.add('layers.delta_rate.log', ('layers', 'delta_heads'), _log_uniform)
+  to.add('layers.delta_rate.bias', ('layers', 'delta_heads'), _ones)
+  to.add('layers.delta_norm.scale', ('layers', values[1]), _ones)
+  to.linear('delta_o', values, ('embed',), False, to.residual)
+
+
+def _experts(to: _Table) -> None:
+  config = to.config
+  to.linear('router', ('embed',), ('routes',), config.mlp_bias)
+  to.kernel('experts.gate', ('embed',), ('mlp',), 1.0, 'experts')
+  to.kernel('experts.up', ('embed',), ('mlp',), 1.0, 'experts')
+  to.kernel('experts.down', ('mlp',), ('embed',), to.residual, 'experts')
+  if config.mlp_bias:
+    to.add('layers.experts.gate_bias', ('layers', 'experts', 'mlp'), _zeros)
+    to.add('layers.experts.up_bias', ('layers', 'experts', 'mlp'), _zeros)
+    # Small, and every device adds its own rows' biases.
+    to.add('layers.experts.down_bias', ('layers', 'routes', 'embed'), _zeros)
+  if config.shared_width:
+    to.linear('shared_gate', ('embed',), ('shared',), False)
+    to.linear('shared_up', ('embed',), ('shared',), False)
+    to.linear('shared_down', ('shared',), ('embed',), False, to.residual)
+    to.linear('shared_weight', ('embed',), (1,), False)
+
+
+def _per_layer(to: _Table) -> None:
+  """What tokens say to each layer."""
+  width, per_layer = to.config.token_width, ('layers', 'token')
+  small = jax.nn.initializers.normal(width**-0.5)
+  to.add('per_layer.embed', ('vocab', *per_layer), small)
+  to.add('per_layer.kernel', ('embed', *per_layer), to.wide)
+  to.norm('per_layer', 'token')
+  to.linear('token_gate', ('embed',), ('token',), False)
+  to.linear('token_out', ('token',), ('embed',), False, to.residual)
+  to.norm('layers.token_norm', 'layers', 'embed')
 
 
 def init(config: Config, key: Array, dtype=jnp.float32) -> Params:
