@@ -81,10 +81,17 @@ and what they are made of:
     search_tree     what a tree search keeps
     opening         how episodes open
     playing         turns with an environment between them
-    turns           what happened in them, and where
+    replies         what it says to them
+    ending          why episodes end, and what they earned
+    turns           what happened in their turns
+    turn_places     where these are in rows
     verdicts        what the policy says of them
-    noted           rows of answers behind tokens of their own
-    requests        how the policy answers what programs ask
+    dictated        turns that records say
+    contexts        tokens of their own to answer behind
+    noted           rows of such answers
+    rewriting       turns behind a history that is written anew
+    program_episodes  what programs ask in episodes
+    requests        how the policy answers them
 
 What says more of the responses of another plan is in `jaxrl_llm.notes`.
 """

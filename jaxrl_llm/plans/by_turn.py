@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import arranged, playing, prefixes
+from jaxrl_llm.plans import arranged, ending, playing, prefixes
 from jaxrl_llm.plans import turns as turns_lib
 from jaxrl_llm.plans.base import Contract, Plan
 from jaxrl_llm.types import Rollouts
@@ -66,12 +66,12 @@ class Steps(Plan):
     rollouts, log = playing.play(
       tools, prompts, key, samples=self.episodes, turns=self.turns
     )
-    rollouts, scores = playing.judged(tools, rollouts, log)
+    rollouts, scores = ending.judged(tools, rollouts, log)
     rows = as_steps(
       rollouts, log.start, log.end, most=tools.columns // self.turns
     )
     valid = rows.valid & jnp.asarray(log.taken.reshape(-1))
-    stop = jnp.repeat(playing.stops(tools, log), self.turns)
+    stop = jnp.repeat(ending.stops(tools, log), self.turns)
     components = jnp.repeat(scores.components, self.turns, axis=0)
     components = jnp.where(valid[:, None], components, 0)
     rows = rows.replace(valid=valid)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from jaxrl_llm.plans import playing
-from jaxrl_llm.plans import turns as turns_lib
+from jaxrl_llm.plans import ending, playing, turn_places
 from jaxrl_llm.plans.base import Contract, Plan
 
 
@@ -51,10 +50,10 @@ class MultiTurn(Plan):
     rollouts, log = playing.play(
       tools, prompts, key, samples=self.samples, turns=self.turns
     )
-    rollouts, scores = playing.judged(tools, rollouts, log)
+    rollouts, scores = ending.judged(tools, rollouts, log)
     rollouts = rollouts.with_extras(
-      **turns_lib.located(log, tools.columns),
-      **turns_lib.calls(tools, rollouts, log),
-      stop=playing.stops(tools, log),
+      **turn_places.located(log, tools.columns),
+      **turn_places.calls(tools, rollouts, log),
+      stop=ending.stops(tools, log),
     )
     return rollouts, scores, state

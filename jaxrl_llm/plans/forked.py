@@ -7,7 +7,7 @@ import dataclasses
 import jax
 import numpy as np
 
-from jaxrl_llm.plans import arranged, playing
+from jaxrl_llm.plans import arranged, ending, playing, turn_places
 from jaxrl_llm.plans import turns as turns_lib
 from jaxrl_llm.plans.base import Contract, Plan
 
@@ -73,15 +73,15 @@ class Forked(Plan):
       parts = self._parts(tools, rollouts, log, draw)
       source, turn = self._filled(parts, count)
       chosen = jax.tree.map(lambda x: x[source], rollouts)
-      past = turns_lib.Turns(*(x[source] for x in log))
+      past = log.of(source)
       chosen, past = turns_lib.parted(chosen, past, turn)
       chosen, past = playing.go_on(tools, chosen, past, turn, after)
       rollouts = arranged.together(count, rollouts, chosen)
       log = turns_lib.beside(count, log, past)
       tools.note('plan/forked', float(np.mean(turn > 0)))
-    rollouts, scores = playing.judged(tools, rollouts, log)
-    turn = turns_lib.located(log, tools.columns)['turn']
-    stop = playing.stops(tools, log)
+    rollouts, scores = ending.judged(tools, rollouts, log)
+    turn = turn_places.located(log, tools.columns)['turn']
+    stop = ending.stops(tools, log)
     return rollouts.with_extras(turn=turn, stop=stop), scores, state
 
   def _parts(self, tools, rollouts, log, key):

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import arranged, playing
+from jaxrl_llm.plans import arranged, ending, playing
 from jaxrl_llm.plans import turns as turns_lib
 
 
@@ -102,7 +102,7 @@ def grow(tools, prompts, key, *, samples, turns, children, explore):
   rounds = samples // children
   first, *keys = jax.random.split(key, rounds)
   rows, log = playing.play(tools, prompts, first, samples=children, turns=turns)
-  rows, scores = playing.judged(tools, rows, log)
+  rows, scores = ending.judged(tools, rows, log)
   trees = [Tree(explore) for _ in range(count)]
   _add(trees, rows, log, scores, children)
   for number, after in enumerate(keys, 1):
@@ -113,10 +113,10 @@ def grow(tools, prompts, key, *, samples, turns, children, explore):
     turn = np.repeat([turn for _, turn in nodes], children)
     more = jax.tree.map(lambda x, at=index: x[at], rows)
     more = more.replace(valid=jnp.ones_like(more.valid))
-    past = turns_lib.Turns(*(x[index] for x in log))
+    past = log.of(index)
     more, past = turns_lib.parted(more, past, turn)
     more, past = playing.go_on(tools, more, past, turn, after)
-    more, found = playing.judged(tools, more, past)
+    more, found = ending.judged(tools, more, past)
     _add(trees, more, past, found, children, size)
     rows = arranged.together(count, rows, more)
     log = turns_lib.beside(count, log, past)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import arranged, by_turn, fields, given, playing, prefixes
+from jaxrl_llm.plans import (
+  arranged,
+  by_turn,
+  dictated,
+  ending,
+  playing,
+  prefixes,
+)
 from jaxrl_llm.plans import turns as turns_lib
 from jaxrl_llm.tasks.environments import STOPS
 
@@ -41,13 +46,15 @@ class Led(by_turn.Steps):
 
   @property
   def contract(self):
-    checks = (functools.partial(_required, self.recorded),)
+    checks = (functools.partial(dictated.required, self.recorded),)
     inner = super().contract.adding(checks=checks if self.recorded else ())
     return dataclasses.replace(inner, may_lag=False)
 
   def collect(self, tools, prompts, state, key):
     lead, own = jax.random.split(key)
-    leading = _Dictated(tools, self.recorded) if self.recorded else tools
+    leading = tools
+    if self.recorded:
+      leading = dictated.Dictated(tools, self.recorded)
     rollouts, log = playing.play(
       leading, prompts, lead, samples=1, turns=self.turns
     )
@@ -65,13 +72,13 @@ class Led(by_turn.Steps):
     own_step = place // self.episodes % self.turns
     ids = {'trajectory': place % self.samples, 'step': own_step}
     extras |= {name: jnp.asarray(x, jnp.int32) for name, x in ids.items()}
-    stop = playing.stops(tools, whole)
+    stop = ending.stops(tools, whole)
     good = whole.taken[:, 0] & (whole.ended != STOPS.index('failed'))
     rows = rows.replace(
       valid=rows.valid & jnp.asarray(good),
       paid=_paid(rows, whole),
     ).with_extras(**extras, stop=stop)
-    return *playing.judged(tools, rows, whole), state
+    return *ending.judged(tools, rows, whole), state
 
   def _turn(self, tools, rollouts, log, turn, key):
     """The rows of one turn of all leading episodes, and what happened there."""
@@ -97,41 +104,8 @@ class Led(by_turn.Steps):
     told.stop[~told.taken] = STOPS.index('turns')
     for row, step in zip(there, steps, strict=True):
       told.reward[row, 0] = step.reward
-      told.stop[row, 0] = playing.reason(tools, step)
+      told.stop[row, 0] = ending.reason(tools, step)
     return more, told
-
-
-class _Dictated:
-  """Tools by which records say every turn, in place of the policy."""
-
-  def __init__(self, tools, field: str):
-    self._tools, self._field, self._turn = tools, field, 0
-
-  def __getattr__(self, name):
-    return getattr(self._tools, name)
-
-  def turn(self, rollouts, kept, key, *, most, going):
-    """See `Tools.turn`; what is longer than a turn may be is cut."""
-    del kept, key, going
-    records = self._tools.rows(rollouts.task)
-    said = [record[self._field][self._turn :][:1] for record in records]
-    self._turn += 1
-    ids = self._tools.responses([''.join(text) for text in said])
-    ids = [row[:most] if text else [] for row, text in zip(ids, said)]
-    prompts = prefixes.as_prompts(rollouts, rollouts.length)
-    blank = given.blank(prompts, 1, most)
-    return given.written(blank, ids), None
-
-
-def _required(field: str, records: Sequence[Mapping[str, Any]]) -> None:
-  """Refuses questions without recorded turns, see `Contract.checks`."""
-
-  def has(record):
-    found = record.get(field)
-    return isinstance(found, list) and all(isinstance(x, str) for x in found)
-
-  says = f'have no list of texts in a field "{field}", the turns that lead'
-  fields.refuse(records, lambda x: has(x) and x[field], says)
 
 
 def _paid(rows, log):

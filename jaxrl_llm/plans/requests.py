@@ -8,7 +8,7 @@ from concurrent.futures import Future
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import noted
+from jaxrl_llm.plans import contexts
 from jaxrl_llm.serving import programs
 from jaxrl_llm.serving.engine import Ask, Drawn, Engine, Room
 from jaxrl_llm.types import Prompts
@@ -50,8 +50,8 @@ def writer(tools, prompts: Prompts, key, room: Room, limits: programs.Limits):
   def write(asks: Sequence[Ask], width: int) -> list[Drawn]:
     del width
     filled = [*asks, *[asks[0]] * (limits.workers - len(asks))]
-    contexts = [ask.ids for ask in asks]
-    return noted.drawn(answers(contexts, key, _uids(filled)), len(asks))
+    read = [ask.ids for ask in asks]
+    return contexts.drawn(answers(read, key, _uids(filled)), len(asks))
 
   return write, [whole]
 
@@ -68,7 +68,7 @@ def _anew(tools, prompts: Prompts, key, room: Room, size: int):
     # Filled up with copies, which end when their originals do.
     filled = [*asks, *[asks[0]] * (size - len(asks))]
     rollouts = tools.generate(
-      noted.prompts(
+      contexts.prompts(
         [ask.ids for ask in filled],
         width,
         jnp.repeat(task, size),
@@ -79,6 +79,6 @@ def _anew(tools, prompts: Prompts, key, room: Room, size: int):
       most=room.answer,
       uids=_uids(filled),
     )
-    return noted.drawn(rollouts, len(asks))
+    return contexts.drawn(rollouts, len(asks))
 
   return write

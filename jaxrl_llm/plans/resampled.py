@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import arranged, playing
+from jaxrl_llm.plans import arranged, ending, playing, turn_places
 from jaxrl_llm.plans import turns as turns_lib
 from jaxrl_llm.plans.base import Contract, Plan
 
@@ -50,13 +50,13 @@ class Resampled(Plan):
     first = np.asarray((drawn * taken).astype(jnp.int32))
     rollouts, log = turns_lib.parted(rollouts, log, first)
     rollouts = arranged.repeated(rollouts, self.samples)
-    log = turns_lib.Turns(*(np.repeat(x, self.samples, axis=0) for x in log))
+    log = log.of(np.arange(len(first)).repeat(self.samples))
     first = np.repeat(first, self.samples)
     rollouts, log = playing.go_on(tools, rollouts, log, first, after)
-    rollouts, scores = playing.judged(tools, rollouts, log)
+    rollouts, scores = ending.judged(tools, rollouts, log)
     rollouts = rollouts.with_extras(
-      turn=turns_lib.located(log, tools.columns)['turn'],
+      turn=turn_places.located(log, tools.columns)['turn'],
       resampled=jnp.asarray(first, jnp.int32),
-      stop=playing.stops(tools, log),
+      stop=ending.stops(tools, log),
     )
     return rollouts, scores, state

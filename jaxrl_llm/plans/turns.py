@@ -1,15 +1,14 @@
-"""The turns of episodes: what happened in them, and where they are in rows."""
+"""What happened in the turns of episodes."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import prefixes, spans
-from jaxrl_llm.types import Array, Rollouts
+from jaxrl_llm.plans import prefixes
+from jaxrl_llm.types import Rollouts
 
 
 class Turns(NamedTuple):
@@ -43,6 +42,10 @@ class Turns(NamedTuple):
   talk: np.ndarray
   stop: np.ndarray
 
+  def of(self, rows) -> Turns:
+    """Those of some rows, i[M]."""
+    return Turns(*(x[rows] for x in self))
+
   @property
   def last(self) -> list[str]:
     """N texts: what each episode ended with."""
@@ -72,56 +75,6 @@ def empty(rows: int, turns: int) -> Turns:
     talk=np.full(shape, None, object),
     stop=np.full(shape, -1, np.int32),
   )
-
-
-def located(log: Turns, columns: int):
-  """Where the turns of episodes are in rows of T columns.
-
-  Returns:
-    `turn`, `action_end` and `decision_reward` of `episodes.MultiTurn`.
-  """
-  column = np.arange(columns)[:, None]
-  inside = (column >= log.start[:, None]) & (column < log.end[:, None])
-  inside &= log.taken[:, None]
-  begun = (column >= log.start[:, None]) & log.taken[:, None]
-  arrays = {
-    'turn': np.maximum(begun.sum(axis=2) - 1, 0).astype(np.int32),
-    'action_end': (inside & (column == log.end[:, None] - 1)).any(axis=2),
-    'decision_reward': (inside * log.reward[:, None]).sum(axis=2),
-  }
-  return jax.tree.map(jnp.asarray, arrays)
-
-
-def calls(tools, rollouts: Rollouts, log: Turns):
-  """`tool_calls` and `tool_start` of `episodes.MultiTurn`."""
-  first = np.full(len(log.call), -1, np.int32)
-  at, start, end = first.copy(), first.copy(), first.copy()
-  called = log.call >= 0
-  some, turn = np.flatnonzero(called.any(axis=1)), called.argmax(axis=1)
-  for mine, every in ((at, log.call), (start, log.start), (end, log.end)):
-    mine[some] = every[some, turn[some]]
-  return {
-    'tool_calls': jnp.asarray(called.sum(axis=1), jnp.int32),
-    'tool_start': begun(tools, rollouts, at, start, end),
-  }
-
-
-def begun(tools, rollouts: Rollouts, at, start, end) -> Array:
-  """i32[N]: the columns where calls begin, -1 in rows without one.
-
-  A call begins in the token that holds its first character.
-
-  Args:
-    at: i32[N], in characters of the turn, -1 without a call.
-    start, end: i32[N], the columns of the turn.
-  """
-  first = np.where(at < 0, -1, start).astype(np.int32)
-  inside = np.flatnonzero(at > 0)
-  pieces = tools.pieces(rollouts) if inside.size else []
-  for row in inside:
-    own = pieces[row][start[row] : end[row]]
-    first[row] += spans.holding(own, at[row])
-  return jnp.asarray(first)
 
 
 def parted(rollouts: Rollouts, log: Turns, first: np.ndarray):

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxrl_llm.plans import by_turn, episodes, playing, resampled
+from jaxrl_llm.plans import by_turn, ending, episodes, playing, resampled
 from jaxrl_llm.plans import turns as turns_lib
 from jaxrl_llm.tasks import environments
 from tests.plans import scripted
@@ -209,7 +209,7 @@ def test_what_was_paid_in_another_order_adds_up_to_the_same():
   log = turns_lib.empty(len(pay), 4)
   log.reward[:] = pay
   rollouts = types.SimpleNamespace(task=range(len(pay)))
-  assert len({*playing.judged(Lent(), rollouts, log).tolist()}) == 1
+  assert len({*ending.judged(Lent(), rollouts, log).tolist()}) == 1
 
 
 def test_what_the_environment_paid_goes_with_its_turn():

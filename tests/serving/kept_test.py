@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm.plans import noted
+from jaxrl_llm.plans import contexts
 from jaxrl_llm.policies.language.prefix_cache import PrefixCache
 from jaxrl_llm.policies.language.sampler import Sampler, row_keys
 from jaxrl_llm.policies.language.truncation import Sampling
@@ -84,7 +84,7 @@ def rows(order, slots=SLOTS):
     uids += [0] * (SIZE - len(asks))
     keys = row_keys(KEY, jnp.asarray(uids, jnp.int32))
     found = cache.write([ask.ids for ask in asks], keys, Sampling())
-    return noted.drawn(found, len(asks))
+    return contexts.drawn(found, len(asks))
 
   write([engine_lib.Ask((1,), 0, None, 0.0)], 0)  # Compiled beforehand.
   engine = engine_lib.Engine(write, ROOM, (159,), SIZE)

@@ -14,7 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import arranged, playing, rewritten, served
+from jaxrl_llm.plans import (
+  arranged,
+  ending,
+  playing,
+  program_episodes,
+  rewriting,
+)
 from jaxrl_llm.policies.language import held as held_lib
 from jaxrl_llm.policies.language.prefix_cache import BLOCK, PrefixCache
 from jaxrl_llm.policies.language.sampler import Sampler, row_keys
@@ -353,12 +359,12 @@ class Answering:
   def _judged(self, speaker, prompts, key, samples):
     """Verified answers to prompts and their texts, in episodes where asked."""
     if self.program is not None:
-      rollouts, told = served.play(
+      rollouts, told = program_episodes.play(
         speaker, prompts, key, samples=samples, rows=1, first=True
       )
-      return *served.judged(speaker, rollouts, told, 1), told.said
+      return *program_episodes.judged(speaker, rollouts, told, 1), told.said
     if self.turns and self.anew:
-      rollouts, log = rewritten.play(
+      rollouts, log = rewriting.play(
         speaker,
         prompts,
         key,
@@ -367,12 +373,12 @@ class Answering:
         rows=1,
         first=True,
       )
-      return *playing.judged(speaker, rollouts, log), log.last
+      return *ending.judged(speaker, rollouts, log), log.last
     if self.turns:
       rollouts, log = playing.play(
         speaker, prompts, key, samples=samples, turns=self.turns
       )
-      return *playing.judged(speaker, rollouts, log), log.last
+      return *ending.judged(speaker, rollouts, log), log.last
     rollouts = speaker.generate(prompts, key, samples)
     said = speaker.decode(rollouts)
     return *speaker.verify(rollouts, said), said

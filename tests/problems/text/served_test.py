@@ -12,7 +12,7 @@ import pytest
 
 from experiments.configs import agent, program
 from jaxrl_llm import credit, types
-from jaxrl_llm.plans import by_turn, episodes, given, playing
+from jaxrl_llm.plans import by_turn, ending, episodes, given, playing
 from jaxrl_llm.problems.text import assembly
 from jaxrl_llm.problems.text.speaker import Speaker
 from jaxrl_llm.tasks import environments
@@ -138,7 +138,7 @@ def collected(parts, speaker=None):
 def check_equal(speaker, prompts, found, scores, turns):
   """A program's rows, beside those of the environment that it plays."""
   rollouts, log = playing.play(speaker, prompts, KEY, samples=4, turns=turns)
-  wanted, marks = playing.judged(speaker, rollouts, log)
+  wanted, marks = ending.judged(speaker, rollouts, log)
   for name in ('content', 'response_mask', 'action_mask', 'logp', 'valid'):
     for a, b in zip(
       *(jax.tree.leaves(getattr(each, name)) for each in (found, wanted))
