@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 from optax import contrib
 
+from jaxrl_llm import in_place
 from jaxrl_llm.schedules import (
   Schedule,
   decaying_momentum,
@@ -37,7 +38,7 @@ def chain(
   weight_decay: float = 0.0,
   clip_norm: float = 1.0,
   seed: int = 0,
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformation | in_place.Separable:
   """Global-norm clipping, then the named optimizer under a schedule.
 
   Args:
@@ -96,6 +97,8 @@ def chain(
       'they are: its steps have a length of their own, and a clipped gradient '
       'does not go with the others in its momentum. Set it to inf'
     )
+  if name in _SEPARABLE:
+    return in_place.separable(known[name](), clip_norm)
   return optax.chain(optax.clip_by_global_norm(clip_norm), known[name]())
 
 
@@ -105,6 +108,8 @@ READS = {
   'muon': ('b1', 'b2', 'epsilon', 'moment_dtype', 'weight_decay'),
   'adafactor': ('weight_decay',),
 }
+# Those that move each number by itself.
+_SEPARABLE = ('adamw', 'sgd')
 # Optimizers that normalise their direction.
 _OWN_LENGTH = ('implicit_transport', 'hessian_aided')
 # Linear maps by the last word of their paths, or the last two.

@@ -5,7 +5,8 @@
 `grad_fn(params, batch) -> (grads, metrics)` already sums over microbatches and
 devices. A rule that evaluates it away from the parameters of the iteration's
 start must clear `batch.fresh` there, because only at the start are the
-proximal log-probs the parameters' own.
+proximal log-probs the parameters' own. One whose metrics have `bad_steps` has
+itself left out the step that is not finite, and left everything as it was.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import jax.numpy as jnp
 import optax
 from jax.scipy.sparse import linalg
 
+from jaxrl_llm import in_place
+
 
 def single(grad_fn, tx, params, opt, batch):
   """One optimizer step along one gradient.
@@ -23,6 +26,10 @@ def single(grad_fn, tx, params, opt, batch):
   the loss on the same batch.
   """
   grads, metrics = grad_fn(params, batch)
+  if isinstance(tx, in_place.Separable) and in_place.pays(params):
+    healthy = jnp.isfinite(metrics['loss'])
+    params, opt, found = in_place.step(tx, params, opt, grads, healthy)
+    return params, opt, metrics | found
 
   def hessian_product(point, vector):
     away = batch.replace(fresh=jnp.zeros_like(batch.fresh))

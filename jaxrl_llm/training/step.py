@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxrl_llm import digests, numerics, reads
+from jaxrl_llm import digests, in_place, numerics, reads
 from jaxrl_llm.objectives import aggregate
 from jaxrl_llm.plans.base import Contract
 from jaxrl_llm.policies.language import lora
@@ -207,10 +207,12 @@ class Program:
       batch = self.batch(*self.layout.rows(rows), fresh=number == 0)
       params, opt, metrics = self.recipe.update(
         lambda params, batch: self._gradient(params, frozen, batch, coefs, ids),
-        self.tx,
+        self._optimizer(),
         *carry,
         batch,
       )
+      if 'bad_steps' in metrics:
+        return (params, opt), metrics
       finite = (
         jnp.isfinite(metrics['loss'])
         & jnp.isfinite(metrics['grad/norm'])
@@ -346,6 +348,12 @@ class Program:
 
     grads, metrics = division.total(gradient, batch, self._read)
     return self.layout.kept(grads), metrics
+
+  def _optimizer(self):
+    """That of the program; blocks of arrays that a mesh splits would move."""
+    if self.layout.mesh is None or not isinstance(self.tx, in_place.Separable):
+      return self.tx
+    return optax.GradientTransformation(self.tx.init, self.tx.update)
 
   def _division(self, pieces, unit):
     return Division(
