@@ -20,7 +20,7 @@ from experiments.benchmarks import cases, protocol
 from experiments.configs import base
 from jaxrl_llm.policies.language.sampler import Sampler
 from jaxrl_llm.problems.text import assembly, policy
-from jaxrl_llm.training import loop, writers
+from jaxrl_llm.training import loop, programs, writers
 
 # Rows at work at once where lengths differ; as many as the peers generate.
 _SLOTS = 64
@@ -34,6 +34,7 @@ def prepare(request):
       microbatch (rows of one), set (other settings of the run, NAME=VALUE)
       and share_prompts (whether the learner reads them once a group).
   """
+  programs.count()  # From now on, as in a run.
   workdir = pathlib.Path(tempfile.mkdtemp())
   shape = cases.SHAPES[request['shape']]
   config = _config(request, shape, workdir / 'questions.jsonl')
@@ -61,12 +62,12 @@ def prepare(request):
     run.log(step, metrics)
     whole, (sampled,) = protocol.since(started), _SAMPLING
     assert metrics['bad_steps'] == 0
-    programs = sum(metrics[f'time/{n}'] for n in ('sample', 'score', 'learn'))
+    computed = sum(metrics[f'time/{n}'] for n in ('sample', 'score', 'learn'))
     tokens = float(metrics['tokens/sampled'])
     return protocol.outcome(whole, sampled, tokens) | {
       'verify': metrics['time/verify'],
       # What is neither the sampler's nor the learner's programs.
-      'host': whole[0] - programs,
+      'host': whole[0] - computed,
     }
 
   return iteration
