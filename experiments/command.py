@@ -147,6 +147,12 @@ def config_flag(default: str) -> flags.FlagHolder:
 _default_config = ''
 
 
+def config_file() -> str:
+  """The path of the config file that was given."""
+  name = config_flags.get_config_filename(flags.FLAGS['config'])
+  return name.split(':')[0]
+
+
 def as_named(text: str) -> str:
   """A text that names commands, by what they are called here."""
   return text.replace('python -m experiments.', experiments.CALL)

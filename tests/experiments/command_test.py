@@ -8,11 +8,10 @@ import pathlib
 import re
 import subprocess
 import sys
-import types
 
 import pytest
 
-from experiments import command
+from experiments import command, start
 from experiments.configs import default
 from jaxrl_llm.training import writers
 
@@ -226,23 +225,19 @@ def test_a_second_start_compiles_nothing_wherever_programs_are_kept(
 
 
 def test_checkpoints_where_nothing_can_be_made_are_refused(tmp_path):
-  train = importlib.import_module('experiments.train')
   (tmp_path / 'file').touch()
   with pytest.raises(command.Refused, match=r'file/x \(Not a dir.*another'):
-    train._make(str(tmp_path / 'file' / 'x'))
-  train._make('gs://bucket/path')
-  train._make(str(tmp_path / 'a' / 'b'))
+    start.make(str(tmp_path / 'file' / 'x'))
+  start.make('gs://bucket/path')
+  start.make(str(tmp_path / 'a' / 'b'))
   assert (tmp_path / 'a' / 'b').is_dir()
 
 
 def test_checkpoints_elsewhere_are_those_of_one_run(tmp_path, monkeypatch):
-  train = importlib.import_module('experiments.train')
   run, other = tmp_path / 'run', tmp_path / 'other'
 
   def at(value):
-    flag = types.SimpleNamespace(value=value)
-    monkeypatch.setattr(train, '_CHECKPOINTS', flag)
-    return train._checkpoints(run)
+    return start.place_of(run, value)
 
   assert at('') == str(run / 'checkpoints')
   assert at(str(other)) == str(other)
@@ -264,7 +259,7 @@ def test_checkpoints_elsewhere_are_those_of_one_run(tmp_path, monkeypatch):
     command.Refused, match=f'keeps its checkpoints in {other}'
   ):
     at(str(tmp_path / 'third'))
-  train._clear(run)
+  start.clear(run)
   assert other.exists() and not any(other.iterdir())
 
 
