@@ -8,6 +8,9 @@
   python -m experiments.eval --workdir=RUN --questions=test.jsonl \\
       --questions=gsm8k=openai/gsm8k:subset=main:split=test:prompt=question
       all questions of these, and no others
+  python -m experiments.eval --workdir=RUN --waits=2
+      where each answer takes back the end of its thought twice, says "Wait"
+      in its place, and goes on: test-time scaling, as of s1 and J1
 
 Prints a table, and writes the same numbers as JSON: greedy accuracy with its
 95 % interval; of `samples` answers at the temperature of evaluation, unbiased
@@ -40,6 +43,11 @@ _QUESTIONS = flags.DEFINE_multi_string(
   'What to evaluate on, in place of held-out questions and of eval.sets: '
   'NAME=PATH, or PATH as of data.path; may be repeated.',
 )
+_WAITS = flags.DEFINE_integer(
+  'waits', 0, 'Times that the end of a thought is taken back.'
+)
+_WAIT = flags.DEFINE_string('wait', 'Wait', 'What is said in its place.')
+_END = flags.DEFINE_string('thought_end', '</think>', 'What ends a thought.')
 _OUTPUT = flags.DEFINE_string(
   'output',
   '',
@@ -102,6 +110,8 @@ def _evaluate():
       )
     if _QUESTIONS.value:
       more = {'sets': parts.encoded(_QUESTIONS.value)}
+    if _WAITS.value:
+      more['waiting'] = _waiting(parts)
     metrics = parts.measure(
       params, key, samples=_SAMPLES.value, record=answers.extend, **more
     )
@@ -111,6 +121,21 @@ def _evaluate():
   asked = len(found) or parts.asked
   counts = {'questions': asked, 'samples': _SAMPLES.value}
   return metrics, source | counts, answers
+
+
+def _waiting(parts):
+  """How often the end of a thought is taken back, and what is said there."""
+  from jaxrl_llm.plans import longer
+
+  if parts.config.problem != 'text' or parts.config.environment.name:
+    raise command.Refused(
+      '--waits takes back the ends of single answers in text, which this run '
+      'does not give'
+    )
+  try:
+    return longer.Waiting(_WAITS.value, _WAIT.value, _END.value)
+  except ValueError as error:
+    raise command.Refused(f'--waits: {error}') from error
 
 
 def table(metrics: dict[str, float]) -> str:

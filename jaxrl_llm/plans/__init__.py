@@ -74,6 +74,7 @@ and what they are made of:
     actions         which tokens of rows the policy chose
     kept            rows that are kept for later iterations
     demonstrations  what somebody else wrote, as rows
+    longer          thoughts that go on where they would have ended
     phrases         questions in other words, and whether there is room
     hints           what those words are
     choices         who is asked again, and what is taken of it

@@ -41,7 +41,12 @@ TOYS = {
   'judge': Toy(
     structured_toys.judge,
     'exact',
-    ({'length': 3}, {'length': 4, 'careless': 0.5}),
+    (
+      {'length': 3},
+      {'length': 4, 'careless': 0.5},
+      {'length': 4, 'careless': 0.5, 'thought': True},
+      {'length': 4, 'careless': 0.5, 'thought': True, 'doubts': 0.5},
+    ),
   ),
   'line': Toy(toys.line, 'code', ({'largest': 9},)),
   'cycle': Toy(toys.cycle, 'listed', ({}, {'careless': 0.4})),

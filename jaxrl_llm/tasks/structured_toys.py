@@ -18,22 +18,29 @@ def judge(
   length: int = 4,
   symbols: str = '0123456789',
   careless: float = 0.0,
+  thought: bool = False,
+  doubts: float = 0.0,
 ) -> toys.Row:
   """Which of two words is sorted: `A 0113 B 3101=` is answered `A`.
 
   The question with the two words exchanged is in 'wordings', and the answers
-  to both are in 'answers'. A careless judge says A without reading.
+  to both are in 'answers'. A careless judge says A without reading. One who
+  thinks demonstrates `A</think>A`, and one who doubts it looks again, and then
+  reads: `A?B</think>B`.
 
   Args:
     rng: source of randomness.
     length: symbols of a word, of which two at least differ.
     symbols: to draw from; their order is that of characters.
     careless: probability that the demonstration is A.
+    thought: it is thought before it is said.
+    doubts: probability that a thought is doubted.
 
   Raises:
     ValueError: words or symbols without an order, or no probability.
   """
-  toys.check(0 <= careless <= 1, 'careless', careless, 'in [0, 1]')
+  for name, value in (('careless', careless), ('doubts', doubts)):
+    toys.check(0 <= value <= 1, name, value, 'in [0, 1]')
   toys.check(length >= 2, 'length', length, 'at least 2')
   toys.check(
     len(set(symbols)) >= 2, 'symbols', symbols, 'of two kinds at least'
@@ -49,12 +56,16 @@ def judge(
   rng.shuffle(words)
   asked = ['A {} B {}='.format(*pair) for pair in (words, words[::-1])]
   right = 'AB' if words[0] == good else 'BA'
+  said = 'A' if rng.random() < careless else right[0]
+  if thought:
+    doubted = f'{said}?{right[0]}' if rng.random() < doubts else said
+    said = f'{doubted}</think>{doubted[-1]}'
   return {
     'prompt': asked[0],
     'wordings': asked[1:],
     'answer': right[0],
     'answers': [*right],
-    'demonstration': 'A' if rng.random() < careless else right[0],
+    'demonstration': said,
   }
 
 

@@ -256,6 +256,18 @@ def test_a_judged_pair_has_two_orders_with_two_answers():
       assert ordered == {'A': answer == 'A', 'B': answer == 'B'}
 
 
+def test_a_judge_who_doubts_a_thought_reads_before_the_second():
+  said = []
+  for i in range(200):
+    row = structured_toys.judge(
+      random.Random(i), careless=1.0, thought=True, doubts=0.5
+    )
+    said.append(row['demonstration'] == 'A</think>A')
+    right = row['answer']
+    assert said[-1] or row['demonstration'] == f'A?{right}</think>{right}'
+  assert 0.35 < sum(said) / 200 < 0.65
+
+
 def test_the_first_wrong_step_of_a_proof_is_the_answer():
   found = set()
   for i in range(100):

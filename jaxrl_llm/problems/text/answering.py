@@ -17,6 +17,7 @@ import numpy as np
 from jaxrl_llm.plans import (
   arranged,
   ending,
+  longer,
   playing,
   program_episodes,
   rewriting,
@@ -54,6 +55,7 @@ class Answering:
     keep: keys and values from turn to turn of an episode, and from request to
       request of programs.
     anew: the chat template writes the history of episodes before every turn.
+    waiting: how often evaluation takes back the end of a thought.
   """
 
   sampler: Sampler
@@ -68,6 +70,7 @@ class Answering:
   layout: shard.Layout = shard.ALONE
   keep: bool = True
   anew: bool = False
+  waiting: longer.Waiting = longer.Waiting()
 
   @property
   def tokenizer(self) -> Any:
@@ -380,6 +383,7 @@ class Answering:
       )
       return *ending.judged(speaker, rollouts, log), log.last
     rollouts = speaker.generate(prompts, key, samples)
+    rollouts = self.waiting.apply(speaker, rollouts, jax.random.fold_in(key, 1))
     said = speaker.decode(rollouts)
     return *speaker.verify(rollouts, said), said
 

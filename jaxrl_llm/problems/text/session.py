@@ -161,15 +161,26 @@ class TextSession(Session):
     return examinations.answering(self.answering, self.config.eval)
 
   def measure(
-    self, params, key, *, samples, record=lambda rows: None, sets=None
+    self,
+    params,
+    key,
+    *,
+    samples,
+    record=lambda rows: None,
+    sets=None,
+    waiting=None,
   ):
     """As the base class says, of held-out questions and of all sets.
 
     Args:
       sets: questions by name, in place of those held out and of all sets.
+      waiting: how often the end of a thought is taken back, or None.
     """
     if sets is None:
       sets = {'': self.held_out, **self.sets}
+    examining = self.examining
+    if waiting is not None:
+      examining = dataclasses.replace(examining, waiting=waiting)
     params = self._merged(params)
     metrics: dict[str, float] = {}
 
@@ -177,7 +188,7 @@ class TextSession(Session):
       record([{'set': name or 'held_out', **row} for row in rows])
 
     for name, questions in sets.items():
-      found = self.examining.evaluate(
+      found = examining.evaluate(
         params,
         questions,
         examinations.key_of(name, key) if name else key,
