@@ -127,7 +127,10 @@ def _waiting(parts):
   """How often the end of a thought is taken back, and what is said there."""
   from jaxrl_llm.plans import longer
 
-  if parts.config.problem != 'text' or parts.config.environment.name:
+  alone = parts.config.problem == 'text' and not (
+    parts.examining.turns or parts.examining.program
+  )
+  if not alone:
     raise command.Refused(
       '--waits takes back the ends of single answers in text, which this run '
       'does not give'

@@ -96,26 +96,40 @@ def best_draft(tools, tries, level, key, *, phrase):
   ]
 
 
-def critique(tools, tries, level, key, *, phrase, right, wrong):
-  """Each response and whether it is right: a prompt for each of them.
+def critique(tools, tries, level, key, *, phrase, right, wrong, ask=''):
+  """Each response and what is wrong with it: a prompt for each of them.
 
   Args:
     phrase: with {response} and {critique}.
-    right, wrong: critiques; in the second {answer} is the reference.
+    right, wrong: verdicts; in the second {answer} is the reference.
+    ask: '': the verdict is the critique; else the phrase of a request, with
+      {response} and {verdict}, at which the policy reasons one out. A request
+      that is over the budget of prompts gives the verdict.
 
-  Source: Critique-GRPO, arXiv 2506.03106, its critiques simple and simple-gt.
+  Source: Critique-GRPO, arXiv 2506.03106, and its code: critiques simple,
+    simple-gt, and with a chain of thought, of itself.
   """
-  del tools, level, key
-
-  def said(record, text, reward):
-    told = wrong.replace('{answer}', str(record.get('answer')))
-    verdict = right if reward > 0 else told
-    return phrased(phrase, record['prompt'], response=text, critique=verdict)
-
-  return [
-    said(record, text, reward)
+  del level
+  each = [
+    (record['prompt'], text, _verdict(record, reward, right, wrong))
     for record, texts, rewards in zip(
       tries.records, tries.texts, tries.rewards, strict=True
     )
     for text, reward in zip(texts, rewards)
   ]
+  plain, responses, said = map(list, zip(*each))
+  if ask:
+    asked = [phrased(ask, p, response=r, verdict=v) for p, r, v in each]
+    tasks = np.repeat(tries.tasks, len(each) // len(tries.tasks))
+    prompts, fits = fitting(tools, tasks, asked, plain)
+    reasons = tools.decode(tools.generate(prompts, key, 1))
+    said = [new if fit else v for new, v, fit in zip(reasons, said, fits)]
+  return [
+    phrased(phrase, prompt, response=text, critique=words)
+    for prompt, text, words in zip(plain, responses, said)
+  ]
+
+
+def _verdict(record, reward, right, wrong) -> str:
+  told = wrong.replace('{answer}', str(record.get('answer')))
+  return right if reward > 0 else told

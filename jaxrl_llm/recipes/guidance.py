@@ -258,6 +258,7 @@ def critique_grpo(
   phrase: str = '{response} {critique}: {prompt}',
   right: str = 'right',
   wrong: str = 'wrong, {answer}',
+  ask: str = '',
   gamma: float = 0.1,
   entropy_weight: float = 0.001,
   minibatches: int = 2,
@@ -268,8 +269,10 @@ def critique_grpo(
   The best of the group, the first of several, joins it as an answer to the bare
   question, with p / (p + gamma) for its ratio; the others' are not clipped.
 
-  Deviates: critiques say what the verifier found, and the reference answer, as
-  the code's simple-gt does; those that a critic model reasons out are left out.
+  Of the paper's critiques these say what the verifier found and the reference
+  answer, without which they only say that it is wrong, as with `wrong` = wrong.
+  With `ask` = '{prompt} {response} {verdict}, because ' the policy reasons them
+  out; no model beside it does.
 
   No limit: rows that were refined are marked by the plan; without any, the step
   is that of `dr_grpo` on policy.
@@ -278,7 +281,9 @@ def critique_grpo(
     plan=retried.Retried(
       sampled.independent(samples=samples),
       when=choices.everyone,
-      change=partial(hints.critique, phrase=phrase, right=right, wrong=wrong),
+      change=partial(
+        hints.critique, phrase=phrase, right=right, wrong=wrong, ask=ask
+      ),
       take=choices.best,
       samples=1,
       added=1,

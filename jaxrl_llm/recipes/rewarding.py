@@ -337,11 +337,13 @@ def j1(
 
   The verifier `verdict` wants the form and the right verdict. Records have the
   other orders in `wordings`, and the right verdict of each in `answers`. More
-  is spent on a verdict by taking the majority of several, `eval/maj@k`.
+  is spent on a verdict by `experiments.eval --waits=2`, which takes back the
+  end of each thought, or by the majority of several, `eval/maj@k`. The first
+  stage is `sft` on demonstrations that reflect, as level 4 of the task `judge`.
 
   Deviates: reconstructed from the abstract. Both orders at once are those of
-  another J1, arXiv 2505.10320, recalled. Neither the first stage, rejection
-  sampling, nor a forced "wait" is here.
+  another J1, arXiv 2505.10320, recalled; demonstrations are not chosen by
+  rejection sampling.
   """
   return Recipe(
     plan=orders_lib.Orders(samples=samples, orders=orders),

@@ -186,6 +186,21 @@ def test_critique_grpo_adds_the_best_refinement_as_an_answer_to_the_question():
   assert plan.contract.samples == 3 and plan.contract.one_prompt
 
 
+def test_critique_grpo_refines_by_what_the_policy_reasons_out():
+  ask = '{prompt}{response}{verdict}:'
+  said = {'q': 'ab', 'qa?:': 'j', 'qaj': 'r', 'qb?:': 'k', 'ee!:': 'm'}
+  lent = tools(said)
+  rollouts, _, _ = collect(plan_of('critique_grpo', ask=ask), lent)
+  assert shown(rollouts)[:3] == ['q>a', 'q>b', 'q>r']
+  assert lent.asked[1][:2] == ['qa?:', 'qb?:']
+  assert lent.asked[2][:2] == ['qaj', 'qbk']
+  # Where there is no room to ask, the verdict is the critique.
+  lent = tools(said | {'qa?': 'r'}, width=3)
+  rollouts, _, _ = collect(plan_of('critique_grpo', ask=ask), lent)
+  assert lent.asked[2][:2] == ['qa?', 'qb?']
+  assert shown(rollouts)[2] == 'q>r'
+
+
 def test_a_refinement_is_scored_under_its_question():
   class Lent(scripted.Scripted):
     def score(self, rollouts, *needs):
