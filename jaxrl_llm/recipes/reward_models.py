@@ -52,7 +52,11 @@ def ranking_reward_model(*, samples: int = 4) -> Recipe:
 def unary_reward_model(*, samples: int = 1, correct: float = 0.5) -> Recipe:
   """The log-odds that a response alone is liked: binary cross-entropy.
 
-  Learns from single labelled responses, which need no rival.
+  Learns from single labelled responses, which need no rival. The verifier
+  `reaction_model:FOLDER` is the probability, which the paper weighs beside help
+  and safety in one reward, as `multi_objective_grpo` does.
+
+  Deviates: reconstructed from the abstract; the paper's users react by hearts.
 
   No limit: no other entry fits the odds of a single label.
   """

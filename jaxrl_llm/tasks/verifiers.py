@@ -79,6 +79,7 @@ MODELS = frozenset(
     'reward_model',
     'reward_model_worst',
     'reward_model_uncertain',
+    'reaction_model',
     'preference_model',
     'policy_discriminator',
   }

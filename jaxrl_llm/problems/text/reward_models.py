@@ -300,10 +300,10 @@ def _judge(name: str, folders: str = '') -> verify.Judge:
     )
   joined = name in ('preference_model', 'policy_discriminator')
   models = load(folders.split(','), compared=joined)
-  if label and (joined or label not in map(str, range(models.labels))):
+  known = [*map(str, range(models.labels))] if name in ENSEMBLES else []
+  if label and label not in known:
     raise ValueError(
-      f'{name}:{folders}@{label} names no label: '
-      + (f'{name} has none' if joined else f'there are {models.labels}, from 0')
+      f'{name}:{folders}@{label} names no label: there are {len(known)}, from 0'
     )
 
   def judge(responses: Sequence[str], rows: Sequence[Mapping[str, Any]]):
@@ -313,6 +313,10 @@ def _judge(name: str, folders: str = '') -> verify.Judge:
     else:
       said = models(prompts, responses)
     return combined(name, said)
+
+  def liked(responses, rows):
+    logits = models([row['prompt'] for row in rows], responses)
+    return np.mean(jax.nn.sigmoid(logits), axis=0)
 
   def right_of(rows):
     without = [row['prompt'] for row in rows if not row.get('answer')]
@@ -340,5 +344,6 @@ def _judge(name: str, folders: str = '') -> verify.Judge:
   special = {
     'preference_model': against_answer,
     'policy_discriminator': like_answer,
+    'reaction_model': liked,
   }
   return special.get(name, judge)

@@ -207,6 +207,17 @@ def test_a_preference_model_is_a_verifier_against_the_records_answer(folders):
     judge(['31'], ROWS[:1])
 
 
+def test_a_reaction_model_says_how_probable_it_is_that_one_is_liked(folders):
+  (spec,) = names = (f'reaction_model:{",".join(folders)}',)
+  found = reward_models.judges(names)[spec](RESPONSES, ROWS)
+  prompts = [row['prompt'] for row in ROWS]
+  logits = reward_models.load(folders)(prompts, RESPONSES)
+  wanted = (1 / (1 + np.exp(-logits))).mean(axis=0)
+  np.testing.assert_allclose(found, wanted, rtol=1e-5)
+  with pytest.raises(ValueError, match='there are 0, from 0'):
+    reward_models.judges([f'{spec}@0'])
+
+
 def test_a_rating_that_is_not_finite_costs_its_row():
   names = ('reward_model:somewhere',)
   judges = {names[0]: lambda responses, rows: [float('nan'), 1.0]}
