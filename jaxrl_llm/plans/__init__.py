@@ -65,6 +65,8 @@ The plans, each in a file of its own:
 and what they are made of:
 
     lent            what a plan is lent: the tools
+    lent_samples    those that sample
+    lent_words      those for tokens and texts
     fields          what is asked of the records of questions
     settings        what is asked of settings
     given           rows of no tokens, or of known ones
@@ -79,7 +81,9 @@ and what they are made of:
     hints           what those words are
     choices         who is asked again, and what is taken of it
     asking          how they are asked
+    groups          rows that others take the place of
     search_tree     what a tree search keeps
+    episode_tree    the same of episodes
     opening         how episodes open
     playing         turns with an environment between them
     replies         what it says to them
@@ -88,6 +92,7 @@ and what they are made of:
     turn_places     where these are in rows
     verdicts        what the policy says of them
     dictated        turns that records say
+    mended          an episode spliced with a better one
     contexts        tokens of their own to answer behind
     noted           rows of such answers
     rewriting       turns behind a history that is written anew

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from jaxrl_llm.plans import phrases
+from jaxrl_llm.plans.groups import Groups
 from jaxrl_llm.plans.hints import Tries
 
 
@@ -25,8 +26,8 @@ def again(
     samples: responses to each prompt.
 
   Returns:
-    R M samples rows, those of a group adjacent, their scores, and bool[R, M],
-    which changed prompts are within the budget.
+    R groups of M samples rows, and bool[R, M], which changed prompts are within
+    the budget.
   """
   changed = change(tools, tries, level, keys[0])
   each = len(changed) // len(tries.tasks)
@@ -38,4 +39,4 @@ def again(
   count = each * samples
   uids = groups[:, None] * count + np.arange(count)
   found = tools.generate(prompts, keys[1], samples, uids=uids.reshape(-1))
-  return *tools.verify(found), fits.reshape(-1, each)
+  return Groups(*tools.verify(found), count), fits.reshape(-1, each)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import actions, grown, verdicts
+from jaxrl_llm.plans import actions, grown, mended, verdicts
 from jaxrl_llm.plans.base import Contract, Plan
 
 
@@ -33,7 +33,7 @@ class Reflected(Plan):
     good: alpha, what a good one earns more than. gap: beta.
     revisions: sentences, of which each bad episode gets one by chance.
     children: episodes from a node of the tree; `samples` of them are
-      independent. explore: as of `grown.Tree`.
+      independent. explore: as of `search_tree.bound`.
     ask: how the policy is asked whether a turn was wrong, see
       `verdicts.first_wrong`; ''; or no room to ask: the turn at which the two
       part. fine: words of a verdict that a turn was not.
@@ -86,12 +86,16 @@ class Reflected(Plan):
     which = jax.random.randint(choose, rows.valid.shape, 0, len(sentences))
     rewards = np.where(rows.valid, scores.total, -np.inf)
     pairs = dict(self._pairs(rewards, log))
-    wrong = self._wrong(tools, rows, log, pairs, judge)
+    wrong = {}
+    if self.ask:
+      wrong = verdicts.first_wrong(
+        tools, rows, log, [*pairs], judge, ask=self.ask, fine=self.fine
+      )
     source, texts = np.arange(len(rewards)), {}
     for row, model in pairs.items():
       words = sentences[int(which[row])]
-      turn = wrong.get(row, _apart(log, row, model))
-      spliced = _spliced(rows, log, row, model, turn, words)
+      turn = wrong.get(row, mended.apart(log, row, model))
+      spliced = mended.spliced(rows, log, row, model, turn, words)
       if spliced is not None:
         source[row], texts[row] = model, spliced
     tools.note('plan/reflected', len(texts) / len(rewards))
@@ -112,39 +116,8 @@ class Reflected(Plan):
       for row in own[np.isfinite(rewards[own])]:
         # Of rewards in tenths differences are equal only to rounding.
         better = good[rewards[good] - rewards[row] > self.gap + 1e-5]
-        near = [(_apart(log, row, other), rewards[other]) for other in better]
+        near = [
+          (mended.apart(log, row, other), rewards[other]) for other in better
+        ]
         if near:
           yield int(row), int(better[near.index(max(near))])
-
-  def _wrong(self, tools, rows, log, pairs, key):
-    """By row, its first wrong turn, where the policy was asked for it."""
-    if not self.ask:
-      return {}
-    return verdicts.first_wrong(
-      tools, rows, log, [*pairs], key, ask=self.ask, fine=self.fine
-    )
-
-
-def _apart(log, row, other) -> int:
-  """How many turns two episodes begin with in common."""
-  both = log.taken[row] & log.taken[other]
-  same = both & (log.action[row] == log.action[other])
-  return int(np.append(~same, True).argmax())
-
-
-def _spliced(rows, log, bad, good, wrong, words):
-  """(tokens, which are learned) of a bad episode that turns good, or None."""
-  turns = log.taken.shape[1]
-  since = min(_apart(log, bad, good), wrong + 1)
-  if wrong + 1 >= turns or not log.taken[bad, wrong + 1]:
-    return None
-  if since >= turns or not log.taken[good, since]:
-    return None
-  tokens = np.asarray(rows.content.response)
-  until, since = log.start[bad, wrong + 1], log.start[good, since]
-  end = int(rows.length[good])
-  said = [*tokens[bad, :until], *words, *tokens[good, since:end]]
-  if len(said) > tokens.shape[1]:
-    return None
-  learned = np.asarray(rows.action_mask)[good, since:end]
-  return said, [*[False] * until, *[True] * len(words), *learned]

@@ -18,8 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import actions, arranged, asking, choices
+from jaxrl_llm.plans import actions, asking, choices
 from jaxrl_llm.plans.base import Check, Contract, Plan
+from jaxrl_llm.plans.groups import Groups
 from jaxrl_llm.plans.hints import Tries
 
 # No row is so numbered: keys of rows are the iteration's with their number.
@@ -93,89 +94,57 @@ class Retried(Plan):
   def collect(self, tools, prompts, state, key):
     step, inner = state
     rows, scores, inner = self.plan.collect(tools, prompts, inner, key)
-    size = self.contract.samples
+    samples = self.contract.samples - self.added
+    groups = Groups(rows, scores, samples)
     if self.added:
-      rows, scores = _with_room(rows, scores, size)
-    first, key = rows.content, jax.random.fold_in(key, _APART)
-    groups = len(rows.valid) // size
-    taken, long = np.zeros((groups, size), bool), np.zeros(groups, bool)
+      groups = groups.with_room()
+    first, key = groups.rows.content, jax.random.fold_in(key, _APART)
+    taken, long = np.zeros_like(groups.valid), np.zeros(len(groups.valid), bool)
     for level in range(self.levels if int(step) >= self.after else 0):
-      valid = np.asarray(rows.valid).reshape(groups, size)
-      rewards = np.where(valid, self._rewards(scores, size), 0)
-      wanted = np.flatnonzero(self.when(rewards, valid))
+      wanted = self.when(groups.rewards(self.by), groups.valid)
+      wanted = np.flatnonzero(wanted)
       if not wanted.size:
         break
       keys = jax.random.split(jax.random.fold_in(key, level))
-      again, more, picked, fits = self._again(
-        tools, rows, rewards, wanted, level, keys
-      )
-      index = np.arange(len(rows.valid)).reshape(groups, size)
-      start = size - self.added if self.added else 0
-      place = wanted[:, None], start + np.arange(picked.shape[1])
-      picks = picked >= 0
-      index[place] = np.where(picks, len(rows.valid) + picked, index[place])
-      rows, scores = _chosen(rows, scores, again, more, index)
-      taken[place] |= picks
+      again, picked, fits = self._again(tools, groups, wanted, level, keys)
+      start = samples if self.added else 0
+      groups = groups.exchanged(again, wanted, start, picked)
+      columns = start + np.arange(picked.shape[1])
+      taken[wanted[:, None], columns] |= picked >= 0
       long[wanted] |= ~fits
     tools.note('plan/retried', float(taken.any(axis=1).mean()))
     tools.note('plan/too_long', int(long.sum()))
+    rows = groups.rows
     if self.original:
       rows = _as_asked(tools, rows, first, jnp.asarray(taken.reshape(-1)))
-    return rows, scores, (step + 1, inner)
+    return rows, groups.scores, (step + 1, inner)
 
-  def _rewards(self, scores, columns):
-    return np.asarray(self.by(scores), np.float64).reshape(-1, columns)
-
-  def _again(self, tools, rows, rewards, wanted, level, keys):
+  def _again(self, tools, groups, wanted, level, keys):
     """What W groups say when they are asked in other words.
 
     Returns:
-      Rows and their scores, i[W, K], which of them each group takes, -1 none,
-      and bool[W], whether its prompts were within the budget.
+      Groups, those of `wanted` first, i[W, K], which of their rows are taken,
+      -1 none, and bool[W], whether the prompts were within the budget.
     """
-    groups, size = rewards.shape
-    chosen = choices.filled(wanted, groups)
-    tasks = np.asarray(rows.task).reshape(groups, size)[chosen, 0]
-    said = np.array(tools.decode(rows), object).reshape(groups, size)
-    own = chosen, slice(size - self.added)
-    tries = Tries(tasks, tools.rows(tasks), said[own].tolist(), rewards[own])
-    samples = self.samples or size - self.added
-    found, scores, fits = asking.again(
+    samples = groups.size - self.added
+    chosen = choices.filled(wanted, len(groups.valid))
+    tasks = np.asarray(groups.rows.task)[chosen * groups.size]
+    said = np.array(tools.decode(groups.rows), object)
+    own = chosen, slice(samples)
+    tries = Tries(
+      tasks,
+      tools.rows(tasks),
+      said.reshape(groups.valid.shape)[own].tolist(),
+      groups.rewards(self.by)[own],
+    )
+    samples = self.samples or samples
+    again, fits = asking.again(
       tools, self.change, tries, chosen, level, keys, samples=samples
     )
-    valid = np.asarray(found.valid).reshape(len(chosen), -1)
-    each = valid.shape[1]
-    earned = np.where(valid, self._rewards(scores, each), 0)
-    picked = self.take(earned, fits.repeat(samples, axis=1))
-    start = np.arange(len(chosen))[:, None] * each
-    picked = np.where(picked < 0, -1, start + picked)
+    picked = self.take(again.rewards(self.by), fits.repeat(samples, axis=1))
     # Some may have been asked twice.
     once = slice(len(wanted))
-    return found, scores, picked[once], fits.all(axis=1)[once]
-
-
-def _with_room(rows, scores, size):
-  """Each group with a row behind it that does not count."""
-  count = len(rows.valid)
-  index = np.arange(count).reshape(-1, size - 1)
-  index = np.concatenate([index, count + index[:, :1]], axis=1)
-  empty = rows.replace(valid=jnp.zeros_like(rows.valid))
-  return _chosen(rows, scores, empty, scores, index)
-
-
-def _chosen(rows, scores, again, more, index):
-  """Rows and scores by index [B, G] into these and the others behind them."""
-  if again.extras.keys() != rows.extras.keys():
-    apart = sorted(again.extras.keys() ^ rows.extras.keys())
-    raise ValueError(
-      f'rows asked again and those before differ in the extras {apart}; let '
-      'the plan inside add none, and note things of the whole'
-    )
-  old, new = (rows, scores.components), (again, more.components)
-  rows, components = arranged.picked(old, new, jnp.asarray(index.reshape(-1)))
-  group = np.arange(len(index), dtype=np.int32).repeat(index.shape[1])
-  rows = rows.replace(group=jnp.asarray(group))
-  return rows, scores.replace(components=components)
+    return again, picked[once], fits.all(axis=1)[once]
 
 
 def _as_asked(tools, rows, first, offline):

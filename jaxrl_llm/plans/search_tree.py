@@ -8,6 +8,17 @@ import math
 import numpy as np
 
 
+def bound(gained: float, visits: int, above: int, explore: float) -> float:
+  """What a child of a node may be worth.
+
+      gained / visits + explore sqrt(log(above) / visits)
+
+  Args:
+    gained: sum over its visits. above: visits of the node.
+  """
+  return gained / visits + explore * math.sqrt(math.log(above) / visits)
+
+
 @dataclasses.dataclass(eq=False)
 class Node:
   """A beginning of a response, and what came of it so far.
@@ -47,10 +58,9 @@ class Node:
   def worth(self, explore: float) -> float:
     """W / (n + 1) + explore p sqrt(log(N) / (n + 1)), N the visits above."""
     assert self.above is not None
-    once = self.visits + 1
-    wide = math.sqrt(math.log(self.above.visits) / once)
     gained = float(np.asarray(self.gained)[-1])
-    return gained / once + explore * self.prior * wide
+    once, above = self.visits + 1, self.above.visits
+    return bound(gained, once, above, explore * self.prior)
 
 
 class Tree:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_llm import numerics
-from jaxrl_llm.plans import actions, arranged, given, prefixes
+from jaxrl_llm.plans import actions, arranged, given, prefixes, settings
 from jaxrl_llm.plans.base import Contract, Plan
 from jaxrl_llm.plans.search_tree import Node, Tree
 from jaxrl_llm.types import Array, Rollouts, Scores
@@ -54,11 +54,7 @@ class Searched(Plan):
   explore: float = 1.0
 
   def __post_init__(self):
-    if self.samples % self.children:
-      raise ValueError(
-        f'{self.samples} samples are no whole number of rounds of '
-        f'{self.children} children; use a multiple'
-      )
+    settings.even(self.samples, self.children, 'children')
 
   @property
   def contract(self):
@@ -66,12 +62,7 @@ class Searched(Plan):
 
   def collect(self, tools, prompts, state, key):
     columns = tools.columns
-    most = columns // self.depth
-    if not most:
-      raise ValueError(
-        f'{columns} tokens do not make {self.depth} steps; raise '
-        'sample.max_response or lower the depth'
-      )
+    most = settings.each(columns, self.depth, 'steps')
     every = start = given.blank(prompts, 1, columns)
     trees = [Tree(row, self.depth) for row in range(len(start.valid))]
     steps: list[list[Node | None]] = [[] for _ in trees]

@@ -26,3 +26,13 @@ def share(value: float) -> None:
   """Refuses a share that is none."""
   if not 0 <= value <= 1:
     raise ValueError(f'a share of {value} is not in [0, 1]')
+
+
+def each(columns: int, parts: int, what: str) -> int:
+  """Tokens of each part of a response of so many columns; at least one."""
+  if columns < parts:
+    raise ValueError(
+      f'{columns} tokens do not make {parts} {what}; raise '
+      f'sample.max_response or ask for fewer'
+    )
+  return columns // parts

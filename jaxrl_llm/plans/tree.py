@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import arranged, given, prefixes
+from jaxrl_llm.plans import arranged, given, prefixes, settings
 from jaxrl_llm.plans.base import Contract, Plan
 from jaxrl_llm.types import Array
 
@@ -57,12 +57,7 @@ class Tree(Plan):
 
   def collect(self, tools, prompts, state, key):
     columns = tools.columns
-    most = columns // self.depth
-    if not most:
-      raise ValueError(
-        f'{columns} tokens do not make a tree of {self.depth} levels; raise '
-        'sample.max_response or lower the depth'
-      )
+    most = settings.each(columns, self.depth, 'levels')
     rollouts = given.blank(prompts, 1, columns)
     ends: list[Array] = []
     for depth in range(self.depth):
