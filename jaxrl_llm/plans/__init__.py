@@ -57,6 +57,8 @@ The plans, each in a file of its own:
     forked          that part where the policy became unsure
     grown           that a tree search plays
     led             turns behind what a leading episode said
+    acted_episodes  a row each, where arrays answer
+    acted_steps     a row a step there
     aligned         with as many turns of sub-agents each
     reflected       that went wrong, and are told to turn good
     rewritten       whose history the template writes anew
@@ -92,6 +94,7 @@ and what they are made of:
     turn_places     where these are in rows
     verdicts        what the policy says of them
     dictated        turns that records say
+    acted           which plans stand for those of texts where arrays answer
     mended          an episode spliced with a better one
     contexts        tokens of their own to answer behind
     noted           rows of such answers

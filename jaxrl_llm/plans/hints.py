@@ -1,7 +1,8 @@
 """What a question is asked with again: hints, drafts, critiques.
 
-    f(tools, tries, level, key, *, ...) -> prompts      see `plans.retried`
+    f(tools, tries, level, key, *, ...) -> prompts
 
+M of them for each of R groups, texts or messages, those of a group adjacent.
 What a `phrase` is, `plans.phrases` says.
 """
 

@@ -1,10 +1,5 @@
 """A plan that asks again, in other words, where the first answers fell short.
 
-    when, take, by  see `plans.choices`
-    change          f(tools, tries, level, key) -> M prompts for each of R
-                    groups, texts or messages, those of a group adjacent; see
-                    `plans.hints`
-
 A row keeps the prompt that it was sampled from, hint and all, so that its ratio
 is 1 where the policy has not moved.
 """
@@ -38,7 +33,7 @@ class Retried(Plan):
 
   Attributes:
     plan: one group to each prompt, whose rows are those of the sampler.
-    when, change, take, by: see the module.
+    when, take, by: see `plans.choices`. change: see `plans.hints`.
     levels: retries at most. after: iterations that have none.
     samples: responses to each changed prompt; 0: as many as a group has rows.
     added: 1: a group has one row more, which does not count unless one is
