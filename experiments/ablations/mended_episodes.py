@@ -32,7 +32,7 @@ import optax
 from experiments.ablations import tables
 from experiments.ablations.study import Figure, over
 from jaxrl_llm import recipes
-from jaxrl_llm.plans.grown import Tree
+from jaxrl_llm.plans.episode_tree import Tree
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.training.step import Program
 from jaxrl_llm.types import Spec, Stats

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from jaxrl_llm.plans import phrases
+from jaxrl_llm.plans import actions, phrases
 from jaxrl_llm.plans.groups import Groups
 from jaxrl_llm.plans.hints import Tries
 
@@ -39,4 +39,15 @@ def again(
   count = each * samples
   uids = groups[:, None] * count + np.arange(count)
   found = tools.generate(prompts, keys[1], samples, uids=uids.reshape(-1))
-  return Groups(*tools.verify(found), count), fits.reshape(-1, each)
+  found, scores = tools.verify(found)
+  return Groups(found, scores, count), fits.reshape(-1, each)
+
+
+def as_asked(tools, rows, first, offline):
+  """The offline rows as answers to the prompts that were there first."""
+  content = rows.content.replace(
+    prompt=first.prompt, prompt_mask=first.prompt_mask
+  )
+  rows = rows.replace(content=content)
+  rows = actions.partly_drawn(tools, rows, offline)
+  return rows.with_extras(offline=offline)

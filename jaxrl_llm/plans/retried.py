@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_llm.plans import actions, asking, choices
+from jaxrl_llm.plans import asking, choices
 from jaxrl_llm.plans.base import Check, Contract, Plan
 from jaxrl_llm.plans.groups import Groups
 from jaxrl_llm.plans.hints import Tries
@@ -111,7 +111,7 @@ class Retried(Plan):
     tools.note('plan/too_long', int(long.sum()))
     rows = groups.rows
     if self.original:
-      rows = _as_asked(tools, rows, first, jnp.asarray(taken.reshape(-1)))
+      rows = asking.as_asked(tools, rows, first, jnp.asarray(taken.reshape(-1)))
     return rows, groups.scores, (step + 1, inner)
 
   def _again(self, tools, groups, wanted, level, keys):
@@ -140,13 +140,3 @@ class Retried(Plan):
     # Some may have been asked twice.
     once = slice(len(wanted))
     return again, picked[once], fits.all(axis=1)[once]
-
-
-def _as_asked(tools, rows, first, offline):
-  """The offline rows as answers to the prompts that were there first."""
-  content = rows.content.replace(
-    prompt=first.prompt, prompt_mask=first.prompt_mask
-  )
-  rows = rows.replace(content=content)
-  rows = actions.partly_drawn(tools, rows, offline)
-  return rows.with_extras(offline=offline)
