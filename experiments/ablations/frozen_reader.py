@@ -42,7 +42,7 @@ LEARNERS: dict[str, dict[str, float]] = {
   'no KL': {'kl_weight': 0.0},
   'KL and keywords': {'keyword_weight': 0.1},
 }
-HELD = {'keyword_weight': 0.0, 'kl_target': 0.2, 'epochs': 4}
+HELD = {'keyword_weight': 0.0, 'kl_target': 0.2, 'epochs': 4, 'share': 1.0}
 FIGURE = Figure(
   y='reward',
   x='iteration',

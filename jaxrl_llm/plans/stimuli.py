@@ -10,7 +10,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxrl_llm.plans import arranged, phrases
+from jaxrl_llm.plans import arranged, masked, phrases
 from jaxrl_llm.plans.base import Contract, Plan
 
 
@@ -26,6 +26,11 @@ class Stimuli(Plan):
   Attributes:
     phrase: what the frozen model is asked, with {prompt} and {stimulus}.
     samples: stimuli to a prompt. answers: K, to each stimulus.
+    share, least: of the tokens that are drawn from, as of `masked.Masked`; a
+      share of 1 draws from all.
+
+  Raises:
+    ValueError: as `masked.Masked` does.
 
   Source: Directional Stimulus Prompting, arXiv 2302.11520, section 2, and its
     code.
@@ -34,14 +39,25 @@ class Stimuli(Plan):
   phrase: str
   samples: int = 1
   answers: int = 4
+  share: float = 1.0
+  least: int = 100
+
+  def __post_init__(self):
+    masked.Masked(self.samples, self.share, self.least)
 
   @property
   def contract(self):
-    return Contract(self.samples, asks={'teacher'}, rewords=True)
+    return Contract(
+      self.samples,
+      asks={'teacher'},
+      rewords=True,
+      provides={'support'} if self.share < 1 else frozenset(),
+      refers=self.share < 1,
+    )
 
   def collect(self, tools, prompts, state, key):
     own, other = jax.random.split(key)
-    rollouts = tools.generate(prompts, own, self.samples)
+    rollouts = self._written(tools, prompts, own)
     records, said = tools.rows(rollouts.task), tools.decode(rollouts)
     plain = [record['prompt'] for record in records]
     texts = [
@@ -59,3 +75,10 @@ class Stimuli(Plan):
     mean = jnp.where(valid[:, None], each.mean(axis=1), 0.0)
     rollouts = rollouts.replace(valid=valid)
     return rollouts, scores.replace(components=mean), state
+
+  def _written(self, tools, prompts, key):
+    if self.share == 1:
+      return tools.generate(prompts, key, self.samples)
+    return tools.masked(
+      prompts, key, self.samples, share=self.share, least=self.least
+    )

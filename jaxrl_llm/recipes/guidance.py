@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from jaxrl_llm import reference
 from jaxrl_llm.advantages import critics, group, tokens
 from jaxrl_llm.credit import chain, estimate, refine, weigh
 from jaxrl_llm.notes import base as notes
@@ -315,6 +316,9 @@ def directional_stimulus(
   keyword_weight: float = 1.0,
   hit: float = 1.0,
   miss: float = -0.2,
+  share: float = 0.9,
+  least: int = 100,
+  every: int = 20,
   clip_low: float = 0.2,
   clip_high: float = 0.2,
   discount: float = 1.0,
@@ -334,16 +338,19 @@ def directional_stimulus(
   the record, or do not; the verifiers' weight is 10 in the paper. The KL to the
   first policy is in the reward, its weight steered to `kl_target` nats a token.
   Numbers are those of its summaries; of its dialogues the weight of keywords is
-  0, that of the KL 0.01, its target 0.2. The policy may begin as one that has
-  imitated stimuli, the `demonstration` of a record.
+  0, that of the KL 0.01, its target 0.2. As of `nlpo`, stimuli are drawn from
+  the top-p set of a copy that is made anew `every` iterations: run it with
+  `sample.support` = 100, say, or with a `share` of 1, which draws from all. The
+  policy may begin as one that has imitated stimuli, the `demonstration` of a
+  record.
 
-  Deviates: it samples from its whole distribution, where the paper has the mask
-  of NLPO. Evaluation during a run judges the stimuli as if they were answers.
+  Deviates: as `nlpo` in its copy and its KL. Evaluation during a run judges the
+  stimuli as if they were answers.
   """
   error = partial(costs.squared_value_error, clip=value_clip)
   return Recipe(
     plan=notes.noted(
-      stimuli.Stimuli(phrase, samples, answers),
+      stimuli.Stimuli(phrase, samples, answers, share, least),
       parts.Keywords(hit=hit, miss=miss),
     ),
     credit=chain(
@@ -359,6 +366,7 @@ def directional_stimulus(
       value=Cost(error, value_weight),
     ),
     aggregate=aggregate.token_mean,
+    reference=reference.Beside(reference.Frozen(), reference.Periodic(every)),
     epochs=epochs,
     minibatches=minibatches,
   )

@@ -180,6 +180,7 @@ def test_a_frozen_model_answers_with_what_the_policy_wrote(tmp_path):
   with assembled(tiny_config('grpo', {}), tmp_path / 'frozen'):
     frozen = {'teacher.paths': (str(tmp_path / 'frozen' / 'model'),)}
   settings = frozen | {'sample.max_prompt': 24}
+  settings |= {'recipe.least': 4, 'sample.support': 8}
   config = tiny_config('directional_stimulus', settings)
   with assembled(config, tmp_path / 'run') as run:
     iterate(*run)

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 
 from jaxrl_llm.plans import stimuli
 from tests.plans import scripted
@@ -45,6 +46,25 @@ def test_the_answer_of_the_frozen_model_is_judged_and_the_stimulus_learned():
   assert rollouts.group.tolist() == [0, 0, 1, 1]
   np.testing.assert_array_equal(rollouts.content.prompt[:2], [[17], [17]])
   assert rollouts.valid.all() and lent.notes == {'plan/too_long': 0}
+
+
+def test_stimuli_are_drawn_from_the_set_that_an_older_policy_keeps():
+  class Masking(Lent):
+    def masked(self, prompts, key, samples, *, share, least):
+      self.kept = share, least
+      return self.generate(prompts, key, samples)
+
+  lent = Masking(lambda text, i: 'ab'[i], judge, RECORDS, width=12)
+  lent.late = 'r'
+  plan = stimuli.Stimuli(
+    '{prompt}{stimulus}', samples=2, answers=1, share=0.8, least=3
+  )
+  rollouts, _, _ = plan.collect(lent, scripted.ask('q', 'e'), (), KEY)
+  assert lent.kept == (0.8, 3)
+  assert scripted.words(rollouts) == ['a', 'b', 'a', 'b']
+  assert plan.contract.provides == {'support'} and plan.contract.refers
+  with pytest.raises(ValueError, match='a share of 0 is not in'):
+    stimuli.Stimuli('{prompt}{stimulus}', share=0)
 
 
 def test_a_stimulus_that_does_not_fit_does_not_count():

@@ -96,6 +96,10 @@ class Tools(scripted.Scripted):
   def rival(self, prompts, key, samples):
     return self.generate(prompts, key, samples)
 
+  def masked(self, prompts, key, samples, *, share, least):
+    del share, least
+    return self.generate(prompts, key, samples)
+
   def opponent(self, prompts, key, samples, share):
     del share
     return self.generate(prompts, key, samples)
