@@ -81,6 +81,7 @@ and what they are made of:
     longer          thoughts that go on where they would have ended
     phrases         questions in other words, and whether there is room
     hints           what those words are
+    drafts          the same, made of what was said
     choices         who is asked again, and what is taken of it
     asking          how they are asked
     groups          rows that others take the place of

@@ -25,6 +25,17 @@ def fitting(tools, tasks, texts, plain):
   return tools.prompts(tasks, asked), fits
 
 
+def answered(tools, tasks, texts, plain, key):
+  """What the policy says to other texts; None to one over the budget.
+
+  Args:
+    tasks, texts, plain: as of `fitting`.
+  """
+  prompts, fits = fitting(tools, tasks, texts, plain)
+  said = tools.decode(tools.generate(prompts, key, 1))
+  return [words if fit else None for words, fit in zip(said, fits)]
+
+
 def phrased(phrase: str, prompt, **words: str):
   """A prompt in the words of a phrase, whose {name}s stand for other words.
 

@@ -17,6 +17,7 @@ from jaxrl_llm.objectives import aggregate, costs, surrogates
 from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.plans import (
   choices,
+  drafts,
   fields,
   hinted,
   hints,
@@ -231,7 +232,7 @@ def igrpo(
     plan=retried.Retried(
       sampled.independent(samples=samples),
       when=choices.everyone,
-      change=partial(hints.best_draft, phrase=phrase),
+      change=partial(drafts.best_draft, phrase=phrase),
       by=choices.reward,
     ),
     credit=estimate(group.norm, epsilon=epsilon),
@@ -283,7 +284,7 @@ def critique_grpo(
       sampled.independent(samples=samples),
       when=choices.everyone,
       change=partial(
-        hints.critique, phrase=phrase, right=right, wrong=wrong, ask=ask
+        drafts.critique, phrase=phrase, right=right, wrong=wrong, ask=ask
       ),
       take=choices.best,
       samples=1,
