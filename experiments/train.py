@@ -210,7 +210,7 @@ def _export(session, state, workdir: pathlib.Path) -> None:
   from jaxrl_llm.training import hosts, writers
 
   folder = workdir / 'export'
-  if (folder / 'config.json').exists():
+  if any(folder.rglob('config.json')):
     hosts.on_first(lambda: shutil.rmtree(folder))
   with writers.says_disk_full(workdir):
     text = card.of_run(workdir, int(state.step))

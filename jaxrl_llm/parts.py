@@ -146,7 +146,8 @@ def _fits(slot, part, forms) -> bool:
       return bool(inputs) or _reads_advantages(part)
     case 'aggregate':
       arrays = jnp.ones((1, 2)), jnp.ones(1), jnp.zeros(1, jnp.int32)
-      return jax.eval_shape(part, *arrays).shape == (1, 2)
+      read = {name: arrays[-1] for name in inputs}
+      return jax.eval_shape(part, *arrays, **read).shape == (1, 2)
   return True
 
 

@@ -60,7 +60,7 @@ class Recipe:
     combine: f(components, weights, rollouts) -> rewards f32[N].
     credit: stages from rewards to advantages and weights.
     objective: the loss.
-    aggregate: f(mask, keep, group) -> weights f32[N, T].
+    aggregate: f(mask, keep, group) -> weights f32[N, T]; see `weights`.
     critic: what the value heads answer, where there are any.
     update: the update rule.
     reference: the policy that costs may refer to.
@@ -85,6 +85,12 @@ class Recipe:
     """What its slots read and not every iteration has, see `reads`."""
     slots = (getattr(self, field.name) for field in dataclasses.fields(self))
     return reads.provided(reads.united(slots), *reads.ASKED)
+
+  def weights(self, mask, keep, rollouts):
+    """f32[N, T]: what the aggregator makes of the tokens of rows."""
+    names = reads.reads_of(self.aggregate)
+    read = {name: rollouts.extras[name] for name in names}
+    return self.aggregate(mask, keep, rollouts.group, **read)
 
   @property
   def statistics(self) -> frozenset[str]:

@@ -147,7 +147,7 @@ def test_more_padding_uncompiled_equals_the_compiled_rows(name):
 
   def weight(rollouts):
     mask, keep = rollouts.loss_mask * 1.0, rollouts.valid * 1.0
-    return jnp.sum(recipe.aggregate(mask, keep, rollouts.group))
+    return jnp.sum(recipe.weights(mask, keep, rollouts))
 
   scale = weight(case_of(recipe).rollouts) / weight(case.rollouts)
   state = begin(recipe, LENGTH + 1)

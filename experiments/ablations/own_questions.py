@@ -100,7 +100,8 @@ def rows(params, key, learner, time):
     logp=jnp.concatenate([said.logp, answers.logp]) * mask,
     valid=jnp.concatenate([jnp.full(DOCUMENTS, own), there]),
     extras={
-      'proposed': jnp.arange(len(tokens)) < DOCUMENTS,
+      'proposed': (proposal := jnp.arange(len(tokens)) < DOCUMENTS),
+      'agent': proposal.astype(jnp.int32),
       'form': jnp.concatenate([asks * 1.0, jnp.zeros(len(solving))]),
       'compared': jnp.concatenate([hops, solving]).astype(jnp.int32),
     },

@@ -80,6 +80,13 @@ SETTINGS = {
     ('q', 'k', 'v', 'o', 'gate', 'up', 'down'),
     'linear maps that get a delta',
   ),
+  'model.agents': (
+    1,
+    'policies that are trained, for as many agents of an environment: each '
+    'begins as this model and has an optimizer of its own. 1: one policy is '
+    'all agents',
+  ),
+  'model.frozen': ((), 'numbers of those agents that do not learn, from 0 on'),
   'model.adapter': (
     '',
     'PEFT folder of LoRA deltas of model.path, with which the run begins',

@@ -16,9 +16,9 @@ Of the first, `eval/return` is how often the village wins, which is 0.5 where
 nobody can be exploited. With --config.seed=0, 1 and 2 it goes from 0.04 to
 0.54, 0.43 and 0.47, and `eval/exploitability` from 0.66 over 0.29, 0.38 and
 0.45 to 0.43, 0.53 and 0.54: both sides become better, and then chase each other
-round. The second takes `eval/return` from 0.24 to 0.933, 0.932 and 0.925 of at
+round. The second takes `eval/return` from 0.24 to 0.934, 0.930 and 0.922 of at
 most 0.9325; with --config.policy.frozen="(1,)", a sub-agent that does not
-learn, it ends at 0.250 for seeds 0 and 1. The third goes from 0.085 to 0.992
+learn, it ends at 0.25 for seeds 0 and 1. The third goes from 0.085 to 0.992
 after 20 iterations and 1.000 after 60 for seed 0, and as far for 2; with
 --config.recipe.weight=0 it is at 0.979 and 0.980 after 20. The fourth ends at
 0.936 and 0.929 for seeds 0 and 1. Each takes 6 to 15 seconds of CPU time.

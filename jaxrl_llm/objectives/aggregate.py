@@ -7,7 +7,7 @@ the loss is a plain weighted sum and gradient accumulation is exact. `mask` is
 non-negative, 0 off the loss. `keep` weighs a row in every mean: a row of weight
 2 is two rows, one of weight 0 is none, and twice the weight of all changes
 nothing, but for `token_sum`, which is no mean. All give 0, not NaN, for an
-empty batch.
+empty batch. What else one reads of the rows, see `reads`, it gets by keyword.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import chex
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
+from jaxrl_llm.reads import reads
 
 
 def row_weights(mask, keep, group):
@@ -171,3 +172,58 @@ def split_first(mask, keep, group, *, first_weight=0.001):
   return first_weight * heads + token_mean(
     jnp.where(first, 0, mask), keep, group
   )
+
+
+@reads('agent')
+def sequence_mean_of_agents(mask, keep, group, *, agent, apart=1.0):
+  """The sum of every agent's own `sequence_mean`, one loss for each.
+
+      w_it = keep_i m_it / len_i (apart / rows_a + (1 - apart) / rows)
+
+  with rows_a those of the agent that acted in row i. So the loss of agents with
+  parameters of their own is scaled by nothing that others did.
+
+  Args:
+    agent: i32[N], who acted. apart: 1, or 0 for one mean over all agents.
+
+  Source: M-GRPO, arXiv 2511.13288, whose agents learn in runs of their own.
+
+  Example:
+    >>> mask, keep = jnp.ones((3, 1)), jnp.ones(3)
+    >>> agent = jnp.array([0, 0, 1])
+    >>> print(sequence_mean_of_agents(mask, keep, jnp.arange(3), agent=agent))
+    [[0.5]
+     [0.5]
+     [1. ]]
+  """
+  length = jnp.sum(mask, axis=-1)
+  per_row = numerics.safe_divide(keep, length)
+  return _of_agents(mask * per_row[:, None], group, agent, apart)
+
+
+@reads('agent')
+def token_mean_of_agents(mask, keep, group, *, agent, apart=1.0):
+  """The sum of every agent's own `token_mean`, one loss for each.
+
+      w_it = keep_i m_it (apart / tokens_a + (1 - apart) / tokens)
+
+  with tokens_a = sum_jt keep_j m_jt over the rows of the agent that acted in i.
+
+  Args:
+    agent: i32[N], who acted. apart: 1, or 0 for one mean over all agents.
+
+  Source: Dr. Zero, arXiv 2601.07055, whose code trains both agents with verl.
+  """
+  return _of_agents(mask * keep[:, None], group, agent, apart)
+
+
+def _of_agents(kept, group, agent, apart):
+  """Shares f32[N, T], divided by what those of an agent, and of all, add to."""
+  chex.assert_rank([kept, group, agent], [2, 1, 1])
+  chex.assert_equal_shape_prefix([kept, group, agent], 1)
+  rows = len(agent)
+  # Numbers of agents may be larger than the rows.
+  _, who = jnp.unique(agent, return_inverse=True, size=rows)
+  own = numerics.group_sum(jnp.sum(kept, axis=-1), who, jnp.ones(rows, bool))
+  mixed = apart * numerics.safe_divide(kept, own[:, None])
+  return mixed + (1 - apart) * numerics.safe_divide(kept, jnp.sum(kept))

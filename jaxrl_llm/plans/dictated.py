@@ -28,9 +28,9 @@ class Dictated:
   def __getattr__(self, name):
     return getattr(self._tools, name)
 
-  def turn(self, rollouts, kept, key, *, most, going):
+  def turn(self, rollouts, kept, key, *, most, **how):
     """See `Tools.turn`; what is longer than a turn may be is cut."""
-    del kept, key, going
+    del kept, key, how
     records = self._tools.rows(rollouts.task)
     said = [record[self._field][self._turn :][:1] for record in records]
     self._turn += 1

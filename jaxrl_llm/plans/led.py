@@ -88,6 +88,7 @@ class Led(by_turn.Steps):
       key,
       self.episodes,
       most=tools.columns // self.turns,
+      agents=np.repeat(log.agent[:, turn], self.episodes),
     )
     told = turns_lib.Turns(
       *(np.repeat(x[:, turn : turn + 1], self.episodes, axis=0) for x in log)

@@ -20,15 +20,24 @@ class Samples(Protocol):
     *,
     most: int = 0,
     uids: Any = None,
+    agents: Any = 0,
   ) -> Rollouts:
     """Responses of at most `most` tokens; 0 is the budget of the run.
 
     What is random in a row is a function of the key and of its entry in `uids`
-    i32[N]; without them, of its place.
+    i32[N]; without them, of its place. Who says each, of agents that are
+    policies of their own, is `agents`, i32[N] or one number.
     """
 
   def turn(
-    self, rollouts: Rollouts, kept: Any, key: Array, *, most: int, going: Any
+    self,
+    rollouts: Rollouts,
+    kept: Any,
+    key: Array,
+    *,
+    most: int,
+    going: Any,
+    agents: Any = 0,
   ) -> tuple[Rollouts, Any]:
     """The next words of rows, behind what they say so far.
 
@@ -37,7 +46,7 @@ class Samples(Protocol):
       kept: of the turn before of the same rows, None before the first. It is
         used up.
       most: tokens of the turn. going: bool[N] of NumPy, rows that say
-        something.
+        something. agents: i32[N] of NumPy, who acts in each.
 
     Returns:
       Rollouts of `most` columns with what was said now, and what is kept.

@@ -62,6 +62,7 @@ def go_on(tools, rollouts: Rollouts, log: Turns, first: np.ndarray, key):
   going, last, kept = np.ones(rows, bool), [None] * rows, None
   for turn in range(turns):
     at = first + turn
+    agents = log.agent[np.arange(rows), np.minimum(at, turns - 1)]
     cut = rollouts.length
     more, kept = tools.turn(
       rollouts,
@@ -69,6 +70,7 @@ def go_on(tools, rollouts: Rollouts, log: Turns, first: np.ndarray, key):
       jax.random.fold_in(key, turn),
       most=tools.columns // turns,
       going=going,
+      agents=agents,
     )
     rollouts = prefixes.joined(rollouts, cut, more, jnp.asarray(going))
     acting = np.flatnonzero(going)

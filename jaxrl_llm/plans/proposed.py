@@ -1,4 +1,4 @@
-"""Questions that the policy proposes, and its own attempts to solve them.
+"""Questions that a proposer makes of documents, and attempts to solve them.
 
 What is proposed is a text with a question and its answer, which a function
 finds in it, `package.module:function`:
@@ -20,6 +20,8 @@ from jaxrl_llm.plans.base import Contract, Plan
 from jaxrl_llm.tasks import imports
 from jaxrl_llm.types import Rollouts
 
+# The numbers of the agents. Who is asked without a proposer is the solver.
+SOLVER, PROPOSER = 0, 1
 _TAGGED = re.compile(
   r'<question>(.+?)</question>\s*<answer>(.+?)</answer>', re.DOTALL
 )
@@ -40,8 +42,11 @@ def tagged(text: str) -> tuple[str, str] | None:
 class Proposed(Plan):
   """A proposal to each prompt, a document, and `solvers` answers to it.
 
-      x ~ policy(. | document)      (question, answer) = parse(x)
-      y_1 ... y_n ~ policy(. | question), judged by that answer
+      x ~ proposer(. | document)      (question, answer) = parse(x)
+      y_1 ... y_n ~ solver(. | question), judged by that answer
+
+  The two are agents 1 and 0, policies of their own or one. They learn in turns:
+  the rows of one do not count while the other does, the proposer first.
 
   The first row of a group is the proposal, the others are its solvers. The
   first score of a proposal is the share of its solvers that were right, and it
@@ -50,36 +55,49 @@ class Proposed(Plan):
   0. The extras:
 
       proposed   bool[N], the proposals
+      agent      i32[N], 1 for proposals, 0 for answers
       form       f32[N], 1 for a proposal with a question, else 0
       compared   i32[N], equal for proposals of as many `hops`, a field of the
                  data, and for the solvers of one question
 
   Attributes:
     solvers: n, answers to a question. parse: see the module.
+    phase: iterations in which one of the two learns before the other does; 0
+      lets both learn in each.
 
-  Source: Dr. Zero, arXiv 2601.07055, where proposer and solver are two models
-    that are trained in turns.
+  Source: Dr. Zero, arXiv 2601.07055, and the scripts of its code, which train
+    the proposer for 50 steps, then the solver on what it asks, and so on.
   """
 
   solvers: int = 5
   parse: str = 'jaxrl_llm.plans.proposed:tagged'
+  phase: int = 50
 
   def __post_init__(self):
+    if self.phase < 0:
+      raise ValueError(
+        f'recipe.phase is {self.phase}; use 0 or more iterations'
+      )
     imports.imported(f'parse {self.parse!r}', self.parse)
 
   @property
   def contract(self):
     return Contract(
       1 + self.solvers,
-      provides={'proposed', 'form', 'compared'},
+      provides={'proposed', 'form', 'compared', 'agent'},
       columns=('hops',),
       one_prompt=False,
       rewords=True,
     )
 
+  def init(self, spec):
+    """i32[], iterations so far."""
+    del spec
+    return jnp.int32(0)
+
   def collect(self, tools, prompts, state, key):
     propose, solve = jax.random.split(key)
-    first = tools.generate(prompts, propose, 1)
+    first = tools.generate(prompts, propose, 1, agents=PROPOSER)
     records = tools.rows(first.task)
     parse = imports.imported(f'parse {self.parse!r}', self.parse)
     read = [parse(text) for text in tools.decode(first)]
@@ -94,7 +112,7 @@ class Proposed(Plan):
     ]
     judged = [record for record in known for _ in range(self.solvers)]
     said, scores = tools.verify(
-      tools.generate(asked, solve, self.solvers), rows=judged
+      tools.generate(asked, solve, self.solvers, agents=SOLVER), rows=judged
     )
     said = said.replace(valid=said.valid & jnp.repeat(there, self.solvers))
     solved = jnp.where(said.valid[:, None], scores.components, 0.0)
@@ -106,7 +124,16 @@ class Proposed(Plan):
     count = len(read)
     components = arranged.together(count, own, solved)
     rows = arranged.together(count, first, said)
-    return rows, scores.replace(components=components), state
+    learns = self._learns(state, rows.extras['agent'])
+    rows = rows.replace(valid=rows.valid & learns)
+    return rows, scores.replace(components=components), state + 1
+
+  def _learns(self, done, agent):
+    """bool[N]: rows of who learns in the iteration after `done`."""
+    if not self.phase:
+      return jnp.ones(agent.shape, bool)
+    solves = (done // self.phase) % 2 == 1
+    return agent == jnp.where(solves, SOLVER, PROPOSER)
 
 
 def _told(first: Rollouts, said: Rollouts, there, solvers: int):
@@ -115,12 +142,14 @@ def _told(first: Rollouts, said: Rollouts, there, solvers: int):
   return (
     first.with_extras(
       proposed=jnp.ones_like(first.valid),
+      agent=jnp.full_like(first.group, PROPOSER),
       form=jnp.asarray(there, jnp.float32),
       # Numbers of hops are below those of questions.
       compared=-1 - hops.astype(jnp.int32),
     ),
     said.with_extras(
       proposed=jnp.zeros_like(said.valid),
+      agent=jnp.full_like(said.group, SOLVER),
       form=jnp.zeros(len(said.valid)),
       compared=said.group,
       hops=jnp.repeat(hops, solvers),

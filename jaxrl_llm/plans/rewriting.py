@@ -83,7 +83,7 @@ def _spoken(tools, prompts, log, room: Room, key, samples: int):
         going[row] = False
     if not going.any():
       break
-    more = _drawn(tools, prompts, read, going, samples, room, key, turn)
+    more = _drawn(tools, prompts, read, log, going, samples, room, key, turn)
     acting = np.flatnonzero(going)
     words = tools.read(more, {row: log.talk[row, turn] for row in acting})
     drawn = contexts.drawn(more, rows)
@@ -95,9 +95,10 @@ def _spoken(tools, prompts, log, room: Room, key, samples: int):
   return said, last
 
 
-def _drawn(tools, prompts, read, going, samples, room, key, turn):
+def _drawn(tools, prompts, read, log, going, samples, room, key, turn):
   """The next words of all episodes; nobody reads those of ended ones."""
   first = np.flatnonzero(going)[0]
+  agents = log.agent[:, turn]
   return tools.generate(
     contexts.prompts(
       [read[row if go else first] for row, go in enumerate(going)],
@@ -108,6 +109,7 @@ def _drawn(tools, prompts, read, going, samples, room, key, turn):
     jax.random.fold_in(key, turn),
     1,
     most=room.answer,
+    agents=np.where(going, agents, agents[first]),
   )
 
 

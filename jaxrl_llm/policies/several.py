@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 import jax.numpy as jnp
-import optax
 
+from jaxrl_llm.policies import agents as agents_lib
 from jaxrl_llm.policies.categorical import Categorical
 from jaxrl_llm.policies.protocol import Param
 
@@ -15,8 +15,8 @@ from jaxrl_llm.policies.protocol import Param
 class Several(Categorical):
   """Tables of log-odds, one for each agent, of the numbers that it sees.
 
-  The agents share no parameter, and `apart` gives each an optimiser of its
-  own: what passes between them is what they are paid. As M-GRPO, arXiv
+  The agents share no parameter, and `agents.apart` gives each an optimizer of
+  its own: what passes between them is what they are paid. As M-GRPO, arXiv
   2511.13288, trains its main agent and sub-agents as two models.
 
   Attributes:
@@ -35,7 +35,7 @@ class Several(Categorical):
   @property
   def names(self) -> tuple[str, ...]:
     """Under which the parameters of each agent stand."""
-    return tuple(f'agent_{number}' for number in range(len(self.agents)))
+    return agents_lib.names(len(self.agents))
 
   def table(self):
     return {
@@ -56,30 +56,3 @@ class Several(Categorical):
       path: jnp.concatenate([leaf[path] for leaf in leaves])
       for path in leaves[0]
     }
-
-  def apart(
-    self, tx: optax.GradientTransformation, frozen: tuple[int, ...] = ()
-  ) -> optax.GradientTransformation:
-    """An optimiser that is `tx` of each agent by itself.
-
-    A gradient's norm, say, is that of one agent.
-
-    Args:
-      frozen: numbers of agents that stay as they are.
-
-    Raises:
-      ValueError: an agent that there is not.
-    """
-    wrong = [
-      number for number in frozen if number not in range(len(self.names))
-    ]
-    if wrong:
-      raise ValueError(
-        f'policy.frozen names the agents {wrong}; there are {len(self.names)}, '
-        'from 0 on'
-      )
-    kinds = {
-      name: optax.set_to_zero() if number in frozen else tx
-      for number, name in enumerate(self.names)
-    }
-    return optax.partition(kinds, {name: name for name in self.names})

@@ -23,7 +23,7 @@ from jaxrl_llm.environments import (
 )
 from jaxrl_llm.environments.base import Box, Discrete, Environment
 from jaxrl_llm.plans import acted
-from jaxrl_llm.policies import acting
+from jaxrl_llm.policies import acting, agents
 from jaxrl_llm.policies.categorical import Categorical, Softmax
 from jaxrl_llm.policies.gaussian import Gaussian
 from jaxrl_llm.policies.graph import GraphBuilder
@@ -89,7 +89,7 @@ def optimizer_of(config: ConfigDict, policy: Actor, tx: pure.Optimizer):
   """
   frozen = tuple(config.policy.frozen)
   if isinstance(policy, Several):
-    return policy.apart(tx, frozen)
+    return agents.apart(tx, len(policy.agents), frozen)
   if frozen:
     raise ValueError(
       f'policy.frozen is {frozen}, and one policy acts in the environment '

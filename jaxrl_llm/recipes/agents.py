@@ -70,7 +70,9 @@ def dr_mas(
     'Multi-Agent Deep Research: Training Multi-Agent Systems with M-GRPO',
     '2511.13288',
   ),
-  Limit('dr_mas', {'own': 0.0, 'aligned': 0.0}, {'clip_high': 0.28}),
+  Limit(
+    'dr_mas', {'own': 0.0, 'aligned': 0.0, 'apart': 0.0}, {'clip_high': 0.28}
+  ),
 )
 def m_grpo(
   *,
@@ -79,6 +81,7 @@ def m_grpo(
   calls: int = 4,
   own: float = 1.0,
   aligned: float = 1.0,
+  apart: float = 1.0,
   clip_low: float = 0.2,
   clip_high: float = 0.28,
   epsilon: float = 1e-6,
@@ -89,16 +92,18 @@ def m_grpo(
   A row is one turn, and the environment says whose, and what it pays it; the
   outcome of the episode, which all of its turns share, comes besides. Turns of
   sub-agents are repeated or left out at random until every episode that has
-  any has `calls` of them. Without that, at `aligned` 0, and without pay, at
-  `own` 0, the estimator is that of `dr_mas`.
+  any has `calls` of them, and the loss of each agent is a mean over its own
+  rows. Without alignment, at `aligned` 0, pay, at `own` 0, and losses of their
+  own, at `apart` 0, it is `dr_mas`.
 
-  In control, agents of an environment such as `research` are policies of their
-  own, each with an optimiser, as the paper's two models.
+  Agents are policies of their own, each with an optimizer, as the paper's two
+  models: in text with `model.agents=2`, in control in an environment such as
+  `research`.
 
-  Deviates: in text all agents are one policy, told apart by their prompts. Rows
-  of all agents stand in one mean, so that the loss of each is scaled by its
-  share of them, which optimisers of their own divide out but for clipping. A
-  call of a sub-agent is one turn.
+  Deviates: agents of text begin as one model, and one agent reads what others
+  said before its turn, in the words of one conversation; those of programs,
+  which have conversations of their own, are one policy. A call of a sub-agent
+  is one turn.
   What of the composite rewards is not the outcome must be paid by the
   environment, in terms that are added (in the published code, MrlX, either
   agent earns 1 when the main one answers right, and else 0.1 for its format).
@@ -111,7 +116,7 @@ def m_grpo(
       WeighByCopies(aligned),
     ),
     objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
-    aggregate=aggregate.sequence_mean,
+    aggregate=partial(aggregate.sequence_mean_of_agents, apart=apart),
     minibatches=minibatches,
   )
 

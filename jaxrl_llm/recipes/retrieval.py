@@ -29,27 +29,31 @@ def dr_zero(
   *,
   solvers: int = 5,
   parse: str = 'jaxrl_llm.plans.proposed:tagged',
+  phase: int = 50,
   form_weight: float = 0.5,
   kl_weight: float = 0.001,
   epsilon: float = 1e-6,
 ) -> Recipe:
   """Questions compared with those of as many hops (HRPO), answers by question.
 
-  The policy proposes a question to each document, answers it itself `solvers`
-  times, and learns from both. The data give `hops`, and `parse` is a function
-  of yours that finds question and answer in a text. The KL weight is ours.
+  A proposer asks a question of each document, a solver answers it `solvers`
+  times, and they learn in turns, `phase` iterations each. With `model.agents=2`
+  they are two models with an optimizer each, as the paper's; with 1 one policy
+  is both. The data give `hops`, and `parse` is a function of yours that finds
+  question and answer in a text. The KL weight is ours. With one optimizer step
+  an iteration, as in the published code, ratios are 1, and the gradient of the
+  solver's clip is that of the proposer's loss, a log-prob times its advantage.
 
-  Deviates: one policy proposes and solves, in one step and with one loss; the
-  paper has two models, trained in turns, and solvers learn by GRPO's clip. A
-  proposal keeps its form or does not. A question alone with its number of hops
-  gets 0, where the published code leaves the raw reward. Tools that search are
-  left out: answers are single turns.
+  Deviates: a proposal keeps its form or does not. A question alone with its
+  number of hops gets 0, where the published code leaves the raw reward. While
+  the solver learns, questions are asked anew in every iteration, not once
+  before. Tools that search are left out: answers are single turns.
 
   No limit: questions and the answers to them are rows of one step, compared by
   hops and by question, which no other entry has together.
   """
   return Recipe(
-    plan=proposed.Proposed(solvers=solvers, parse=parse),
+    plan=proposed.Proposed(solvers=solvers, parse=parse, phase=phase),
     credit=chain(
       shape(
         behaviour.solvable_but_hard, solvers=solvers, form_weight=form_weight
@@ -59,6 +63,7 @@ def dr_zero(
     objective=policy_gradient(
       surrogates.score_function, kl=Cost(costs.k3, kl_weight)
     ),
+    aggregate=aggregate.token_mean_of_agents,
   )
 
 

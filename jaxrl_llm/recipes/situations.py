@@ -258,7 +258,7 @@ TABLE = (
     (),
     'documents, and no questions',
     'dr_zero',
-    'one side of the policy asks what the other learns to answer',
+    'a proposer asks what a solver learns to answer, two models or one',
   ),
 )
 

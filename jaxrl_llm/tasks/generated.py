@@ -38,6 +38,7 @@ TOYS = {
       {'numbers': 4, 'largest': 20, 'signs': '+-*'},
     ),
   ),
+  'documents': Toy(toys.documents, 'numeric', ({'numbers': 3},)),
   'judge': Toy(
     structured_toys.judge,
     'exact',
@@ -87,4 +88,5 @@ TOYS = {
     'exact',
     ({'length': 5}, {'length': 8, 'careless': 0.7}, {'length': 16}),
   ),
+  'sums': Toy(toys.sums, 'numeric', ({'numbers': 3},)),
 }

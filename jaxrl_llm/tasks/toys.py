@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import random
+import re
 import string
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -200,6 +201,70 @@ def lookup(
     ),
     'digits': digits,
   }
+
+
+def sums(rng: random.Random, *, numbers: int = 3, largest: int = 9) -> Row:
+  """A sum of some numbers: `3+7=` is answered `10`; `hops` are its additions.
+
+  Args:
+    rng: source of randomness.
+    numbers: 2 to as many are added.
+    largest: numbers are uniform in [0, largest].
+
+  Raises:
+    ValueError: fewer than 2 numbers, or none above 0.
+  """
+  check(numbers >= 2, 'numbers', numbers, 'at least 2')
+  check(largest >= 1, 'largest', largest, 'at least 1')
+  added = [rng.randint(0, largest) for _ in range(rng.randint(2, numbers))]
+  answer = str(sum(added))
+  return {
+    'prompt': f'{"+".join(map(str, added))}=',
+    'answer': answer,
+    'demonstration': answer,
+    'hops': len(added) - 1,
+  }
+
+
+def documents(rng: random.Random, *, numbers: int = 3, largest: int = 9) -> Row:
+  """Numbers of which somebody is to ask: `3 7 2:` may be answered `3+7=10`.
+
+  Args:
+    rng: source of randomness.
+    numbers: of a document, at least 2.
+    largest: they are uniform in [0, largest].
+
+  Raises:
+    ValueError: as of `sums`.
+  """
+  asked = sums(rng, numbers=numbers, largest=largest)
+  given = re.findall(r'\d+', asked['prompt'])
+  given += [str(rng.randint(0, largest)) for _ in range(numbers - len(given))]
+  document = ' '.join(rng.sample(given, numbers))
+  said = asked['prompt'] + asked['answer']
+  return asked | {'prompt': f'{document}:', 'demonstration': said}
+
+
+def equation(text: str) -> tuple[str, str] | None:
+  """The question and the answer in what is asked of `documents`, or neither.
+
+  Example:
+    >>> equation('3+7=10')
+    ('3+7=', '10')
+  """
+  found = re.fullmatch(r'(\d+(?:\+\d+)+=)(\d+)', text)
+  return (found[1], found[2]) if found else None
+
+
+def true_equation(text: str) -> tuple[str, str] | None:
+  """The same, but for sums that are wrong.
+
+  Example:
+    >>> true_equation('3+7=11')
+  """
+  found = equation(text)
+  right = found and sum(map(int, found[0][:-1].split('+'))) == int(found[1])
+  return found if right else None
 
 
 def prices(

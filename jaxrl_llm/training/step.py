@@ -291,7 +291,7 @@ class Program:
       credit=credit,
       old_logp=rollouts.extras.get('old_logp', rollouts.logp),
       fresh=jnp.broadcast_to(fresh, rollouts.valid.shape),
-      weights=self.recipe.aggregate(mask, credit.keep, rollouts.group),
+      weights=self.recipe.weights(mask, credit.keep, rollouts),
       row_weights=aggregate.row_weights(mask, credit.keep, rollouts.group),
       share=counted / jnp.maximum(jnp.sum(counted), 1),
       signal=numerics.beyond_rounding(credit.advantages),

@@ -152,3 +152,27 @@ def test_a_split_by_the_share_of_first_tokens_is_the_mean_over_all():
   ours = aggregate.split_first(mask, keep, _ROWS, first_weight=share)
   plain = (1 + share) * aggregate.token_mean(mask, keep, _ROWS)
   np.testing.assert_allclose(ours, plain, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ('fn', 'whole'),
+  [
+    (aggregate.sequence_mean_of_agents, aggregate.sequence_mean),
+    (aggregate.token_mean_of_agents, aggregate.token_mean),
+  ],
+)
+def test_every_agent_has_a_mean_of_its_own(fn, whole):
+  """As if its rows were all; numbers of agents may be any."""
+  _, mask, keep = _inputs()
+  agent = np.array([0, 3, 0, 99, 3, 0, 99, 5], np.int32)
+  keep[agent == 5] = 0.0
+  found = np.asarray(fn(mask, keep, _ROWS, agent=agent))
+  for name in (0, 3, 99):
+    mine = agent == name
+    alone = whole(mask[mine], keep[mine], _ROWS[mine])
+    np.testing.assert_allclose(found[mine], alone, rtol=1e-6)
+  assert not found[agent == 5].any()
+  one = fn(mask, keep, _ROWS, agent=0 * agent)
+  np.testing.assert_allclose(one, whole(mask, keep, _ROWS), rtol=1e-6)
+  mixed = fn(mask, keep, _ROWS, agent=agent, apart=0.0)
+  np.testing.assert_allclose(mixed, whole(mask, keep, _ROWS), rtol=1e-6)

@@ -15,7 +15,7 @@ RECORDS = ({'digits': {'a': '7', 'b': '2'}, 'answer': '72'},) * 2
 class Lent(scripted.Scripted):
   """Says the n-th of the words of a context when it is asked the n-th time."""
 
-  def turn(self, rollouts, kept, key, *, most, going):
+  def turn(self, rollouts, kept, key, **how):
     seen = {}
 
     def reply(text, i):
@@ -25,7 +25,7 @@ class Lent(scripted.Scripted):
       return words[seen[text] % len(words)]
 
     self.reply = reply
-    return super().turn(rollouts, kept, key, most=most, going=going)
+    return super().turn(rollouts, kept, key, **how)
 
 
 # By turn of the search: two rounds of two episodes of two turns each.

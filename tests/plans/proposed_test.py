@@ -54,8 +54,8 @@ def made():
   )
   prompts = scripted.ask(*PROPOSALS, width=2)
   prompts = prompts.replace(extras={'hops': jnp.array([1.0, 2, 1, 3])})
-  plan = proposed.Proposed(solvers=4, parse=f'{__name__}:parse')
-  return tools, *plan.collect(tools, prompts, (), KEY)[:2]
+  plan = proposed.Proposed(solvers=4, parse=f'{__name__}:parse', phase=0)
+  return tools, *plan.collect(tools, prompts, jnp.int32(0), KEY)[:2]
 
 
 def test_a_group_is_a_proposal_and_its_solvers(made):
@@ -108,3 +108,28 @@ def test_tags_hold_question_and_answer():
   assert proposed.tagged('<question>1+1=</question>') is None
   with pytest.raises(ValueError, match="parse 'nowhere:f'"):
     proposed.Proposed(parse='nowhere:f')
+
+
+def test_proposer_and_solver_are_two_agents_who_learn_in_turns():
+  """Each for two iterations, the proposer first; both are asked in all."""
+  tools = Tools(
+    reply,
+    judge,
+    records=[{'prompt': document} for document in PROPOSALS],
+    columns=12,
+    width=2,
+  )
+  prompts = scripted.ask(*PROPOSALS, width=2)
+  prompts = prompts.replace(extras={'hops': jnp.ones(4)})
+  plan = proposed.Proposed(solvers=4, parse=f'{__name__}:parse', phase=2)
+  state, who = plan.init(None), []
+  for _ in range(5):
+    rows, scores, state = plan.collect(tools, prompts, state, KEY)
+    agent, valid = np.asarray(rows.extras['agent']), np.asarray(rows.valid)
+    np.testing.assert_array_equal(agent, rows.extras['proposed'])
+    who.append({*agent[valid].tolist()})
+    shares = np.asarray(scores.components[agent == 1, 0])
+    np.testing.assert_array_equal(shares, [0.5, 0, 0, 0])
+  assert who == [{1}, {1}, {0}, {0}, {1}]
+  with pytest.raises(ValueError, match='recipe.phase is -1'):
+    proposed.Proposed(phase=-1)

@@ -110,14 +110,14 @@ class Scripted:
   asked: list = dataclasses.field(default_factory=list)
   notes: dict = dataclasses.field(default_factory=dict)
 
-  def generate(self, prompts, key, samples, *, most=0, uids=None):
-    del key, uids
+  def generate(self, prompts, key, samples, *, most=0, **how):
+    del key, how
     texts = contexts(prompts)
     self.asked.append(texts)
     said = [self.reply(text, i) for text in texts for i in range(samples)]
     return answer(prompts, said, most or self.columns, samples=samples)
 
-  def turn(self, rollouts, kept, key, *, most, going):
+  def turn(self, rollouts, kept, key, *, most, **how):
     prompts = prefixes.as_prompts(rollouts, rollouts.length)
     return self.generate(prompts, key, 1, most=most), None
 

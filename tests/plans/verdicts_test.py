@@ -21,7 +21,7 @@ def first_wrong(verdict, which=(0, 1, 2, 3), width=60):
   """Turns by row, and what was asked, of the episodes above."""
 
   class Lent(scripted.Scripted):
-    def turn(self, rollouts, kept, key, *, most, going):
+    def turn(self, rollouts, kept, key, *, most, **how):
       prompts = scripted.prefixes.as_prompts(rollouts, rollouts.length)
       texts = scripted.contexts(prompts)
       said = [SPOKEN[i].get(text, '0') for i, text in enumerate(texts)]

@@ -40,7 +40,7 @@ VALUES = {
   'funrl': {'end': ' '},
   'graphrag_r1': {'formal': 0},
   'prime': {'rounds': 1},
-  'dr_zero': {'parse': 'tests.recipes.extras_test:question'},
+  'dr_zero': {'parse': 'tests.recipes.extras_test:question', 'phase': 0},
 }
 # Behind a leading episode a step is an episode, and earns what that does; the
 # plan of the same rows over HTTP has several to an episode.

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from jaxrl_llm import compose, optimizers
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.plans import recorded
+from jaxrl_llm.policies import agents
 from jaxrl_llm.policies.language import fused, hf, lora, transformer
 from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.policies.language.sampler import Sampler
@@ -88,18 +89,17 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   optimizer_of(config, recipe)
   _check_template(config, terms, train, chats)
   if config.warm_start.steps and not abstract:
-    scorer = policy.scorer(model, config)
+    single = policy.scorer(model, config)
     source = sources.warmed_up(
-      config, workdir, source, tokenizer, train, scorer, mesh
+      config, workdir, source, tokenizer, train, single, mesh
     )
   params, layout = policy.parameters(
     config, recipe, source, model, mesh, abstract
   )
   scorer_of = functools.partial(policy.scorer, layout=layout)
   trainable, frozen = lora.split(params)
-  program_of = functools.partial(
-    _program, config, terms, rows, layout, scorer_of(model, config)
-  )
+  scorer = agents.scorer(scorer_of(model, config), config.model.agents)
+  program_of = functools.partial(_program, config, terms, rows, layout, scorer)
   program = program_of(recipe)
   session = TextSession(
     config=config,
@@ -117,7 +117,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
     answering=_answering(
       config, terms.turns, model, chats, ends, environment, verifiers, layout
     ),
-    scorer=scorer_of(model, config),
+    scorer=scorer,
     frozen=frozen,
     teachers=()
     if abstract
@@ -316,9 +316,11 @@ def recipe_of(config: ConfigDict) -> recipe_lib.Recipe:
 
 
 def optimizer_of(config: ConfigDict, recipe: recipe_lib.Recipe):
-  """The optimizer of all steps that a recipe takes in the run."""
+  """The optimizer of all steps that a recipe takes, one for each agent."""
   total = config.steps * recipe.epochs * recipe.minibatches
-  return optimizers.chain(total=total, seed=config.seed, **config.optimizer)
+  tx = optimizers.chain(total=total, seed=config.seed, **config.optimizer)
+  count, frozen = config.model.agents, tuple(config.model.frozen)
+  return tx if count == 1 else agents.apart(tx, count, frozen)
 
 
 def sampling_of(config: ConfigDict) -> Sampling:

@@ -1,4 +1,4 @@
-"""Who takes part in a run beside the policy: teachers, an environment."""
+"""Who takes part in a run: agents, teachers, an environment, a program."""
 
 from __future__ import annotations
 
@@ -65,6 +65,7 @@ def check(config: ConfigDict, recipe: Recipe) -> None:
         f'{guest}. Leave it out, or choose a recipe that does'
       )
   _check_reference(config, recipe)
+  _check_agents(config, recipe)
   known = tuple(map(verifiers.name_of, config.verify.names))
   for name in plan.contract.scores:
     if name not in known:
@@ -94,6 +95,36 @@ def _check_reference(config, recipe):
       'other models are not; leave out reference.paths, or train all weights '
       '(model.lora_rank=0)'
     )
+
+
+def _check_agents(config, recipe):
+  """Refuses several policies where nobody says who acts, or they are none."""
+  settings, count = config.model, config.model.agents
+  if count < 1 or (count == 1 and settings.frozen):
+    raise ValueError(
+      f'model.agents={count} and model.frozen={settings.frozen}: one policy '
+      'learns, or several of which some may be frozen; set model.agents to '
+      'the number of agents, or leave both out'
+    )
+  if count == 1:
+    return
+  if 'agent' not in recipe.plan.contract.provides:
+    raise ValueError(
+      f'model.agents={count}, and the plan of the recipe '
+      f'{config.recipe.name} does not say who acts; set model.agents=1, or '
+      'choose a recipe whose rows are turns, such as m_grpo'
+    )
+  for name, given in (
+    ('program', config.program),
+    ('model.lora_rank', settings.lora_rank),
+    ('model.adapter', settings.adapter),
+    ('reference.paths', config.reference.paths),
+  ):
+    if given:
+      raise ValueError(
+        f'{name}={given!r} is of one policy, and model.agents={count} are '
+        f'trained; leave one of the two out'
+      )
 
 
 def plays(recipe: Recipe) -> bool:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import traverse_util
 from ml_collections import ConfigDict
 
+from jaxrl_llm.policies import agents
 from jaxrl_llm.policies.language import heads, hf, lora, score
 from jaxrl_llm.policies.language import parameters as parameters_lib
 from jaxrl_llm.policies.language.config import Config
@@ -63,7 +64,7 @@ def parameters(
   """All parameters, the decoder's, LoRA's, the critic's head; where they live.
 
   A head that stands beside the decoder, of the shape that the recipe asks for,
-  goes on from where it was; others begin anew.
+  goes on from where it was; others begin anew. Several agents begin alike.
 
   Raises:
     ValueError: parameters that no sharding rule covers.
@@ -83,9 +84,20 @@ def parameters(
       params |= {name: heads.init_value(model, own, shape=shape)}
     return params
 
+  def alike(params):
+    return agents.copies(params, config.model.agents)
+
   base = jax.eval_shape(lambda: parameters_lib.init(model, key))
-  shapes = jax.eval_shape(complete, base)
-  layout = shard.layout(mesh, _axes(deltas, recipe, model, critics), shapes)
+  shapes = jax.eval_shape(lambda params: alike(complete(params)), base)
+  axes = _axes(deltas, recipe, model, critics)
+  if config.model.agents > 1:
+    # Beside those of one, which is loaded before it is copied.
+    axes |= {
+      (name, *path): found
+      for name in agents.names(config.model.agents)
+      for path, found in axes.items()
+    }
+  layout = shard.layout(mesh, axes, shapes)
   if abstract:
     return layout.abstract(shapes), layout
   _, params = hf.load(source, shardings=layout.shardings(base))
@@ -98,7 +110,7 @@ def parameters(
     family = hf.description_of(source)['model_type']
     found = hf.adapters.load(hf.resolve(config.model.adapter), model, family)
     params = lora.join(traverse_util.unflatten_dict(found), params)
-  return layout.kept(params), layout
+  return layout.kept(alike(params)), layout
 
 
 def _deltas(config, source, model) -> dict[str, Any]:

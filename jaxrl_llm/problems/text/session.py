@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrl_llm.policies import agents
 from jaxrl_llm.policies.language import caches as caches_lib
 from jaxrl_llm.policies.language import heads, hf, lora
 from jaxrl_llm.policies.language.config import Config
@@ -127,6 +128,7 @@ class TextSession(Session):
       lambda: [
         caches_lib.empty_cache(self.model, n, length, dtype)
         for n, length in zip(rows, lengths)
+        for _ in range(self.config.model.agents)
       ]
     )
     layout = shard.Layout(self.layout.mesh, axes)
@@ -146,7 +148,8 @@ class TextSession(Session):
 
   def sample(self, params, key):
     prompts = self.train.prompts(np.zeros(self.config.sample.prompts, int))
-    return self.answering.generate(params, prompts, key, self.spec.samples)
+    first = agents.own(params, 0)
+    return self.answering.generate(first, prompts, key, self.spec.samples)
 
   def lend(self, state, key, meanwhile=lambda: None):
     return Tools(self, state, key, meanwhile)
@@ -302,10 +305,24 @@ class TextSession(Session):
   def export(self, state, folder, *, dtype=None, stochastic=False, card=''):
     """Writes the policy as a Hugging Face folder, its heads beside it.
 
-    Where the model came without generation settings, they are those with which
-    it was trained.
+    Each of several agents in a folder of its own, by its name. Where the model
+    came without generation settings, they are those with which it was trained.
     """
-    params = self.layout.everywhere(state.params)
+    how = {'dtype': dtype, 'stochastic': stochastic}
+    count = self.config.model.agents
+    if count == 1:
+      return self._written(state.params, folder, card=card, **how)
+    found = {
+      name: self._written(
+        state.params[name], pathlib.Path(folder) / name, card=card, **how
+      )
+      for name in agents.names(count)
+    }
+    return ', '.join(f'{name}: {written}' for name, written in found.items())
+
+  def _written(self, params, folder, *, card, **how):
+    """Writes one policy; all processes take part."""
+    params = self.layout.everywhere(params)
     whole = self.layout.everywhere(self.whole(params))
     generation = json.dumps(self._generation, indent=2, sort_keys=True)
     beside = {'generation_config.json': f'{generation}\n'}
@@ -318,9 +335,8 @@ class TextSession(Session):
         whole,
         source=self.source,
         tokenizer=self.tokenizer,
-        dtype=dtype,
-        stochastic=stochastic,
         beside=beside,
+        **how,
       )
       heads.save(folder, params)
       return written

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxrl_llm.plans import prefixes
+from jaxrl_llm.policies import agents as agents_lib
 from jaxrl_llm.policies.language.truncation import Sampling
 from jaxrl_llm.problems.text import chats as chats_lib
 from jaxrl_llm.problems.text import dialogue, turns
@@ -23,7 +24,8 @@ class Speaker:
 
   Args:
     answering: how responses are sampled and verified.
-    params: of the decoder. questions: what is asked.
+    params: of the decoder, or of one for each agent, see `policies.agents`.
+    questions: what is asked.
     sampling: in place of that of training.
   """
 
@@ -49,22 +51,44 @@ class Speaker:
     *,
     most: int = 0,
     uids: Any = None,
+    agents: Any = 0,
   ) -> Rollouts:
-    """`samples` responses to each prompt, of at most `most` tokens."""
-    return self._answering.generate(
-      self._params, prompts, key, samples, self._sampling, most=most, uids=uids
+    """`samples` responses to each prompt, of at most `most` tokens.
+
+    Args:
+      agents: i32[N] or one number, who says each.
+    """
+    how = {'most': most, 'uids': uids}
+    return agents_lib.together(
+      (
+        rows,
+        self._answering.generate(
+          params, prompts, key, samples, self._sampling, **how
+        ),
+      )
+      for _, params, rows in agents_lib.actors(self._params, agents)
     )
 
-  def turn(self, rollouts, kept, key, *, most, going):
-    """The next words of rows, and what is kept until the turn after."""
+  def turn(self, rollouts, kept, key, *, most, going, agents=0):
+    """The next words of rows, and what each agent keeps until it acts again.
+
+    Args:
+      agents: i32[N], who acts in each row.
+    """
     if not self._answering.keeps(len(going)):
       prompts = prefixes.as_prompts(rollouts, rollouts.length)
-      return self.generate(prompts, key, 1, most=most), None
-    return self._turn(rollouts, kept, key, most=most, going=going)
+      return self.generate(prompts, key, 1, most=most, agents=agents), None
+    kept, said = dict(kept or {}), []
+    for agent, params, rows in agents_lib.actors(self._params, agents, going):
+      more, kept[agent] = self._turn(
+        params, rollouts, kept.get(agent), key, most=most, going=rows
+      )
+      said.append((rows, more))
+    return agents_lib.together(said), kept
 
-  def _turn(self, rollouts, kept, key, **how):
+  def _turn(self, params, rollouts, kept, key, **how):
     return self._answering.turn(
-      self._params, rollouts, kept, key, self._sampling, **how
+      params, rollouts, kept, key, self._sampling, **how
     )
 
   def cached(self, *, slots, columns, size, most):

@@ -87,14 +87,12 @@ class Tools(Speaker):
       )
     self.curriculum = curriculum.told(self.curriculum, scores)
 
-  def generate(self, prompts, key, samples, *, most=0, uids=None):
+  def generate(self, prompts, key, samples, **how):
     """Responses to each prompt, at the temperature of the run."""
-    return self._sampled(
-      super().generate, prompts, key, samples, most=most, uids=uids
-    )
+    return self._sampled(super().generate, prompts, key, samples, **how)
 
-  def _turn(self, rollouts, kept, key, **how):
-    return self._sampled(super()._turn, rollouts, kept, key, **how)
+  def _turn(self, *given, **how):
+    return self._sampled(super()._turn, *given, **how)
 
   def _answers(self, cache, contexts, key, uids):
     return self._sampled(super()._answers, cache, contexts, key, uids)

@@ -33,11 +33,12 @@ def dr_mas(case, *, clip_low, clip_high, kl_weight, epsilon):
 
 
 @entry()
-def m_grpo(case, *, own, aligned, clip_low, clip_high, epsilon):
+def m_grpo(case, *, own, aligned, apart, clip_low, clip_high, epsilon):
   """Arxiv 2511.13288: main agent and sub-agents are normalised apart.
 
   Each turn earns what it was paid, and the outcome that was not paid to any. A
-  turn is in the batch as often as the alignment says, or never.
+  turn is in the batch as often as the alignment says, or never. Each agent has
+  a loss of its own, the mean over its batch; at `apart` 0 there is one of all.
   """
   r = _paid_apart(case, own)
   times = 1 + aligned * (case.extras['copies'] - 1.0)
@@ -49,7 +50,14 @@ def m_grpo(case, *, own, aligned, clip_low, clip_high, epsilon):
     std = (square / max(count - 1, 1)) ** 0.5
     for i in rows:
       a[i] = (times[i] > 0) * (r[i] - middle) / (std + epsilon)
-  w = sequence_mean(case, keep=times)
+  w = (1 - apart) * sequence_mean(case, keep=times)
+  for rows in case.alike(case.extras['agent']):
+    batch = sum(times[i] for i in rows if case.columns(i))
+    for i in rows:
+      for t in case.columns(i):
+        w[i, t] += (
+          apart * times[i] / batch / len(case.columns(i)) if batch else 0
+        )
   loss = over_tokens(case, w, clipped(case, a, clip_low, clip_high))
   return Answer(loss, advantages=a, weights=w, rewards=r, keep=times)
 

@@ -17,21 +17,27 @@ from tests.oracles.parts import (
   penalty,
   ppo,
   score_function,
-  sequence_sum,
   token_mean,
 )
 
 
 @entry()
 def dr_zero(case, *, solvers, form_weight, kl_weight, epsilon):
-  """Arxiv 2601.07055, equation 3 and its code: questions of as many hops."""
+  """Arxiv 2601.07055, equation 3 and its code: questions of as many hops.
+
+  Proposer and solver are two runs, each with a mean over its own tokens.
+  """
   r = np.array(case.rewards, np.float64)
   for i in np.flatnonzero(case.valid & case.extras['proposed']):
     right = round(solvers * r[i])
     hard = (solvers - right) / (solvers - 1) if 0 < right < solvers else 0.0
     r[i] = form_weight * case.extras['form'][i] + hard
   a = normalised(case, r, epsilon, case.alike(case.extras['compared']))
-  w = sequence_sum(case)
+  w = np.zeros(case.mask.shape)
+  for rows in case.alike(case.extras['agent']):
+    places = [(i, t) for i in rows for t in case.columns(i)]
+    for place in places:
+      w[place] = 1 / len(places)
   terms = score_function(case, a), penalty(case, kl_weight, k3)
   return Answer(
     over_tokens(case, w, *terms), advantages=a, weights=w, rewards=r

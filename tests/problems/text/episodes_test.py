@@ -51,8 +51,8 @@ class Scripted(Speaker):
     super().__init__(answering, {}, parts.train)
     self.environment, self.lines, self.drawn = Echo(), lines, []
 
-  def generate(self, prompts, key, samples, *, most=0):
-    del key
+  def generate(self, prompts, key, samples, *, most=0, agents=0):
+    del key, agents
     turn = len(self.drawn)
     rows = [
       [*self.encode([script[min(turn, len(script) - 1)]])[0], end]

@@ -53,8 +53,8 @@ class Scripted(Speaker):
     super().__init__(answering, {}, parts.train)
     self.environment, self.notes = environment, {}
 
-  def generate(self, prompts, key, samples, *, most=0, uids=None):
-    del key, uids
+  def generate(self, prompts, key, samples, *, most=0, uids=None, agents=0):
+    del key, uids, agents
     tokens, masks = np.asarray(prompts.tokens), np.asarray(prompts.mask)
     rows = [self._line(ids[mask]) for ids, mask in zip(tokens, masks)]
     late = np.array([len(ids) > most for ids in rows])
@@ -333,7 +333,7 @@ def test_rows_of_what_the_template_rewrites_count_as_one_episode(tmp_path):
     start = types.initial_credit(found, scores)
     start = start.replace(rewards=start.components[:, 0])
     made, _ = recipe.credit.update(start, found, recipe.credit.init(None))
-    share = recipe.aggregate(found.loss_mask, made.keep, found.group)
+    share = recipe.weights(found.loss_mask, made.keep, found)
     for name, x in (
       (drawn, found.action_mask),
       (weight, share),

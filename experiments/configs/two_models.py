@@ -1,0 +1,62 @@
+"""Two language models that train each other in one run.
+
+python -m experiments.train --config=experiments/configs/two_models.py
+    M-GRPO: a main agent and the sub-agent that it depends on
+python -m experiments.train --config=experiments/configs/two_models.py:dr_zero
+    Dr. Zero: a proposer asks questions of documents, a solver answers them
+python -m experiments.train --config=experiments/configs/two_models.py:dr_mas
+    any recipe for agents whose rows are turns
+"""
+
+from experiments.configs.base import base
+
+
+def get_config(recipe: str = 'm_grpo'):
+  """Recipes whose rows say who of two agents acted."""
+  config = base(recipe)
+  config.model.agents = 2
+  config.model.fresh.layers = 2
+  config.model.fresh.width = 64
+  config.model.fresh.heads = 2
+  config.model.fresh.kv_heads = 1
+  config.model.fresh.mlp_width = 128
+  config.model.chunk = 0
+  config.data.held_out = 64
+  config.sample.prompts = 16
+  config.sample.max_prompt = 16
+  config.optimizer.learning_rate = 1e-3
+  config.optimizer.warmup = 5
+  config.warm_start.steps = 600
+  config.warm_start.batch = 32
+  config.warm_start.learning_rate = 6e-3
+  config.eval.samples = 4
+  config.eval.every = 20
+  config.update_from_flattened_dict(SUMS if recipe == 'dr_zero' else WORDS)
+  return config.lock()
+
+
+# A word is spelt in digits that only an environment knows.
+WORDS = {
+  'steps': 60,
+  'environment': 'lookup',
+  'data.path': 'lookup:length=3:symbols=abcdefghij:careless=0.5',
+  'data.size': 512,
+  'verify.names': ('numeric', 'returned'),
+  'verify.weights': (1.0, 1.0),
+  'recipe.turns': 4,
+  'sample.max_response': 24,  # a turn may use a quarter of them
+  'sample.stop': ('\n',),
+  'learn.microbatches': 2,
+}
+# Documents are numbers, and questions sums of them.
+SUMS = {
+  'steps': 120,
+  # Sums are imitated before, and none is asked but by the proposer.
+  'data.path': 'documents:weight=1,sums:weight=1e-9',
+  'data.held_out_path': 'sums',
+  'data.size': 512,
+  'verify.names': ('numeric',),
+  'recipe.parse': 'jaxrl_llm.tasks.toys:true_equation',
+  'recipe.phase': 20,
+  'sample.max_response': 12,
+}
