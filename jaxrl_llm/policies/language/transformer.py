@@ -24,6 +24,9 @@ from jaxrl_llm.policies.language.config import Config
 from jaxrl_llm.policies.language.parameters import Params
 from jaxrl_llm.types import Array
 
+# By what name the kernel of the logits is among parameters, in parts.
+PARTS = 'vocabulary'
+
 
 def hidden(
   params: Params,
@@ -223,17 +226,26 @@ def hidden_of_groups(
 
 
 def logits(params: Params, config: Config, hidden: Array) -> Array:
-  """Scores of the next token, f32[..., V] from dtype[..., D]."""
-  if config.tied:
-    kernel, axis = params['embed']['kernel'], 1
+  """Scores of the next token, f32[..., V] from dtype[..., D].
+
+  Args:
+    params: with the kernel 'embed' or 'unembed' or, in place of it, its `PARTS`
+      along the vocabulary, in their order.
+  """
+  name, axis = ('embed', 1) if config.tied else ('unembed', 0)
+
+  def of(kernel):
+    return jax.lax.dot_general(
+      hidden,
+      kernel.astype(hidden.dtype),
+      (((hidden.ndim - 1,), (axis,)), ((), ())),
+      preferred_element_type=jnp.float32,
+    )
+
+  if PARTS in params:
+    scores = jnp.concatenate([*map(of, params[PARTS])], axis=-1)
   else:
-    kernel, axis = params['unembed']['kernel'], 0
-  scores = jax.lax.dot_general(
-    hidden,
-    kernel.astype(hidden.dtype),
-    (((hidden.ndim - 1,), (axis,)), ((), ())),
-    preferred_element_type=jnp.float32,
-  )
+    scores = of(params[name]['kernel'])
   return tiles.capped(config.logit_scale * scores, config.logit_cap)
 
 

@@ -6,7 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm.policies.language import hf, parameters, transformer
+from jaxrl_llm.policies.language import (
+  drawing,
+  hf,
+  parameters,
+  transformer,
+)
 from jaxrl_llm.policies.language import sampler as sampler_lib
 from jaxrl_llm.policies.language.sampler import Sampler
 from jaxrl_llm.policies.language.truncation import Sampling
@@ -327,3 +332,26 @@ def test_wrong_numbers_of_uids_are_refused():
 def test_impossible_samplers_are_refused(options, message):
   with pytest.raises(ValueError, match=message):
     Sampler(_model()[0], **options)
+
+
+@pytest.mark.parametrize('tied', [True, False])
+def test_logits_out_of_parts_are_those_of_the_whole_kernel(tied, monkeypatch):
+  monkeypatch.setattr(drawing, '_ENTRIES', 10)
+  changes = {'num_hidden_layers': 1, 'vocab_size': 48}
+  config = hf.config_of(
+    families.hf_config('qwen3', tie_word_embeddings=tied, **changes)
+  )
+  params = parameters.init(config, jax.random.key(1))
+  sampler = Sampler(config, max_tokens=2)
+  _, whole = drawing.unstacked(params, sampler)
+  assert transformer.PARTS not in whole  # There are several devices here.
+  monkeypatch.setattr(jax, 'device_count', lambda: 1)
+  _, apart = drawing.unstacked(params, sampler)
+  assert len(apart[transformer.PARTS]) == 5
+  hidden = jax.random.normal(jax.random.key(2), (3, config.width))
+  np.testing.assert_allclose(
+    transformer.logits(apart, config, hidden),
+    transformer.logits(params, config, hidden),
+    rtol=1e-6,
+    atol=1e-6,
+  )
