@@ -20,7 +20,9 @@
   python -m experiments.train \\
       --config=experiments/configs/control.py:categorical_critic \\
       --config.environment.name=ranks --config.policy.space=hyperbolic
-      the same by Hyper++: hyperbolic layers and a critic of bins
+      the same by Hyper++, hyperbolic layers and a critic of bins: 5.77, 6.00
+      and 5.93 of at most 6.53 for seeds 0, 1 and 2, from 5.2; flat layers reach
+      5.93, 6.25 and 6.27
 
 `eval/return` is held against `eval/optimum`, the value of the Riccati
 recursion or of dynamic programming.

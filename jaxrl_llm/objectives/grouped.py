@@ -224,6 +224,12 @@ def of_preferences(rewards, *, preference):
   return preference - 0.5
 
 
+@reads('preference')
+def of_winners(rewards, *, preference):
+  """1/2 where i beats j more often, -1/2 where j does: that one has won."""
+  return jnp.sign(of_preferences(rewards, preference=preference)) / 2
+
+
 # Lifts.
 
 

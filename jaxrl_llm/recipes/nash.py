@@ -50,8 +50,8 @@ def inpo(
   Which of two is the better is a draw of P; the loss here is its mean over
   that draw, (D - (P - 1/2) / eta)^2 but for a constant; `inpo_drawn` draws.
 
-  Deviates: every two rows of a group are a pair, where the published code
-  pairs the best with the worst, as `inpo_best_worst` does.
+  Deviates: every two rows of a group are a pair, where the published runs
+  pair the best with the worst, as `inpo_knockout` does.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
@@ -82,15 +82,41 @@ def inpo_drawn(
   )
 
 
-def _mirrored(samples, weight, share, among):
+def _mirrored(samples, weight, share, among, gap=grouped.of_preferences):
   """Margins to the iterate and the reference regressed on preferences."""
   return pair_losses(
     preference.regression,
     partial(grouped.to_mixture, share=share),
     scale=1 / weight,
     among=among,
-    gap=grouped.of_preferences,
+    gap=gap,
     samples=samples,
+  )
+
+
+@register(_INPO)
+def inpo_knockout(
+  *,
+  samples: int = 8,
+  weight: float = 0.002,
+  share: float = 1 / 3,
+  minibatches: int = 1,
+) -> Recipe:
+  """INPO on the two whom a knock-out of a group finds, as its runs pair them.
+
+  The better one has won, and a pair that it would lose is left out.
+
+  Deviates: the loss is the mean over all ways to draw up the matches.
+
+  No limit: no other entry lets who wins more often win for certain.
+  """
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    credit=duels.Duels(duels.against_others, samples),
+    objective=_mirrored(
+      samples, weight, share, pairs.knocked_out, grouped.of_winners
+    ),
+    minibatches=minibatches,
   )
 
 
@@ -102,10 +128,10 @@ def inpo_best_worst(
   share: float = 1 / 3,
   minibatches: int = 1,
 ) -> Recipe:
-  """INPO on the best and the worst of a group, as its code pairs them.
+  """INPO on the two rows of a group that win most and least often.
 
-  Deviates: all rows of a group meet, where a tournament finds the two; the
-  code's better one has won, here its chance of winning counts.
+  Deviates: all rows of a group meet, where a tournament finds the two, as in
+  `inpo_knockout`; the code's better one has won, here its chance counts.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),

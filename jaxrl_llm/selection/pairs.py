@@ -9,8 +9,12 @@ of rows whose rewards are equal neither is better.
 
 from __future__ import annotations
 
+import functools
+import itertools
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxrl_llm import numerics
 from jaxrl_llm.reads import reads
@@ -70,6 +74,83 @@ def best_and_worst(scores, rewards, live):
   del scores
   best, worst = _extremes(rewards, live)
   return _shared(_outer(best, worst) & _above(rewards))
+
+
+@functools.cache
+def _brackets(size):
+  """i32[K, size], all knock-outs of so many rows: 1, 3 or 315 for 2, 4 or 8.
+
+  Adjacent rows meet, then the winners of adjacent matches.
+  """
+
+  def of(rows):
+    if len(rows) == 1:
+      return [rows]
+    first, *others = rows
+    found = []
+    for half in itertools.combinations(others, len(rows) // 2 - 1):
+      rest = [row for row in others if row not in half]
+      found += [a + b for a in of([first, *half]) for b in of(rest)]
+    return found
+
+  return np.array(of(list(range(size))), np.int32)
+
+
+def _last_standing(beats):
+  """f32[..., m], the chance of each of m rows, of beats f32[..., m, m]."""
+  half = beats.shape[-1] // 2
+  if half == 0:
+    return jnp.ones(beats.shape[:-1])
+  left = _last_standing(beats[..., :half, :half])
+  right = _last_standing(beats[..., half:, half:])
+  across = beats[..., :half, half:]
+  stays = left * jnp.einsum('...ij,...j->...i', across, right)
+  other = right * jnp.einsum('...ij,...i->...j', 1 - across, left)
+  return jnp.concatenate([stays, other], axis=-1)
+
+
+@reads('preference')
+def knocked_out(scores, rewards, live, *, preference):
+  """The winner of a knock-out against who lost one, if it also beats that.
+
+  Rows of a group meet in twos; the winners go on until one is left, and so do
+  the losers until one has lost to all of theirs. For 8 rows that is 11
+  comparisons, the last between the two. Weights are the chances over all ways
+  to draw up the matches; a match is won by who wins it more often, and by
+  either where that is even. Rows that are not live lose, and are no pair.
+
+  Args:
+    preference: f32[B, G, G], P(i beats j); G is 2, 4 or 8.
+
+  Raises:
+    ValueError: groups of another size.
+
+  Source: INPO, arXiv 2407.00617, its experiments with a preference model.
+  """
+  del scores, rewards
+  size = live.shape[-1]
+  if size not in (2, 4, 8):
+    raise ValueError(
+      f'a knock-out of groups of {size} cannot be drawn up; use samples=2, 4 '
+      'or 8'
+    )
+  wins = (1 + jnp.sign(preference - 0.5)) / 2
+  ahead = live[:, :, None] * 1.0 - live[:, None]
+  goes_on = jnp.where(ahead == 0, wins, (1 + ahead) / 2)
+  goes_down = jnp.where(ahead == 0, 1 - wins, (1 + ahead) / 2)
+  # Who wins the first matches: the left or the right one of each.
+  side = np.array(list(itertools.product((0, 1), repeat=size // 2)))
+  match = 2 * np.arange(size // 2)
+  # [K, outcomes, G / 2], rows.
+  up, down = (_brackets(size)[:, match + x] for x in (side, 1 - side))
+  chance = jnp.prod(goes_on[:, up, down], axis=-1)
+  best = _last_standing(goes_on[:, up[..., :, None], up[..., None, :]])
+  worst = _last_standing(goes_down[:, down[..., :, None], down[..., None, :]])
+  both = chance[..., None, None] * best[..., :, None] * worst[..., None, :]
+  drawn = jnp.zeros(preference.shape)
+  drawn = drawn.at[:, up[..., :, None], down[..., None, :]].add(both)
+  kept = _outer(live, live) & (preference > 0.5)
+  return jnp.where(kept, drawn / len(up), 0.0)
 
 
 def every(scores, rewards, live):

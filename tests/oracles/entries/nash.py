@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from math import exp
 
 import jax
@@ -196,6 +197,81 @@ def inpo_best_worst(case, *, weight, share):
     return [(i, j) for i in best for j in worst if high > low]
 
   return _regressed(case, anchor, weight, extremes)
+
+
+@entry(judged=True)
+def inpo_knockout(case, *, weight, share):
+  """(D - 1 / (2 eta))^2 of the winner of a knock-out and the last of losers."""
+  anchor = share * case.ref_logp + (1 - share) * case.old.logp
+  p, live = preferences(case), case.valid & case.mask.any(axis=1)
+
+  def beats(i, j):
+    if live[i] != live[j]:
+      return float(live[i])
+    return 0.5 + 0.5 * np.sign(p[i, j % case.samples] - 0.5)
+
+  def falls(i, j):
+    return beats(j, i) if live[i] == live[j] else float(live[i])
+
+  found = {}
+  for first in range(0, len(live), case.samples):
+    rows = list(range(first, first + case.samples))
+    trees = list(_trees(rows))
+    for tree in trees:
+      for chance, winners, losers in _first_round(tree, beats):
+        for i, a in _left(winners, beats).items():
+          for j, b in _left(losers, falls).items():
+            if live[i] and live[j] and p[i, j % case.samples] > 0.5:
+              share_of = chance * a * b / len(trees)
+              found[i, j] = found.get((i, j), 0.0) + share_of
+
+  def loss(now):
+    h = summed(case, now.logp - anchor)
+
+    def of_group(rows):
+      pairs = [(pair, x) for pair, x in found.items() if pair[0] in rows]
+      return sum(x * (h[i] - h[j] - 0.5 / weight) ** 2 for (i, j), x in pairs)
+
+    return over_groups(case, of_group)
+
+  return _game(case, loss, lambda i, j: float(i != j))
+
+
+def _trees(rows):
+  """Every way to draw up a knock-out, as nested pairs."""
+  if len(rows) == 1:
+    yield rows[0]
+    return
+  for half in itertools.combinations(rows[1:], len(rows) // 2 - 1):
+    left = [rows[0], *half]
+    right = [row for row in rows if row not in left]
+    yield from itertools.product(_trees(left), _trees(right))
+
+
+def _first_round(tree, beats):
+  """(chance, winners, losers) of the matches of rows, both as trees."""
+  left, right = tree
+  if isinstance(left, int):
+    p = beats(left, right)
+    return [(p, left, right), (1 - p, right, left)]
+  return [
+    (p * q, (a, c), (b, d))
+    for p, a, b in _first_round(left, beats)
+    for q, c, d in _first_round(right, beats)
+    if p * q
+  ]
+
+
+def _left(tree, beats):
+  """{row: the chance that it alone is left}."""
+  if isinstance(tree, int):
+    return {tree: 1.0}
+  found = {}
+  left, right = (_left(part, beats) for part in tree)
+  for (i, a), (j, b) in itertools.product(left.items(), right.items()):
+    found[i] = found.get(i, 0.0) + a * b * beats(i, j)
+    found[j] = found.get(j, 0.0) + a * b * (1 - beats(i, j))
+  return found
 
 
 @entry(judged=True)
