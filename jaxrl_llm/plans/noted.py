@@ -30,7 +30,7 @@ def provided(apart: bool) -> frozenset[str]:
   return own | by_turn.Steps().contract.provides if apart else own
 
 
-def made(turns: Sequence[Turn], room: Room, apart: bool) -> list[Row]:
+def rows_of(turns: Sequence[Turn], room: Room, apart: bool) -> list[Row]:
   """The rows of an episode, of which each turn is one where they are apart."""
   if not apart:
     return ledger.rows(turns, room.fits)

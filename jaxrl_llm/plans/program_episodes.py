@@ -84,7 +84,7 @@ def play(
   engine = requests.engine(tools, prompts, key, room)
   played = host.play(engine, ledgers, records)
   made = [
-    noted.made(ledger.in_order(each.ledger.turns), room, apart)
+    noted.rows_of(ledger.in_order(each.ledger.turns), room, apart)
     for each in played
   ]
   stops = []

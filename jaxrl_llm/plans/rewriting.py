@@ -123,4 +123,4 @@ def _made(log, row: int, said, room: Room, apart: bool) -> list[ledger.Row]:
     )
     for number, turn in enumerate(said)
   ]
-  return noted.made(turns, room, apart)
+  return noted.rows_of(turns, room, apart)
