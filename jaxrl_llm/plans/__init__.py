@@ -79,6 +79,7 @@ and what they are made of:
     kept            rows that are kept for later iterations
     demonstrations  what somebody else wrote, as rows
     longer          thoughts that go on where they would have ended
+    proposals       questions in what was proposed
     phrases         questions in other words, and whether there is room
     hints           what those words are
     drafts          the same, made of what was said

@@ -1,41 +1,19 @@
-"""Questions that a proposer makes of documents, and attempts to solve them.
-
-What is proposed is a text with a question and its answer, which a function
-finds in it, `package.module:function`:
-
-    f(text) -> (question, answer), or None where there is none
-"""
+"""Questions that a proposer makes of documents, and attempts to solve them."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from jaxrl_llm.plans import arranged, phrases
+from jaxrl_llm.plans import arranged, proposals
 from jaxrl_llm.plans.base import Contract, Plan
 from jaxrl_llm.tasks import imports
 from jaxrl_llm.types import Rollouts
 
 # The numbers of the agents. Who is asked without a proposer is the solver.
 SOLVER, PROPOSER = 0, 1
-_TAGGED = re.compile(
-  r'<question>(.+?)</question>\s*<answer>(.+?)</answer>', re.DOTALL
-)
-
-
-def tagged(text: str) -> tuple[str, str] | None:
-  """What stands in the tags question and answer.
-
-  Example:
-    >>> tagged('<question>2+2=</question><answer>4</answer>')
-    ('2+2=', '4')
-  """
-  found = _TAGGED.search(text)
-  return (found[1].strip(), found[2].strip()) if found else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +39,7 @@ class Proposed(Plan):
                  data, and for the solvers of one question
 
   Attributes:
-    solvers: n, answers to a question. parse: see the module.
+    solvers: n, answers to a question. parse: see `proposals`.
     phase: iterations in which one of the two learns before the other does; 0
       lets both learn in each.
 
@@ -70,7 +48,7 @@ class Proposed(Plan):
   """
 
   solvers: int = 5
-  parse: str = 'jaxrl_llm.plans.proposed:tagged'
+  parse: str = 'jaxrl_llm.plans.proposals:tagged'
   phase: int = 50
 
   def __post_init__(self):
@@ -98,18 +76,8 @@ class Proposed(Plan):
   def collect(self, tools, prompts, state, key):
     propose, solve = jax.random.split(key)
     first = tools.generate(prompts, propose, 1, agents=PROPOSER)
-    records = tools.rows(first.task)
     parse = imports.imported(f'parse {self.parse!r}', self.parse)
-    read = [parse(text) for text in tools.decode(first)]
-    read = [pair if pair and all(pair) else None for pair in read]
-    plain = [record['prompt'] for record in records]
-    texts = [pair[0] if pair else text for pair, text in zip(read, plain)]
-    asked, fits = phrases.fitting(tools, first.task, texts, plain)
-    there = fits & np.array([pair is not None for pair in read])
-    known = [
-      {**record, 'prompt': pair[0], 'answer': pair[1]} if pair else record
-      for record, pair in zip(records, read, strict=True)
-    ]
+    asked, known, there = proposals.questions(tools, first, parse)
     judged = [record for record in known for _ in range(self.solvers)]
     said, scores = tools.verify(
       tools.generate(asked, solve, self.solvers, agents=SOLVER), rows=judged
@@ -117,11 +85,11 @@ class Proposed(Plan):
     said = said.replace(valid=said.valid & jnp.repeat(there, self.solvers))
     solved = jnp.where(said.valid[:, None], scores.components, 0.0)
     share = jnp.mean(solved[:, 0].reshape(-1, self.solvers), axis=1)
-    own = jnp.zeros_like(solved[: len(read)]).at[:, 0].set(share)
+    own = jnp.zeros_like(solved[: len(known)]).at[:, 0].set(share)
     tools.note('plan/proposed', float(there.mean()))
     tools.note('plan/solved', float(share.mean()))
     first, said = _told(first, said, there, self.solvers)
-    count = len(read)
+    count = len(known)
     components = arranged.together(count, own, solved)
     rows = arranged.together(count, first, said)
     learns = self._learns(state, rows.extras['agent'])

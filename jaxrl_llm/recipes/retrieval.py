@@ -28,7 +28,7 @@ from jaxrl_llm.rewards import steps as step_rewards
 def dr_zero(
   *,
   solvers: int = 5,
-  parse: str = 'jaxrl_llm.plans.proposed:tagged',
+  parse: str = 'jaxrl_llm.plans.proposals:tagged',
   phase: int = 50,
   form_weight: float = 0.5,
   kl_weight: float = 0.001,

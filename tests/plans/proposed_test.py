@@ -102,10 +102,7 @@ def test_proposals_are_compared_by_hops_and_answers_by_question(made):
   assert mark[:, 0].all() and not mark[:, 1:].any()
 
 
-def test_tags_hold_question_and_answer():
-  text = 'so <question> 1+1= </question>\n<answer>2</answer>.'
-  assert proposed.tagged(text) == ('1+1=', '2')
-  assert proposed.tagged('<question>1+1=</question>') is None
+def test_what_reads_proposals_is_there_before_a_run():
   with pytest.raises(ValueError, match="parse 'nowhere:f'"):
     proposed.Proposed(parse='nowhere:f')
 
