@@ -29,6 +29,7 @@ def trace(held, iterations):
     (reference.EMA(decay=1.0), [0, 0, 0, 0]),
     (reference.EMA(decay=0.0), [1, 2, 3, 4]),
     (reference.Periodic(every=2), [0, 2, 2, 4]),
+    (reference.Periodic(every=2, weight=0.5), [0, 1, 1, 2.5]),
     (reference.Previous(), [0, 1, 2, 3]),
     (reference.Soup(), [0, 0, 0, 0]),
     (reference.Extrapolate(), [0.5, 1, 1.5, 2]),

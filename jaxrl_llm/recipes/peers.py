@@ -337,6 +337,11 @@ TABLE: dict[str, tuple[Name, ...]] = {
     Name('TRL `robust`', 'rdpo'),
     Name('TRL `label_smoothing`', 'cdpo'),
     Name('TRL `hinge`', 'dpo link=hinge(weight=0.1)'),
+    Name(
+      'TRL `sync_ref_model`; TR-DPO',
+      'dpo reference=periodic(every=512,weight=0.6)',
+      apart='every 512 optimizer steps there',
+    ),
     Name('TRL `ipo`', 'ipo_mean'),
     Name('TRL `exo_pair`', 'dpo link=exact', confidence='run'),
     Name('TRL `nca_pair`', 'dpo link=contrast', confidence='run'),
