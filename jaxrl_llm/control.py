@@ -144,6 +144,38 @@ class TargetEntropy:
 
 
 @dataclasses.dataclass(frozen=True)
+class SteppedEntropy:
+  """An entropy coefficient of even steps, which rests above its target.
+
+      coef <- clip(coef + step, 0, most) if entropy <= target, else less step
+      value = coef if the last entropy <= target, else 0
+
+  0 until an entropy has been measured, in an iteration.
+
+  Attributes:
+    target: nats per token. step: of the coefficient. most: bound of it.
+
+  Source: Skywork-OR1, arXiv 2505.22312, which steps after every optimizer step.
+  """
+
+  target: float = 0.2
+  step: float = 0.005
+  most: float = 1.0
+
+  def init(self):
+    return {'coefficient': jnp.float32(0), 'low': jnp.bool_(False)}
+
+  def value(self, state, step):
+    del step
+    return jnp.where(state['low'], state['coefficient'], 0.0)
+
+  def update(self, state, metrics):
+    low = metrics['policy/entropy'] <= self.target
+    moved = state['coefficient'] + jnp.where(low, self.step, -self.step)
+    return {'coefficient': jnp.clip(moved, 0.0, self.most), 'low': low}
+
+
+@dataclasses.dataclass(frozen=True)
 class Vee:
   """A coefficient that falls to its least and rises to its most.
 

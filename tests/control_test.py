@@ -54,6 +54,16 @@ def test_target_entropy_stays_within_its_bounds():
   np.testing.assert_allclose(after(steered, 'policy/entropy', 9), 1e-3, 1e-5)
 
 
+def test_stepped_entropy_climbs_below_its_target_and_rests_above():
+  steered = control.SteppedEntropy(target=0.2, step=0.4, most=1.0)
+  state, found = steered.init(), []
+  for entropy in (0.1, 0.2, 0.1, 0.3, 0.1, 0.9, 0.9, 0.9, 0.1):
+    found.append(float(steered.value(state, 0)))
+    state = steered.update(state, {'policy/entropy': jnp.float32(entropy)})
+  np.testing.assert_allclose(found, [0, 0.4, 0.8, 1, 0, 1, 0, 0, 0], rtol=1e-6)
+  np.testing.assert_allclose(steered.value(state, 0), 0.4, rtol=1e-6)
+
+
 def test_vee_falls_from_the_middle_then_rises_to_the_most():
   vee = control.Vee(least=0.04, most=0.1, end=100, turn=0.3)
   found = [float(vee.value((), s)) for s in (0, 15, 30, 65, 100, 500)]

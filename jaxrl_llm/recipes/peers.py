@@ -208,6 +208,11 @@ TABLE: dict[str, tuple[Name, ...]] = {
       confidence='run',
     ),
     Name(
+      'Skywork-OR1, its entropy bonus',
+      'grpo costs=negative_entropy:stepped_entropy(0.2)',
+      apart='steps after every optimizer step',
+    ),
+    Name(
       'TRL `top_entropy_quantile`',
       'grpo gate=uncertain_tokens(part=0.2)',
       confidence='run',
