@@ -299,22 +299,13 @@ def train(
   while step < config.steps and not stopping():
     state, metrics, taught = iterate(session, state, step)
     step += 1
-    bad = metrics['bad_steps'] > 0
-    useless = bad or not metrics['rows/valid'] > 0
+    useless = metrics['bad_steps'] > 0 or not metrics['rows/valid'] > 0
     bad_in_a_row = bad_in_a_row + 1 if useless else 0
     idle = not metrics['groups/live'] > 0
     idle_in_a_row = idle_in_a_row + 1 if idle else 0
-    if bad:
-      logging.warning(
-        'iteration %d: loss, gradient or new parameters not finite in %d '
-        'optimizer steps; they changed nothing', step, metrics['bad_steps'],
-      )  # fmt: skip
-    if not apart:
-      apart = mismatch(session.config, session.recipe, step, metrics)
-      if apart:
-        logging.warning('%s', apart)
-    if idle_in_a_row and idle_in_a_row in (IDLE, config.steps):
-      logging.warning('%s', _idleness(step, idle_in_a_row, metrics))
+    _warn(config, step, metrics, idle_in_a_row)
+    if not apart and (apart := mismatch(config, session.recipe, step, metrics)):
+      logging.warning('%s', apart)
     if config.eval.every and (
       step % config.eval.every == 0 or step == config.steps
     ):
@@ -322,16 +313,16 @@ def train(
     metrics |= session.of_sources(taught.rollouts, taught.credit)
     run.samples(step, session.examples(*taught))
     log(metrics)
+    trouble = ''
     if bad_in_a_row >= config.max_bad_steps:
+      trouble = _diagnosis(step, bad_in_a_row, metrics)
+    elif 0 < config.get('max_idle_steps', 0) <= idle_in_a_row:
+      trouble = _idleness(step, idle_in_a_row, metrics)
+    if trouble or checkpointer.due(step):
       save()
+    if trouble:
       checkpointer.wait()
-      raise Diverged(_diagnosis(step, bad_in_a_row, metrics))
-    if 0 < config.get('max_idle_steps', 0) <= idle_in_a_row:
-      save()
-      checkpointer.wait()
-      raise Diverged(_idleness(step, idle_in_a_row, metrics))
-    if checkpointer.due(step):
-      save()
+      raise Diverged(trouble)
   save()
   checkpointer.wait()
   # Few as they are, nothing came after them that would show a recovery.
@@ -378,6 +369,16 @@ def mismatch(
     'biased. Weigh tokens by truncated importance, --config.slots.gate='
     "'truncated_importance(cap=2.0)', or compute in float32, model.dtype"
   )
+
+
+def _warn(config, step, metrics, idle_in_a_row) -> None:
+  if metrics['bad_steps'] > 0:
+    logging.warning(
+      'iteration %d: loss, gradient or new parameters not finite in %d '
+      'optimizer steps; they changed nothing', step, metrics['bad_steps'],
+    )  # fmt: skip
+  if idle_in_a_row and idle_in_a_row in (IDLE, config.steps):
+    logging.warning('%s', _idleness(step, idle_in_a_row, metrics))
 
 
 def _idleness(step, count, metrics):
