@@ -122,6 +122,15 @@ class Config:
   replay: bool = False
 
   def __post_init__(self):
+    self._check_attention()
+    self._check_layers()
+    self._check_experts()
+    if self.activation not in ACTIVATIONS:
+      raise ValueError(
+        f'activation {self.activation!r} is not one of {ACTIVATIONS}.'
+      )
+
+  def _check_attention(self):
     if self.heads % self.kv_heads:
       raise ValueError(
         f'{self.heads} heads do not share {self.kv_heads} key-value heads '
@@ -136,6 +145,16 @@ class Config:
         f'global_head_dim {self.global_head_dim} with global_kv_heads '
         f'{self.global_kv_heads}; give both or neither.'
       )
+    if self.qk_norm_joint and not self.qk_norm:
+      raise ValueError('qk_norm_joint says how; it needs qk_norm=True.')
+
+  def _check_layers(self):
+    for name in ('windows', 'unrotated', 'deltas'):
+      count = len(getattr(self, name))
+      if count not in (0, self.layers):
+        raise ValueError(
+          f'{count} {name} for {self.layers} layers; give one each.'
+        )
     told = {*self.kinds[: self.layers - self.readers]}
     asked = {READS[kind] for kind in self.kinds if kind in READS}
     if not asked <= told or (self.readers and self.experts):
@@ -154,23 +173,13 @@ class Config:
         f'layers rotate {sorted(turned)} (kind, share, interleaved); one for '
         'all of a kind.'
       )
-    if self.activation not in ACTIVATIONS:
-      raise ValueError(
-        f'activation {self.activation!r} is not one of {ACTIVATIONS}.'
-      )
-    for name in ('windows', 'unrotated', 'deltas'):
-      count = len(getattr(self, name))
-      if count not in (0, self.layers):
-        raise ValueError(
-          f'{count} {name} for {self.layers} layers; give one each.'
-        )
-    if self.qk_norm_joint and not self.qk_norm:
-      raise ValueError('qk_norm_joint says how; it needs qk_norm=True.')
     if any(self.deltas) != bool(self.delta) or all(self.layer_deltas):
       raise ValueError(
         f'deltas {self.deltas} with delta={self.delta}; give sizes where there '
         'are such layers, and leave at least one to attention.'
       )
+
+  def _check_experts(self):
     if self.shared_width and not self.experts:
       raise ValueError('shared_width is beside experts, of which there are 0.')
     if self.replay and not self.experts:
