@@ -47,7 +47,7 @@ def report(config: ConfigDict) -> int:
     print(
       f'one iteration: {spec.rows} rows of at most {spec.prompt_length} + '
       f'{spec.response_length} tokens, {tokens:,} to sample, '
-      f'{parts.program.steps} optimizer steps; '
+      f'{parts.recipe.steps} optimizer steps; '
       f'{spec.tasks} questions, {parts.asked} held out'
     )
     for name, (compiled, seconds) in _programs(parts, state).items():

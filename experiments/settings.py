@@ -252,7 +252,7 @@ def _check_methods(config) -> None:
   from jaxrl_llm import recipe as recipe_lib
 
   given = compose.from_config(config)
-  fresh = given.epochs * given.minibatches == 1 and not config.get('pipeline')
+  fresh = given.steps == 1 and not config.get('pipeline')
   clips = ('objective.surrogate', 'objective.gate')
   for key, value, plain, other in _without_each(config):
     slots = recipe_lib.diff(given, other)

@@ -81,6 +81,11 @@ class Recipe:
   minibatches: int = 1
 
   @property
+  def steps(self) -> int:
+    """Optimizer steps of one iteration."""
+    return self.epochs * self.minibatches
+
+  @property
   def needs(self) -> frozenset[str]:
     """What its slots read and not every iteration has, see `reads`."""
     slots = (getattr(self, field.name) for field in dataclasses.fields(self))

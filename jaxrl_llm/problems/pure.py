@@ -277,16 +277,7 @@ def assembled(
   check(config)
   recipe = recipe or recipe_of(config)
   policy = policy_of(recipe)
-  read = united((recipe.credit, *recipe.objective.parts))
-  needed = recipe.statistics | (read & {'tokens'})
-  if among(needed):
-    needed = needed - {*among(needed)} | {'log_probs'}
-  if not needed <= policy.gives:
-    raise ValueError(
-      f'recipe {config.recipe.name!r} needs {sorted(needed - policy.gives)}, '
-      f'which a {type(policy).__name__} policy does not give; it gives '
-      f'{sorted(policy.gives)}'
-    )
+  _check_given(config, recipe, policy)
   samples = recipe.plan.contract.samples
   rows = config.sample.prompts * recipe.plan.contract.groups * samples
   recipe_lib.check(recipe, rows=rows, microbatches=config.learn.microbatches)
@@ -299,14 +290,12 @@ def assembled(
     params = layout.abstract(shapes)
   else:
     params = layout.kept(initial(table, key))
-  total = config.steps * recipe.epochs * recipe.minibatches
+  total = config.steps * recipe.steps
+  tx = optimizers.chain(total=total, seed=config.seed, **config.optimizer)
   program = step.Program(
     recipe=recipe,
     scorer=policy.score,
-    tx=optimizer_of(
-      policy,
-      optimizers.chain(total=total, seed=config.seed, **config.optimizer),
-    ),
+    tx=optimizer_of(policy, tx),
     microbatches=config.learn.microbatches,
     layout=layout,
   )
@@ -331,3 +320,17 @@ def assembled(
     exact=exact_of(policy),
   )
   return session, params
+
+
+def _check_given(config: ConfigDict, recipe: Recipe, policy: Policy) -> None:
+  """Refuses a recipe that reads what its policy does not say."""
+  read = united((recipe.credit, *recipe.objective.parts))
+  needed = recipe.statistics | (read & {'tokens'})
+  if among(needed):
+    needed = needed - {*among(needed)} | {'log_probs'}
+  if not needed <= policy.gives:
+    raise ValueError(
+      f'recipe {config.recipe.name!r} needs {sorted(needed - policy.gives)}, '
+      f'which a {type(policy).__name__} policy does not give; it gives '
+      f'{sorted(policy.gives)}'
+    )

@@ -91,11 +91,6 @@ class Program:
   shown: int = 0
 
   @property
-  def steps(self) -> int:
-    """Optimizer steps of one iteration."""
-    return self.recipe.epochs * self.recipe.minibatches
-
-  @property
   def passes(self) -> frozenset[str]:
     """Extra passes before credit is assigned.
 
@@ -103,7 +98,7 @@ class Program:
     no pass is spent on them unless a credit stage reads them.
     """
     wanted = reads.provided(self.recipe.needs, 'pass')
-    return wanted | ({'old_logp'} if self.steps > 1 else frozenset())
+    return wanted | ({'old_logp'} if self.recipe.steps > 1 else frozenset())
 
   def compile(self) -> Compiled:
     """The programs, jitted; `learn` takes over its state's buffers."""
@@ -197,12 +192,33 @@ class Program:
     controllers = self.recipe.objective.controllers
     held = state.method['controllers']
     coefs = {n: c.value(held[n], state.step) for n, c in controllers.items()}
-    ids = rollouts.group.shape[0]
+    (params, opt), metrics = self._stepped(
+      (state.params, state.opt), frozen, rollouts, credit, coefs, key
+    )
+    metrics['bad_steps'] *= self.recipe.steps
+    metrics['tokens/learned'] *= self.recipe.steps
+    slopes = metrics.pop('slopes_max')
+    metrics['groups/live'] = diagnostics.live_groups(slopes, rollouts.group)
+    metrics |= {f'coef/{name}': value for name, value in coefs.items()}
+
+    step = state.step + 1
+    healthy = metrics['bad_steps'] == 0
+    moved = {n: c.update(held[n], metrics) for n, c in controllers.items()}
+    reference = state.reference
+    if self.recipe.refers:
+      reference = self.recipe.reference.update(reference, params, step)
+    method = state.method | {'controllers': _select(healthy, moved, held)}
+    state = TrainState(params, opt, reference, method, step)
+    return self.layout.kept(state), self.layout.everywhere(metrics)
+
+  def _stepped(self, carry, frozen, rollouts, credit, coefs, key):
+    """Parameters and the optimiser's state after all steps, and metrics."""
+    steps, ids = self.recipe.steps, rollouts.group.shape[0]
 
     def optimizer_step(carry, plan):
       number, index = plan
       rows = (rollouts, credit)
-      if self.steps > 1:
+      if steps > 1:
         rows = jax.tree.map(lambda x: x[index], rows)
       batch = self.batch(*self.layout.rows(rows), fresh=number == 0)
       params, opt, metrics = self.recipe.update(
@@ -221,36 +237,16 @@ class Program:
       carry = _select(finite, (params, opt), carry)
       return carry, metrics | {'bad_steps': 1.0 - finite}
 
-    plans = (jnp.arange(self.steps), self._indices(rollouts, key))
-    carry = (state.params, state.opt)
-    if self.steps == 1:
-      carry, metrics = optimizer_step(
-        carry, jax.tree.map(lambda x: x[0], plans)
-      )
-    else:
-      carry, stacked = jax.lax.scan(optimizer_step, carry, plans)
-      # A row is in one step of every epoch.
-      last = {
-        name: jnp.sum(stacked.pop(name)[-self.recipe.minibatches :], axis=0)
-        for name in stacked.keys() & {'seen'}
-      }
-      metrics = pieces.merged(stacked, jnp.mean) | last
-    params, opt = carry
-    metrics['bad_steps'] *= self.steps
-    metrics['tokens/learned'] *= self.steps
-    slopes = metrics.pop('slopes_max')
-    metrics['groups/live'] = diagnostics.live_groups(slopes, rollouts.group)
-    metrics |= {f'coef/{name}': value for name, value in coefs.items()}
-
-    step = state.step + 1
-    healthy = metrics['bad_steps'] == 0
-    moved = {n: c.update(held[n], metrics) for n, c in controllers.items()}
-    reference = state.reference
-    if self.recipe.refers:
-      reference = self.recipe.reference.update(reference, params, step)
-    method = state.method | {'controllers': _select(healthy, moved, held)}
-    state = TrainState(params, opt, reference, method, step)
-    return self.layout.kept(state), self.layout.everywhere(metrics)
+    plans = (jnp.arange(steps), self._indices(rollouts, key))
+    if steps == 1:
+      return optimizer_step(carry, jax.tree.map(lambda x: x[0], plans))
+    carry, stacked = jax.lax.scan(optimizer_step, carry, plans)
+    # A row is in one step of every epoch.
+    last = {
+      name: jnp.sum(stacked.pop(name)[-self.recipe.minibatches :], axis=0)
+      for name in stacked.keys() & {'seen'}
+    }
+    return carry, pieces.merged(stacked, jnp.mean) | last
 
   def iterate(
     self,
@@ -280,7 +276,7 @@ class Program:
     keys = jax.random.split(key, recipe.epochs)
     order = jax.vmap(lambda k: jax.random.permutation(k, groups))(keys)
     rows = order[..., None] * samples + jnp.arange(samples)
-    return rows.reshape(self.steps, -1)
+    return rows.reshape(recipe.steps, -1)
 
   def batch(self, rollouts, credit, *, fresh):
     """The constants of one optimizer step, with the weights of its tokens."""

@@ -317,7 +317,7 @@ def recipe_of(config: ConfigDict) -> recipe_lib.Recipe:
 
 def optimizer_of(config: ConfigDict, recipe: recipe_lib.Recipe):
   """The optimizer of all steps that a recipe takes, one for each agent."""
-  total = config.steps * recipe.epochs * recipe.minibatches
+  total = config.steps * recipe.steps
   tx = optimizers.chain(total=total, seed=config.seed, **config.optimizer)
   count, frozen = config.model.agents, tuple(config.model.frozen)
   return tx if count == 1 else agents.apart(tx, count, frozen)
