@@ -2,9 +2,10 @@
 
   launch/local.sh experiments.train
 
-A transformer of a million parameters imitates a careless teacher, who sorts
-three words of ten and copies the others; it learns to sort, and mostly copies.
-The verifier knows which of the two is right, and GRPO finds out.
+A transformer of a million parameters is to sort the digits of a word. Its warm
+start imitates a careless teacher, who sorts three words of ten and copies the
+others, so at first it mostly copies. The verifier pays sorted words alone, and
+GRPO does the rest.
 """
 
 from experiments.configs.base import base
