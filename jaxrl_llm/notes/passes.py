@@ -28,31 +28,45 @@ class Teacher(Stateless):
 
 
 @dataclasses.dataclass(frozen=True)
-class OwnCandidates(Stateless):
-  """`candidates` i32[N, T, S]: what the policy finds most likely, in order.
-
-  Attributes:
-    size: S.
+class _Candidates(Stateless):
+  """The `size` tokens that a policy finds most likely after each prefix.
 
   Raises:
     ValueError: less than one.
   """
 
-  size: int = 3
-  provides = frozenset({'candidates'})
+  size: int
 
   def __post_init__(self):
-    _check_size(self.size)
+    if self.size < 1:
+      raise ValueError(f'{self.size} candidates say nothing; use at least 1')
 
-  def write(self, tools, rollouts, scores, state):
-    del scores
+  def _named(self, run, rollouts):
+    """Log-probs f32[N, T, S] and tokens i32[N, T, S], the likeliest first."""
     digest = Digest(digests.highest, size=self.size)
-    found = tools.score(rollouts, digest).said(digest)
-    return {'candidates': found[..., self.size :].astype(jnp.int32)}, state
+    logp, named = jnp.split(run(rollouts, digest).said(digest), 2, axis=-1)
+    return logp, named.astype(jnp.int32)
 
 
 @dataclasses.dataclass(frozen=True)
-class TeacherCandidates(Stateless):
+class OwnCandidates(_Candidates):
+  """`candidates` i32[N, T, S]: what the policy finds most likely, in order.
+
+  Attributes:
+    size: S.
+  """
+
+  size: int = 3
+  provides = frozenset({'candidates'})
+
+  def write(self, tools, rollouts, scores, state):
+    del scores
+    _, named = self._named(tools.score, rollouts)
+    return {'candidates': named}, state
+
+
+@dataclasses.dataclass(frozen=True)
+class TeacherCandidates(_Candidates):
   """`candidates` i32[N, T, S] and `teacher_candidates` f32[N, T, S].
 
   The tokens that the first policy of `teacher.paths` finds most likely after
@@ -60,30 +74,16 @@ class TeacherCandidates(Stateless):
 
   Attributes:
     size: S; where it reaches the vocabulary nothing is left out.
-
-  Raises:
-    ValueError: less than one.
   """
 
   size: int = 64
   provides = frozenset({'candidates', 'teacher_candidates'})
   asks = frozenset({'teacher'})
 
-  def __post_init__(self):
-    _check_size(self.size)
-
   def write(self, tools, rollouts, scores, state):
     del scores
-    digest = Digest(digests.highest, size=self.size)
-    found = tools.taught(rollouts, digest).said(digest)
-    logp, named = jnp.split(found, 2, axis=-1)
-    named = named.astype(jnp.int32)
+    logp, named = self._named(tools.taught, rollouts)
     return {'candidates': named, 'teacher_candidates': logp}, state
-
-
-def _check_size(size):
-  if size < 1:
-    raise ValueError(f'{size} candidates say nothing; use at least 1')
 
 
 @dataclasses.dataclass(frozen=True)

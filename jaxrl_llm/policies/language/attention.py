@@ -65,12 +65,7 @@ def within_sequence(
   if kernel != 'tiles':
     return fused.attend(kernel, q, k, v, mask.valid, mask.window)
   part = tiles.Part(k, v, mask.valid, mask.positions)
-  # A group of one row.
-  q, part = jax.tree.map(lambda x: x[:, None], (q, part))
-  y = tiles.attend(
-    q, (part,), (mask.causal,), part.positions, mask.window, cap, sinks
-  )
-  return y[:, 0]
+  return _of_rows(q, part, mask, cap, sinks)
 
 
 def over_context(
@@ -95,8 +90,13 @@ def over_context(
     tiles.Part(k, v, mask.valid, mask.positions),
   )
   first = jax.lax.axis_index('context') * q.shape[1]
+  return _of_rows(q, whole, mask, cap, sinks, first)
+
+
+def _of_rows(q, part, mask, cap, sinks, first=None):
+  """Attention of rows, each a group of its own, to one part."""
   q, part, positions = jax.tree.map(
-    lambda x: x[:, None], (q, whole, mask.positions)
+    lambda x: x[:, None], (q, part, mask.positions)
   )
   y = tiles.attend(
     q, (part,), (mask.causal,), positions, mask.window, cap, sinks, first

@@ -128,18 +128,9 @@ def _read(mixture, samples, params, prompts, keys, sampling, share, stop_table):
     sampler_lib.prompted(s, samples, p, prompts)
     for s, p in zip(samplers, params)
   ]
-  (first, second), caches = zip(*both)
+  logits, caches = zip(*both)
   state = drawing.initial(mixture.first, keys.shape[0])
-  logits, allowed = mixture.combined(first, second, share)
-  state = sampler_lib.emit(
-    mixture.first,
-    state,
-    logits,
-    keys,
-    sampling,
-    stop_table,
-    allowed=allowed,
-  )
+  state = _emit(mixture, state, logits, keys, sampling, share, stop_table)
   return state, caches
 
 
@@ -158,17 +149,8 @@ def _write(
   def step(carry):
     state, caches = carry
     both = [f(state, cache) for f, cache in zip(following, caches)]
-    (first, second), caches = zip(*both)
-    logits, allowed = mixture.combined(first, second, share)
-    state = sampler_lib.emit(
-      mixture.first,
-      state,
-      logits,
-      keys,
-      sampling,
-      stop_table,
-      allowed=allowed,
-    )
+    logits, caches = zip(*both)
+    state = _emit(mixture, state, logits, keys, sampling, share, stop_table)
     return state, caches
 
   def widened(caches, columns):
@@ -176,3 +158,11 @@ def _write(
 
   state = sampler_lib.until_ended(mixture.first, step, state, own, widened)
   return sampler_lib.finished(prompts, state)
+
+
+def _emit(mixture, state, logits, keys, sampling, share, stop_table):
+  """The state after one more token of every row, from two policies' logits."""
+  drawn, allowed = mixture.combined(*logits, share)
+  return sampler_lib.emit(
+    mixture.first, state, drawn, keys, sampling, stop_table, allowed=allowed
+  )
