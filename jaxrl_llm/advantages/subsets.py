@@ -39,7 +39,7 @@ def _places(rewards, group, valid):
   return jnp.zeros_like(place).at[order].set(place), order
 
 
-def _sum_before(x, group, order, place):
+def _sum_before(x, order, place):
   """f32[N]: the sum of x over the rows of the group that come before."""
 
   def join(left, right):
@@ -97,7 +97,7 @@ def max_at_k(rewards, group, valid, *, k=2):
     )
     pairs = pairs * rest
   second = jnp.where(n >= k, pairs, 0.0) * above
-  gain = own - _sum_before(jnp.where(valid, second, 0.0), group, order, place)
+  gain = own - _sum_before(jnp.where(valid, second, 0.0), order, place)
   equal = numerics.group_max(above, group, valid) <= 0
   return jnp.where(valid & ~equal, n * gain, 0.0)
 
@@ -140,7 +140,7 @@ def max_at_k_left_out(rewards, group, valid, *, k=2):
     for i in range(k - 2):
       below = jnp.maximum(n - 2 - place - i, 0)
       pairs = pairs * numerics.safe_divide(below, jnp.maximum(n - 2 - i, 0))
-    with_row = own + _sum_before(pairs * above, group, order, place)
+    with_row = own + _sum_before(pairs * above, order, place)
   left = numerics.safe_divide(k * (best - with_row), jnp.maximum(n - k, 0))
   teaches = valid & (n > k) & (numerics.group_max(above, group, valid) > 0)
   return jnp.where(teaches, n * (with_row - left), 0.0)

@@ -22,9 +22,8 @@ def unroll(
   key: Array,
 ) -> Rollouts:
   """One episode of each row, T = horizon columns; see `played`."""
-  return played(policy, environment, params, tasks, uids, key).replace(
-    extras={}
-  )
+  rollouts = played(policy, environment, params, tasks, uids, key)
+  return rollouts.replace(extras={})
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
