@@ -77,7 +77,11 @@ def equilibrium(game) -> np.ndarray:
   """
   game = np.asarray(game, np.float64)
   if not np.allclose(game + game.T, 1, atol=1e-6):
-    raise ValueError('P + P^T must be 1 everywhere')
+    off = np.max(np.abs(game + game.T - 1))
+    raise ValueError(
+      f'P + P^T must be 1 everywhere, and is off by {off:.3g}: one of two '
+      'actions wins'
+    )
   size = len(game)
   found = optimize.linprog(
     np.r_[np.zeros(size), -1.0],

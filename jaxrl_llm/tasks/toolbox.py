@@ -175,7 +175,10 @@ def resolve(spec: str) -> type[Toolbox]:
   """The class at `package.module:Class`."""
   found = imports.imported(f'tools {spec!r}', spec)
   if not (isinstance(found, type) and issubclass(found, Toolbox)):
-    raise TypeError(f'{spec} is no Toolbox')
+    raise TypeError(
+      f'{spec} is no Toolbox; name a class that derives from '
+      'jaxrl_llm.tasks.toolbox.Toolbox'
+    )
   return found
 
 

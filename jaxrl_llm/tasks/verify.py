@@ -85,7 +85,10 @@ class Verifiers:
         'for each'
       )
     if len(set(self.names)) < len(self.names):
-      raise ValueError(f'verifiers {self.names} are not all different')
+      raise ValueError(
+        f'verifiers {self.names} are not all different; give one a name of its '
+        'own, as in second=exact'
+      )
     if not all(
       isinstance(weight, int | float) and math.isfinite(weight)
       for weight in self.weights
