@@ -251,37 +251,59 @@ def _over_layers(
   x = stack.embed(params, config, tokens, dtype)
   told = stack.per_layer(params, config, tokens, x)
 
-  def one(kind, layer, x, said, caches, read=None, period=None):
-    window, rotation, own = said
-    held = [{k: x for k, x in c.items() if k != 'routes'} for c in caches]
-    if kind == 'delta':
-      mix = recur(*held, period)
-    else:
-      mix = attend(window, *held, period)
-    x, kept, _, chosen = block(layer, config, kind, x, rotation, mix, own, read)
-    if config.replay:
-      own = {'routes': caches[1]['routes']}
-      # Of blocks, which others wrote, nothing is asked.
-      one = x.ndim == 2
-      kept |= _kept(own, {'routes': chosen}, period) if one else own
-    return x, {} if read else kept
-
+  visit = functools.partial(_visited, config, attend, recur)
   if isinstance(layers, tuple):
-    new_cache: list[dict[str, Array]] = []
-    writers: dict[str, int] = {}
-    for index, layer in enumerate(layers):
-      kind, read = config.kinds[index], None
-      caches = prompt_cache[index], cache[index]
-      if kind in READS:
-        writer, read = writers[READS[kind]], (None, None)
-        caches = prompt_cache[writer], new_cache[writer]
-      writers[kind] = index
-      own = {} if told is None else {'told': told[index]}
-      said = stack.said(config, rotations, index, own)
-      x, kept = one(kind, layer, x, said, caches, read)
-      new_cache.append(kept)
-    return norm(params['final_norm'], config, x), tuple(new_cache)
+    x, new = _unrolled(
+      visit, layers, config, x, prompt_cache, cache, rotations, told
+    )
+  else:
+    x, new = _looped(
+      visit, layers, config, x, prompt_cache, cache, rotations, told, columns
+    )
+  return norm(params['final_norm'], config, x), new
 
+
+def _visited(
+  config, attend, recur, kind, layer, x, said, caches, read=None, period=None
+):
+  """States after a layer, and what its cache holds then."""
+  window, rotation, own = said
+  held = [{k: x for k, x in c.items() if k != 'routes'} for c in caches]
+  if kind == 'delta':
+    mix = recur(*held, period)
+  else:
+    mix = attend(window, *held, period)
+  x, kept, _, chosen = block(layer, config, kind, x, rotation, mix, own, read)
+  if config.replay:
+    own = {'routes': caches[1]['routes']}
+    # Of blocks, which others wrote, nothing is asked.
+    one = x.ndim == 2
+    kept |= _kept(own, {'routes': chosen}, period) if one else own
+  return x, {} if read else kept
+
+
+def _unrolled(visit, layers, config, x, prompt_cache, cache, rotations, told):
+  """All layers, written out."""
+  new: list[dict[str, Array]] = []
+  writers: dict[str, int] = {}
+  for index, layer in enumerate(layers):
+    kind, read = config.kinds[index], None
+    caches = prompt_cache[index], cache[index]
+    if kind in READS:
+      writer, read = writers[READS[kind]], (None, None)
+      caches = prompt_cache[writer], new[writer]
+    writers[kind] = index
+    own = {} if told is None else {'told': told[index]}
+    said = stack.said(config, rotations, index, own)
+    x, kept = visit(kind, layer, x, said, caches, read)
+    new.append(kept)
+  return x, tuple(new)
+
+
+def _looped(
+  visit, layers, config, x, prompt_cache, cache, rotations, told, columns
+):
+  """All layers, in a loop over periods of kinds."""
   (segment,) = config.segments
   looked_up, shared = stack.looked_up(config, segment, rotations, columns)
   if told is not None:
@@ -297,13 +319,12 @@ def _over_layers(
       said = stack.said(config, rotations, place, own | shared)
       caches = stack.at(prompt_cache[place], period, axis=1), cache[place]
       kind = config.kinds[place]
-      x, each = one(kind, layer, x, said, caches, period=period)
+      x, each = visit(kind, layer, x, said, caches, period=period)
       kept.append(each)
     return x, tuple(kept)
 
   count = config.layers // segment[2]
-  x, cache = jax.lax.fori_loop(0, count, body, (x, cache))
-  return norm(params['final_norm'], config, x), cache
+  return jax.lax.fori_loop(0, count, body, (x, cache))
 
 
 def split_layers(

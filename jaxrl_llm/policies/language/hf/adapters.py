@@ -166,20 +166,7 @@ def save(
   scale = float(flat['layers', targets[0], 'lora_scale'][0])
   adapter = Adapter(rank, scale * rank, targets)
   rows = _rows(config, family, targets)
-  joint = [
-    path[1] for path in flat if path[-1] == 'lora_a' and path not in rows
-  ]
-  if joint:
-    raise ValueError(
-      f'the maps {joint} are parts of one tensor in the files of {family}, '
-      'which PEFT adapts as one; write the whole model instead.'
-    )
-  place = pathlib.Path(base)
-  if (place / 'config.json').is_file() and is_composite(place):
-    raise ValueError(
-      f'{base} is a model of more than text, in which PEFT names these maps '
-      'otherwise; write the whole model instead.'
-    )
+  _check_names(flat, rows, family, base)
   factors = {
     name: np.ascontiguousarray(x, np.float32) for name, x in tensors(rows, flat)
   }
@@ -207,6 +194,24 @@ def save(
     for name, text in beside.items():
       (temporary / name).write_text(text)
   return adapter
+
+
+def _check_names(flat, rows, family, base) -> None:
+  """Refuses maps that PEFT has no name for."""
+  joint = [
+    path[1] for path in flat if path[-1] == 'lora_a' and path not in rows
+  ]
+  if joint:
+    raise ValueError(
+      f'the maps {joint} are parts of one tensor in the files of {family}, '
+      'which PEFT adapts as one; write the whole model instead.'
+    )
+  place = pathlib.Path(base)
+  if (place / 'config.json').is_file() and is_composite(place):
+    raise ValueError(
+      f'{base} is a model of more than text, in which PEFT names these maps '
+      'otherwise; write the whole model instead.'
+    )
 
 
 def _rows(config, family, targets) -> dict[tuple[str, ...], Row]:
