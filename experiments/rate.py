@@ -106,24 +106,8 @@ def measure(
   from jaxrl_llm.problems.text import biases as biases_lib
   from jaxrl_llm.problems.text import calibration, reward_models
   from jaxrl_llm.rewards import learned
-  from jaxrl_llm.tasks import preferences
 
-  kind = config.data.responses
-  if kind not in ('recorded', 'referred'):
-    raise command.Refused(
-      f'data.responses={kind} is not rated here; use recorded, or referred'
-    )
-  referred = kind == 'referred'
-  models = reward_models.load(folders, compared=referred)
-  _, held_out = preferences.load(
-    config.data,
-    seed=config.seed,
-    samples=samples,
-    labels=models.labels,
-    by_policy=referred,
-  )
-  if referred:
-    held_out = preferences.referred(held_out, models.tokenizer.eos_token)
+  models, held_out = _loaded(folders, config, samples)
   flat = [(row['prompt'], r) for row in held_out.rows for r in row['responses']]
   prompts, responses = zip(*flat)
   ends = np.cumsum([len(row['responses']) for row in held_out.rows])[:-1]
@@ -143,35 +127,22 @@ def measure(
         ratings[name] = reward_models.combined(name, each)
     return {name: np.split(x, ends) for name, x in ratings.items()}
 
-  def margins(groups, worse=None):
-    if fewest == 1:
-      return np.concatenate(
-        [np.where(g > 0.5, r, -r) for r, g in zip(groups, gold)]
-      )
-    pieces = [
-      calibration.margins(r[None], g[None], np.ones((1, len(g)), bool), w[None])
-      for r, g, w in zip(groups, gold, worse or groups)
-    ]
-    return np.concatenate(pieces)
-
   swayed = {
     bias: rated([biases_lib.edited(text, bias) for text in responses])
     for bias in biases
   }
   found = {}
   for name, groups in rated(responses).items():
-    curve = {
-      n: float(
-        np.mean([learned.best_of(r, g, n) for r, g in zip(groups, gold)])
-      )
+    best = {
+      n: [learned.best_of(r, g, n) for r, g in zip(groups, gold)]
       for n in range(1, fewest + 1)
     }
-    before = margins(groups)
+    before = _margins(groups, gold, groups)
     found[name] = {
       **calibration.summarize(before),
-      'best_of_n': curve,
+      'best_of_n': {n: float(np.mean(each)) for n, each in best.items()},
       'biases': {
-        bias: biases_lib.robustness(before, margins(groups, other[name]))
+        bias: biases_lib.robustness(before, _margins(groups, gold, other[name]))
         for bias, other in swayed.items()
       },
       'labels': {},
@@ -184,6 +155,51 @@ def measure(
         for label, (x, y) in enumerate(zip(said.T, truth.T))
       }
   return found
+
+
+def _loaded(folders, config, samples):
+  """The models, and the records that are held out for them."""
+  from jaxrl_llm.problems.text import reward_models
+  from jaxrl_llm.tasks import preferences
+
+  kind = config.data.responses
+  if kind not in ('recorded', 'referred'):
+    raise command.Refused(
+      f'data.responses={kind} is not rated here; use recorded, or referred'
+    )
+  referred = kind == 'referred'
+  models = reward_models.load(folders, compared=referred)
+  _, held_out = preferences.load(
+    config.data,
+    seed=config.seed,
+    samples=samples,
+    labels=models.labels,
+    by_policy=referred,
+  )
+  if referred:
+    held_out = preferences.referred(held_out, models.tokenizer.eos_token)
+  return models, held_out
+
+
+def _margins(ratings, gold, worse):
+  """How much higher the better of two responses is rated; of all pairs.
+
+  Of single responses, how much a rating is on the side of its label.
+
+  Args:
+    ratings, gold: of the responses to each prompt. worse: ratings of the worse
+      ones of pairs, where these were edited.
+  """
+  from jaxrl_llm.problems.text import calibration
+
+  if min(map(len, gold)) == 1:
+    each = [np.where(g > 0.5, r, -r) for r, g in zip(ratings, gold)]
+  else:
+    each = [
+      calibration.margins(r[None], g[None], np.ones((1, len(g)), bool), w[None])
+      for r, g, w in zip(ratings, gold, worse)
+    ]
+  return np.concatenate(each)
 
 
 def table(found: dict[str, dict]) -> str:
