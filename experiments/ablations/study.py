@@ -59,19 +59,6 @@ def product(*sweeps: Iterable[Cell]) -> list[Cell]:
   return [_merged(cells) for cells in itertools.product(*sweeps)]
 
 
-def zipped(*sweeps: Iterable[Cell]) -> list[Cell]:
-  """The first cells merged, the second cells merged, and so on.
-
-  Raises:
-    ValueError: sweeps of different lengths.
-  """
-  columns = [list(sweep) for sweep in sweeps]
-  lengths = [len(column) for column in columns]
-  if len(set(lengths)) > 1:
-    raise ValueError(f'zipped sweeps have {lengths} cells; make them equal')
-  return [_merged(cells) for cells in zip(*columns)]
-
-
 def chain(*sweeps: Iterable[Cell]) -> list[Cell]:
   """The cells of one sweep after those of the other."""
   return list(itertools.chain(*sweeps))

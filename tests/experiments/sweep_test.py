@@ -10,7 +10,7 @@ import pytest
 
 from experiments import sweep
 from experiments.ablations import report
-from experiments.ablations.study import Figure, chain, over, product, zipped
+from experiments.ablations.study import Figure, chain, over, product
 from experiments.command import Refused
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -64,17 +64,8 @@ def test_product_merges_every_cell_with_every_other():
   assert len(sweep_of_both) == 4
 
 
-def test_zipped_pairs_cells_and_chain_joins_sweeps():
-  assert zipped(over(a=[1, 2]), over(b=[3, 4])) == [
-    {'a': 1, 'b': 3},
-    {'a': 2, 'b': 4},
-  ]
+def test_chain_joins_sweeps():
   assert chain(over(a=[1]), over(b=[2])) == [{'a': 1}, {'b': 2}]
-
-
-def test_zipped_refuses_unequal_lengths_with_the_numbers():
-  with pytest.raises(ValueError, match=r'\[2, 1\] cells'):
-    zipped(over(a=[1, 2]), over(b=[3]))
 
 
 def test_a_key_swept_twice_is_refused():
