@@ -81,13 +81,8 @@ def test_settings_that_mean_nothing_are_refused(settings, words, tmp_path):
     assembly.assemble(config_of(**settings), tmp_path)
 
 
-def test_what_is_odd_in_the_data_is_counted_and_said(tmp_path, caplog):
-  records = [
-    {'prompt': 'a', 'chosen': '1', 'rejected': '2'},
-    {'prompt': 'b', 'chosen': '1', 'rejected': '1'},
-    {'prompt': 'c', 'chosen': '', 'rejected': '1'},
-    {'prompt': 'd', 'chosen': '1' * 99, 'rejected': '1'},
-  ]
+def _of_records(records, tmp_path):
+  """A run on pairs, with another like the first held out."""
   held_out = tmp_path / 'held_out.jsonl'
   held_out.write_text(json.dumps(records[0] | {'prompt': 'e'}))
   file = tmp_path / 'pairs.jsonl'
@@ -100,6 +95,17 @@ def test_what_is_odd_in_the_data_is_counted_and_said(tmp_path, caplog):
     verify__weights=(),
   )
   parts, _ = assembly.assemble(config, tmp_path)
+  return parts
+
+
+def test_what_is_odd_in_the_data_is_counted_and_said(tmp_path, caplog):
+  records = [
+    {'prompt': 'a', 'chosen': '1', 'rejected': '2'},
+    {'prompt': 'b', 'chosen': '1', 'rejected': '1'},
+    {'prompt': 'c', 'chosen': '', 'rejected': '1'},
+    {'prompt': 'd', 'chosen': '1' * 99, 'rejected': '1'},
+  ]
+  parts = _of_records(records, tmp_path)
   assert parts.train.counts == {
     'data/records': 4,
     'data/identical': 1,
@@ -141,18 +147,7 @@ def test_responses_that_bring_their_end_get_no_second_one(tmp_path):
     {'prompt': 'b', 'chosen': end, 'rejected': '1'},
     {'prompt': 'c', 'chosen': '1', 'rejected': f'1{end}'},
   ]
-  other = tmp_path / 'held_out.jsonl'
-  other.write_text(json.dumps(pairs[0] | {'prompt': 'e'}))
-  file = tmp_path / 'pairs.jsonl'
-  file.write_text('\n'.join(map(json.dumps, pairs)))
-  config = config_of(
-    data__path=str(file),
-    data__held_out_path=str(other),
-    data__answer_field='',
-    verify__names=(),
-    verify__weights=(),
-  )
-  parts, _ = assembly.assemble(config, tmp_path)
+  parts = _of_records(pairs, tmp_path)
   lengths = parts.train.columns['recorded_mask'].sum(-1)
   assert lengths.tolist() == [[2, 2], [1, 2], [2, 2]]
   assert parts.train.counts['data/empty'] == 1
