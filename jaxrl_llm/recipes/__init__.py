@@ -3,7 +3,8 @@
 `names`, `get` and `build` find them.
 """
 
-from jaxrl_llm.recipes import (
+# To be imported is to be registered.
+from jaxrl_llm.recipes import (  # noqa: F401
   actor_critic,
   advantages,
   agents,
@@ -41,42 +42,4 @@ from jaxrl_llm.recipes import (
 )
 from jaxrl_llm.recipes.lookup import build, get, names
 
-__all__ = [
-  'actor_critic',
-  'advantages',
-  'agents',
-  'behaviour',
-  'build',
-  'clipping',
-  'critics',
-  'curricula',
-  'distillation',
-  'entropy',
-  'exploration',
-  'get',
-  'gflownets',
-  'guidance',
-  'imitation',
-  'listwise',
-  'many_rewards',
-  'names',
-  'nash',
-  'off_policy',
-  'online_preference',
-  'preference',
-  'prompt_credit',
-  'recorded_preference',
-  'regressions',
-  'regularisers',
-  'retrieval',
-  'reward_models',
-  'rewarding',
-  'sampler_mismatch',
-  'selection',
-  'self_play',
-  'sequence_ratios',
-  'thinking',
-  'token_credit',
-  'token_gates',
-  'trust_regions',
-]
+__all__ = ['build', 'get', 'names']
