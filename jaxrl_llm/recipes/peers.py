@@ -385,12 +385,7 @@ TABLE: dict[str, tuple[Name, ...]] = {
     ),
     Name('TRL `rpo_alpha`', 'rpo_token_mean', 'second hand'),
     Name('TRL CPO `simpo`; OpenRLHF', 'simpo'),
-    Name(
-      'TRL CPO',
-      'dpo score=likelihood',
-      'read',
-      'without its likelihood of the chosen response, see rpo_token_mean',
-    ),
+    Name('TRL CPO', 'rpo_token_mean imitation=1.0 score=likelihood'),
     Name(
       'TRL TPO',
       'dpo score=likelihood',
