@@ -6,6 +6,7 @@ import itertools
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -17,7 +18,9 @@ from jaxrl_llm.compose import compose, told
 from jaxrl_llm.objectives import base, costs
 from jaxrl_llm.plans import sampled
 from jaxrl_llm.recipes import grid
+from jaxrl_llm.tabular import policy
 from jaxrl_llm.training.step import Program
+from jaxrl_llm.types import Scores, Spec
 from tests import battery_cases as cases
 from tests.thinned import every
 
@@ -140,6 +143,35 @@ def test_a_region_is_kept_to_by_gate_or_by_every_count():
   assert told(again)['keep'] == 'divergence_band'
   assert len(again.credit.stages) == len(recipe.credit.stages)
   assert 'keep' not in told(compose(recipe, keep='none'))
+
+
+def test_pairs_of_likelihoods_beside_imitation_are_cpo():
+  """-log sigmoid(beta (S_w - S_l)) + NLL_w over tokens, arXiv 2401.08417."""
+  lengths = np.array([3, 2, 1, 3, 2, 3])
+  mask = np.arange(3) < lengths[:, None]
+  chosen, rejected = np.array([0, 3, 4]), np.array([1, 2, 5])
+  rewards = np.isin(np.arange(6), chosen) * np.float32(1)
+  group = jnp.arange(6, dtype=jnp.int32) // 2
+  response = jax.random.randint(jax.random.key(1), (6, 3), 0, 4)
+  rows = policy.as_rollouts(response, mask, task=group, group=group)
+  params = policy.init(jax.random.key(0), tasks=3, vocab=4, length=3)
+  base_recipe = recipes.build('rpo_token_mean', imitation=1.0)
+  recipe = compose(base_recipe, score='likelihood')
+  program = Program(recipe, policy.score, optax.sgd(1.0))
+  state = program.init(params, Spec(6, 2, 1, 3, tasks=3))
+  scores = Scores(jnp.asarray(rewards)[:, None], jnp.ones(1))
+  after, *_ = program.iterate(state, {}, rows, scores, jax.random.key(0))
+
+  def loss(params):
+    said = jnp.where(mask, policy.score(params, rows).logp, 0).sum(axis=1)
+    gap = said[chosen] - said[rejected]
+    imitated = -said[chosen].sum() / lengths[chosen].sum()
+    return -jax.nn.log_sigmoid(0.1 * gap).mean() + imitated
+
+  slope = jax.grad(loss)(params)['logits']
+  np.testing.assert_allclose(
+    state.params['logits'] - after.params['logits'], slope, atol=1e-6
+  )
 
 
 def test_links_and_scores_of_pairs_are_exchanged():
