@@ -6,7 +6,8 @@ python -m jaxrl_llm.recipes NAME         paper, hyper-parameters, slots; or what
                                          or what another trainer's default is
 python -m jaxrl_llm.recipes NAME surrogate=clip_weight costs=k2:0.01
                                          the same with other parts in its slots
-                                         or other hyper-parameters
+                                         or other hyper-parameters; kl=k2 is the
+                                         cost `kl` in that form, as it weighs
 python -m jaxrl_llm.recipes search WORDS those that have all words in name,
                                          paper, joints or text
 python -m jaxrl_llm.recipes for --have=verifier,pairs --want=hard
@@ -295,7 +296,7 @@ def _values_and_slots(entry, changes):
   slots = {k: text for k, text in changes.items() if k in compose.SLOTS}
   values = {}
   for key, text in changes.items():
-    if key in slots:
+    if key in slots or key == _KL:
       continue
     if key not in entry.defaults:
       known = [*compose.SLOTS, *entry.defaults]
@@ -305,7 +306,27 @@ def _values_and_slots(entry, changes):
       )
     values[key] = parts.value(parts.parsed(text))
     parts.check_kind(key, values[key], type(entry.defaults[key]))
+  if _KL in changes:
+    if 'costs' in slots:
+      raise ValueError('kl is one of the costs; give kl or costs, not both')
+    slots['costs'] = _in_form(entry.factory(**values), changes[_KL])
   return values, slots
+
+
+# What stands in place of a slot: the form of the cost of that name.
+_KL = 'kl'
+
+
+def _in_form(recipe: recipe_lib.Recipe, form: str) -> str:
+  """The costs, the distance from the reference in a form, at its own weight."""
+  if _KL not in recipe.objective.costs:
+    raise ValueError(
+      'no cost is the distance from a reference here, whose form kl would be; '
+      f'write costs={form}:WEIGHT'
+    )
+  before = parts.told('costs', recipe.objective.costs[_KL].fn)
+  costs = compose.told(recipe)['costs']
+  return costs.replace(f'{before}:', f'{form}:', 1)
 
 
 def changed(name: str, changes: Mapping[str, str]) -> recipe_lib.Recipe:

@@ -211,6 +211,17 @@ def test_a_composition_says_what_came_out(capsys):
   assert ['--config.recipe.minibatches=4'] in shown
 
 
+def test_the_form_of_the_kl_is_a_word_of_its_own(capsys):
+  words = ['compose', 'grpo', 'surrogate=gspo', 'aggregate=budget_mean']
+  assert command.main([*words, 'kl_weight=0.1', 'kl=k2']) == 0
+  shown = capsys.readouterr().out
+  assert '--config.slots.costs=k2:0.1' in shown and 'ref_logp' in shown
+  assert command.main([*words, 'kl=k2', 'costs=none']) == 2
+  assert 'not both' in capsys.readouterr().err
+  assert command.main(['compose', 'reinforce', 'kl=k2']) == 2
+  assert 'costs=k2:WEIGHT' in capsys.readouterr().err
+
+
 def test_help_lists_what_fits_each_slot(capsys):
   with pytest.raises(SystemExit):
     command.main(['--help'])
