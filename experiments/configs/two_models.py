@@ -1,11 +1,23 @@
 """Two language models that train each other in one run.
 
-python -m experiments.train --config=experiments/configs/two_models.py
-    M-GRPO: a main agent and the sub-agent that it depends on
-python -m experiments.train --config=experiments/configs/two_models.py:dr_zero
-    Dr. Zero: a proposer asks questions of documents, a solver answers them
-python -m experiments.train --config=experiments/configs/two_models.py:dr_mas
-    any recipe for agents whose rows are turns
+  python -m experiments.train --config=experiments/configs/two_models.py
+      M-GRPO: a main agent and the sub-agent that it depends on
+  python -m experiments.train --config=experiments/configs/two_models.py:dr_zero
+      Dr. Zero: a proposer asks questions of documents, a solver answers them
+  python -m experiments.train --config=experiments/configs/two_models.py:dr_mas
+      any recipe for agents whose rows are turns
+
+In the first the main agent has the first turn, in which it asks or guesses, and
+the sub-agent asks on and answers. With --config.seed=0, 1 and 2 sampled answers
+to held-out words are right 0.453, 0.555 and 0.457 of the time before, and
+0.965, 0.984 and 0.984 after 60 iterations, in 70 to 110 seconds of CPU time.
+
+In the second each learns what it is paid for. From the first ten iterations to
+the last ten, true sums go from 0.23, 0.30 and 0.25 of the proposals to 0.51,
+0.51 and 0.34, and right answers from 0.56, 0.49 and 0.39 of those to them to
+0.87, 0.82 and 0.79. Sums at large are little better known, or worse: of sampled
+answers to those held out 0.508, 0.324 and 0.289 are right before, and 0.457,
+0.355 and 0.336 after. Each takes 80 to 120 seconds of CPU time.
 """
 
 from experiments.configs.base import base
@@ -58,5 +70,8 @@ SUMS = {
   'verify.names': ('numeric',),
   'recipe.parse': 'jaxrl_llm.tasks.toys:true_equation',
   'recipe.phase': 20,
+  'sample.prompts': 64,
   'sample.max_response': 12,
+  'optimizer.learning_rate': 3e-4,
+  'warm_start.steps': 300,
 }
