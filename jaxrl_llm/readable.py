@@ -294,6 +294,11 @@ TABLE |= {
     "Rows of the policy's opponent.",
     made_up.of_places(lambda place: place % 2 == 1),
   ),
+  'overlap': of_plan(
+    'f32[N, C]',
+    'How alike each step from the same node is, in [0, 1].',
+    made_up.uniform(),
+  ),
   'proposed': of_plan(
     'bool[N]',
     'Questions that the policy proposes.',

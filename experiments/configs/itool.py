@@ -23,6 +23,8 @@ def get_config(recipe: str = 'itool'):
   """What begins with the policy of another run, see --from."""
   config = base(recipe)
   config.steps = 10
+  if recipe == 'itool':
+    config.recipe.mark, config.recipe.phrases = '.', 3  # digits of a word
   config.data.path = 'sort'
   config.data.level = 2  # words of eight digits
   config.data.size = 2048

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_llm import numerics
-from jaxrl_llm.plans import actions, arranged, given, prefixes, settings
+from jaxrl_llm.plans import (
+  actions,
+  arranged,
+  given,
+  prefixes,
+  settings,
+  spans,
+)
 from jaxrl_llm.plans.base import Contract, Plan
 from jaxrl_llm.plans.search_tree import Node, Tree
-from jaxrl_llm.types import Array, Rollouts, Scores
+from jaxrl_llm.types import Rollouts, Scores
+
+# Behind these a phrase of a text, or of a call of a function, ends.
+MARK = r'\. |, |=|\('
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,80 +37,154 @@ class Searched(Plan):
 
   n and n_c are the visits of the node and the child, W_c the rewards of ends
   below the child, and p_c = exp(mean log-prob of the child's step), 1 over its
-  perplexity. There it samples `children` steps, ends each response once, and
-  adds its reward to all nodes on the way. A beginning that has ended, or has
-  `depth` steps, is a leaf, whose value is backed up again: the rows of that
-  round do not count.
+  perplexity. There it samples `children` responses. The first `phrases` phrases
+  of what is new in one are a step, the response is the step's first end, and
+  its reward is added to all nodes on the way. Behind `depth - 1` steps the last
+  is all the rest. A beginning that has ended is a leaf, whose value is backed
+  up again: the rows of that round do not count.
 
   A row is a step: the policy chose nothing else of it. Its scores are the mean
-  of those of the ends below, which are not trained on. The extra `node_path`
-  i32[N, 2] is the number of the node that the step goes on from, in its tree,
-  and which of its children it is.
+  of those of the ends below, which are not trained on. The extras are
+
+      node_path  i32[N, 2]  the number of the node that the step goes on from,
+                            in its tree, and which of its children it is
+      overlap    f32[N, C]  how alike the steps of that node are to this one
 
   Attributes:
     samples: rows of a tree. children: steps from a node. depth: steps of a
-      response at most, each at most T / depth tokens. explore: c.
+      response at most. explore: c.
+    mark: a regular expression; a phrase ends behind a match, and the step with
+      the last token that the phrase has whole. '.' makes phrases of characters.
+    phrases: of a step.
 
   Raises:
-    ValueError: samples that are no multiple of the children, or more steps than
-      tokens.
+    ValueError: samples that are no multiple of the children, or steps of no
+      phrase.
 
   Source: iTool, arXiv 2501.09766, section 3.3, and its code, where a reward is
-    also guessed for a step before its first end.
+    also guessed for a step before its first end, and the rest of a response is
+    a chain of steps below its first.
   """
 
   samples: int = 10
   children: int = 2
   depth: int = 3
   explore: float = 1.0
+  mark: str = MARK
+  phrases: int = 2
 
   def __post_init__(self):
     settings.even(self.samples, self.children, 'children')
+    if min(self.depth, self.phrases) < 1:
+      raise ValueError(
+        f'{self.depth} steps of {self.phrases} phrases are no response; use at '
+        'least 1 of each'
+      )
 
   @property
   def contract(self):
-    return Contract(self.samples, provides={'node_path'}, may_lag=True)
+    made = {'node_path', 'overlap'}
+    return Contract(self.samples, provides=made, may_lag=True)
 
   def collect(self, tools, prompts, state, key):
     columns = tools.columns
-    most = settings.each(columns, self.depth, 'steps')
     every = start = given.blank(prompts, 1, columns)
     trees = [Tree(row, self.depth) for row in range(len(start.valid))]
     steps: list[list[Node | None]] = [[] for _ in trees]
     rounds: list[Rollouts] = []
-    weights: Array = jnp.ones(0)
     for number in range(self.samples // self.children):
-      grow, finish = jax.random.split(jax.random.fold_in(key, number))
       at = [tree.descended(self.explore) for tree in trees]
       if rounds:
         places = jnp.asarray([node.row for node in at])
         start = jax.tree.map(lambda x, places=places: x[places], every)
+      draw = jax.random.fold_in(key, number)
       more = tools.generate(
-        prefixes.as_prompts(start, start.length), grow, self.children, most=most
+        prefixes.as_prompts(start, start.length), draw, self.children
       )
       before = arranged.repeated(start, self.children)
-      rows = prefixes.joined(before, before.length, more, before.truncated)
-      prior = jnp.exp(numerics.masked_mean(more.logp, more.action_mask, axis=1))
-      unfinished = rows.truncated & (rows.length < columns)
-      ends, weights = _ends(tools, rows, unfinished, finish)
+      whole = prefixes.joined(before, before.length, more, before.truncated)
+      last = np.repeat([x.depth + 1 >= self.depth for x in at], self.children)
+      taken = self._taken(tools, more, last)
+      cut = jnp.minimum(before.length + taken, whole.length)
+      over = np.asarray((cut == whole.length) | ~before.truncated)
+      rows = prefixes.shortened(whole, cut).replace(
+        truncated=jnp.asarray(~over)
+      )
+      own = jnp.arange(columns) >= before.length[:, None]
+      rows = actions.within(rows, own)
+      new = more.action_mask & (jnp.arange(columns) < taken[:, None])
+      prior = np.exp(numerics.masked_mean(more.logp, new, axis=1))
+      ends, weights = _ends(tools, whole)
       first = len(every.valid) if rounds else 0
-      found = zip(np.asarray(prior), ~np.asarray(unfinished), ends, strict=True)
+      found = zip(prior, over, ends, strict=True)
       for i, step in enumerate(found):
         tree = i // self.children
         above = at[tree]
-        new = None if above.leaf else trees[tree].grown(above, first + i, *step)
-        steps[tree].append(new)
+        grown = (
+          None if above.leaf else trees[tree].grown(above, first + i, *step)
+        )
+        steps[tree].append(grown)
       for node in at:
         if node.leaf:
           node.back(node.mean)
       # The prompts alone stand nowhere but before the first steps.
       parts = (every, rows) if rounds else (rows,)
       every = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
-      own = jnp.arange(columns) >= before.length[:, None]
-      rounds.append(actions.within(rows, own))
+      alike = _overlap(_said(tools, rows, before.length), self.children)
+      rounds.append(rows.with_extras(overlap=alike))
     tools.note('plan/nodes', float(np.mean([len(x.nodes) for x in trees])))
     rows = arranged.together(len(trees), *rounds)
     return *_valued(rows, sum(steps, []), weights), state
+
+  def _taken(self, tools, more: Rollouts, last):
+    """i32[N]: tokens of the step that each response begins with.
+
+    Args:
+      last: bool[N], steps that are all of it.
+    """
+    lengths = np.asarray(more.length)
+    taken = [
+      length if all_of_it else tokens_of(pieces, self.mark, self.phrases)
+      for pieces, length, all_of_it in zip(tools.pieces(more), lengths, last)
+    ]
+    return jnp.asarray(taken, jnp.int32)
+
+
+def tokens_of(pieces, mark: str, phrases: int) -> int:
+  """How many tokens, one at least, some phrases have; all, of fewer phrases."""
+  ends = [found.end() for found in re.finditer(mark, ''.join(pieces))]
+  if len(ends) < phrases:
+    return len(pieces)
+  return max(1, spans.inside(pieces, 0, ends[phrases - 1])[1])
+
+
+def _said(tools, rows: Rollouts, start):
+  """The text of each row from its column on, i32[N]."""
+  starts = np.asarray(start)
+  told = zip(tools.pieces(rows), starts, strict=True)
+  return [''.join(pieces[begin:]) for pieces, begin in told]
+
+
+def _overlap(texts, children: int):
+  """f32[N, C]: the words that siblings share, of the fewer of their words.
+
+  1 of two without words, 0 of one.
+  """
+  words = [set(text.split()) for text in texts]
+  rows = np.arange(len(words))
+  first = rows - rows % children
+  return jnp.asarray(
+    [
+      [_shared(words[row], words[first[row] + i]) for i in range(children)]
+      for row in rows
+    ],
+    jnp.float32,
+  )
+
+
+def _shared(one: set[str], other: set[str]) -> float:
+  fewer = min(len(one), len(other))
+  return len(one & other) / fewer if fewer else float(one == other)
 
 
 def _valued(rows: Rollouts, steps, weights):
@@ -112,13 +197,12 @@ def _valued(rows: Rollouts, steps, weights):
   return rows, Scores(jnp.asarray(means[:, :-1], jnp.float32), weights)
 
 
-def _ends(tools, rows: Rollouts, unfinished, key):
-  """Scores and reward, f64[N, K + 1], of one end of each row, and the weights.
+def _ends(tools, rows: Rollouts):
+  """Scores and reward, f64[N, K + 1], of each row, and the weights.
 
   0 where the verifier failed.
   """
-  ends = prefixes.continued(tools, rows, rows.length, key, going=unfinished)
-  ends, scores = tools.verify(ends)
+  ends, scores = tools.verify(rows)
   found = jnp.concatenate([scores.components, scores.total[:, None]], axis=1)
   found = jnp.where(ends.valid[:, None], found, 0.0)
   return np.asarray(found, np.float64), scores.weights

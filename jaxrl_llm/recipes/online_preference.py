@@ -412,18 +412,23 @@ def itool(
   pool: int = 3,
   weight: float = 2.5,
   margin_ratio: float = 0.2,
+  mark: str = searched.MARK,
+  phrases: int = 2,
   gap: float = 0.1,
+  least: float = -0.3,
+  limit: float = 0.95,
 ) -> Recipe:
   """The best step from a node of a search tree against its worst, by SimPO.
 
   Five rounds of Monte-Carlo tree search, steered by the perplexity of steps; a
-  row is a step behind those before it. Of `pool` questions the one is asked
-  whose demonstration the policy finds most unlikely. The paper's warm-up from
-  easy to hard is two runs of `sft` before this one, see
-  experiments/configs/itool.py.
+  row is a step, `phrases` of a text or call, behind those before it. Of `pool`
+  questions the one is asked whose demonstration the policy finds most unlikely.
+  The paper's warm-up from easy to hard is two runs of `sft` before this one,
+  see experiments/configs/itool.py.
 
-  Deviates: a step is a share of the tokens, not a phrase, and pairs of good
-  steps that are too low in value or too alike are not left out.
+  Deviates: ends are judged by the verifiers of the run, where in the published
+  code the policy grades them with the answer at hand, and no reward is guessed
+  for a step before its first end.
 
   No limit: a pair is of two steps from one node of a search, valued by all ends
   below them, and no other entry pairs steps.
@@ -433,15 +438,13 @@ def itool(
   )
   return Recipe(
     plan=hardest.Hardest(
-      searched.Searched(
-        samples=samples, children=children, depth=depth, explore=explore
-      ),
+      searched.Searched(samples, children, depth, explore, mark, phrases),
       pool=pool,
     ),
     objective=pair_losses(
       link,
       grouped.mean_likelihood,
       samples=samples,
-      among=partial(pairs.siblings, gap=gap),
+      among=partial(pairs.siblings, gap=gap, least=least, limit=limit),
     ),
   )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -209,8 +210,18 @@ def better_recorded(scores, rewards, live, *, recorded):
   return better(scores, rewards, live & recorded)
 
 
-@reads('node_path')
-def siblings(scores, rewards, live, *, node_path, gap=0.0):
+@reads('node_path', 'overlap')
+def siblings(
+  scores,
+  rewards,
+  live,
+  *,
+  node_path,
+  overlap,
+  gap=0.0,
+  least=-math.inf,
+  limit=1.0,
+):
   """The best child of a node against its worst, where they differ enough.
 
   The mean over the nodes of a group that have such a pair. Children of a node
@@ -218,7 +229,9 @@ def siblings(scores, rewards, live, *, node_path, gap=0.0):
 
   Args:
     node_path: i32[B, G, L], the child taken at each level.
+    overlap: f32[B, G, C], how alike each child of the same node is.
     gap: rewards differ by more than this.
+    least: reward of the best. limit: how alike the two are at most.
 
   Source: iTool, arXiv 2501.09766, and its code, with the value of a child as
     its reward.
@@ -230,8 +243,11 @@ def siblings(scores, rewards, live, *, node_path, gap=0.0):
   low = jnp.where(same, rewards[..., None, :], jnp.inf).min(axis=-1)
   high = jnp.where(same, rewards[..., None, :], -jnp.inf).max(axis=-1)
   best, worst = live & (rewards == high), live & (rewards == low)
+  best = best & (rewards >= least)
   far = rewards[..., :, None] - rewards[..., None, :] > gap
-  pair = same & _outer(best, worst) & far
+  child = jnp.broadcast_to(node_path[..., None, :, -1], same.shape)
+  other = jnp.take_along_axis(overlap, child, axis=-1) <= limit
+  pair = same & _outer(best, worst) & far & other
   # Rows that tie share the weight of their node.
   of_node = jnp.where(same, jnp.sum(pair, axis=-1)[..., None, :], 0)
   share = numerics.safe_divide(pair * 1.0, 1.0 * of_node.sum(-1)[..., None])

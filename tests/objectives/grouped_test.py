@@ -105,6 +105,7 @@ def batch(seed=0, rows=16, tokens=5, levels=4):
     'resampled': np.arange(rows) // SAMPLES % 2,
     'offline': np.arange(rows) % SAMPLES == 1,
     'node_path': rng.integers(0, 2, (rows, 2)),
+    'overlap': rng.random((rows, 2)).astype('f').astype('d'),
     'components': np.stack(
       [
         rng.integers(0, levels, rows) / levels * 1.0,

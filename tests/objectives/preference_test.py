@@ -309,8 +309,16 @@ def test_siblings_below_the_gap_are_no_pair():
   rewards = jnp.array([[0.2, 0.9, 0.5, 0.45]])
   path = jnp.array([[[0, 0], [0, 1], [1, 0], [1, 1]]])
   live = jnp.ones((1, 4), bool)
-  weights = pairs.siblings(rewards, rewards, live, node_path=path, gap=0.1)
+  alike = jnp.array([[[1.0, 0.5], [0.5, 1.0]] * 2])
+  weigh = functools.partial(
+    pairs.siblings, rewards, rewards, live, node_path=path, overlap=alike
+  )
+  weights = weigh(gap=0.1)
   assert weights[0, 1, 0] == 1 and weights.sum() == 1
+  assert weigh().sum() == 1 and weigh()[0, 2, 3] == 0.5
+  # Pairs whose best is bad, or that say nearly the same, are left out.
+  assert weigh(least=0.6)[0, 1, 0] == 1 and weigh(least=0.95).sum() == 0
+  assert weigh(limit=0.5).sum() == 1 and weigh(limit=0.49).sum() == 0
 
 
 @pytest.mark.parametrize(

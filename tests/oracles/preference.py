@@ -161,14 +161,16 @@ def demonstrated(scores, rewards, live, x):
   return _normalised(pair * 1.0)
 
 
-def siblings(scores, rewards, live, x, gap=0.0):
+def siblings(scores, rewards, live, x, gap=0.0, least=-9.0, limit=1.0):
   nodes = []
   parents = [tuple(path[:-1]) for path in x['node_path']]
   for node in set(parents):
     mine = np.array([parent == node for parent in parents])
     out = best_and_worst(scores, rewards, live & mine, x)
     for i, j in np.argwhere(out):
-      out[i, j] *= rewards[i] - rewards[j] > gap
+      alike = x['overlap'][i, x['node_path'][j][-1]]
+      out[i, j] *= rewards[i] - rewards[j] > gap and rewards[i] >= least
+      out[i, j] *= alike <= limit
     if out.sum():
       nodes.append(out)
   return sum(nodes) / len(nodes) if nodes else np.zeros((len(rewards),) * 2)

@@ -18,8 +18,8 @@ def number(*words):
 
 
 def reply(text, i):
-  """One to four letters, for every beginning and sample others."""
-  letters = [chr(97 + number(text, i, k) % 8) for k in range(4)]
+  """One to four letters or marks, for every beginning and sample others."""
+  letters = [' abc:de,'[number(text, i, k) % 8] for k in range(4)]
   return ''.join(letters[: 1 + number(text, i) % 4])
 
 
@@ -27,18 +27,29 @@ def judge(text, record):
   return number(text) % 11 / 10
 
 
-def search(prompt, *, samples, children, depth, explore, columns):
-  """Rows (tokens, start, path, value or None) of one prompt's tree."""
-  most = columns // depth
+def step_of(said, phrases):
+  """The first phrases of some tokens; ':' and ', ' end one."""
+  text, found = scripted.decode(said), 0
+  for place in range(len(text)):
+    found += text[place] == ':' or text[place - 1 : place + 1] == ', '
+    if found == phrases:  # The end of a response is no step by itself.
+      return said[: place + 1 + (said[place + 1] == 0)]
+  return said
+
+
+def overlap(one, other):
+  one, other = (set(scripted.decode(x).split()) for x in (one, other))
+  fewer = min(len(one), len(other))
+  return len(one & other) / fewer if fewer else float(one == other)
+
+
+def search(prompt, *, samples, children, depth, explore, columns, phrases):
+  """Rows (tokens, start, path, node or None) of one prompt's tree."""
   root = {'said': [], 'n': 0, 'w': 0.0, 'below': [], 'leaf': False, 'path': []}
   nodes, rows = [root], []
 
   def text(said):
     return prompt + scripted.decode(said)
-
-  def end(said):
-    tokens = scripted.encode(reply(text(said), 0)) + [0]
-    return (said + tokens)[:columns]
 
   for _ in range(samples // children):
     way = [root]
@@ -55,20 +66,22 @@ def search(prompt, *, samples, children, depth, explore, columns):
       )
     at = way[-1]
     for i in range(children):
-      step = (scripted.encode(reply(text(at['said']), i)) + [0])[:most]
       if at['leaf']:
         rows.append((None, None, None, None))
         continue
+      new = scripted.encode(reply(text(at['said']), i)) + [0]
+      end = (at['said'] + new)[:columns]
+      step = new if len(way) == depth else step_of(new, phrases)
       said = (at['said'] + step)[:columns]
-      over = said[-1] == 0 or len(said) == columns
-      gained = judge(scripted.decode(said if over else end(said)), {})
+      gained = judge(scripted.decode(end), {})
       child = {
         'said': said,
+        'step': step,
         'n': 1,
         'w': gained,
         'p': math.exp(np.mean([-token / 10 for token in step])),
         'below': [],
-        'leaf': over or len(way) == depth,
+        'leaf': said == end,
         'path': [nodes.index(at), i],
       }
       for node in way:
@@ -76,6 +89,11 @@ def search(prompt, *, samples, children, depth, explore, columns):
       rows.append((said, len(at['said']), child['path'], child))
       nodes.append(child)
       at['below'].append(child)
+    for child in at['below']:
+      mine = child['said'][len(at['said']) :]
+      child['alike'] = [
+        overlap(mine, c['said'][len(at['said']) :]) for c in at['below']
+      ]
     if at['leaf']:
       for node in way:
         node['n'] += 1
@@ -88,15 +106,15 @@ def search(prompt, *, samples, children, depth, explore, columns):
 @pytest.mark.parametrize(
   'how',
   [
-    {'samples': 12, 'children': 3, 'depth': 3, 'explore': 1.0},
-    {'samples': 16, 'children': 2, 'depth': 2, 'explore': 0.3},
-    {'samples': 4, 'children': 4, 'depth': 3, 'explore': 1.0},
+    {'samples': 12, 'children': 3, 'depth': 3, 'explore': 1.0, 'phrases': 1},
+    {'samples': 16, 'children': 2, 'depth': 2, 'explore': 0.3, 'phrases': 1},
+    {'samples': 20, 'children': 2, 'depth': 4, 'explore': 1.0, 'phrases': 2},
   ],
 )
 def test_rows_are_the_steps_of_a_search_with_its_values(how):
   asked = ['q', 'rs']
   tools = scripted.Scripted(reply, judge, columns=6)
-  plan = searched.Searched(**how)
+  plan = searched.Searched(**how, mark=':|, ')
   rows, scores, _ = plan.collect(tools, scripted.ask(*asked), (), KEY)
   expected = [row for q in asked for row in search(q, **how, columns=6)]
   assert len(expected) == len(rows.valid)
@@ -109,6 +127,7 @@ def test_rows_are_the_steps_of_a_search_with_its_values(how):
     chosen = np.flatnonzero(rows.action_mask[i])
     assert chosen.tolist() == list(range(start, length))
     assert rows.extras['node_path'][i].tolist() == path
+    np.testing.assert_allclose(rows.extras['overlap'][i], node['alike'])
     value = scores.components[i, 0]
     np.testing.assert_allclose(value, node['w'] / node['n'], rtol=1e-5)
   assert rows.group.tolist() == np.repeat([0, 1], how['samples']).tolist()
@@ -138,6 +157,26 @@ def test_an_end_that_was_not_judged_earns_nothing():
 def test_what_makes_no_search_is_refused():
   with pytest.raises(ValueError, match='7 samples .* by 2 children'):
     searched.Searched(samples=7, children=2)
-  tools = scripted.Scripted(reply, judge, columns=2)
-  with pytest.raises(ValueError, match='2 tokens do not make 3 steps'):
-    searched.Searched().collect(tools, scripted.ask('q'), (), KEY)
+  with pytest.raises(ValueError, match='3 steps of 0 phrases'):
+    searched.Searched(phrases=0)
+
+
+@pytest.mark.parametrize(
+  ('pieces', 'phrases', 'tokens'),
+  [
+    (['send', '(', 'to', '="', 'a"', ')'], 1, 2),
+    # A token that goes beyond the phrase begins the next one.
+    (['send', '(', 'to', '="', 'a"', ')'], 2, 3),
+    (['(x', '=1', ')'], 1, 1),
+    (['one', ',', ' two'], 1, 2),
+    (['one', ', ', 'two'], 2, 3),
+  ],
+)
+def test_a_step_has_the_tokens_that_its_phrases_have_whole(
+  pieces, phrases, tokens
+):
+  assert searched.tokens_of(pieces, searched.MARK, phrases) == tokens
+
+
+def test_any_character_can_end_a_phrase():
+  assert searched.tokens_of(['a', 'bc', 'd'], '.', 3) == 2

@@ -342,14 +342,18 @@ def crraft(case, *, most):
   )
 
 
-@entry(values={'depth': 2}, moved=({'gap': 0.7},))
-def itool(case, *, weight, margin_ratio, gap):
+@entry(
+  values={'depth': 2}, moved=({'gap': 0.7}, {'least': 1.5}, {'limit': 0.3})
+)
+def itool(case, *, weight, margin_ratio, gap, least, limit):
   """Arxiv 2501.09766: SimPO of the best child and the worst.
 
   Children of one node part at the last level of their paths. The mean over
-  the nodes of a tree whose children differ enough, of those that tie.
+  the nodes of a tree whose children differ enough in value and in words, and
+  are not all bad, of those that tie.
   """
   path, r = case.extras['node_path'], case.rewards
+  alike = case.extras['overlap']
 
   def loss(now):
     s = averaged(case, now.logp)
@@ -359,11 +363,15 @@ def itool(case, *, weight, margin_ratio, gap):
 
     def of_node(rows):
       high, low = (end(r[i] for i in rows) for end in (max, min))
-      if high - low <= gap:
+      if high - low <= gap or high < least:
         return None
-      return mean(
-        pair(i, j) for i in rows for j in rows if r[i] == high and r[j] == low
-      )
+      found = [
+        pair(i, j)
+        for i in rows
+        for j in rows
+        if r[i] == high and r[j] == low and alike[i, path[j, -1]] <= limit
+      ]
+      return mean(found) if found else None
 
     def of_group(rows):
       nodes = {}
