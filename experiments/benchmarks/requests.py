@@ -2,14 +2,14 @@
 
   python -m experiments.benchmarks.requests
 
-As `episodes`, with the same model and lengths, but 8 programs at once that ask
-a server on this machine: each sends its conversation back with 16 tokens more,
-8 times, and is answered 48. With keys kept between the requests
-(`policies/language/prefix_cache.py`), and every request read anew, as with
-`sample.keep=False`. All programs wait for each other before a turn; its seconds
-are CPU time of the process, programs and server included, from then until all
-are answered, the least of the rounds, so that others on the machine count for
-little.
+As `episodes`, with the same model and lengths, but 8 programs at once, with
+--prompts=6 24, that ask a server on this machine: each sends its conversation
+back with 16 tokens more, 8 times, and is answered 48. With keys kept between
+the requests (`policies/language/prefix_cache.py`), and every request read anew,
+as with `sample.keep=False`. All programs wait for each other before a turn; its
+seconds are CPU time of the process, programs and server included, from then
+until all are answered, the least of the rounds, so that others on the machine
+count for little.
 
 What was predicted, of 32 rows in process 0.47 and 2.5 seconds by the clock on
 two cores: kept reads the answer once more, so 2 to 3 blocks of 32 in place of
@@ -36,11 +36,10 @@ from experiments.benchmarks import episodes
 _ROUNDS = flags.DEFINE_integer(
   'rounds', 1, 'Timed episodes of each kind.', 1, allow_override=True
 )
+_PROMPTS = flags.DEFINE_integer(
+  'prompts', 2, 'Of which each is asked of four programs.', 1
+)
 _RESULTS = command.results_flag()
-
-
-# Of which each is asked of four programs.
-_PROMPTS = 2
 
 
 class _Numbers:
@@ -68,7 +67,8 @@ def main() -> int:
     name: [_played(parts, keep) for _ in range(_ROUNDS.value + 1)][1:]
     for name, keep in kinds.items()
   }
-  path = pathlib.Path(_RESULTS.value, 'requests.jsonl')
+  count = '' if _PROMPTS.value == 2 else f'_{4 * _PROMPTS.value}'
+  path = pathlib.Path(_RESULTS.value, f'requests{count}.jsonl')
   episodes.write(times, _ROUNDS.value, path)
   return 0
 
@@ -87,7 +87,7 @@ def _played(parts, keep: bool) -> list[float]:
   from jaxrl_llm.serving.server import Server
 
   sampler, params, prompts, heard = parts
-  shape = dataclasses.replace(episodes.SHAPE, prompts=_PROMPTS)
+  shape = dataclasses.replace(episodes.SHAPE, prompts=_PROMPTS.value)
   answering = Answering(
     sampler,
     episodes._sampling(),

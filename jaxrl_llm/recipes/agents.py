@@ -216,7 +216,7 @@ def mashost(
   turns: int = 4,
   clip_low: float = 0.2,
   clip_high: float = 0.2,
-  weight: float = 1.0,
+  weight: float = 0.3,
   minibatches: int = 1,
 ) -> Recipe:
   """GRPO over built agent graphs, plus each decision's own reward (HRPO).
@@ -228,8 +228,9 @@ def mashost(
   graphs draws both jointly; in text their tokens are drawn one by one.
 
   Deviates: reconstructed from abstract and reviews, and the weight is ours, as
-  is what an action earns: the environment says that. Messages of the agents
-  built so far are not seen.
+  is what an action earns: the environment says that. With a weight of 1 a
+  policy may exit at once, since what earns less than 0 is avoided before a
+  right graph is seen. Messages of the agents built so far are not seen.
   """
   return Recipe(
     plan=episodes.MultiTurn(samples=samples, turns=turns),

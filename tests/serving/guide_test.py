@@ -65,6 +65,7 @@ def test_the_agent_makes_one_row_in_process_and_over_http(guide):
   ]
 
 
+@pytest.mark.usefixtures('namespaces')
 def test_the_transcripts_are_those_of_the_page(guide):
   assert transcripts.page() == transcripts.PAGE.read_text()
 

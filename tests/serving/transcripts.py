@@ -1,4 +1,4 @@
-"""The agent of the guide in three ways, as the rows that are learned from.
+"""Agents of the guide in four ways, as the rows that are learned from.
 
   python -m tests.serving.transcripts
 
@@ -20,7 +20,7 @@ from jaxrl_llm.problems.text.chats import Chats, Talk
 from jaxrl_llm.serving import engine as engine_lib
 from jaxrl_llm.serving import ledger as ledger_lib
 from jaxrl_llm.serving import programs
-from jaxrl_llm.tasks import hosted, toolbox
+from jaxrl_llm.tasks import hosted, imports, toolbox
 from tests.problems.text import templates
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -33,6 +33,9 @@ TOKENIZER = templates.tokenizer('qwen3')
 ENDS = [TOKENIZER.eos_token_id]
 _CALL = '<tool_call>\n{{"name": "price", "arguments": {{"item": "{}"}}}}\n'
 CALLS = '\n'.join(_CALL.format(item) + '</tool_call>' for item in 'ab')
+PRODUCT = {'prompt': 'How much is 6 times 7?'}
+_PROGRAM = '{"name": "python", "arguments": {"code": "print(6 * 7)"}}'
+COMPUTES = f'<tool_call>\n{_PROGRAM}\n</tool_call>'
 
 
 def say(ids) -> list[int]:
@@ -61,14 +64,22 @@ class Engine:
     return future
 
 
-def in_process() -> tuple[list[ledger_lib.Row], float]:
-  """The class of tools, without HTTP."""
-  from shop import Shop
+def compute(ids) -> list[int]:
+  """Writes a program, and says what it printed."""
+  told = re.findall(r'tool\n(\d+)', TOKENIZER.decode(ids))
+  words = f'It is {told[0]}.' if told else COMPUTES
+  return TOKENIZER(words, add_special_tokens=False)['input_ids'] + ENDS
 
-  world = hosted.Hosted('shop:Shop', workers=1)
-  chats = Chats(dialogue.Reader(TOKENIZER, ENDS), tools=toolbox.schemas(Shop))
-  prompt = [{'role': 'user', 'content': ROW['prompt']}]
-  [state], talk = world.reset([ROW]), Talk(prompt)
+
+def in_process(
+  name='shop:Shop', row=ROW, say=say
+) -> tuple[list[ledger_lib.Row], float]:
+  """A class of tools, without HTTP."""
+  world = hosted.Hosted(name, workers=1)
+  schemas = toolbox.schemas(imports.imported('tools', name))
+  chats = Chats(dialogue.Reader(TOKENIZER, ENDS), tools=schemas)
+  prompt = [{'role': 'user', 'content': row['prompt']}]
+  [state], talk = world.reset([row]), Talk(prompt)
   ids, turns = list(chats.begin(prompt)), []
   while True:
     drawn = say(ids)
@@ -119,18 +130,21 @@ WAYS = {
   'Over HTTP, with `--config.serve.history=template`': lambda: over_http(
     anew=True
   ),
+  'With a sandbox, `--config.environment=wiki:Clerk`': lambda: in_process(
+    'wiki:Clerk', PRODUCT, compute
+  ),
 }
 
 
 def page() -> str:
   """All of it; the agents are where Python finds them."""
   lines = [
-    '# One agent in three ways',
+    '# One agent in three ways, and one with a sandbox',
     '',
-    'The agent of [the guide](../../docs/agents.md) on one record, as the rows',
-    'that are learned from: lines that the policy drew begin with `>`, all',
-    'others are read and masked. What the policy says is given here; the rest',
-    'is that of a run.',
+    'Agents of [the guide](../../docs/agents.md) on a record each, as the',
+    'rows that are learned from: lines that the policy drew begin with `>`,',
+    'all others are read and masked. What the policy says is given here; the',
+    'rest is that of a run. [What else can be seen of agents](agents.md).',
     '',
     '```',
     'python -m tests.serving.transcripts',
