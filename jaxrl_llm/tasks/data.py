@@ -476,7 +476,8 @@ def split(
   if not 0 < held_out < len(ranked):
     raise ValueError(
       f'{dataset.name} has {len(ranked)} different questions, of which '
-      f'{held_out} cannot be held out; choose 1 to {len(ranked) - 1}'
+      f'{held_out} cannot be held out; set data.held_out to at most '
+      f'{len(ranked) - 1}, or name others in data.held_out_path'
     )
   chosen = set(ranked[:held_out])
   away = np.array([d in chosen for d in digests])
