@@ -160,7 +160,7 @@ def schemas(kind: type[Toolbox]) -> list[dict[str, Any]]:
     except Exception as error:
       raise ValueError(
         f'the tool {kind.__name__}.{name} cannot be shown to a policy: '
-        f'{error} Give every argument a type, and a docstring with a line '
+        f'{error}. Give every argument a type, and a docstring with a line '
         'about the tool and, under "Args:", one about every argument'
       ) from error
   if not made:

@@ -195,53 +195,6 @@ def test_tools_are_called_alike_over_http_and_in_process(tmp_path, kind):
     assert texts[0].count('KeyError') == 1 and (said == 1).all()
 
 
-@pytest.mark.slow
-def test_the_same_rows_over_http_and_in_process_teach_the_same(tmp_path):
-  """What an iteration adds to the parameters, by plain gradient descent.
-
-  Over HTTP rows know their episodes, which is counted by another program.
-  """
-  learned = []
-  for make, change in (
-    (program, {'serve.answer': 96, 'program': f'{AGENTS}:prices_backwards'}),
-    (agent, {}),
-  ):
-    config = make.get_config('flow_grpo_agent').unlock()
-    config.update_from_flattened_dict(
-      {
-        'sample.max_response': 288,
-        'warm_start.steps': 0,
-        'data.size': 16,
-        'data.held_out': 4,
-        'recipe.samples': 4,
-        'recipe.turns': 3,
-        'recipe.minibatches': 1,
-        'sample.prompts': 2,
-        'learn.microbatches': 1,
-        'optimizer.name': 'sgd',
-        'optimizer.warmup': 0,
-        'eval.every': 0,
-        **change,
-      }
-    )
-    parts, params = assembly.assemble(config, tmp_path)
-    with contextlib.closing(parts):
-      world = None if change else parts.answering.environment
-      _, _, found, scores = collected(parts, Shopping(parts, world))
-      # Episodes of one question say the same here, so rewards are made up.
-      scores = scores.replace(components=jnp.arange(8.0)[:, None] % 3)
-      before = jax.tree.map(jnp.copy, params)
-      state = loop.begin(parts, params)
-      scored = parts.compiled.score(state, parts.fixed, found)
-      after = loop._learn(parts, state, scored, scores, 0).state.params
-    steps = jax.tree.map(lambda a, b: a - b, after, before)
-    learned.append(np.concatenate([*map(np.ravel, jax.tree.leaves(steps))]))
-  over_http, in_process = learned
-  largest = np.abs(in_process).max()
-  assert largest > 1e-6
-  np.testing.assert_allclose(over_http, in_process, atol=1e-4 * largest)
-
-
 PAID = {'verify.names': ('returned',), 'verify.weights': (1.0,)}
 
 
