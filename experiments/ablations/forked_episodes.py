@@ -22,6 +22,8 @@ iteration with fewer calls; since early turns fill a group first, entropy
 matters where the base is small.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,7 +38,7 @@ QUESTIONS, SAMPLES, FIRST = 16, 16, 8
 ITERATIONS, EVERY, SURE = 120, 5, 5.0
 RIGHT = np.random.default_rng(0).integers(0, VOCAB, (KINDS, TURNS))
 # Base and weight of a fork, or how many whole episodes.
-LEARNERS = {
+LEARNERS: dict[str, tuple[float, float] | int] = {
   'arpo': (0.5, 0.2 / np.log(VOCAB)),
   'arpo, weight 0': (0.5, 0.0),
   'arpo, base 0.1': (0.1, 0.5),
@@ -121,9 +123,11 @@ def chance(params):
 def run(seeds, *, learner):
   """The chance of a right episode, and calls, along training."""
   how = LEARNERS[learner]
+  samples = how if isinstance(how, int) else SAMPLES
   whole = isinstance(how, int)
-  samples = how if whole else SAMPLES
-  values = {'kl_weight': 0.0} if whole else {'first': FIRST, 'turns': TURNS}
+  values: dict[str, Any] = {'first': FIRST, 'turns': TURNS}
+  if whole:
+    values = {'kl_weight': 0.0}
   program = tables.program_of(
     'grpo' if whole else 'arpo',
     tx=optax.adam(0.05),

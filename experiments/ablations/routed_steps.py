@@ -103,8 +103,8 @@ def joined(told):
   pay = [pay for _, pay in told]
 
   def together(*parts):
-    parts = [x.reshape(QUESTIONS, SAMPLES, *x.shape[1:]) for x in parts]
-    both = jnp.stack(parts, axis=1)
+    each = [x.reshape(QUESTIONS, SAMPLES, *x.shape[1:]) for x in parts]
+    both = jnp.stack(each, axis=1)
     return both.reshape(-1, *both.shape[3:])
 
   count = QUESTIONS * STEPS * SAMPLES
