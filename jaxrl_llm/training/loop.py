@@ -395,8 +395,10 @@ def _diagnosis(step, count, metrics):
   failed = [
     f'{name}={value:g}'
     for name, value in sorted(metrics.items())
-    if name.startswith('verify/') and value
+    if name.startswith(('verify/', 'stop/')) and value
   ]
+  if metrics.get('programs/requests') == 0:
+    failed.append('programs/requests=0: no program asked anything')
   if not metrics.get('rows/valid', 1.0) > 0:
     return (
       f'{count} iterations in a row, up to {step}, taught nothing; in the last '

@@ -58,6 +58,13 @@ def test_it_stops_as_soon_as_one_that_explodes_would(tmp_path):
     tmp_path / 'metrics.jsonl')])) == 1  # fmt: skip
 
 
+def test_programs_that_ask_nothing_are_named_where_nothing_was_judged():
+  """Else nobody could tell why, as no verifier was asked either."""
+  told = {'rows/valid': 0.0, 'programs/requests': 0.0, 'stop/done': 1.0}
+  words = '(stop/done=1, programs/requests=0: no program asked anything)'
+  assert words in loop._diagnosis(1, 1, told)
+
+
 def test_a_run_of_good_iterations_ends_well_and_logs_what_the_table_says(
   tmp_path, monkeypatch
 ):
