@@ -219,9 +219,15 @@ def dealt(groups: int, config) -> Parts:
   """The same by lot, as many annotators to each group as to any other.
 
   Raises:
-    command.Refused: a record without an annotator.
+    command.Refused: a record without an annotator, or fewer annotators than
+      groups.
   """
   rows, names = _read(config)
+  if len({*names}) < groups:
+    raise command.Refused(
+      f'--groups={groups} are more than the {len({*names})} annotators of the '
+      f'records; use at most {len({*names})}'
+    )
   lots = random.Random(config.seed).sample(sorted({*names}), len({*names}))
   return _parted(rows, names, [sorted(lots[i::groups]) for i in range(groups)])
 

@@ -99,6 +99,8 @@ def test_one_model_becomes_several_whose_people_are_dealt_out(tmp_path):
   assert assign.dealt(2, config)[1] == people
   config.seed = 1
   assert assign.dealt(2, config)[1] != people
+  with pytest.raises(command.Refused, match='use at most 6'):
+    assign.dealt(7, config)
 
 
 @pytest.mark.parametrize(
