@@ -60,8 +60,8 @@ class RewardModels:
   @property
   def labels(self) -> int:
     """K, the numbers that each says of a response."""
-    kernel = self.params[heads.NAMES['after_values']]['kernel']
-    return kernel.shape[2] if kernel.ndim > 2 else 1
+    shape = _head(self.params).shape
+    return shape[2] if len(shape) > 2 else 1
 
   def __call__(
     self, prompts: Sequence[Any], responses: Sequence[str]
@@ -205,6 +205,14 @@ def load(paths: Sequence[str], *, compared: bool = False) -> RewardModels:
     )
   parts = [_classifier(f) if classifier else _own(f) for f in folders]
   model, params = parts[0][0], [params for _, params in parts]
+  shapes = [_head(x).shape for x in params]
+  for path, shape in zip(paths, shapes):
+    if shape != shapes[0]:
+      raise ValueError(
+        f'the heads of {paths[0]} and {path}, {shapes[0]} and {shape}, give '
+        'other numbers of labels; name the label of each as a verifier of its '
+        'own, FOLDER@0'
+      )
   settings = transformers.AutoConfig.from_pretrained(
     folders[0], trust_remote_code=False
   )
@@ -217,6 +225,10 @@ def load(paths: Sequence[str], *, compared: bool = False) -> RewardModels:
     classifier=classifier,
     padding=settings.pad_token_id,
   )
+
+
+def _head(params) -> jax.Array:
+  return params[heads.NAMES['after_values']]['kernel']
 
 
 def _own(folder) -> tuple[Config, PyTree]:

@@ -62,6 +62,11 @@ def test_a_head_goes_on_from_where_it_was(labelled):
   assert later['after_head']['kernel'].shape[1] == 2
 
 
+def test_models_of_other_numbers_of_labels_are_refused(labelled, folders):
+  with pytest.raises(ValueError, match='give other numbers of labels'):
+    reward_models.load([folders[0], labelled[0]])
+
+
 def test_a_model_of_labels_says_their_mean_and_each(labelled):
   folder = labelled[0]
   names = [
