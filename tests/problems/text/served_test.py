@@ -160,19 +160,25 @@ def test_a_program_makes_the_rows_that_its_environment_makes(tmp_path):
   assert found.extras['episode'].tolist() == list(range(8))
 
 
-@pytest.mark.parametrize('kind', [Shopping, Bulk])
-def test_tools_are_called_alike_over_http_and_in_process(tmp_path, kind):
-  """Through a chat template, with calls that go wrong among them.
-
-  Of several calls at once the program sends the results back to front.
-  """
-  configs = program.get_config(), agent.get_config()
+def shops(recipe='grpo'):
+  """The same tools as a program over HTTP, and in process."""
+  configs = program.get_config(recipe), agent.get_config()
   for config in configs:
     config.unlock()
     config.sample.max_response, config.warm_start.steps = 288, 0
     config.data.size, config.data.held_out = 16, 4
     config.recipe.samples, config.eval.every = 4, 0
   configs[0].serve.answer = 96
+  return configs
+
+
+@pytest.mark.parametrize('kind', [Shopping, Bulk])
+def test_tools_are_called_alike_over_http_and_in_process(tmp_path, kind):
+  """Through a chat template, with calls that go wrong among them.
+
+  Of several calls at once the program sends the results back to front.
+  """
+  configs = shops()
   configs[0].program = f'{AGENTS}:prices_backwards'
   with assembled(configs[0], tmp_path) as parts:
     _, prompts, found, scores = collected(parts, kind(parts))
@@ -193,6 +199,35 @@ def test_tools_are_called_alike_over_http_and_in_process(tmp_path, kind):
     calls = re.findall(r'(?:\[price[^]]*\])+', texts[0])
     assert [call.count('price') for call in calls] == [3]
     assert texts[0].count('KeyError') == 1 and (said == 1).all()
+
+
+@pytest.mark.slow  # compiles the learner
+def test_tools_teach_the_same_over_http_and_in_process(tmp_path):
+  """One gradient, which a step of size 1 takes off the weights.
+
+  Without a baseline, as the samples of a prompt are alike here.
+  """
+  over_http, within = shops('reinforce')
+  over_http.optimizer.name, over_http.optimizer.learning_rate = 'sgd', 1.0
+  over_http.optimizer.warmup, over_http.sample.prompts = 0, 2
+  with assembled(within, tmp_path) as parts:
+    speaker = Shopping(parts, parts.answering.environment)
+    prompts = parts.train.prompts(np.arange(2))
+    plan = episodes.MultiTurn(samples=4, turns=3)
+    rows, marks, _ = plan.collect(speaker, prompts, None, KEY)
+  parts, params = assembly.assemble(over_http, tmp_path)
+  with contextlib.closing(parts):
+    _, _, found, scores = collected(parts, Shopping(parts))
+    learned = []
+    for rollouts, judged in ((found, scores), (rows, marks)):
+      state = parts.init(jax.tree.map(jnp.copy, params))
+      rollouts = parts.compiled.score(state, parts.fixed, rollouts)
+      made = loop._learn(parts, state, rollouts, judged, 0)
+      learned.append((made.state.params, made.metrics))
+  jax.tree.map(np.testing.assert_array_equal, *learned)
+  own, metrics = learned[0]
+  moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), own, params)
+  assert min(jax.tree.leaves(moved)) > 0 and metrics['bad_steps'] == 0
 
 
 PAID = {'verify.names': ('returned',), 'verify.weights': (1.0,)}
@@ -269,15 +304,9 @@ def test_a_template_writes_the_same_history_over_http_and_in_process(
   tmp_path, kind
 ):
   """With thoughts that it leaves out, every turn is a row."""
-  configs, made = (program.get_config(), agent.get_config()), []
-  for config in configs:
-    config.unlock()
-    config.sample.max_response, config.warm_start.steps = 288, 0
-    config.data.size, config.data.held_out = 16, 4
-    config.recipe.samples, config.eval.every = 4, 0
+  made = []
+  for config in shops():
     config.serve.history, config.serve.rows = 'template', 3
-  configs[0].serve.answer = 96
-  for config in configs:
     with assembled(config, tmp_path) as parts:
       speaker = kind(parts, parts.answering.environment)
       made.append(collected(parts, speaker))
