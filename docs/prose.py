@@ -58,8 +58,8 @@ def _pages() -> dict[str, str]:
   """What stands in code, and where it leads."""
   found = {piece.name: f'/methods/{piece.name}.md' for piece in pieces.pieces()}
   found |= {name: f'/recipes/{name}.md' for name in recipes.names()}
-  for path in (ROOT / 'experiments' / 'ablations').glob('*_*.py'):
-    if not path.stem.startswith('_'):
+  for path in (ROOT / 'experiments' / 'ablations').glob('*.py'):
+    if (ROOT / 'experiments' / 'results' / f'{path.stem}.jsonl').exists():
       found[path.name] = f'/{STUDIES}.md#{path.stem}'
   return found
 
