@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +13,7 @@ from jaxrl_llm.plans import (
   actions,
   arranged,
   given,
+  overlap,
   prefixes,
   settings,
   spans,
@@ -87,8 +87,7 @@ class Searched(Plan):
     return Contract(self.samples, provides=made, may_lag=True)
 
   def collect(self, tools, prompts, state, key):
-    columns = tools.columns
-    every = start = given.blank(prompts, 1, columns)
+    every = start = given.blank(prompts, 1, tools.columns)
     trees = [Tree(row, self.depth) for row in range(len(start.valid))]
     steps: list[list[Node | None]] = [[] for _ in trees]
     rounds: list[Rollouts] = []
@@ -98,25 +97,10 @@ class Searched(Plan):
         places = jnp.asarray([node.row for node in at])
         start = jax.tree.map(lambda x, places=places: x[places], every)
       draw = jax.random.fold_in(key, number)
-      more = tools.generate(
-        prefixes.as_prompts(start, start.length), draw, self.children
-      )
-      before = arranged.repeated(start, self.children)
-      whole = prefixes.joined(before, before.length, more, before.truncated)
-      last = np.repeat([x.depth + 1 >= self.depth for x in at], self.children)
-      taken = self._taken(tools, more, last)
-      cut = jnp.minimum(before.length + taken, whole.length)
-      over = np.asarray((cut == whole.length) | ~before.truncated)
-      rows = prefixes.shortened(whole, cut).replace(
-        truncated=jnp.asarray(~over)
-      )
-      own = jnp.arange(columns) >= before.length[:, None]
-      rows = actions.within(rows, own)
-      new = more.action_mask & (jnp.arange(columns) < taken[:, None])
-      prior = np.exp(numerics.masked_mean(more.logp, new, axis=1))
+      whole, rows, prior = self._steps(tools, start, at, draw)
       ends, weights = _ends(tools, whole)
       first = len(every.valid) if rounds else 0
-      found = zip(prior, over, ends, strict=True)
+      found = zip(prior, ~np.asarray(rows.truncated), ends, strict=True)
       for i, step in enumerate(found):
         tree = i // self.children
         above = at[tree]
@@ -130,11 +114,37 @@ class Searched(Plan):
       # The prompts alone stand nowhere but before the first steps.
       parts = (every, rows) if rounds else (rows,)
       every = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
-      alike = _overlap(_said(tools, rows, before.length), self.children)
-      rounds.append(rows.with_extras(overlap=alike))
+      rounds.append(rows)
     tools.note('plan/nodes', float(np.mean([len(x.nodes) for x in trees])))
     rows = arranged.together(len(trees), *rounds)
     return *_valued(rows, sum(steps, []), weights), state
+
+  def _steps(self, tools, start: Rollouts, at, key):
+    """`children` steps behind each beginning, all of the rest for the last.
+
+    Args:
+      at: the nodes that these beginnings are.
+
+    Returns:
+      The whole responses, the rows that end with their steps, not truncated
+      where the response does, and exp(mean log-prob) of each step.
+    """
+    more = tools.generate(
+      prefixes.as_prompts(start, start.length), key, self.children
+    )
+    before = arranged.repeated(start, self.children)
+    whole = prefixes.joined(before, before.length, more, before.truncated)
+    last = np.repeat([x.depth + 1 >= self.depth for x in at], self.children)
+    taken = self._taken(tools, more, last)
+    cut = jnp.minimum(before.length + taken, whole.length)
+    over = (cut == whole.length) | ~before.truncated
+    columns = jnp.arange(tools.columns)
+    own = columns >= before.length[:, None]
+    rows = actions.within(prefixes.shortened(whole, cut), own)
+    alike = overlap.among(_said(tools, rows, before.length), self.children)
+    rows = rows.replace(truncated=~over).with_extras(overlap=jnp.asarray(alike))
+    new = more.action_mask & (columns < taken[:, None])
+    return whole, rows, np.exp(numerics.masked_mean(more.logp, new, axis=1))
 
   def _taken(self, tools, more: Rollouts, last):
     """i32[N]: tokens of the step that each response begins with.
@@ -144,18 +154,10 @@ class Searched(Plan):
     """
     lengths = np.asarray(more.length)
     taken = [
-      length if all_of_it else tokens_of(pieces, self.mark, self.phrases)
+      length if all_of_it else spans.phrases(pieces, self.mark, self.phrases)
       for pieces, length, all_of_it in zip(tools.pieces(more), lengths, last)
     ]
     return jnp.asarray(taken, jnp.int32)
-
-
-def tokens_of(pieces, mark: str, phrases: int) -> int:
-  """How many tokens, one at least, some phrases have; all, of fewer phrases."""
-  ends = [found.end() for found in re.finditer(mark, ''.join(pieces))]
-  if len(ends) < phrases:
-    return len(pieces)
-  return max(1, spans.inside(pieces, 0, ends[phrases - 1])[1])
 
 
 def _said(tools, rows: Rollouts, start):
@@ -163,28 +165,6 @@ def _said(tools, rows: Rollouts, start):
   starts = np.asarray(start)
   told = zip(tools.pieces(rows), starts, strict=True)
   return [''.join(pieces[begin:]) for pieces, begin in told]
-
-
-def _overlap(texts, children: int):
-  """f32[N, C]: the words that siblings share, of the fewer of their words.
-
-  1 of two without words, 0 of one.
-  """
-  words = [set(text.split()) for text in texts]
-  rows = np.arange(len(words))
-  first = rows - rows % children
-  return jnp.asarray(
-    [
-      [_shared(words[row], words[first[row] + i]) for i in range(children)]
-      for row in rows
-    ],
-    jnp.float32,
-  )
-
-
-def _shared(one: set[str], other: set[str]) -> float:
-  fewer = min(len(one), len(other))
-  return len(one & other) / fewer if fewer else float(one == other)
 
 
 def _valued(rows: Rollouts, steps, weights):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -35,3 +36,20 @@ def holding(pieces: Sequence[str], place: int) -> int:
   """
   ends = np.cumsum([len(piece) for piece in pieces])
   return int(np.searchsorted(ends, place, side='right'))
+
+
+def phrases(pieces: Sequence[str], mark: str, count: int) -> int:
+  """How many tokens, one at least, the first phrases of their text have whole.
+
+  Args:
+    mark: a regular expression; a phrase ends behind a match.
+    count: phrases. All tokens, of a text with fewer.
+
+  Example:
+    >>> phrases(['put', '(', 'a', '=1', ')'], '=|[(]', 2)
+    3
+  """
+  ends = [found.end() for found in re.finditer(mark, ''.join(pieces))]
+  if len(ends) < count:
+    return len(pieces)
+  return max(1, inside(pieces, 0, ends[count - 1])[1])

@@ -159,24 +159,3 @@ def test_what_makes_no_search_is_refused():
     searched.Searched(samples=7, children=2)
   with pytest.raises(ValueError, match='3 steps of 0 phrases'):
     searched.Searched(phrases=0)
-
-
-@pytest.mark.parametrize(
-  ('pieces', 'phrases', 'tokens'),
-  [
-    (['send', '(', 'to', '="', 'a"', ')'], 1, 2),
-    # A token that goes beyond the phrase begins the next one.
-    (['send', '(', 'to', '="', 'a"', ')'], 2, 3),
-    (['(x', '=1', ')'], 1, 1),
-    (['one', ',', ' two'], 1, 2),
-    (['one', ', ', 'two'], 2, 3),
-  ],
-)
-def test_a_step_has_the_tokens_that_its_phrases_have_whole(
-  pieces, phrases, tokens
-):
-  assert searched.tokens_of(pieces, searched.MARK, phrases) == tokens
-
-
-def test_any_character_can_end_a_phrase():
-  assert searched.tokens_of(['a', 'bc', 'd'], '.', 3) == 2
