@@ -242,6 +242,55 @@ class Linear:
 
 
 @dataclasses.dataclass(frozen=True)
+class Shared:
+  """The weight of a term whose share of the loss rises, then falls.
+
+      mu   = most s / rise                                              s < rise
+             least + (most - least) (1 + cos(pi (s - rise) / fall)) / 2
+             least                                           s >= rise + fall
+      coef = mu / (1 - mu)
+
+  so that loss + coef term is (1 - mu) loss + mu term, over 1 - mu.
+
+  Attributes:
+    most: mu at its highest, in [0, 1).
+    least: mu at the end, in [0, 1).
+    rise: iterations from 0 to `most`, >= 0.
+    fall: iterations from `most` to `least`, >= 0.
+
+  Source: CHORD, arXiv 2508.11408, and its code in Trinity-RFT.
+  """
+
+  most: float
+  least: float
+  rise: int = 0
+  fall: int = 0
+
+  def __post_init__(self):
+    if not (0 <= self.most < 1 and 0 <= self.least < 1):
+      raise ValueError(
+        f'shares of {self.most:g} and {self.least:g} leave nothing of the loss '
+        'they stand beside; use shares in [0, 1)'
+      )
+
+  def init(self):
+    return ()
+
+  def value(self, state, step):
+    del state
+    rising = self.most * step / max(self.rise, 1)
+    done = jnp.minimum((step - self.rise) / max(self.fall, 1), 1.0)
+    left = (1 + jnp.cos(jnp.pi * done)) / 2 if self.fall else 0.0
+    falling = self.least + (self.most - self.least) * left
+    share = jnp.where(step < self.rise, rising, falling)
+    return jnp.asarray(share / (1 - share), jnp.float32)
+
+  def update(self, state, metrics):
+    del metrics
+    return state
+
+
+@dataclasses.dataclass(frozen=True)
 class Annealed:
   """The inverse of a step size that anneals linearly to 0.
 

@@ -78,6 +78,21 @@ def test_vee_of_equal_ends_is_constant():
   np.testing.assert_allclose(found, 0.2, rtol=1e-6)
 
 
+def test_the_share_beside_a_loss_rises_to_its_most_and_falls_to_its_least():
+  shared = control.Shared(most=0.8, least=0.2, rise=4, fall=6)
+  found = [float(shared.value((), s)) for s in (0, 1, 4, 7, 10, 90)]
+  share = np.array([0, 0.2, 0.8, 0.5, 0.2, 0.2])
+  np.testing.assert_allclose(found, share / (1 - share), rtol=1e-5)
+
+
+def test_a_share_without_rise_and_fall_is_its_least_from_the_start():
+  shared = control.Shared(most=0.1, least=0.1)
+  found = [float(shared.value((), s)) for s in (0, 1, 50)]
+  np.testing.assert_allclose(found, 0.1 / 0.9, rtol=1e-6)
+  with pytest.raises(ValueError, match='leave nothing of the loss'):
+    control.Shared(most=1.0, least=0.1)
+
+
 def test_linear_goes_from_its_first_to_its_last_and_stays_there():
   linear = control.Linear(first=5.0, last=1.0, iterations=4)
   found = [float(linear.value((), s)) for s in (0, 1, 4, 5, 50)]

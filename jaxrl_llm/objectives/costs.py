@@ -65,7 +65,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_llm import numerics
-from jaxrl_llm.objectives import critics
+from jaxrl_llm.objectives import critics, gates
 from jaxrl_llm.reads import reads
 
 
@@ -457,6 +457,25 @@ def pretraining(stats, batch, *, offline):
   """
   here = batch.rollouts.action_mask & offline[:, None]
   return jnp.where(here, -stats.logp, 0.0)
+
+
+@reads('share', 'offline')
+def doubted_expert(stats, batch, *, share, offline):
+  """-p (1 - p) log p of the tokens of somebody else, averaged over these.
+
+      -sg(p (1 - p)) log p tokens / their tokens     in their rows, else 0
+
+  Args:
+    share: f32[N, T], each token's share of the step's tokens.
+    offline: bool[N], rows of somebody else.
+
+  Source: CHORD, arXiv 2508.11408, and its code in Trinity-RFT.
+  """
+  here = batch.rollouts.loss_mask & offline[:, None]
+  whole = jnp.sum(jnp.where(here, share, 0.0))
+  phi = jax.lax.stop_gradient(gates.doubt(stats.logp, stats.logp, None, here))
+  scale = numerics.safe_divide(1.0, whole)
+  return jnp.where(here, -scale * phi * stats.logp, 0.0)
 
 
 @reads('values', 'old_values', 'guide')

@@ -103,6 +103,22 @@ def graded_signs(
   return settled * balanced_signs(logp, *rest, share=share, negative=negative)
 
 
+@reads('share', 'offline')
+def own_mean(logp, old_logp, advantages, mask, *, share, offline):
+  """tokens / own tokens in rows of the policy, 0 in those of somebody else.
+
+  Args:
+    share: f32[N, T], each token's share of the step's tokens.
+    offline: bool[N], rows of somebody else.
+
+  Source: CHORD, arXiv 2508.11408.
+  """
+  del logp, old_logp, advantages
+  own = mask & ~offline[:, None]
+  whole = jnp.sum(jnp.where(own, share, 0.0))
+  return jnp.where(own, numerics.safe_divide(1.0, whole), 0.0)
+
+
 @reads('ref_logp')
 def leftover_importance(
   logp, old_logp, advantages, mask, *, ref_logp, clip=0.9

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
+from jaxrl_llm import control
 from jaxrl_llm.advantages import critics, group, targets
-from jaxrl_llm.credit import chain, estimate, estimate_tokens, weigh
+from jaxrl_llm.credit import Sparing, chain, estimate, estimate_tokens, weigh
 from jaxrl_llm.objectives import (
   aggregate,
   costs,
@@ -177,6 +178,54 @@ def hpt(*, samples: int = 8, gate: float = 0.0, weight: float = 1.0) -> Recipe:
     plan=imitated.WithDemonstration(samples=samples, optional=True),
     credit=estimate_tokens(targets.switched, gate=gate, weight=weight),
     aggregate=aggregate.token_mean,
+  )
+
+
+@register(
+  Paper(
+    'On-Policy RL Meets Off-Policy Experts: Harmonizing Supervised Fine-Tuning '
+    'and Reinforcement Learning via Dynamic Weighting',
+    '2508.11408',
+  )
+)
+def chord(
+  *,
+  samples: int = 9,
+  clip: float = 0.2,
+  most: float = 0.1,
+  least: float = 0.1,
+  rise: int = 0,
+  fall: int = 0,
+  epsilon: float = 1e-6,
+  minibatches: int = 1,
+) -> Recipe:
+  """GRPO beside the likelihood of expert tokens that the policy doubts.
+
+      (1 - mu) own mean of GRPO + mu expert mean of -p (1 - p) log p
+
+  The last row of a group is the `demonstration`, which rewards do not see. mu
+  rises to `most` in `rise` iterations and falls to `least` in `fall`. By
+  default it stays, as CHORD-phi's in the authors' script; CHORD-mu has none of
+  p (1 - p), and most=0.9 least=0.05 fall=200.
+
+  Deviates: the whole is over 1 - mu, which Adam does not see; demonstrations
+  are those of the questions asked, there a data set of their own.
+
+  No limit: a group of `grpo` has no row that rewards do not see.
+  """
+  expert = Cost(costs.doubted_expert, control.Shared(most, least, rise, fall))
+  return Recipe(
+    plan=imitated.WithDemonstration(samples=samples),
+    credit=Sparing('offline', estimate(group.norm, epsilon=epsilon)),
+    objective=policy_gradient(
+      surrogates.clip,
+      low=clip,
+      high=clip,
+      gate=supervised.own_mean,
+      expert=expert,
+    ),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
   )
 
 

@@ -255,7 +255,13 @@ TABLE: dict[str, tuple[Name, ...]] = {
     ),
     Name('verl `dro`', 'grpo minibatches=4 surrogate=pulled', confidence='run'),
     Name('DFT; Trinity `sft_is`', 'dft', 'read'),
-    Name('Trinity `sft_phi`; CHORD', 'sft gate=doubt', 'read', 'without mu'),
+    Name('Trinity `sft_phi`', 'sft gate=doubt', 'read'),
+    Name(
+      'Trinity `mix_chord`; CHORD',
+      'chord',
+      'read',
+      'the whole is here over 1 - mu, which Adam does not see',
+    ),
     Name(
       'LUFFY, on rows of an expert',
       'sft gate=shaped_chance',

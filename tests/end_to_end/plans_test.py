@@ -81,6 +81,7 @@ def iterate(parts, state, count=2):
       ('remax', {}),
       ('spo_chain', {'recipe.continuations': 2}),
       ('hpt', {}),
+      ('chord', {}),
       ('single_stream', {}),
       ('progrpo', {}),
       ('spo_tree', {'recipe.depth': 2}),

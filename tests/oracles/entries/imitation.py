@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import exp, log
+from math import cos, exp, log, pi
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from tests.oracles.parts import (
   budget_mean,
   centred,
   clamp,
+  clipped,
   entry,
   k3,
   leave_one_out,
@@ -21,6 +22,7 @@ from tests.oracles.parts import (
   ratio,
   score_function,
   sequence_sum,
+  spread,
   summed,
   token_mean,
 )
@@ -164,6 +166,43 @@ def hpt(case, *, gate, weight):
   w = token_mean(case)
   loss = over_tokens(case, w, score_function(case, a))
   return Answer(loss, advantages=a, weights=w)
+
+
+@entry(moved=({'most': 0.9, 'least': 0.05, 'rise': 250, 'fall': 400},))
+def chord(case, *, clip, most, least, rise, fall, epsilon):
+  """Arxiv 2508.11408: GRPO and phi-SFT, each a mean over its own tokens.
+
+  mu as in Trinity-RFT, at the case's iteration; the sum is over 1 - mu.
+  """
+  shown = case.extras['offline']
+  a = np.zeros(len(case.valid))
+  for rows in case.groups:
+    own = [i for i in rows if not shown[i]]
+    there = [case.rewards[i] for i in own]
+    for i in own if len(own) > 1 else []:
+      a[i] = (case.rewards[i] - mean(there)) / (spread(there) + epsilon)
+  if case.step < rise:
+    mu = case.step / rise * most
+  elif case.step >= rise + fall:
+    mu = least
+  else:
+    turned = cos(pi * (case.step - rise) / fall)
+    mu = least + (most - least) * (1 + turned) / 2
+  policy, numbers = clipped(case, a, clip, clip), {True: 0, False: 0}
+  for it in case.tokens:
+    numbers[bool(shown[it[0]])] += 1
+
+  def loss(now):
+    total = 0.0
+    for it in case.tokens:
+      if shown[it[0]]:
+        p = exp(case.now.logp[it])
+        total -= mu / (1 - mu) * p * (1 - p) * now.logp[it] / numbers[True]
+      else:
+        total += policy(now, it) / numbers[False]
+    return total
+
+  return Answer(loss, advantages=a, weights=token_mean(case))
 
 
 @entry()
