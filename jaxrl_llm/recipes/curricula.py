@@ -430,6 +430,44 @@ def skywork_r1v2(
 
 @register(
   Paper(
+    'The Art of Scaling Reinforcement Learning Compute for LLMs',
+    '2510.13786',
+    'VERIFIED-2',
+  )
+)
+def scale_rl(
+  *,
+  samples: int = 16,
+  solved: float = 0.9,
+  cap: float = 5.0,
+  epsilon: float = 1e-4,
+  minibatches: int = 8,
+) -> Recipe:
+  """CISPO on prompts that weigh alike, none of which comes again once solved.
+
+  What an iteration earns is in units of its own size; groups of equal rewards
+  and their prompts do not count.
+
+  Deviates: ratios are to the old policy, there to the sampler; without the
+  phrase that ends a thought which is too long. TRL's trainer keeps a running
+  mean of that size, and does not divide by the number of prompts.
+
+  No limit: no other recipe weighs prompts alike.
+  """
+  return Recipe(
+    curriculum=curricula.Unsolved(solved),
+    plan=sampled.independent(samples=samples),
+    credit=chain(
+      weigh(filters.mixed_groups), estimate(group.norm_by_rms, epsilon=epsilon)
+    ),
+    objective=policy_gradient(surrogates.clip_weight, low=1.0, high=cap - 1),
+    aggregate=aggregate.prompt_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
     'QwenLong-L1: Towards Long-Context Large Reasoning Models with '
     'Reinforcement Learning',
     '2505.17667',

@@ -327,11 +327,10 @@ TABLE: dict[str, tuple[Name, ...]] = {
     Name('GTPO; not TRL, which closed the request', 'gtpo', 'second hand'),
     Name('RL-ZVP', 'grpo advantage=by_entropy_if_uniform', 'second hand'),
     Name(
-      'ScaleRL',
-      'grpo minibatches=8 surrogate=clip_weight(high=4.0) '
-      'aggregate=prompt_mean costs=none advantage=norm_by_rms',
+      'TRL `ScaleRLTrainer`; ScaleRL',
+      'scale_rl',
       'second hand',
-      'without mixed groups alone, and without retired prompts',
+      'a mean square of this step alone; to the sampler there',
     ),
     Name(
       'VAPO; NeMo decoupled GAE',

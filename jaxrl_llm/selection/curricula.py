@@ -54,11 +54,7 @@ class Shuffled:
 
   def sample(self, state, key, n):
     size = state['order'].shape[0]
-    if n > size:
-      raise ValueError(
-        f'an iteration draws {n} prompts but the dataset has {size}; set '
-        f'sample.prompts to at most {size}'
-      )
+    _check(n, size)
     end = state['used'] + n
     place = state['used'] + jnp.arange(n)
 
@@ -77,6 +73,59 @@ class Shuffled:
   def update(self, state, tasks, rewards, valid):
     del tasks, rewards, valid
     return state
+
+
+def _check(n, size):
+  """Refuses a draw of more tasks than there are."""
+  if n > size:
+    raise ValueError(
+      f'an iteration draws {n} prompts but the dataset has {size}; set '
+      f'sample.prompts to at most {size}'
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Unsolved:
+  """Every task once per epoch, until it is solved.
+
+  Tasks come in a new order each epoch. One whose rows earned `solved` in the
+  mean when it last came is not drawn again, unless the others are too few to
+  fill a draw.
+
+  Attributes:
+    solved: a mean reward; none above all rewards.
+
+  Source: ScaleRL, arXiv 2510.13786, "No-Positive-Resampling".
+  """
+
+  solved: float = 0.9
+
+  def init(self, spec):
+    return {
+      'drawn': jnp.zeros(spec.tasks, jnp.int32),
+      'solved': jnp.zeros(spec.tasks, bool),
+    }
+
+  def sample(self, state, key, n):
+    size = state['drawn'].shape[0]
+    _check(n, size)
+    # Those that came least often are what is left of the epoch.
+    random = jax.random.uniform(key, (size,))
+    order = jnp.lexsort((random, state['drawn'], state['solved']))
+    tasks = order[:n].astype(jnp.int32)
+    return tasks, state | {'drawn': state['drawn'].at[tasks].add(1)}
+
+  def update(self, state, tasks, rewards, valid):
+    mean, seen = _means(tasks, rewards, valid, state['drawn'].shape[0])
+    solved = state['solved'] | (seen & (mean >= self.solved))
+    return state | {'solved': solved}
+
+
+def _means(tasks, rewards, valid, size):
+  """f32[size], what the rows of each task earned, and bool[size], if any."""
+  rows = jnp.zeros(size).at[tasks].add(jnp.where(valid, 1.0, 0.0))
+  total = jnp.zeros(size).at[tasks].add(jnp.where(valid, rewards, 0.0))
+  return numerics.safe_divide(total, rows), rows > 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,13 +268,10 @@ class Phases:
     return bandits.with_replacement(key, self.chances(state), n), state
 
   def update(self, state, tasks, rewards, valid):
-    size = state['mean'].shape[0]
-    rows = jnp.zeros(size).at[tasks].add(jnp.where(valid, 1.0, 0.0))
-    total = jnp.zeros(size).at[tasks].add(jnp.where(valid, rewards, 0.0))
-    mean = numerics.safe_divide(total, rows)
+    mean, seen = _means(tasks, rewards, valid, state['mean'].shape[0])
     return state | {
-      'mean': jnp.where(rows > 0, mean, state['mean']),
-      'seen': state['seen'] | (rows > 0),
+      'mean': jnp.where(seen, mean, state['mean']),
+      'seen': state['seen'] | seen,
       'iteration': state['iteration'] + 1,
     }
 

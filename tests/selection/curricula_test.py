@@ -240,6 +240,42 @@ def test_a_source_of_weight_without_questions_is_refused():
     curricula.Mixed((0.5, 0.3, 0.2)).init(TWO)
 
 
+def test_solved_tasks_do_not_come_again_and_others_come_in_turn():
+  unsolved = curricula.Unsolved(0.75)
+  state = unsolved.init(Spec(8, 1, 1, 1, tasks=6))
+  draw = jax.jit(unsolved.sample, static_argnums=2)
+  # What two rows of each task earn: in the mean 0.75 or more of 1 and 4; a row
+  # of 5 that earned 1 does not count.
+  earned = np.array([[0, 1], [1, 1], [0, 0], [1, 0], [1, 0.5], [1, 0]])
+  valid = np.ones((6, 2), bool)
+  valid[5, 0] = False
+  seen, order = [], []
+  for number in range(8):
+    tasks, state = draw(state, jax.random.fold_in(ROOT, number), 3)
+    tasks = np.asarray(tasks)
+    seen += [{*tasks.tolist()}]
+    order += tasks.tolist()
+    rows = np.repeat(tasks, 2)
+    arrays = earned[tasks].ravel(), valid[tasks].ravel()
+    state = unsolved.update(state, rows, *arrays)
+  assert seen[0] | seen[1] == {*range(6)}
+  assert not {1, 4} & {*order[6:]} and len({*seen[0]}) == 3
+  counts = np.bincount(order, minlength=6)[[0, 2, 3, 5]]
+  assert max(counts) - min(counts) <= 1
+  assert order[6:10] != order[10:14] or order[10:14] != order[14:18]
+
+
+def test_solved_tasks_fill_a_draw_that_others_do_not():
+  unsolved = curricula.Unsolved(0.5)
+  state = unsolved.init(Spec(8, 1, 1, 1, tasks=3))
+  one = np.array([0, 1])
+  state = unsolved.update(state, one, np.array([1.0, 0.5]), one < 2)
+  tasks, _ = unsolved.sample(state, ROOT, 2)
+  assert int(tasks[0]) == 2 and int(tasks[1]) in (0, 1)
+  with pytest.raises(ValueError, match='draws 4 prompts but the dataset has 3'):
+    unsolved.sample(state, ROOT, 4)
+
+
 def _phases(state, count, iterations, share, mixed, least):
   """The chances of `Phases`, task by task."""
   last = count - 1

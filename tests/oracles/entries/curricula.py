@@ -22,6 +22,7 @@ from tests.oracles.parts import (
   over_tokens,
   penalty,
   ppo,
+  ratio,
   sequence_mean,
   summed,
   token_mean,
@@ -203,6 +204,37 @@ def rollout_gdro(case, *, clip_low, clip_high, kl_weight):
 def rollout_gdro_bandit(case, *, clip_low, clip_high, kl_weight):
   """Arxiv 2601.19280: GRPO, of other numbers of responses."""
   return _grpo(case, clip_low, clip_high, kl_weight)
+
+
+@entry(moved=({'cap': 1.1},))
+def scale_rl(case, *, cap, epsilon):
+  """Arxiv 2510.13786: -sg(min(r, cap)) A log pi, each prompt weighing alike.
+
+  A is centred by group over the root mean square of the batch; groups of equal
+  rewards are out. tests/selection shows which prompts come.
+  """
+  keep, centre = np.zeros(len(case.valid)), np.zeros(len(case.valid))
+  for rows in case.groups:
+    there = [case.rewards[i] for i in rows]
+    for i in rows:
+      keep[i] = float(max(there) > min(there))
+      centre[i] = case.rewards[i] - mean(there)
+  size = mean(centre[i] ** 2 for i in np.flatnonzero(case.valid)) ** 0.5
+  a = centre / (size + epsilon)
+  prompts: dict[int, list[tuple[int, int]]] = {}
+  for it in case.tokens:
+    if keep[it[0]]:
+      prompts.setdefault(int(case.group[it[0]]), []).append(it)
+  w = np.zeros(case.mask.shape)
+  for tokens in prompts.values():
+    for it in tokens:
+      w[it] = 1 / len(tokens) / len(prompts)
+
+  def term(now, it):
+    return -min(ratio(case, case.now, it), cap) * a[it[0]] * now.logp[it]
+
+  loss = over_tokens(case, w, term)
+  return Answer(loss, advantages=a, weights=w, keep=keep)
 
 
 @entry(moved=({'buffer': 2.0},))
