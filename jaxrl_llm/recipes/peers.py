@@ -393,13 +393,11 @@ TABLE: dict[str, tuple[Name, ...]] = {
     Name('TRL CPO', 'rpo_token_mean imitation=1.0 score=likelihood'),
     Name(
       'TRL TPO',
-      'dpo score=likelihood',
-      apart='without its likelihood of a third, given response',
+      'tpo',
     ),
     Name(
       'TRL TPO `tpo-l`',
-      'simpo link=logistic(0.01,offset=0.5)',
-      apart='likewise',
+      'tpo score=mean_likelihood link=logistic(0.01,offset=0.5)',
     ),
     Name('TRL ORPO', 'orpo', 'read', 'TRL averages over the prompt too'),
     Name(

@@ -347,6 +347,41 @@ def rpo_token_mean(
 
 @register(
   Paper(
+    'Triple Preference Optimization: Achieving Better Alignment in a Single '
+    'Step Optimization',
+    '2405.16681',
+    'VERIFIED-2',
+  )
+)
+def tpo(
+  *, samples: int = 3, weight: float = 0.01, imitation: float = 1.0
+) -> Recipe:
+  """Pairs of likelihoods, and imitation of a third response, the best.
+
+  A record holds it beside the two: scores of 2, 1 and 0. Read in TRL, whose
+  numbers these are; `score=mean_likelihood
+  link=logistic(0.01,offset=0.5)` is its TPO-L.
+
+  No limit: no other recipe leaves the best response out of the pairs.
+  """
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    # The best rows, but not of responses that all tie.
+    credit=chain(weigh(filters.mixed_groups), weigh(filters.best_rows)),
+    objective=pair_losses(
+      preference.logistic,
+      grouped.likelihood,
+      weight=weight,
+      samples=samples,
+      among=pairs.below_best,
+      imitation=Cost(costs.negative_logp, imitation),
+    ),
+    aggregate=aggregate.token_mean,
+  )
+
+
+@register(
+  Paper(
     'ORPO: Monolithic Preference Optimization without Reference Model',
     '2403.07691',
   )

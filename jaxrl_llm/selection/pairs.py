@@ -48,6 +48,12 @@ def better(scores, rewards, live):
   return _shared(_outer(live, live) & _above(rewards))
 
 
+def below_best(scores, rewards, live):
+  """`better`, of the rows that are not their group's best."""
+  best, _ = _extremes(rewards, live)
+  return better(scores, rewards, live & ~best)
+
+
 def well_apart(scores, rewards, live, *, threshold=0.0):
   """`better`, of rows whose rewards are `threshold` apart, or more.
 

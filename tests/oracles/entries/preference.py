@@ -223,6 +223,38 @@ def rpo_token_mean(case, *, weight, imitation):
 
 
 @entry()
+def tpo(case, *, weight, imitation):
+  """Arxiv 2405.16681, as in TRL: pairs below the best row, which is imitated.
+
+  -log sigmoid(beta (S_i - S_j)) for r_i > r_j, and -alpha times the mean
+  log-prob of the tokens of all best rows.
+  """
+  best = best_rows(case, case.rewards)
+  keep = best.copy()
+  for rows in case.groups:
+    if len({case.rewards[i] for i in rows}) == 1:
+      keep[rows] = 0.0
+  w = token_mean(case, keep)
+
+  def others(rows):
+    # Of rows without tokens none is compared, nor the best of a list.
+    top = max(case.rewards[i] for i in rows)
+    left = [i for i in rows if case.rewards[i] < top]
+    return better(case.rewards)(left)
+
+  def loss(now):
+    total = summed(case, now.logp)
+
+    def link(i, j):
+      return -log_sigmoid(weight * (total[i] - total[j]))
+
+    pairs = over_pairs(case, others, link, keep)
+    return pairs - imitation * sum(w[it] * now.logp[it] for it in case.tokens)
+
+  return Answer(loss, advantages=0 * keep, keep=keep, weights=w)
+
+
+@entry()
 def rebel(case, *, scale):
   """Arxiv 2404.16767, algorithm 1: moves regressed on gaps of rewards."""
   r = case.rewards
