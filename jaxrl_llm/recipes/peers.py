@@ -283,6 +283,15 @@ TABLE: dict[str, tuple[Name, ...]] = {
       'over 2 weight^2, which optimizers that scale do not see',
     ),
   ),
+  'Which groups count': (
+    Name('verl-recipe, SkyRL `filter`', 'dapo'),
+    Name(
+      'SkyRL `replace`; POLARIS',
+      'dapo rounds=1 aggregate=sequence_mean',
+      apart='copies of mixed groups, drawn at random, stand there for the '
+      'others where more than 30 % are mixed: on average the mean of the mixed',
+    ),
+  ),
   'Advantages': (
     Name(
       'verl, SkyRL, slime, Trinity `grpo`',
@@ -498,6 +507,8 @@ FAULTS = (
   "slime's default KL loss, k1, has no expected gradient.",
   "SkyRL's `prompt_mean` scales advantages, which starves losses that are not "
   'linear in them.',
+  "SkyRL's copies of groups join the group they copy, whose sample spread is "
+  'then smaller.',
   'TRL `luspo` with a KL averages it over padding as well.',
   "TRL's CISPO takes its cap from `epsilon_high`, 0.2 by default, so that "
   'every gradient is a fifth.',

@@ -1,10 +1,13 @@
 """The page of other trainers' names, against what the commands make of it."""
 
+import itertools
 import pathlib
 
+import numpy as np
 import pytest
 
 from jaxrl_llm import parts, presets
+from jaxrl_llm.objectives import aggregate
 from jaxrl_llm.recipes import __main__ as command
 from jaxrl_llm.recipes import peers
 
@@ -43,3 +46,22 @@ def test_every_part_that_the_page_has_no_word_for_is_a_papers():
     names = {k for k, x in own.items() if x.__module__.endswith(module)}
     unnamed = {name for name in names if name not in peers.page()}
     assert unnamed <= {'max_at_k_left_out', 'gamma_weight'}
+
+
+def test_copies_of_mixed_groups_are_the_mean_of_these_on_average():
+  """POLARIS, over all draws of 1 or of 3 copies for 2 mixed groups."""
+  rng = np.random.default_rng(0)
+  losses = rng.normal(size=(2, 3, 4))
+  mask = np.arange(4) < rng.integers(1, 5, (2, 3, 1))
+
+  def loss(groups, keep):
+    m, x = (array[groups].reshape(-1, 4) for array in (mask, losses))
+    ids = np.repeat(np.arange(len(groups)), 3)
+    weights = aggregate.sequence_mean(m, np.repeat(keep, 3) * 1.0, ids)
+    return float(np.sum(weights * x))
+
+  ours = loss([0, 1, 0], [1, 1, 0])  # the third is not mixed, and not kept
+  for copies in (1, 3):
+    draws = [*itertools.product((0, 1), repeat=copies)]
+    found = [loss([0, 1, *draw], [1] * (2 + copies)) for draw in draws]
+    np.testing.assert_allclose(np.mean(found), ours, rtol=1e-5)
