@@ -6,7 +6,7 @@ They know a record of the data, a URL and a key, and nothing of what trains.
 import json
 import urllib.request
 
-from jaxrl_llm.tasks import toolboxes
+from jaxrl_llm.tasks import environments, toolboxes
 
 
 def prices(row, url, key):
@@ -30,8 +30,24 @@ def prices(row, url, key):
       messages.append({**told, 'content': result})
 
 
-def _answer(url, key, messages, tools):
-  body = {'model': 'policy', 'messages': messages, 'tools': tools}
+def lookup(row, url, key):
+  """Tells the digits of letters until the model asks for none."""
+  world = environments.Lookup()
+  [state] = world.reset([row])
+  messages = [{'role': 'user', 'content': row['prompt']}]
+  while True:
+    said = _answer(url, key, messages)
+    [step] = world.step([state], [said['content']])
+    if step.done:
+      return
+    state = step.state
+    messages += [said, {'role': 'user', 'content': step.observation}]
+
+
+def _answer(url, key, messages, tools=()):
+  body = {'model': 'policy', 'messages': messages}
+  if tools:
+    body['tools'] = tools
   request = urllib.request.Request(
     f'{url}/chat/completions',
     json.dumps(body).encode(),

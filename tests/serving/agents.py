@@ -1,6 +1,5 @@
 """Programs that tests run, with nothing but the standard library."""
 
-import functools
 import json
 import random
 import time
@@ -25,25 +24,15 @@ def post(address, key, body):
     return json.load(answer)
 
 
-def spell(row, url, key):
-  """Asks as `environments.Lookup` answers, and leaves the verdict to others."""
-  return spell_for(row, url, key, lambda reward: None)
-
-
 def spell_for_pay(row, url, key):
-  """The same, and pays every answer what that environment pays."""
-  pay = functools.partial(post, f'{url}/reward', key)
-  return spell_for(row, url, key, lambda reward: pay({'reward': reward}))
-
-
-def spell_for(row, url, key, pay):
+  """Asks as `environments.Lookup` answers, and pays what it pays."""
   lookup = environments.Lookup()
   [state] = lookup.reset([row])
   messages = [{'role': 'user', 'content': row['prompt']}]
   for _ in range(4):
     said = ask(url, key, messages)
     [step] = lookup.step([state], [said['content']])
-    pay(step.reward)
+    post(f'{url}/reward', key, {'reward': step.reward})
     if step.done:
       return
     state = step.state

@@ -122,7 +122,7 @@ def test_tools_that_cannot_be_used_so_are_refused(changes, words):
     guests.environment(settings(**changes))
 
 
-PROGRAM = 'tests.serving.agents:spell'
+PROGRAM = 'experiments.programs:lookup'
 
 
 def asked(name='grpo', **changes):

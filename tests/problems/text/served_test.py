@@ -149,7 +149,9 @@ def check_equal(speaker, prompts, found, scores, turns):
 
 def test_a_program_makes_the_rows_that_its_environment_makes(tmp_path):
   """Text, tokens, masks, log-probs and scores, through HTTP and without."""
-  with assembled(config_of('spell'), tmp_path) as parts:
+  config = config_of('spell_for_pay')
+  config.program = 'experiments.programs:lookup'
+  with assembled(config, tmp_path) as parts:
     speaker, prompts, found, scores = collected(
       parts, Scripted(parts, environments.Lookup())
     )
