@@ -44,7 +44,7 @@ _QUESTIONS = flags.DEFINE_multi_string(
   'NAME=PATH, or PATH as of data.path; may be repeated.',
 )
 _WAITS = flags.DEFINE_integer(
-  'waits', 0, 'Times that the end of a thought is taken back.'
+  'waits', 0, 'Times that the end of a thought is taken back; 0: never.'
 )
 _WAIT = flags.DEFINE_string('wait', 'Wait', 'What is said in its place.')
 _END = flags.DEFINE_string('thought_end', '</think>', 'What ends a thought.')
@@ -59,6 +59,7 @@ _OUTPUT = flags.DEFINE_string(
 def main() -> int:
   if _SAMPLES.value < 0:
     raise command.Refused(f'--samples={_SAMPLES.value} must be 0 or more')
+  waiting = _waiting()
   given = command.overridden()
   if _WORKDIR.value and given:
     raise command.Refused(
@@ -69,7 +70,7 @@ def main() -> int:
     raise command.Refused(
       'nothing to evaluate: give --workdir=RUN or --config.model.path=FOLDER'
     )
-  metrics, source, answers = _evaluate()
+  metrics, source, answers = _evaluate(waiting)
   from jaxrl_llm.training import writers
 
   print(table(metrics))
@@ -83,7 +84,7 @@ def main() -> int:
   return 0
 
 
-def _evaluate():
+def _evaluate(waiting):
   from experiments import runs
   from jaxrl_llm.problems.text import assembly
   from jaxrl_llm.training import keys
@@ -110,35 +111,60 @@ def _evaluate():
       )
     if _QUESTIONS.value:
       more = {'sets': parts.encoded(_QUESTIONS.value)}
-    if _WAITS.value:
-      more['waiting'] = _waiting(parts)
+    if waiting.times:
+      _check_waits(parts)
+      more['waiting'] = waiting
     metrics = parts.measure(
       params, key, samples=_SAMPLES.value, record=answers.extend, **more
     )
   finally:
     parts.close()
+  if waiting.times:
+    _check_taken(answers)
   found = {(row['set'], row['question']) for row in answers}
   asked = len(found) or parts.asked
   counts = {'questions': asked, 'samples': _SAMPLES.value}
   return metrics, source | counts, answers
 
 
-def _waiting(parts):
+def _waiting():
   """How often the end of a thought is taken back, and what is said there."""
   from jaxrl_llm.plans import longer
 
+  if not _WAITS.value:
+    for flag in (_WAIT, _END):
+      if flag.present:
+        raise command.Refused(
+          f'--{flag.name}={flag.value} would do nothing: --waits is 0; use '
+          '--waits=1 or more, or leave it out'
+        )
+  try:
+    return longer.Waiting(_WAITS.value, _WAIT.value, _END.value)
+  except ValueError as error:
+    raise command.Refused(f'--waits, --wait, --thought_end: {error}') from error
+
+
+def _check_waits(parts) -> None:
+  """Refuses runs whose answers are no single texts."""
   alone = parts.config.problem == 'text' and not (
     parts.examining.turns or parts.examining.program
   )
   if not alone:
     raise command.Refused(
-      '--waits takes back the ends of single answers in text, which this run '
-      'does not give'
+      f'--waits={_WAITS.value} takes back the ends of single answers in text, '
+      'which this run does not give; leave it out'
     )
-  try:
-    return longer.Waiting(_WAITS.value, _WAIT.value, _END.value)
-  except ValueError as error:
-    raise command.Refused(f'--waits: {error}') from error
+
+
+def _check_taken(answers) -> None:
+  """Refuses waits that no answer had an end of a thought for."""
+  marks = _WAIT.value, _END.value
+  if not any(mark in row['response'] for row in answers for mark in marks):
+    raise command.Refused(
+      f'--waits={_WAITS.value} took nothing back: no answer holds '
+      f'{_END.value!r}; say with --thought_end what ends a thought of this '
+      'model, or leave --waits out'
+    )
 
 
 def table(metrics: dict[str, float]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxrl_llm import registry
 from jaxrl_llm.recipe import Recipe
+from jaxrl_llm.recipes.ranges import check
 from jaxrl_llm.registry import Entry
 from jaxrl_llm.spelling import suggestion
 
@@ -34,6 +35,10 @@ def get(name: str) -> Entry:
 def build(name: str, **values) -> Recipe:
   """The recipe of that name, with some hyper-parameters replaced.
 
+  Raises:
+    KeyError: a name that there is not.
+    ValueError: a value that means nothing, see `ranges` and the parts.
+
   Example:
     >>> build('dapo', clip_high=0.3).minibatches
     16
@@ -45,4 +50,5 @@ def build(name: str, **values) -> Recipe:
         f'recipe {name!r} has no hyper-parameter {key!r}. '
         f'{suggestion(key, entry.defaults)}'
       )
+  check(name, values, entry.defaults)
   return entry.factory(**values)

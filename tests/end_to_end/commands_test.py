@@ -8,9 +8,11 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 
+from experiments import command, runs, surgery
 from experiments import eval as eval_command
-from experiments import runs, surgery
 from jaxrl_llm.policies.language import hf, parameters
 from jaxrl_llm.problems.text import assembly
 from jaxrl_llm.training import writers
@@ -219,6 +221,63 @@ def test_eval_of_a_run_equals_its_last_held_out_evaluation(trained, tmp_path):
   assert len(output.with_suffix('.jsonl').read_text().splitlines()) == 13 * 3
   for name in ('accuracy', 'pass@1', 'pass@2', 'more/accuracy'):
     assert found[name] == last[f'eval/{name}']
+
+
+@pytest.mark.slow
+def test_eval_takes_back_what_ends_a_thought(trained, tmp_path):
+  """A digit of an answer stands for the end of a thought."""
+
+  def answers(*flags):
+    output = tmp_path / f'{len(flags)}.json'
+    own = (f'--workdir={trained}', '--samples=0', f'--output={output}')
+    done = processes.run('eval', *own, *flags)
+    assert done.returncode == 0, done.stderr
+    lines = output.with_suffix('.jsonl').read_text().splitlines()
+    return [json.loads(line)['response'] for line in lines]
+
+  before = answers()
+  end = max(before)[0]
+  after = answers('--waits=1', '--wait=rt', f'--thought_end={end}')
+  assert len(before) == len(after) and before != after
+  for plain, longer in zip(before, after):
+    thought, found, _ = plain.partition(end)
+    if found and len(thought) + len('rt') < 6:
+      assert longer.startswith(f'{thought}rt'), (plain, longer)
+    else:
+      assert longer == plain
+
+
+@pytest.mark.slow
+def test_waits_that_take_nothing_back_are_told(trained, tmp_path):
+  output = tmp_path / 'eval.json'
+  flags = (f'--workdir={trained}', '--samples=0', f'--output={output}')
+  done = processes.run('eval', *flags, '--waits=2')
+  assert done.returncode == 1 and not output.exists()
+  [line] = done.stderr.splitlines()
+  assert "--waits=2 took nothing back: no answer holds '</think>'" in line
+  assert 'say with --thought_end' in line
+
+
+@pytest.mark.parametrize(
+  ('given', 'said'),
+  [
+    ({'waits': -1}, "-1 times 'Wait' before '</think>': the times must be 0"),
+    ({'waits': 1, 'wait': ''}, "1 times '' before '</think>'"),
+    ({'waits': 1, 'thought_end': ''}, 'neither text empty'),
+    ({'wait': 'Hm'}, '--wait=Hm would do nothing: --waits is 0; use --waits=1'),
+    ({'thought_end': 'So'}, '--thought_end=So would do nothing'),
+  ],
+)
+def test_waits_that_mean_nothing_are_refused_at_once(given, said):
+  with flagsaver.as_parsed(**{name: str(x) for name, x in given.items()}):
+    # Not parsed: flags of other commands in this process are required.
+    flags.FLAGS.mark_as_parsed()
+    try:
+      with pytest.raises(command.Refused) as refused:
+        eval_command.main()
+    finally:
+      flags.FLAGS.unparse_flags()
+  assert said in str(refused.value)
 
 
 def test_dry_run_compiles_and_writes_nothing(tmp_path):

@@ -1,0 +1,107 @@
+"""What the hyper-parameters of recipes may be, where their meaning says it.
+
+By name, as most names mean the same wherever they stand, or by RECIPE.NAME
+where one recipe means something else by it. What only a part can know, as
+whether rows are shared evenly, it checks itself.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_COUNTS = 'answers capacity children each labels levels longest orders turns'
+_NOT_NEGATIVE = (
+  'after accuracy_weight buffer cost explore first_weight formal gap growth '
+  'keyword_weight kl_gain length_weight margin penalty spread threshold weight'
+)
+_FINITE = 'correct earned entropy_weight hit miss right_short right_thought'
+# Ranges, whose ends count where their bracket is square.
+RANGES = {
+  **dict.fromkeys(_COUNTS.split(), '[1, inf)'),
+  **dict.fromkeys(_NOT_NEGATIVE.split(), '[0, inf)'),
+  **dict.fromkeys(_FINITE.split(), '(-inf, inf)'),
+  'scale': '(0, inf)',
+  'share': '[0, 1]',
+  'shares': '(0, 1]',
+  'budgets': '[1, inf)',
+  'temperature': '(0, inf]',
+  'critique_grpo.gamma': '(0, inf)',
+  'directional_stimulus.every': '[1, inf)',
+  'directional_stimulus.least': '[1, inf)',
+  'dr_irl.outlier': '[0, inf]',
+  'faker_air.first': '[1, inf)',
+  'funrl.share': '(0, inf)',
+  'graphrag_r1.most': '[0, inf)',
+  'history_aware.bound': '[0, 1)',
+  'irl_reward_model.bound': '[0, inf)',
+  's_grpo.base': '[1, inf)',
+  'sage_light.high': '[0, 1]',
+  'sage_light.low': '[0, 1]',
+  'thinkless.wrong': '(-inf, inf)',
+  'train_long_think_short.start': '[1, inf)',
+}
+# Texts without which nothing is found or said.
+_TEXTS = frozenset({'end', 'said'})
+_RANGE = re.compile(r'([\[(])(\S+), (\S+)([\])])')
+_WORD = re.compile(r'{\w+}')
+
+
+def check(recipe: str, values: Mapping[str, Any], usual: Mapping[str, Any]):
+  """Refuses values that mean nothing.
+
+  Args:
+    values: hyper-parameters of the recipe. usual: its defaults, whose phrases
+      say which words have to be in others.
+
+  Raises:
+    ValueError: naming the recipe, the value and what it may be.
+
+  Example:
+    >>> check('s_grpo', {'base': 0.5}, {'base': 2.0})
+    Traceback (most recent call last):
+    ...
+    ValueError: s_grpo: base is 0.5; use a number in [1, inf)
+  """
+  for name, value in values.items():
+    wanted = RANGES.get(f'{recipe}.{name}', RANGES.get(name, ''))
+    if isinstance(usual[name], str):
+      wrong = _wrong_text(name, value, usual[name])
+    elif isinstance(usual[name], tuple):
+      wrong = _wrong_list(value, wanted) if wanted else ''
+    else:
+      wrong = '' if _within(value, wanted) else f'use a number in {wanted}'
+    if wrong:
+      raise ValueError(f'{recipe}: {name} is {value!r}; {wrong}')
+
+
+def _within(value, wanted: str) -> bool:
+  """Whether a number, which NaN is not, is in a range; all is in ''."""
+  if not (match := _RANGE.fullmatch(wanted)):
+    return True
+  if not isinstance(value, int | float) or math.isnan(value):
+    return False
+  low, high = float(match[2]), float(match[3])
+  above = value >= low if match[1] == '[' else value > low
+  below = value <= high if match[4] == ']' else value < high
+  return above and below
+
+
+def _wrong_list(values, wanted: str) -> str:
+  """What is wrong with numbers that go from less to more; '' if nothing is."""
+  fits = values and all(_within(value, wanted) for value in values)
+  if fits and all(a < b for a, b in zip(values, values[1:])):
+    return ''
+  return f'use numbers in {wanted}, each above the one before'
+
+
+def _wrong_text(name: str, text, usual: str) -> str:
+  """What is wrong with a text; '' if nothing is."""
+  if name in _TEXTS and not text:
+    return 'use a text that is not empty'
+  lacking = [word for word in _WORD.findall(usual) if word not in text]
+  if name == 'phrase' and lacking:
+    return f'say in it where {" and ".join(lacking)} go'
+  return ''
