@@ -15,7 +15,8 @@ from typing import Any
 _COUNTS = 'answers capacity children each labels levels longest orders turns'
 _NOT_NEGATIVE = (
   'after accuracy_weight buffer cost explore first_weight formal gap growth '
-  'keyword_weight kl_gain length_weight margin penalty spread threshold weight'
+  'keyword_weight kl_gain kl_weight length_weight margin penalty spread '
+  'threshold value_weight weight'
 )
 _FINITE = 'correct earned entropy_weight hit miss right_short right_thought'
 # Ranges, whose ends count where their bracket is square.
@@ -28,6 +29,8 @@ RANGES = {
   'shares': '(0, 1]',
   'budgets': '[1, inf)',
   'temperature': '(0, inf]',
+  'adaptive_modes.power': '[0, inf)',
+  'adaptive_modes.threshold': '[0, 1]',
   'critique_grpo.gamma': '(0, inf)',
   'directional_stimulus.every': '[1, inf)',
   'directional_stimulus.least': '[1, inf)',
@@ -70,7 +73,7 @@ def check(recipe: str, values: Mapping[str, Any], usual: Mapping[str, Any]):
     if isinstance(usual[name], str):
       wrong = _wrong_text(name, value, usual[name])
     elif isinstance(usual[name], tuple):
-      wrong = _wrong_list(value, wanted) if wanted else ''
+      wrong = _wrong_list(value, wanted, usual[name])
     else:
       wrong = '' if _within(value, wanted) else f'use a number in {wanted}'
     if wrong:
@@ -89,10 +92,13 @@ def _within(value, wanted: str) -> bool:
   return above and below
 
 
-def _wrong_list(values, wanted: str) -> str:
-  """What is wrong with numbers that go from less to more; '' if nothing is."""
+def _wrong_list(values, wanted: str, usual) -> str:
+  """What is wrong with texts, or with numbers that rise; '' if nothing is."""
+  if usual and all(isinstance(x, str) for x in usual):
+    fits = all(isinstance(x, str) and x for x in values)
+    return '' if fits else 'use texts that are not empty'
   fits = values and all(_within(value, wanted) for value in values)
-  if fits and all(a < b for a, b in zip(values, values[1:])):
+  if not wanted or (fits and all(a < b for a, b in zip(values, values[1:]))):
     return ''
   return f'use numbers in {wanted}, each above the one before'
 

@@ -13,6 +13,8 @@ NAN, INF = math.nan, math.inf
 @pytest.mark.parametrize(
   ('name', 'values', 'said'),
   [
+    ('adaptive_modes', {'names': (3,)}, 'use texts that are not empty'),
+    ('agent_r', {'revisions': ('No. ', '')}, 'use texts that are not empty'),
     ('agent_r', {'turns': 0}, 'turns is 0; use a number in [1, inf)'),
     ('agent_r', {'explore': -1.0}, 'explore is -1.0; use a number in [0, inf)'),
     ('arpo_replay', {'capacity': -1}, 'capacity is -1; use a number in [1'),
@@ -28,6 +30,7 @@ NAN, INF = math.nan, math.inf
     ('ghpo', {'phrase': '{prompt}'}, "'{prompt}'; say in it where {hint} go"),
     ('hbpo', {'budgets': (-1, 2, 3, 4)}, 'use numbers in [1, inf), each'),
     ('history_aware', {'bound': 1.0}, 'bound is 1.0; use a number in [0, 1)'),
+    ('hgpo_modes', {'kl_weight': INF}, 'kl_weight is inf; use a number in [0'),
     ('j1', {'orders': 0}, 'orders is 0; use a number in [1, inf)'),
     ('j1', {'share': 1.5}, 'share is 1.5; use a number in [0, 1]'),
     ('justifiable', {'scale': INF}, 'scale is inf; use a number in (0, inf)'),
