@@ -20,8 +20,8 @@ class Waiting:
 
       q, thought, end, answer  ->  q, thought, said, more, end, answer'
 
-  so many times over. A response that its budget ended, that has no end of a
-  thought, or no room behind it stays as it is.
+  so many times over. A response that has no end of a thought, nothing behind
+  it, or no room for more stays as it is.
 
   Attributes:
     times: the end is taken back. said: text in its place. end: of a thought.

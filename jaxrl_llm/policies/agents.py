@@ -128,7 +128,8 @@ def apart(
   """An optimizer that is `tx` of each agent by itself.
 
   A gradient's norm, say, is that of one agent. One without any gradient, as
-  that of whom no row is learned from, stays as it is, and so do its moments.
+  that of whom no row is learned from, stays as it is, and so do its moments and
+  its place in a schedule, which counts its own steps.
 
   Args:
     frozen: numbers of agents that never learn.

@@ -87,6 +87,8 @@ MODELS = frozenset(
 # What a verifier that takes whole batches is marked with.
 _BATCHED = 'takes_batches'
 _LABEL = re.compile(r'([A-Za-z_]\w*)=(?=.)')
+# Of what a model says: the number behind the last @.
+_OUTPUT = re.compile(r'(.*)@([0-9]+)', re.DOTALL)
 
 
 def exact(responses: Sequence[str], rows: Rows) -> list[float]:
@@ -247,6 +249,19 @@ def is_inline(spec: str) -> bool:
 def is_model(spec: str) -> bool:
   """Whether a verifier is a reward model."""
   return name_of(without_label(spec)) in MODELS
+
+
+def folders_of(spec: str) -> tuple[list[str], str]:
+  """The folders of a reward model, and the number of its label, '' for all.
+
+  Example:
+    >>> folders_of('safe=reward_model:a@b/1,c@0')
+    (['a@b/1', 'c'], '0')
+  """
+  rest = without_label(spec).partition(':')[2]
+  found = _OUTPUT.fullmatch(rest)
+  folders, label = found.groups() if found else (rest, '')
+  return [*filter(None, folders.split(','))], label
 
 
 @functools.cache

@@ -124,6 +124,17 @@ def test_a_large_gradient_of_one_agent_leaves_the_step_of_the_other():
   np.testing.assert_allclose(optax.tree.norm(both['agent_1']), 1, rtol=1e-5)
 
 
+def test_a_schedule_counts_the_steps_of_its_agent():
+  tx = agents.apart(optax.sgd(optax.linear_schedule(1.0, 0.0, 4)), 2)
+  state = tx.init(SMALL)
+  resting = {'x': jnp.zeros(4)}
+  for _ in range(3):
+    _, state = tx.update({**SMALL, 'agent_1': resting}, state, SMALL)
+  last, _ = tx.update(SMALL, state, SMALL)
+  np.testing.assert_allclose(last['agent_0']['x'], -0.0025, rtol=1e-5)
+  np.testing.assert_allclose(last['agent_1']['x'], -0.01, rtol=1e-5)
+
+
 def test_who_is_frozen_stays():
   found = stepped(SMALL, frozen=(1,))
   assert not np.any(found['agent_1']['x']) and np.all(found['agent_0']['x'])

@@ -55,10 +55,8 @@ def _models(config: ConfigDict) -> Iterator[str]:
   beside = *config.teacher.paths, *config.reference.paths
   yield from filter(None, (model.path, model.adapter, *beside))
   judges = [config.verify.preference, *config.verify.names]
-  for name in map(verifiers.without_label, judges):
-    if verifiers.is_model(name):
-      folders = name.partition(':')[2].partition('@')[0]
-      yield from filter(None, folders.split(','))
+  for name in filter(verifiers.is_model, judges):
+    yield from verifiers.folders_of(name)[0]
 
 
 def fingerprint(path: pathlib.Path, whole: int = _WHOLE) -> str:

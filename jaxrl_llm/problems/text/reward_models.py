@@ -297,25 +297,28 @@ def judges(names: Sequence[str]) -> dict[str, verify.Judge]:
     ValueError: one without a folder, and as `load` does.
   """
   return {
-    name: _judge(*verifiers.without_label(name).split(':', 1))
+    name: _judge(
+      verifiers.without_label(name).partition(':')[0],
+      *verifiers.folders_of(name),
+    )
     for name in names
     if verifiers.is_model(name)
   }
 
 
-def _judge(name: str, folders: str = '') -> verify.Judge:
-  folders, _, label = folders.partition('@')
+def _judge(name: str, folders: list[str], label: str) -> verify.Judge:
   if not folders:
     raise ValueError(
       f'verifier {name!r} needs a folder, or several, as in '
       f'{name}:FOLDER,FOLDER'
     )
   joined = name in ('preference_model', 'policy_discriminator')
-  models = load(folders.split(','), compared=joined)
+  models = load(folders, compared=joined)
   known = [*map(str, range(models.labels))] if name in ENSEMBLES else []
   if label and label not in known:
     raise ValueError(
-      f'{name}:{folders}@{label} names no label: there are {len(known)}, from 0'
+      f'{name}:{",".join(folders)}@{label} names no label: there are '
+      f'{len(known)}, from 0'
     )
 
   def judge(responses: Sequence[str], rows: Sequence[Mapping[str, Any]]):

@@ -97,6 +97,13 @@ def test_both_models_of_an_ensemble_count(model, tmp_path):
   assert len(found) == len(hf.files(model)) + len(hf.files(other))
 
 
+def test_a_folder_whose_path_has_an_at_sign_counts(tmp_path):
+  (tmp_path / 'a@b').mkdir()
+  path = folders.model_in(tmp_path / 'a@b')
+  found = fingerprints(verify__names=(f'safe=reward_model:{path}@1',))
+  assert {name.rpartition('/')[0] for name in found} == {str(path)}
+
+
 def test_large_weights_are_read_in_places_all_over_them(tmp_path, monkeypatch):
   monkeypatch.setattr(inputs, '_PIECE', 8)
   path = tmp_path / 'weights'

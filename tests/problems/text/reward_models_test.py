@@ -1,5 +1,7 @@
 """Reward models in folders: round trip, ratings, ensembles, verifiers."""
 
+import pathlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -67,7 +69,7 @@ def test_models_of_other_numbers_of_labels_are_refused(labelled, folders):
     reward_models.load([folders[0], labelled[0]])
 
 
-def test_a_model_of_labels_says_their_mean_and_each(labelled):
+def test_a_model_of_labels_says_their_mean_and_each(labelled, tmp_path):
   folder = labelled[0]
   names = [
     f'reward_model:{folder}',
@@ -82,6 +84,13 @@ def test_a_model_of_labels_says_their_mean_and_each(labelled):
     ValueError, match='@2 names no label: there are 2, from 0'
   ):
     reward_models.judges([f'reward_model:{folder}@2'])
+  elsewhere = tmp_path / 'run@2'
+  elsewhere.symlink_to(pathlib.Path(folder).parent)
+  for k, said in zip(('', '@1'), (mean, each[1])):
+    [judge] = reward_models.judges(
+      [f'reward_model:{elsewhere}/export{k}']
+    ).values()
+    np.testing.assert_array_equal(judge(RESPONSES, ROWS), said)
   config = preference.get_config()
   config.data.size, config.data.held_out = 8, 6
   [found] = rate.measure([folder], config, 2).values()
