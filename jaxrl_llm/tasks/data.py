@@ -476,7 +476,7 @@ def split(
   if not 0 < held_out < len(ranked):
     raise ValueError(
       f'{dataset.name} has {len(ranked)} different questions, of which '
-      f'{held_out} cannot be held out; set data.held_out to at most '
+      f'{held_out} cannot be held out; set data.held_out to 1 to '
       f'{len(ranked) - 1}, or name others in data.held_out_path'
     )
   chosen = set(ranked[:held_out])
