@@ -7,10 +7,12 @@ whether rows are shared evenly, it checks itself.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
+
+import jax
+import numpy as np
 
 _COUNTS = 'answers capacity children each labels levels longest orders turns'
 _NOT_NEGATIVE = (
@@ -84,11 +86,13 @@ def _within(value, wanted: str) -> bool:
   """Whether a number, which NaN is not, is in a range; all is in ''."""
   if not (match := _RANGE.fullmatch(wanted)):
     return True
-  if not isinstance(value, int | float) or math.isnan(value):
+  if isinstance(value, jax.core.Tracer):  # No number before it runs.
+    return True
+  if np.ndim(value) or not np.issubdtype(np.asarray(value).dtype, np.number):
     return False
-  low, high = float(match[2]), float(match[3])
-  above = value >= low if match[1] == '[' else value > low
-  below = value <= high if match[4] == ']' else value < high
+  number, low, high = float(value), float(match[2]), float(match[3])
+  above = number >= low if match[1] == '[' else number > low
+  below = number <= high if match[4] == ']' else number < high
   return above and below
 
 

@@ -2,9 +2,12 @@
 
 import math
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from jaxrl_llm import recipes
+from jaxrl_llm import recipes, registry
 from jaxrl_llm.recipes import ranges
 
 NAN, INF = math.nan, math.inf
@@ -77,3 +80,29 @@ def test_every_range_is_of_a_number_that_there_is():
 )
 def test_ends_and_what_turns_a_part_off_are_kept(name, values):
   recipes.build(name, **values)
+
+
+@pytest.mark.parametrize('number', [np.float32, np.float64, jnp.float32])
+def test_a_number_may_be_of_any_kind(number):
+  recipes.build('kto', weight=number(0.5))
+  with pytest.raises(ValueError, match='use a number in'):
+    recipes.build('grpo', kl_weight=number(-0.5))
+
+
+def test_a_number_that_is_traced_is_not_asked_for_its_value():
+  @jax.jit
+  def passed(bound):
+    ranges.check('grpo', {'kl_weight': bound}, {'kl_weight': 0.0})
+    return bound
+
+  assert passed(0.5) == 0.5
+
+
+def test_a_recipe_of_the_user_means_by_names_what_it_likes(monkeypatch):
+  monkeypatch.setattr(registry, 'ENTRIES', dict(registry.ENTRIES))
+
+  @registry.register(registry.Paper('Mine'))
+  def cold(*, threshold: float = -2.0):
+    return threshold
+
+  assert recipes.build('cold', threshold=-3.0) == -3.0
