@@ -13,7 +13,7 @@ questions 0.465 are right before, and 0.922 after 60 iterations; greedily it
 asks from the beginning, 0.953 and 0.953.
 """
 
-from experiments.configs.base import base
+from experiments.configs.base import SMALLEST, base
 
 
 def get_config(recipe: str = 'flow_grpo_agent'):
@@ -33,12 +33,7 @@ def prices(recipe: str):
   config.data.size = 416
   config.data.held_out = 64
   config.model.fresh.chat = True
-  config.model.fresh.layers = 2
-  config.model.fresh.width = 64
-  config.model.fresh.heads = 2
-  config.model.fresh.kv_heads = 1
-  config.model.fresh.mlp_width = 128
-  config.model.chunk = 0
+  config.update_from_flattened_dict(SMALLEST)
   config.sample.prompts = 16
   config.sample.max_prompt = 36
   config.sample.max_response = 72  # a turn may use a third of them

@@ -446,6 +446,17 @@ def settings_of(problem: str) -> dict[str, tuple[Any, str]]:
   return shared | PURE[problem]
 
 
+# The fresh model of runs that teach a few words.
+SMALLEST = {
+  'model.fresh.layers': 2,
+  'model.fresh.width': 64,
+  'model.fresh.heads': 2,
+  'model.fresh.kv_heads': 1,
+  'model.fresh.mlp_width': 128,
+  'model.chunk': 0,
+}
+
+
 def base(recipe: str, problem: str = 'text') -> ConfigDict:
   """The settings of a run of this recipe, or preset, on a problem.
 

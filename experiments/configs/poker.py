@@ -13,7 +13,7 @@ falls from 0.73 to 0.22 with --config.seed=0, from 0.79 to 0.24 with 1 and from
 at 0.33, or go round. A run takes 40 seconds of CPU time.
 """
 
-from experiments.configs.base import base
+from experiments.configs.base import SMALLEST, base
 
 
 def get_config(recipe: str = 'lspo'):
@@ -29,12 +29,7 @@ def get_config(recipe: str = 'lspo'):
   config.sample.prompts = 96
   config.sample.max_prompt = 12
   config.sample.max_response = 4
-  config.model.fresh.layers = 2
-  config.model.fresh.width = 64
-  config.model.fresh.heads = 2
-  config.model.fresh.kv_heads = 1
-  config.model.fresh.mlp_width = 128
-  config.model.chunk = 0
+  config.update_from_flattened_dict(SMALLEST)
   config.optimizer.learning_rate = 1e-3
   config.warm_start.steps = 100
   config.warm_start.learning_rate = 3e-3

@@ -20,19 +20,14 @@ answers to those held out 0.508, 0.324 and 0.289 are right before, and 0.457,
 0.355 and 0.336 after. Each takes 80 to 120 seconds of CPU time.
 """
 
-from experiments.configs.base import base
+from experiments.configs.base import SMALLEST, base
 
 
 def get_config(recipe: str = 'm_grpo'):
   """Recipes whose rows say who of two agents acted."""
   config = base(recipe)
   config.model.agents = 2
-  config.model.fresh.layers = 2
-  config.model.fresh.width = 64
-  config.model.fresh.heads = 2
-  config.model.fresh.kv_heads = 1
-  config.model.fresh.mlp_width = 128
-  config.model.chunk = 0
+  config.update_from_flattened_dict(SMALLEST)
   config.data.held_out = 64
   config.sample.prompts = 16
   config.sample.max_prompt = 16

@@ -42,16 +42,20 @@ class Tools(scripted.Scripted):
     return scripted.answer(prompts, said, self.columns, samples=samples)
 
 
-@pytest.fixture(scope='module')
-def made():
-  tools = Tools(
+def documents():
+  """Tools whose records, documents, have no answers."""
+  return Tools(
     reply,
     judge,
-    # Documents have no answers.
     records=[{'prompt': document} for document in PROPOSALS],
     columns=12,
     width=2,
   )
+
+
+@pytest.fixture(scope='module')
+def made():
+  tools = documents()
   prompts = scripted.ask(*PROPOSALS, width=2)
   prompts = prompts.replace(extras={'hops': jnp.array([1.0, 2, 1, 3])})
   plan = proposed.Proposed(solvers=4, parse=f'{__name__}:parse', phase=0)
@@ -109,13 +113,7 @@ def test_what_reads_proposals_is_there_before_a_run():
 
 def test_proposer_and_solver_are_two_agents_who_learn_in_turns():
   """Each for two iterations, the proposer first; both are asked in all."""
-  tools = Tools(
-    reply,
-    judge,
-    records=[{'prompt': document} for document in PROPOSALS],
-    columns=12,
-    width=2,
-  )
+  tools = documents()
   prompts = scripted.ask(*PROPOSALS, width=2)
   prompts = prompts.replace(extras={'hops': jnp.ones(4)})
   plan = proposed.Proposed(solvers=4, parse=f'{__name__}:parse', phase=2)
