@@ -50,7 +50,8 @@ def build(name: str, **values) -> Recipe:
         f'recipe {name!r} has no hyper-parameter {key!r}. '
         f'{suggestion(key, entry.defaults)}'
       )
-  # What somebody else's recipe means by a name is for it to say.
-  if entry.factory.__module__.startswith(f'{__package__}.'):
+  # What somebody else's recipe means by a name is for it to say. Code that was
+  # executed, as in a notebook's cell, may belong to no module.
+  if (entry.factory.__module__ or '').startswith(f'{__package__}.'):
     check(name, values, entry.defaults)
   return entry.factory(**values)
