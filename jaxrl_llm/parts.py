@@ -198,7 +198,9 @@ def name_of(part) -> str:
   """The name of a part in text: EMA is ema, AdaptiveKL adaptive_kl."""
   kind = kind_of(part)
   if not isinstance(kind, type):
-    return kind.__name__
+    if hasattr(kind, '__name__'):
+      return kind.__name__
+    kind = type(kind)  # Of an object that is called.
   return re.sub(r'(?<=[a-z])(?=[A-Z])', '_', kind.__name__).lower()
 
 

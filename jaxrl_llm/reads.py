@@ -192,6 +192,18 @@ def _array(name: str, stats: Stats, batch: Batch) -> Array:
   return batch.rollouts.extras[name]
 
 
+def name_of(part: Callable) -> str:
+  """The name of a function, of that of a partial, or of an object's class.
+
+  Example:
+    >>> name_of(functools.partial(max, 1))
+    'max'
+  """
+  while isinstance(part, functools.partial):
+    part = part.func
+  return getattr(part, '__qualname__', type(part).__name__)
+
+
 def of_shape(part: Callable, value: Array, shape: tuple[int, ...]) -> Array:
   """What a part returned, which must not be broadcast.
 
@@ -203,14 +215,11 @@ def of_shape(part: Callable, value: Array, shape: tuple[int, ...]) -> Array:
   """
   found = jnp.shape(value)
   if found != shape:
-    while isinstance(part, functools.partial):
-      part = part.func
-    name = getattr(part, '__qualname__', type(part).__name__)
     each = 'token' if len(shape) == 2 else 'row'
     raise ValueError(
-      f'{name} returned an array of shape {list(found)}, and it must return '
-      f'one number for each {each}, of shape {list(shape)}; sums and means '
-      'are left to the aggregator'
+      f'{name_of(part)} returned an array of shape {list(found)}, and it must '
+      f'return one number for each {each}, of shape {list(shape)}; sums and '
+      'means are left to the aggregator'
     )
   return value
 

@@ -173,9 +173,10 @@ def _name(leaf) -> str:
   if isinstance(leaf, type):
     return leaf.__name__
   if callable(leaf):
-    # A function that was executed from text has no module.
+    # A function that was executed from text has no module, and an object that
+    # is called has the name of its class.
     module = (leaf.__module__ or '').rsplit('.', 1)[-1]
-    return f'{module}.{leaf.__qualname__}'
+    return f'{module}.{reads.name_of(leaf)}'
   return repr(leaf)
 
 

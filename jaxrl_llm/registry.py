@@ -163,7 +163,7 @@ def register(paper: Paper, *limits: Limit):
 
   def enter(factory):
     name = factory.__name__
-    if name in ENTRIES and not _same_code(factory, ENTRIES[name].factory):
+    if name in ENTRIES and not _again(factory, ENTRIES[name].factory):
       raise ValueError(f'recipe {name!r} is registered twice')
     for parameter in inspect.signature(factory).parameters.values():
       keyword = parameter.kind is inspect.Parameter.KEYWORD_ONLY
@@ -179,12 +179,15 @@ def register(paper: Paper, *limits: Limit):
   return enter
 
 
-def _same_code(first: Callable, second: Callable) -> bool:
-  """Whether two factories are one, of a file that was executed twice.
+def _again(factory: Callable, earlier: Callable) -> bool:
+  """Whether two factories are one: of a file that was executed twice.
 
-  As where a config file is also imported, for a verifier in it.
+  As where a config file is also imported, for a verifier in it. Those of
+  `__main__` are cells of a notebook, which are edited and run once more.
   """
-  one, other = inspect.unwrap(first).__code__, inspect.unwrap(second).__code__
+  if factory.__module__ == earlier.__module__ == '__main__':
+    return True
+  one, other = (inspect.unwrap(x).__code__ for x in (factory, earlier))
   same = one.co_firstlineno == other.co_firstlineno
   paths = map(os.path.realpath, (one.co_filename, other.co_filename))
   return same and len(set(paths)) == 1

@@ -1,10 +1,14 @@
 import ast
+import functools
 import inspect
 import textwrap
 
 import pytest
 
-from jaxrl_llm import recipe, recipes, registry
+from jaxrl_llm import compose, recipe, recipes, registry
+from jaxrl_llm.objectives import base
+from jaxrl_llm.recipes import __main__ as command
+from jaxrl_llm.recipes import meanings
 
 
 def test_entry_tells_its_defaults_and_summary():
@@ -109,3 +113,66 @@ def test_a_file_that_is_executed_twice_registers_its_recipe_once(
         exec(code, {})
     else:
       exec(code, {})
+
+
+def test_a_cell_of_a_notebook_may_be_edited_and_run_again(monkeypatch):
+  monkeypatch.setattr(registry, 'ENTRIES', dict(registry.ENTRIES))
+  for number in (1, 2):
+    source = (
+      'from jaxrl_llm.recipe import Recipe\n'
+      'from jaxrl_llm.registry import Paper, register\n'
+      "@register(Paper('Mine'))\n"
+      f'def of_a_cell():\n  return Recipe(minibatches={number})\n'
+    )
+    exec(compile(source, f'<cell {number}>', 'exec'), {'__name__': '__main__'})
+    assert recipes.build('of_a_cell').minibatches == number
+  with pytest.raises(ValueError, match='registered twice'):
+    exec(source.replace('of_a_cell', 'grpo'), {'__name__': '__main__'})
+
+
+class Halved:
+  """The ratio's gradient at half the advantage, as an object that is called."""
+
+  def __call__(self, logp, old_logp, advantages, mask, *, share=0.5):
+    del mask
+    return -share * (logp - old_logp) * advantages
+
+
+@pytest.mark.parametrize('module', [None, '__main__', 'a_file_that_was_run'])
+@pytest.mark.parametrize(
+  'surrogate',
+  [
+    Halved(),
+    functools.partial(Halved(), share=0.25),
+    lambda logp, old_logp, advantages, mask: -(logp - old_logp) * advantages,
+  ],
+  ids=['object', 'partial', 'lambda'],
+)
+def test_a_recipe_of_no_module_is_told_like_any_other(
+  surrogate, module, monkeypatch
+):
+  monkeypatch.setattr(registry, 'ENTRIES', dict(registry.ENTRIES))
+
+  def of_nowhere(*, minibatches: int = 2) -> recipe.Recipe:
+    """One of my own."""
+    return recipe.Recipe(
+      objective=base.policy_gradient(surrogate, own=base.Cost(surrogate, 1.0)),
+      minibatches=minibatches,
+    )
+
+  of_nowhere.__module__ = module
+  registry.register(registry.Paper('Mine'))(of_nowhere)
+  entry = recipes.get('of_nowhere')
+  assert entry.joints == ('surrogate', 'cost')
+  told = command.description('of_nowhere')
+  assert 'Halved' in told or '<lambda>' in told
+  assert '  of_nowhere  One of my own.' in command.overview()
+  assert command.search(['nowhere', 'mine']).startswith('  of_nowhere')
+  assert meanings.meanings(entry)['minibatches'] == 'optimizer steps of a pass.'
+  built = recipes.build('of_nowhere')
+  other = compose.compose(
+    recipes.build('grpo', minibatches=2), surrogate='clip'
+  )
+  assert 'objective.surrogate' in recipe.diff(built, other)
+  assert compose.same_as(built) == ['of_nowhere']
+  assert 'the same slots' in command.composition('of_nowhere', {})

@@ -56,6 +56,8 @@ STUDIES = pathlib.Path('experiments/ablations')
 _OF_FILE = re.compile(r'(.+\.py):(\w+)')
 _ARXIV = re.compile(r'\b\d{4}\.\d{5}\b')
 _INDENT = '  '
+# The family of recipes of a notebook, of text that was executed, and the like.
+_NOWHERE = 'in no module'
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -179,13 +181,14 @@ def overview() -> str:
   for entry in entries:
     needed = ', '.join(needs(entry))
     told = f'{entry.summary} [{needed}]' if needed else entry.summary
-    module = entry.factory.__module__
+    module = entry.factory.__module__ or _NOWHERE
     families.setdefault(module, {})[entry.name] = told
   lines = []
   for module, family in sorted(families.items()):
-    says = inspect.getdoc(sys.modules[module]) or ''
-    name = module.rpartition('.')[2]
-    lines += [f'{name}: {says.partition(chr(10))[0]}', *aligned(family), '']
+    # That of a file that was run, or of a cell of a notebook, is not there.
+    says = inspect.getdoc(sys.modules.get(module)) or ''
+    head = [module.rpartition('.')[2], says.partition(chr(10))[0]]
+    lines += [': '.join(filter(None, head)), *aligned(family), '']
   lines += [f'{len(entries)} recipes, behind each in brackets what it needs']
   lines += ['', 'presets']
   lines += aligned({n: _preset(p) for n, p in presets.PRESETS.items()})

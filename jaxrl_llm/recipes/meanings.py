@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from jaxrl_llm import reads
 from jaxrl_llm import recipe as recipe_lib
 from jaxrl_llm.registry import Entry
 
@@ -85,7 +86,7 @@ def _meaning(entry, name) -> str:
     if text := documented(part).get(key):
       return which + text
     summary = (inspect.getdoc(part) or '').partition('\n')[0]
-    told.append(f'{which}`{key}` of `{part.__qualname__}`: {summary}')
+    told.append(f'{which}`{key}` of `{reads.name_of(part)}`: {summary}')
   return told[0] if told else ''
 
 
