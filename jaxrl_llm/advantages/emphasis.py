@@ -209,22 +209,23 @@ def constrained_regression(
 def doubtful_thoughts(advantages, rollouts, *, weight=0.4, share=2.0):
   """More for responses whose thoughts were less certain, within a bound.
 
-      A_it + min(weight H_i, |A_it| / share)
+      A_it + weight min(H_i, |A_it| / share)
 
   H_i is the mean entropy of the tokens of a row's thought, under the policy
-  at the start of the iteration; 0 where it does not think. With a share of 1
-  or more no advantage changes its sign.
+  at the start of the iteration; 0 where it does not think. While `weight` is
+  below `share` no advantage changes its sign.
 
   Args:
     rollouts: reads the extra `thought` bool[N, T]. weight: lambda, per nat.
-    share: kappa > 0.
+    share: alpha > 0.
 
   Source: Exploring Superior Function Calls via Reinforcement Learning, arXiv
-    2508.05118. The bounded sum and its numbers are ours.
+    2508.05118, of whose fourth version the formula is, read at second hand. It
+    clips H on both sides; entropy is not negative.
   """
   thought = rollouts.extras['thought'].astype(bool) & rollouts.loss_mask
   entropy = rollouts.extras['old_entropy']
   mean = numerics.masked_mean(entropy, thought, axis=-1)
-  return advantages + jnp.minimum(
-    weight * mean[:, None], jnp.abs(advantages) / share
+  return advantages + weight * jnp.minimum(
+    mean[:, None], jnp.abs(advantages) / share
   )

@@ -172,7 +172,7 @@ def ref_critic(
   right. The paper's first stage is a run with a weight of 0.
 
   Deviates: reconstructed from the abstract and reviews; the verifier asks the
-  solver, and the weight is ours.
+  solver, the weight is ours, and so is that a wrong verdict earns nothing.
   """
   return Recipe(
     plan=_judged(samples, 'refined'),
@@ -223,15 +223,20 @@ def justifiable(
   Paper(
     'Exploring Superior Function Calls via Reinforcement Learning',
     '2508.05118',
-    confidence='ABSTRACT',
+    confidence='VERIFIED-2',
+    other_titles=(
+      'Reasoning through Exploration: A Reinforcement Learning Framework for '
+      'Robust Function Calling',
+    ),
   ),
-  Limit('grpo', {'weight': 0.0}, {'kl_weight': 0.0}),
+  Limit('grpo', {'weight': 0.0, 'kl_weight': 0.04}),
 )
 def funrl(
   *,
   samples: int = 8,
   clip_low: float = 0.2,
   clip_high: float = 0.2,
+  kl_weight: float = 0.001,
   weight: float = 0.4,
   share: float = 2.0,
   end: str = '</think>',
@@ -240,10 +245,9 @@ def funrl(
   """GRPO that favours responses whose thoughts before a call are uncertain.
 
   The verifier `same_call` compares the syntax of calls. A thought is what
-  stands before `end`.
-
-  Deviates: reconstructed from the abstract; form and numbers of the bonus are
-  ours.
+  stands before `end`. The method is FunRL in the first versions of the paper,
+  and EGPO in later ones, whose formula and numbers these are, as they were read
+  at second hand; the authors' repository shows the sum and the loss of the KL.
   """
   return Recipe(
     plan=notes.noted(sampled.independent(samples=samples), parts.Thoughts(end)),
@@ -251,7 +255,12 @@ def funrl(
       estimate(group.norm),
       refine(emphasis.doubtful_thoughts, weight=weight, share=share),
     ),
-    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
+    objective=policy_gradient(
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
+      kl=Cost(costs.k3, kl_weight),
+    ),
     aggregate=aggregate.sequence_mean,
     minibatches=minibatches,
   )

@@ -271,7 +271,7 @@ def diverse(rewards, rollouts, *, share=0.9):
 def helpful(rewards, rollouts, *, weight=1.0):
   """A right verdict on a solution, and what its critique lets a solver mend.
 
-      r_i + weight [r_i > 1/2] refined_i
+      (r_i + weight [r_i > 1/2] refined_i) / (1 + weight)
 
   Args:
     rewards: f32[N], 1 where the verdict is right. rollouts: reads the extra
@@ -279,10 +279,11 @@ def helpful(rewards, rollouts, *, weight=1.0):
       the critique that are right; 0 where there was nothing to mend.
     weight: lambda; 0 in the paper's first stage.
 
-  Source: RefCritic, arXiv 2507.15024, its abstract and reviews.
+  Source: RefCritic, arXiv 2507.15024, its abstract and reviews, which name the
+    sum and the division; that a wrong verdict earns nothing is ours.
   """
   mended = jnp.where(rewards > 0.5, rollouts.extras['refined'], 0.0)
-  return rewards + weight * mended
+  return (rewards + weight * mended) / (1 + weight)
 
 
 @reads('bundle', 'paper')

@@ -84,7 +84,7 @@ def ref_critic(case, *, clip_low, clip_high, weight):
   def reward(i):
     right = case.rewards[i] > 0.5
     more = weight * case.extras['refined'][i] if right else 0.0
-    return case.rewards[i] + more
+    return (case.rewards[i] + more) / (1 + weight)
 
   return _grpo(case, reward, clip_low, clip_high)
 
@@ -101,14 +101,15 @@ def justifiable(case, *, clip_low, clip_high, share, scale):
 
 
 @entry()
-def funrl(case, *, clip_low, clip_high, weight, share):
-  """Arxiv 2508.05118, abstract alone: the entropy of thoughts, bounded."""
+def funrl(case, *, clip_low, clip_high, kl_weight, weight, share):
+  """Arxiv 2508.05118: A + lambda clip(H, -|A| / alpha, |A| / alpha)."""
   a = normalised(case, case.rewards, 1e-6)
   for i in case.rows:
     thought = [t for t in case.columns(i) if case.extras['thought'][i, t]]
     doubt = mean(case.old.entropy[i, t] for t in thought)
-    a[i] += min(weight * doubt, abs(a[i]) / share)
-  return like_grpo(case, a, clip_low, clip_high)
+    bound = abs(a[i]) / share
+    a[i] += weight * max(min(doubt, bound), -bound)
+  return like_grpo(case, a, clip_low, clip_high, kl_weight)
 
 
 @entry(
