@@ -389,6 +389,16 @@ PURE = {
       'flat',
       'of the features that numbers of actions are read off: flat, hyperbolic',
     ),
+    'policy.opposite': (
+      False,
+      'whether rows are drawn in pairs whose actions have opposite noise',
+    ),
+    'warm_start.steps': (0, 'on the errors of forecasts, before RL, of air'),
+    'warm_start.learning_rate': (3e-3, 'decays linearly to 0'),
+    'warm_start.least': (
+      0.75,
+      'what the error of the first step counts, where that of the last is 1',
+    ),
   },
   'flow': {
     'flow.places': (8, 'conditions, evenly on a circle'),

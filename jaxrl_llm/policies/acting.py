@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
 from jaxrl_llm.environments.base import Environment, row_keys
+from jaxrl_llm.policies.gaussian import Gaussian
 from jaxrl_llm.policies.protocol import Actor
 from jaxrl_llm.types import Array, PyTree, Rollouts, Transitions
 
@@ -50,15 +52,57 @@ def played(
     `actor` i32[N, T], who acted, `own` f32[N, T] and, of games, `seats`
     f32[N, T, S].
   """
+  act = functools.partial(policy.act, params)
+  return _episodes(act, uids, environment, tasks, uids, key)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def in_pairs(
+  policy: Gaussian,
+  environment: Environment,
+  params: PyTree,
+  tasks: Array,
+  uids: Array,
+  key: Array,
+) -> Rollouts:
+  """As `unroll`, in pairs of rows whose actions have opposite noise.
+
+      a_{2i} = mean(s) + std z    a_{2i+1} = mean(s') - std z    z ~ N(0, I)
+
+  A normal density is symmetric, so each row is drawn as if it were alone, and
+  what is random in a pair is a function of (key, half its uid).
+
+  Source: FAKER-Air, arXiv 2511.22169, where a group is sampled.
+  """
+  odd = (uids % 2 == 1)[:, None]
+
+  def act(observation, legal, keys):
+    action, logp = policy.act(params, observation, legal, keys)
+    mirrored = 2 * policy.mode(params, observation) - action
+    return jnp.where(odd, mirrored, action), logp
+
+  rollouts = _episodes(act, uids // 2, environment, tasks, uids, key)
+  return rollouts.replace(extras={})
+
+
+def _episodes(
+  act: Callable[[Array, Array | None, Array], tuple[Array, Array]],
+  draws: Array,
+  environment: Environment,
+  tasks: Array,
+  uids: Array,
+  key: Array,
+) -> Rollouts:
+  """See `played`; rows of equal `draws`, i32[N], act with equal keys."""
   start, acting, moving = jax.random.split(key, 3)
-  own = row_keys(acting, uids)
+  own = row_keys(acting, draws)
   state = environment.reset(tasks, start, uids)
 
   def step(carry, time):
     state, live, cut, final, actor = carry
     observation, legal = environment.observe(state), environment.legal(state)
     keys = jax.vmap(jax.random.fold_in, (0, None))(own, time)
-    action, logp = policy.act(params, observation, legal, keys)
+    action, logp = act(observation, legal, keys)
     moved = jax.random.fold_in(moving, time)
     state, outcome = environment.step(state, action, moved)
     cut |= live & outcome.truncated

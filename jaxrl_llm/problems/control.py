@@ -30,7 +30,7 @@ from jaxrl_llm.policies.graph import GraphBuilder
 from jaxrl_llm.policies.hyperbolic import Hyperbolic
 from jaxrl_llm.policies.protocol import Actor
 from jaxrl_llm.policies.several import Several
-from jaxrl_llm.problems import pure
+from jaxrl_llm.problems import forecasts, pure
 from jaxrl_llm.problems.pure import check, fingerprints
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.spelling import suggestion
@@ -58,8 +58,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
   environment = environment_of(config.environment.name)
   check(config)
   recipe, spec = recipe_of(config), environment.spec
-  # Plans for agents ask who acted, and what single actions were worth.
-  run = acting.played if recipe.plan.contract.provides else acting.unroll
+  run = writer_of(config, environment, recipe)
   optimum = getattr(environment, 'optimal_return', np.nan)
   return pure.assembled(
     config,
@@ -72,7 +71,33 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, abstract=False):
     recipe=recipe,
     optimizer_of=functools.partial(optimizer_of, config),
     exact_of=functools.partial(exact_of, environment),
+    begun=functools.partial(forecasts.begun, environment, config),
   )
+
+
+def writer_of(config: ConfigDict, environment: Environment, recipe: Recipe):
+  """What plays the episodes of a policy.
+
+  Raises:
+    ValueError: opposite noise where actions have none, or agents act.
+  """
+  # Plans for agents ask who acted, and what single actions were worth.
+  agents_act = bool(recipe.plan.contract.provides)
+  if not config.policy.opposite:
+    return acting.played if agents_act else acting.unroll
+  if agents_act or not isinstance(environment.spec.action, Box):
+    raise ValueError(
+      'policy.opposite draws pairs of rows with opposite normal noise, and '
+      f'nobody acts so in the environment {config.environment.name!r} by '
+      f'{config.recipe.name!r}; leave it False'
+    )
+  if recipe.plan.contract.samples % 2:
+    raise ValueError(
+      f'policy.opposite draws pairs, and a group has '
+      f'{recipe.plan.contract.samples} rows; set recipe.samples to an even '
+      'number'
+    )
+  return acting.in_pairs
 
 
 def recipe_of(config: ConfigDict) -> Recipe:

@@ -260,6 +260,7 @@ def assembled(
   recipe: Recipe | None = None,
   optimizer_of: Callable[[Policy, Optimizer], Optimizer] = lambda _, tx: tx,
   exact_of: Callable[[Policy], Exact] = lambda policy: lambda params: {},
+  begun: Callable[[Policy, PyTree], PyTree] = lambda _, params: params,
 ):
   """The session of a policy and what makes its rows, and its parameters.
 
@@ -269,6 +270,7 @@ def assembled(
     abstract: parameters are shapes only.
     recipe: None is that of the config. optimizer_of: what the settings'
       optimizer is for the policy. exact_of: see `PureSession.exact`.
+    begun: what its parameters are before the first iteration, given new ones.
 
   Raises:
     ValueError: what the recipe needs is not the policy's to give, or sizes
@@ -289,7 +291,7 @@ def assembled(
   if abstract:
     params = layout.abstract(shapes)
   else:
-    params = layout.kept(initial(table, key))
+    params = layout.kept(begun(policy, initial(table, key)))
   total = config.steps * recipe.steps
   tx = optimizers.chain(total=total, seed=config.seed, **config.optimizer)
   program = step.Program(

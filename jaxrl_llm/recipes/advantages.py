@@ -376,11 +376,13 @@ def faker_air(
   """Every forecast is imitated, by its share in the softmax of its group.
 
   Forecasts are judged by the class that they fall in, `environments.air`, one
-  step ahead at first, and further as training goes on.
+  step ahead at first, and further as training goes on. The first stage,
+  `problems.forecasts`, and pairs of opposite noise are settings of a run,
+  which `experiments/configs/control.py:faker_air` makes.
 
-  Deviates: forecasts of a group are independent, not in pairs of opposite
-  noise; the temperature and the growth are ours; the loss is the mean over
-  rows, a factor of 1 / samples; and the first stage, supervised, is left out.
+  Deviates: the temperature and the growth are ours, and the loss is the mean
+  over rows, a factor of 1 / samples. The published code has ranks and a running
+  mean where the paper has this softmax, and a KL to the first stage.
 
   No limit: a row weighs what its group's softmax gives it, at any temperature.
   """
