@@ -108,7 +108,5 @@ def begun(environment, config: ConfigDict, policy, params: PyTree) -> PyTree:
     raise ValueError(
       f'warm_start.least is {settings.least}; use a number in (0, 1]'
     )
-  fit = jax.jit(
-    lambda params: fitted(policy, environment, params, **settings)
-  )
+  fit = jax.jit(lambda params: fitted(policy, environment, params, **settings))
   return fit(params)
