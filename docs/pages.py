@@ -19,8 +19,8 @@ import prose
 import studies
 
 from jaxrl_llm import reads, recipe, recipes
-from jaxrl_llm.recipes import __main__ as command
-from jaxrl_llm.recipes import meanings, pieces
+from jaxrl_llm.catalogue import command
+from jaxrl_llm.catalogue import meanings, pieces
 
 ROOT = filling.ROOT
 # Folders of what is generated; nothing else is in them.

@@ -14,7 +14,7 @@ import filling
 import studies
 
 from jaxrl_llm import recipe, recipes, registry
-from jaxrl_llm.recipes import pieces
+from jaxrl_llm.catalogue import pieces
 
 _SOURCE = re.compile(r'(.*?),? ?arXiv (\d{4}\.\d{4,5})')
 

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator
 
 from jaxrl_llm import recipes
-from jaxrl_llm.recipes import meanings, pieces
+from jaxrl_llm.catalogue import meanings, pieces
 
 ROOT = pathlib.Path(__file__).parents[1]
 STUDIES = 'recipes/studies'

@@ -24,7 +24,7 @@ import experiments
 from experiments import modules
 from experiments.configs import base
 from jaxrl_llm import pipes
-from jaxrl_llm.recipes import __main__ as listing
+from jaxrl_llm.catalogue import command as listing
 from jaxrl_llm.spelling import nearest, suggestion
 
 _DEBUG = flags.DEFINE_bool('debug', False, 'Show tracebacks of errors.')

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from jaxrl_llm import optimizers
-from jaxrl_llm.recipes.pieces import pieces
+from jaxrl_llm.catalogue.pieces import pieces
 
 # By name: the length of a step that goes down a quadratic.
 OPTIMIZERS = {

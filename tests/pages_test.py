@@ -11,7 +11,7 @@ import pytest
 
 from experiments import settings
 from jaxrl_llm import recipes
-from jaxrl_llm.recipes import pieces
+from jaxrl_llm.catalogue import pieces
 
 ROOT = pathlib.Path(__file__).parents[1]
 DOCS = ROOT / 'docs'

@@ -8,7 +8,7 @@ import pytest
 from experiments.configs import default, preference
 from jaxrl_llm import compose, presets, recipes
 from jaxrl_llm import recipe as recipe_lib
-from jaxrl_llm.recipes import __main__ as command
+from jaxrl_llm.catalogue import command
 from tests.oracles import presets as oracle
 from tests.recipes import cases, comparison
 

@@ -7,8 +7,8 @@ import pytest
 
 from jaxrl_llm import compose, recipe, recipes, registry
 from jaxrl_llm.objectives import base
-from jaxrl_llm.recipes import __main__ as command
-from jaxrl_llm.recipes import meanings
+from jaxrl_llm.catalogue import command
+from jaxrl_llm.catalogue import meanings
 
 
 def test_entry_tells_its_defaults_and_summary():

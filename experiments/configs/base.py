@@ -13,7 +13,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxrl_llm import compose, presets, problems, recipes
-from jaxrl_llm.recipes import meanings as meanings_lib
+from jaxrl_llm.catalogue import meanings as meanings_lib
 from jaxrl_llm.serving import programs
 from jaxrl_llm.tasks import toolbox
 

@@ -1,7 +1,14 @@
 """The papers: one entry each, grouped by the joint they mainly change.
 
-`names`, `get` and `build` find them.
+Every module beside this one is a family of entries, and nothing else; `names`,
+`get` and `build` find them. `python -m jaxrl_llm.recipes` tells of them, which
+is `jaxrl_llm.catalogue`.
 """
+
+from __future__ import annotations
+
+from jaxrl_llm import ranges, registry
+from jaxrl_llm.recipe import Recipe
 
 # To be imported is to be registered.
 from jaxrl_llm.recipes import (  # noqa: F401
@@ -40,6 +47,55 @@ from jaxrl_llm.recipes import (  # noqa: F401
   token_gates,
   trust_regions,
 )
-from jaxrl_llm.recipes.lookup import build, get, names
+from jaxrl_llm.registry import Entry
+from jaxrl_llm.spelling import suggestion
 
 __all__ = ['build', 'get', 'names']
+
+
+def names() -> list[str]:
+  """Every registered recipe, sorted.
+
+  Example:
+    >>> 'grpo' in names()
+    True
+  """
+  return sorted(registry.ENTRIES)
+
+
+def get(name: str) -> Entry:
+  """The entry of that name; the error for an unknown one suggests another.
+
+  Example:
+    >>> get('grpo').paper.arxiv
+    '2402.03300'
+  """
+  known = names()
+  if name not in known:
+    raise KeyError(f'unknown recipe {name!r}. {suggestion(name, known)}')
+  return registry.ENTRIES[name]
+
+
+def build(name: str, **values) -> Recipe:
+  """The recipe of that name, with some hyper-parameters replaced.
+
+  Raises:
+    KeyError: a name that there is not.
+    ValueError: a value that means nothing, see `ranges` and the parts.
+
+  Example:
+    >>> build('dapo', clip_high=0.3).minibatches
+    16
+  """
+  entry = get(name)
+  for key in values:
+    if key not in entry.defaults:
+      raise KeyError(
+        f'recipe {name!r} has no hyper-parameter {key!r}. '
+        f'{suggestion(key, entry.defaults)}'
+      )
+  # What somebody else's recipe means by a name is for it to say. Code that was
+  # executed, as in a notebook's cell, may belong to no module.
+  if (entry.factory.__module__ or '').startswith(f'{__name__}.'):
+    ranges.check(name, values, entry.defaults)
+  return entry.factory(**values)

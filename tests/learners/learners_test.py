@@ -20,7 +20,7 @@ from jaxrl_llm.learners import (
   trace,
 )
 from jaxrl_llm.learners.base import play
-from jaxrl_llm.recipes.pieces import pieces
+from jaxrl_llm.catalogue.pieces import pieces
 
 KEY, STEPS = jax.random.key(0), 80
 TASKS = jnp.zeros(3, jnp.int32)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm.recipes.pieces import pieces
+from jaxrl_llm.catalogue.pieces import pieces
 from jaxrl_llm.tabular import (
   bilevel,
   games,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxrl_llm.problems.text import biases, comparisons, evaluate
-from jaxrl_llm.recipes.pieces import pieces
+from jaxrl_llm.catalogue.pieces import pieces
 
 ANSWERS = ('a', 'b', 'a', '', 'c')
 K = 3

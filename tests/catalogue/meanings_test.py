@@ -1,7 +1,7 @@
 import pytest
 
 from jaxrl_llm import recipes
-from jaxrl_llm.recipes import meanings
+from jaxrl_llm.catalogue import meanings
 
 ENTRIES = [recipes.get(name) for name in recipes.names()]
 

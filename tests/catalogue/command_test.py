@@ -6,8 +6,8 @@ import pytest
 
 from jaxrl_llm import compose, parts, recipes, registry
 from jaxrl_llm.learners import bandits
-from jaxrl_llm.recipes import __main__ as command
-from jaxrl_llm.recipes import grid, pieces
+from jaxrl_llm.catalogue import command
+from jaxrl_llm.catalogue import grid, pieces
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxrl_llm import recipes, registry
-from jaxrl_llm.recipes import ranges
+from jaxrl_llm import ranges
 
 NAN, INF = math.nan, math.inf
 

@@ -8,8 +8,8 @@ import pytest
 
 from jaxrl_llm import parts, presets
 from jaxrl_llm.objectives import aggregate
-from jaxrl_llm.recipes import __main__ as command
-from jaxrl_llm.recipes import peers
+from jaxrl_llm.catalogue import command
+from jaxrl_llm.catalogue import peers
 
 ROOT = pathlib.Path(__file__).parents[2]
 ROWS = [row for rows in peers.TABLE.values() for row in rows]

@@ -6,8 +6,8 @@ import re
 import pytest
 
 from jaxrl_llm import recipes, registry
-from jaxrl_llm.recipes import __main__ as command
-from jaxrl_llm.recipes import situations
+from jaxrl_llm.catalogue import command
+from jaxrl_llm.catalogue import situations
 
 ROOT = pathlib.Path(__file__).parents[2]
 # One recipe that a file of somebody's own registers.
