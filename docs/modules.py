@@ -28,20 +28,26 @@ def pages(entered: Collection[str]) -> Iterator[tuple[str, str]]:
     entered: modules of `recipes` that have pages of their own.
   """
   rooms: dict[str, list[tuple[str, str, list[Member]]]] = {}
+  # What a package itself has for others.
+  own: dict[str, list[Member]] = {}
   for path in sorted((ROOT / 'jaxrl_llm').rglob('*.py')):
     *room, name = path.relative_to(ROOT).with_suffix('').parts
-    if not name.startswith('__') and (
-      room[1:] != ['recipes'] or name not in entered
-    ):
-      tree = ast.parse(path.read_text(encoding='utf-8'))
-      members = list(
-        _public(_Whole(tree, f'{".".join(room)}.{name}').visit(tree))
-      )
-      module = name, ast.get_docstring(tree) or '', members
-      rooms.setdefault('.'.join(room), []).append(module)
+    if name == '__main__' or room[1:] == ['recipes'] and name in entered:
+      continue
+    package = '.'.join(room)
+    tree = ast.parse(path.read_text(encoding='utf-8'))
+    whole = package if name == '__init__' else f'{package}.{name}'
+    members = list(_public(_Whole(tree, whole).visit(tree)))
+    modules = rooms.setdefault(package, [])
+    if name == '__init__':
+      own[package] = members
+    else:
+      modules.append((name, ast.get_docstring(tree) or '', members))
   for room, found in rooms.items():
     text = filling.docstring(f'{room.replace(".", "/")}/__init__.py')
-    page = filling.page('module.jinja', room=room, text=text, modules=found)
+    page = filling.page(
+      'module.jinja', room=room, text=text, members=own[room], modules=found
+    )
     yield f'api/{room}', page
   yield 'api/index', filling.page('modules.jinja', rooms=rooms)
 

@@ -19,8 +19,8 @@ import prose
 import studies
 
 from jaxrl_llm import reads, recipe, recipes
-from jaxrl_llm.catalogue import command
-from jaxrl_llm.catalogue import meanings, pieces
+from jaxrl_llm.catalogue import descriptions, meanings, pieces
+from jaxrl_llm.catalogue import papers as papers_lib
 
 ROOT = filling.ROOT
 # Folders of what is generated; nothing else is in them.
@@ -90,21 +90,23 @@ def _recipes() -> Iterator[tuple[str, str]]:
   for entry in _entries():
     built, paper = entry.factory(), entry.paper
     base = recipes.build(entry.base) if entry.base else built
-    limits = [(x.other, command.limited(x)) for x in entry.limits]
+    limits = [(x.other, papers_lib.limited(x)) for x in entry.limits]
     claims = studies.of_paper(paper.arxiv)
-    about = map(pathlib.Path, command.studies().get(paper.arxiv, ()))
+    about = map(pathlib.Path, papers_lib.studies().get(paper.arxiv, ()))
     figures = [claim.study for claim in claims] + [x.stem for x in about]
     yield (
       f'recipes/{entry.name}',
       filling.page(
         'recipe.jinja',
         entry=entry,
-        about=command.about(entry),
+        about=descriptions.about(entry),
         family=_family(entry),
         config=config_of(entry),
         needs={name: reads.find(name).says for name in sorted(built.needs)},
         said=meanings.meanings(entry),
-        slots={name: meanings.slots(entry, name) for name in entry.defaults},
+        slots={
+          name: meanings.changed(entry, name)[0] for name in entry.defaults
+        },
         source=_source(entry.factory),
         formulas=list(_formulas(entry)),
         changes=recipe.diff(base, built),

@@ -24,7 +24,7 @@ import experiments
 from experiments import modules
 from experiments.configs import base
 from jaxrl_llm import pipes
-from jaxrl_llm.catalogue import command as listing
+from jaxrl_llm.catalogue import columns
 from jaxrl_llm.spelling import nearest, suggestion
 
 _DEBUG = flags.DEFINE_bool('debug', False, 'Show tracebacks of errors.')
@@ -322,14 +322,14 @@ def _help(argv: Sequence[str]) -> str:
     default = f' (default: {flag.default})' if flag.default else ''
     # What absl adds to flags that may be repeated says it once more.
     told[f'--{flag.name}'] = flag.help.partition(';\n')[0] + default
-  lines += listing.aligned(told)
+  lines += columns.aligned(told)
   if _default_config:
     values, source = _in_force(argv)
     said = base.meanings(values['problem'], values['recipe.name'])
     values = {name: values[name] for name in said if name in values} | values
     told = {k: f'[{v!r}] {said.get(k, "")}' for k, v in values.items()}
     lines += ['', f'Settings, as --config.NAME=VALUE (values of {source}):']
-    lines += listing.aligned(told)
+    lines += columns.aligned(told)
     lines.append(
       'python -m jaxrl_llm.recipes RECIPE says what a recipe does, and --help '
       'there what fits its slots'

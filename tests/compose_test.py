@@ -14,10 +14,10 @@ import pytest
 from jaxrl_llm import compose as compose_lib
 from jaxrl_llm import control, credit, digests, parts, reads, recipes, reference
 from jaxrl_llm import recipe as recipe_lib
+from jaxrl_llm.catalogue import grid
 from jaxrl_llm.compose import compose, told
 from jaxrl_llm.objectives import base, costs
 from jaxrl_llm.plans import sampled
-from jaxrl_llm.catalogue import grid
 from jaxrl_llm.tabular import policy
 from jaxrl_llm.training.step import Program
 from jaxrl_llm.types import Scores, Spec

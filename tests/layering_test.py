@@ -44,7 +44,9 @@ FORBIDDEN = {
     name: ('policies', 'notes', 'problems', 'training', 'tasks')
     for name in ('compose', 'presets')
   },
+  'ranges': ('recipe', 'registry', 'recipes', 'training', 'tasks'),
   'recipes': ('policies', 'problems', 'training', 'tasks'),
+  'catalogue': ('policies', 'plans', 'notes', 'problems', 'training', 'tasks'),
   'policies': (
     'recipe',
     'registry',
@@ -89,6 +91,18 @@ def test_no_import_goes_against_the_direction(name):
     for module in imports(path):
       below = '.'.join(module.split('.')[:2])
       assert below not in forbidden, f'{path.name} imports {module}'
+
+
+def test_nothing_but_its_command_imports_what_tells_of_the_papers():
+  for path in PACKAGE.rglob('*.py'):
+    if layer(path) == 'catalogue' or path.match('recipes/__main__.py'):
+      continue
+    assert not any('.catalogue' in module for module in imports(path)), path
+
+
+def test_modules_of_papers_hold_entries_alone():
+  for path in (PACKAGE / 'recipes').glob('[a-z]*.py'):
+    assert '\n@register(' in path.read_text(encoding='utf-8'), path
 
 
 def test_library_does_not_import_experiments_or_tests():

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_llm import recipes, registry
-from jaxrl_llm import ranges
+from jaxrl_llm import ranges, recipes, registry
 
 NAN, INF = math.nan, math.inf
 

@@ -6,9 +6,8 @@ import textwrap
 import pytest
 
 from jaxrl_llm import compose, recipe, recipes, registry
+from jaxrl_llm.catalogue import compositions, descriptions, meanings
 from jaxrl_llm.objectives import base
-from jaxrl_llm.catalogue import command
-from jaxrl_llm.catalogue import meanings
 
 
 def test_entry_tells_its_defaults_and_summary():
@@ -23,6 +22,29 @@ def test_entry_without_a_docstring_has_nothing_to_say():
 
   entry = registry.Entry('bare', bare, registry.Paper('p'))
   assert (entry.summary, entry.deviates) == ('', '')
+
+
+def test_deviations_are_the_paragraph_that_begins_with_the_word():
+  def differs():
+    """A method.
+
+    More of it.
+
+    Deviates: the first thing,
+    over two lines. The second.
+
+    Not this.
+    """
+
+  def follows():
+    """A method that deviates nowhere."""
+
+  paper = registry.Paper('A paper')
+  entries = [
+    registry.Entry('name', factory, paper) for factory in (differs, follows)
+  ]
+  assert entries[0].deviates == 'the first thing, over two lines. The second.'
+  assert entries[1].deviates == ''
 
 
 def test_registering_twice_is_refused():
@@ -164,10 +186,10 @@ def test_a_recipe_of_no_module_is_told_like_any_other(
   registry.register(registry.Paper('Mine'))(of_nowhere)
   entry = recipes.get('of_nowhere')
   assert entry.joints == ('surrogate', 'cost')
-  told = command.description('of_nowhere')
+  told = descriptions.description('of_nowhere')
   assert 'Halved' in told or '<lambda>' in told
-  assert '  of_nowhere  One of my own.' in command.overview()
-  assert command.search(['nowhere', 'mine']).startswith('  of_nowhere')
+  assert '  of_nowhere  One of my own.' in descriptions.overview()
+  assert descriptions.search(['nowhere', 'mine']).startswith('  of_nowhere')
   assert meanings.meanings(entry)['minibatches'] == 'optimizer steps of a pass.'
   built = recipes.build('of_nowhere')
   other = compose.compose(
@@ -175,4 +197,4 @@ def test_a_recipe_of_no_module_is_told_like_any_other(
   )
   assert 'objective.surrogate' in recipe.diff(built, other)
   assert compose.same_as(built) == ['of_nowhere']
-  assert 'the same slots' in command.composition('of_nowhere', {})
+  assert 'the same slots' in compositions.composition('of_nowhere', {})

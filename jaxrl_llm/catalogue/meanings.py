@@ -36,12 +36,7 @@ def meanings(entry: Entry) -> dict[str, str]:
   return {name: _meaning(entry, name) for name in entry.defaults}
 
 
-def slots(entry: Entry, name: str) -> list[str]:
-  """Those that the hyper-parameter sets, found by another value of it."""
-  return _changed(entry, name)[0]
-
-
-def _changed(entry, name) -> tuple[list[str], recipe_lib.Recipe]:
+def changed(entry: Entry, name: str) -> tuple[list[str], recipe_lib.Recipe]:
   """Slots that are others with another value, and the recipe with that."""
   recipe = entry.factory()
   before = recipe_lib.describe(recipe)
@@ -51,11 +46,11 @@ def _changed(entry, name) -> tuple[list[str], recipe_lib.Recipe]:
     except (ValueError, TypeError):  # not every number is admitted
       continue
     after, parts = recipe_lib.describe(other), recipe_lib.parts_of(other)
-    changed = [slot for slot in before if before[slot] != after.get(slot)]
+    others = [slot for slot in before if before[slot] != after.get(slot)]
     # A weight of 0 leaves out what it weighs.
     added = [x for x in after if x not in before and x not in parts]
-    if changed or added:
-      return changed or added, other
+    if others or added:
+      return others or added, other
   return [], recipe
 
 
@@ -73,11 +68,11 @@ def _others(value) -> tuple[Any, ...]:
 
 
 def _meaning(entry, name) -> str:
-  changed, recipe = _changed(entry, name)
+  filled, recipe = changed(entry, name)
   parts = recipe_lib.parts_of(recipe)
   values = recipe_lib.describe(entry.factory()), recipe_lib.describe(recipe)
   told = []
-  for slot in changed:
+  for slot in filled:
     which = _which(slot, *values)
     owner, _, key = slot.rpartition('.')
     while owner and owner not in parts:  # of a tuple, say

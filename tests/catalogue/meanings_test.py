@@ -23,7 +23,7 @@ def test_a_number_means_what_its_part_says():
   ],
 )
 def test_the_slot_that_a_number_fills_is_found(name, number, slots):
-  assert meanings.slots(recipes.get(name), number) == slots
+  assert meanings.changed(recipes.get(name), number)[0] == slots
 
 
 def test_a_weight_of_zero_means_what_it_leaves_out():

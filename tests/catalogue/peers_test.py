@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from jaxrl_llm import parts, presets
+from jaxrl_llm.catalogue import command, compositions, peers
 from jaxrl_llm.objectives import aggregate
-from jaxrl_llm.catalogue import command
-from jaxrl_llm.catalogue import peers
 
 ROOT = pathlib.Path(__file__).parents[2]
 ROWS = [row for rows in peers.TABLE.values() for row in rows]
@@ -31,7 +30,7 @@ def test_the_command_writes_the_page_here(tmp_path, monkeypatch, capsys):
 def test_what_stands_for_a_name_can_be_asked_for(ours):
   name, *changes = ours.split()
   changes = dict(change.split('=', 1) for change in changes)
-  assert command.changed(name, changes)
+  assert compositions.changed(name, changes)
 
 
 def test_rows_say_how_they_are_known():

@@ -6,8 +6,7 @@ import re
 import pytest
 
 from jaxrl_llm import recipes, registry
-from jaxrl_llm.catalogue import command
-from jaxrl_llm.catalogue import situations
+from jaxrl_llm.catalogue import command, situations
 
 ROOT = pathlib.Path(__file__).parents[2]
 # One recipe that a file of somebody's own registers.

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from experiments.ablations import reader
+from jaxrl_llm.catalogue.pieces import pieces
 from jaxrl_llm.environments import bandit, pendulum
 from jaxrl_llm.environments.base import Discrete
 from jaxrl_llm.learners import (
@@ -20,7 +21,6 @@ from jaxrl_llm.learners import (
   trace,
 )
 from jaxrl_llm.learners.base import play
-from jaxrl_llm.catalogue.pieces import pieces
 
 KEY, STEPS = jax.random.key(0), 80
 TASKS = jnp.zeros(3, jnp.int32)

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from jaxrl_llm.problems.text import biases, comparisons, evaluate
 from jaxrl_llm.catalogue.pieces import pieces
+from jaxrl_llm.problems.text import biases, comparisons, evaluate
 
 ANSWERS = ('a', 'b', 'a', '', 'c')
 K = 3
