@@ -31,6 +31,10 @@ _RPO = (
   'Provably Mitigating Overoptimization in RLHF: Your SFT Loss is Implicitly '
   'an Adversarial Regularizer'
 )
+_RSO = Paper(
+  'Statistical Rejection Sampling Improves Preference Optimization',
+  '2309.06657',
+)
 
 
 @register(_DPO)
@@ -143,12 +147,7 @@ def _with(link, score, samples, second, weight):
   )
 
 
-@register(
-  Paper(
-    'Statistical Rejection Sampling Improves Preference Optimization',
-    '2309.06657',
-  )
-)
+@register(_RSO)
 def rso(
   *,
   samples: int = 8,
@@ -159,13 +158,13 @@ def rso(
   """A hinge on log-ratios, of pairs that rejection sampling drew.
 
   The reference answers each question with `candidates` responses, of which
-  `samples` are kept in favour of high rewards.
+  `samples` are kept in favour of high rewards. All their pairs count, which is
+  the mean over pairs at random, the paper's first-round-rank.
 
   Deviates: the paper draws all pairs before it learns, with a ranker's chance
-  of winning as the reward, and pairs the kept ones at random or in a
-  tournament; here pairs are drawn anew in every iteration, the reward is the
-  verifiers', and all pairs of a group count. Pairs that were drawn before are
-  learned by `dpo` with slots.link='hinge(weight=0.05)'.
+  of winning as the reward; here pairs are drawn anew in every iteration, and
+  the reward is the verifiers'. Pairs that were drawn before are learned by
+  `dpo` with slots.link='hinge(weight=0.05)'.
   """
   return Recipe(
     plan=rejected.Rejected(
@@ -173,6 +172,32 @@ def rso(
     ),
     objective=pair_losses(
       preference.hinge, grouped.to_reference, weight=weight, samples=samples
+    ),
+  )
+
+
+@register(_RSO, Limit('rso', {'samples': 2}))
+def rso_tournament(
+  *,
+  samples: int = 8,
+  candidates: int = 64,
+  temperature: float = 0.5,
+  weight: float = 0.05,
+) -> Recipe:
+  """RSO on the games of a knock-out among what was kept: tournament-rank.
+
+  Deviates: as `rso`; the loss is the mean over all ways to draw the games.
+  """
+  return Recipe(
+    plan=rejected.Rejected(
+      samples=samples, candidates=candidates, temperature=temperature
+    ),
+    objective=pair_losses(
+      preference.hinge,
+      grouped.to_reference,
+      weight=weight,
+      among=pairs.by_tournament,
+      samples=samples,
     ),
   )
 

@@ -160,6 +160,61 @@ def knocked_out(scores, rewards, live, *, preference):
   return jnp.where(kept, drawn / len(up), 0.0)
 
 
+@functools.cache
+def _meetings(size):
+  """f32[size + 1, size, size], [n, a, b]: the chance that a beats b, of n.
+
+  Rows count from the best; n of them are drawn into a knock-out.
+  """
+
+  def games(n):
+    if n < 2:
+      return []
+    left, right = n // 2, n - n // 2
+    return [(left, right), (right, left), *games(left), *games(right)]
+
+  found = np.zeros((size + 1, size, size), np.float32)
+  for n in range(size + 1):
+    for (p, q), b in itertools.product(games(n), range(n)):
+      # The q - 1 on the side of b are worse than b, the p - 1 on that of a
+      # worse than a.
+      first = math.comb(n - 1 - b, q - 1) / math.comb(n - 2, q - 1)
+      for a in range(b if first else 0):
+        second = math.comb(n - 1 - a - q, p - 1) / math.comb(n - 1 - q, p - 1)
+        found[n, a, b] += p * q / (n * (n - 1)) * first * second
+  return found
+
+
+def by_tournament(scores, rewards, live):
+  """Who wins a game of a knock-out against who loses it: the mean over games.
+
+  n rows are drawn into two halves, whose winners meet, and so on: n - 1 games,
+  each of which puts one row out; where n is no power of 2 some rows go without
+  a game in the first round. Weights are the chances over all draws. Rows of
+  equal reward win by chance, and are no pair.
+
+  `better` is the same of the first round alone, where every two rows are as
+  likely to meet.
+
+  Source: tournament-rank and first-round-rank of RSO, arXiv 2309.06657,
+    section 5.2.
+  """
+  del scores
+  above = _above(rewards) & _outer(live, live)
+  count = jnp.sum(live, axis=-1)
+  first = jnp.sum(above, axis=-2)[..., None]
+  tied = _outer(live, live) & (rewards[..., :, None] == rewards[..., None, :])
+  size = jnp.sum(tied, axis=-1)[..., None]
+  place = jnp.arange(live.shape[-1])
+  held = (place >= first) & (place < first + size)
+  share = numerics.safe_divide(held * 1.0, size * 1.0)
+  meet = jnp.asarray(_meetings(live.shape[-1]))[count]
+  weight = jnp.einsum('...ia,...ab,...jb->...ij', share, meet, share)
+  weight = jnp.where(above, weight, 0.0)
+  total = jnp.sum(weight, axis=(-2, -1), keepdims=True)
+  return numerics.safe_divide(weight, total)
+
+
 def every(scores, rewards, live):
   """Every row against every other one, both ways: the mean over pairs.
 

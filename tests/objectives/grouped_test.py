@@ -47,6 +47,7 @@ _PAIRS = [
   (grouped.to_iterate, preference.separately_clipped, pairs.every, {}),
   (grouped.to_iterate, preference.jointly_clipped, pairs.every, {}),
   (grouped.to_mixture, preference.square, pairs.best_and_worst, {}),
+  (grouped.to_reference, preference.hinge, pairs.by_tournament, {}),
   (grouped.to_extrapolated, preference.logistic, pairs.better, {}),
   (grouped.to_iterate_in_turn, preference.regression, pairs.every, {}),
   (grouped.to_reference, preference.logistic, pairs.by_rank, {}),

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -568,6 +569,33 @@ def better(rewards) -> Callable[[list[int]], list[tuple[int, int]]]:
 def every(rows: list[int]) -> list[tuple[int, int]]:
   """Each row with each other one, both ways."""
   return [(i, j) for i in rows for j in rows if i != j]
+
+
+def knock_out(rows: tuple[int, ...], rewards) -> tuple[dict, dict]:
+  """({(winner, loser): chance of that game}, {row: chance to win all}).
+
+  The mean over all ways to draw rows into two halves, and those again. Equal
+  rewards win by a coin, and their games are left out.
+  """
+  if len(rows) < 2:
+    return {}, {i: 1.0 for i in rows}
+  games: dict[tuple[int, int], float] = {}
+  wins: dict[int, float] = {}
+  halves = list(itertools.combinations(rows, len(rows) // 2))
+  for left in halves:
+    right = tuple(i for i in rows if i not in left)
+    (now, a), (then, b) = knock_out(left, rewards), knock_out(right, rewards)
+    met = [((i, j), a[i] * b[j]) for i in a for j in b]
+    found = [*now.items(), *then.items()]
+    for (i, j), chance in met:
+      ahead = (1 + np.sign(rewards[i] - rewards[j])) / 2
+      for row, x in ((i, ahead), (j, 1 - ahead)):
+        wins[row] = wins.get(row, 0.0) + x * chance / len(halves)
+      if ahead != 0.5:
+        found.append(((i, j) if ahead else (j, i), chance))
+    for pair, chance in found:
+      games[pair] = games.get(pair, 0.0) + chance / len(halves)
+  return games, wins
 
 
 def over_pairs(

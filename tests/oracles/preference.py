@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from tests.oracles.parts import knock_out
 from tests.oracles.scores import total
 
 
@@ -137,6 +138,14 @@ def best_and_worst(scores, rewards, live, x):
   alive = [r for r, l in zip(rewards, live) if l]
   for i, j in np.argwhere(out):
     out[i, j] = rewards[i] == max(alive) and rewards[j] == min(alive)
+  return _normalised(out)
+
+
+def by_tournament(scores, rewards, live, x):
+  out = np.zeros((len(rewards), len(rewards)))
+  rows = tuple(i for i in range(len(rewards)) if live[i])
+  for pair, chance in knock_out(rows, rewards)[0].items():
+    out[pair] = chance
   return _normalised(out)
 
 

@@ -167,6 +167,7 @@ NEIGHBOURS = {
     pairs.better,
     pairs.each_better,
     pairs.best_and_worst,
+    pairs.by_tournament,
     pairs.every,
     pairs.by_rank,
   ),

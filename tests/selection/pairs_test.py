@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from jaxrl_llm.selection import pairs
+from tests.oracles import parts
 
 
 @pytest.mark.parametrize('tenth', range(10))
@@ -25,3 +26,29 @@ def test_below_the_best_the_others_are_compared_and_ties_at_the_top_are_not():
   wanted = np.zeros((3, 4, 4))
   wanted[0, 1, 2] = wanted[1, 2, 3] = 1
   np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize('size', range(1, 8))
+def test_the_games_of_a_knock_out_are_those_of_all_its_draws(size):
+  rng = np.random.default_rng(size)
+  rewards = np.stack([rng.permutation(7), rng.integers(0, 3, 7)]) * 1.0
+  live = np.stack([np.arange(7) < size] * 2)
+  found = pairs.by_tournament(None, jnp.float32(rewards), jnp.asarray(live))
+  for ours, row in zip(np.asarray(found, np.float64), rewards, strict=True):
+    games, _ = parts.knock_out(tuple(range(size)), row)
+    wanted = np.zeros((7, 7))
+    for pair, chance in games.items():
+      wanted[pair] = chance / sum(games.values())
+    np.testing.assert_allclose(ours, wanted, atol=1e-6)
+  # Each game puts one row out, so that all but the best lose once.
+  lost = np.zeros(7)
+  best = np.argmax(np.where(live[0], rewards[0], -1))
+  lost[:size] = np.arange(size) != best
+  every = max(size - 1, 1)
+  np.testing.assert_allclose(found[0].sum(0), lost / every, atol=1e-6)
+
+
+def test_a_knock_out_of_ties_or_of_nobody_has_no_pair():
+  live = jnp.array([[True] * 4, [False] * 4])
+  found = pairs.by_tournament(None, jnp.ones((2, 4)), live)
+  np.testing.assert_array_equal(found, 0)

@@ -15,8 +15,10 @@ from tests.oracles.parts import (
   better,
   entry,
   every,
+  knock_out,
   log_sigmoid,
   mean,
+  over_groups,
   over_pairs,
   row_weights,
   sigmoid,
@@ -109,6 +111,26 @@ def rso(case, *, weight):
       better(case.rewards),
       lambda i, j: max(0, 1 - weight * (h[i] - h[j])),
     )
+
+  return Answer(loss)
+
+
+@entry()
+def rso_tournament(case, *, weight):
+  """The hinge of rso, of the games of a knock-out, its section 5.2."""
+
+  def loss(now):
+    h = summed(case, now.logp - case.ref_logp)
+
+    def of_group(rows):
+      games, _ = knock_out(tuple(rows), case.rewards)
+      total = sum(games.values())
+      return sum(
+        x / total * max(0, 1 - weight * (h[i] - h[j]))
+        for (i, j), x in games.items()
+      )
+
+    return over_groups(case, of_group)
 
   return Answer(loss)
 
