@@ -95,6 +95,8 @@ ESTIMATORS = (
 # What a critic says; a cost that reads it trains the critic.
 CRITIC = frozenset({'values', 'after_values'})
 _KINDS = {'float': float, 'int': int, 'str': str, 'bool': bool}
+# What somebody writes who takes a hyper-parameter for a weight.
+_WEIGHED = re.compile(r'\s*(\w+)\s*[:=]\s*([-+.\w]+)\s*')
 _PLAIN = (*_KINDS.values(), tuple)
 
 
@@ -246,9 +248,11 @@ def parsed(text: str) -> ast.expr:
 
 
 def _unreadable(text):
-  return ValueError(
-    f'{text!r} cannot be read; write NAME or NAME(HYPER_PARAMETER=VALUE)'
-  )
+  form = 'NAME or NAME(HYPER_PARAMETER=VALUE)'
+  if weighed := _WEIGHED.fullmatch(text):
+    name, number = weighed.groups()
+    form = f'{name}({number}), for only costs have weights behind a colon'
+  return ValueError(f'{text!r} cannot be read; write {form}')
 
 
 def value(node: ast.expr):

@@ -155,6 +155,9 @@ def _answer(words: Sequence[str]) -> str:
       return compositions.composition(
         name, dict(x.split('=', 1) for x in changes)
       )
+    case [_, *changes] if not {*changes} & {*recipes.names()}:
+      wrong = next(change for change in changes if '=' not in change)
+      raise ValueError(compositions.unequal(wrong))
   raise KeyError(
     f'one recipe at a time, not {list(words)}; or: diff A B, search WORDS, for'
   )

@@ -58,18 +58,41 @@ def _values_and_slots(entry, changes):
     if key in slots or key == _KL:
       continue
     if key not in entry.defaults:
+      if key.partition(':')[0] in compose.SLOTS:
+        raise ValueError(unequal(f'{key}:{text}'))
       known = [*compose.SLOTS, *entry.defaults]
       raise KeyError(
         f'{key!r} is neither a slot nor a hyper-parameter of {entry.name}. '
         f'{spelling.suggestion(key, known)}'
       )
-    values[key] = parts.value(parts.parsed(text))
+    values[key] = _value(key, text, entry.defaults[key])
     parts.check_kind(key, values[key], type(entry.defaults[key]))
   if _KL in changes:
     if 'costs' in slots:
       raise ValueError('kl is one of the costs; give kl or costs, not both')
     slots['costs'] = _in_form(entry.factory(**values), changes[_KL])
   return values, slots
+
+
+def _value(key, text, default):
+  try:
+    node = parts.parsed(text)
+  except ValueError:
+    raise ValueError(
+      f'{key}={text} is no value; write one such as {key}={default!r}'
+    ) from None
+  return parts.value(node)
+
+
+def unequal(word: str) -> str:
+  """What is wrong with a change without =, and what it may have meant."""
+  slot, _, part = word.partition(':')
+  if slot in compose.SLOTS:
+    meant = [f'{slot}={part or "PART"}']
+  else:
+    meant = [f'{x}={word}' for x in compose.SLOTS if word in parts.fitting(x)]
+  meant = meant or ['SLOT=PART or HYPER_PARAMETER=VALUE']
+  return f'{word!r} is no change; write {" or ".join(meant)}'
 
 
 # What stands in place of a slot: the form of the cost of that name.
@@ -79,10 +102,20 @@ _KL = 'kl'
 def _in_form(recipe: recipe_lib.Recipe, form: str) -> str:
   """The costs, the distance from the reference in a form, at its own weight."""
   if _KL not in recipe.objective.costs:
+    name, _, weight = form.partition(':')
     raise ValueError(
       'no cost is the distance from a reference here, whose form kl would be; '
-      f'write costs={form}:WEIGHT'
+      f'write costs={name}:{weight or "WEIGHT"}'
     )
+  try:
+    parts.call(parts.parsed(form))
+  except ValueError:
+    name, _, weight = form.partition(':')
+    raise ValueError(
+      f'kl={form} cannot be read; kl is a form alone, at the weight that it '
+      f'has. Write kl={name or "NAME"}, and kl_weight={weight or "NUMBER"} for '
+      'another weight, or all costs as costs=NAME:WEIGHT, NAME:WEIGHT'
+    ) from None
   before = parts.told('costs', recipe.objective.costs[_KL].fn)
   costs = compose.told(recipe)['costs']
   return costs.replace(f'{before}:', f'{form}:', 1)
