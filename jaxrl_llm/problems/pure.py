@@ -96,7 +96,7 @@ class Tools:
     uids = jnp.arange(tasks.shape[0], dtype=jnp.int32)
     layout = self._session.layout
     tasks, uids = layout.rows((tasks, uids))
-    places = tasks % self._session.asked
+    places = tasks % self._session.tasks
     rollouts = self._session.write(self._params, places, uids, key)
     rollouts = rollouts.replace(task=tasks, group=uids // samples)
     return layout.everywhere(rollouts)
@@ -122,7 +122,7 @@ class PureSession(Session):
 
   Attributes:
     policy: what is trained. write: what makes its rows.
-    asked: tasks that differ. The table holds each as often as an iteration
+    tasks: how many differ. The table holds each as often as an iteration
       may need it.
     optimum: the most that a row can be paid on average, NaN if unknown.
     exact: f(params) -> what else is known of a policy, by name.
@@ -130,13 +130,17 @@ class PureSession(Session):
 
   policy: Policy
   write: Write
-  asked: int
+  tasks: int
   optimum: float = float('nan')
   exact: Exact = lambda params: {}
 
   def sampling_params(self, state: TrainState) -> PyTree:
     """The policy's parameters as a program uses them."""
     return self.layout.gathered(state.params)
+
+  @property
+  def asked(self):
+    return self.tasks
 
   @property
   def trained(self):
@@ -153,7 +157,7 @@ class PureSession(Session):
   def measure(self, params, key, *, samples, record=lambda rows: None):
     """The mean `return` of `samples` rows of every task, and its optimum."""
     samples = max(samples, 1)
-    tasks = jnp.repeat(jnp.arange(self.asked, dtype=jnp.int32), samples)
+    tasks = jnp.repeat(jnp.arange(self.tasks, dtype=jnp.int32), samples)
     uids = jnp.arange(tasks.shape[0], dtype=jnp.int32)
     rollouts = self.write(self.layout.gathered(params), tasks, uids, key)
     paid = jnp.sum(rollouts.paid, axis=1, where=rollouts.response_mask)
@@ -316,7 +320,7 @@ def assembled(
     program=program,
     compiled=program.compile(),
     policy=policy,
-    asked=tasks,
+    tasks=tasks,
     write=writer(policy),
     optimum=optimum,
     exact=exact_of(policy),

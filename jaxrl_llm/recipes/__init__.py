@@ -92,10 +92,16 @@ def build(name: str, **values) -> Recipe:
     if key not in entry.defaults:
       raise KeyError(
         f'recipe {name!r} has no hyper-parameter {key!r}. '
-        f'{suggestion(key, entry.defaults)}'
+        f'{suggestion(key, entry.defaults)}{_whose(key)}'
       )
   # What somebody else's recipe means by a name is for it to say. Code that was
   # executed, as in a notebook's cell, may belong to no module.
   if (entry.factory.__module__ or '').startswith(f'{__name__}.'):
     ranges.check(name, values, entry.defaults)
   return entry.factory(**values)
+
+
+def _whose(key: str) -> str:
+  """The recipes that have such a hyper-parameter, '' where none has."""
+  found = [name for name in names() if key in get(name).defaults]
+  return f' (recipes that have it: {", ".join(found)})' if found else ''

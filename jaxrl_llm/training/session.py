@@ -72,7 +72,6 @@ class Session:
     config: its settings. recipe: its method. spec: its static sizes.
     program: what is compiled. compiled: its jitted parts.
     frozen: parameters that are not trained, {} where all are.
-    asked: how many questions or tasks `measure` asks; sessions say it.
   """
 
   config: ConfigDict
@@ -86,6 +85,11 @@ class Session:
   def layout(self) -> shard.Layout:
     """Where the run's arrays live."""
     return self.program.layout
+
+  @property
+  def asked(self) -> int:
+    """How many questions or tasks `measure` asks."""
+    raise NotImplementedError
 
   @property
   def counts(self) -> Mapping[str, float]:

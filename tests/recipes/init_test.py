@@ -18,6 +18,12 @@ def test_unknown_hyper_parameter_suggests_a_near_one():
     recipes.build('grpo', clip_hihg=0.3)
 
 
+def test_a_hyper_parameter_of_other_recipes_names_them():
+  told = "'turns'. Known.*have it: .*gigpo, .*otc"
+  with pytest.raises(KeyError, match=told):
+    recipes.build('grpo', turns=4)
+
+
 def test_build_sets_hyper_parameters():
   built = recipes.build('grpo', samples=3, clip_high=0.5)
   assert built.plan.contract.samples == 3
