@@ -473,6 +473,11 @@ def split(
   """
   digests = [digest(row['prompt'], f'{seed}/') for row in dataset.rows]
   ranked = sorted(set(digests))
+  if len(ranked) < 2:
+    raise ValueError(
+      f'{dataset.name} has one question, and one to train on and one to hold '
+      'out are needed; add more, or name others in data.held_out_path'
+    )
   if not 0 < held_out < len(ranked):
     raise ValueError(
       f'{dataset.name} has {len(ranked)} different questions, of which '

@@ -243,6 +243,12 @@ def test_split_needs_questions_on_both_sides(tmp_path, held_out):
     data.split(dataset, held_out)
 
 
+def test_one_question_cannot_be_divided(tmp_path):
+  file = write(tmp_path / 'a.jsonl', *[{'prompt': '?', 'answer': ''}] * 2)
+  with pytest.raises(ValueError, match='one question, and one to train on'):
+    data.split(data.load_records(file), 1)
+
+
 def test_load_reads_generated_tasks_and_files(tmp_path):
   train, held_out = data.load(settings('sort', level=2), seed=0)
   assert (len(train), len(held_out)) == (20, 5)

@@ -22,7 +22,7 @@ from jaxrl_llm.objectives import rating
 from jaxrl_llm.plans import recorded
 from jaxrl_llm.policies.language import heads, hf, score
 from jaxrl_llm.policies.language.config import Config
-from jaxrl_llm.problems.text import chat, turns
+from jaxrl_llm.problems.text import chat, sources, turns
 from jaxrl_llm.problems.text import encoding as text
 from jaxrl_llm.rewards import combine
 from jaxrl_llm.tasks import answers, verifiers, verify
@@ -219,9 +219,7 @@ def load(paths: Sequence[str], *, compared: bool = False) -> RewardModels:
   return RewardModels(
     model=model,
     params=jax.tree.map(lambda *leaves: jnp.stack(leaves), *params),
-    tokenizer=transformers.AutoTokenizer.from_pretrained(
-      folders[0], trust_remote_code=False
-    ),
+    tokenizer=sources.read_tokenizer(folders[0]),
     classifier=classifier,
     padding=settings.pad_token_id,
   )

@@ -26,18 +26,42 @@ def tokenizer_of(source: pathlib.Path):
   """The tokenizer of a model folder, able to end a response.
 
   Raises:
-    ValueError: it names no end-of-sequence token, or needs code of its own.
+    ValueError: there is none, or it names no end-of-sequence token.
   """
-  import transformers
-
-  # Else it asks on the terminal whether to run code of the folder.
-  tokenizer = transformers.AutoTokenizer.from_pretrained(
-    source, trust_remote_code=False
-  )
+  tokenizer = read_tokenizer(source)
   if tokenizer.eos_token_id is None:
     raise ValueError(
       f'the tokenizer of {source} has no eos_token; a response could not '
       'end. Add one to its tokenizer_config.json'
+    )
+  return tokenizer
+
+
+def read_tokenizer(source: pathlib.Path):
+  """The tokenizer of a model folder.
+
+  Raises:
+    ValueError: its files cannot be read, need code of their own, or are not
+      there, where some classes of transformers make one without words.
+  """
+  import transformers
+
+  try:
+    # Else it asks on the terminal whether to run code of the folder.
+    tokenizer = transformers.AutoTokenizer.from_pretrained(
+      source, trust_remote_code=False
+    )
+  except Exception as error:  # of many libraries
+    reason = ' '.join(f'{type(error).__name__}: {error}'.split())
+    raise ValueError(
+      f'transformers cannot read the tokenizer of {source}: {reason}. Copy '
+      'tokenizer.json and tokenizer_config.json there from where the model '
+      'comes from'
+    ) from error
+  if set(tokenizer.get_vocab().values()) <= set(tokenizer.all_special_ids):
+    raise ValueError(
+      f'{source} has no tokenizer that knows a word; copy tokenizer.json and '
+      'tokenizer_config.json there from where the model comes from'
     )
   return tokenizer
 

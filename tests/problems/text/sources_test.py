@@ -1,4 +1,4 @@
-"""What ends a response, as the files of a model folder say it."""
+"""The tokenizer of a model folder, and what ends a response there."""
 
 import json
 
@@ -17,6 +17,24 @@ def ends(tokenizer, folder, vocab=300, **files):
   for name, content in files.items():
     (folder / f'{name}.json').write_text(json.dumps(content))
   return sources.end_tokens(tokenizer, folder, vocab)
+
+
+# Of some families transformers makes an empty tokenizer where there is none.
+@pytest.mark.parametrize('family', ['llama', 'qwen3', 'gemma3_text'])
+def test_a_folder_without_a_tokenizer_says_what_to_copy(tmp_path, family):
+  (tmp_path / 'config.json').write_text(json.dumps({'model_type': family}))
+  with pytest.raises(ValueError) as refused:
+    sources.tokenizer_of(tmp_path)
+  assert str(tmp_path) in str(refused.value)
+  assert 'copy tokenizer.json' in str(refused.value).lower()
+
+
+@pytest.mark.parametrize('content', ['{"a":', '{"version": "1.0"}'])
+def test_a_damaged_tokenizer_is_named(tmp_path, content):
+  folders.tokenizer_in(tmp_path)
+  (tmp_path / 'tokenizer.json').write_text(content)
+  with pytest.raises(ValueError, match=f'the tokenizer of {tmp_path}: '):
+    sources.tokenizer_of(tmp_path)
 
 
 @pytest.mark.parametrize(
