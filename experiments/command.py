@@ -283,7 +283,7 @@ def _paths(argv: Sequence[str]) -> list[str]:
 
 
 def _named(name: str, argv: Sequence[str]) -> list[str]:
-  """Settings whose last word, or its initials, somebody gave for the path.
+  """Settings whose last word, its initials or its beginning somebody gave.
 
   Those of the section that was named, or else the optimizer's first: who
   writes `lr` does not mean lora_rank.
@@ -297,6 +297,7 @@ def _named(name: str, argv: Sequence[str]) -> list[str]:
     [path for path in known if path == name]
     or [path for path in known if path.rpartition('.')[2] == leaf]
     or [path for path in known if len(leaf) > 1 and initials(path) == leaf]
+    or [path for path in known if section and path.startswith(f'{name}_')]
   )
   near = [path for path in found if path.rpartition('.')[0] == section]
   return near or sorted(found, key=lambda x: not x.startswith('optimizer.'))

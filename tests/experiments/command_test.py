@@ -111,6 +111,7 @@ def test_a_missing_key_of_ours_is_a_bug_with_its_traceback():
     ('--config.learning_rate=1', "'optimizer.learning_rate' or"),
     ('--config.optimizer.learning_rat=1', "mean 'optimizer.learning_rate'?"),
     ('--config.recipe.clip_hi=1', "Did you mean 'recipe.clip_high'?"),
+    ('--config.model.lora=8', "'model.lora_alpha' or 'model.lora_rank' or"),
     ('--config.xyzzy=1', "unknown setting 'xyzzy'. --help lists them"),
   ],
 )
