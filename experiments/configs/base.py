@@ -351,7 +351,10 @@ SETTINGS = {
     0,
     'iterations whose multiples keep their checkpoint for ever; 0: none',
   ),
-  'checkpoint.asynchronous': (True, 'write while training goes on'),
+  'checkpoint.asynchronous': (
+    True,
+    'write while training goes on; on a CPU a large state is written first',
+  ),
   'mesh.data': (1, 'devices that rows are split over; -1: the rest'),
   'mesh.model': (1, 'devices that a layer is split over; -1: the rest'),
   'mesh.context': (

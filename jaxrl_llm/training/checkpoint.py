@@ -24,12 +24,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 from etils import epath
 from jax import lax
 
-from jaxrl_llm.training import hosts, writers
+from jaxrl_llm.training import hosts, programs, writers
 from jaxrl_llm.training.workdir import WorkdirError, summary
 from jaxrl_llm.types import Array, PyTree
 
@@ -38,6 +39,11 @@ _SET_ASIDE = 'corrupt'
 _OVERHEAD = 1 << 20
 # Bytes of an array whose fingerprint is a program of its own.
 _LARGE = 1 << 22
+# Least bytes of a file. Orbax would keep 2 GB of what it has compressed before
+# it writes any, which is a second copy of most states.
+_FILE = 1 << 24
+# Bytes of a state that no CPU shall hold twice.
+_ONCE = 1 << 28
 
 
 class Restored(NamedTuple):
@@ -95,7 +101,9 @@ class Checkpointer:
       keep: the newest checkpoints that stay; 2 or more survive the loss of
         one.
       keep_every: checkpoints at multiples of it stay for ever; 0 for none.
-      asynchronous: `save` returns once the arrays are copied to the host.
+      asynchronous: `save` returns once the arrays are copied to the host. On a
+        CPU that would be a second copy of them, so there a large state is
+        written first.
 
     Raises:
       ValueError: a count is too small.
@@ -154,11 +162,17 @@ class Checkpointer:
       self._manager.save(
         step,
         args=ocp.args.Composite(
-          state=ocp.args.PyTreeSave(state),
+          state=ocp.args.PyTreeSave(
+            state, ocdbt_target_data_file_size=max(_FILE, size // 64)
+          ),
           record=ocp.args.JsonSave(_record(state, metadata)),
         ),
         force=True,
       )
+      # What is being written cannot be donated: a step would copy all of it.
+      if jax.default_backend() == 'cpu' and size > _ONCE:
+        self._manager.wait_until_finished()
+        programs.give_back()
 
   def restore(self, target: PyTree) -> Restored | None:
     """Reads the newest checkpoint that is whole, see `load`.
@@ -294,6 +308,7 @@ def _read(manager, step, target, partial):
     partial_restore=partial,
   )
   state = manager.restore(step, args=ocp.args.Composite(state=item))['state']
+  state = jax.tree.map(_unbound, state)
   for name, leaf in _describe(state).items():
     if leaf != record['leaves'][name]:
       raise ValueError(f'the content of {name} was altered')
@@ -394,6 +409,23 @@ def _placed(leaf: Any) -> jax.ShapeDtypeStruct:
   if sharding is None:
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
   return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+
+def _unbound(leaf: Array) -> Array:
+  """A leaf that is bound to no device where that is the only one.
+
+  As the arrays of a run that begins: `jit` tells those from bound ones, and
+  would compile all programs of a run again when it goes on.
+  """
+  alone = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  if leaf.sharding != alone:
+    return leaf
+  if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    data = _unbound(jax.random.key_data(leaf))
+    return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+  free = jnp.array(np.asarray(leaf))
+  leaf.delete()  # One leaf at a time is there twice.
+  return free
 
 
 def _move_aside(folder: epath.Path, step: int) -> epath.Path:

@@ -229,8 +229,9 @@ def _remembering(session, state, made, learned=None, **waiting) -> TrainState:
 
 def _waiting(made: _Made) -> Waiting:
   """The responses with what was counted of them, clocks left out."""
+  # With a dtype of their own, as what a checkpoint holds has one.
   counts = {
-    name: jnp.asarray(value)
+    name: jnp.asarray(value, jnp.result_type(value))
     for name, value in made.metrics.items()
     if not name.startswith('time/')
   }

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from jaxrl_llm import compose, recipes
 from jaxrl_llm.problems.text import assembly
 from jaxrl_llm.training import checkpoint, loop, metrics, writers
+from jaxrl_llm.training import programs as compiling
 from tests.end_to_end import tiny
 
 
@@ -155,6 +156,14 @@ def test_what_is_compiled_is_given_what_is_on_the_device_already(
     programs = type(parts.compiled)(*map(_guarded, parts.compiled))
     parts = dataclasses.replace(parts, compiled=programs)
     state, _, _ = loop.iterate(parts, state, 1)
-  assert int(state.step) == 2
+    assert int(state.step) == 2
+    saver = checkpoint.Checkpointer(tmp_path / 'c')
+    saver.save(2, state, {})
+    saved = saver.restore(checkpoint.shapes(state))
+    before = compiling.count()
+    state, _, _ = loop.iterate(parts, saved.state, 2)
+    # To go on is no other program than not to stop.
+    assert compiling.count() == before
+    saver.close()
   with pytest.raises(Exception, match='host-to-device'):
     _guarded(jax.jit(jnp.sum))(np.ones(3))
