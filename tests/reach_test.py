@@ -14,7 +14,6 @@ OFFERED = {
   'jaxrl_llm.reads.declare',
   'jaxrl_llm.tasks.verifiers.batched',
   'jaxrl_llm.tasks.toolbox.final',
-  'jaxrl_llm.tasks.toolboxes.Search',
 }
 
 

@@ -3,7 +3,10 @@
   python -m experiments.train --config=experiments/configs/two_models.py
       M-GRPO: a main agent and the sub-agent that it depends on
   python -m experiments.train --config=experiments/configs/two_models.py:dr_zero
-      Dr. Zero: a proposer asks questions of documents, a solver answers them
+      Dr. Zero: a proposer asks questions of documents, a solver answers them,
+      and both search the folder that these are in
+  python -m experiments.train --config=experiments/configs/two_models.py:sums
+      the same in single turns, documents are numbers and questions sums
   python -m experiments.train --config=experiments/configs/two_models.py:dr_mas
       any recipe for agents whose rows are turns
 
@@ -12,7 +15,7 @@ the sub-agent asks on and answers. With --config.seed=0, 1 and 2 sampled answers
 to held-out words are right 0.453, 0.555 and 0.457 of the time before, and
 0.965, 0.984 and 0.984 after 60 iterations, in 70 to 110 seconds of CPU time.
 
-In the second each learns what it is paid for. From the first ten iterations to
+In the third each learns what it is paid for. From the first ten iterations to
 the last ten, true sums go from 0.23, 0.30 and 0.25 of the proposals to 0.51,
 0.51 and 0.34, and right answers from 0.56, 0.49 and 0.39 of those to them to
 0.87, 0.82 and 0.79. Sums at large are little better known, or worse: of sampled
@@ -24,8 +27,8 @@ from experiments.configs.base import SMALLEST, base
 
 
 def get_config(recipe: str = 'm_grpo'):
-  """Recipes whose rows say who of two agents acted."""
-  config = base(recipe)
+  """Recipes whose rows say who of two agents acted; `sums` is `dr_zero`."""
+  config = base('dr_zero' if recipe == 'sums' else recipe)
   config.model.agents = 2
   config.update_from_flattened_dict(SMALLEST)
   config.data.held_out = 64
@@ -38,7 +41,8 @@ def get_config(recipe: str = 'm_grpo'):
   config.warm_start.learning_rate = 6e-3
   config.eval.samples = 4
   config.eval.every = 20
-  config.update_from_flattened_dict(SUMS if recipe == 'dr_zero' else WORDS)
+  task = TASKS.get(recipe, WORDS)
+  config.update_from_flattened_dict(task)
   return config.lock()
 
 
@@ -70,3 +74,22 @@ SUMS = {
   'optimizer.learning_rate': 3e-4,
   'warm_start.steps': 300,
 }
+# Documents are in folders, and an answer may stand in another than is asked of.
+TRAILS = {
+  'steps': 60,
+  'environment': 'search',
+  # Walks are imitated before, and none is asked but by the proposer.
+  'data.path': 'trail:weight=1:rows=320,walk:weight=1e-9:rows=192',
+  'data.held_out_path': 'walk:kept=True',
+  'data.level': 2,
+  'verify.names': ('exact',),
+  'recipe.parse': 'jaxrl_llm.tasks.trails:asked',
+  'recipe.phase': 15,
+  'recipe.turns': 3,
+  'model.fresh.chat': True,
+  'sample.max_prompt': 30,
+  'sample.max_response': 102,  # a turn may use a third of them
+  'learn.microbatches': 2,
+  'warm_start.steps': 500,
+}
+TASKS = {'dr_zero': TRAILS, 'sums': SUMS}

@@ -44,19 +44,26 @@ def settled(tools, log: Turns, last):
   return late, log.ended == STOPS.index('failed')
 
 
-def judged(tools, rollouts: Rollouts, log: Turns, *, rows: int = 1):
+def judged(
+  tools, rollouts: Rollouts, log: Turns, *, rows: int = 1, records=None
+):
   """Verified episodes: what was said last, and what the environment gave.
 
   Args:
     rows: of an episode, each of which has the scores of all.
+    records: of as many episodes each, in place of those of the tasks.
   """
   last = [words for words in log.last for _ in range(rows)]
   total = np.repeat(log.reward.sum(axis=1), rows).tolist()
-  records = [
+  if records is None:
+    told = tools.rows(rollouts.task)
+  else:
+    told = [x for x in records for _ in range(len(total) // len(records))]
+  told = [
     {**record, 'return': gained}
-    for record, gained in zip(tools.rows(rollouts.task), total)
+    for record, gained in zip(told, total, strict=True)
   ]
-  return tools.verify(rollouts, last, records)
+  return tools.verify(rollouts, last, told)
 
 
 def stops(tools, log: Turns) -> Array:

@@ -8,8 +8,11 @@ from jaxrl_llm.plans.turns import empty
 from jaxrl_llm.tasks.environments import Opening
 
 
-def begin(tools, prompts, *, samples: int, turns: int):
+def begin(tools, prompts, *, samples: int, turns: int, rows=None):
   """The prompts of episodes as they open, and their log before any turn.
+
+  Args:
+    rows: a record for each prompt, in place of that of its task.
 
   Raises:
     ValueError: fewer tokens than turns.
@@ -20,8 +23,12 @@ def begin(tools, prompts, *, samples: int, turns: int):
       'sample.max_response or lower recipe.turns'
     )
   tasks = np.repeat(np.asarray(prompts.task), samples)
-  states = tools.environment.reset(tools.rows(tasks))
-  states, openings = _opened(states, samples)
+  told = tools.rows(tasks)
+  if rows is not None:
+    told = [row for row in rows for _ in range(samples)]
+  states, openings = _opened(tools.environment.reset(told), samples)
+  if rows is not None:
+    openings = _asked(openings, rows)
   if openings:
     prompts, talks = tools.opened(prompts.task, openings)
     talks = [talk for talk in talks for _ in range(samples)]
@@ -31,6 +38,15 @@ def begin(tools, prompts, *, samples: int, turns: int):
   for row, (state, talk) in enumerate(zip(states, talks, strict=True)):
     log.state[row, 0], log.talk[row, 0] = state, talk
   return prompts, log
+
+
+def _asked(openings, rows):
+  """Openings that ask what the records do, where they ask nothing else."""
+  openings = openings or [Opening(None, '')] * len(rows)
+  return [
+    each if each.prompt else each._replace(prompt=row['prompt'])
+    for each, row in zip(openings, rows, strict=True)
+  ]
 
 
 def _opened(begun, samples: int):

@@ -28,12 +28,19 @@ from jaxrl_llm.tasks.environments import STOPS
 from jaxrl_llm.types import Rollouts
 
 
-def play(tools, prompts, key, *, samples: int, turns: int):
+def play(
+  tools, prompts, key, *, samples: int, turns: int, rows=None, agent=None
+):
   """`samples` episodes of at most `turns` turns from each prompt.
 
   An episode also ends where the token budget has no room for what the
   environment says and one more token; it then counts as truncated, as one
   does that uses up its turns.
+
+  Args:
+    rows: a record for each prompt, in place of that of its task, which is also
+      what is asked.
+    agent: who acts in every turn, in place of whom the environment names.
 
   Returns:
     Rollouts of whole episodes, not verified, and their `Turns`.
@@ -41,12 +48,23 @@ def play(tools, prompts, key, *, samples: int, turns: int):
   Raises:
     ValueError: fewer tokens than turns.
   """
-  prompts, log = opening.begin(tools, prompts, samples=samples, turns=turns)
+  prompts, log = opening.begin(
+    tools, prompts, samples=samples, turns=turns, rows=rows
+  )
   rollouts = given.blank(prompts, samples, tools.columns)
-  return go_on(tools, rollouts, log, np.zeros(len(log.taken), int), key)
+  first = np.zeros(len(log.taken), int)
+  return go_on(tools, rollouts, log, first, key, agent=agent)
 
 
-def go_on(tools, rollouts: Rollouts, log: Turns, first: np.ndarray, key):
+def go_on(
+  tools,
+  rollouts: Rollouts,
+  log: Turns,
+  first: np.ndarray,
+  key,
+  *,
+  agent: int | None = None,
+):
   """Episodes played from some turn to their end.
 
   Args:
@@ -54,6 +72,7 @@ def go_on(tools, rollouts: Rollouts, log: Turns, first: np.ndarray, key):
     log: of the turns before; `state`, `anchor`, `agent` and `talk` of that
       turn. It is filled in place.
     first: i32[N], the turn of each row that is taken next.
+    agent: as of `play`.
 
   Returns:
     Rollouts of whole episodes, not verified, and their `Turns`.
@@ -62,7 +81,8 @@ def go_on(tools, rollouts: Rollouts, log: Turns, first: np.ndarray, key):
   going, last, kept = np.ones(rows, bool), [None] * rows, None
   for turn in range(turns):
     at = first + turn
-    agents = log.agent[np.arange(rows), np.minimum(at, turns - 1)]
+    named = log.agent[np.arange(rows), np.minimum(at, turns - 1)]
+    agents = named if agent is None else np.full(rows, agent)
     cut = rollouts.length
     more, kept = tools.turn(
       rollouts,

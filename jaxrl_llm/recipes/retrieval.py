@@ -30,6 +30,7 @@ def dr_zero(
   solvers: int = 5,
   parse: str = 'jaxrl_llm.plans.proposals:tagged',
   phase: int = 50,
+  turns: int = 1,
   form_weight: float = 0.5,
   kl_weight: float = 0.001,
   epsilon: float = 1e-6,
@@ -39,21 +40,22 @@ def dr_zero(
   A proposer asks a question of each document, a solver answers it `solvers`
   times, and they learn in turns, `phase` iterations each. With `model.agents=2`
   they are two models with an optimizer each, as the paper's; with 1 one policy
-  is both. The data give `hops`, and `parse` is a function of yours that finds
-  question and answer in a text. The KL weight is ours. With one optimizer step
-  an iteration, as in the published code, ratios are 1, and the gradient of the
+  is both. With several `turns` and `environment='search'` both search a folder
+  before they ask and answer. The data give `hops`, and `parse` finds question
+  and answer in a text. The KL weight is ours. With one optimizer step an
+  iteration, as in the published code, ratios are 1, and the gradient of the
   solver's clip is that of the proposer's loss, a log-prob times its advantage.
 
-  Deviates: a proposal keeps its form or does not. A question alone with its
-  number of hops gets 0, where the published code leaves the raw reward. While
-  the solver learns, questions are asked anew in every iteration, not once
-  before. Tools that search are left out: answers are single turns.
+  Deviates: thoughts between tags are no part of the form, and in one turn it is
+  kept or not. A question alone with its number of hops gets 0, where the
+  published code leaves the raw reward. While the solver learns, questions are
+  asked anew in every iteration, not once before.
 
   No limit: questions and the answers to them are rows of one step, compared by
   hops and by question, which no other entry has together.
   """
   return Recipe(
-    plan=proposed.Proposed(solvers=solvers, parse=parse, phase=phase),
+    plan=proposed.Proposed(solvers, parse, phase, turns),
     credit=chain(
       shape(
         behaviour.solvable_but_hard, solvers=solvers, form_weight=form_weight

@@ -141,6 +141,7 @@ ENVIRONMENTS: Mapping[str, Callable[[], Any]] = {
   'lookup': Lookup,
   'prices': toolboxes.Prices,
   'python': toolboxes.Python,
+  'search': toolboxes.Search,
 }
 
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jaxrl_llm.tasks import game_toys, structured_toys, toys
+from jaxrl_llm.tasks import game_toys, structured_toys, toys, trails
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +38,7 @@ TOYS = {
       {'numbers': 4, 'largest': 20, 'signs': '+-*'},
     ),
   ),
+  'document': Toy(trails.document, 'exact', ({},)),
   'documents': Toy(toys.documents, 'numeric', ({'numbers': 3},)),
   'judge': Toy(
     structured_toys.judge,
@@ -89,4 +90,6 @@ TOYS = {
     ({'length': 5}, {'length': 8, 'careless': 0.7}, {'length': 16}),
   ),
   'sums': Toy(toys.sums, 'numeric', ({'numbers': 3},)),
+  'trail': Toy(trails.trail, 'exact', ({}, {'careless': 0.5})),
+  'walk': Toy(trails.walk, 'exact', ({}, {'careless': 0.5})),
 }

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import functools
-import pathlib
 import re
 import sqlite3
 
-from jaxrl_llm.tasks import sandbox
+from jaxrl_llm.tasks import folders, sandbox
 from jaxrl_llm.tasks.toolbox import Toolbox
 
 
@@ -74,7 +73,7 @@ class Search(Toolbox):
   Passages are ranked by BM25 over word stems, as SQLite's FTS5 computes it.
 
   Attributes:
-    documents: folder of *.txt and *.md files.
+    documents: folder of *.txt and *.md files; a record may name another.
     passages: shown at most.
   """
 
@@ -82,6 +81,7 @@ class Search(Toolbox):
   passages: int = 3
 
   def reset(self, row):
+    self.documents = row.get('documents', self.documents)
     _index(self.documents)
 
   def search(self, query: str) -> str:
@@ -104,32 +104,17 @@ class Search(Toolbox):
 
 @functools.cache
 def _index(folder: str) -> sqlite3.Connection:
-  """The passages of a folder, which blank lines part, in this process.
+  """The passages of a folder, in this process.
 
   Raises:
-    FileNotFoundError: no such folder, or no documents in it.
+    FileNotFoundError, ValueError: as of `folders.passages`.
   """
-  paths = sorted(
-    path
-    for path in pathlib.Path(folder).rglob('*')
-    if path.suffix in ('.txt', '.md') and path.is_file()
-  )
-  if not folder or not paths:
-    raise FileNotFoundError(
-      f'no *.txt or *.md in documents={folder!r}; set it to a folder with some'
-    )
   index = sqlite3.connect(':memory:')
   index.execute(
     'CREATE VIRTUAL TABLE passages USING fts5(name UNINDEXED, text, '
     "tokenize='porter unicode61')"
   )
   index.executemany(
-    'INSERT INTO passages VALUES (?, ?)',
-    (
-      (str(path.relative_to(folder)), text.strip())
-      for path in paths
-      for text in re.split(r'\n\s*\n', path.read_text(errors='replace'))
-      if text.strip()
-    ),
+    'INSERT INTO passages VALUES (?, ?)', folders.passages(folder)
   )
   return index

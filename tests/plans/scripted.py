@@ -141,7 +141,11 @@ class Scripted:
     return prompts.replace(task=jnp.asarray(tasks, jnp.int32))
 
   def opened(self, tasks, openings):
-    prompts = self.prompts(tasks, [each.prompt for each in openings])
+    texts = [
+      each.prompt or row.get('prompt', '')
+      for each, row in zip(openings, self.rows(tasks))
+    ]
+    prompts = self.prompts(tasks, texts)
     return prompts, ['' for _ in openings]
 
   def fits(self, tasks, texts):

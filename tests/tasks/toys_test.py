@@ -43,7 +43,7 @@ def test_verifier_accepts_demonstrations_and_answers(name, level, request):
     # Of an episode, what is said at its end.
     said = [x if isinstance(x, str) else x[-1]['content'] for x in given]
     assert check(said, rows) == [1] * count
-  assert check(['', 'x'], rows[:2]) == [0, 0]
+  assert check(['', 'xx'], rows[:2]) == [0, 0]
 
 
 def test_a_careless_teacher_copies_as_often_as_asked():
