@@ -282,24 +282,26 @@ def key_turns(rewards, rollouts, *, discount=0.99):
 
 
 @reads('item', 'gain')
-def ranked_items(rewards, rollouts, *, epsilon=1e-4):
+def ranked_items(rewards, rollouts, *, length_weight=0.1, epsilon=1e-4):
   """Each place of a ranked list is compared with that place in its group.
 
       A_ik = (gain_ik - mean_g gain_k) / (std_g gain_k + epsilon)
 
-  for the tokens of item k.
+  for the tokens of item k, but for the token that ends a response. That has
+  length_weight after K items, -length_weight after fewer, and so has every
+  token past them.
 
   Args:
     rewards: unused: the reward of a list is in its items' gains.
     rollouts: reads the extras `gain` f32[N, K] and `item` i32[N, T], the
       place of the item that a token belongs to; K or more is past the list.
-    epsilon: in units of gain.
+    length_weight: without unit. epsilon: in units of gain.
 
   Returns:
-    f32[N, T]; 0 past the list.
+    f32[N, T].
 
-  Source: Rank-GRPO, arXiv 2510.20150, section 4, without its penalties for
-    a list of another length.
+  Source: Rank-GRPO, arXiv 2510.20150, section 4, and its code, which has the
+    weight of lengths.
   """
   del rewards
   item, gain = rollouts.extras['item'], rollouts.extras['gain']
@@ -308,7 +310,20 @@ def ranked_items(rewards, rollouts, *, epsilon=1e-4):
   each = jax.vmap(fn, in_axes=(1, None, None), out_axes=1)
   advantages = each(gain, rollouts.group, rollouts.valid)
   here = jnp.take_along_axis(advantages, jnp.minimum(item, places - 1), axis=1)
-  return jnp.where(item < places, here, 0.0)
+  mask = rollouts.loss_mask
+  most = jnp.max(jnp.where(mask, item, -1), axis=1)
+  whole = length_weight * jnp.sign(most - (places - 1.5))
+  ended = numerics.at_last(~rollouts.truncated, mask) > 0
+  here = jnp.where(ended, jnp.where(most < places, whole, 0.0)[:, None], here)
+  return jnp.where(item < places, here, -length_weight)
+
+
+def own_gain(hits):
+  """gain_k = hits_k: a place earns its own item alone, f32[N, K].
+
+  Source: Rank-GRPO, arXiv 2510.20150, its `exp_inf` rewards.
+  """
+  return hits
 
 
 def discounted_gain(hits):

@@ -83,22 +83,71 @@ def rank_grpo(
   clip_low: float = 0.06,
   clip_high: float = 0.08,
   kl_weight: float = 1e-3,
+  length_weight: float = 0.1,
   epsilon: float = 1e-4,
   minibatches: int = 1,
 ) -> Recipe:
   """Each place of a recommended list is compared with the same place.
 
-  The plan provides `item` and `gain`, of hits or of `steps.discounted_gain`.
+  The plan provides `item` and `gain`, here the hits themselves.
 
   Deviates: tokens weigh alike, as in the published trainer (the paper's text
-  averages items); tokens past the list get 0.
+  averages items), and an item may be any line of the answer.
+  """
+  return Recipe(
+    plan=notes.noted(
+      sampled.independent(samples=samples),
+      notes.RankedList(steps.own_gain, places),
+    ),
+    credit=estimate_tokens(
+      steps.ranked_items, length_weight=length_weight, epsilon=epsilon
+    ),
+    objective=policy_gradient(
+      ranked.item_clip,
+      low=clip_low,
+      high=clip_high,
+      kl=Cost(costs.k3, kl_weight),
+    ),
+    aggregate=aggregate.token_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'Rank-GRPO: Training LLM-based Conversational Recommender Systems with '
+    'Reinforcement Learning',
+    '2510.20150',
+  ),
+  Limit('rank_grpo', {}),
+)
+def rank_grpo_discounted(
+  *,
+  samples: int = 8,
+  places: int = 20,
+  clip_low: float = 0.06,
+  clip_high: float = 0.08,
+  kl_weight: float = 1e-3,
+  length_weight: float = 0.1,
+  epsilon: float = 1e-4,
+  minibatches: int = 1,
+) -> Recipe:
+  """Each place of a recommended list is compared by what comes from it on.
+
+  The plan provides `item` and `gain`, the discounted hits of a place and of
+  those after it, `log_decay` in the published trainer; from given gains on it
+  is `rank_grpo`.
+
+  Deviates: as `rank_grpo` does.
   """
   return Recipe(
     plan=notes.noted(
       sampled.independent(samples=samples),
       notes.RankedList(steps.discounted_gain, places),
     ),
-    credit=estimate_tokens(steps.ranked_items, epsilon=epsilon),
+    credit=estimate_tokens(
+      steps.ranked_items, length_weight=length_weight, epsilon=epsilon
+    ),
     objective=policy_gradient(
       ranked.item_clip,
       low=clip_low,

@@ -165,12 +165,45 @@ def test_turns_of_an_episode_count_alike_whatever_rows_they_are_in():
   )
 
 
+def cut(rollouts):
+  """No row comes to an end of its own."""
+  return rollouts.replace(truncated=jnp.ones_like(rollouts.truncated))
+
+
+def test_lists_of_another_length_are_held_against_their_ends():
+  """Of two places; the tokens of an empty row do not count."""
+  item = np.zeros((16, 6), np.int32)
+  item[:6] = [
+    [0, 0, 0, 1, 1, 1],  # as many as there should be
+    [0, 0, 0, 0, 0, 0],  # too few
+    [0, 0, 1, 1, 2, 2],  # too many
+    [0, 0, 0, 1, 1, 1],  # cut off
+    [0, 0, 1, 2, 2, 2],  # cut off past the list
+    [0, 0, 0, 0, 0, 0],
+  ]
+  rollouts = cases.rollouts(item=item, gain=np.ones((16, 2), np.float32))
+  rows = np.arange(16)
+  mask = jnp.asarray(np.broadcast_to(rows[:, None] < 5, (16, 6)))
+  rollouts = rollouts.replace(
+    response_mask=mask,
+    action_mask=mask,
+    valid=jnp.asarray(rows < 6),
+    truncated=jnp.asarray((rows == 3) | (rows == 4)),
+  )
+  found = steps.ranked_items(None, rollouts, length_weight=0.1)
+  found = np.where(mask, found, 0)
+  expected = np.zeros((16, 6))
+  expected[0, 5], expected[1, 5] = 0.1, -0.1
+  expected[2, 4:], expected[4, 3:] = -0.1, -0.1
+  np.testing.assert_allclose(found, expected, atol=1e-7)
+
+
 def test_ranked_items_equal_their_oracle():
   rng = np.random.default_rng(0)
   gain = rng.random((16, 3)).astype(np.float32)
   item = rng.integers(0, 5, (16, 6)).astype(np.int32)
-  rollouts = cases.rollouts(item=item, gain=gain)
-  ours = steps.ranked_items(None, rollouts)
+  rollouts = cut(cases.rollouts(item=item, gain=gain))
+  ours = steps.ranked_items(None, rollouts, length_weight=0.0)
   expected = oracle.rank_grpo(gain, item, *_arrays(rollouts))
   np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-5)
 
@@ -180,7 +213,7 @@ def test_ranked_items_of_one_item_are_grpo():
   rollouts = cases.rollouts(
     item=np.zeros((16, 6), np.int32), gain=rewards[:, None]
   )
-  ours = steps.ranked_items(rewards, rollouts)
+  ours = steps.ranked_items(rewards, cut(rollouts))
   plain = group.norm(rewards, *_arrays(rollouts), epsilon=1e-4)
   np.testing.assert_allclose(ours[:, 0], plain, rtol=1e-6)
 

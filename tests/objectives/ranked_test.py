@@ -21,7 +21,7 @@ def _slope(fn, logp, old, advantages, mask):
 
 
 def _oracle(logp, old, advantages, mask, item, low, high):
-  """Losses, and minus the gradient coefficient, one token at a time."""
+  """Losses, and the slope that each spreads over its item, token by token."""
   loss, slope = 0.0, np.zeros(logp.shape)
   for i, t in zip(*np.nonzero(mask)):
     mates = mask[i] & (item[i] == item[i, t])
@@ -30,7 +30,7 @@ def _oracle(logp, old, advantages, mask, item, low, high):
     bound = 1 + high if a > 0 else 1 - low
     silent = s > bound if a > 0 else s < bound
     loss += -(bound if silent else s) * a
-    slope[i, t] = 0.0 if silent else -s * a
+    slope[i][mates] += 0.0 if silent else -s * a / np.sum(mates)
   return loss, slope
 
 
@@ -49,6 +49,7 @@ def test_item_clip_equals_its_oracle_in_value_and_gradient():
 
 def test_one_item_is_the_sequence_and_one_token_an_item_the_token():
   logp, old, advantages, mask, item = _batch(1)
+  advantages = np.repeat(advantages[:, :1], 8, axis=1)
   alone = np.broadcast_to(np.arange(8, dtype=np.int32), item.shape)
   for ids, other in (
     (np.zeros_like(item), sequence.sequence_clip),

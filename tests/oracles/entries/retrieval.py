@@ -45,16 +45,24 @@ def dr_zero(case, *, solvers, form_weight, kl_weight, epsilon):
 
 
 @entry()
-def rank_grpo(case, *, clip_low, clip_high, kl_weight, epsilon):
-  """Arxiv 2510.20150, section 4, tokens alike, as in its code.
+def rank_grpo(case, *, clip_low, clip_high, kl_weight, length_weight, epsilon):
+  """Arxiv 2510.20150, section 4, tokens and lengths as in its code.
 
-  The ratio of an item is the geometric mean of its tokens'.
+  The ratio of an item is the geometric mean of its tokens'. What is too long
+  is held against every token past the list, what is too short against the
+  token that ends it, which is praised for a list of the right length.
   """
   item, gain = case.extras['item'], case.extras['gain']
   each = [normalised(case, places, epsilon) for places in gain.T]
   a, w = np.zeros(case.mask.shape), token_mean(case)
   for i, t in case.tokens:
-    a[i, t] = each[item[i, t]][i] if item[i, t] < len(each) else 0.0
+    own, number = case.columns(i), max(item[i, u] for u in case.columns(i)) + 1
+    if item[i, t] >= len(each):
+      a[i, t] = -length_weight
+    elif t < own[-1] or case.truncated[i]:
+      a[i, t] = each[item[i, t]][i]
+    elif number <= len(each):
+      a[i, t] = length_weight if number == len(each) else -length_weight
 
   def term(now, it):
     i, t = it
@@ -64,6 +72,21 @@ def rank_grpo(case, *, clip_low, clip_high, kl_weight, epsilon):
 
   loss = over_tokens(case, w, term, penalty(case, kl_weight, k3))
   return Answer(loss, advantages=a, weights=w)
+
+
+@entry()
+def rank_grpo_discounted(
+  case, *, clip_low, clip_high, kl_weight, length_weight, epsilon
+):
+  """Arxiv 2510.20150: of gains that tests/notes/parts_test.py has."""
+  return rank_grpo(
+    case,
+    clip_low=clip_low,
+    clip_high=clip_high,
+    kl_weight=kl_weight,
+    length_weight=length_weight,
+    epsilon=epsilon,
+  )
 
 
 @entry()
