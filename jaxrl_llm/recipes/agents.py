@@ -5,9 +5,10 @@ The plan says in its extras which rows or tokens belong together.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
-from jaxrl_llm.advantages import group, keys, steps, targets
+from jaxrl_llm.advantages import critics, group, keys, steps, targets, tokens
 from jaxrl_llm.credit import (
   WeighByCopies,
   chain,
@@ -330,14 +331,15 @@ def hi_agent(
   )
 
 
-@register(
-  Paper(
-    'Acting Less is Reasoning More! Teaching Model to Act Efficiently',
-    '2504.14870',
-    confidence='VERIFIED-2',
-    other_titles=('OTC: Optimal Tool Calls via Reinforcement Learning',),
-  )
+_ACTING_LESS = Paper(
+  'Acting Less is Reasoning More! Teaching Model to Act Efficiently',
+  '2504.14870',
+  confidence='VERIFIED-2',
+  other_titles=('OTC: Optimal Tool Calls via Reinforcement Learning',),
 )
+
+
+@register(_ACTING_LESS)
 def otc(
   *,
   samples: int = 8,
@@ -366,6 +368,50 @@ def otc(
       kl=Cost(costs.k3, kl_weight),
     ),
     aggregate=aggregate.sequence_mean,
+    minibatches=minibatches,
+  )
+
+
+@register(
+  _ACTING_LESS,
+  Limit(
+    'ppo',
+    {'budget': math.inf, 'kl_weight': 0.0},
+    {'epochs': 1, 'trace': 1.0},
+  ),
+)
+def otc_ppo(
+  *,
+  samples: int = 1,
+  turns: int = 4,
+  clip: float = 0.2,
+  kl_weight: float = 0.001,
+  budget: float = 4.0,
+  scale: float = 1.0,
+  discount: float = 1.0,
+  trace: float = 1.0,
+  value_weight: float = 0.5,
+  value_clip: float = 0.2,
+  minibatches: int = 4,
+) -> Recipe:
+  """PPO on rewards that every tool call makes smaller (OTC-PPO).
+
+  Without a group there is no best number of calls to compare with, so none is
+  best. The plan provides `tool_calls`. The budget is the run's own; numbers of
+  PPO are ours.
+  """
+  error = partial(costs.squared_value_error, clip=value_clip)
+  return Recipe(
+    plan=episodes.MultiTurn(samples=samples, turns=turns),
+    credit=chain(
+      shape(behaviour.fewer_calls, budget=budget, scale=scale),
+      critics.PenalisedGAE(discount, trace, kl_weight),
+      refine(tokens.whiten_batch),
+    ),
+    objective=policy_gradient(
+      surrogates.clip, low=clip, high=clip, value=Cost(error, value_weight)
+    ),
+    aggregate=aggregate.token_mean,
     minibatches=minibatches,
   )
 

@@ -169,6 +169,22 @@ class ToolEconomy:
     return credit.replace(rewards=rewards), state
 
 
+@reads('tool_calls')
+def fewer_calls(rewards, rollouts, *, budget=4.0, scale=1.0):
+  """The reward, the less of it the more tools were called.
+
+      scale r_i cos(m pi / (2 m + c))
+
+  Args:
+    rewards: f32[N]. rollouts: reads the extra `tool_calls` i32[N], m.
+    budget: c > 0, calls; with inf no call costs. scale: alpha.
+
+  Source: OTC-PPO, arXiv 2504.14870, equation 4, read at second hand.
+  """
+  calls = rollouts.extras['tool_calls'].astype(jnp.float32)
+  return scale * rewards * tool_economy(calls, 0.0 * calls, budget=budget)
+
+
 def least_of_right(state, rollouts, rewards, amount):
   """The least amount f32[N] of a right response, r > 1/2, to each task so far.
 

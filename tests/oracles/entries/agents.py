@@ -12,6 +12,7 @@ from tests.oracles.parts import (
   clamp,
   clipped,
   entry,
+  gae,
   like_grpo,
   mean,
   normalised,
@@ -21,6 +22,8 @@ from tests.oracles.parts import (
   sequence_mean,
   spread,
   token_mean,
+  value_error,
+  whitened,
 )
 
 
@@ -186,6 +189,34 @@ def otc(case, *, clip_low, clip_high, kl_weight, budget, scale):
     r[i] = scale * case.rewards[i] * factor
   a = normalised(case, r, 1e-6)
   return like_grpo(case, a, clip_low, clip_high, kl_weight, rewards=r)
+
+
+@entry()
+def otc_ppo(
+  case,
+  *,
+  clip,
+  kl_weight,
+  budget,
+  scale,
+  discount,
+  trace,
+  value_weight,
+  value_clip,
+):
+  """Arxiv 2504.14870, equation 4: cos(m pi / (2 m + c)) of PPO's reward."""
+  m, old = case.extras['tool_calls'], case.old
+  r = scale * case.rewards * np.cos(m * pi / (2 * m + budget))
+  paid = -kl_weight * (old.logp - case.ref_logp)
+  raw = gae(case, r, old.values, discount, trace, paid=paid)
+  targets = np.where(case.mask, raw + old.values, 0.0)
+  a, w = whitened(case, raw), token_mean(case)
+  terms = (
+    clipped(case, a, clip, clip),
+    value_error(case, targets, value_weight, value_clip),
+  )
+  loss = over_tokens(case, w, *terms)
+  return Answer(loss, advantages=a, weights=w, targets=targets, rewards=r)
 
 
 @entry()
