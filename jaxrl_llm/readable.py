@@ -229,6 +229,11 @@ TABLE |= {
     'The episode of a program that a row is of, in [0, N).',
     made_up.pairs,
   ),
+  'first_rate': of_plan(
+    'f32[N]',
+    'The share of right responses of the first policy to a question.',
+    made_up.uniform(),
+  ),
   'flawed': of_plan(
     'f32[N]',
     'What a judge finds wrong in the steps to an answer.',

@@ -34,6 +34,7 @@ VALUES: dict[str, dict[str, Any]] = {
     'samples': 1,
     'keep_low': 0.875,
     'keep_high': 0.875,
+    'count': 0,
     'minibatches': 1,
   },
 }

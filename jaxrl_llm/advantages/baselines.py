@@ -174,6 +174,13 @@ def _visited(task, valid, tasks):
   return jnp.zeros(tasks).at[task].add(valid * 1.0)
 
 
+def _mean_of_task(rollouts, name, rows):
+  """f32[A]: the mean of an extra over the `rows` f32[A] of each task."""
+  extra = jnp.where(rollouts.valid, rollouts.extras[name], 0)
+  total = jnp.zeros(rows.shape).at[rollouts.task].add(extra)
+  return numerics.safe_divide(total, rows)
+
+
 @dataclasses.dataclass(frozen=True)
 class BetaTracker:
   """Stage: reward minus a per-task value that is tracked over iterations.
@@ -188,22 +195,28 @@ class BetaTracker:
   keep_high it is not needed. Rows of one task are added together, with their
   mean drift.
 
-  A task nobody has seen has v = 1/2 with the mass 1 / (1 - keep_low), to
-  which a constant `keep` tends.
+  A task nobody has seen has the mass 1 / (1 - keep_low), to which a constant
+  `keep` tends, and v = 1/2, or what `count` earlier responses to it say:
+
+      v = (count rate + 1/2) / (count + 1)
+
+  with the extra `first_rate` f32[N], the share of them that was right.
 
   Attributes:
     half_life: D_half, nats. keep_low, keep_high: bounds of the memory kept.
+    count: of the earlier responses; 0 for none, and nothing to read.
 
   Raises:
     ValueError: bounds out of order or outside [0, 1).
 
   Source: Single-stream Policy Optimization, arXiv 2509.13232, section 3.1,
-    which starts from eight offline scores per task.
+    and its code, which without earlier responses begins with a mass of 1.
   """
 
   half_life: float = 0.06
   keep_low: float = 0.875
   keep_high: float = 0.96
+  count: int = 0
 
   def __post_init__(self):
     if not 0 <= self.keep_low <= self.keep_high < 1:
@@ -214,18 +227,26 @@ class BetaTracker:
 
   @property
   def reads(self) -> frozenset[str]:
-    constant = self.keep_low == self.keep_high
-    return frozenset() if constant else frozenset({'drift'})
+    read = {'drift': not self._constant, 'first_rate': self.count > 0}
+    return frozenset(name for name, needed in read.items() if needed)
+
+  @property
+  def _constant(self) -> bool:
+    return self.keep_low == self.keep_high
 
   def init(self, spec):
-    half = jnp.full(spec.tasks, 0.5 / (1 - self.keep_low), jnp.float32)
-    return {'success': half, 'failure': half}
+    # Nothing counted means not seen yet.
+    half = 0.0 if self.count else 0.5 / (1 - self.keep_low)
+    counts = jnp.full(spec.tasks, half, jnp.float32)
+    return {'success': counts, 'failure': counts}
 
   def update(self, credit, rollouts, state):
     rewards, task, valid = credit.rewards, rollouts.task, rollouts.valid
     chex.assert_equal_shape([rewards, task, valid])
+    if self.count:
+      state = self._begun(rollouts, state)
     total = state['success'] + state['failure']
-    value = (state['success'] / total)[task]
+    value = numerics.safe_divide(state['success'], total)[task]
     advantages = jnp.where(valid, rewards - value, 0)[:, None]
     advantages = jnp.where(rollouts.loss_mask, advantages, 0)
 
@@ -243,13 +264,24 @@ class BetaTracker:
     }
     return credit.replace(advantages=advantages), state
 
+  def _begun(self, rollouts, state):
+    """The state, in which tasks that come first have what they start with."""
+    total = state['success'] + state['failure']
+    rows = _visited(rollouts.task, rollouts.valid, total.shape[0])
+    rate = _mean_of_task(rollouts, 'first_rate', rows)
+    mass = 1 / (1 - self.keep_low)
+    right = mass * (self.count * rate + 0.5) / (self.count + 1)
+    first = (total == 0) & (rows > 0)
+    return {
+      'success': jnp.where(first, right, state['success']),
+      'failure': jnp.where(first, mass - right, state['failure']),
+    }
+
   def _keep(self, rollouts, rows):
     """f32[A]: the share of its memory each visited task keeps."""
-    if not self.reads:
+    if self._constant:
       return jnp.full(rows.shape, self.keep_low)
-    drift = jnp.where(rollouts.valid, rollouts.extras['drift'], 0)
-    total = jnp.zeros(rows.shape).at[rollouts.task].add(drift)
-    drift = numerics.safe_divide(total, rows)
+    drift = _mean_of_task(rollouts, 'drift', rows)
     return jnp.clip(
       jnp.exp2(-drift / self.half_life), self.keep_low, self.keep_high
     )

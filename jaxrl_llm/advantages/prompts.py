@@ -65,7 +65,7 @@ def semantic_entropy(rewards, rollouts, *, strength=0.02):
 
 
 def consistent(
-  rewards, answer, group, valid, *, slope=20.0, middle=1.5, epsilon=1e-6
+  rewards, answer, group, valid, *, slope=5.0, middle=1.0, epsilon=1e-6
 ):
   """How much a row is compared within its prompt, and what it is worth there.
 
@@ -92,7 +92,7 @@ def consistent(
 
 
 @reads('answer')
-def consistency(rewards, rollouts, *, slope=20.0, middle=1.5, epsilon=1e-6):
+def consistency(rewards, rollouts, *, slope=5.0, middle=1.0, epsilon=1e-6):
   """Comparison within the prompt where answers vary, between prompts else.
 
       A_i = w_i L_i + (1 - w_i) (mean_g - mean) / (std + epsilon)

@@ -73,8 +73,8 @@ def consistent_clip(
   low=0.2,
   high=0.2,
   bound=3.0,
-  slope=20.0,
-  middle=1.5,
+  slope=5.0,
+  middle=1.0,
 ):
   """The dual clip of what a row is worth within its prompt, and of the rest.
 

@@ -65,19 +65,11 @@ class Measured(Plan):
   def _scores(self, tools, size, key):
     """f64[A], the score of every question, so many asked at once."""
     scores = np.zeros(tools.tasks)
-    for start in range(0, tools.tasks, size):
-      # The last batch wraps around, to be of the same compiled shape.
-      tasks = np.arange(start, start + size) % tools.tasks
-      prompts = tools.questions(tasks)
+    for tasks, rounds in looks(tools, size, self.count, self.samples, key):
       earned = np.zeros(size)
       said: list[list[tuple[int, ...]]] = [[] for _ in tasks]
-      rounds = -(-self.count // self.samples)
-      for number in range(rounds):
-        draw = jax.random.fold_in(key, start * rounds + number)
-        rollouts = tools.generate(prompts, draw, self.samples)
-        rollouts, judged = tools.verify(rollouts)
-        rewards = np.asarray(judged.total)
-        earned += rewards.reshape(size, -1).mean(axis=1) / rounds
+      for rollouts, rewards in rounds:
+        earned += rewards.mean(axis=1) / len(rounds)
         for row, tokens in enumerate(_tokens(rollouts)):
           said[row // self.samples].append(tokens)
       rate = np.clip(earned, 0, 1)
@@ -86,6 +78,27 @@ class Measured(Plan):
         self.weight * rate * (1 - rate) + (1 - self.weight) * apart
       )
     return scores
+
+
+def looks(tools, size, count, samples, key):
+  """Answers to every question of the data, `size` questions at once.
+
+  Args:
+    count: responses to each, rounded up to whole groups of `samples`.
+
+  Yields:
+    Tasks i[size], and of each round its rollouts and rewards [size, samples].
+  """
+  rounds = -(-count // samples)
+  for start in range(0, tools.tasks, size):
+    # The last batch wraps around, to be of the same compiled shape.
+    tasks = np.arange(start, start + size) % tools.tasks
+    prompts, found = tools.questions(tasks), []
+    for number in range(rounds):
+      draw = jax.random.fold_in(key, start * rounds + number)
+      rollouts, judged = tools.verify(tools.generate(prompts, draw, samples))
+      found.append((rollouts, np.asarray(judged.total).reshape(size, -1)))
+    yield tasks, found
 
 
 def _tokens(rollouts):

@@ -366,7 +366,7 @@ def selective_buffer(
   paper's whole step is `skywork_r1v2`.
 
   Deviates: reconstructed from the abstract: sizes are ours, and groups are
-  replayed, not rows.
+  replayed, not rows, as rows are compared anew and one alone has no advantage.
   """
   return Recipe(
     plan=replay.SelectiveBuffer(samples, capacity, share, power),
@@ -404,8 +404,9 @@ def skywork_r1v2(
   responses that it tells apart by less than `threshold` are no pair.
 
   Deviates: reconstructed from the abstract: sizes, `mixed_weight` and
-  `threshold` are ours, groups are replayed, not rows, and both losses are of
-  every step, on responses of the policy. Weights of the mixed loss are MPO's.
+  `threshold` are ours, and both losses are of every step, on responses of the
+  policy. Groups are replayed, not rows, since both losses compare the rows of a
+  group and would find none in a row alone. Weights of the mixed loss are MPO's.
   """
   clipped = partial(surrogates.clip, low=clip_low, high=clip_high)
   reweighed = grouped.Gated(

@@ -18,7 +18,7 @@ from jaxrl_llm.objectives import (
   surrogates,
 )
 from jaxrl_llm.objectives.base import Cost, policy_gradient, row_losses
-from jaxrl_llm.plans import foretold, greedy, sampled
+from jaxrl_llm.plans import asked_first, foretold, greedy, sampled
 from jaxrl_llm.plans.base import Plan
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
@@ -61,22 +61,26 @@ def single_stream(
   half_life: float = 0.06,
   keep_low: float = 0.875,
   keep_high: float = 0.96,
+  count: int = 8,
   minibatches: int = 8,
 ) -> Recipe:
   """One response per prompt against a tracked value, prompts drawn by doubt.
 
-  The plan provides `drift`, unless keep_low = keep_high. The clip is that of
-  the authors' script.
+  Values start from `count` responses of the first policy to each question. The
+  plan provides `drift`, unless keep_low = keep_high. The clip is that of the
+  authors' script.
 
-  Deviates: every task starts at the value 1/2 in place of eight offline
-  scores, and its draws keep `keep_low` of the memory whatever the drift.
+  Deviates: draws keep `keep_low` of the memory whatever the drift, which is
+  taken before the steps of an iteration, there after them.
   """
-  stage = baselines.BetaTracker(half_life, keep_low, keep_high)
+  stage = baselines.BetaTracker(half_life, keep_low, keep_high, count)
   plan: Plan = sampled.independent(samples=samples)
-  if stage.reads:
+  if count:
+    plan = asked_first.AskedFirst(plan, count)
+  if 'drift' in stage.reads:
     plan = notes.noted(plan, passes.Drift())
   return Recipe(
-    curriculum=bandits.Uncertain(keep=keep_low),
+    curriculum=bandits.Uncertain(keep=keep_low, count=count),
     plan=plan,
     credit=chain(stage, refine(tokens.whiten_rows)),
     objective=policy_gradient(
@@ -162,17 +166,19 @@ def unlikeliness(
 @register(Paper('COPO: Consistency-Aware Policy Optimization', '2508.04138'))
 def copo(
   *,
-  samples: int = 8,
+  samples: int = 6,
   clip_low: float = 0.2,
   clip_high: float = 0.2,
   bound: float = 3.0,
-  slope: float = 20.0,
-  middle: float = 1.5,
+  slope: float = 5.0,
+  middle: float = 1.0,
   minibatches: int = 16,
 ) -> Recipe:
   """Comparison between prompts where a prompt's answers agree, or are wrong.
 
-  The plan provides `answer`.
+  The plan provides `answer`. Numbers are those of the authors' `run_copo.sh`.
+  Of their other modes, `middle` = inf compares between prompts alone, -inf
+  within them all rows that earned something.
   """
   return Recipe(
     plan=notes.noted(sampled.independent(samples=samples), notes.Answers()),

@@ -63,10 +63,11 @@ class Uncertain:
       weight = sqrt(v (1 - v)) + floor      v = success / (success + failure)
       success <- keep success + sum r       failure <- keep failure + sum 1 - r
 
-  without replacement. A task nobody has seen has v = 1/2.
+  without replacement. A task nobody has seen has v = 1/2, or what it is told.
 
   Attributes:
     keep: memory kept at a visit, in [0, 1). floor: weight of a sure task.
+    count: responses that what it is told is of.
 
   Source: Single-stream Policy Optimization, arXiv 2509.13232, section 3.3;
     its tracker also adapts `keep` to the policy's drift, which a curriculum
@@ -75,10 +76,18 @@ class Uncertain:
 
   keep: float = 0.875
   floor: float = 0.05
+  count: int = 0
 
   def init(self, spec):
     half = jnp.full(spec.tasks, 0.5 / (1 - self.keep), jnp.float32)
     return {'success': half, 'failure': half}
+
+  def told(self, state, scores):
+    """The state with v = (count rate + 1/2) / (count + 1), of rates f[A]."""
+    del state
+    mass, rate = 1 / (1 - self.keep), jnp.asarray(scores, jnp.float32)
+    right = mass * (self.count * rate + 0.5) / (self.count + 1)
+    return {'success': right, 'failure': mass - right}
 
   def weights(self, state):
     total = state['success'] + state['failure']

@@ -37,6 +37,29 @@ def test_tracker_equals_counts_of_one_task_at_a_time(bounds):
     np.testing.assert_allclose(state['failure'], reference.failure, rtol=1e-5)
 
 
+def test_tracker_starts_where_earlier_responses_left_it():
+  """Eight of a task, of which none, four, or all were right."""
+  stage, share = baselines.BetaTracker(count=8), np.array([0, 0.5, 1, 0.5])
+  begun = (8 * share + 0.5) / 9
+  reference = oracle.SingleStream(4, rate=begun)
+  state, task = stage.init(SPEC), np.arange(16, dtype=np.int32) % 3
+  for seed in range(2):
+    rollouts = cases.rollouts(
+      seed,
+      drift=np.full(16, 0.01, np.float32),
+      # That the second visit says otherwise changes nothing.
+      first_rate=np.float32(share[task] * (1 - seed)),
+    ).replace(task=jnp.asarray(task))
+    valid = np.asarray(rollouts.valid)
+    credit, state = stage.update(
+      _credit(rollouts, np.ones(16)), rollouts, state
+    )
+    expected = reference.step(task, np.ones(16), np.full(16, 0.01), valid)
+    expected = np.where(rollouts.loss_mask, expected[:, None], 0)
+    np.testing.assert_allclose(credit.advantages, expected, atol=1e-6)
+  assert float(state['success'][3] + state['failure'][3]) == 0  # not seen yet
+
+
 def test_tracker_refuses_one_reward_for_all_rows():
   rollouts = cases.rollouts(drift=np.zeros(16, np.float32))
   stage = baselines.BetaTracker()

@@ -268,9 +268,10 @@ def gae(rewards, values, mask, discount, trace):
 class SingleStream:
   """Beta counts of one task at a time."""
 
-  def __init__(self, tasks, half_life=0.06, low=0.875, high=0.96):
-    self.success = np.full(tasks, 0.5 / (1 - low))
-    self.failure = self.success.copy()
+  def __init__(self, tasks, half_life=0.06, low=0.875, high=0.96, rate=0.5):
+    """`rate`: (right + 1/2) / (number + 1) of earlier responses, f64[tasks]."""
+    self.success = np.full(tasks, rate / (1 - low))
+    self.failure = 1 / (1 - low) - self.success
     self.half_life, self.low, self.high = half_life, low, high
 
   def step(self, tasks, rewards, drift, valid):
@@ -297,7 +298,7 @@ def semantic_entropy(rewards, answer, group, valid, strength):
   return out
 
 
-def copo(rewards, answer, group, valid, slope=20.0, middle=1.5):
+def copo(rewards, answer, group, valid, slope=5.0, middle=1.0):
   rewards = np.asarray(rewards, np.float64)
   members = _members(group, valid)
   bits, scores = {}, {}

@@ -90,6 +90,9 @@ class Tools(scripted.Scripted):
   def questions(self, tasks):
     return scripted.ask(*(QUESTIONS[task] for task in tasks))
 
+  def draw(self):
+    return scripted.ask(*QUESTIONS)
+
   def tell(self, scores):
     assert len(scores) == self.tasks
 

@@ -107,6 +107,16 @@ def test_uncertain_weights_equal_those_of_counts():
   np.testing.assert_allclose(curriculum.weights(state), expected, rtol=1e-5)
 
 
+def test_uncertain_starts_from_the_rates_that_it_is_told():
+  curriculum = bandits.Uncertain(keep=0.8, floor=0.05, count=8)
+  told = curriculum.told(curriculum.init(SPEC), [0, 0.25, 0.5, 0.75, 1, 0])
+  value = (8 * np.array([0, 0.25, 0.5, 0.75, 1, 0]) + 0.5) / 9
+  np.testing.assert_allclose(
+    curriculum.weights(told), np.sqrt(value * (1 - value)) + 0.05, rtol=1e-6
+  )
+  np.testing.assert_allclose(told['success'] + told['failure'], 5, rtol=1e-6)
+
+
 def test_uncertain_draws_each_task_once_and_doubtful_ones_first():
   curriculum = bandits.Uncertain()
   success = jnp.array([1e4, 50.0, 1e4, 1e4, 1e4, 1e4])

@@ -60,7 +60,7 @@ def _twice(case, advantages, low, high, bound):
 # The memory kept is at its least in the first case, free in the second.
 @entry(moved=({'half_life': 0.5, 'keep_high': 0.94},))
 def single_stream(
-  case, *, clip_low, clip_high, bound, half_life, keep_low, keep_high
+  case, *, clip_low, clip_high, bound, half_life, keep_low, keep_high, count
 ):
   """Arxiv 2509.13232, section 3: a Beta count of each task's successes.
 
@@ -71,7 +71,10 @@ def single_stream(
     rows = np.flatnonzero(case.valid & (case.task == task))
     drift = mean(case.extras['drift'][i] for i in rows)
     kept = clamp(2 ** (-drift / half_life), keep_low, keep_high)
-    right = wrong = kept * 0.5 / (1 - keep_low)
+    first = mean(case.extras['first_rate'][i] for i in rows)
+    start = (count * first + 0.5) / (count + 1)
+    right = kept * start / (1 - keep_low)
+    wrong = kept * (1 - start) / (1 - keep_low)
     for i in rows:
       right += case.before.rewards[i]
       wrong += 1 - case.before.rewards[i]
