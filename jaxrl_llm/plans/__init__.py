@@ -32,6 +32,7 @@ The plans, each in a file of its own:
     hinted          with hints that follow the successes before
   parts of responses
     begun           beginnings that are assigned
+    begun_episodes  the same, one of which may call tools
     exits           a thought that is broken off to answer
     anytime         thoughts with answers from nested budgets
     stepwise        single steps from states of responses

@@ -74,31 +74,39 @@ class Begun(Plan):
     )
 
   def collect(self, tools, prompts, state, key):
-    count = prompts.tokens.shape[0]
-    each = self.samples // len(self.beginnings)
-    place = np.tile(np.arange(len(self.beginnings)).repeat(each), count)
-    ids = tools.encode(self.beginnings)
-    blank = given.blank(prompts, self.samples, tools.columns)
-    rows = given.written(blank, [ids[i] for i in place])
+    rows, place = self.opened(tools, prompts)
     begun, cut = rows.response_mask, rows.length
     rollouts = prefixes.continued(tools, rows, cut, key)
     if self.chosen:
       chosen = rollouts.action_mask | begun
       rollouts = rollouts.replace(action_mask=chosen)
       rollouts = actions.partly_drawn(tools, rollouts, begun)
+    said = () if all(self.beginnings) else tools.decode(rollouts)
     rollouts = rollouts.with_extras(
-      beginning=jnp.asarray(self._named(tools, rollouts, place), jnp.int32),
+      beginning=jnp.asarray(self.named(place, said), jnp.int32),
       assigned=jnp.any(begun, axis=1),
       begun=begun,
     )
     return *tools.verify(rollouts), state
 
-  def _named(self, tools, rollouts, place):
-    """i[N]: the beginning that each row has."""
+  def opened(self, tools, prompts):
+    """Rows of which the beginnings alone are written, and whose each is."""
+    count = prompts.tokens.shape[0]
+    each = self.samples // len(self.beginnings)
+    place = np.tile(np.arange(len(self.beginnings)).repeat(each), count)
+    ids = tools.encode(self.beginnings)
+    blank = given.blank(prompts, self.samples, tools.columns)
+    return given.written(blank, [ids[i] for i in place]), place
+
+  def named(self, place, said: Sequence[str]):
+    """i[N]: the beginning that each row has; a free one by what it said."""
     if all(self.beginnings):
       return place
-    texts = tools.decode(rollouts)
-    return [
-      number if self.beginnings[number] else begins_with(text, self.beginnings)
-      for number, text in zip(place, texts, strict=True)
-    ]
+    return np.array(
+      [
+        number
+        if self.beginnings[number]
+        else begins_with(text, self.beginnings)
+        for number, text in zip(place, said, strict=True)
+      ]
+    )

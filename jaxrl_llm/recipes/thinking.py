@@ -14,6 +14,7 @@ from jaxrl_llm.objectives.base import Cost, policy_gradient
 from jaxrl_llm.plans import (
   anytime,
   begun,
+  begun_episodes,
   dropped,
   exits,
   sampled,
@@ -281,6 +282,7 @@ def adaptive_modes(
     'reasoning_agent',
     'toolcalling_agent',
   ),
+  turns: int = 4,
   threshold: float = 0.5,
   power: float = 2.0,
   clip_low: float = 0.2,
@@ -290,15 +292,16 @@ def adaptive_modes(
 ) -> Recipe:
   """As many rows in each mode, as many free; easy ones answered at once (APO).
 
-  The first of `names` answers at once. A reward of 0 for a wrong form is the
-  product of verifiers of the run's.
+  The first of `names` answers at once, and the last takes turns with tools; a
+  row of another mode that calls one is scored 0. With `turns=1` no mode has
+  tools, and no environment is asked for.
 
-  Deviates: no tool is called, in no mode: the paper's third mode takes turns.
-  Its threshold is ours, and so is the choice that p is of all forced rows.
+  Deviates: the threshold is ours, and so is the choice that p is of all forced
+  rows. Other wrong forms are for verifiers of the run's.
   """
   texts = tuple(beginning.replace('{mode}', name) for name in names)
   return Recipe(
-    plan=begun.Begun((*texts, ''), samples=samples),
+    plan=begun_episodes.modes((*texts, ''), samples=samples, turns=turns),
     credit=chain(
       shape(thinking.at_once_if_easy, threshold=threshold, power=power),
       estimate(group.norm, epsilon=epsilon),

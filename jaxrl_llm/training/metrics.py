@@ -403,6 +403,9 @@ _TABLE: dict[str, Metric] = {
   'plan/forked': _share(
     'share of late episodes', "They go on from another one's turn."
   ),
+  'plan/wrong_mode': _share(
+    'share of episodes', 'They called a tool, and their mode has none.'
+  ),
   'stop/done': _share('share of episodes', 'The environment ended them.'),
   'stop/turns': _share('share of episodes', 'Their turns ran out.'),
   'stop/tokens': _share(
