@@ -34,6 +34,7 @@ SURE = {
 # Families that learn from records, or play; what the others do is sample.
 CONFIGS = {
   'preference': 'preference',
+  'unpaired_preference': 'preference',
   'listwise': 'preference',
   'reward_models': 'preference',
   'nash': 'nash',

@@ -1,8 +1,12 @@
 """The papers: one entry each, grouped by the joint they mainly change.
 
-Every module beside this one is a family of entries, and nothing else; `names`,
-`get` and `build` find them. `python -m jaxrl_llm.recipes` tells of them, which
-is `jaxrl_llm.catalogue`.
+Every module beside this one is a family of entries, and nothing else. Of losses
+of preferences, `unpaired_preference` judges a response by itself, `preference`
+two and `listwise` several; those that must sample while they learn are in
+`online_preference`, and those that play games in `nash` and `self_play`.
+
+`names`, `get` and `build` find entries, and `python -m jaxrl_llm.recipes` tells
+of them, which is `jaxrl_llm.catalogue`.
 """
 
 from __future__ import annotations
@@ -32,7 +36,6 @@ from jaxrl_llm.recipes import (  # noqa: F401
   online_preference,
   preference,
   prompt_credit,
-  recorded_preference,
   regressions,
   regularisers,
   retrieval,
@@ -46,6 +49,7 @@ from jaxrl_llm.recipes import (  # noqa: F401
   token_credit,
   token_gates,
   trust_regions,
+  unpaired_preference,
 )
 from jaxrl_llm.registry import Entry
 from jaxrl_llm.spelling import suggestion

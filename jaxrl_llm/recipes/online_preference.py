@@ -25,6 +25,7 @@ from jaxrl_llm.plans import (
   imitated,
   opponents,
   recorded_beside,
+  rejected,
   resets,
   sampled,
   searched,
@@ -34,6 +35,10 @@ from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.rewards import constraints, duels
 from jaxrl_llm.selection import pairs
 
+_RSO = Paper(
+  'Statistical Rejection Sampling Improves Preference Optimization',
+  '2309.06657',
+)
 _P3O = (
   'Pairwise Proximal Policy Optimization: Harnessing Relative Feedback for '
   'LLM Alignment'
@@ -446,5 +451,60 @@ def itool(
       grouped.mean_likelihood,
       samples=samples,
       among=partial(pairs.siblings, gap=gap, least=least, limit=limit),
+    ),
+  )
+
+
+@register(_RSO)
+def rso(
+  *,
+  samples: int = 8,
+  candidates: int = 64,
+  temperature: float = 0.5,
+  weight: float = 0.05,
+) -> Recipe:
+  """A hinge on log-ratios, of pairs that rejection sampling drew.
+
+  The reference answers each question with `candidates` responses, of which
+  `samples` are kept in favour of high rewards. All their pairs count, which is
+  the mean over pairs at random, the paper's first-round-rank.
+
+  Deviates: the paper draws all pairs before it learns, with a ranker's chance
+  of winning as the reward; here pairs are drawn anew in every iteration, and
+  the reward is the verifiers'. Pairs that were drawn before are learned by
+  `dpo` with slots.link='hinge(weight=0.05)'.
+  """
+  return Recipe(
+    plan=rejected.Rejected(
+      samples=samples, candidates=candidates, temperature=temperature
+    ),
+    objective=pair_losses(
+      preference.hinge, grouped.to_reference, weight=weight, samples=samples
+    ),
+  )
+
+
+@register(_RSO, Limit('rso', {'samples': 2}))
+def rso_tournament(
+  *,
+  samples: int = 8,
+  candidates: int = 64,
+  temperature: float = 0.5,
+  weight: float = 0.05,
+) -> Recipe:
+  """RSO on the games of a knock-out among what was kept: tournament-rank.
+
+  Deviates: as `rso`; the loss is the mean over all ways to draw the games.
+  """
+  return Recipe(
+    plan=rejected.Rejected(
+      samples=samples, candidates=candidates, temperature=temperature
+    ),
+    objective=pair_losses(
+      preference.hinge,
+      grouped.to_reference,
+      weight=weight,
+      among=pairs.by_tournament,
+      samples=samples,
     ),
   )

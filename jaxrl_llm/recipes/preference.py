@@ -1,6 +1,6 @@
-"""Entries that learn from pairs of responses.
+"""Entries that learn which of two responses is better.
 
-Offline pairs are groups of two whose rewards are 1 (chosen) and 0. Larger
+Recorded pairs are groups of two whose rewards are 1 (chosen) and 0. Larger
 groups, and groups sampled by the policy itself, are compared pair by pair.
 """
 
@@ -9,14 +9,26 @@ from __future__ import annotations
 from functools import partial
 
 from jaxrl_llm.credit import chain, weigh
-from jaxrl_llm.objectives import aggregate, costs, grouped, preference, unary
+from jaxrl_llm.objectives import (
+  aggregate,
+  costs,
+  feedback,
+  grouped,
+  preference,
+  transport,
+)
 from jaxrl_llm.objectives.base import Cost, row_losses
 from jaxrl_llm.objectives.grouped import pair_losses
-from jaxrl_llm.plans import rejected, resampled, sampled
+from jaxrl_llm.plans import sampled
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Limit, Paper, register
 from jaxrl_llm.selection import filters, pairs
 
+_AOT = Paper(
+  'Distributional Preference Alignment of LLMs via Optimal Transport',
+  '2406.05882',
+  'VERIFIED-2',
+)
 _DPO = Paper(
   'Direct Preference Optimization: Your Language Model is Secretly a Reward '
   'Model',
@@ -30,10 +42,6 @@ _IPO = Paper(
 _RPO = (
   'Provably Mitigating Overoptimization in RLHF: Your SFT Loss is Implicitly '
   'an Adversarial Regularizer'
-)
-_RSO = Paper(
-  'Statistical Rejection Sampling Improves Preference Optimization',
-  '2309.06657',
 )
 
 
@@ -147,86 +155,6 @@ def _with(link, score, samples, second, weight):
   )
 
 
-@register(_RSO)
-def rso(
-  *,
-  samples: int = 8,
-  candidates: int = 64,
-  temperature: float = 0.5,
-  weight: float = 0.05,
-) -> Recipe:
-  """A hinge on log-ratios, of pairs that rejection sampling drew.
-
-  The reference answers each question with `candidates` responses, of which
-  `samples` are kept in favour of high rewards. All their pairs count, which is
-  the mean over pairs at random, the paper's first-round-rank.
-
-  Deviates: the paper draws all pairs before it learns, with a ranker's chance
-  of winning as the reward; here pairs are drawn anew in every iteration, and
-  the reward is the verifiers'. Pairs that were drawn before are learned by
-  `dpo` with slots.link='hinge(weight=0.05)'.
-  """
-  return Recipe(
-    plan=rejected.Rejected(
-      samples=samples, candidates=candidates, temperature=temperature
-    ),
-    objective=pair_losses(
-      preference.hinge, grouped.to_reference, weight=weight, samples=samples
-    ),
-  )
-
-
-@register(_RSO, Limit('rso', {'samples': 2}))
-def rso_tournament(
-  *,
-  samples: int = 8,
-  candidates: int = 64,
-  temperature: float = 0.5,
-  weight: float = 0.05,
-) -> Recipe:
-  """RSO on the games of a knock-out among what was kept: tournament-rank.
-
-  Deviates: as `rso`; the loss is the mean over all ways to draw the games.
-  """
-  return Recipe(
-    plan=rejected.Rejected(
-      samples=samples, candidates=candidates, temperature=temperature
-    ),
-    objective=pair_losses(
-      preference.hinge,
-      grouped.to_reference,
-      weight=weight,
-      among=pairs.by_tournament,
-      samples=samples,
-    ),
-  )
-
-
-@register(
-  Paper('KTO: Model Alignment as Prospect Theoretic Optimization', '2402.01306')
-)
-def kto(
-  *,
-  samples: int = 2,
-  weight: float = 0.1,
-  gain: float = 1.0,
-  loss: float = 1.0,
-  correct: float = 0.5,
-) -> Recipe:
-  """Single responses, desirable or not, around a reference point.
-
-  Deviates: the reference point is the step's mean log-ratio, where the paper,
-  which learns from a fixed data set, pairs prompts with the responses to
-  others.
-  """
-  return Recipe(
-    plan=sampled.independent(samples=samples),
-    objective=row_losses(
-      unary.kto, weight=weight, gain=gain, loss=loss, correct=correct
-    ),
-  )
-
-
 @register(
   Paper(
     'SimPO: Simple Preference Optimization with a Reference-Free Reward',
@@ -246,57 +174,6 @@ def simpo(
   return Recipe(
     plan=sampled.independent(samples=samples),
     objective=pair_losses(link, grouped.mean_likelihood, samples=samples),
-  )
-
-
-@register(
-  Paper(
-    'REBEL: Reinforcement Learning via Regressing Relative Rewards',
-    '2404.16767',
-  )
-)
-def rebel(
-  *, samples: int = 2, scale: float = 1.0, minibatches: int = 4
-) -> Recipe:
-  """Moves of the policy regressed on differences of rewards."""
-  return Recipe(
-    plan=sampled.independent(samples=samples),
-    objective=pair_losses(
-      preference.regression,
-      grouped.to_iterate,
-      scale=scale,
-      samples=samples,
-      among=pairs.every,
-    ),
-    minibatches=minibatches,
-  )
-
-
-@register(
-  Paper(
-    'Regressing the Relative Future: Efficient Policy Optimization for '
-    'Multi-turn RLHF',
-    '2410.04612',
-  )
-)
-def refuel(
-  *, samples: int = 2, turns: int = 4, scale: float = 1.0, minibatches: int = 4
-) -> Recipe:
-  """REBEL on one turn of a dialogue, with the rewards of two futures.
-
-  The rows of a group share a dialogue up to one of its turns; tokens of that
-  turn alone enter the margin.
-  """
-  return Recipe(
-    plan=resampled.Resampled(samples=samples, turns=turns),
-    objective=pair_losses(
-      preference.regression,
-      grouped.to_iterate_in_turn,
-      scale=scale,
-      samples=samples,
-      among=pairs.every,
-    ),
-    minibatches=minibatches,
   )
 
 
@@ -424,4 +301,114 @@ def orpo(*, samples: int = 2, weight: float = 0.1) -> Recipe:
     objective=row_losses(
       grouped.Total((chosen, odds), (1.0, weight)), samples=samples
     ),
+  )
+
+
+@register(_AOT)
+def aot(*, samples: int = 2, weight: float = 0.01) -> Recipe:
+  """Margins of the policy above those of the reference at every rank."""
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    objective=row_losses(
+      transport.paired_transport, weight=weight, samples=samples
+    ),
+  )
+
+
+@register(_AOT)
+def aot_unpaired(*, samples: int = 2, weight: float = 0.01) -> Recipe:
+  """Chosen responses above rejected ones at every rank, whoever they are of."""
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    objective=row_losses(
+      transport.unpaired_transport, weight=weight, samples=samples
+    ),
+  )
+
+
+@register(
+  Paper(
+    'As Simple as Fine-tuning: LLM Alignment via Bidirectional Negative '
+    'Feedback Loss',
+    '2410.04834',
+    'VERIFIED-2',
+  )
+)
+def bnf(*, samples: int = 2) -> Recipe:
+  """Likelihood of the better one less that of the worse, both bounded.
+
+  A token's slope is that of likelihood where it gains, and dies out where it
+  falls below the reference, so nothing is left to tune.
+
+  Deviates: as oat has it, in pairs over the length of the shorter one; the
+  paper also learns from responses without a rival.
+
+  No limit: no other loss keeps part of its own slope constant.
+  """
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    objective=pair_losses(
+      preference.difference,
+      feedback.bounded_by_reference,
+      samples=samples,
+    ),
+  )
+
+
+@register(
+  Paper(
+    'WPO: Enhancing RLHF with Weighted Preference Optimization',
+    '2406.11827',
+    'VERIFIED-2',
+  )
+)
+def wpo(*, samples: int = 2, weight: float = 0.01) -> Recipe:
+  """DPO, pairs weighing more that the policy itself could have written."""
+  pair = grouped.GroupLoss(
+    grouped.Pairs(partial(preference.logistic, weight=weight)),
+    grouped.to_reference,
+    samples,
+  )
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    objective=row_losses(grouped.WeighedByChance(pair), samples=samples),
+  )
+
+
+@register(
+  Paper(
+    'Enhancing the Reasoning Ability of Multimodal Large Language Models via '
+    'Mixed Preference Optimization',
+    '2411.10442',
+    'VERIFIED-2',
+  ),
+  Limit(
+    'dpo',
+    {'preference_weight': 1.0, 'quality_weight': 0.0, 'imitation': 0.0},
+    {'weight': 0.1},
+  ),
+)
+def mpo(
+  *,
+  samples: int = 2,
+  weight: float = 0.1,
+  preference_weight: float = 0.8,
+  quality_weight: float = 0.2,
+  imitation: float = 1.0,
+) -> Recipe:
+  """Which is better, how good each is, and how the better one is written.
+
+  Deviates: quality has no running reference point, as `bco` has; the mean is
+  over the tokens of each chosen response.
+  """
+  losses = grouped.mixed_preference(
+    samples=samples,
+    weight=weight,
+    preference_weight=preference_weight,
+    quality_weight=quality_weight,
+    imitation=imitation,
+  )
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    objective=row_losses(losses, samples=samples),
   )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from jaxrl_llm.advantages import baselines, critics, group
 from jaxrl_llm.credit import estimate, estimate_tokens
-from jaxrl_llm.objectives import aggregate, costs, offline
+from jaxrl_llm.objectives import aggregate, costs, grouped, offline, preference
 from jaxrl_llm.objectives.base import Cost, row_losses
-from jaxrl_llm.plans import sampled, stepwise
+from jaxrl_llm.objectives.grouped import pair_losses
+from jaxrl_llm.plans import resampled, sampled, stepwise
 from jaxrl_llm.recipe import Recipe
 from jaxrl_llm.registry import Paper, register
+from jaxrl_llm.selection import pairs
 
 
 @register(
@@ -216,6 +218,57 @@ def disco_mean(
     credit=estimate(group.centre),
     objective=row_losses(
       offline.mean_discriminative, hinge=hinge, limit=limit, samples=samples
+    ),
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'REBEL: Reinforcement Learning via Regressing Relative Rewards',
+    '2404.16767',
+  )
+)
+def rebel(
+  *, samples: int = 2, scale: float = 1.0, minibatches: int = 4
+) -> Recipe:
+  """Moves of the policy regressed on differences of rewards."""
+  return Recipe(
+    plan=sampled.independent(samples=samples),
+    objective=pair_losses(
+      preference.regression,
+      grouped.to_iterate,
+      scale=scale,
+      samples=samples,
+      among=pairs.every,
+    ),
+    minibatches=minibatches,
+  )
+
+
+@register(
+  Paper(
+    'Regressing the Relative Future: Efficient Policy Optimization for '
+    'Multi-turn RLHF',
+    '2410.04612',
+  )
+)
+def refuel(
+  *, samples: int = 2, turns: int = 4, scale: float = 1.0, minibatches: int = 4
+) -> Recipe:
+  """REBEL on one turn of a dialogue, with the rewards of two futures.
+
+  The rows of a group share a dialogue up to one of its turns; tokens of that
+  turn alone enter the margin.
+  """
+  return Recipe(
+    plan=resampled.Resampled(samples=samples, turns=turns),
+    objective=pair_losses(
+      preference.regression,
+      grouped.to_iterate_in_turn,
+      scale=scale,
+      samples=samples,
+      among=pairs.every,
     ),
     minibatches=minibatches,
   )

@@ -20,6 +20,7 @@ from tests.oracles.parts import (
   clamp,
   entry,
   every,
+  knock_out,
   log_sigmoid,
   mean,
   over_groups,
@@ -379,6 +380,41 @@ def itool(case, *, weight, margin_ratio, gap, least, limit):
         nodes.setdefault(tuple(path[i, :-1]), []).append(i)
       found = [of_node(children) for children in nodes.values()]
       return mean(x for x in found if x is not None)
+
+    return over_groups(case, of_group)
+
+  return Answer(loss)
+
+
+@entry()
+def rso(case, *, weight):
+  """Arxiv 2309.06657, equation 12: max(0, 1 - gamma (h_w - h_l))."""
+
+  def loss(now):
+    h = summed(case, now.logp - case.ref_logp)
+    return over_pairs(
+      case,
+      better(case.rewards),
+      lambda i, j: max(0, 1 - weight * (h[i] - h[j])),
+    )
+
+  return Answer(loss)
+
+
+@entry()
+def rso_tournament(case, *, weight):
+  """The hinge of rso, of the games of a knock-out, its section 5.2."""
+
+  def loss(now):
+    h = summed(case, now.logp - case.ref_logp)
+
+    def of_group(rows):
+      games, _ = knock_out(tuple(rows), case.rewards)
+      total = sum(games.values())
+      return sum(
+        x / total * max(0, 1 - weight * (h[i] - h[j]))
+        for (i, j), x in games.items()
+      )
 
     return over_groups(case, of_group)
 

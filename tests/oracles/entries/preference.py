@@ -8,20 +8,17 @@ from __future__ import annotations
 
 from math import exp, log
 
+import numpy as np
+
 from tests.oracles.parts import (
   Answer,
   averaged,
   best_rows,
   better,
   entry,
-  every,
-  knock_out,
   log_sigmoid,
   mean,
-  over_groups,
   over_pairs,
-  row_weights,
-  sigmoid,
   summed,
   token_mean,
 )
@@ -98,64 +95,6 @@ def ipo(case, *, weight):
 def ipo_mean(case, *, weight):
   """The same of log-ratios averaged over tokens, as trainers have it."""
   return _square(case, averaged, weight)
-
-
-@entry()
-def rso(case, *, weight):
-  """Arxiv 2309.06657, equation 12: max(0, 1 - gamma (h_w - h_l))."""
-
-  def loss(now):
-    h = summed(case, now.logp - case.ref_logp)
-    return over_pairs(
-      case,
-      better(case.rewards),
-      lambda i, j: max(0, 1 - weight * (h[i] - h[j])),
-    )
-
-  return Answer(loss)
-
-
-@entry()
-def rso_tournament(case, *, weight):
-  """The hinge of rso, of the games of a knock-out, its section 5.2."""
-
-  def loss(now):
-    h = summed(case, now.logp - case.ref_logp)
-
-    def of_group(rows):
-      games, _ = knock_out(tuple(rows), case.rewards)
-      total = sum(games.values())
-      return sum(
-        x / total * max(0, 1 - weight * (h[i] - h[j]))
-        for (i, j), x in games.items()
-      )
-
-    return over_groups(case, of_group)
-
-  return Answer(loss)
-
-
-@entry()
-def kto(case, *, weight, gain, loss, correct):
-  """Arxiv 2402.01306, equation 8; z is the step's mean log-ratio, at least 0.
-
-  The paper pairs prompts with the responses to others for z.
-  """
-  held = summed(case, case.now.logp - case.ref_logp)
-  z = max(0.0, mean(held[i] for i in case.rows))
-  w = row_weights(case)
-
-  def total(now):
-    h = summed(case, now.logp - case.ref_logp)
-    desired = {i: case.rewards[i] > correct for i in case.rows}
-    return sum(
-      w[i] * gain * (1 - sigmoid(weight * (h[i] - z)))
-      if desired[i]
-      else w[i] * loss * (1 - sigmoid(weight * (z - h[i])))
-      for i in case.rows
-    )
-
-  return Answer(total)
 
 
 @entry()
@@ -277,39 +216,6 @@ def tpo(case, *, weight, imitation):
 
 
 @entry()
-def rebel(case, *, scale):
-  """Arxiv 2404.16767, algorithm 1: moves regressed on gaps of rewards."""
-  r = case.rewards
-
-  def loss(now):
-    moved = summed(case, now.logp - case.old.logp)
-    return over_pairs(
-      case,
-      every,
-      lambda i, j: (moved[i] - moved[j] - scale * (r[i] - r[j])) ** 2,
-    )
-
-  return Answer(loss)
-
-
-@entry()
-def refuel(case, *, scale):
-  """Arxiv 2410.04612, equation 4: the tokens of the turn that was resampled."""
-  r = case.rewards
-  own = case.extras['turn'] == case.extras['resampled'][:, None]
-
-  def loss(now):
-    moved = summed(case, own * (now.logp - case.old.logp))
-    return over_pairs(
-      case,
-      every,
-      lambda i, j: (moved[i] - moved[j] - scale * (r[i] - r[j])) ** 2,
-    )
-
-  return Answer(loss)
-
-
-@entry()
 def orpo(case, *, weight):
   """Arxiv 2403.07691: NLL and odds of mean chances."""
 
@@ -323,5 +229,132 @@ def orpo(case, *, weight):
       return -log_sigmoid(ratio)
 
     return likely + weight * over_pairs(case, pairs, odds)
+
+  return Answer(loss)
+
+
+def _sides(case, scores):
+  """[(mean of the best rows, mean of the worst)] of groups that have both."""
+  found = []
+  for rows in case.lists:
+    earned = [case.rewards[i] for i in rows]
+    if max(earned) > min(earned):
+      found.append(
+        [
+          mean(scores[i] for i in rows if case.rewards[i] == end)
+          for end in (max(earned), min(earned))
+        ]
+      )
+  return found
+
+
+def _sorted(first, second, weight):
+  gaps = [x - y for x, y in zip(sorted(first), sorted(second))]
+  return mean(-log_sigmoid(weight * gap) for gap in gaps)
+
+
+@entry()
+def aot(case, *, weight):
+  """Arxiv 2406.05882: sorted margins of the policy and of the reference."""
+  ref = [w - l for w, l in _sides(case, summed(case, case.ref_logp))]
+
+  def loss(now):
+    own = [w - l for w, l in _sides(case, summed(case, now.logp))]
+    return _sorted(own, ref, weight)
+
+  return Answer(loss)
+
+
+@entry()
+def aot_unpaired(case, *, weight):
+  """Arxiv 2406.05882: sorted log-ratios of chosen and of rejected rows."""
+
+  def loss(now):
+    sides = _sides(case, summed(case, now.logp - case.ref_logp))
+    return _sorted(*zip(*sides), weight)
+
+  return Answer(loss)
+
+
+@entry()
+def bnf(case):
+  """Arxiv 2410.04834, oat's `BNFLoss`: sum_t (b logp + o E) / min length.
+
+  E is sum p log p over the other entries; b, o and that p are constants.
+  """
+  tiny = 1e-6
+
+  def score(now, i, shortest):
+    total = 0.0
+    for t in case.columns(i):
+      p, p_ref = exp(case.now.logp[i, t]), exp(case.ref_logp[i, t])
+      target = min(p / (p_ref + tiny), 1)
+      rest = (1 - target + tiny) / (1 - p + tiny)
+      entropy = sum(
+        exp(case.now.log_probs[i, t, v]) * now.log_probs[i, t, v]
+        for v in range(now.log_probs.shape[2])
+        if v != case.response[i, t]
+      )
+      total += target * now.logp[i, t] + rest * entropy
+    return total / shortest
+
+  def loss(now):
+    s = {}
+    for rows in case.lists:
+      shortest = min(len(case.columns(i)) for i in rows)
+      s |= {i: score(now, i, shortest) for i in rows}
+    return over_pairs(case, better(case.rewards), lambda i, j: s[j] - s[i])
+
+  return Answer(loss)
+
+
+@entry()
+def wpo(case, *, weight):
+  """Arxiv 2406.11827, equation 2: DPO times the chances of both responses.
+
+  A token's chance is over that of the same token drawn twice.
+  """
+
+  def chance(i):
+    rows = [case.now.log_probs[i, t] for t in case.columns(i)]
+    drawn = [case.response[i, t] for t in case.columns(i)]
+    return exp(
+      mean(z[a] - log(np.sum(np.exp(2 * z))) for z, a in zip(rows, drawn))
+    )
+
+  of_group = {}
+  for rows in case.lists:
+    product = np.prod([chance(i) for i in rows])
+    of_group |= {i: product for i in rows}
+
+  def loss(now):
+    h = summed(case, now.logp - case.ref_logp)
+    return over_pairs(
+      case,
+      better(case.rewards),
+      lambda i, j: -of_group[i] * log_sigmoid(weight * (h[i] - h[j])),
+    )
+
+  return Answer(loss)
+
+
+@entry()
+def mpo(case, *, weight, preference_weight, quality_weight, imitation):
+  """Arxiv 2411.10442: DPO, a classifier of each, likelihood of the chosen."""
+
+  def loss(now):
+    h = summed(case, now.logp - case.ref_logp)
+    likely = averaged(case, now.logp)
+
+    def pair(i, j):
+      prefers = -log_sigmoid(weight * (h[i] - h[j]))
+      rates = -log_sigmoid(weight * h[i]) - log_sigmoid(-weight * h[j])
+      return (
+        preference_weight * prefers
+        + quality_weight * rates
+        - imitation * likely[i]
+      )
+
+    return over_pairs(case, better(case.rewards), pair)
 
   return Answer(loss)

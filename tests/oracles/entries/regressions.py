@@ -12,12 +12,14 @@ from tests.oracles.parts import (
   better,
   centred,
   entry,
+  every,
   k3,
   leave_one_out,
   log_sigmoid,
   mean,
   on_tokens,
   over_groups,
+  over_pairs,
   row_weights,
   sequence_sum,
   sigmoid,
@@ -189,3 +191,36 @@ def trpa(case, *, weight, best_scale, best, kl_weight):
     return total + kl_weight * moved
 
   return Answer(loss, advantages=centred(case, r), weights=w)
+
+
+@entry()
+def rebel(case, *, scale):
+  """Arxiv 2404.16767, algorithm 1: moves regressed on gaps of rewards."""
+  r = case.rewards
+
+  def loss(now):
+    moved = summed(case, now.logp - case.old.logp)
+    return over_pairs(
+      case,
+      every,
+      lambda i, j: (moved[i] - moved[j] - scale * (r[i] - r[j])) ** 2,
+    )
+
+  return Answer(loss)
+
+
+@entry()
+def refuel(case, *, scale):
+  """Arxiv 2410.04612, equation 4: the tokens of the turn that was resampled."""
+  r = case.rewards
+  own = case.extras['turn'] == case.extras['resampled'][:, None]
+
+  def loss(now):
+    moved = summed(case, own * (now.logp - case.old.logp))
+    return over_pairs(
+      case,
+      every,
+      lambda i, j: (moved[i] - moved[j] - scale * (r[i] - r[j])) ** 2,
+    )
+
+  return Answer(loss)
