@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -110,9 +111,9 @@ def spec(
   return PartitionSpec(*taken)
 
 
-def rows(mesh: Mesh) -> NamedSharding:
-  """Leading axis over `data`, the rest whole."""
-  return NamedSharding(mesh, PartitionSpec('data'))
+def rows(mesh: Mesh, *more: str) -> NamedSharding:
+  """Leading axis over `data`, and `more` mesh axes, the rest whole."""
+  return NamedSharding(mesh, PartitionSpec(('data', *more) if more else 'data'))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -140,12 +141,14 @@ class Layout:
   Attributes:
     mesh: None is one device, where nothing is placed.
     axes: logical axes of every parameter, by path.
+    also: mesh axes that rows are split over beside `data`.
   """
 
   mesh: Mesh | None = None
   axes: Mapping[tuple[str, ...], tuple[str | None, ...]] = dataclasses.field(
     default_factory=dict
   )
+  also: tuple[str, ...] = ()
 
   @property
   def data(self) -> int:
@@ -171,16 +174,28 @@ class Layout:
     return self._place(tree, self.shardings(tree, whole='data'))
 
   def rows(self, tree):
-    """Leaves [rows, ...], split where `data` divides the rows."""
+    """Leaves [rows, ...], split over the axes that divide the rows."""
     mesh = self.mesh
     if mesh is None:
       return tree
+    most = self.data * math.prod(mesh.shape[name] for name in self.also)
 
     def place(x):
+      if x.ndim and x.shape[0] % most == 0:
+        return rows(mesh, *self.also)
       split = x.ndim and x.shape[0] % self.data == 0
       return rows(mesh) if split else replicated(mesh)
 
     return self._place(tree, jax.tree.map(place, tree))
+
+  def sampling(self) -> Layout:
+    """Where rows live that are sampled, a token of all of them at a time.
+
+    What splits the tokens of rows that are learned from splits these rows.
+    """
+    if self.mesh is None or 'context' not in self.mesh.shape:
+      return self
+    return dataclasses.replace(self, also=('context',))
 
   def everywhere(self, tree):
     """Whole on every device, and so readable by every process."""

@@ -62,6 +62,21 @@ def test_rows_are_split_and_the_rest_kept_whole():
   np.testing.assert_array_equal(placed['rows'], tree['rows'])
 
 
+def test_rows_that_are_sampled_are_split_over_the_context_too():
+  layout = shard.Layout(shard.make_mesh(2, 2, context=2))
+  sampled = layout.sampling()
+  held = [
+    {shard.data.shape for shard in jax.jit(each.rows)(x).addressable_shards}
+    for each in (layout, sampled)
+    for x in (jnp.arange(8.0), jnp.arange(6.0))
+  ]
+  # Where both axes do not divide the rows, `data` alone does.
+  assert held == [{(4,)}, {(3,)}, {(2,)}, {(3,)}]
+  assert layout.data == sampled.data == 2
+  for whole in (shard.ALONE, shard.Layout(shard.make_mesh(8, 1))):
+    assert whole.sampling() is whole
+
+
 @pytest.mark.parametrize('jit', [jax.jit, lambda f: f])
 def test_what_a_state_keeps_of_a_parameter_lives_where_it_does(jit):
   mesh = shard.make_mesh(2, 4)

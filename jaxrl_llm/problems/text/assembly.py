@@ -378,7 +378,7 @@ def _answering(
     environment=environment,
     turns=turns,
     program=guests.program(config),
-    layout=layout,
+    layout=layout.sampling(),
     keep=sample.keep,
     anew=guests.is_rewritten(config),
   )

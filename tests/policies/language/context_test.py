@@ -16,8 +16,10 @@ from jaxrl_llm.policies.language import (
   tiles,
   transformer,
 )
+from jaxrl_llm.policies.language.sampler import Sampler
+from jaxrl_llm.policies.language.truncation import Sampling
 from jaxrl_llm.training import shard
-from jaxrl_llm.types import Rollouts, Tokens
+from jaxrl_llm.types import Prompts, Rollouts, Tokens
 from tests.policies.language import decoders
 
 _CONFIG = dataclasses.replace(
@@ -150,3 +152,32 @@ def test_packed_rows_are_refused():
     transformer.hidden(
       decoders.params(_CONFIG), _CONFIG, tokens, mask, segments=tokens
     )
+
+
+def test_devices_of_a_context_sample_rows_of_their_own():
+  """8 rows of 4 prompts on 4 devices, of which two pairs split tokens."""
+  layout = shard.Layout(shard.make_mesh(2, 1, jax.devices()[:4], context=2))
+  config = dataclasses.replace(decoders.PLAIN, windows=(), layers=1)
+  params = jax.tree.map(jnp.asarray, decoders.params(config))
+  content = _rollouts().content
+  row = jnp.arange(_N)
+  prompts = Prompts(content.prompt, content.prompt_mask, row, 0 * row)
+  sampler = Sampler(config, 4)
+
+  def sample(layout):
+    place = layout.sampling().rows
+    with layout.known():
+      return sampler(
+        layout.everywhere(params),
+        place(prompts),
+        place(jnp.arange(8)),
+        jax.random.key(0),
+        Sampling(),
+        samples=2,
+      )
+
+  alone, split = sample(shard.ALONE), sample(layout)
+  said = split.content.response
+  assert {x.data.shape for x in said.addressable_shards} == {(2, 4)}
+  np.testing.assert_array_equal(said, alone.content.response)
+  np.testing.assert_allclose(split.logp, alone.logp, atol=1e-5)
