@@ -334,11 +334,6 @@ TABLE |= {
   'refined': of_plan(
     'f32[N]', 'How often a solver is right after a critique.', made_up.uniform()
   ),
-  'replayed': of_plan(
-    'bool[N]',
-    'Rows of an earlier iteration.',
-    made_up.of_places(lambda place: place == 0),
-  ),
   'resampled': of_plan(
     'i32[N]', 'The turn at which the rows of a group part.', made_up.parity
   ),

@@ -52,7 +52,7 @@ LEARNERS = {
   'sage': {'minibatches': 1},
   'sage_light': {'minibatches': 1},
   'igrpo': {},
-  'arpo_replay': {},
+  'arpo_replay': {'minibatches': 1},
   'dagrpo': {},
   'critique_grpo': {'right': 'right', 'wrong': 'wrong', 'minibatches': 1},
 }

@@ -288,29 +288,6 @@ def shaped_offline(logp, old_logp, advantages, mask, *, gamma=0.1, offline):
   return jnp.where(offline[:, None], -advantages * p / (p + gamma), own)
 
 
-@reads('replayed', 'sampler_logp')
-def replayed_clip(
-  logp,
-  old_logp,
-  advantages,
-  mask,
-  *,
-  low=0.2,
-  high=0.2,
-  replayed,
-  sampler_logp,
-):
-  """`clip`, where the ratio of a replayed row is to the policy that wrote it.
-
-  Args:
-    low, high: as in `clip`. replayed: bool[N]. sampler_logp: f32[N, T].
-
-  Source: ARPO for GUI agents, arXiv 2505.16282.
-  """
-  before = jnp.where(replayed[:, None], sampler_logp, old_logp)
-  return clip(logp, before, advantages, mask, low=low, high=high)
-
-
 @reads('candidates', 'entropy', 'tokens', OF_CANDIDATES)
 def spread_clip(
   logp,

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrl_llm.plans import choices
 from jaxrl_llm.plans import kept as kept_lib
 from jaxrl_llm.plans.base import Contract, Plan
 
@@ -16,16 +17,15 @@ from jaxrl_llm.plans.base import Contract, Plan
 class Successes(Plan):
   """A group that fails gets an earlier success with its own question.
 
-  Where all rewards of a group are low and alike, one of the rows that are kept
-  of its question, drawn evenly, replaces its first. Then fresh rows that earned
-  something are kept, the oldest leaving first. The extra `replayed` bool[N]
-  marks rows of earlier iterations, whose log-probs are those of their sampler.
+  Where all of a group are about as wrong, by the first score alone, one of the
+  rows that are kept of its question, drawn evenly, replaces its first. Then
+  fresh rows that are right are kept, the oldest leaving first.
 
   Attributes:
     samples: rows of a group. each: rows kept of a question. capacity: of all.
-    spread, low: a group fails whose rewards have a smaller standard deviation
-      and a smaller mean.
-    earned: rows above it are kept.
+    spread, low: a group fails whose first scores have a smaller standard
+      deviation and a smaller mean.
+    earned: rows whose first score is above it are kept.
 
   Raises:
     ValueError: the sampler gives extras whose shape is not known beforehand.
@@ -42,7 +42,7 @@ class Successes(Plan):
 
   @property
   def contract(self):
-    return Contract(self.samples, provides={'replayed'})
+    return Contract(self.samples)
 
   def init(self, spec):
     return {
@@ -56,29 +56,28 @@ class Successes(Plan):
     sample_key, draw_key = jax.random.split(key)
     rollouts = tools.generate(prompts, sample_key, self.samples)
     rollouts, scores = tools.verify(rollouts)
-    rewards, valid, task = (
-      np.asarray(x) for x in (scores.total, rollouts.valid, rollouts.task)
+    right, valid, task = (
+      np.asarray(x)
+      for x in (choices.correctness(scores), rollouts.valid, rollouts.task)
     )
     index = np.arange(len(task))
     chance = np.asarray(jax.random.uniform(draw_key, task.shape))
     for first in range(0, len(task), self.samples):
       own = slice(first, first + self.samples)
       kept = np.flatnonzero(np.asarray(state['task']) == task[first])
-      if len(kept) and self._fails(rewards[own][valid[own]]):
+      if len(kept) and self._fails(right[own][valid[own]]):
         index[first] = len(task) + kept[int(chance[first] * len(kept))]
-    place, memory = self._places(state, task, valid & (rewards > self.earned))
+    place, memory = self._places(state, task, valid & (right > self.earned))
     rollouts, scores, rows = kept_lib.mixed(
       rollouts, scores, state['rows'], index, place
     )
-    replayed = index >= len(task)
-    tools.note('plan/replayed', int(replayed.sum()))
-    rollouts = rollouts.with_extras(replayed=jnp.asarray(replayed))
+    tools.note('plan/replayed', int((index >= len(task)).sum()))
     return rollouts, scores, memory | {'rows': rows}
 
-  def _fails(self, rewards):
-    if not len(rewards):
+  def _fails(self, right):
+    if not len(right):
       return False
-    return rewards.std() < self.spread and rewards.mean() < self.low
+    return right.std() < self.spread and right.mean() < self.low
 
   def _places(self, state, task, good):
     """i[N], where each row is kept, C for nowhere, and the memory after it."""

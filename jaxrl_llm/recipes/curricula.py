@@ -548,7 +548,8 @@ def craft_gui(
   Paper(
     'ARPO:End-to-End Policy Optimization for GUI Agents with Experience Replay',
     '2505.16282',
-  )
+  ),
+  Limit('dual_clip', {}, {'clip_high': 0.3}),
 )
 def arpo_replay(
   *,
@@ -560,27 +561,27 @@ def arpo_replay(
   earned: float = 0.1,
   clip_low: float = 0.2,
   clip_high: float = 0.3,
+  bound: float = 3.0,
   epsilon: float = 1e-6,
-  minibatches: int = 1,
+  minibatches: int = 2,
 ) -> Recipe:
   """GRPO that gives a group without a success an earlier one of its question.
 
-  The ratio of such a row is to the policy that wrote it.
+  The ratio of such a row is to the policy of the iteration, as the published
+  code scores all rows anew, and not to the one that wrote it. What fails, and
+  what is kept, the first verifier says; a second one of form weighs 0.5 in the
+  code.
 
   Deviates: on single responses, where the paper has episodes of an agent that
   sees a screen. Questions are not chosen beforehand by whether 16 runs have a
-  success among them. That all tokens of a step count alike is recalled, the
-  bound on the rows kept of all questions ours.
-
-  No limit: rows that were replayed are marked by the plan; without any, the
-  step is that of `dapo` on all groups.
+  success among them. The bound on the rows kept of all questions is ours.
   """
   return Recipe(
     plan=successes.Successes(samples, each, capacity, spread, low, earned),
     credit=estimate(group.norm, epsilon=epsilon),
     objective=policy_gradient(
-      surrogates.replayed_clip, low=clip_low, high=clip_high
+      surrogates.dual_clip, low=clip_low, high=clip_high, bound=bound
     ),
-    aggregate=aggregate.token_mean,
+    aggregate=aggregate.sequence_mean,
     minibatches=minibatches,
   )

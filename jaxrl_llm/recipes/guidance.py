@@ -57,7 +57,8 @@ def ghpo(
   Deviates: groups keep the prompt that they were sampled from, where the
   published code learns hints of an early try without the hint. Where the hint
   stands is `phrase`, in the paper a sentence behind the question. No hints at
-  first whatever the rewards, which the code offers and leaves off.
+  first whatever the rewards, which the code offers and leaves off. Rows are
+  averaged each by itself, where the code's default, `bnpo`, averages tokens.
   """
   return Recipe(
     plan=retried.Retried(

@@ -36,7 +36,6 @@ def extras(mask, seed=1):
     'group': np.arange(rows) // 4,
     'valid': np.arange(rows) != 3,
     'offline': np.arange(rows) % 4 == 1,
-    'replayed': np.arange(rows) % 4 == 0,
     'old_values': _single(rng.standard_normal(mask.shape)),
     'sampler_logp': _single(-rng.exponential(1.0, mask.shape)),
     'teacher_logp': _single(-rng.exponential(1.0, mask.shape)),

@@ -33,8 +33,6 @@ _CASES = [
   (surrogates.pulled, {}),
   (surrogates.shaped_offline, {}),
   (surrogates.shaped_offline, {'gamma': 0.4}),
-  (surrogates.replayed_clip, {}),
-  (surrogates.replayed_clip, {'low': 0.1, 'high': 0.5}),
   (surrogates.soft_clip, {}),
   (surrogates.soft_clip, {'up': 0.3, 'down': 4.0}),
   (sequence.sequence_clip, {}),
@@ -122,8 +120,8 @@ def test_on_policy_the_slope_is_the_score_function(fn, hyper):
   extra = dict(zip(extra, cases.single(extra.values())))
   if fn is adaptive.heterogeneous_clip:
     hyper = hyper | {'redistribution': 0.0}
-  for name in {'offline', 'replayed'} & extra.keys():
-    extra[name] = np.zeros(len(logp), bool)  # no row is another policy's
+  if 'offline' in extra:
+    extra['offline'] = np.zeros(len(logp), bool)  # no row is another policy's
   _, slope = _both(fn, logp, logp, advantages, mask, extra=extra, **hyper)
   expected = -np.where(mask, advantages, 0)
   # jnp.maximum of two equal branches passes half of each: equal in sum.

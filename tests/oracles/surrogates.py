@@ -135,14 +135,6 @@ def shaped_offline(logp, old, advantages, mask, gamma=0.1, offline=None):
   return loss, slope
 
 
-def replayed_clip(
-  logp, old, advantages, mask, low=0.2, high=0.2, replayed=None,
-  sampler_logp=None,
-):  # fmt: skip
-  before = np.where(replayed[:, None], sampler_logp, old)
-  return clip(logp, before, advantages, mask, low=low, high=high)
-
-
 def _length(mask, i):
   return sum(1 for m in mask[i] if m)
 

@@ -1,10 +1,14 @@
 """Earlier successes in groups that fail."""
 
+import dataclasses
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxrl_llm.plans import successes
+from jaxrl_llm.types import Scores
 from tests.plans.replay_test import SAMPLES, SPEC, _collect, _Tools
 
 
@@ -30,8 +34,6 @@ def test_a_failing_group_gets_an_earlier_success_of_its_question():
   tools = _Asked([[1, 0, 0, 1], [0, 0, 1, 1]])
   rollouts, scores, state = _collect(successes.Successes(SAMPLES), tools, 2)
   assert tools.noted['plan/replayed'] == 1
-  replayed = np.asarray(rollouts.extras['replayed'])
-  assert replayed.tolist() == [True] + [False] * 7
   assert rollouts.content.response[:, 0].tolist() == [0] + [1] * 7
   np.testing.assert_array_equal(rollouts.logp[0], 0.0)
   assert scores.components[:, 0].tolist() == [1, 0, 0, 0, 1, 0, 1, 0]
@@ -41,10 +43,31 @@ def test_a_failing_group_gets_an_earlier_success_of_its_question():
   assert _kept(state) == [(0, 0), (3, 0), (2, 1), (3, 1)]
 
 
+def test_form_alone_is_no_success():
+  """Neither keeps a row, nor saves a group that failed."""
+
+  class Formal(_Asked):
+    def verify(self, rollouts):
+      rollouts, scores = super().verify(rollouts)
+      form = jnp.ones_like(scores.components)
+      found = jnp.concatenate([scores.components, form], axis=1)
+      return rollouts, Scores(found, jnp.array([1.0, 0.5]))
+
+  tools = Formal([[1, 0, 0, 0], [0, 0, 0, 0]])
+  plan = successes.Successes(SAMPLES)
+  spec = dataclasses.replace(SPEC, component_names=('right', 'form'))
+  state = plan.init(spec)
+  for _ in range(2):
+    rollouts, _, state = plan.collect(tools, None, state, jax.random.key(0))
+  assert tools.noted['plan/replayed'] == 1
+  assert rollouts.content.response[:, 0].tolist() == [0] + [1] * 7
+  assert _kept(state) == [(0, 0)]
+
+
 def test_an_empty_memory_of_successes_changes_nothing():
   tools = _Asked([[0, 0, 1, 0]])
   rollouts, _, state = _collect(successes.Successes(SAMPLES), tools, 1)
-  assert not np.any(rollouts.extras['replayed'])
+  assert tools.noted['plan/replayed'] == 0
   assert rollouts.content.response[:, 0].tolist() == [0] * 8
   assert _kept(state) == [(2, 0)]
 

@@ -25,7 +25,6 @@ from tests.oracles.parts import (
   ratio,
   sequence_mean,
   summed,
-  token_mean,
 )
 
 
@@ -123,13 +122,13 @@ def skywork_r1v2(
 
 
 @entry()
-def arpo_replay(case, *, clip_low, clip_high, epsilon):
-  """Arxiv 2505.16282: GRPO, whose old rows have a ratio to their sampler."""
-  a, w = normalised(case, case.rewards, epsilon), token_mean(case)
+def arpo_replay(case, *, clip_low, clip_high, bound, epsilon):
+  """Arxiv 2505.16282 and its code, which scores old rows anew: dual clip."""
+  a, w = normalised(case, case.rewards, epsilon), sequence_mean(case)
 
   def term(now, it):
-    old = case.sampler_logp if case.extras['replayed'][it[0]] else case.old.logp
-    return ppo(exp(now.logp[it] - old[it]), a[it[0]], clip_low, clip_high)
+    loss = ppo(ratio(case, now, it), a[it[0]], clip_low, clip_high)
+    return min(loss, -bound * a[it[0]]) if a[it[0]] < 0 else loss
 
   return Answer(over_tokens(case, w, term), advantages=a, weights=w)
 
