@@ -4,7 +4,9 @@
     FILE.json        a list of objects, or an object a line
     FILE.csv         a line of names, and one of texts for each record
     FILE.parquet     a row a record, with the extra `data`
-    FOLDER           its files, all of one kind and of one split
+    FILE.arrow       likewise, as `save_to_disk` of datasets writes it
+    FOLDER           its files, all of one kind and of one split, or a dataset
+                     that was saved there
     OWNER/NAME       a dataset of the Hugging Face hub, with the extra `data`;
                      all of it, or, streamed, some of its rows
 
@@ -38,6 +40,8 @@ SPLITS = {
   'validation': ('validation', 'valid', 'val', 'dev'),
   'test': ('test', 'testing', 'eval', 'evaluation'),
 }
+# Beside the folders of a saved `datasets.DatasetDict`, names their splits.
+_SAVED = 'dataset_dict.json'
 _SHARD = re.compile(r'-\d+-of-\d+$')
 _HUB = re.compile(r'\w[\w.-]*/\w[\w.-]*')
 # Characters of a cell; a worked solution is longer than what `csv` allows.
@@ -128,6 +132,8 @@ def files(path: str | os.PathLike, split: str = '') -> list[pathlib.Path]:
         f'{folder} is no folder, and has no split {split!r}; leave it out'
       )
     return [folder]
+  if (folder / _SAVED).is_file():
+    return _saved(folder, split)
   found = _of_one_kind(folder)
   of: dict[str, list[pathlib.Path]] = {}
   for file in found:
@@ -150,14 +156,7 @@ def files(path: str | os.PathLike, split: str = '') -> list[pathlib.Path]:
       f'read as one ({listed}); say which with data.split={named[0]}, or name '
       'a file'
     )
-  logging.warning(
-    '%s holds the splits %s: train is read, and the others are not. Held-out '
-    'questions may be data.held_out_path=%s:split=%s',
-    folder,
-    ', '.join(named),
-    folder,
-    next(name for name in named if name != 'train'),
-  )
+  _say_train_is_read(folder, named)
   return of['train']
 
 
@@ -185,6 +184,31 @@ def _of_one_kind(folder: pathlib.Path) -> list[pathlib.Path]:
   raise ValueError(
     f'the folder {folder} holds no {", ".join("*" + x for x in _READERS)} file'
     + (f'; {below[0]} does' if below else '')
+  )
+
+
+def _saved(folder: pathlib.Path, split: str) -> list[pathlib.Path]:
+  """The files of one split of a saved `DatasetDict`, a folder for each."""
+  named = sorted(json.loads((folder / _SAVED).read_bytes())['splits'])
+  chosen = split or (named[0] if len(named) == 1 else 'train')
+  if chosen not in named:
+    raise ValueError(
+      f'{folder} holds the splits {", ".join(named)}; say which with '
+      f'data.split={named[0]}'
+    )
+  if not split and len(named) > 1:
+    _say_train_is_read(folder, named)
+  return files(folder / chosen)
+
+
+def _say_train_is_read(folder: pathlib.Path, named: list[str]) -> None:
+  logging.warning(
+    '%s holds the splits %s: train is read, and the others are not. Held-out '
+    'questions may be data.held_out_path=%s:split=%s',
+    folder,
+    ', '.join(named),
+    folder,
+    next(name for name in named if name != 'train'),
   )
 
 
@@ -287,9 +311,25 @@ def _parquet(file: pathlib.Path) -> Iterator[Placed]:
         yield f'{file}, row {next(number)}', _without_nulls(row)
 
 
+def _arrow(file: pathlib.Path) -> Iterator[Placed]:
+  try:
+    import pyarrow
+  except ModuleNotFoundError as error:
+    raise _missing(f'the file {file}', error) from error
+  number = itertools.count()
+  with pyarrow.OSFile(str(file)) as stored:
+    try:
+      for batch in pyarrow.ipc.open_stream(stored):
+        for row in batch.to_pylist():
+          yield f'{file}, row {next(number)}', _without_nulls(row)
+    except pyarrow.ArrowInvalid as error:
+      raise ValueError(f'{file} is no Arrow stream: {error}') from error
+
+
 _READERS = {
   '.jsonl': _jsonl,
   '.parquet': _parquet,
+  '.arrow': _arrow,
   '.csv': _csv,
   '.json': _json,
 }

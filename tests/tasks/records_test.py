@@ -86,7 +86,8 @@ def test_rows_of_parquet_keep_lists_and_lose_nulls(tmp_path):
     ('a.csv', 'p,q\n1\n', r'a\.csv:2: 1 cells under the 2 names'),
     ('a.csv', 'p\n"1" 2\n', r'a\.csv:3: no CSV in UTF-8: '),
     ('a.parquet', 'p', 'is no Parquet file: '),
-    ('a.arrow', 'p', r'a\.arrow is of a kind that is not read; give one of'),
+    ('a.arrow', 'p', 'is no Arrow stream: '),
+    ('a.xlsx', 'p', r'a\.xlsx is of a kind that is not read; give one of'),
   ],
 )
 def test_what_cannot_be_read_is_named(tmp_path, name, text, words):
@@ -145,6 +146,25 @@ def test_a_folder_of_two_kinds_is_refused_but_for_descriptions(tmp_path):
   (tmp_path / 'a.csv').write_text('prompt\nx\n')
   with pytest.raises(ValueError, match=r'several kinds \(.csv, .jsonl\)'):
     read(tmp_path)
+
+
+def test_a_dataset_that_was_saved_is_read_by_its_splits(tmp_path, caplog):
+  datasets = pytest.importorskip('datasets')
+  parts = {
+    name: datasets.Dataset.from_list([{'prompt': name}, {'prompt': 'x'}])
+    for name in ('train', 'test')
+  }
+  parts['train'].filter(lambda row: row['prompt'] == 'x').save_to_disk(
+    str(tmp_path / 'one')
+  )
+  assert read(tmp_path / 'one') == [{'prompt': 'x'}]
+  datasets.DatasetDict(parts).save_to_disk(str(tmp_path / 'both'))
+  with caplog.at_level('WARNING', logger='absl'):
+    assert read(tmp_path / 'both')[0] == {'prompt': 'train'}
+  assert 'both:split=test' in caplog.text
+  assert read(tmp_path / 'both', split='test')[0] == {'prompt': 'test'}
+  with pytest.raises(ValueError, match='splits test, train; say which with'):
+    read(tmp_path / 'both', split='validation')
 
 
 def test_a_folder_of_folders_says_which_to_name(tmp_path):

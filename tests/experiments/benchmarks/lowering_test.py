@@ -21,6 +21,7 @@ _EXPERTS = {'head_dim': 8, 'moe_intermediate_size': 16, 'num_experts': 4}
 _MODELS = {
   'Qwen2.5-0.5B': _SMALL,
   'Qwen3-30B-A3B': _SMALL | _EXPERTS | {'num_experts_per_tok': 2},
+  'gpt-oss-20b': _SMALL | {'head_dim': 8, 'num_local_experts': 4},
 }
 
 
@@ -43,14 +44,17 @@ def lowered(name, layers, kind, unroll=False):
     ('Qwen3-30B-A3B', 'score'),
     pytest.param('Qwen3-30B-A3B', 'learn', marks=pytest.mark.slow),
     *(
-      pytest.param('Qwen2.5-0.5B', kind, marks=pytest.mark.slow)
+      pytest.param(name, kind, marks=pytest.mark.slow)
+      for name in ('Qwen2.5-0.5B', 'gpt-oss-20b')
       for kind in ('sample', 'score', 'learn')
     ),
   ],
 )
 def test_programs_hold_nothing_that_accelerators_lack(name, kind):
   """And their size does not grow with depth."""
-  few, more = (lowered(name, layers, kind) for layers in (2, 3))
+  # Windows of gpt-oss alternate: layers of a loop are two.
+  deeper = 4 if name == 'gpt-oss-20b' else 3
+  few, more = (lowered(name, layers, kind) for layers in (2, deeper))
   assert set(few) == {'cuda', 'tpu'}
   for platform, found in few.items():
     assert not found.faults, (platform, found)
@@ -104,9 +108,10 @@ def test_published_sizes_are_lowered_without_memory():
     config = lowering.config_of('Qwen2.5-7B', num_hidden_layers=layers)
     known = lowering.programs(config, lowering.SHAPE)
     for kind, (program, arguments) in known.items():
-      found = lowering.lower(program, arguments, ['tpu'])['tpu']
-      assert not found.faults
-      assert lines.setdefault(kind, found.lines) == found.lines < 10_000
+      for platform, found in lowering.lower(program, arguments).items():
+        assert not found.faults
+        seen = lines.setdefault((kind, platform), found.lines)
+        assert seen == found.lines < 10_000
 
 
 _FITTING = {'head_dim': 64, 'num_hidden_layers': 2}
