@@ -17,6 +17,7 @@ import optax
 from jax.scipy.sparse import linalg
 
 from jaxrl_llm import in_place
+from jaxrl_llm.types import Array
 
 
 def single(grad_fn, tx, params, opt, batch):
@@ -139,17 +140,7 @@ def trust_region(
     fell = there['loss/policy'] < metrics['loss/policy']
     return fell & (there['loss/trust'] <= most)
 
-  def search(state):
-    length, number, _ = state
-    good = accepted(length)
-    return jnp.where(good, length, length * shrink), number + 1, good
-
-  length, number, good = jax.lax.while_loop(
-    lambda state: ~state[2] & (state[1] < tries),
-    search,
-    (scale, jnp.int32(0), jnp.bool_(False)),
-  )
-  length = jnp.where(good, length, 0.0)
+  length, number = _line_search(accepted, scale, tries, shrink)
   step = jax.tree.map(lambda x: length * x, natural)
   updates, opt = tx.update(step, opt, params)
   metrics = metrics | {
@@ -158,3 +149,19 @@ def trust_region(
     'trust/step': optax.tree.norm(step),
   }
   return optax.apply_updates(params, updates), opt, metrics
+
+
+def _line_search(accepted, length, tries, shrink) -> tuple[Array, Array]:
+  """The first length that is accepted, shrunk each time, else 0; and tries."""
+
+  def search(state):
+    length, number, _ = state
+    good = accepted(length)
+    return jnp.where(good, length, length * shrink), number + 1, good
+
+  length, number, good = jax.lax.while_loop(
+    lambda state: ~state[2] & (state[1] < tries),
+    search,
+    (length, jnp.int32(0), jnp.bool_(False)),
+  )
+  return jnp.where(good, length, 0.0), number

@@ -24,7 +24,7 @@ the same in any slot, at any time, beside any other.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -75,6 +75,26 @@ class _Loop(NamedTuple):
   outputs: dict[str, Array]
 
 
+class _Fixed(NamedTuple):
+  """What no step changes.
+
+  Attributes:
+    sampler: with S = `slots`. layers, rest: of the decoder, unstacked.
+    prompts: B. length: i32[B], their tokens. samples: responses of each.
+    keys: of the rows, [N]. sampling, stops: as `drawing.draw` takes them.
+  """
+
+  sampler: Any
+  layers: Any
+  rest: Any
+  prompts: Any
+  length: Array
+  samples: int
+  keys: Array
+  sampling: Any
+  stops: Any
+
+
 def write(
   sampler, params, prompts, keys, sampling, stop_table, prompt_cache, first
 ) -> drawing.State:
@@ -88,10 +108,13 @@ def write(
   Returns:
     The state when all rows have ended, as far as their outputs need it.
   """
-  config, n, most = sampler.config, first.ended.shape[0], sampler.max_tokens
+  n, most = first.ended.shape[0], sampler.max_tokens
   samples = n // prompts.tokens.shape[0]
-  layers, rest = drawing.unstacked(params, sampler)
   length = prompts.mask.sum(-1, dtype=jnp.int32)
+  fixed = _Fixed(
+    *(sampler, *drawing.unstacked(params, sampler), prompts, length),
+    *(samples, keys, sampling, stop_table),
+  )
   # A response of one token is finished and needs no slot.
   order = jnp.argsort(first.ended, stable=True)
   waiting = jnp.sum(~first.ended) if most > 1 else jnp.int32(0)
@@ -108,66 +131,81 @@ def write(
 
   def step(loop):
     slots = jax.lax.while_loop(vacant, take, loop.slots)
-    row = jnp.minimum(slots.row, n - 1)
-    prompt = row // samples
-    column = loop.clock % most
-    age = (column - jnp.arange(most)) % most
-    hidden, cache = decoding.decode(
-      layers,
-      rest,
-      config,
-      slots.token,
-      length[prompt] + slots.t - 1,
-      slots.prompts,
-      prompts.mask[prompt],
-      loop.cache,
-      column,
-      age=jnp.where(age < slots.t[:, None], age, -1),
-      dtype=sampler.dtype,
-    )
-    logits = transformer.logits(rest, config, hidden)
-    new, ended, progress = drawing.draw(
-      sampler,
-      logits,
-      keys[row],
-      slots.t,
-      slots.row < n,
-      slots.progress,
-      sampling,
-      stop_table,
-      routes.of_step(config, cache),
-    )
-    # Idle slots are row N, which is out of bounds and dropped.
-    outputs = {
-      name: array.at[slots.t, slots.row].set(new[name], mode='drop')
-      for name, array in loop.outputs.items()
-    }
-    t = slots.t + 1
-    left = slots._replace(
-      row=jnp.where(ended | (t == most), n, slots.row),
-      t=t,
-      token=new['token'],
-      progress=progress,
-    )
-    stopped = loop.ended.at[slots.row].max(ended, mode='drop')
-    return _Loop(loop.clock + 1, left, cache, stopped, outputs)
+    return _stepped(fixed, loop._replace(slots=slots))
 
-  start = _Loop(
-    jnp.int32(0),
-    _idle(sampler.slots, n, prompt_cache),
-    caches.empty_cache(
-      config,
-      sampler.slots,
-      most,
-      sampler.cache_dtype or sampler.dtype,
-      unroll=sampler.unroll,
-    ),
-    first.ended,
-    first.outputs,
-  )
-  loop = jax.lax.while_loop(busy, step, start)
+  loop = jax.lax.while_loop(busy, step, _start(sampler, first, prompt_cache))
   return first._replace(
     t=first.t + loop.clock, ended=loop.ended, outputs=loop.outputs
+  )
+
+
+def _start(sampler, first, prompt_cache) -> _Loop:
+  """All slots idle."""
+  cache = caches.empty_cache(
+    sampler.config,
+    sampler.slots,
+    sampler.max_tokens,
+    sampler.cache_dtype or sampler.dtype,
+    unroll=sampler.unroll,
+  )
+  slots = _idle(sampler.slots, first.ended.shape[0], prompt_cache)
+  return _Loop(jnp.int32(0), slots, cache, first.ended, first.outputs)
+
+
+def _stepped(fixed: _Fixed, loop: _Loop) -> _Loop:
+  """One token more of every row at work."""
+  sampler, slots, n = fixed.sampler, loop.slots, loop.ended.shape[0]
+  row = jnp.minimum(slots.row, n - 1)
+  hidden, cache = _decoded(fixed, loop, row // fixed.samples)
+  new, ended, progress = drawing.draw(
+    sampler,
+    transformer.logits(fixed.rest, sampler.config, hidden),
+    fixed.keys[row],
+    slots.t,
+    slots.row < n,
+    slots.progress,
+    fixed.sampling,
+    fixed.stops,
+    routes.of_step(sampler.config, cache),
+  )
+  # Idle slots are row N, which is out of bounds and dropped.
+  outputs = {
+    name: array.at[slots.t, slots.row].set(new[name], mode='drop')
+    for name, array in loop.outputs.items()
+  }
+  t = slots.t + 1
+  left = slots._replace(
+    row=jnp.where(ended | (t == sampler.max_tokens), n, slots.row),
+    t=t,
+    token=new['token'],
+    progress=progress,
+  )
+  stopped = loop.ended.at[slots.row].max(ended, mode='drop')
+  return _Loop(loop.clock + 1, left, cache, stopped, outputs)
+
+
+def _decoded(fixed: _Fixed, loop: _Loop, prompt: Array) -> tuple[Array, Cache]:
+  """The hidden states after the last tokens, and the cache with those.
+
+  Args:
+    prompt: i32[S], of the row in each slot.
+  """
+  sampler, slots = fixed.sampler, loop.slots
+  most = sampler.max_tokens
+  column = loop.clock % most
+  age = (column - jnp.arange(most)) % most
+  return decoding.decode(
+    fixed.layers,
+    fixed.rest,
+    sampler.config,
+    slots.token,
+    fixed.length[prompt] + slots.t - 1,
+    slots.prompts,
+    fixed.prompts.mask[prompt],
+    loop.cache,
+    column,
+    age=jnp.where(age < slots.t[:, None], age, -1),
+    dtype=sampler.dtype,
   )
 
 
