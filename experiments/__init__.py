@@ -1,4 +1,24 @@
-"""Commands: train, eval, export, sweep, bench."""
+"""The commands, one module each; `python -m experiments` lists them.
+
+The other modules are what they share:
+
+  a run         settings     refuses what cannot work or does nothing
+                start        how it starts or goes on
+                fork         that it begins with another one's policy
+                dry_run      what it would be
+                programs     that ask the policy over HTTP
+  what it left  runs         its folder, read back
+                samples      its responses
+                page, card   as one page, and as the README of an export
+  any command   command      flags that explain, errors in one line
+                modules      files of Python that are the user's
+  a program     collectives  what it sends between devices
+                compilation  how to compile what is over at once
+
+Configs are in `configs`, studies in `ablations`, what they came to in
+`results`, measurements in `benchmarks`, pretrained models in `real`, and the
+parts of `mutation` in `mutants`.
+"""
 
 import os
 

@@ -3,12 +3,14 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
 
 import pytest
 
+import experiments
 from experiments import __main__ as cli
 from jaxrl_llm import __main__ as entry
 
@@ -30,6 +32,14 @@ def test_commands_are_the_scripts_of_the_package(capsys):
     assert f'\n  {name} ' in shown
   assert {'settings', 'runs', 'command'}.isdisjoint(cli.commands())
   assert all(says.endswith('.') for _, says in cli.commands().values())
+
+
+def test_every_module_and_folder_is_a_command_or_named_beside_them():
+  folder = ROOT / 'experiments'
+  names = {path.stem for path in folder.glob('[a-z]*.py')}
+  names |= {path.parent.name for path in folder.glob('[a-z]*/*.py')}
+  told = set(re.findall(r'\w+', experiments.__doc__))
+  assert names - set(cli.commands()) - told == set()
 
 
 def test_a_misspelt_command_is_told_the_nearest(capsys):
