@@ -3,8 +3,11 @@
 import ast
 import graphlib
 import pathlib
+import re
 
 import pytest
+
+import jaxrl_llm
 
 PACKAGE = pathlib.Path(__file__).parents[1] / 'jaxrl_llm'
 METHODS = ('rewards', 'advantages', 'selection', 'objectives')
@@ -103,6 +106,11 @@ def test_nothing_but_its_command_imports_what_tells_of_the_papers():
 def test_modules_of_papers_hold_entries_alone():
   for path in (PACKAGE / 'recipes').glob('[a-z]*.py'):
     assert '\n@register(' in path.read_text(encoding='utf-8'), path
+
+
+def test_the_package_tells_of_every_module_at_its_top():
+  told = set(re.findall(r'\w+', jaxrl_llm.__doc__))
+  assert {path.stem for path in PACKAGE.glob('[a-z]*.py')} <= told
 
 
 def test_library_does_not_import_experiments_or_tests():
