@@ -213,9 +213,8 @@ def tw_grpo(
 ) -> Recipe:
   """More weight on positions where the group's distributions differ.
 
-  The paper's soft reward of multiple choice is the verifier `several`.
-
-  Deviates: questions are not inverted, so that several options are right.
+  The paper's soft reward of multiple choice is the verifier `several`, and its
+  questions are made by `python -m jaxrl_llm.tasks.inverted`.
   """
   return Recipe(
     plan=sampled.independent(samples=samples),
