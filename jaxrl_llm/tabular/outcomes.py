@@ -20,10 +20,30 @@ def balance(log_flow, log_forward, log_backward, log_next):
     log_next: log F(s' | y); where the transition ends, log R(x | y): 0 if x is
       the outcome, and a floor if it is another.
 
-  Source: OC-GFN, arXiv 2310.03419, its detailed balance; without its outcome
-    teleportation, which pays every transition with R.
+  Source: OC-GFN, arXiv 2310.03419, its detailed balance.
   """
   return log_flow + log_forward - log_next - log_backward
+
+
+def teleported(log_flow, log_forward, log_backward, log_next, log_reward):
+  """The residual of a transition that is paid with its walk's end, any shape.
+
+      log F(s | y) + log P_F(s' | s, y)
+        - log F(s' | y) - log P_B(s | s', y) - log R(x | y)
+
+  `balance` where the walk ended in its outcome, R = 1. Of a walk that missed it
+  every transition is told so, not the last alone, and flows that balance have a
+  residual at each: what is learned of both is a compromise.
+
+  Args:
+    log_next: log F(s' | y); where the transition ends, 0.
+    log_reward: log R(x | y) of the x that the walk ended in: 0 or a floor.
+
+  Source: OC-GFN, arXiv 2310.03419, equation 4, outcome teleportation, read in
+    a review that quotes its right side; that a last transition is paid once is
+    ours.
+  """
+  return balance(log_flow, log_forward, log_backward, log_next) - log_reward
 
 
 def extracted(log_reward, log_flow, log_forward):

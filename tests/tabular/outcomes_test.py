@@ -65,6 +65,26 @@ def test_exact_flows_balance():
         assert abs(residual) < 1e-9
 
 
+def test_each_step_of_a_walk_is_paid_once_with_where_the_walk_ends():
+  floor = -8.0
+  walk = [((0, 0), 1), ((0, 1), 0), ((1, 1), 2)]
+  for k, y in enumerate(CELLS[4:], 4):
+    paid = 0.0 if y == (1, 1) else floor
+    for cell, a in walk:
+      i, to = CELLS.index(cell), after(cell, a)
+      back = -np.log(parents(to)) if to else 0.0
+      onward = FLOW[CELLS.index(to), k] if to else 0.0
+      given = FLOW[i, k], FORWARD[i, a, k], back
+      ours = outcomes.teleported(*given, onward, paid)
+      # Flows that balance are off by what was paid, and where a walk stops
+      # elsewhere by all of its flow.
+      if to:
+        wanted = 0.0 if y == (1, 1) else -floor
+      else:
+        wanted = FLOW[i, k] + FORWARD[i, a, k] - paid
+      assert abs(ours - wanted) < 1e-9
+
+
 def test_the_extracted_policy_ends_in_proportion_to_the_reward():
   log_policy = outcomes.extracted(
     jnp.float32(np.log(REWARD)), jnp.float32(FLOW), jnp.float32(FORWARD)

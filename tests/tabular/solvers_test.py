@@ -253,6 +253,11 @@ SOLVERS = STEPS | {
     (GAINS, POLICY, REFERENCE, LEVEL),
     ((LEVEL, UNIFORM, UNIFORM, LEVEL), 0 * LEVEL),
   ),
+  'outcomes.teleported': Solver(
+    outcomes.teleported,
+    (GAINS, POLICY, REFERENCE, LEVEL, GAINS),
+    ((LEVEL, UNIFORM, UNIFORM, 0 * LEVEL, LEVEL), 0 * LEVEL),
+  ),
   'outcomes.extracted': Solver(
     outcomes.extracted,
     (PAID[0, :, 0], PAID[..., 0], jnp.moveaxis(SEEN, 1, 2)),
