@@ -81,7 +81,7 @@ def inverted(
     >>> asked = {'question': 'What did he take?', 'choices': ['bag', 'hat']}
     >>> made = inverted(random.Random(0), asked | {'answer': 'A'}, share=1.0)
     >>> made['prompt'], made['answer']
-    ("What didn't he take?\\nA hat\\nB bag", 'A')
+    ("What didn't he take?\\nA bag\\nB hat", 'B')
   """
   question = str(record.get('question') or record.get('prompt') or '')
   texts = [*options.of(record).values()]
