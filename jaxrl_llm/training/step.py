@@ -162,6 +162,12 @@ class Program:
     found = diagnostics.rating(stats, ref_logp, rollouts.loss_mask)
     return self.layout.everywhere(found)
 
+  def know(self, state: TrainState, frozen: PyTree, rollouts: Rollouts):
+    """Log-probs of the tokens of rows, and of the most probable ones."""
+    wanted = frozenset({'top_logp'})
+    stats = self._in_pieces(state.params, frozen, rollouts, wanted)
+    return self.layout.everywhere((stats.logp, stats.top_logp))
+
   def assign(self, credit_state, rollouts: Rollouts, scores: Scores):
     """Rewards, advantages and weights: the constants of the iteration."""
     credit = initial_credit(rollouts, scores)

@@ -80,6 +80,8 @@ def after_one_iteration(config, tmp_path):
   """Parameters, metrics, and what part of the columns was computed."""
   parts, params = assembly.assemble(config, tmp_path)
   state, metrics, _ = loop.iterate(parts, parts.init(params), 0)
+  if config.data.responses == 'demonstrated':
+    metrics |= parts.rated(state)
   parts.close()
   metrics = preference_test.deterministic(metrics)
   return state.params, metrics, metrics.pop('learn/columns', 1.0)
@@ -112,7 +114,7 @@ def after_one_iteration(config, tmp_path):
 def test_packing_changes_nothing_but_the_order_of_sums(
   recipe, settings, tmp_path
 ):
-  """On rows, their passes of a reference, pairs and ratings of responses."""
+  """On rows, passes of a reference, pairs and ratings, and those held out."""
   if recipe == 'sft':
     config = config_of(**ROWS, **settings)
   else:

@@ -250,10 +250,11 @@ class TextSession(Session):
     Demonstrations are not, but known more or less, see `transcripts.evaluate`.
     """
     if self.config.data.responses == 'demonstrated':
-      # Nothing is drawn, and the key decides nothing.
-      tools = self.lend(state, jax.random.key(0))
-      size = self.config.sample.prompts
-      return transcripts.evaluate(self.held_out, tools.score, size=size)
+      return transcripts.evaluate(
+        self.held_out,
+        functools.partial(self._known, state, self.fixed),
+        size=self.config.sample.prompts,
+      )
     return recordings.evaluate(
       self.held_out,
       functools.partial(self.compiled.rate, state, self.fixed),
@@ -270,6 +271,10 @@ class TextSession(Session):
     session of another temperature shares all programs with this one.
     """
     return self.frozen | {'temperature': self.answering.temperature}
+
+  @functools.cached_property
+  def _known(self):
+    return jax.jit(self.program.know)
 
   def sampling_params(self, state: TrainState) -> PyTree:
     """The whole policy as ordinary parameters, LoRA products merged."""

@@ -18,7 +18,7 @@ from jaxrl_llm.plans import recorded
 from jaxrl_llm.problems.text import chat, encoding, questions, turns
 from jaxrl_llm.problems.text.questions import Questions
 from jaxrl_llm.tasks import data, transcripts
-from jaxrl_llm.types import Rollouts, Stats
+from jaxrl_llm.types import Array, Rollouts
 
 
 def load(
@@ -177,7 +177,7 @@ def _columns(rows, fill: int, length: int) -> dict[str, np.ndarray]:
 
 def evaluate(
   held_out: Questions,
-  score: Callable[[Rollouts, str], Stats],
+  know: Callable[[Rollouts], tuple[Array, Array]],
   *,
   size: int,
 ) -> dict[str, float]:
@@ -187,7 +187,8 @@ def evaluate(
   token_accuracy    share of them of which no other token is more probable
 
   Args:
-    score: of rows, what the policy says of them, `top_logp` too.
+    know: of rows, f32[N, T] of each token and of the most probable one, their
+      log-probs.
     size: rows scored at once.
   """
   sums = np.zeros(3)
@@ -195,11 +196,10 @@ def evaluate(
     # The last batch wraps around, to be of the same compiled shape.
     tasks = np.arange(start, start + size) % len(held_out)
     rollouts, _ = recorded.rows(held_out.prompts(tasks))
-    stats = score(rollouts, 'top_logp')
     count = min(size, len(held_out) - start)
     mask, logp, top = (
       np.asarray(x, np.float64)[:count]
-      for x in (rollouts.action_mask, stats.logp, stats.top_logp)
+      for x in (rollouts.action_mask, *know(rollouts))
     )
     sums += np.sum(mask), -np.sum(logp * mask), np.sum(mask * (logp >= top))
   tokens, nll, right = sums.tolist()
