@@ -74,22 +74,23 @@ SUMS = {
   'optimizer.learning_rate': 3e-4,
   'warm_start.steps': 300,
 }
-# Documents are in folders, and an answer may stand in another than is asked of.
-TRAILS = {
-  'steps': 60,
+# Documents are in folders, which differ in what they say of a letter.
+BOOKS = {
+  'steps': 40,
   'environment': 'search',
   # Walks are imitated before, and none is asked but by the proposer.
-  'data.path': 'trail:weight=1:rows=320,walk:weight=1e-9:rows=192',
-  'data.held_out_path': 'walk:kept=True',
+  'data.path': 'trail:weight=1:rows=192:hops=1,walk:weight=1e-9:rows=80:hops=1',
+  'data.held_out_path': 'walk:kept=True:hops=1:rows=24',
   'data.level': 2,
   'verify.names': ('exact',),
   'recipe.parse': 'jaxrl_llm.tasks.trails:asked',
-  'recipe.phase': 15,
-  'recipe.turns': 3,
+  'recipe.phase': 10,
+  'recipe.turns': 2,
   'model.fresh.chat': True,
-  'sample.max_prompt': 30,
-  'sample.max_response': 102,  # a turn may use a third of them
+  'sample.max_prompt': 36,
+  'sample.max_response': 58,  # a turn may use half of them
   'learn.microbatches': 2,
   'warm_start.steps': 500,
+  'eval.samples': 8,
 }
-TASKS = {'dr_zero': TRAILS, 'sums': SUMS}
+TASKS = {'dr_zero': BOOKS, 'sums': SUMS}

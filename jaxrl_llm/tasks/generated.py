@@ -90,6 +90,6 @@ TOYS = {
     ({'length': 5}, {'length': 8, 'careless': 0.7}, {'length': 16}),
   ),
   'sums': Toy(toys.sums, 'numeric', ({'numbers': 3},)),
-  'trail': Toy(trails.trail, 'exact', ({}, {'careless': 0.5})),
-  'walk': Toy(trails.walk, 'exact', ({}, {'careless': 0.5})),
+  'trail': Toy(trails.trail, 'exact', ({}, {'careless': 0.3})),
+  'walk': Toy(trails.walk, 'exact', ({}, {'careless': 0.3})),
 }

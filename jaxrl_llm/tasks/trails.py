@@ -3,9 +3,9 @@
 A book is a folder of 26 documents, one a letter, `k.txt` of which may be
 
     k
-    1m 2t 3z
+    1m 2t 3z 4a 5c
 
-Roads 1, 2 and 3 lead from k to other letters. `k12=` asks where one comes by
+Roads 1 to 5 lead from k to other letters. `k12=` asks where one comes by
 road 1 and then road 2, two hops, which `m.txt` says. Nobody can know it of a
 book without searching it. The standard library alone, as in `toys`.
 """
@@ -36,7 +36,7 @@ _ASKED = (
 )
 # Books that proposers are shown, and those of which nothing is proposed.
 _SHOWN, _KEPT = range(12), range(12, 18)
-_ROADS = 3
+_ROADS = 5
 
 
 def document(
@@ -68,7 +68,7 @@ def document(
 
 
 def trail(rng: random.Random, *, hops: int = 2, careless: float = 0.0) -> Row:
-  """A document of a book, of which somebody is to ask: `k 1m 2t 3z 2:`.
+  """A document of a book, of which somebody is to ask: `k 1m 2t 3z 4a 5c 2:`.
 
   Who asks `k12=w` has searched for m. A careless teacher has not, and guesses.
 
@@ -187,5 +187,5 @@ def asked(text: str) -> tuple[str, str] | None:
     >>> asked('k12=w')
     ('k12=', 'w')
   """
-  found = re.fullmatch(r'([a-z][1-3]+=)([a-z])', text)
+  found = re.fullmatch(r'([a-z][1-5]+=)([a-z])', text)
   return (found[1], found[2]) if found else None
