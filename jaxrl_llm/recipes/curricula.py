@@ -493,7 +493,9 @@ def qwenlong_l1(
 
   Deviates: phases are equal parts of the data by prompt length, where the
   paper's end at 20 and 60 thousand tokens; how many questions of before come
-  again is ours. GRPO takes the step, of the two algorithms of the paper.
+  again is ours. GRPO takes the step, of the two algorithms of the paper; the
+  published script has the other, which samples groups until some row of each is
+  right and some is wrong, counts tokens alike, and takes four steps.
 
   No limit: any verifier that is content suffices; with one of them and one
   phase it is `grpo`.

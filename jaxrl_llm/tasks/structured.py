@@ -28,6 +28,7 @@ _LETTER = re.compile(
   r"(?<![\w'’])(?![AI]\s+(?!(?:and|or|is|are)\b)[a-z])[A-Z](?![\w'’])"
 )
 _NUMBER = re.compile(r'-?\d+(?:\.\d+)?')
+_PAIR = re.compile(rf'\[\s*({_NUMBER.pattern})\s*,\s*({_NUMBER.pattern})\s*\]')
 # Calls longer than these are none that anyone meant.
 _LONGEST_CALL = 1 << 14
 _PARTS = ('think', 'answer', 'reflection', 'think', 'answer')
@@ -154,7 +155,7 @@ def action(responses: Sequence[str], rows: Rows) -> list[float]:
   """1 where what is done on a screen is of the right kind, else 0.
 
   Args:
-    responses: the last `<answer>`, or all of the text, such as
+    responses: the first `<answer>`, or all of the text, such as
       `[{'action': 'click', 'coordinate': [6, 40]}]` or `click 6 40`.
     rows: 'action' is the right kind, such as click; letter case is ignored.
 
@@ -203,15 +204,16 @@ def place(responses: Sequence[str], rows: Rows) -> list[float]:
 
 
 def _action(response: str) -> tuple[str, list[float]]:
-  """What is done, in lower case, and the first two numbers behind it."""
-  text = [response, *_ANSWER.findall(response)][-1]
+  """What is done, in lower case, and the first pair, or numbers behind it."""
+  text = [*_ANSWER.findall(response), response][0]
   found = _ACTION.search(text)
   kind = found[1] if found else ''
   found = found or _WORD.search(text)
   if not found:
     return '', []
-  behind = _NUMBER.findall(text, found.end())
-  return (kind or found[0]).lower(), [float(x) for x in behind[:2]]
+  pair = _PAIR.search(text)
+  where = pair.groups() if pair else _NUMBER.findall(text, found.end())[:2]
+  return (kind or found[0]).lower(), [float(x) for x in where]
 
 
 def _kind(row: Mapping[str, Any]) -> str:

@@ -54,6 +54,9 @@ def test_an_error_in_no_step_is_a_mistake_of_the_record(row):
   [
     ("<answer>[{'action': 'click', 'coordinate': [6, 40]}]</answer>", 1, 1),
     ('{"action": "Click", "coordinate": [9, 50.0]}', 1, 1),
+    ("[{'coordinate': [6, 40], 'action': 'click'}]", 1, 1),
+    ("{'action': 'click', 'text': 'row 5', 'coordinate': [6, 40]}", 1, 1),
+    ('<answer>click 6 40</answer> <answer>scroll</answer>', 1, 1),
     ('click 6 40', 1, 1),
     ('click(10, 40)', 1, 0),
     ('click 6', 1, 0),
