@@ -31,7 +31,7 @@ from jaxrl_llm.training.session import Session
 from jaxrl_llm.types import TrainState
 
 # A run may go on with other values of these: they change no number, or, those
-# of the mesh and of what is shown, its rounding alone.
+# of the mesh, of memory and of what is shown, its rounding alone.
 _FREE = (
   'checkpoint.every',
   'checkpoint.keep',
@@ -48,12 +48,18 @@ _FREE = (
   'eval.max_response',
   'eval.sets',
   'eval.saved',
+  'learn.microbatches',
   'log.samples',
   'log.tokens',
   'log.trackers',
   'log.project',
+  'mesh.context',
   'mesh.data',
   'mesh.model',
+  'model.chunk',
+  'model.remat',
+  'model.unroll',
+  'sample.unroll',
   'verify.workers',
 )
 

@@ -6,8 +6,10 @@ import shutil
 import signal
 import time
 
+import numpy as np
 import pytest
 
+from experiments.benchmarks import clusters
 from jaxrl_llm.training import workdir as workdir_lib
 from jaxrl_llm.training import writers
 from tests import thinned
@@ -160,6 +162,28 @@ def test_another_config_is_refused_with_the_fields(whole):
   assert 'recipe.clip_low is 0.2 there and 0.3 here' in done.stderr
   assert 'Traceback' not in done.stderr
   assert (whole / 'config.json').read_bytes() == before
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_less_memory(whole, folder):
+  """As where it ran out of it: the same up to rounding."""
+  less = (
+    '--config.learn.microbatches=2',
+    '--config.model.chunk=2',
+    '--config.model.remat=True',
+    '--config.model.unroll=False',
+    '--config.sample.unroll=False',
+  )
+  for name, flags in {'usual': (), 'less': less}.items():
+    shutil.copytree(whole, folder / name)
+    longer = (f'--config.steps={STEPS + 1}', '--quiet')
+    done = processes.run('train', f'--workdir={folder / name}', *longer, *flags)
+    assert done.returncode == 0, done.stderr
+  usual, other = (clusters.state(folder / x) for x in ('usual', 'less'))
+  assert usual.keys() == other.keys()
+  for name, leaf in usual.items():
+    np.testing.assert_allclose(other[name], leaf, atol=1e-5, err_msg=name)
+  assert clusters.saved(folder / 'less') == STEPS + 1
 
 
 def test_a_folder_in_use_is_refused(folder):
