@@ -351,8 +351,8 @@ def j1(
   stage is `sft` on demonstrations that reflect, as level 4 of the task `judge`.
 
   Deviates: reconstructed from the abstract. Both orders at once are those of
-  another J1, arXiv 2505.10320, recalled; demonstrations are not chosen by
-  rejection sampling.
+  another J1, arXiv 2505.10320, read at second hand; demonstrations are not
+  chosen by rejection sampling.
   """
   return Recipe(
     plan=orders_lib.Orders(samples=samples, orders=orders),

@@ -313,7 +313,8 @@ def in_every_order(rewards, rollouts, *, share=1.0):
       see `plans.wordings.Orders`. share: in [0, 1]; 0 judges orders apart.
 
   Source: J1: Incentivizing Thinking in LLM-as-a-Judge via Reinforcement
-    Learning, arXiv 2505.10320, recalled.
+    Learning, arXiv 2505.10320, its reward of consistent verdicts, read at
+    second hand.
   """
   extras, valid = rollouts.extras, rollouts.valid
   pair = grouping.joint(extras['bundle'], extras['paper'])

@@ -148,7 +148,7 @@ def graphrag_r1(
 
 @entry()
 def j1(case, *, clip_low, clip_high, share):
-  """Arxiv 2505.10320, recalled: a verdict counts if its pair's others do."""
+  """Arxiv 2505.10320: a verdict counts if those in its pair's orders do."""
   pairs = case.alike(case.extras['bundle'], case.extras['paper'])
   least = {
     i: min(case.rewards[j] for j in pair) for pair in pairs for i in pair
