@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -43,6 +44,13 @@ def questions(
     raise ValueError(
       f'reasoning-gym has no task {name!r}; '
       + (f'did you mean {near!r}?' if near else 'see its gallery')
+    )
+  known = {x.name for x in dataclasses.fields(DATASETS[name][1])}
+  known -= {'seed', 'size'}
+  for option in sorted(options.keys() - known):
+    raise ValueError(
+      f'reasoning-gym task {name!r} refuses its options: it has no {option!r}. '
+      + spelling.suggestion(option, known)
     )
   try:
     dataset = reasoning_gym.create_dataset(

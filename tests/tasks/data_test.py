@@ -208,7 +208,9 @@ def test_options_override_those_of_the_level():
     ('reverse', {'length': 1}, r'about \d different train questions .* not 50'),
     ('reasoning_gym:chain_sums', {}, "did you mean 'chain_sum'"),
     ('reasoning_gym:chain_sum', {'level': 2}, 'has options, no levels'),
-    ('reasoning_gym:chain_sum', {'depth': 2}, 'refuses its options'),
+    ('reasoning_gym:chain_sum', {'depth': 2}, "no 'depth'. Known: .*min_terms"),
+    ('reasoning_gym:chain_sum', {'min_term': 2}, "Did you mean 'min_terms'"),
+    ('reasoning_gym:chain_sum', {'min_terms': 9}, 'max_terms must be >='),
     ('reasoning_gym:chain_sum', {'min_terms': -1}, 'refuses its options'),
   ],
 )
