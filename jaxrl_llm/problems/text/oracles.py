@@ -10,9 +10,10 @@ Texts in, chances out; an oracle need not be transitive. It is named by
     preference_model:FOLDER   sigmoid(r(first; second) - r(second; first))
     package.module:function   your own
 
-Of several folders, with commas between them, it is the mean of the chances. A
-preference model is a reward model that was trained with data.responses set to
-compared: it reads a response followed by its rival.
+Of several folders, with commas between them, it is the mean of the chances.
+With @1 behind them, `reward_model` says label 1 of each, from 0, as a verifier
+does. A preference model is a reward model that was trained with data.responses
+set to compared: it reads a response followed by its rival.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ import numpy as np
 
 from jaxrl_llm import spelling
 from jaxrl_llm.problems.text import reward_models
-from jaxrl_llm.tasks import imports
+from jaxrl_llm.tasks import imports, verifiers
 
 Rows = Sequence[Mapping[str, Any]]
 Oracle = Callable[[Sequence[str], Sequence[str], Rows], Sequence[float]]
 
 BUILTINS = {'cycle': 'jaxrl_llm.tasks.toys:cycle_duel'}
+_MODELS = 'reward_model', 'preference_model'
 
 
 def load(spec: str) -> Oracle | None:
@@ -47,10 +49,10 @@ def load(spec: str) -> Oracle | None:
       raise ValueError(
         f'verify.preference={spec!r} needs a folder, as in {name}:FOLDER'
       )
-    models = reward_models.load(
-      rest.split(','), compared=name == 'preference_model'
-    )
-    return _MODELS[name](models)
+    folders, label = verifiers.folders_of(spec)
+    models = reward_models.load(folders, compared=name == 'preference_model')
+    rated = reward_models.rater(models, name, folders, label)
+    return _compared(models) if name == 'preference_model' else _rated(rated)
   whose = f'verify.preference={spec!r}'
   if name in BUILTINS and not rest:
     return imports.imported(whose, BUILTINS[name])
@@ -65,7 +67,7 @@ def load(spec: str) -> Oracle | None:
   )
 
 
-def _rated(models: reward_models.RewardModels) -> Oracle:
+def _rated(rated: Callable[..., np.ndarray]) -> Oracle:
   def oracle(first, second, rows):
     # A response meets many others and is rated once.
     prompts = [str(row['prompt']) for row in rows]
@@ -74,7 +76,7 @@ def _rated(models: reward_models.RewardModels) -> Oracle:
       for prompt, text, row in zip(prompts, texts, rows):
         asked[prompt, text] = row['prompt']
     place = {key: i for i, key in enumerate(asked)}
-    ratings = models([*asked.values()], [text for _, text in asked])
+    ratings = rated([*asked.values()], [text for _, text in asked])
     a, b = (
       ratings[:, [place[key] for key in zip(prompts, texts)]]
       for texts in (first, second)
@@ -90,9 +92,6 @@ def _compared(models: reward_models.RewardModels) -> Oracle:
     return _chances(reward_models.margins(models, prompts, first, second))
 
   return oracle
-
-
-_MODELS = {'reward_model': _rated, 'preference_model': _compared}
 
 
 def _chances(margins: np.ndarray) -> np.ndarray:

@@ -304,6 +304,30 @@ def judges(names: Sequence[str]) -> dict[str, verify.Judge]:
   }
 
 
+def rater(models: RewardModels, name: str, folders: Sequence[str], label: str):
+  """f(prompts, responses) -> f32[U, N], what is said by a label, '' for all.
+
+  Args:
+    name: of the kind of model. folders: of the models, as they were asked for.
+
+  Raises:
+    ValueError: a label that there is not.
+  """
+  if not label:
+    return models
+  known = range(models.labels) if name in ENSEMBLES else ()
+  if int(label) not in known:
+    raise ValueError(
+      f'{name}:{",".join(folders)}@{label} names no label: there are '
+      f'{len(known)}, from 0'
+    )
+
+  def rated(prompts: Sequence[Any], responses: Sequence[str]) -> np.ndarray:
+    return models.by_label(prompts, responses)[..., int(label)]
+
+  return rated
+
+
 def _judge(name: str, folders: list[str], label: str) -> verify.Judge:
   if not folders:
     raise ValueError(
@@ -312,20 +336,10 @@ def _judge(name: str, folders: list[str], label: str) -> verify.Judge:
     )
   joined = name in ('preference_model', 'policy_discriminator')
   models = load(folders, compared=joined)
-  known = [*map(str, range(models.labels))] if name in ENSEMBLES else []
-  if label and label not in known:
-    raise ValueError(
-      f'{name}:{",".join(folders)}@{label} names no label: there are '
-      f'{len(known)}, from 0'
-    )
+  rated = rater(models, name, folders, label)
 
   def judge(responses: Sequence[str], rows: Sequence[Mapping[str, Any]]):
-    prompts = [row['prompt'] for row in rows]
-    if label:
-      said = models.by_label(prompts, responses)[..., int(label)]
-    else:
-      said = models(prompts, responses)
-    return combined(name, said)
+    return combined(name, rated([row['prompt'] for row in rows], responses))
 
   def liked(responses, rows):
     logits = models([row['prompt'] for row in rows], responses)

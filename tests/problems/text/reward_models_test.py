@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from experiments import rate
-from experiments.configs import preference
+from experiments.configs import default, preference
 from jaxrl_llm.plans import recorded
 from jaxrl_llm.policies.language import heads, score
-from jaxrl_llm.problems.text import assembly, oracles, reward_models
+from jaxrl_llm.problems.text import assembly, inputs, oracles, reward_models
 from jaxrl_llm.tasks import preferences, verify
 from tests.end_to_end import tiny
 
@@ -193,6 +193,32 @@ def test_chances_of_oracles_come_from_the_models(folders):
   assert rated[1] == found[1] == 0.5
   other = compared(second, first, rows)
   np.testing.assert_allclose(found + other, 1, rtol=1e-6)
+
+
+def test_an_oracle_says_the_label_that_is_named_and_its_folder_is_read(
+  labelled,
+):
+  """As a verifier does: a folder of the name with its label is not there."""
+  folder = labelled[0]
+  spec = f'reward_model:{folder}@1'
+  prompts, first, second = ['sort 31='] * 2, ['13', '3'], ['31', '3']
+  models = reward_models.load([folder])
+  a, b = (models.by_label(prompts, said)[0, :, 1] for said in (first, second))
+  assert abs(a[0] - b[0]) > 1e-4  # or any label would do
+  rows = [{'prompt': prompt} for prompt in prompts]
+  found = oracles.load(spec)(first, second, rows)
+  np.testing.assert_allclose(found, 1 / (1 + np.exp(b - a)), rtol=1e-5)
+  config = default.get_config('nash_md')
+  with config.unlocked():
+    config.verify.preference = spec
+  read = [*inputs.fingerprints(config)]
+  assert f'{folder}/config.json' in read
+  with pytest.raises(
+    ValueError, match='@2 names no label: there are 2, from 0'
+  ):
+    oracles.load(f'reward_model:{folder}@2')
+  with pytest.raises(ValueError, match='@0 names no label: there are 0'):
+    oracles.load(f'preference_model:{folder}@0')
 
 
 def test_a_policy_discriminator_reads_the_answer_before_the_response(folders):
