@@ -14,23 +14,46 @@ from typing import Any
 import jax
 import numpy as np
 
-_COUNTS = 'answers capacity children each labels levels longest orders turns'
+_COUNTS = (
+  'answers calls candidates capacity checkpoints children clusters count each '
+  'continuations epochs interval iterations labels levels longest minibatches '
+  'orders phases places questions rounds sampler_minibatches samples solvers '
+  'solves solving turns window windows wordings'
+)
 _NOT_NEGATIVE = (
-  'after accuracy_weight buffer cost explore first_weight formal gap growth '
-  'keyword_weight kl_gain kl_weight length_weight margin penalty spread '
-  'threshold value_weight weight'
+  'accuracy_weight after buffer cost damping epsilon explore fall fall_weight '
+  'first_weight form_weight formal gap grade_weight growth imitation '
+  'information_weight keyword_weight kl_gain kl_least kl_most kl_weight '
+  'last_weight length_weight magnet_weight margin mixed_weight move_weight '
+  'penalty preference_weight pretraining_weight quality_weight rate '
+  'reward_weight rise spread stability_weight tail_weight target threshold '
+  'value_weight weight'
 )
 _FINITE = 'correct earned entropy_weight hit miss right_short right_thought'
+_POSITIVE = 'cold half_life hot kl_target learning_rate scale sharpness'
+_SHARES = (
+  'beta certain discount fraction gate mixture quantile restart share '
+  'thought_weight trace'
+)
+# Where infinity turns them off.
+_HALF_WIDTHS = 'clip clip_high clip_low sequence_high sequence_low value_clip'
+_BOUNDS = 'advantage_bound bound cap temperature'
 # Ranges, whose ends count where their bracket is square.
 RANGES = {
   **dict.fromkeys(_COUNTS.split(), '[1, inf)'),
   **dict.fromkeys(_NOT_NEGATIVE.split(), '[0, inf)'),
   **dict.fromkeys(_FINITE.split(), '(-inf, inf)'),
-  'scale': '(0, inf)',
-  'share': '[0, 1]',
+  **dict.fromkeys(_POSITIVE.split(), '(0, inf)'),
+  **dict.fromkeys(_SHARES.split(), '[0, 1]'),
+  **dict.fromkeys(_HALF_WIDTHS.split(), '[0, inf]'),
+  **dict.fromkeys(_BOUNDS.split(), '(0, inf]'),
+  'bins': '[2, inf)',
+  'flip': '[0, 0.5)',
+  'k': '[2, inf)',
+  'smoothing': '[0, 0.5)',
   'shares': '(0, 1]',
   'budgets': '[1, inf)',
-  'temperature': '(0, inf]',
+  'a_lol.clip': '[0, 1]',
   'adaptive_modes.power': '[0, inf)',
   'adaptive_modes.threshold': '[0, 1]',
   'critique_grpo.gamma': '(0, inf)',
@@ -42,9 +65,15 @@ RANGES = {
   'graphrag_r1.most': '[0, inf)',
   'history_aware.bound': '[0, 1)',
   'irl_reward_model.bound': '[0, inf)',
+  'nash_ema.decay': '[0, 1]',
+  'reinforce_plus_plus.decay': '[0, 1]',
   's_grpo.base': '[1, inf)',
   'sage_light.high': '[0, 1]',
   'sage_light.low': '[0, 1]',
+  'sapo.down': '(0, inf)',
+  'sapo.up': '(0, inf)',
+  'sdft.decay': '[0, 1]',
+  'sdpo.decay': '[0, 1]',
   'thinkless.wrong': '(-inf, inf)',
   'train_long_think_short.start': '[1, inf)',
 }

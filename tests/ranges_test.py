@@ -36,6 +36,14 @@ NAN, INF = math.nan, math.inf
     ('j1', {'orders': 0}, 'orders is 0; use a number in [1, inf)'),
     ('j1', {'share': 1.5}, 'share is 1.5; use a number in [0, 1]'),
     ('justifiable', {'scale': INF}, 'scale is inf; use a number in (0, inf)'),
+    ('categorical_critic', {'bins': 1}, 'bins is 1; use a number in [2, inf)'),
+    ('cdpo', {'smoothing': 0.5}, 'smoothing is 0.5; use a number in [0, 0.5)'),
+    ('grpo', {'clip_low': -0.2}, 'clip_low is -0.2; use a number in [0, inf]'),
+    ('grpo', {'epsilon': NAN}, 'epsilon is nan; use a number in [0, inf)'),
+    ('grpo', {'minibatches': 0}, 'minibatches is 0; use a number in [1, inf)'),
+    ('nlpo', {'kl_target': 0.0}, 'kl_target is 0.0; use a number in (0, inf)'),
+    ('ppo', {'discount': 1.01}, 'discount is 1.01; use a number in [0, 1]'),
+    ('text2grad', {'kl_target': -3.0}, 'kl_target is -3.0; use a number in (0'),
     ('s_grpo', {'base': '2'}, "base is '2'; use a number in [1, inf)"),
     ('sage_light', {'low': -0.1}, 'low is -0.1; use a number in [0, 1]'),
     (
@@ -72,6 +80,7 @@ def test_every_range_is_of_a_number_that_there_is():
   ('name', 'values'),
   [
     ('dgpo', {'temperature': INF}),
+    ('ppo', {'value_clip': INF}),
     ('train_long_think_short', {'sentence': ''}),
     ('agent_r', {'ask': ''}),
     ('nash_md', {'share': 1}),
