@@ -124,7 +124,9 @@ def knocked_out(scores, rewards, live, *, preference):
   the losers until one has lost to all of theirs. For 8 rows that is 11
   comparisons, the last between the two. Weights are the chances over all ways
   to draw up the matches; a match is won by who wins it more often, and by
-  either where that is even. Rows that are not live lose, and are no pair.
+  either where that is even. A group with a row that is not live has no
+  knock-out and no pair, as the published code passes over a question that lacks
+  a response.
 
   Args:
     preference: f32[B, G, G], P(i beats j); G is 2, 4 or 8.
@@ -132,7 +134,8 @@ def knocked_out(scores, rewards, live, *, preference):
   Raises:
     ValueError: groups of another size.
 
-  Source: INPO, arXiv 2407.00617, its experiments with a preference model.
+  Source: INPO, arXiv 2407.00617, its experiments with a preference model, and
+    its code as a third party took it over.
   """
   del scores, rewards
   size = live.shape[-1]
@@ -142,21 +145,19 @@ def knocked_out(scores, rewards, live, *, preference):
       'or 8'
     )
   wins = (1 + jnp.sign(preference - 0.5)) / 2
-  ahead = live[:, :, None] * 1.0 - live[:, None]
-  goes_on = jnp.where(ahead == 0, wins, (1 + ahead) / 2)
-  goes_down = jnp.where(ahead == 0, 1 - wins, (1 + ahead) / 2)
   # Who wins the first matches: the left or the right one of each.
   side = np.array(list(itertools.product((0, 1), repeat=size // 2)))
   match = 2 * np.arange(size // 2)
   # [K, outcomes, G / 2], rows.
   up, down = (_brackets(size)[:, match + x] for x in (side, 1 - side))
-  chance = jnp.prod(goes_on[:, up, down], axis=-1)
-  best = _last_standing(goes_on[:, up[..., :, None], up[..., None, :]])
-  worst = _last_standing(goes_down[:, down[..., :, None], down[..., None, :]])
+  chance = jnp.prod(wins[:, up, down], axis=-1)
+  best = _last_standing(wins[:, up[..., :, None], up[..., None, :]])
+  worst = _last_standing(1 - wins[:, down[..., :, None], down[..., None, :]])
   both = chance[..., None, None] * best[..., :, None] * worst[..., None, :]
   drawn = jnp.zeros(preference.shape)
   drawn = drawn.at[:, up[..., :, None], down[..., None, :]].add(both)
-  kept = _outer(live, live) & (preference > 0.5)
+  whole = jnp.all(live, axis=-1)[:, None, None]
+  kept = whole & (preference > 0.5)
   return jnp.where(kept, drawn / len(up), 0.0)
 
 

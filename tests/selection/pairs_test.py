@@ -52,3 +52,15 @@ def test_a_knock_out_of_ties_or_of_nobody_has_no_pair():
   live = jnp.array([[True] * 4, [False] * 4])
   found = pairs.by_tournament(None, jnp.ones((2, 4)), live)
   np.testing.assert_array_equal(found, 0)
+
+
+def test_of_a_group_that_lacks_a_row_there_is_no_knock_out():
+  chance = jnp.float32([[0.5, 0.9, 0.9, 0.9], *[[0.1, 0.5, 0.5, 0.5]] * 3])
+  live = jnp.array([[True] * 4, [True, True, True, False]])
+  found = pairs.knocked_out(
+    None, None, live, preference=jnp.stack([chance, chance])
+  )
+  # Who beats all wins for certain; of three that tie the last is any.
+  np.testing.assert_allclose(found[0, 0], [0, 1 / 3, 1 / 3, 1 / 3], atol=1e-6)
+  np.testing.assert_array_equal(found[0, 1:], 0)
+  np.testing.assert_array_equal(found[1], 0)

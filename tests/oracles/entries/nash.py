@@ -206,22 +206,22 @@ def inpo_knockout(case, *, weight, share):
   p, live = preferences(case), case.valid & case.mask.any(axis=1)
 
   def beats(i, j):
-    if live[i] != live[j]:
-      return float(live[i])
     return 0.5 + 0.5 * np.sign(p[i, j % case.samples] - 0.5)
 
   def falls(i, j):
-    return beats(j, i) if live[i] == live[j] else float(live[i])
+    return beats(j, i)
 
   found = {}
   for first in range(0, len(live), case.samples):
     rows = list(range(first, first + case.samples))
+    if not all(live[i] for i in rows):
+      continue  # The code passes over a question that lacks a response.
     trees = list(_trees(rows))
     for tree in trees:
       for chance, winners, losers in _first_round(tree, beats):
         for i, a in _left(winners, beats).items():
           for j, b in _left(losers, falls).items():
-            if live[i] and live[j] and p[i, j % case.samples] > 0.5:
+            if p[i, j % case.samples] > 0.5:
               share_of = chance * a * b / len(trees)
               found[i, j] = found.get((i, j), 0.0) + share_of
 
