@@ -143,6 +143,42 @@ def test_one_agent_of_two_is_the_run_of_one(folder):
   same_within(two.params['agent_0'], one.params, atol=1e-6)
 
 
+def test_two_agents_on_two_devices_are_those_on_one(folder):
+  """Episodes to the token, and what both learn of them to rounding."""
+  found = []
+  for data in (1, 2):
+    how = {
+      'model__agents': 2,
+      'mesh__data': data,
+      'optimizer__name': 'sgd',
+      'optimizer__clip_norm': np.inf,
+      'optimizer__learning_rate': 1.0,
+    }
+    with assembled(folder, **how) as (parts, state):
+      places = {len(x.sharding.device_set) for x in jax.tree.leaves(state)}
+      assert max(places) == data
+      before = jax.device_get(state.params)
+      rows, scores = collected(parts, state)
+      rows = parts.compiled.score(state, parts.fixed, rows)
+      credit, *_ = parts.compiled.assign(state.method['credit'], rows, scores)
+      # Rows that say the same cancel where they are compared.
+      random = jax.random.normal(KEY, credit.advantages.shape)
+      credit = credit.replace(advantages=random * rows.action_mask)
+      after, _ = parts.compiled.learn(state, parts.fixed, rows, credit, KEY)
+      moves = jax.tree.map(
+        lambda a, b: a - b, jax.device_get(after.params), before
+      )
+      found.append(jax.device_get((rows, scores)) + (moves,))
+  [(rows, scores, one), (others, same, two)] = found
+  np.testing.assert_array_equal(rows.content.response, others.content.response)
+  np.testing.assert_array_equal(rows.extras['agent'], others.extras['agent'])
+  np.testing.assert_array_equal(scores.components, same.components)
+  for name in ('agent_0', 'agent_1'):
+    largest = max(np.abs(x).max() for x in jax.tree.leaves(one[name]))
+    assert largest > 1e-3, name
+    same_within(one[name], two[name], rtol=0, atol=1e-4 * largest)
+
+
 def test_a_run_of_two_resumes_bit_for_bit_and_exports_both(folder, tmp_path):
   with assembled(folder, model__agents=2) as (parts, state):
     state, *_ = loop.iterate(parts, state, 0)
