@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 
+from jaxrl_llm.policies.language import hf
 from jaxrl_llm.problems.text import assembly
 from jaxrl_llm.problems.text.tools import Tools
 from jaxrl_llm.training import loop, programs
@@ -185,6 +186,42 @@ def test_another_temperature_compiles_nothing_and_keeps_the_ratio_at_one(
       entropies.append(metrics['policy/entropy'])
     assert (programs.count() - before).loaded == 0
   assert entropies[0] > entropies[1] > entropies[2]
+
+
+def answered(parts, state, rows):
+  """What evaluation writes, and log-probs of rows, of the policy as it is."""
+  said: list[dict] = []
+  parts.evaluate(state, parts.config.steps, said.extend)
+  tools = Tools(parts, state, loop.key_for(0, 0, loop.Purpose.TASKS))
+  return said, np.asarray(tools.score(rows).logp)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('rank', [0, 2])
+def test_an_export_says_what_the_policy_says_though_its_source_is_bfloat16(
+  tmp_path, rank
+):
+  source = folders.model_in(tmp_path)
+  half, export = tmp_path / 'half', tmp_path / 'export'
+  hf.save(half, *hf.load(source), source=source, dtype='bfloat16')
+  parts, params = assembled(half, tmp_path / 'run', model__lora_rank=rank)
+  # A tenth of what bfloat16 tells apart of weights around 0.2.
+  moved = jax.tree.map(lambda x: x + (1e-3 if rank else 1e-4), params)
+  with contextlib.closing(parts):
+    state, _, (rows, *_) = loop.iterate(parts, parts.init(moved), 0)
+    expected, logp = answered(parts, state, rows)
+    written = parts.export(state, export)
+    parts.export(state, tmp_path / 'rounded', dtype='bfloat16')
+  assert written.dtype == 'float32' and 0 < written.kept == written.changed
+  error = {}
+  for folder in (export, tmp_path / 'rounded', half):
+    again, params = assembled(folder, tmp_path / f'of_{folder.name}')
+    with contextlib.closing(again):
+      said, found = answered(again, again.init(params), rows)
+    error[folder.name] = np.abs(found - logp)[np.asarray(rows.loss_mask)].max()
+    assert said == expected or folder != export
+  assert error['export'] < 1e-5
+  assert min(error['rounded'], error['half']) > 10 * error['export']
 
 
 def test_a_temperature_of_nothing_is_refused_for_learning(tmp_path):
