@@ -193,6 +193,7 @@ def test_a_run_begins_with_an_adapter_and_refers_to_it(tmp_path):
     written = first.export_adapter(state, tmp_path / 'adapter', card='card')
     expected = first.whole(state.params)
   assert written == adapters.Adapter(2, 3.0, targets)
+  assert str(written) == 'deltas of rank 2, alpha 3, of q, down'
   said = json.loads((tmp_path / 'adapter' / adapters.CONFIG).read_text())
   assert said['base_model_name_or_path'] == str(base)
   assert (tmp_path / 'adapter' / 'README.md').read_text() == 'card'

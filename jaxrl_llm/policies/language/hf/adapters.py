@@ -63,6 +63,10 @@ class Adapter(NamedTuple):
   alpha: float
   targets: tuple[str, ...]
 
+  def __str__(self):
+    maps = ', '.join(self.targets)
+    return f'deltas of rank {self.rank}, alpha {self.alpha:g}, of {maps}'
+
 
 def describe(folder: str | os.PathLike, config: Config, family: str) -> Adapter:
   """The sizes of an adapter, without its weights.
