@@ -280,6 +280,11 @@ def _csv(file: pathlib.Path) -> Iterator[Placed]:
       names = next(table, [])
       if len(set(names)) < len(names):
         raise ValueError(f'{file}:1: the names {names} are not all different')
+      if len(names) == 1 and (other := re.search('[;\t|]', names[0])):
+        raise ValueError(
+          f'{file}:1: the one name {names[0]!r} has a {other[0]!r}, and cells '
+          'are parted by commas; write them so'
+        )
       for cells in table:
         place = f'{file}:{table.line_num}'
         if cells and len(cells) != len(names):

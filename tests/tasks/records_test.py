@@ -84,6 +84,7 @@ def test_rows_of_parquet_keep_lists_and_lose_nulls(tmp_path):
     ('a.json', '[1', r'a\.json: no JSON: '),
     ('a.csv', 'p,p\n1,2\n', r"names \['p', 'p'\] are not all different"),
     ('a.csv', 'p,q\n1\n', r'a\.csv:2: 1 cells under the 2 names'),
+    ('a.csv', 'p;q\n1;2\n', "'p;q' has a ';', and cells are parted by"),
     ('a.csv', 'p\n"1" 2\n', r'a\.csv:3: no CSV in UTF-8: '),
     ('a.parquet', 'p', 'is no Parquet file: '),
     ('a.arrow', 'p', 'is no Arrow stream: '),
