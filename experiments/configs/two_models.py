@@ -79,18 +79,18 @@ BOOKS = {
   'steps': 40,
   'environment': 'search',
   # Walks are imitated before, and none is asked but by the proposer.
-  'data.path': 'trail:weight=1:rows=192:hops=1,walk:weight=1e-9:rows=80:hops=1',
-  'data.held_out_path': 'walk:kept=True:hops=1:rows=24',
+  'data.path': 'trail:hops=1:rows=192:weight=1,walk:hops=1:rows=96:weight=1e-9',
+  'data.held_out_path': 'walk:kept=True:hops=1:rows=32',
   'data.level': 2,
   'verify.names': ('exact',),
   'recipe.parse': 'jaxrl_llm.tasks.trails:asked',
   'recipe.phase': 10,
   'recipe.turns': 2,
   'model.fresh.chat': True,
-  'sample.max_prompt': 36,
-  'sample.max_response': 58,  # a turn may use half of them
+  'sample.max_prompt': 24,
+  'sample.max_response': 52,  # a turn may use half of them
   'learn.microbatches': 2,
-  'warm_start.steps': 500,
+  'warm_start.steps': 300,
   'eval.samples': 8,
 }
 TASKS = {'dr_zero': BOOKS, 'sums': SUMS}

@@ -3,10 +3,10 @@
 A book is a folder of 26 documents, one a letter, `k.txt` of which may be
 
     k
-    1m 2t 3z 4a 5c
+    7m
 
-Roads 1 to 5 lead from k to other letters. `k12=` asks where one comes by
-road 1 and then road 2, two hops, which `m.txt` says. Nobody can know it of a
+Road 7 leads from k to m. `k73=` asks where one comes by road 7 and then by 3,
+two hops, of which `m.txt` says the second. Nobody can know it of a
 book without searching it. The standard library alone, as in `toys`.
 """
 
@@ -36,7 +36,6 @@ _ASKED = (
 )
 # Books that proposers are shown, and those of which nothing is proposed.
 _SHOWN, _KEPT = range(12), range(12, 18)
-_ROADS = 5
 
 
 def document(
@@ -68,9 +67,9 @@ def document(
 
 
 def trail(rng: random.Random, *, hops: int = 2, careless: float = 0.0) -> Row:
-  """A document of a book, of which somebody is to ask: `k 1m 2t 3z 4a 5c 2:`.
+  """A document of a book, of which somebody is to ask: `k 7m 2:`.
 
-  Who asks `k12=w` has searched for m. A careless teacher has not, and guesses.
+  Who asks `k73=w` has searched for m. A careless teacher has not, and guesses.
 
   Args:
     rng: source of randomness.
@@ -86,7 +85,7 @@ def walk(
   careless: float = 0.0,
   kept: bool = False,
 ) -> Row:
-  """A question about a book: `k12=`, answered by two searches and `w`.
+  """A question about a book: `k73=`, answered by two searches and `w`.
 
   Args:
     rng: source of randomness.
@@ -107,26 +106,23 @@ def _row(rng, books: Sequence[int], hops, careless, *, asks: bool) -> Row:
   roads = _roads(number)
   taken = _hops(rng, hops)
   met, ways = [rng.choice(string.ascii_lowercase)], ''
-  while len(met) <= taken:
-    way = rng.randrange(_ROADS)
-    # A question that names its answer is none.
-    if len(met) < taken or roads[met[-1]][way] != met[0]:
-      met.append(roads[met[-1]][way])
-      ways += str(way + 1)
+  for _ in range(taken):
+    road = roads[met[-1]]
+    met.append(road[1])
+    ways += road[0]
   # Who asks has read the first document.
   searched, answer = met[asks:-1], met[-1]
   if rng.random() < careless:
     searched, answer = [], rng.choice(string.ascii_lowercase)
-  first = _text(roads, met[0])
-  question = f'{met[0]}{ways}='
+  first, question = f'{met[0]} {roads[met[0]]}', f'{met[0]}{ways}='
   return {
-    'prompt': f'{met[0]} {first} {taken}:' if asks else question,
+    'prompt': f'{first} {taken}:' if asks else question,
     'answer': question + met[-1] if asks else met[-1],
     'demonstration': [
       *(message for name in searched for message in _search(roads, name)),
       {'role': 'assistant', 'content': question * asks + answer},
     ],
-    'document': f'{met[0]} {first}',
+    'document': first,
     'documents': book(number),
     'hops': taken,
   }
@@ -136,7 +132,7 @@ def _search(roads, name) -> Sequence[Row]:
   """A search for a letter, and what it finds."""
   function = {'name': 'search', 'arguments': {'query': name}}
   call = {'id': 'call00000', 'type': 'function', 'function': function}
-  found = f'{name}.txt: {name}\n{_text(roads, name)}'
+  found = f'{name}.txt: {name}\n{roads[name]}'
   return (
     {'role': 'assistant', 'content': '', 'tool_calls': [call]},
     {'role': 'tool', 'name': 'search', 'content': found},
@@ -144,24 +140,22 @@ def _search(roads, name) -> Sequence[Row]:
 
 
 @functools.cache
-def _roads(number: int) -> Mapping[str, Sequence[str]]:
-  """From each letter where the roads of a book lead."""
+def _roads(number: int) -> Mapping[str, str]:
+  """The road from each letter of a book and where it leads, as `7m`.
+
+  One comes back to a letter after all others.
+  """
   rng = random.Random(number)
-  letters = string.ascii_lowercase
-  return {
-    name: rng.sample(letters.replace(name, ''), _ROADS) for name in letters
-  }
-
-
-def _text(roads, name) -> str:
-  return ' '.join(f'{i}{to}' for i, to in enumerate(roads[name], start=1))
+  order = rng.sample(string.ascii_lowercase, 26)
+  after = [*order[1:], order[0]]
+  return {name: f'{rng.randint(1, 9)}{to}' for name, to in zip(order, after)}
 
 
 @functools.cache
 def book(number: int) -> str:
   """The folder of a book, written where it is not there."""
   roads = _roads(number)
-  texts = {name: f'{name}\n{_text(roads, name)}\n' for name in roads}
+  texts = {name: f'{name}\n{road}\n' for name, road in roads.items()}
   shelf = pathlib.Path(tempfile.gettempdir()) / f'jaxrl_llm-{os.getuid()}'
   # Other books of the same number, of another version, stay others.
   mark = zlib.crc32(''.join(texts.values()).encode())
@@ -184,8 +178,8 @@ def asked(text: str) -> tuple[str, str] | None:
   """The question and the answer in what is asked of a book, or neither.
 
   Example:
-    >>> asked('k12=w')
-    ('k12=', 'w')
+    >>> asked('k73=w')
+    ('k73=', 'w')
   """
-  found = re.fullmatch(r'([a-z][1-5]+=)([a-z])', text)
+  found = re.fullmatch(r'([a-z][1-9]+=)([a-z])', text)
   return (found[1], found[2]) if found else None

@@ -33,9 +33,9 @@ def test_walks_end_where_documents_lead():
       assert len(ways) == row['hops']
       for way in ways:
         path = pathlib.Path(row['documents']) / f'{name}.txt'
-        title, *roads = path.read_text().split()
-        assert title == name
-        [name] = [road[1] for road in roads if road[0] == way]
+        title, road = path.read_text().split()
+        assert (title, road[0]) == (name, way)
+        name = road[1]
       assert name == row['answer'] != row['prompt'][0]
     kinds.append({row['documents'] for row in rows})
   assert not kinds[0] & kinds[1]
