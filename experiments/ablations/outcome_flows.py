@@ -278,13 +278,14 @@ def run(seeds, *, policy):
   gaps, right = (np.asarray(x) for x in jax.jit(jax.vmap(one))(keys))
   near = gaps < NEAR
   first = np.where(near.any(axis=1), near.argmax(axis=1), STEPS - 1) + 1
+  if policy not in ('amortised', 'scratch'):
+    first = np.where(near.any(axis=1), 0, STEPS)  # It learns from no walk.
   steps = np.arange(EVERY, STEPS + 1, EVERY)
-  at_once = WALKS * (policy in ('amortised', 'scratch'))
   result = {
     'walks': np.tile(WALKS * steps, (len(gaps), 1)),
     'L1 distance': gaps[:, EVERY - 1 :: EVERY],
     'final': gaps[:, -1],
-    'walks until 0.3': first * at_once,
+    'walks until 0.3': WALKS * first,
   }
   if policy != 'scratch':
     result['ends where told'] = right

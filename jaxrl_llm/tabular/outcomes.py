@@ -32,8 +32,10 @@ def teleported(log_flow, log_forward, log_backward, log_next, log_reward):
         - log F(s' | y) - log P_B(s | s', y) - log R(x | y)
 
   `balance` where the walk ended in its outcome, R = 1. Of a walk that missed it
-  every transition is told so, not the last alone, and flows that balance have a
-  residual at each: what is learned of both is a compromise.
+  every transition is told so, not the last alone. Flows that balance have a
+  residual at each of those, so what is learned of both is a compromise, from
+  which `extracted` may be far off: the study `outcome_flows` measures by how
+  much.
 
   Args:
     log_next: log F(s' | y); where the transition ends, 0.
