@@ -380,7 +380,7 @@ PURE = {
     'environment.name': (
       'regulator',
       'regulator, point_mass, pendulum, air, ranks, grid, cliff, or of agents '
-      'werewolf, research, teams',
+      'werewolf, research, teams, debate',
     ),
     'policy.widths': ((32, 32), 'hidden layers of policy and critic'),
     'policy.log_std': (-0.5, 'initial log of the spread of an action'),

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from jaxrl_llm.environments import (
   air,
+  debate,
   grid,
   pendulum,
   point_mass,
@@ -49,6 +50,7 @@ ENVIRONMENTS: Mapping[str, Callable[[], Environment]] = {
   'werewolf': werewolf.Werewolf,
   'research': research.Research,
   'teams': teams.Teams,
+  'debate': debate.Debate,
 }
 
 
