@@ -47,9 +47,8 @@ ARGUED, DECIDED, RATE, SHARE = 300, 200, 0.05, 0.5
 EVIDENCE = 'none', 'random', 'alone', 'debate', 'everything'
 FIGURE = Figure(
   y='preferred',
-  x='reward over the best',
-  series='evidence',
-  title='decisions that a judge of everything prefers, by their rewards',
+  x='evidence',
+  title='decisions that a judge of everything prefers to the baseline',
 )
 
 
@@ -152,31 +151,33 @@ def decided(environment, justified, seed):
   return {name: float(x[0, -1]) for name, x in found.items()}
 
 
+def at_random(environment, seed):
+  """Arguments that are as likely as any, and the features one draw shows."""
+  tasks, count = environment.spec.tasks, environment.features
+  shown = np.arange(1 << count)[:, None] >> np.arange(count) & 1
+  left = np.broadcast_to(1 - shown, (tasks, *shown.shape))
+  chances = left / np.maximum(left.sum(axis=2, keepdims=True), 1)
+  rng = np.random.default_rng(seed)
+  order = rng.permuted(np.tile(np.arange(count), (tasks, 1)), axis=1)
+  return chances, np.sum(1 << order[:, : environment.arguments], axis=1)
+
+
 def one(seed, evidence):
   """What a seed gives."""
   environment = Debate(seed=seed)
-  tasks, more = environment.spec.tasks, {}
   if evidence == 'none':
-    return {'upheld': np.nan, **decided(environment, None, seed)}
+    return decided(environment, None, seed)
   if evidence == 'everything':
-    shown = np.full(tasks, environment.all_shown)
-  elif evidence == 'random':
-    order = np.random.default_rng(seed).permuted(
-      np.tile(np.arange(environment.features), (tasks, 1)), axis=1
-    )
-    shown = np.sum(1 << order[:, : environment.arguments], axis=1)
-    some = np.ones((tasks, 1 << environment.features, environment.features))
-    bits = np.arange(1 << environment.features)[:, None]
-    some *= (bits >> np.arange(environment.features) & 1) == 0
-    chances = some / np.maximum(some.sum(axis=2, keepdims=True), 1)
-    more['upheld'] = upheld(environment, chances)
+    shown = np.full(environment.spec.tasks, environment.all_shown)
+    return decided(environment, preferred(environment, shown), seed)
+  if evidence == 'random':
+    chances, shown = at_random(environment, seed)
   else:
-    alone = Debate(seed=seed, alone=evidence == 'alone')
-    chances = arguing(alone, seed)
+    chances = arguing(Debate(seed=seed, alone=evidence == 'alone'), seed)
     shown = shown_by(environment, chances)
-    more['upheld'] = upheld(environment, chances)
   won = preferred(environment, shown)
-  return {'upheld': np.nan, **more, **decided(environment, won, seed)}
+  held = upheld(environment, chances)
+  return {'upheld': held, **decided(environment, won, seed)}
 
 
 def run(seeds, *, evidence):

@@ -11,6 +11,12 @@
   python -m experiments.train --config.environment.name=research \\
       --config=experiments/configs/team.py:gigpo
       any recipe for agents, whose rows are episodes or turns
+  python -m experiments.train --config.environment.name=debate \\
+      --config=experiments/configs/team.py:flow_grpo_agent \\
+      --config.recipe.turns=4 --config.recipe.kl_weight=0 \\
+      --config.recipe.minibatches=1 --config.sample.prompts=96 \\
+      --config.steps=100
+      both sides of a debate before a judge that is fitted to pairs of decisions
 
 Of the first, `eval/return` is how often the village wins, which is 0.5 where
 nobody can be exploited. With --config.seed=0, 1 and 2 it goes from 0.04 to
@@ -24,7 +30,7 @@ after 20 iterations and 1.000 after 60 for seed 0, and as far for 1 and 2; with
 0.000, 0.997 and 0.665: what earns less than 0 is avoided before a right team is
 seen, for all queries, for none, and for one of three. The fourth ends at 0.936,
 0.929 and 0.922 for seeds 0, 1 and 2, of 0.9325. Each takes 6 to 15 seconds of
-CPU time.
+CPU time. In the last `eval/exploitability` goes from 0.34 to 0.09, seed 0.
 """
 
 from experiments.configs.base import base

@@ -204,8 +204,11 @@ def justifiable(
   prefers a response to a baseline's by, as `justified=preference_model:FOLDER`
   does beside the answer of the record.
 
-  Deviates: GRPO takes the step, in place of offline Q-learning, and the judge
-  reads what the responses say for themselves; no agents argue for them.
+  Agents learn to argue before a judge, who is fitted to pairs, in the
+  environment `debate`, by any recipe that plays episodes.
+
+  Deviates: GRPO takes the step, in place of offline Q-learning; of text, the
+  judge reads what responses say for themselves, and nobody debates them.
   """
   return Recipe(
     plan=_judged(samples, 'justified'),
