@@ -37,9 +37,9 @@ from experiments.configs import team
 from jaxrl_llm.environments.debate import Debate
 from jaxrl_llm.plans import acted
 from jaxrl_llm.policies import acting
+from jaxrl_llm.policies.categorical import Categorical
 from jaxrl_llm.policies.protocol import initial
 from jaxrl_llm.problems import pure
-from jaxrl_llm.problems.control import policy_of
 from jaxrl_llm.tabular import policy as table
 from jaxrl_llm.training import compact
 
@@ -67,7 +67,11 @@ def arguing(environment, seed):
   recipe = pure.recipe_of(
     config, functools.partial(acted.acted, spec=environment.spec)
   )
-  policy = policy_of(environment, config, recipe)
+  policy = Categorical(
+    environment.spec.tasks << environment.features,
+    environment.features,
+    critic=False,
+  )
   session, _ = pure.assembled(
     config,
     lambda recipe: policy,
@@ -80,7 +84,7 @@ def arguing(environment, seed):
   )
   state = session.init(initial(policy.table(), jax.random.key(seed)))
   state, _ = compact.iterations(session, state, ARGUED, jnp.int32(seed))
-  shown = np.arange(environment.spec.observation.count)
+  shown = np.arange(policy.states)
   bits = (shown[:, None] >> np.arange(environment.features)) & 1
   chances = np.exp(policy.log_probs(state.params, shown, bits == 0))
   return chances.reshape(environment.spec.tasks, -1, environment.features)
