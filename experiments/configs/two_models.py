@@ -15,6 +15,14 @@ the sub-agent asks on and answers. With --config.seed=0, 1 and 2 sampled answers
 to held-out words are right 0.453, 0.555 and 0.457 of the time before, and
 0.965, 0.984 and 0.984 after 60 iterations, in 70 to 110 seconds of CPU time.
 
+In the second, with --config.seed=0, sampled answers to held-out questions, of
+books that the proposer never saw, are right 0.645 of the time before and 0.918
+after 40 iterations; greedily 0.688 and 0.938. Solvers are right on 0.49 of what
+is proposed in the first ten iterations, and on 0.70 in the last ten. Of the
+proposals in samples.jsonl 0.76 are true in the first ten and 0.72 in the last
+ten, so the solver learns, and the proposer does not within its 20 iterations.
+It is one seed.
+
 In the third each learns what it is paid for. From the first ten iterations to
 the last ten, true sums go from 0.23, 0.30 and 0.25 of the proposals to 0.51,
 0.51 and 0.34, and right answers from 0.56, 0.49 and 0.39 of those to them to
