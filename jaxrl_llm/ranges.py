@@ -66,6 +66,8 @@ RANGES = {
   'history_aware.bound': '[0, 1)',
   'irl_reward_model.bound': '[0, inf)',
   'nash_ema.decay': '[0, 1]',
+  'otc.budget': '(0, inf]',
+  'otc_ppo.budget': '(0, inf]',
   'reinforce_plus_plus.decay': '[0, 1]',
   's_grpo.base': '[1, inf)',
   'sage_light.high': '[0, 1]',
@@ -74,6 +76,7 @@ RANGES = {
   'sapo.up': '(0, inf)',
   'sdft.decay': '[0, 1]',
   'sdpo.decay': '[0, 1]',
+  'single_stream.count': '[0, inf)',
   'thinkless.wrong': '(-inf, inf)',
   'train_long_think_short.start': '[1, inf)',
 }

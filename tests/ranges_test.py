@@ -42,6 +42,8 @@ NAN, INF = math.nan, math.inf
     ('grpo', {'epsilon': NAN}, 'epsilon is nan; use a number in [0, inf)'),
     ('grpo', {'minibatches': 0}, 'minibatches is 0; use a number in [1, inf)'),
     ('nlpo', {'kl_target': 0.0}, 'kl_target is 0.0; use a number in (0, inf)'),
+    ('otc', {'budget': 0.0}, 'budget is 0.0; use a number in (0, inf]'),
+    ('otc_ppo', {'budget': -1.0}, 'budget is -1.0; use a number in (0, inf]'),
     ('ppo', {'discount': 1.01}, 'discount is 1.01; use a number in [0, 1]'),
     ('text2grad', {'kl_target': -3.0}, 'kl_target is -3.0; use a number in (0'),
     ('s_grpo', {'base': '2'}, "base is '2'; use a number in [1, inf)"),
@@ -84,6 +86,9 @@ def test_every_range_is_of_a_number_that_there_is():
     ('train_long_think_short', {'sentence': ''}),
     ('agent_r', {'ask': ''}),
     ('nash_md', {'share': 1}),
+    ('otc_ppo', {'budget': INF}),
+    # As the study of dead groups has it.
+    ('single_stream', {'count': 0}),
   ],
 )
 def test_ends_and_what_turns_a_part_off_are_kept(name, values):

@@ -89,6 +89,7 @@ def form(pair, read: str, searches: int, hops: int) -> float:
   question, answer = map(_plain, pair or ('', ''))
   if not question or not answer or answer in question:
     return 0.0
+  hops = max(hops, 1)
   searched = float(hops == 1)
   if searches:
     searched = min((1 + searches) / hops, 1.0)
@@ -99,6 +100,10 @@ def form(pair, read: str, searches: int, hops: int) -> float:
 
 
 def _plain(text: str) -> str:
-  """A text without case, punctuation, articles and runs of white space."""
+  """A text without case, punctuation, articles and runs of white space.
+
+  One that is an article and nothing else, as the letter a, stays.
+  """
   text = text.lower().translate(str.maketrans('', '', string.punctuation))
-  return ' '.join(re.sub(r'\b(a|an|the)\b', ' ', text).split())
+  words = text.split()
+  return ' '.join([x for x in words if x not in ('a', 'an', 'the')] or words)

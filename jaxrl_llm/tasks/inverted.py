@@ -32,6 +32,8 @@ _NEGATED = {
   'could': "couldn't",
 }
 
+_LEFT_OUT = frozenset({'options', 'question', 'demonstration', 'solution'})
+
 
 def negated(question: str) -> str:
   """The question with its verb denied, '' where that cannot be told.
@@ -70,10 +72,12 @@ def inverted(
 
   Returns:
     The record with 'prompt', which lists the options; 'choices'; 'answer', as
-    in A,C; and whether it is 'inverted'.
+    in A,C; and whether it is 'inverted'. What shows how the question as it was
+    is answered is left out: 'demonstration' and 'solution'.
 
   Raises:
-    ValueError: options that are none or alike, or that the question lists.
+    ValueError: no answer, a question that is no text or lists its options, or
+      options that are none or alike.
 
   Source: question-answer inversion of TW-GRPO, arXiv 2505.24718, and its code.
 
@@ -83,7 +87,11 @@ def inverted(
     >>> made['prompt'], made['answer']
     ("What didn't he take?\\nA bag\\nB hat", 'B')
   """
-  question = str(record.get('question') or record.get('prompt') or '')
+  question = record.get('question') or record.get('prompt') or ''
+  if not isinstance(question, str):
+    raise ValueError(f'the question {str(question)[:60]} is no text')
+  if 'answer' not in record:
+    raise ValueError(f"the question {question[:60]!r} has no 'answer'")
   texts = [*options.of(record).values()]
   if len(set(texts)) < max(len(texts), 2):
     raise ValueError(
@@ -103,7 +111,7 @@ def inverted(
   listed = dict(zip(string.ascii_uppercase, texts))
   lines = [denied or question, *(f'{k} {text}' for k, text in listed.items())]
   return {
-    **{k: x for k, x in record.items() if k not in ('options', 'question')},
+    **{k: x for k, x in record.items() if k not in _LEFT_OUT},
     'prompt': '\n'.join(lines),
     'choices': texts,
     'answer': ','.join(k for k, text in listed.items() if text in answers),
@@ -134,7 +142,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
   except (ValueError, KeyError) as error:
     parser.error(str(error))
   text = ''.join(f'{json.dumps(row, ensure_ascii=False)}\n' for row in made)
-  pathlib.Path(asked.target).write_text(text, encoding='utf-8')
+  try:
+    pathlib.Path(asked.target).write_text(text, encoding='utf-8')
+  except OSError as error:
+    parser.error(str(error))
   count = sum(row['inverted'] for row in made)
   print(f'wrote {len(made)} questions, {count} of them denied')
 

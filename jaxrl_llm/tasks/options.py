@@ -112,10 +112,14 @@ def reference(row: Mapping[str, Any], answer: Any) -> str:
       of MMLU; the text of an option; or what the question calls it.
 
   Raises:
-    ValueError: it names no option.
+    ValueError: it names no option, or these are more than letters.
   """
   texts, labels = _listed(row)
   letters = string.ascii_uppercase
+  if len(texts) > len(letters):
+    raise ValueError(
+      f'{len(texts)} options are more than letters; use at most {len(letters)}'
+    )
   if isinstance(answer, int) and not isinstance(answer, bool):
     if 0 <= answer < len(texts):
       return letters[answer]

@@ -30,6 +30,9 @@ READ = 'Ann Lee, born in Rye, wrote the Book of Ten in the house of a friend.'
     (('What?', READ), 0, 1, 2 / 3),
     (('Is Ann Lee the one?', 'Ann Lee'), 1, 2, 0),
     (('Who?', '?'), 0, 1, 0),
+    # A letter is an answer, if an article too.
+    (('Who?', 'a'), 0, 1, 1),
+    (('Who wrote it?', 'Ann Lee'), 1, 0, 1),
     (('', 'Ann'), 0, 1, 0),
     (None, 3, 2, 0),
   ],

@@ -65,11 +65,19 @@ def test_others_keep_their_options_and_their_answer(row, share):
     ({'options': ['Took', 'Took', 'Ran']}, 'no two alike'),
     ({'question': 'A or B?', 'options': ['A', 'B']}, 'lists its options'),
     ({'answer': 'E'}, 'names no option'),
+    ({'options': [*map(str, range(30))], 'answer': 28}, 'more than letters'),
+    ({'question': [{'role': 'user', 'content': 'What?'}]}, 'is no text'),
   ],
 )
 def test_records_that_are_no_single_choice_are_refused(change, says):
   with pytest.raises(ValueError, match=says):
     inverted.inverted(random.Random(0), ROW | change)
+
+
+def test_what_answers_the_question_as_it_was_is_left_out():
+  shown = {'demonstration': 'C', 'solution': 'It is C.'}
+  made = inverted.inverted(random.Random(0), ROW | shown, share=1.0)
+  assert not made.keys() & shown.keys()
 
 
 def test_a_file_becomes_questions_that_the_soft_reward_judges(tmp_path, capsys):
@@ -93,7 +101,12 @@ def test_a_file_becomes_questions_that_the_soft_reward_judges(tmp_path, capsys):
 def test_the_command_says_what_is_wrong(tmp_path, capsys):
   source = tmp_path / 'one.jsonl'
   source.write_text(json.dumps({'question': 'What is it?', 'answer': 'A'}))
+  whole, lacking = tmp_path / 'whole.jsonl', tmp_path / 'lacking.jsonl'
+  whole.write_text(json.dumps(ROW))
+  lacking.write_text(json.dumps({k: ROW[k] for k in ('question', 'options')}))
   for words, says in [
+    ([str(lacking), 'x'], "has no 'answer'"),
+    ([str(whole), str(tmp_path / 'none' / 'x')], 'No such file'),
     ([str(source), 'x'], 'needs two or more'),
     ([str(source), 'x', '--share=2'], 'use one in'),
   ]:
