@@ -35,10 +35,17 @@ from jaxrl_llm.types import Spec, Stats
 LEVELS, EACH, CHOICES, LENGTH = (2, 4, 6), 8, 6, 6
 LEVEL = jnp.repeat(jnp.array(LEVELS), EACH)
 PROMPTS, STEPS, EVERY, PHASE, RATE = 8, 240, 10, 40, 5.0
+# One step an iteration and no bonus, as the others have it.
+PLAIN = {
+  'phases': 3,
+  'iterations': PHASE,
+  'entropy_weight': 0.0,
+  'minibatches': 1,
+}
 LEARNERS: dict[str, dict[str, Any]] = {
   'craft_gui': {'phases': 3, 'iterations': PHASE},
-  'qwenlong_l1': {'phases': 3, 'iterations': PHASE, 'share': 0.25},
-  'qwenlong_l1, none again': {'phases': 3, 'iterations': PHASE, 'share': 0.0},
+  'qwenlong_l1': {'share': 0.25, **PLAIN},
+  'qwenlong_l1, none again': {'share': 0.0, **PLAIN},
   'grpo': {'kl_weight': 0.0},
   'grpo, the hard alone': {'kl_weight': 0.0},
 }

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from jaxrl_llm.plans import arranged
 from jaxrl_llm.plans.base import Contract, Plan
+from jaxrl_llm.rewards import combine as combine_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Refill(Plan):
   Attributes:
     live: f(rewards, group, valid) -> f32[N], > 0 on live rows.
     samples: rows of a group. rounds: the most rounds of sampling.
+    combine: what `live` reads, the recipe's own combiner.
 
   Raises:
     ValueError: less than one round.
@@ -33,6 +35,7 @@ class Refill(Plan):
   live: Callable
   samples: int = 8
   rounds: int = 4
+  combine: Callable = combine_lib.weighted_sum
 
   def __post_init__(self):
     if self.rounds < 1:
@@ -63,7 +66,8 @@ class Refill(Plan):
     key = jax.random.fold_in(key, number)
     rollouts = tools.generate(prompts, key, self.samples)
     rollouts, scores = tools.verify(rollouts)
-    live = self.live(scores.total, rollouts.group, rollouts.valid) > 0
+    rewards = self.combine(scores.components, scores.weights, rollouts)
+    live = self.live(rewards, rollouts.group, rollouts.valid) > 0
     groups = jnp.any(live.reshape(-1, self.samples), axis=1)
     return rollouts, scores, jnp.repeat(groups, self.samples)
 

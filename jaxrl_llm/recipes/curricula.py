@@ -481,32 +481,48 @@ def qwenlong_l1(
   iterations: int = 50,
   share: float = 0.25,
   buffer: float = 0.0,
+  rounds: int = 10,
   clip_low: float = 0.2,
   clip_high: float = 0.2,
-  minibatches: int = 1,
+  entropy_weight: float = 0.001,
+  epsilon: float = 1e-6,
+  minibatches: int = 4,
 ) -> Recipe:
   """Short prompts first, then long ones, with hard short ones among them.
 
   A response is right if any verifier says so: the paper's are a rule and a
-  judge that reads both answers. Its overlong buffer of 1000 tokens depends on
-  the budget, so it is off until `buffer` is set.
+  judge that reads both answers. The step is that of the published script, DAPO
+  with one clip on both sides and an entropy bonus; the paper has GRPO beside
+  it. Its overlong buffer of 1000 tokens depends on the budget, so it is off
+  until `buffer` is set.
 
   Deviates: phases are equal parts of the data by prompt length, where the
   paper's end at 20 and 60 thousand tokens; how many questions of before come
-  again is ours. GRPO takes the step, of the two algorithms of the paper; the
-  published script has the other, which samples groups until some row of each is
-  right and some is wrong, counts tokens alike, and takes four steps.
+  again is ours, and a question whose group was replaced does not count as seen.
+  A round asks as many questions as are learned from, in the script three times
+  as many, and places that stay empty are left so, where it stops.
 
-  No limit: any verifier that is content suffices; with one of them and one
-  phase it is `grpo`.
+  No limit: any verifier that is content suffices; with one of them, one phase
+  and no bonus it is `dapo`.
   """
+  judged = combine.any_judge
+  mixed = filters.mixed_groups
   return Recipe(
     curriculum=curricula.Phases(phases, iterations, share),
-    plan=sampled.independent(samples=samples),
-    combine=combine.any_judge,
-    credit=chain(shape(length.overlong, buffer=buffer), estimate(group.norm)),
-    objective=policy_gradient(surrogates.clip, low=clip_low, high=clip_high),
-    aggregate=aggregate.sequence_mean,
+    plan=refill.Refill(mixed, samples=samples, rounds=rounds, combine=judged),
+    combine=judged,
+    credit=chain(
+      weigh(mixed),
+      shape(length.overlong, buffer=buffer),
+      estimate(group.norm, epsilon=epsilon),
+    ),
+    objective=policy_gradient(
+      surrogates.clip,
+      low=clip_low,
+      high=clip_high,
+      entropy=Cost(costs.negative_entropy, entropy_weight),
+    ),
+    aggregate=aggregate.token_mean,
     minibatches=minibatches,
   )
 

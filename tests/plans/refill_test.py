@@ -9,9 +9,9 @@ from jaxrl_llm.types import Spec
 from tests.plans.sampled_test import GROUPS, KEY, SAMPLES, Lender, tasks_of
 
 
-def collect(live, rounds=4):
+def collect(live, **values):
   tools = Lender(live)
-  plan = refill.Refill(filters.mixed_groups, samples=SAMPLES, rounds=rounds)
+  plan = refill.Refill(filters.mixed_groups, samples=SAMPLES, **values)
   state = plan.init(Spec(GROUPS * SAMPLES, SAMPLES, 1, 1))
   rollouts, scores, state = plan.collect(tools, tools.draw(), state, KEY)
   assert state == ()
@@ -41,6 +41,14 @@ def test_refill_stops_after_its_rounds_and_leaves_places_to_dead_groups():
     scores.components[:, 0], rollouts.group, rollouts.valid
   )
   np.testing.assert_array_equal(live, [1, 1, 0, 0, 0, 0, 0, 0])
+
+
+def test_refill_reads_what_the_recipe_makes_of_the_scores():
+  def alike(components, weights, rollouts):
+    return components[:, 0] * 0
+
+  tools, _, _ = collect(live=(0, 1, 2, 3), rounds=2, combine=alike)
+  assert tools.notes == {'plan/rounds': 2}
 
 
 def test_refill_without_a_round_is_refused():

@@ -13,6 +13,7 @@ from tests.oracles.parts import (
   Answer,
   averaged,
   clipped,
+  entropy_bonus,
   entry,
   k3,
   log_sigmoid,
@@ -25,6 +26,7 @@ from tests.oracles.parts import (
   ratio,
   sequence_mean,
   summed,
+  token_mean,
 )
 
 
@@ -237,16 +239,24 @@ def scale_rl(case, *, cap, epsilon):
 
 
 @entry(moved=({'buffer': 2.0},))
-def qwenlong_l1(case, *, buffer, clip_low, clip_high):
-  """Arxiv 2505.17667: the best of the judges' scores, less for a long one."""
-  r, budget = np.zeros(len(case.valid)), case.mask.shape[1]
+def qwenlong_l1(case, *, buffer, clip_low, clip_high, entropy_weight, epsilon):
+  """Arxiv 2505.17667 and its script: the best of the judges' scores.
+
+  Groups of which all are judged alike drop out before a long response costs.
+  """
+  judged, keep = np.zeros(len(case.valid)), np.zeros(len(case.valid))
   for i in np.flatnonzero(case.valid):
-    excess = sum(case.response_mask[i]) - (budget - buffer)
-    over = excess / buffer if excess > 0 and buffer else 0.0
-    r[i] = max(case.components[i]) - over
-  a, w = normalised(case, r, 1e-6), sequence_mean(case)
-  loss = over_tokens(case, w, clipped(case, a, clip_low, clip_high))
-  return Answer(loss, advantages=a, weights=w, rewards=r)
+    judged[i] = max(case.components[i])
+  r, budget = judged.copy(), case.mask.shape[1]
+  for rows in case.groups:
+    for i in rows:
+      keep[i] = float(len({judged[j] for j in rows}) > 1)
+      excess = sum(case.response_mask[i]) - (budget - buffer)
+      r[i] -= excess / buffer if excess > 0 and buffer else 0.0
+  a, w = normalised(case, r, epsilon), token_mean(case, keep)
+  terms = clipped(case, a, clip_low, clip_high), entropy_bonus(entropy_weight)
+  loss = over_tokens(case, w, *terms)
+  return Answer(loss, advantages=a, weights=w, keep=keep, rewards=r)
 
 
 @entry()
