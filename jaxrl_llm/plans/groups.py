@@ -30,9 +30,9 @@ class Groups(NamedTuple):
     return np.asarray(self.rows.valid).reshape(-1, self.size)
 
   def rewards(self, by: Callable) -> np.ndarray:
-    """f64[B, G], what `by(scores)` says; 0 for a row that does not count."""
+    """f64[B, G], what `by(scores)` says; -inf for a row that does not count."""
     found = np.asarray(by(self.scores), np.float64)
-    return np.where(self.valid, found.reshape(-1, self.size), 0)
+    return np.where(self.valid, found.reshape(-1, self.size), -np.inf)
 
   def with_room(self) -> Groups:
     """Each with a row behind it that does not count."""

@@ -174,6 +174,19 @@ def test_the_best_draft_is_that_of_the_whole_reward():
   assert shown(collect(plan_of('igrpo'), lent)[0])[0] == 'qb>0'
 
 
+def test_a_draft_that_could_not_be_judged_is_not_shown():
+  said = {'q': '?b', 'qb': 'r'}
+  rollouts, _, _ = collect(plan_of('igrpo'), tools(said))
+  assert shown(rollouts)[:2] == ['qb>r', 'qb>r']
+
+
+def test_a_refinement_that_could_not_be_judged_is_not_taken():
+  plan = plan_of('critique_grpo', wrong='w{answer}')
+  lent = tools({'q': 'ab', 'qawr': '?', 'qbwr': 'c'})
+  rollouts, _, _ = collect(plan, lent)
+  assert shown(rollouts)[2] == 'q>c' and rollouts.valid[2]
+
+
 def test_critique_grpo_adds_the_best_refinement_as_an_answer_to_the_question():
   plan = plan_of('critique_grpo', wrong='?{answer}')
   said = {'q': 'ab', 'qb?r': 'r', 'e': 'e', 'ee!': 'k'}
