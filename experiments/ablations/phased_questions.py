@@ -12,8 +12,9 @@ that many of the first are, 8 questions a level, whose prompts are as long as
 the level. All share one table of logits, uniform at first, so that a question
 of level 6 is right one time in 47,000. 8 questions an iteration, groups of 8,
 SGD at 5, 240 iterations; `craft_gui` with three phases of 40 and then a
-mixture, `qwenlong_l1` with three phases of 40 and shares of 0 and 0.25, GRPO on
-all questions and on the hard ones alone. Measured, exactly: right answers at
+mixture, `qwenlong_l1` with three phases of 40 and shares of 0 and 0.25; on all
+questions GRPO, the step of the first, and DAPO, that of the second; GRPO on the
+hard ones alone. Measured, exactly: right answers at
 level 6, at the end and over training, and iterations until they are one half.
 Expected: phases first, the hard alone never.
 """
@@ -46,6 +47,7 @@ LEARNERS: dict[str, dict[str, Any]] = {
   'craft_gui': {'phases': 3, 'iterations': PHASE},
   'qwenlong_l1': {'share': 0.25, **PLAIN},
   'qwenlong_l1, none again': {'share': 0.0, **PLAIN},
+  'dapo': {'samples': 8, 'clip_high': 0.2, 'minibatches': 1},
   'grpo': {'kl_weight': 0.0},
   'grpo, the hard alone': {'kl_weight': 0.0},
 }
