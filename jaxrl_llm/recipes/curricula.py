@@ -485,7 +485,6 @@ def qwenlong_l1(
   clip_low: float = 0.2,
   clip_high: float = 0.2,
   entropy_weight: float = 0.001,
-  epsilon: float = 1e-6,
   minibatches: int = 4,
 ) -> Recipe:
   """Short prompts first, then long ones, with hard short ones among them.
@@ -505,22 +504,17 @@ def qwenlong_l1(
   No limit: any verifier that is content suffices; with one of them, one phase
   and no bonus it is `dapo`.
   """
-  judged = combine.any_judge
   mixed = filters.mixed_groups
+  bonus = Cost(costs.negative_entropy, entropy_weight)
   return Recipe(
     curriculum=curricula.Phases(phases, iterations, share),
-    plan=refill.Refill(mixed, samples=samples, rounds=rounds, combine=judged),
-    combine=judged,
+    plan=refill.Refill(mixed, samples, rounds, combine.any_judge),
+    combine=combine.any_judge,
     credit=chain(
-      weigh(mixed),
-      shape(length.overlong, buffer=buffer),
-      estimate(group.norm, epsilon=epsilon),
+      weigh(mixed), shape(length.overlong, buffer=buffer), estimate(group.norm)
     ),
     objective=policy_gradient(
-      surrogates.clip,
-      low=clip_low,
-      high=clip_high,
-      entropy=Cost(costs.negative_entropy, entropy_weight),
+      surrogates.clip, low=clip_low, high=clip_high, entropy=bonus
     ),
     aggregate=aggregate.token_mean,
     minibatches=minibatches,

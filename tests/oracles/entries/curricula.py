@@ -239,7 +239,7 @@ def scale_rl(case, *, cap, epsilon):
 
 
 @entry(moved=({'buffer': 2.0},))
-def qwenlong_l1(case, *, buffer, clip_low, clip_high, entropy_weight, epsilon):
+def qwenlong_l1(case, *, buffer, clip_low, clip_high, entropy_weight):
   """Arxiv 2505.17667 and its script: the best of the judges' scores.
 
   Groups of which all are judged alike drop out before a long response costs.
@@ -253,7 +253,7 @@ def qwenlong_l1(case, *, buffer, clip_low, clip_high, entropy_weight, epsilon):
       keep[i] = float(len({judged[j] for j in rows}) > 1)
       excess = sum(case.response_mask[i]) - (budget - buffer)
       r[i] -= excess / buffer if excess > 0 and buffer else 0.0
-  a, w = normalised(case, r, epsilon), token_mean(case, keep)
+  a, w = normalised(case, r, 1e-6), token_mean(case, keep)
   terms = clipped(case, a, clip_low, clip_high), entropy_bonus(entropy_weight)
   loss = over_tokens(case, w, *terms)
   return Answer(loss, advantages=a, weights=w, keep=keep, rewards=r)
