@@ -62,6 +62,32 @@ def questions(tools, proposed: Rollouts, found: Sequence):
   return asked, known, there
 
 
+def forms(tools, proposed: Rollouts, log, found: Sequence, hops):
+  """f64[B], the `form` of what episodes of a proposer ended with.
+
+  Args:
+    log: of the episodes, as `playing` keeps it.
+    found: for each a question and its answer, or None.
+    hops: i32[B], that were asked for.
+  """
+  heard = proposed.response_mask & ~proposed.action_mask
+  each = zip(
+    found,
+    tools.rows(proposed.task),
+    tools.decode(proposed.replace(response_mask=heard)),
+    (log.call >= 0).sum(axis=1),
+    np.asarray(hops),
+    strict=True,
+  )
+  # What a question is asked of, without what is said about asking.
+  return np.array(
+    [
+      form(pair, f'{row.get("document", row["prompt"])}\n{read}', calls, int(n))
+      for pair, row, read, calls, n in each
+    ]
+  )
+
+
 def form(pair, read: str, searches: int, hops: int) -> float:
   """How well a question keeps the form that was asked for, in [0, 1].
 

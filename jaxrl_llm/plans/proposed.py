@@ -114,23 +114,11 @@ class Proposed(Plan):
     first, log = playing.play(
       tools, prompts, key, samples=1, turns=self.turns, agent=PROPOSER
     )
-    heard = first.response_mask & ~first.action_mask
-    read = tools.decode(first.replace(response_mask=heard))
     pairs = [parse(text) for text in log.last]
-    form = [
-      proposals.form(pair, f'{_document(row)}\n{found}', calls, int(hops))
-      for pair, row, found, calls, hops in zip(
-        pairs,
-        tools.rows(first.task),
-        read,
-        (log.call >= 0).sum(axis=1),
-        np.asarray(prompts.extras['hops']),
-        strict=True,
-      )
-    ]
+    form = proposals.forms(tools, first, log, pairs, prompts.extras['hops'])
     # One without any form is not asked.
     pairs = [pair if well else None for pair, well in zip(pairs, form)]
-    return first, pairs, np.array(form)
+    return first, pairs, form
 
   def _answers(self, tools, asked, known, key):
     """Answers to questions, judged by the records that these make."""
@@ -156,11 +144,6 @@ class Proposed(Plan):
       return jnp.ones(agent.shape, bool)
     solves = (done // self.phase) % 2 == 1
     return agent == jnp.where(solves, SOLVER, PROPOSER)
-
-
-def _document(row) -> str:
-  """What a question is asked of, without what is said about asking."""
-  return str(row.get('document', row['prompt']))
 
 
 def _told(first: Rollouts, said: Rollouts, form, hops, solvers: int):

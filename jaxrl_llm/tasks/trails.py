@@ -3,11 +3,11 @@
 A book is a folder of 26 documents, one a letter, `k.txt` of which may be
 
     k
-    7m
+    71m
 
-Road 7 leads from k to m. `k73=` asks where one comes by road 7 and then by 3,
-two hops, of which `m.txt` says the second. Nobody can know it of a
-book without searching it. The standard library alone, as in `toys`.
+Road 71 leads from k to m. `k7130=` asks where one comes by road 71 and then by
+30, two hops, of which `m.txt` says the second. Nobody can know it of a book
+without searching it. The standard library alone, as in `toys`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _ASKED = (
   'Document {name}:\n{text}'
 )
 # Books that proposers are shown, and those of which nothing is proposed.
-_SHOWN, _KEPT = range(12), range(12, 18)
+_SHOWN, _KEPT = range(64), range(64, 72)
 
 
 def document(
@@ -67,9 +67,9 @@ def document(
 
 
 def trail(rng: random.Random, *, hops: int = 2, careless: float = 0.0) -> Row:
-  """A document of a book, of which somebody is to ask: `k 7m 2:`.
+  """A document of a book, of which somebody is to ask: `k 71m 2:`.
 
-  Who asks `k73=w` has searched for m. A careless teacher has not, and guesses.
+  Who asks `k7130=w` has searched for m. A careless teacher has not and guesses.
 
   Args:
     rng: source of randomness.
@@ -85,7 +85,7 @@ def walk(
   careless: float = 0.0,
   kept: bool = False,
 ) -> Row:
-  """A question about a book: `k73=`, answered by two searches and `w`.
+  """A question about a book: `k7130=`, answered by two searches and `w`.
 
   Args:
     rng: source of randomness.
@@ -108,8 +108,8 @@ def _row(rng, books: Sequence[int], hops, careless, *, asks: bool) -> Row:
   met, ways = [rng.choice(string.ascii_lowercase)], ''
   for _ in range(taken):
     road = roads[met[-1]]
-    met.append(road[1])
-    ways += road[0]
+    met.append(road[-1])
+    ways += road[:-1]
   # Who asks has read the first document.
   searched, answer = met[asks:-1], met[-1]
   if rng.random() < careless:
@@ -141,14 +141,14 @@ def _search(roads, name) -> Sequence[Row]:
 
 @functools.cache
 def _roads(number: int) -> Mapping[str, str]:
-  """The road from each letter of a book and where it leads, as `7m`.
+  """The road from each letter of a book and where it leads, as `71m`.
 
   One comes back to a letter after all others.
   """
   rng = random.Random(number)
   order = rng.sample(string.ascii_lowercase, 26)
   after = [*order[1:], order[0]]
-  return {name: f'{rng.randint(1, 9)}{to}' for name, to in zip(order, after)}
+  return {name: f'{rng.randint(10, 99)}{to}' for name, to in zip(order, after)}
 
 
 @functools.cache
@@ -178,8 +178,8 @@ def asked(text: str) -> tuple[str, str] | None:
   """The question and the answer in what is asked of a book, or neither.
 
   Example:
-    >>> asked('k73=w')
-    ('k73=', 'w')
+    >>> asked('k7130=w')
+    ('k7130=', 'w')
   """
-  found = re.fullmatch(r'([a-z][1-9]+=)([a-z])', text)
+  found = re.fullmatch(r'([a-z][0-9]+=)([a-z])', text)
   return (found[1], found[2]) if found else None
