@@ -216,37 +216,35 @@ def op_gfn_pareto(*, samples: int = 8) -> Recipe:
   )
 
 
+def _of_turns(samples, turns):
+  """Episodes of one row each, whose turns begin with thoughts."""
+  plan = episodes.MultiTurn(samples=samples, turns=turns)
+  return notes.noted(plan, parts.Thoughts())
+
+
 @register(_GFLOWVLM)
 def gflowvlm(
   *,
   samples: int = 4,
+  turns: int = 4,
   weight: float = 1.0,
   thought_weight: float = 0.4,
   minibatches: int = 1,
 ) -> Recipe:
-  """Variance balance of actions, with thoughts at a lower weight. Recalled.
+  """Variance balance of whole episodes, with thoughts at a lower weight.
 
-  A thought is what precedes </think>.
-
-  A response is one action; `gflowvlm_db` and `gflowvlm_subtb` balance the steps
-  of an environment.
+  A thought is what precedes </think> in a turn.
 
   Deviates: recalled; the target is e^(r / weight), in the paper the reward.
   """
   score = partial(gflownet.thoughtful_likelihood, thought_weight=thought_weight)
   return Recipe(
-    plan=notes.noted(sampled.independent(samples=samples), parts.Thoughts()),
+    plan=_of_turns(samples, turns),
     objective=group_losses(
       gflownet.variance, score, weight=weight, samples=samples
     ),
     minibatches=minibatches,
   )
-
-
-def _of_turns(samples, turns):
-  """Episodes of one row each, whose turns begin with thoughts."""
-  plan = episodes.MultiTurn(samples=samples, turns=turns)
-  return notes.noted(plan, parts.Thoughts())
 
 
 @register(_GFLOWVLM, Limit('gflowvlm_subtb', {}, {'decay': 1e-9}))

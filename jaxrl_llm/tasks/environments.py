@@ -137,8 +137,47 @@ class Lookup:
     )
 
 
+class NumberLine:
+  """A number to be taken to another, by one up or down a turn.
+
+  A turn means the last sign in it, whatever words come before; it does not move
+  off the line from 0 to 'largest', nor without a sign.
+
+      8 to 10=   +   9   +
+
+  Its reward is 1 where the target is reached, which ends the episode, -1 where
+  the turn led no nearer, and else 0. The state is named by its number.
+
+  Source: `NumberLine` of gym_cards, RL4VLM, arXiv 2405.10292, in texts in place
+  of pictures. There an episode ends after 2 largest turns, here after those of
+  the recipe; there words without an action are one drawn at random.
+  """
+
+  def reset(self, rows):
+    return [(row['start'], row['target'], row['largest']) for row in rows]
+
+  def step(self, states, actions):
+    return [self._moved(*pair) for pair in zip(states, actions, strict=True)]
+
+  def _moved(self, state, action):
+    at, target, largest = state
+    signs = [sign for sign in action if sign in '+-']
+    move = {'+': 1, '-': -1}[signs[-1]] if signs else 0
+    new = min(max(at + move, 0), largest)
+    if new == target:
+      return Step((new, target, largest), reward=1.0, done=True)
+    nearer = abs(new - target) < abs(at - target)
+    return Step(
+      (new, target, largest),
+      observation=f'{new}\n',
+      reward=0.0 if nearer else -1.0,
+      anchor=f'{new}',
+    )
+
+
 ENVIRONMENTS: Mapping[str, Callable[[], Any]] = {
   'lookup': Lookup,
+  'number_line': NumberLine,
   'prices': toolboxes.Prices,
   'python': toolboxes.Python,
   'search': toolboxes.Search,

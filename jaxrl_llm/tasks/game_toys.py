@@ -47,3 +47,48 @@ def poker(
     'demonstration': said,
     'place': place,
   }
+
+
+def number_line(
+  rng: random.Random,
+  *,
+  largest: int = 99,
+  apart: int = 4,
+  careless: float = 0.0,
+) -> toys.Row:
+  """A number to be taken to another: `8 to 10=` is answered `+`, told `9`, `+`.
+
+  Each is a line, and `environments.NumberLine` tells the numbers. A careless
+  teacher sometimes steps either way, and stops after 2 apart turns.
+
+  Args:
+    rng: source of randomness.
+    largest: number on the line, which begins at 0.
+    apart: steps from one to the other, at most.
+    careless: probability that a step is up or down at random.
+
+  Raises:
+    ValueError: no line, no step on it, or no probability.
+  """
+  toys.check(largest >= 1, 'largest', largest, 'at least 1')
+  toys.check(1 <= apart <= largest, 'apart', apart, '1 to largest')
+  toys.check(0 <= careless <= 1, 'careless', careless, 'in [0, 1]')
+  start = rng.randint(0, largest)
+  near = range(max(start - apart, 0), min(start + apart, largest) + 1)
+  target = rng.choice([number for number in near if number != start])
+  at, lines = start, []
+  for _ in range(2 * apart):
+    up = rng.random() < 0.5 if rng.random() < careless else target > at
+    at = min(max(at + (1 if up else -1), 0), largest)
+    lines.append('+' if up else '-')
+    if at == target:
+      break
+    lines.append(f'{at}')
+  return {
+    'prompt': f'{start} to {target}=',
+    'answer': f'{target}',
+    'demonstration': ''.join(f'{line}\n' for line in lines),
+    'start': start,
+    'target': target,
+    'largest': largest,
+  }

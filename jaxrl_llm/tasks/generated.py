@@ -55,6 +55,11 @@ TOYS = {
   'lookup': Toy(
     toys.lookup, 'numeric', ({'length': 3}, {'length': 3, 'careless': 0.7})
   ),
+  'number_line': Toy(
+    game_toys.number_line,
+    'returned',
+    ({'apart': 4}, {'apart': 4, 'careless': 0.5}),
+  ),
   'poker': Toy(game_toys.poker, 'exact', ({'timid': 0.7},)),
   'prices': Toy(
     toys.prices,

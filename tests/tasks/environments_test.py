@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from jaxrl_llm.tasks import environments, toys
+from jaxrl_llm.tasks import environments, game_toys, toys
 
 
-def play(row, actions):
-  world = environments.resolve('lookup')
+def play(row, actions, name='lookup'):
+  world = environments.resolve(name)
   (state,), steps = world.reset([row]), []
   for action in actions:
     (step,) = world.step([state], [action])
@@ -49,6 +49,42 @@ def test_the_demonstration_of_lookup_is_what_its_environment_says():
   said = ''.join(step.observation for step in steps)
   assert said == ''.join(f'{digit}\n' for digit in lines[1:-1:2])
   assert steps[-1].done and lines[-1] == row['answer']
+
+
+def test_a_number_line_pays_for_its_target_and_charges_what_is_no_nearer():
+  row = {'start': 1, 'target': 3, 'largest': 9}
+  actions = ['-\n', '-', 'up', 'not - but +', '+', '+\n']
+  steps = play(row, actions, 'number_line')
+  said = [step.observation for step in steps]
+  assert said == ['0\n', '0\n', '0\n', '1\n', '2\n', '']
+  assert [step.reward for step in steps] == [-1, -1, -1, 0, 0, 1]
+  assert [step.done for step in steps] == [False] * 5 + [True]
+  assert [step.anchor for step in steps[:5]] == ['0', '0', '0', '1', '2']
+
+
+def test_a_number_line_ends_at_its_largest_number():
+  row = {'start': 4, 'target': 0, 'largest': 4}
+  (step,) = play(row, ['+'], 'number_line')
+  assert (step.observation, step.reward, step.done) == ('4\n', -1, False)
+
+
+@pytest.mark.parametrize('careless', [0.0, 0.5])
+def test_the_demonstration_of_a_number_line_is_what_it_says(careless):
+  ends = []
+  for seed in range(50):
+    row = game_toys.number_line(random.Random(seed), careless=careless)
+    assert 1 <= abs(row['start'] - row['target']) <= 4
+    lines = row['demonstration'].splitlines()
+    steps = play(row, lines[::2], 'number_line')
+    said = ''.join(step.observation for step in steps)
+    assert said == ''.join(f'{line}\n' for line in lines[1::2])
+    assert row['prompt'] == f'{row["start"]} to {row["answer"]}='
+    wrong = sum(step.reward < 0 for step in steps)
+    ends.append((steps[-1].done, wrong, len(steps)))
+    assert not any(step.done for step in steps[:-1])
+    assert steps[-1].done or len(steps) == 8
+  assert all(done for done, _, _ in ends) or careless
+  assert any(wrong for _, wrong, _ in ends) == bool(careless)
 
 
 def test_an_environment_may_be_anybodys():

@@ -27,7 +27,13 @@ LEVELS = [
 ]
 
 
-@pytest.mark.parametrize(('name', 'level'), LEVELS)
+# An environment says what their episodes earned.
+PLAYED = {k for k, toy in generated.TOYS.items() if toy.verifier == 'returned'}
+
+
+@pytest.mark.parametrize(
+  ('name', 'level'), [x for x in LEVELS if x[0] not in PLAYED]
+)
 def test_verifier_accepts_demonstrations_and_answers(name, level, request):
   toy = generated.TOYS[name]
   if toy.verifier == 'code':
