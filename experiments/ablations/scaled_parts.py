@@ -22,6 +22,7 @@ questions no longer cost.
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +38,7 @@ from jaxrl_llm.selection import curricula, filters
 
 QUESTIONS, PROMPTS, STEPS, RATE = 64, 16, 80, 0.1
 MIXED = weigh(filters.mixed_groups)
-PARTS = {
+PARTS: dict[str, dict[str, Any]] = {
   'without its curriculum': {'curriculum': curricula.Shuffled()},
   'with a clip': {'objective': policy_gradient(surrogates.clip)},
   'with the spread of groups': {'credit': chain(MIXED, estimate(group.norm))},
